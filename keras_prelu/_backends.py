@@ -1,0 +1,98 @@
+"""What differs between TensorFlow, JAX and PyTorch, behind one function each. Everything else is written with `keras.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import keras
+
+Tensor = Any
+Tensors = tuple[Tensor, ...]
+
+
+@cache
+def with_gradient(
+    forward: Callable[..., Tensor],
+    residuals: Callable[[Tensors, Tensor], Tensors],
+    backward: Callable[[Tensors, Tensor], Tensors],
+) -> Callable[..., Tensor]:
+    """A function of tensors with a hand-written gradient, on the active backend.
+
+    `keras.ops.custom_gradient` is not used because on PyTorch it always keeps every input for the backward pass and swallows
+    exceptions of the forward pass; the three backends' own mechanisms let `residuals` decide what is kept, and compose with
+    `jax.vmap`, `jax.checkpoint`, `torch.func` and second derivatives.
+
+    Args:
+        forward: `forward(*inputs) -> output`, in `keras.ops`.
+        residuals: `residuals(inputs, output) -> tensors` that the backward pass needs.
+        backward: `backward(residuals, upstream) -> gradients`, one for each input, in `keras.ops`.
+
+    Returns:
+        A function of tensors.
+
+    Raises:
+        NotImplementedError: The active backend is none of TensorFlow, JAX and PyTorch.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return _tensorflow_with_gradient(forward, residuals, backward)
+    if backend == "jax":
+        return _jax_with_gradient(forward, residuals, backward)
+    if backend == "torch":
+        return _torch_with_gradient(forward, residuals, backward)
+    raise NotImplementedError(f"keras_prelu needs gradients, which the backend {backend!r} doesn't have. Use tensorflow, jax or torch.")
+
+
+def _tensorflow_with_gradient(forward, residuals, backward):
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def function(*inputs):
+        output = forward(*inputs)
+        kept = residuals(inputs, output)
+
+        def gradient(upstream):
+            return backward(kept, upstream)
+
+        return output, gradient
+
+    # `keras.ops.convert_to_tensor` hands a variable through unread, and a custom gradient must not touch one.
+    return lambda *inputs: function(*(tf.convert_to_tensor(x) for x in inputs))
+
+
+def _jax_with_gradient(forward, residuals, backward):
+    import jax
+
+    @jax.custom_vjp
+    def function(*inputs):
+        return forward(*inputs)
+
+    def forward_and_keep(*inputs):
+        output = forward(*inputs)
+        return output, residuals(inputs, output)
+
+    function.defvjp(forward_and_keep, backward)
+    return function
+
+
+def _torch_with_gradient(forward, residuals, backward):
+    import torch
+
+    class Function(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*inputs):
+            return forward(*inputs)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*residuals(inputs, output))
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return backward(ctx.saved_tensors, upstream)
+
+    return Function.apply

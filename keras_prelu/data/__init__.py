@@ -1,0 +1,6 @@
+"""Where samples come from: arrays, the bundled digits, `.npz` files and TensorFlow Datasets."""
+
+from keras_prelu.data.samples import Samples
+from keras_prelu.data.sources import Dataset, load
+
+__all__ = ["Dataset", "Samples", "load"]

@@ -1,0 +1,105 @@
+"""Samples as arrays that fit a model, checked before anything is computed with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.errors import DataError
+
+__all__ = ["Samples", "batches", "model_inputs"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples and, where there are any, their labels.
+
+    Attributes:
+        x: Array of samples, or a list or dict of arrays for a model with several inputs; the first axis counts the samples.
+        y: Labels of the same length (or a list or dict of them for several outputs), or None.
+    """
+
+    x: Any
+    y: Any = None
+
+    def __len__(self) -> int:
+        return len(keras.tree.flatten(self.x)[0])
+
+    def take(self, indices: Any) -> Samples:
+        """The samples at `indices` (an array of positions or a slice), in that order."""
+        return Samples(_take(self.x, indices), None if self.y is None else _take(self.y, indices))
+
+
+def _take(structure: Any, indices: Any) -> Any:
+    return keras.tree.map_structure(lambda array: np.asarray(array)[indices], structure)
+
+
+def model_inputs(model: keras.Model, samples: Any, name: str = "samples") -> list[np.ndarray]:
+    """The arrays of `samples`, one for each input of `model`, in its order.
+
+    Args:
+        model: A built model.
+        samples: An array; a list of arrays, one for each input; a dict of arrays by input name; or `Samples`.
+        name: What to call the samples in messages.
+
+    Raises:
+        DataError: The number of inputs, a shape or the number of samples does not fit, or a value is NaN or infinite.
+    """
+    if isinstance(samples, Samples):
+        samples = samples.x
+    tensors = list(model.inputs)
+    arrays = [_as_array(array, name) for array in _in_order(tensors, samples, name)]
+    lengths = {len(array) for array in arrays}
+    if len(lengths) != 1:
+        raise DataError(f"The inputs in the {name} have different numbers of samples: {sorted(lengths)}.")
+    if lengths == {0}:
+        raise DataError(f"There are no samples in the {name}.")
+    return [_fit(array, tensor, name) for array, tensor in zip(arrays, tensors, strict=True)]
+
+
+def batches(arrays: Sequence[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    """Consecutive batches of the arrays' first axis; the last one may be shorter."""
+    for start in range(0, len(arrays[0]), size):
+        yield [array[start : start + size] for array in arrays]
+
+
+def _in_order(tensors: list[keras.KerasTensor], samples: Any, name: str) -> list[Any]:
+    if isinstance(samples, Mapping):
+        missing = [tensor.name for tensor in tensors if tensor.name not in samples]
+        if missing:
+            raise DataError(f"The {name} lack the model's input '{missing[0]}'. They have: {', '.join(map(repr, samples))}.")
+        return [samples[tensor.name] for tensor in tensors]
+    given = list(samples) if isinstance(samples, (list, tuple)) and len(tensors) > 1 else [samples]
+    if len(given) != len(tensors):
+        raise DataError(f"The model has {len(tensors)} inputs, the {name} have {len(given)}. Give a list or a dict of arrays.")
+    return given
+
+
+def _as_array(array: Any, name: str) -> np.ndarray:
+    try:
+        result = keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else np.asarray(array)
+    except Exception as error:
+        raise DataError(f"The {name} are not an array: {type(array).__name__} ({error}).") from error
+    if result.dtype == object or result.ndim == 0:
+        raise DataError(f"The {name} are not an array of numbers: {type(array).__name__} of dtype {result.dtype}.")
+    if np.issubdtype(result.dtype, np.floating) and not np.all(np.isfinite(result)):
+        bad = int(np.argwhere(~np.isfinite(result))[0][0])
+        raise DataError(f"The {name} hold NaN or infinite values; the first is in sample {bad}. Clean them first.")
+    return result
+
+
+def _fit(array: np.ndarray, tensor: keras.KerasTensor, name: str) -> np.ndarray:
+    """The array in the input's dtype, if its shape is what the input takes."""
+    expected, received = tuple(tensor.shape), array.shape
+    fits = len(expected) == len(received) and all(e is None or e == r for e, r in zip(expected[1:], received[1:], strict=True))
+    if not fits:
+        raise DataError(
+            f"The {name} have shape {received}, but the model's input '{tensor.name}' takes {('batch', *expected[1:])}.".replace("None", "any")
+        )
+    if tensor.dtype == "string" or array.dtype.kind in "SU":
+        return array
+    return array.astype(keras.backend.standardize_dtype(tensor.dtype)) if keras.backend.is_float_dtype(tensor.dtype) else array

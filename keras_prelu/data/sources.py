@@ -1,0 +1,140 @@
+"""Data sets by name: `digits`, `FILE.npz`, `tfds:NAME[:SPLIT]`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_prelu.data.digits import digit_images
+from keras_prelu.data.samples import Samples
+from keras_prelu.errors import DataError
+
+__all__ = ["Dataset", "load", "split"]
+
+SOURCES = "'digits', a file FILE.npz, or 'tfds:NAME[:SPLIT]'"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set.
+
+    Attributes:
+        name: What the user called it.
+        train: Samples for calibration and training.
+        test: Samples held out from them, or None where the source has none.
+    """
+
+    name: str
+    train: Samples
+    test: Samples | None = None
+
+
+def load(source: str, *, input_shape: Sequence[int | None] | None = None) -> Dataset:
+    """The data set that a name stands for.
+
+    Args:
+        source: `"digits"`: scikit-learn's, bundled with it, in [0, 1]. `"FILE.npz"`: arrays `x` and, where labels are needed, `y`; or
+            `x_train`, `y_train`, `x_test`, `y_test`. `"tfds:NAME"` or `"tfds:NAME:SPLIT"`: a data set of TensorFlow Datasets with
+            supervised keys; integer images are scaled to [0, 1]. `tfds:sklearn_digits` needs no network.
+        input_shape: Shape of one sample as the model takes it. The digits, (8, 8, 1), also come as (8, 8) or (64,).
+
+    Raises:
+        DataError: There is no such source or file, or it does not hold what is described above.
+
+    Example:
+
+    >>> digits = keras_prelu.data.load("digits")
+    >>> digits.train.x.shape
+    (1437, 8, 8, 1)
+    """
+    if source == "digits":
+        return _digits(input_shape)
+    if source.startswith("tfds:"):
+        return _tfds(source)
+    if source.endswith(".npz"):
+        return _npz(source)
+    raise DataError(f"Unknown data source '{source}'. It must be {SOURCES}.")
+
+
+def split(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples]:
+    """Samples without a random `fraction` of them, and that fraction."""
+    count = len(samples)
+    held_out = round(count * fraction)
+    if not 0 < held_out < count:
+        raise DataError(f"{count} samples can't be split into two parts, one of them {fraction:.0%}.")
+    order = np.random.default_rng(seed).permutation(count)
+    return samples.take(np.sort(order[held_out:])), samples.take(np.sort(order[:held_out]))
+
+
+def _digits(input_shape: Sequence[int | None] | None) -> Dataset:
+    x_train, y_train, x_test, y_test = digit_images()
+    shape = tuple(size for size in input_shape or () if size is not None)
+    if math.prod(shape) == 64 and len(shape) == len(tuple(input_shape or ())):
+        x_train, x_test = x_train.reshape(-1, *shape), x_test.reshape(-1, *shape)
+    return Dataset("digits", Samples(x_train, y_train), Samples(x_test, y_test))
+
+
+def _npz(source: str) -> Dataset:
+    if not Path(source).is_file():
+        raise DataError(f"No such file: '{source}'.")
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:  # zipfile, numpy and zlib each have exceptions of their own for a damaged archive
+        raise DataError(f"'{source}' is not a readable .npz archive of plain arrays: {_first_line(error)}.") from error
+    if "x" in arrays:
+        return Dataset(source, _labelled(source, arrays, "x", "y"))
+    if "x_train" in arrays:
+        test = _labelled(source, arrays, "x_test", "y_test") if "x_test" in arrays else None
+        return Dataset(source, _labelled(source, arrays, "x_train", "y_train"), test)
+    raise DataError(f"'{source}' has no array 'x' (nor 'x_train'). It has: {', '.join(map(repr, arrays)) or 'nothing'}.")
+
+
+def _labelled(source: str, arrays: dict[str, Any], x: str, y: str) -> Samples:
+    labels = arrays.get(y)
+    if labels is not None and len(labels) != len(arrays[x]):
+        raise DataError(f"'{source}' has {len(arrays[x])} samples in '{x}' and {len(labels)} labels in '{y}'.")
+    if labels is not None and labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
+        raise DataError(f"The labels '{y}' in '{source}' hold NaN or infinite values.")
+    return Samples(arrays[x], labels)
+
+
+def _tfds(source: str) -> Dataset:
+    _, name, *rest = source.split(":", 2)
+    if not name:
+        raise DataError(f"'{source}' names no data set. Write tfds:NAME or tfds:NAME:SPLIT.")
+    try:
+        import tensorflow_datasets as tfds
+
+        import keras_prelu.data.digits_tfds  # noqa: F401  registers the bundled digits
+    except ImportError as error:
+        raise DataError(f"'{source}' needs TensorFlow and tensorflow-datasets: pip install tensorflow tensorflow-datasets.") from error
+    try:
+        builder = tfds.builder(name)
+        builder.download_and_prepare()
+    except Exception as error:
+        raise DataError(f"TensorFlow Datasets can't provide '{name}': {_first_line(error)}.") from error
+    if rest:
+        return Dataset(source, _tfds_split(tfds, builder, rest[0]))
+    if "train" not in builder.info.splits:
+        raise DataError(f"'{source}' has no split 'train'. Name one of: {', '.join(builder.info.splits)}.")
+    test = next((split for split in ("test", "validation") if split in builder.info.splits), None)
+    return Dataset(source, _tfds_split(tfds, builder, "train"), _tfds_split(tfds, builder, test) if test else None)
+
+
+def _tfds_split(tfds: Any, builder: Any, name: str) -> Samples:
+    try:
+        x, y = tfds.as_numpy(builder.as_dataset(split=name, batch_size=-1, as_supervised=True))
+    except Exception as error:
+        raise DataError(f"TensorFlow Datasets can't read split '{name}' of '{builder.name}': {_first_line(error)}.") from error
+    return Samples(x.astype("float32") / 255.0 if x.dtype == np.uint8 else x, y)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".: ")

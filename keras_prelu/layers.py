@@ -1,0 +1,252 @@
+"""The PReLU layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_prelu import parameterizations
+from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.ops import prelu
+from keras_prelu.registration import serializable
+from keras_prelu.regularizers import SlopePenalty
+
+__all__ = ["PReLU"]
+
+Tensor = Any
+Shape = tuple[int | None, ...]
+
+
+@serializable()
+class PReLU(keras.layers.Layer):
+    """Parametric ReLU with a learned negative slope under a constraint.
+
+    Computes φ(x) = max(x, 0) + α·min(x, 0) with a learned slope α = map(β), one for each channel by default. The layer's
+    variable is β (float32 also under mixed precision); α is derived from it by the parameterization:
+
+    | parameterization | α(β) | range | L2 on β pulls α to |
+    |---|---|---|---|
+    | `"exp"` | e^β | (0, ∞) | 1 |
+    | `"square"` | β² | [0, ∞) | 0 |
+    | `"softplus"` | log(1 + e^β) | (0, ∞) | log 2 |
+    | `"sigmoid"` | σ(β) | (0, 1) | 1/2 |
+    | `"identity"` | β | any | 0 |
+
+    With `parameterization="identity"` and Keras's arguments this is a drop-in for `keras.layers.PReLU`; `.alpha` is then the
+    variable itself.
+
+    Args:
+        alpha_initializer: The initial *slope*, under every map: a float, an array (of the slopes' shape, or with one value for
+            each slope), or a Keras initializer. Defaults to 0.25.
+        parameterization: `"exp"` (default), `"square"`, `"softplus"`, `"sigmoid"`, `"identity"`, or an instance from
+            `keras_prelu.parameterizations`.
+        alpha_regularizer: Keras regularizer of the slope α in effect, such as `keras_prelu.regularizers.AlphaL2`.
+        beta_regularizer: Keras regularizer of β, with the map's implicit bias (table above).
+        alpha_constraint: Keras constraint of α; with `parameterization="identity"` only (the other maps are constraints).
+        shared_axes: The axes along which a slope is shared: `"channel_wise"` (default; one slope a channel, whatever the rank),
+            `"channel_shared"` (one slope), None (a slope for each element, as in Keras), or an int or ints, as in
+            `keras.layers.PReLU` (axis 0 is the batch and always shared).
+        max_value: Float > 0 or None (default): a cap on the output, so that a converted ReLU6 keeps it.
+        data_format: `"channels_last"` or `"channels_first"`: where `"channel_wise"` finds the channels (axis −1 or 1). Defaults
+            to `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype`, `trainable`, as for every Keras layer.
+
+    Input shape:
+        Any rank of at least 2, batch first. Only the axes that carry a slope need a known size.
+
+    Output shape:
+        The input's. The dtype is the layer's compute dtype.
+
+    Raises:
+        InvalidArgumentError: A ValueError, when an argument has none of the values above or the map cannot represent the initial
+            slope; also from `build`, when the size of an axis that carries a slope is unknown.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(16, 3), keras_prelu.PReLU()])
+    >>> model.layers[-1].alpha.shape
+    (1, 1, 16)
+
+    References:
+        He et al. 2015, https://arxiv.org/abs/1502.01852. Claims 1 and 5.
+    """
+
+    def __init__(
+        self,
+        alpha_initializer: Any = 0.25,
+        parameterization: Any = "exp",
+        alpha_regularizer: Any = None,
+        beta_regularizer: Any = None,
+        alpha_constraint: Any = None,
+        shared_axes: Any = "channel_wise",
+        max_value: float | None = None,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.parameterization = parameterizations.get(parameterization)
+        self.alpha_initializer = _slope_initializer(alpha_initializer)
+        if isinstance(self.alpha_initializer, keras.initializers.Constant):
+            self.parameterization.check(self.alpha_initializer.value)
+        self.alpha_regularizer = keras.regularizers.get(alpha_regularizer)
+        self.beta_regularizer = keras.regularizers.get(beta_regularizer)
+        self.alpha_constraint = keras.constraints.get(alpha_constraint)
+        if self.alpha_constraint is not None and not self._is_identity:
+            raise InvalidArgumentError(
+                "`alpha_constraint` needs parameterization='identity'; the other maps are constraints themselves. "
+                f"Received: alpha_constraint={alpha_constraint!r}, parameterization={self.parameterization.name!r}"
+            )
+        self.shared_axes = _standardize_shared_axes(shared_axes)
+        self.max_value = _standardize_max_value(max_value)
+        self.data_format = _standardize_data_format(data_format)
+        self.beta: Any = None
+
+    @property
+    def alpha(self) -> Tensor:
+        """The slope in effect: a float32 tensor of the slopes' shape; under `"identity"` the variable itself. None before `build`."""
+        if self.beta is None or self._is_identity:
+            return self.beta
+        return self.parameterization.alpha(ops.convert_to_tensor(self.beta))
+
+    @property
+    def _is_identity(self) -> bool:
+        return isinstance(self.parameterization, parameterizations.Identity)
+
+    def build(self, input_shape: Shape) -> None:
+        carrying = self._axes_with_slopes(len(input_shape))
+        for axis in carrying:
+            if input_shape[axis] is None:
+                raise InvalidArgumentError(
+                    f"PReLU layer '{self.name}' needs a known size for axis {axis}, which carries a slope for each position. Give "
+                    f"the input a size there, or share slopes along it (shared_axes). Received: input_shape={tuple(input_shape)}"
+                )
+        shape = tuple(input_shape[axis] if axis in carrying else 1 for axis in range(1, len(input_shape)))
+        self.beta = self.add_weight(
+            shape=shape,
+            name="alpha" if self._is_identity else "beta",
+            initializer=self._initial_beta,
+            regularizer=self._penalty(),
+            constraint=self.alpha_constraint,
+            # The map is evaluated in float32: e^β in half precision would move every slope by up to 0.1 %.
+            autocast=False,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: input_shape[axis] for axis in carrying})
+
+    def _axes_with_slopes(self, rank: int) -> tuple[int, ...]:
+        """The axes of an input of `rank` along which slopes differ."""
+        if rank < 2:
+            raise InvalidArgumentError(f"PReLU layer '{self.name}' needs inputs of rank 2 or more, batch first. Received: rank {rank}")
+        if self.shared_axes == "channel_shared":
+            return ()
+        if self.shared_axes == "channel_wise":
+            return (1,) if self.data_format == "channels_first" else (rank - 1,)
+        shared = {axis + rank if axis < 0 else axis for axis in self.shared_axes or ()}
+        if not shared <= set(range(1, rank)):
+            raise InvalidArgumentError(
+                f"`shared_axes` of PReLU layer '{self.name}' must name axes 1 to {rank - 1} of its input of rank {rank} (axis 0 is the "
+                f"batch, always shared). Received: shared_axes={self.shared_axes}"
+            )
+        return tuple(axis for axis in range(1, rank) if axis not in shared)
+
+    def _initial_beta(self, shape: Shape, dtype: Any = None) -> Tensor:
+        if isinstance(self.alpha_initializer, keras.initializers.Constant):
+            slopes = _fit_slopes(self.alpha_initializer.value, shape, self.name)
+        else:
+            slopes = self.alpha_initializer(shape, dtype=dtype)
+            if self._is_identity:
+                return slopes
+            slopes = ops.convert_to_numpy(slopes)
+        return ops.convert_to_tensor(self.parameterization.beta(slopes), dtype=dtype)
+
+    def _penalty(self) -> Any:
+        if self.beta_regularizer is None and self._is_identity:
+            return self.alpha_regularizer
+        if self.alpha_regularizer is None and self.beta_regularizer is None:
+            return None
+        return SlopePenalty(self.parameterization, self.alpha_regularizer, self.beta_regularizer)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        outputs = prelu(inputs, ops.convert_to_tensor(self.alpha))
+        if self.max_value is None:
+            return outputs
+        return ops.minimum(outputs, ops.cast(self.max_value, outputs.dtype))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.update(
+            {
+                "alpha_initializer": keras.initializers.serialize(self.alpha_initializer),
+                "parameterization": parameterizations.serialize(self.parameterization),
+                "alpha_regularizer": keras.regularizers.serialize(self.alpha_regularizer),
+                "beta_regularizer": keras.regularizers.serialize(self.beta_regularizer),
+                "alpha_constraint": keras.constraints.serialize(self.alpha_constraint),
+                "shared_axes": self.shared_axes,
+                "max_value": self.max_value,
+                "data_format": self.data_format,
+            }
+        )
+        return config
+
+
+def _slope_initializer(value: Any) -> Any:
+    """A Keras initializer of slopes from a number, an array, or whatever `keras.initializers.get` takes."""
+    if isinstance(value, (bool, np.bool_)):
+        raise InvalidArgumentError(f"`alpha_initializer` must be a slope, an array of slopes or an initializer. Received: {value!r}")
+    if isinstance(value, (int, float, np.number)):
+        return keras.initializers.Constant(float(value))
+    if isinstance(value, (list, tuple, np.ndarray)) or ops.is_tensor(value):
+        slopes = ops.convert_to_numpy(value) if ops.is_tensor(value) else value
+        return keras.initializers.Constant(np.asarray(slopes, dtype="float32"))
+    initializer = keras.initializers.get(value)
+    if initializer is None:
+        raise InvalidArgumentError("`alpha_initializer` must be a slope, an array of slopes or an initializer. Received: None")
+    return initializer
+
+
+def _fit_slopes(value: Any, shape: Shape, name: str) -> np.ndarray:
+    """Given slopes in the shape of the variable: broadcast, or one value for each slope in order."""
+    slopes = np.asarray(value, dtype=np.float64)
+    if slopes.size == math.prod(size or 0 for size in shape):
+        return slopes.reshape(shape)
+    try:
+        return np.broadcast_to(slopes, shape)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"`alpha_initializer` of PReLU layer '{name}' has shape {slopes.shape}, which fits neither the slopes' shape {shape} nor "
+            f"their number."
+        ) from None
+
+
+def _standardize_shared_axes(value: Any) -> str | list[int] | None:
+    if value is None or value in ("channel_wise", "channel_shared"):
+        return value
+    axes = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(axis, (int, np.integer)) and not isinstance(axis, bool) for axis in axes):
+        raise InvalidArgumentError(
+            f"`shared_axes` must be 'channel_wise', 'channel_shared', None, or an int or ints. Received: shared_axes={value!r}"
+        )
+    return [int(axis) for axis in axes]
+
+
+def _standardize_max_value(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not value > 0:
+        raise InvalidArgumentError(f"`max_value` must be a positive number or None. Received: max_value={value!r}")
+    return float(value)
+
+
+def _standardize_data_format(value: Any) -> str:
+    if value is None:
+        value = keras.config.image_data_format()
+    if value not in ("channels_last", "channels_first"):
+        raise InvalidArgumentError(f"`data_format` must be 'channels_last' or 'channels_first'. Received: data_format={value!r}")
+    return str(value)

@@ -1,0 +1,244 @@
+"""Maps from the raw variable β to the slope α in effect (claim 5), found by name."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.registration import serializable
+
+__all__ = ["Exp", "Identity", "Parameterization", "Sigmoid", "Softplus", "Square", "get", "names", "serialize"]
+
+Tensor = Any
+
+_REGISTRY: dict[str, type[Parameterization]] = {}
+
+
+class Parameterization:
+    """A map α(β) that constrains a slope to its range. A new one subclasses this, sets the three class attributes, and is found by name.
+
+    Attributes:
+        name: What `PReLU(parameterization=...)` and the command line call it.
+        interval: The range of α, for messages.
+        positive: Whether α > 0 for every β.
+    """
+
+    name: ClassVar[str]
+    interval: ClassVar[str]
+    positive: ClassVar[bool]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _REGISTRY[cls.name] = cls
+
+    def alpha(self, beta: Tensor) -> Tensor:
+        """The slope α(β), elementwise, in the dtype of `beta`."""
+        raise NotImplementedError
+
+    def beta(self, alpha: Any) -> np.ndarray:
+        """The raw value β with α(β) = `alpha`, elementwise, as float64.
+
+        Raises:
+            InvalidArgumentError: A ValueError; the map cannot represent some slope. The message names maps that can.
+        """
+        alpha = np.asarray(alpha, dtype=np.float64)
+        self.check(alpha)
+        return self._inverse(alpha)
+
+    def check(self, alpha: Any) -> None:
+        """Raise InvalidArgumentError (a ValueError) unless the map can represent every slope in `alpha`."""
+        alpha = np.asarray(alpha, dtype=np.float64)
+        outside = alpha[~self.contains(alpha)]
+        if outside.size == 0:
+            return
+        slope = float(outside.flat[0])
+        if not math.isfinite(slope):
+            raise InvalidArgumentError(f"A negative slope must be a finite number. Received: alpha={slope}")
+        able = [name for name, cls in _REGISTRY.items() if bool(np.all(cls().contains(alpha)))]
+        raise InvalidArgumentError(
+            f"The slope {slope:g} is outside of {self.interval}, the range of parameterization '{self.name}'. "
+            f"It can be represented by {' and '.join(repr(name) for name in able)}."
+        )
+
+    def contains(self, alpha: np.ndarray) -> np.ndarray:
+        """Boolean array: which slopes lie in the map's range."""
+        raise NotImplementedError
+
+    def _inverse(self, alpha: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Parameterization:
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.get_config() == self.get_config()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(sorted(self.get_config().items()))))
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@serializable()
+class Exp(Parameterization):
+    """α = e^β, in (0, ∞), with dα/dβ = α. L2 on β pulls α to 1. β = log α₀.
+
+    A relative step: under a gradient step of size η, α changes by a factor, so a small slope moves little in absolute terms
+    and never reaches 0 or changes its sign. Claim 5.
+    """
+
+    name = "exp"
+    interval = "(0, ∞)"
+    positive = True
+
+    def alpha(self, beta: Tensor) -> Tensor:
+        return ops.exp(beta)
+
+    def contains(self, alpha: np.ndarray) -> np.ndarray:
+        return np.isfinite(alpha) & (alpha > 0)
+
+    def _inverse(self, alpha: np.ndarray) -> np.ndarray:
+        return np.log(alpha)
+
+
+@serializable()
+class Square(Parameterization):
+    """α = β², in [0, ∞), with dα/dβ = 2β. L2 on β pulls α to 0, towards ReLU. Claim 5.
+
+    β = 0 is a stationary point: the slope gets no gradient there and never leaves 0. β and −β are the same slope; the positive
+    root is taken.
+
+    Args:
+        allow_zero: Whether an initial slope of exactly 0 is accepted although it never moves. Defaults to False.
+    """
+
+    name = "square"
+    interval = "[0, ∞)"
+    positive = False
+
+    def __init__(self, allow_zero: bool = False) -> None:
+        self.allow_zero = bool(allow_zero)
+
+    def alpha(self, beta: Tensor) -> Tensor:
+        return ops.square(beta)
+
+    def check(self, alpha: Any) -> None:
+        super().check(alpha)
+        if not self.allow_zero and np.any(np.asarray(alpha) == 0):
+            raise InvalidArgumentError(
+                "An initial slope of exactly 0 never moves under parameterization 'square': dα/dβ = 2β is 0 there. Start from a "
+                "positive slope, use 'identity', or ask for it with keras_prelu.parameterizations.Square(allow_zero=True)."
+            )
+
+    def contains(self, alpha: np.ndarray) -> np.ndarray:
+        return np.isfinite(alpha) & (alpha >= 0)
+
+    def _inverse(self, alpha: np.ndarray) -> np.ndarray:
+        return np.sqrt(alpha)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"allow_zero": True} if self.allow_zero else {}
+
+
+@serializable()
+class Softplus(Parameterization):
+    """α = log(1 + e^β), in (0, ∞), with dα/dβ = σ(β). L2 on β pulls α to log 2. Grows linearly for large β. Claim 5."""
+
+    name = "softplus"
+    interval = "(0, ∞)"
+    positive = True
+
+    def alpha(self, beta: Tensor) -> Tensor:
+        return ops.softplus(beta)
+
+    def contains(self, alpha: np.ndarray) -> np.ndarray:
+        return np.isfinite(alpha) & (alpha > 0)
+
+    def _inverse(self, alpha: np.ndarray) -> np.ndarray:
+        return alpha + np.log(-np.expm1(-alpha))
+
+
+@serializable()
+class Sigmoid(Parameterization):
+    """α = σ(β), in (0, 1), with dα/dβ = α(1 − α). L2 on β pulls α to 1/2. Keeps max(x, αx) exact. Claim 5."""
+
+    name = "sigmoid"
+    interval = "(0, 1)"
+    positive = True
+
+    def alpha(self, beta: Tensor) -> Tensor:
+        return ops.sigmoid(beta)
+
+    def contains(self, alpha: np.ndarray) -> np.ndarray:
+        return (alpha > 0) & (alpha < 1)
+
+    def _inverse(self, alpha: np.ndarray) -> np.ndarray:
+        return np.log(alpha) - np.log1p(-alpha)
+
+
+@serializable()
+class Identity(Parameterization):
+    """α = β, any real number, with dα/dβ = 1: stock Keras PReLU. L2 on β pulls α to 0. Claim 5."""
+
+    name = "identity"
+    interval = "(-∞, ∞)"
+    positive = False
+
+    def alpha(self, beta: Tensor) -> Tensor:
+        return beta
+
+    def contains(self, alpha: np.ndarray) -> np.ndarray:
+        return np.isfinite(alpha)
+
+    def _inverse(self, alpha: np.ndarray) -> np.ndarray:
+        return alpha
+
+
+def names() -> tuple[str, ...]:
+    """The names of all parameterizations, in the order of their definition."""
+    return tuple(_REGISTRY)
+
+
+def get(identifier: Any) -> Parameterization:
+    """A parameterization from its name, its class, its serialized form, or itself.
+
+    Raises:
+        InvalidArgumentError: A ValueError; the identifier is none of these.
+
+    Example:
+
+    >>> keras_prelu.parameterizations.get("exp").alpha(keras.ops.array([0.0]))   # [1.0]
+    """
+    if isinstance(identifier, Parameterization):
+        return identifier
+    if isinstance(identifier, str) and identifier in _REGISTRY:
+        return _REGISTRY[identifier]()
+    if isinstance(identifier, type) and issubclass(identifier, Parameterization):
+        return identifier()
+    if isinstance(identifier, dict):
+        found = keras.saving.deserialize_keras_object(identifier)
+        if isinstance(found, Parameterization):
+            return found
+    raise InvalidArgumentError(
+        f"`parameterization` must be one of {', '.join(repr(name) for name in _REGISTRY)}, or an instance of "
+        f"keras_prelu.parameterizations.Parameterization. Received: parameterization={identifier!r}"
+    )
+
+
+def serialize(parameterization: Parameterization) -> str | dict[str, Any]:
+    """The name where it says everything, else Keras's serialized form."""
+    if type(parameterization) is _REGISTRY.get(parameterization.name) and not parameterization.get_config():
+        return parameterization.name
+    serialized: dict[str, Any] = keras.saving.serialize_keras_object(parameterization)
+    return serialized

@@ -1,0 +1,34 @@
+"""How classes of this package become known to Keras: by registered name in saved models, by plain name in layer arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import keras
+
+PACKAGE = "keras_prelu"
+
+ClassT = TypeVar("ClassT", bound=type)
+
+
+def serializable(*aliases: str) -> Callable[[ClassT], ClassT]:
+    """Register a class under `keras_prelu>Name`, and under each alias for use by name.
+
+    Keras looks a bare string such as `kernel_initializer="PReLUHeNormal"` up among its custom objects under exactly that
+    string, which the registered name alone does not satisfy.
+
+    Args:
+        *aliases: Plain names, such as `"PReLUHeNormal"` and `"prelu_he_normal"`.
+
+    Returns:
+        A class decorator.
+    """
+
+    def register(cls: ClassT) -> ClassT:
+        registered: ClassT = keras.saving.register_keras_serializable(package=PACKAGE)(cls)
+        for alias in aliases:
+            keras.saving.get_custom_objects()[alias] = registered
+        return registered
+
+    return register

@@ -1,0 +1,75 @@
+"""Penalties on negative slopes (claim 5)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.parameterizations import Parameterization
+from keras_prelu.registration import serializable
+
+__all__ = ["AlphaL2", "SlopePenalty"]
+
+Tensor = Any
+
+
+@serializable("AlphaL2", "alpha_l2")
+class AlphaL2(keras.regularizers.Regularizer):
+    """L2 penalty (λ/2)·Σα² on the slope in effect.
+
+    Pulls α to 0, towards ReLU, under every map: its gradient with respect to β is λ·α·dα/dβ. Give it to
+    `PReLU(alpha_regularizer=...)`. Keras's own `L2(λ)` is λ·Σα²: twice as strong for the same λ.
+
+    To pull elsewhere, penalize β (`PReLU(beta_regularizer=...)`): decay of β to 0 pulls α to the map's value at 0, which is 1
+    under exp, log 2 under softplus, 1/2 under sigmoid and 0 under square and identity.
+
+    Args:
+        penalty: Float ≥ 0, the factor λ. Defaults to 0.01.
+
+    Raises:
+        InvalidArgumentError: A ValueError; `penalty` is negative or not a finite number.
+
+    Example:
+
+    >>> layer = keras_prelu.PReLU(alpha_regularizer=keras_prelu.regularizers.AlphaL2(1e-3))
+
+    References:
+        Claim 5.
+    """
+
+    def __init__(self, penalty: float = 0.01) -> None:
+        if isinstance(penalty, bool) or not isinstance(penalty, (int, float)) or not (math.isfinite(penalty) and penalty >= 0):
+            raise InvalidArgumentError(f"`penalty` must be a finite number of at least 0. Received: penalty={penalty!r}")
+        self.penalty = float(penalty)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return 0.5 * self.penalty * ops.sum(ops.square(x))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"penalty": self.penalty}
+
+
+class SlopePenalty(keras.regularizers.Regularizer):
+    """What `PReLU` attaches to its variable β: `alpha_regularizer(α(β)) + beta_regularizer(β)`.
+
+    As a regularizer of the variable, not a loss added in `call`, the penalty counts once however often the layer is called.
+    It is rebuilt from the layer's own configuration and never saved.
+    """
+
+    def __init__(self, parameterization: Parameterization, alpha_regularizer: Any, beta_regularizer: Any) -> None:
+        self.parameterization = parameterization
+        self.alpha_regularizer = alpha_regularizer
+        self.beta_regularizer = beta_regularizer
+
+    def __call__(self, x: Tensor) -> Tensor:
+        beta = ops.convert_to_tensor(x)
+        terms = []
+        if self.alpha_regularizer is not None:
+            terms.append(self.alpha_regularizer(self.parameterization.alpha(beta)))
+        if self.beta_regularizer is not None:
+            terms.append(self.beta_regularizer(beta))
+        return sum(terms[1:], terms[0])

@@ -1,0 +1,242 @@
+"""Converting a ReLU model into a PReLU model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu import parameterizations
+from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.layers import PReLU
+from keras_prelu.parameterizations import Identity, Parameterization, Square
+from keras_prelu.surgery.calibrate import calibrate
+from keras_prelu.surgery.paths import layer_at
+from keras_prelu.surgery.rescale import rescale_analytic
+from keras_prelu.surgery.rewrite import rewrite
+from keras_prelu.surgery.sites import LocatedSite, Site, locate_sites
+
+__all__ = ["RESCALES", "SAFE_SLOPE", "convert"]
+
+RESCALES = ("auto", "none", "analytic", "calibrated")
+
+SAFE_SLOPE = 0.01
+"""The largest slope that `rescale="auto"` sets without samples: the classical leaky slope, close enough to 0 that a trained
+network's function hardly changes (a second moment changes by the factor 1 + α² = 1.0001 a layer, claim 4)."""
+
+Selector = Any
+
+
+def convert(
+    model: keras.Model,
+    *,
+    alpha: float = 0.25,
+    parameterization: Any = "exp",
+    shared_axes: Any = "channel_wise",
+    alpha_regularizer: Any = None,
+    rescale: str = "auto",
+    calibration_data: Any = None,
+    include: Selector = None,
+    exclude: Selector = None,
+    keep_slopes: bool = True,
+) -> keras.Model:
+    """A PReLU model from a trained ReLU model.
+
+    Every convertible site (see `find_sites`) becomes a `keras_prelu.PReLU`: a ReLU layer is replaced by one of the same name, an inline
+    `activation="relu"` by a linear layer followed by a new layer `<name>_prelu`; a cap such as ReLU6's is kept. Weights, names,
+    `trainable` flags, dtype policies and compile settings (with a fresh optimizer state) are kept. At `alpha=0` with "identity" or
+    "square" the new model's output equals the old one's bit for bit.
+
+    Args:
+        model: A built Sequential or Functional model, nested models included. It is not changed.
+        alpha: The initial slope of the new layers. Defaults to 0.25. Sites with a slope of their own keep it, see `keep_slopes`.
+        parameterization: The slopes' map, as in `PReLU`. Defaults to "exp". A slope that is kept and that the map can't represent gets
+            "identity".
+        shared_axes: As in `PReLU`. Defaults to "channel_wise". A `keras.layers.PReLU` that keeps its slopes keeps its axes.
+        alpha_regularizer: As in `PReLU`.
+        rescale: What is done so that the model still works. "calibrated": layerwise least squares on `calibration_data`, see
+            `calibrate`. "analytic": each site's producer × 1/√(1+α²) (claims 4 and 6), right for fresh weights and nearly worthless
+            for trained ones. "none": nothing. "auto" (default): "calibrated" with samples; without, nothing but a slope of at most
+            0.01, with a warning.
+        calibration_data: Unlabeled samples for "calibrated": an array, or a list or dict of arrays for several inputs.
+        include: Which sites to convert: a path or layer name or glob ("block1_*"), a layer class, a function of a `Site`, or a list of
+            these. Defaults to all that are convertible.
+        exclude: Which sites not to convert, likewise.
+        keep_slopes: Whether LeakyReLU, ReLU(negative_slope) and `keras.layers.PReLU` keep the slopes they have. Defaults to True;
+            False gives them `alpha`.
+
+    Returns:
+        A new model of the same kind (a Sequential stays one).
+
+    Raises:
+        InvalidArgumentError: A ValueError; an argument has none of the values above, or the map can't represent `alpha`.
+        ConversionError: The model has no graph or no site to convert; the message says what was looked for.
+        CalibrationError, DataError: The samples can't be used.
+
+    Example:
+
+    >>> converted = keras_prelu.convert(model, calibration_data=x_train[:512])
+
+    References:
+        He et al. 2015, https://arxiv.org/abs/1502.01852. THEORY's section on conversion; claims 4 and 6.
+    """
+    _check_rescale(rescale, calibration_data)
+    map_ = _parameterization(parameterization, alpha)
+    located = locate_sites(model)
+    selected = _select(located, model, include, exclude)
+    if rescale == "auto":
+        rescale = "none" if calibration_data is None else "calibrated"
+        if calibration_data is None and alpha > SAFE_SLOPE:
+            warnings.warn(
+                f"No samples to calibrate with: the new slopes start at {SAFE_SLOPE:g} instead of {alpha:g}, so that the model still "
+                'works. Give calibration_data (unlabeled samples) for larger ones, or rescale="none" to set them all the same.',
+                KerasPReLUWarning,
+                stacklevel=2,
+            )
+            alpha = SAFE_SLOPE
+            map_.check(alpha)
+
+    make = partial(_make_layer, alpha=alpha, map_=map_, shared_axes=shared_axes, alpha_regularizer=alpha_regularizer, keep=keep_slopes)
+    converted = rewrite(
+        model,
+        replaced={(id(item.operation), item.index): partial(make, item) for item in selected if item.site.kind != "inline"},
+        appended={id(item.operation): partial(make, item) for item in selected if item.site.kind == "inline"},
+    )
+    for item in selected:
+        if keep_slopes and item.site.negative_slope is None:
+            layer = layer_at(converted, item.site.target)
+            layer.beta.assign(layer.parameterization.beta(keras.ops.convert_to_numpy(item.operation.alpha)).reshape(layer.beta.shape))
+    if rescale == "analytic":
+        rescale_analytic(converted, [item.site.target for item in selected if not (keep_slopes and _own_slope(item.site))])
+    elif rescale == "calibrated":
+        calibrate(converted, model, calibration_data)
+    return converted
+
+
+def _check_rescale(rescale: str, calibration_data: Any) -> None:
+    if rescale not in RESCALES:
+        raise InvalidArgumentError(f"`rescale` must be one of {', '.join(map(repr, RESCALES))}. Received: rescale={rescale!r}")
+    if rescale == "calibrated" and calibration_data is None:
+        raise InvalidArgumentError('rescale="calibrated" needs `calibration_data`: unlabeled samples, such as a part of the training data.')
+    if rescale in ("none", "analytic") and calibration_data is not None:
+        raise InvalidArgumentError(f'`calibration_data` is not used by rescale="{rescale}". Leave it out, or choose "calibrated".')
+
+
+def _parameterization(identifier: Any, alpha: Any) -> Parameterization:
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)) or not math.isfinite(alpha):
+        raise InvalidArgumentError(f"`alpha` must be a finite number, the initial slope. Received: alpha={alpha!r}")
+    map_ = parameterizations.get(identifier)
+    if alpha == 0 and isinstance(map_, Square) and not map_.allow_zero:
+        warnings.warn(
+            'At alpha=0 the slopes of parameterization "square" get no gradient and stay 0. Use "identity" for slopes that learn.',
+            KerasPReLUWarning,
+            stacklevel=3,
+        )
+        map_ = Square(allow_zero=True)
+    map_.check(alpha)
+    return map_
+
+
+def _own_slope(site: Site) -> bool:
+    """Whether a site has a slope today: LeakyReLU, ReLU(negative_slope) or a stock PReLU."""
+    return site.negative_slope is None or site.negative_slope != 0.0
+
+
+def _make_layer(
+    item: LocatedSite, *, alpha: float, map_: Parameterization, shared_axes: Any, alpha_regularizer: Any, keep: bool
+) -> keras.layers.Layer:
+    site = item.site
+    if keep and site.negative_slope is None:  # a stock PReLU: `convert` assigns all its slopes once the layer is built
+        slopes = keras.ops.convert_to_numpy(item.operation.alpha)
+        map_, alpha, shared_axes = _able(map_, slopes), float(slopes.flat[0]), item.operation.shared_axes
+    elif keep and _own_slope(site):
+        map_, alpha = _able(map_, np.asarray(site.negative_slope)), float(site.negative_slope)
+    return PReLU(
+        alpha,
+        parameterization=map_,
+        alpha_regularizer=alpha_regularizer,
+        shared_axes=shared_axes,
+        max_value=site.max_value,
+        data_format=item.data_format,
+        name=site.target.rsplit("/", 1)[-1],
+        dtype=_dtype_policy(item),
+    )
+
+
+def _able(map_: Parameterization, slopes: np.ndarray) -> Parameterization:
+    """The map that was asked for, or "identity" where it can't represent slopes that are to be kept."""
+    try:
+        map_.check(slopes)
+    except InvalidArgumentError:
+        return Identity()
+    return map_
+
+
+def _dtype_policy(item: LocatedSite) -> Any:
+    """A layer's own policy. An op has none: half-precision tensors come from a mixed-precision model."""
+    if isinstance(item.operation, keras.layers.Layer):
+        return item.operation.dtype_policy
+    return f"mixed_{item.dtype}" if item.dtype in ("float16", "bfloat16") else item.dtype
+
+
+def _select(located: list[LocatedSite], model: keras.Model, include: Selector, exclude: Selector) -> list[LocatedSite]:
+    """The sites to convert."""
+    included, excluded = _predicates("include", include, located), _predicates("exclude", exclude, located)
+    selected = [
+        item
+        for item in located
+        if item.site.convertible
+        and (include is None or any(accepts(item) for accepts in included))
+        and not any(accepts(item) for accepts in excluded)
+    ]
+    if not selected:
+        raise ConversionError(_nothing_to_convert(located, model))
+    return selected
+
+
+def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
+    convertible = [item for item in located if item.site.convertible]
+    if convertible:
+        return f"No site of model '{model.name}' is left to convert: `include` and `exclude` leave none of its {len(convertible)}."
+    if located:
+        first = located[0].site
+        return (
+            f"Model '{model.name}' has no site that can be converted: {len(located)} found, none convertible. "
+            f"The first is '{first.path}' ({first.layer}): {first.reason}."
+        )
+    return (
+        f"Model '{model.name}' has no ReLU. Looked for: ReLU, LeakyReLU and PReLU layers, Activation('relu'), layers with "
+        "activation='relu', and keras.ops.relu in the graph."
+    )
+
+
+def _predicates(argument: str, selector: Selector, located: list[LocatedSite]) -> list[Callable[[LocatedSite], bool]]:
+    if selector is None:
+        return []
+    alternatives = list(selector) if isinstance(selector, Iterable) and not isinstance(selector, (str, type)) else [selector]
+    return [_predicate(argument, alternative, located) for alternative in alternatives]
+
+
+def _predicate(argument: str, selector: Any, located: list[LocatedSite]) -> Callable[[LocatedSite], bool]:
+    if isinstance(selector, str):
+
+        def accepts(item: LocatedSite) -> bool:
+            names = (item.site.path, item.site.target, item.operation.name)
+            return any(fnmatchcase(name, selector) for name in names)
+
+        if not any(accepts(item) for item in located):
+            raise InvalidArgumentError(f"`{argument}` names no site: {selector!r} matches none of the {len(located)} that find_sites lists.")
+        return accepts
+    if isinstance(selector, type):
+        return lambda item: isinstance(item.operation, selector)
+    if callable(selector):
+        return lambda item: bool(selector(item.site))
+    raise InvalidArgumentError(
+        f"`{argument}` takes layer names, globs, layer classes or a function of a Site. Received: {argument}={selector!r}"
+    )

@@ -1,0 +1,187 @@
+"""Rebuilding a model with layers exchanged: a new model, the given one untouched."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from keras_prelu.errors import ConversionError, KerasPReLUWarning
+from keras_prelu.surgery import graph
+
+__all__ = ["Key", "rebuild", "rewrite"]
+
+Key = tuple[int, int]
+"""A call of an operation: the operation's id and how often it was called before."""
+
+
+def rewrite(
+    model: keras.Model,
+    replaced: Mapping[Key, Callable[[], keras.layers.Layer]],
+    appended: Mapping[int, Callable[[], keras.layers.Layer]],
+) -> keras.Model:
+    """A copy of a model in which some calls are made to other layers, and some layers' activations are layers of their own.
+
+    Weights, names, `trainable` flags, dtype policies and the compile settings are kept (the optimizer with fresh state). A Sequential
+    stays one. A nested model is rewritten once, however often it is called.
+
+    Args:
+        model: Sequential or Functional.
+        replaced: For a call of an operation, what makes the layer to call instead.
+        appended: For a layer's id, what makes the layer to call on its output; the layer's own `activation` becomes linear, and
+            the new layer is shared by all of its calls.
+
+    Returns:
+        A new model.
+
+    Raises:
+        ConversionError: The model has no graph, or a layer can't be rebuilt from its configuration.
+    """
+    rewriter = _Rewriter(replaced, appended)
+    result = rewriter.model(model)
+    rewriter.copy_state()
+    _copy_compilation(model, result)
+    return result
+
+
+class _Rewriter:
+    def __init__(self, replaced: Mapping[Key, Callable[[], Any]], appended: Mapping[int, Callable[[], Any]]) -> None:
+        self._replaced = replaced
+        self._appended = appended
+        self._models: dict[int, tuple[Any, Any]] = {}  # id → (original, copy), outer models before the models in them
+        self._leaves: dict[int, tuple[Any, Any]] = {}
+        self._activations: dict[int, Any] = {}
+        self._new: list[tuple[Any, Any]] = []  # (operation that was replaced, layer that replaces it)
+
+    def model(self, model: keras.Model) -> keras.Model:
+        if id(model) not in self._models:
+            self._models[id(model)] = (model, None)
+            copy = self._sequential(model) if isinstance(model, keras.Sequential) else self._functional(model)
+            self._models[id(model)] = (model, copy)
+        return self._models[id(model)][1]
+
+    def _sequential(self, model: keras.Sequential) -> keras.Sequential:
+        graph.functional_view(model)  # raises where it isn't built
+        layers: list[Any] = [_copy_input(model.inputs[0])]
+        for layer in model.layers:
+            make = self._replaced.get((id(layer), 0))
+            layers.append(self._make(make, layer) if make else self._copy(layer))
+            if id(layer) in self._appended:
+                layers.append(self._activation(layer))
+        return keras.Sequential(layers, name=model.name)
+
+    def _functional(self, model: keras.Model) -> keras.Model:
+        counts: dict[int, int] = {}
+
+        def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+            index = counts.get(id(operation), 0)
+            counts[id(operation)] = index + 1
+            make = self._replaced.get((id(operation), index))
+            if make is not None:
+                return self._make(make, operation)(args[0] if args else next(iter(kwargs.values())))
+            outputs = self._copy(operation)(*args, **kwargs)
+            return self._activation(operation)(outputs) if id(operation) in self._appended else outputs
+
+        inputs = keras.tree.map_structure(_copy_input, model.input)
+        try:
+            return keras.models.clone_model(model, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call)
+        except ConversionError:
+            raise
+        except Exception:
+            if not model.compiled:
+                raise
+            # clone_model also compiles, which fails for losses and metrics that can't be rebuilt; `_copy_compilation` says so.
+            counts.clear()
+            plain = keras.Model(model.input, model.output, name=model.name)
+            return keras.models.clone_model(plain, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call)
+
+    def _make(self, make: Callable[[], Any], operation: Any) -> Any:
+        layer = make()
+        self._new.append((operation, layer))
+        return layer
+
+    def _activation(self, layer: Any) -> Any:
+        if id(layer) not in self._activations:
+            self._activations[id(layer)] = self._make(self._appended[id(layer)], layer)
+        return self._activations[id(layer)]
+
+    def _copy(self, operation: Any) -> Any:
+        if graph.has_graph(operation):
+            return self.model(operation)
+        if id(operation) not in self._leaves:
+            self._leaves[id(operation)] = (operation, rebuild(operation, linear=id(operation) in self._appended))
+        return self._leaves[id(operation)][1]
+
+    def copy_state(self) -> None:
+        """Weights, and `trainable` flags: those of models first, since setting one sets those of all layers in it."""
+        for original, copy in self._models.values():
+            copy.trainable = original.trainable
+        for original, copy in self._leaves.values():
+            if isinstance(original, keras.layers.Layer):
+                _copy_variables(original, copy)
+                copy.trainable = original.trainable
+                for inner, inner_copy in zip(graph.sublayers(original), graph.sublayers(copy), strict=False):
+                    inner_copy.trainable = inner.trainable
+        for original, new in self._new:
+            new.trainable = getattr(original, "trainable", True)
+
+
+def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name)
+
+
+def rebuild(operation: Any, *, linear: bool) -> Any:
+    """A new layer or op from the configuration of one, its inline activation left out where `linear`; without the weights.
+
+    Raises:
+        ConversionError: The configuration does not describe the layer.
+    """
+    try:
+        config = operation.get_config()
+        if linear:
+            config["activation"] = "linear"
+        if isinstance(operation, keras.layers.Lambda):
+            # The function is live in this process already; safe mode is for files.
+            return type(operation).from_config(config, safe_mode=False)
+        return type(operation).from_config(config)
+    except Exception as error:
+        raise ConversionError(
+            f"Layer '{operation.name}' ({type(operation).__name__}) can't be rebuilt from its configuration: {error}. "
+            "Give its class a get_config() with every argument of __init__."
+        ) from error
+
+
+def _copy_variables(original: Any, copy: Any) -> None:
+    sources, targets = original.variables, copy.variables
+    if [tuple(v.shape) for v in sources] != [tuple(v.shape) for v in targets]:
+        raise ConversionError(
+            f"Layer '{original.name}' ({type(original).__name__}) has other variables after being rebuilt from its configuration "
+            f"({len(targets)} instead of {len(sources)}, or other shapes). Its get_config() does not describe all of it."
+        )
+    for source, target in zip(sources, targets, strict=True):
+        target.assign(source)
+
+
+def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
+    if not model.compiled:
+        return
+    try:
+        config = model.get_compile_config()
+        if config is None:
+            return
+        old, new = graph.functional_view(model).output_names, graph.functional_view(copy).output_names
+        renamed = {a: b for a, b in zip(old, new, strict=True) if a != b}
+        copy.compile_from_config({key: _rename_keys(value, renamed) for key, value in config.items()})
+    except Exception as error:
+        warnings.warn(
+            f"The compile settings of '{model.name}' could not be carried over ({error}). Compile the new model yourself.", KerasPReLUWarning, stacklevel=4
+        )
+
+
+def _rename_keys(value: Any, renamed: Mapping[str, str]) -> Any:
+    """Losses and metrics are given by output name; an activation that became a layer of its own changes an output's name."""
+    if not isinstance(value, Mapping) or "class_name" in value:
+        return value
+    return {renamed.get(key, key): item for key, item in value.items()}

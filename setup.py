@@ -1,0 +1,60 @@
+"""Packaging of keras_prelu: metadata, dependencies, and the `keras-prelu` command."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "keras_prelu" / "version.py").read_text()).group(1)
+
+EXTRAS = {
+    "jax": ["jax>=0.4.30"],
+    "torch": ["torch>=2.4"],
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.19", "tf2onnx>=1.16"],
+    "report": ["matplotlib>=3.8", "jinja2>=3.1"],
+    "gpu": ["tensorflow[and-cuda]>=2.18"],
+    "dev": [
+        "hypothesis>=6.100",
+        "import-linter>=2.1",
+        "mypy>=1.11",
+        "pytest>=8.2",
+        "pytest-xdist>=3.6",
+        "ruff>=0.8",
+    ],
+}
+
+setup(
+    name="keras-prelu",
+    version=VERSION,
+    description="PReLU layers for Keras 3 and model surgery that turns a trained ReLU network into a PReLU network.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["keras_prelu", "keras_prelu.*"]),
+    package_data={"keras_prelu": ["__init__.pyi", "py.typed"]},
+    install_requires=[
+        "click>=8.1",
+        "h5py>=3.11",
+        "keras>=3.13",
+        "lazy-loader>=0.4",
+        "numpy>=1.26",
+        "rich>=13.7",
+        "scikit-learn>=1.4",
+        "scipy>=1.12",
+        "tensorflow>=2.18",
+        "tensorflow-datasets>=4.9.6",
+        "wrapt>=1.16",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["keras-prelu=keras_prelu.cli.main:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
