@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 import keras
+import numpy as np
 
 Tensor = Any
 Tensors = tuple[Tensor, ...]
@@ -96,3 +98,21 @@ def _torch_with_gradient(forward, residuals, backward):
             return backward(ctx.saved_tensors, upstream)
 
     return Function.apply
+
+
+def outside_of_graphs() -> AbstractContextManager[Any]:
+    """A context in which tensors have values, also while a `tf.function` is being traced, as when it builds a layer."""
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def snapshot(variable: Any) -> np.ndarray:
+    """A variable's value as an array of its own.
+
+    `keras.ops.convert_to_numpy` may return a view: on PyTorch of memory that the next `assign` overwrites, on JAX of a buffer that the
+    next training step donates. `other.assign(variable)` shares such a buffer too.
+    """
+    return np.array(keras.ops.convert_to_numpy(variable), copy=True)

@@ -10,12 +10,13 @@ import numpy as np
 from keras import ops
 
 from keras_prelu import parameterizations
+from keras_prelu._backends import outside_of_graphs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.ops import prelu
 from keras_prelu.registration import serializable
 from keras_prelu.regularizers import SlopePenalty
 
-__all__ = ["PReLU"]
+__all__ = ["PReLU", "is_slope"]
 
 Tensor = Any
 Shape = tuple[int | None, ...]
@@ -135,6 +136,7 @@ class PReLU(keras.layers.Layer):
             # The map is evaluated in float32: e^β in half precision would move every slope by up to 0.1 %.
             autocast=False,
         )
+        self.beta.keras_prelu_slope = True  # see is_slope
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: input_shape[axis] for axis in carrying})
 
     def _axes_with_slopes(self, rank: int) -> tuple[int, ...]:
@@ -157,10 +159,10 @@ class PReLU(keras.layers.Layer):
         if isinstance(self.alpha_initializer, keras.initializers.Constant):
             slopes = _fit_slopes(self.alpha_initializer.value, shape, self.name)
         else:
-            slopes = self.alpha_initializer(shape, dtype=dtype)
             if self._is_identity:
-                return slopes
-            slopes = ops.convert_to_numpy(slopes)
+                return self.alpha_initializer(shape, dtype=dtype)
+            with outside_of_graphs():
+                slopes = ops.convert_to_numpy(self.alpha_initializer(shape, dtype=dtype))
         return ops.convert_to_tensor(self.parameterization.beta(slopes), dtype=dtype)
 
     def _penalty(self) -> Any:
@@ -194,6 +196,11 @@ class PReLU(keras.layers.Layer):
             }
         )
         return config
+
+
+def is_slope(variable: Any) -> bool:
+    """Whether a variable is the β of a PReLU layer. Optimizers see variables without their layers, so the layer marks it."""
+    return getattr(variable, "keras_prelu_slope", False)
 
 
 def _slope_initializer(value: Any) -> Any:

@@ -17,7 +17,7 @@ __all__ = ["AlphaL2", "SlopePenalty"]
 Tensor = Any
 
 
-@serializable("AlphaL2", "alpha_l2")
+@serializable()
 class AlphaL2(keras.regularizers.Regularizer):
     """L2 penalty (λ/2)·Σα² on the slope in effect.
 

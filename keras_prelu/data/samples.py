@@ -98,7 +98,9 @@ def _fit(array: np.ndarray, tensor: keras.KerasTensor, name: str) -> np.ndarray:
     fits = len(expected) == len(received) and all(e is None or e == r for e, r in zip(expected[1:], received[1:], strict=True))
     if not fits:
         raise DataError(
-            f"The {name} have shape {received}, but the model's input '{tensor.name}' takes {('batch', *expected[1:])}.".replace("None", "any")
+            f"The {name} have shape {received}, but the model's input '{tensor.name}' takes {('batch', *expected[1:])}.".replace(
+                "None", "any"
+            )
         )
     if tensor.dtype == "string" or array.dtype.kind in "SU":
         return array

@@ -15,13 +15,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._backends import snapshot
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.layers import PReLU
 from keras_prelu.surgery.least_squares import RidgeProblem
 from keras_prelu.surgery.linear import LinearView, linear_view
 from keras_prelu.surgery.program import Program, Slot, Step, compile_program, execute
-from keras_prelu.surgery.rewrite import rebuild
+from keras_prelu.surgery.rewrite import copy_variables, rebuild
 from keras_prelu.surgery.sites import locate_sites
 
 __all__ = ["Calibration", "LayerCalibration", "calibrate"]
@@ -257,7 +258,7 @@ class _Sweep:
     def _refit(self, step: Step, uses: Sequence[Step]) -> None:
         view = linear_view(step.operation)
         if view is None or id(step.operation) in self._refitted:
-            return
+            return None
         if all(self._original[slot] is self._converted[slot] for use in uses for slot in use.inputs):
             return self._keep(step, "its input is unchanged")
         if not step.operation.trainable and not self._options.refit_frozen:
@@ -293,9 +294,7 @@ class _Sweep:
         self._write(view, old + change, intercept)
         return self._record(step, problem.rows, old.shape[1], before, after, "refitted")
 
-    def _record(
-        self, step: Step, rows: int, unknowns: int, before: float | None, after: float | None, action: str
-    ) -> LayerCalibration:
+    def _record(self, step: Step, rows: int, unknowns: int, before: float | None, after: float | None, action: str) -> LayerCalibration:
         return LayerCalibration(step.path, type(step.operation).__name__, rows, unknowns, before, after, action)
 
     def _write(self, view: LinearView, matrix: np.ndarray, intercept: _Intercept) -> None:
@@ -310,7 +309,7 @@ class _Sweep:
         self._assign(view.kernel, view.from_matrix(matrix))
 
     def _assign(self, variable: Any, value: np.ndarray) -> None:
-        self._undo.append((variable, keras.ops.convert_to_numpy(variable)))
+        self._undo.append((variable, snapshot(variable)))
         variable.assign(value.reshape(variable.shape))
 
     def _positions(self, view: LinearView, chunks: Batches) -> Any:
@@ -393,7 +392,9 @@ def _references(program: Program, converted: keras.Model, original: keras.Model)
             )
         shapes = [[tuple(v.shape) for v in getattr(layer, "weights", [])] for layer in (step.operation, reference)]
         if not isinstance(step.operation, PReLU) and shapes[0] != shapes[1]:
-            raise CalibrationError(f"The converted model was not made from this original: the weights of layer '{step.path}' differ in shape.")
+            raise CalibrationError(
+                f"The converted model was not made from this original: the weights of layer '{step.path}' differ in shape."
+            )
     return _References(by_call, by_path)
 
 
@@ -401,8 +402,7 @@ def _linear_twin(layer: Any) -> Any:
     """The layer without its inline activation, on copies of its weights."""
     twin = rebuild(layer, linear=True)
     twin.build_from_config(layer.get_build_config())
-    for source, target in zip(layer.variables, twin.variables, strict=True):
-        target.assign(source)
+    copy_variables(layer, twin)
     return twin
 
 

@@ -231,7 +231,9 @@ def _predicate(argument: str, selector: Any, located: list[LocatedSite]) -> Call
             return any(fnmatchcase(name, selector) for name in names)
 
         if not any(accepts(item) for item in located):
-            raise InvalidArgumentError(f"`{argument}` names no site: {selector!r} matches none of the {len(located)} that find_sites lists.")
+            raise InvalidArgumentError(
+                f"`{argument}` names no site: {selector!r} matches none of the {len(located)} that find_sites lists."
+            )
         return accepts
     if isinstance(selector, type):
         return lambda item: isinstance(item.operation, selector)

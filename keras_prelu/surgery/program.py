@@ -96,9 +96,7 @@ class _Compiler:
 
 def execute(step: Step, values: Mapping[Slot, Tensor], operation: Any = None) -> list[Tensor]:
     """The outputs of one step, computed by its operation or by another in its place."""
-    args, kwargs = keras.tree.map_structure(
-        lambda leaf: values[leaf] if isinstance(leaf, Slot) else leaf, (step.args, step.kwargs)
-    )
+    args, kwargs = keras.tree.map_structure(lambda leaf: values[leaf] if isinstance(leaf, Slot) else leaf, (step.args, step.kwargs))
     return keras.tree.flatten((operation or step.operation)(*args, **kwargs))
 
 

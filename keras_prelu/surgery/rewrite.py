@@ -8,10 +8,11 @@ from typing import Any
 
 import keras
 
+from keras_prelu._backends import snapshot
 from keras_prelu.errors import ConversionError, KerasPReLUWarning
 from keras_prelu.surgery import graph
 
-__all__ = ["Key", "rebuild", "rewrite"]
+__all__ = ["Key", "copy_variables", "rebuild", "rewrite"]
 
 Key = tuple[int, int]
 """A call of an operation: the operation's id and how often it was called before."""
@@ -120,7 +121,7 @@ class _Rewriter:
             copy.trainable = original.trainable
         for original, copy in self._leaves.values():
             if isinstance(original, keras.layers.Layer):
-                _copy_variables(original, copy)
+                copy_variables(original, copy)
                 copy.trainable = original.trainable
                 for inner, inner_copy in zip(graph.sublayers(original), graph.sublayers(copy), strict=False):
                     inner_copy.trainable = inner.trainable
@@ -153,7 +154,12 @@ def rebuild(operation: Any, *, linear: bool) -> Any:
         ) from error
 
 
-def _copy_variables(original: Any, copy: Any) -> None:
+def copy_variables(original: Any, copy: Any) -> None:
+    """Give a rebuilt layer the variables' values of the layer it was rebuilt from.
+
+    Raises:
+        ConversionError: The variables do not match: the configuration does not describe the layer.
+    """
     sources, targets = original.variables, copy.variables
     if [tuple(v.shape) for v in sources] != [tuple(v.shape) for v in targets]:
         raise ConversionError(
@@ -161,7 +167,7 @@ def _copy_variables(original: Any, copy: Any) -> None:
             f"({len(targets)} instead of {len(sources)}, or other shapes). Its get_config() does not describe all of it."
         )
     for source, target in zip(sources, targets, strict=True):
-        target.assign(source)
+        target.assign(snapshot(source))
 
 
 def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
@@ -176,7 +182,9 @@ def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
         copy.compile_from_config({key: _rename_keys(value, renamed) for key, value in config.items()})
     except Exception as error:
         warnings.warn(
-            f"The compile settings of '{model.name}' could not be carried over ({error}). Compile the new model yourself.", KerasPReLUWarning, stacklevel=4
+            f"The compile settings of '{model.name}' could not be carried over ({error}). Compile the new model yourself.",
+            KerasPReLUWarning,
+            stacklevel=4,
         )
 
 

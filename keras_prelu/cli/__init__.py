@@ -1,0 +1,1 @@
+"""The command line: `keras-prelu`. Each command is a file; they parse, call and print."""

@@ -1,0 +1,101 @@
+"""`keras-prelu demo`: the whole story on bundled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_prelu.cli.session import Session, session_options
+
+__all__ = ["command"]
+
+
+@click.command("demo")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the models.",
+)
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds, counted up from --seed.")
+@click.option("--epochs", type=click.IntRange(min=1), default=16, show_default=True, help="Of training; fine-tuning takes half of it.")
+@session_options
+def command(output: Path, runs: int, epochs: int, session: Session) -> None:
+    """Train a small ReLU network on digits, convert it with and without calibration, fine-tune it beside its control, and judge.
+
+    Takes about two minutes on two cores, and replaces the models of an earlier demo in the output folder.
+
+    \b
+    Example:
+      keras-prelu demo
+    """
+    from keras_prelu.cli.output import print_json, progress
+    from keras_prelu.demo import run_demo
+    from keras_prelu.files import save_model
+
+    output.mkdir(parents=True, exist_ok=True)
+    stages, done = 3 * runs, 0
+    with progress("Demo", stages) as update:
+
+        def begin(text: str) -> None:
+            nonlocal done
+            click.echo(f"[{done + 1}/{stages}] {text}", err=True)
+            update(done, stages)
+            done += 1
+
+        demo = run_demo(tuple(range(session.seed, session.seed + runs)), epochs=epochs, on_progress=begin)
+    paths = {name: output / f"{name}.keras" for name in ("digits", "digits.prelu", "digits.finetuned")}
+    for path, model in zip(paths.values(), (demo.original, demo.converted, demo.first.model), strict=True):
+        save_model(model, path, force=True)
+    if session.json:
+        print_json({"demo": demo, "models": list(paths.values())})
+        return
+    _print_demo(demo)
+    click.echo(f"Models of the first run: {', '.join(map(str, paths.values()))}")
+
+
+def _print_demo(demo: Any) -> None:
+    from keras_prelu.cli.output import number, print_table, spread
+
+    runs = len(demo.seeds)
+    print_table(
+        f"Conversion of a trained ReLU network ({spread(demo.original_accuracy, '{:.1f}')} % on 360 test digits) at slope {demo.alpha:g}, "
+        f"no training; mean ± deviation of {runs} seeds",
+        ["rescale", "accuracy change (points)", "logit error"],
+        [[item.rescale, spread(item.accuracy_change, "{:+.2f}"), spread(item.logit_error, "{:.4f}")] for item in demo.conversions],
+        right=["accuracy change (points)", "logit error"],
+    )
+    first = demo.first
+    print_table(
+        "After fine-tuning, same budget and data order",
+        ["model", "accuracy (%)", "dead units before", "after"],
+        [
+            ["PReLU, calibrated", spread(demo.tuned_accuracy, "{:.2f}"), *_dead(first.prelu)],
+            ["ReLU control", spread(demo.control_accuracy, "{:.2f}"), *_dead(first.control)],
+        ],
+        right=["accuracy (%)", "dead units before", "after"],
+    )
+    print_table(
+        "Slopes of the first run",
+        ["layer", "before", "after", "lowest", "highest"],
+        [
+            [after.path, number(before.mean), number(after.mean), number(after.minimum), number(after.maximum)]
+            for before, after in zip(first.slopes_before, first.slopes_after, strict=True)
+        ],
+        right=["before", "after", "lowest", "highest"],
+    )
+    result = demo.comparison
+    interval = f"gain {100 * result.gain:+.2f} points, 95 % interval {100 * result.low:+.2f} to {100 * result.high:+.2f}"
+    meaning = {
+        "better": "PReLU is better than the equally fine-tuned ReLU network",
+        "worse": "PReLU is worse than the equally fine-tuned ReLU network; keep ReLU here",
+    }.get(result.verdict, "no difference shown between PReLU and the equally fine-tuned ReLU network")
+    click.echo(f"Verdict: {meaning} ({interval}).")
+
+
+def _dead(run: Any) -> list[str]:
+    return [f"{sum(site.dead for site in sites)} of {sum(site.units for site in sites)}" for sites in (run.dead_before, run.dead_after)]

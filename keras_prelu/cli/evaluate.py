@@ -1,0 +1,43 @@
+"""`keras-prelu evaluate`: a model on labelled samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from keras_prelu.cli.conversion import load_data
+from keras_prelu.cli.session import Session, session_options
+
+__all__ = ["command"]
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", "source", metavar="DATA", required=True, help="Labelled samples: digits, FILE.npz or tfds:NAME[:SPLIT].")
+@click.option("--loss", help="Keras loss.  [default: the one MODEL is compiled with]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples in a step.")
+@session_options
+def command(model: Path, source: str, loss: str | None, batch_size: int, session: Session) -> None:
+    """Measure MODEL on the test samples of DATA, or on all of them where there is no test part.
+
+    \b
+    Example:
+      keras-prelu evaluate model.prelu.keras --data digits
+    """
+    from keras_prelu.cli.output import number, print_json, print_table
+    from keras_prelu.diagnostics.evaluation import evaluate
+    from keras_prelu.files import load_model
+
+    loaded = load_model(model)
+    data = load_data(source, loaded)
+    evaluation = evaluate(loaded, data.test or data.train, loss=loss, batch_size=batch_size)
+    if session.json:
+        print_json({"model": model, "data": source, "samples": evaluation.samples, "metrics": evaluation.metrics})
+        return
+    print_table(
+        f"{model} on {evaluation.samples} samples of {source}",
+        ["metric", "value"],
+        [[name, number(value, 6)] for name, value in evaluation.metrics.items()],
+        right=["value"],
+    )

@@ -1,0 +1,46 @@
+"""How errors reach the user: one line on standard error and exit status 1; a traceback with `--debug`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import click
+
+from keras_prelu.errors import KerasPReLUError
+
+__all__ = ["reported", "set_debug"]
+
+_DEBUG = "keras_prelu.debug"
+
+
+def set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    """Callback of the `--debug` option."""
+    ctx.find_root().meta[_DEBUG] = value
+    return value
+
+
+@contextlib.contextmanager
+def reported(ctx: click.Context) -> Iterator[None]:
+    """Turn exceptions into click's own, which print one line. Usage errors stay as they are, with exit status 2."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        if ctx.find_root().meta.get(_DEBUG):
+            raise
+        raise click.ClickException(_line(error)) from error
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, KerasPReLUError):
+        return text
+    if isinstance(error, MemoryError):
+        return "Out of memory. Use fewer samples or a smaller batch size."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'}: {error.strerror or text}"
+    program = sys.argv[0].rsplit("/", 1)[-1] or "keras-prelu"
+    return f"Unexpected {type(error).__name__}: {text[:300]} (run {program} again with --debug for the traceback, and please report it)"

@@ -1,0 +1,48 @@
+"""`keras-prelu inspect`: the ReLUs of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_prelu.cli.session import Session, session_options
+
+__all__ = ["command"]
+
+
+@click.command("inspect")
+@click.argument("model", type=click.Path(path_type=Path))
+@session_options
+def command(model: Path, session: Session) -> None:
+    """List the ReLUs of MODEL (a .keras or .h5 file), and which of them can be converted.
+
+    \b
+    Example:
+      keras-prelu inspect model.keras
+    """
+    from keras_prelu.cli.output import print_json, print_table
+    from keras_prelu.files import load_model
+    from keras_prelu.surgery.sites import find_sites
+
+    sites = find_sites(load_model(model))
+    if session.json:
+        print_json({"model": model, "sites": sites})
+        return
+    convertible = [site for site in sites if site.convertible]
+    print_table(
+        f"{model}: {len(sites)} sites, {len(convertible)} can be converted",
+        ["path", "layer", "kind", "channels", "slope", "cap", "converts"],
+        [_row(site) for site in sites],
+        right=["channels", "slope", "cap"],
+    )
+    slopes = sum(site.channels or 0 for site in convertible)
+    click.echo(f"Converted channel-wise, the model gets {slopes:,} slopes. Next: keras-prelu convert {model} --data DATA")
+
+
+def _row(site: Any) -> list[str]:
+    slope = "learned" if site.negative_slope is None else f"{site.negative_slope:g}"
+    cap = "–" if site.max_value is None else f"{site.max_value:g}"
+    channels = "–" if site.channels is None else str(site.channels)
+    return [site.path, site.layer, site.kind, channels, slope, cap, "yes" if site.convertible else f"no: {site.reason}"]

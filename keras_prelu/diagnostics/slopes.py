@@ -1,0 +1,57 @@
+"""The slopes of a model's PReLU layers, summarized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.layers import PReLU
+
+__all__ = ["LayerSlopes", "prelu_layers", "slopes"]
+
+
+@dataclass(frozen=True)
+class LayerSlopes:
+    """The slopes in effect of one PReLU layer.
+
+    Attributes:
+        path: The layer's path: names of the enclosing models and of the layer, joined by "/".
+        count: Number of slopes.
+        mean, minimum, maximum: Over them.
+    """
+
+    path: str
+    count: int
+    mean: float
+    minimum: float
+    maximum: float
+
+
+def slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
+    """A summary of each `keras_prelu.PReLU` of a model, nested models included, in the model's order of layers.
+
+    Example:
+
+    >>> [(layer.path, layer.mean) for layer in keras_prelu.diagnostics.slopes(converted)]
+    """
+    return tuple(_summarize(path, layer) for path, layer in prelu_layers(model))
+
+
+def prelu_layers(model: Any, scope: str = "") -> Iterator[tuple[str, PReLU]]:
+    """Each PReLU layer of a model once, with its path."""
+    seen: set[int] = set()
+    for layer in model.layers:
+        if isinstance(layer, PReLU) and id(layer) not in seen:
+            seen.add(id(layer))
+            yield f"{scope}{layer.name}", layer
+        elif isinstance(layer, keras.Model):
+            yield from prelu_layers(layer, f"{scope}{layer.name}/")
+
+
+def _summarize(path: str, layer: PReLU) -> LayerSlopes:
+    values = keras.ops.convert_to_numpy(layer.alpha).astype(np.float64)
+    return LayerSlopes(path, values.size, float(values.mean()), float(values.min()), float(values.max()))

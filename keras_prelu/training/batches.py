@@ -1,0 +1,42 @@
+"""Batches of arrays in an order that depends on a seed alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.data.samples import Samples
+
+__all__ = ["ShuffledBatches"]
+
+
+class ShuffledBatches(keras.utils.PyDataset):
+    """The samples in a new random order each epoch, the same for every model and backend.
+
+    `model.fit(x, y, shuffle=True)` draws from the backend's generator, whose state depends on what else the model draws, so two models
+    would see different orders.
+
+    Args:
+        samples: Labelled samples.
+        batch_size: Samples in a batch; the last one may be smaller.
+        seed: Of the order.
+    """
+
+    def __init__(self, samples: Samples, batch_size: int, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._samples = samples
+        self._batch_size = batch_size
+        self._rng = np.random.default_rng(seed)
+        self._order = self._rng.permutation(len(samples))
+
+    def __len__(self) -> int:
+        return -(-len(self._samples) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        chosen = self._samples.take(self._order[index * self._batch_size : (index + 1) * self._batch_size])
+        return chosen.x, chosen.y
+
+    def on_epoch_end(self) -> None:
+        self._order = self._rng.permutation(len(self._samples))

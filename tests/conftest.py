@@ -1,0 +1,33 @@
+"""Settings and fixtures that all tests share."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import keras
+import pytest
+from hypothesis import settings
+
+import keras_prelu  # noqa: F401  registers the classes
+
+settings.register_profile("default", max_examples=25, deadline=None)
+settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs TensorFlow where another backend is tested."""
+    if keras.backend.backend() == "tensorflow":
+        return
+    skip = pytest.mark.skip(reason="needs the TensorFlow backend")
+    for item in items:
+        if "tensorflow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")

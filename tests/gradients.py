@@ -1,0 +1,41 @@
+"""Gradients of a scalar function of arrays on the active backend, for comparison with references."""
+
+import keras
+import numpy as np
+
+
+def gradients(function, *arrays):
+    """∂ function(*tensors) / ∂ each array, as NumPy arrays; `function` returns a scalar tensor."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tensors = [tf.constant(array) for array in arrays]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        return [np.asarray(gradient) for gradient in tape.gradient(value, tensors)]
+    if backend == "jax":
+        import jax
+
+        return [np.asarray(gradient) for gradient in jax.grad(function, argnums=tuple(range(len(arrays))))(*map(jax.numpy.asarray, arrays))]
+    import torch
+
+    tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+    function(*tensors).backward()
+    return [tensor.grad.numpy() for tensor in tensors]
+
+
+def finite_differences(function, *arrays, step=1e-6):
+    """Central differences in float64 of a NumPy function that returns a float."""
+    results = []
+    for position, array in enumerate(arrays):
+        gradient = np.zeros_like(array, dtype=np.float64)
+        for index in np.ndindex(array.shape):
+            values = [np.array(a, dtype=np.float64) for a in arrays]
+            values[position][index] += step
+            up = function(*values)
+            values[position][index] -= 2 * step
+            gradient[index] = (up - function(*values)) / (2 * step)
+        results.append(gradient)
+    return results
