@@ -37,6 +37,7 @@ setup(
     install_requires=[
         "click>=8.1",
         "h5py>=3.11",
+        "importlib-resources>=6.0",  # tensorflow-datasets imports it through etils without asking for it
         "keras>=3.13",
         "lazy-loader>=0.4",
         "numpy>=1.26",

@@ -2,6 +2,7 @@
 
 from . import data as data
 from . import diagnostics as diagnostics
+from . import errors as errors
 from . import initializers as initializers
 from . import parameterizations as parameterizations
 from . import regularizers as regularizers

@@ -12,6 +12,7 @@ __all__ = [
     "InvalidArgumentError",
     "KerasPReLUError",
     "KerasPReLUWarning",
+    "reason_of",
 ]
 
 
@@ -45,3 +46,13 @@ class FileError(KerasPReLUError):
 
 class KerasPReLUWarning(UserWarning):
     """Something works, but not as one would expect; the message says what and why."""
+
+
+def reason_of(error: BaseException, limit: int = 200) -> str:
+    """The reason that another library's exception gives, on one line of at most about `limit` characters, with no final full stop.
+
+    Keras wraps what went wrong into pages of configuration and puts it last, after "Exception encountered:".
+    """
+    text = " ".join(str(error).split("Exception encountered:")[-1].split()) or type(error).__name__
+    shortened = text if len(text) <= limit else f"{text[:limit].rsplit(' ', 1)[0]} …"
+    return shortened.rstrip(".: ")

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import keras
 
-from keras_prelu.errors import FileError
+from keras_prelu.errors import FileError, reason_of
 
 __all__ = ["beside", "check_output", "load_model", "save_model"]
 
@@ -123,18 +123,14 @@ def _load_failure(path: Path, error: Exception) -> str:
         return f"'{path}' can't be read: {error.strerror or text}."
     if "safe_mode" in text or "lambda" in text.lower():
         return f"'{path}' holds a Lambda layer, whose Python code is not run from a file. Rebuild the model from its code instead."
-    return f"'{path}' can't be loaded; it may be damaged: {_shorten(text) or type(error).__name__}."
+    return f"'{path}' can't be loaded; it may be damaged: {reason_of(error)}."
 
 
 def _write_failure(error: Exception) -> str:
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC or "No space left" in str(error):
         return "no space left on the device"
-    return (os.strerror(code) if code else _shorten(" ".join(str(error).split()))) or type(error).__name__
-
-
-def _shorten(text: str, limit: int = 200) -> str:
-    return (text if len(text) <= limit else f"{text[:limit].rsplit(' ', 1)[0]} …").rstrip(". ")
+    return os.strerror(code) if code else reason_of(error)
 
 
 def _publish(temporary: Path, path: Path, force: bool) -> None:

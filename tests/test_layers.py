@@ -126,7 +126,7 @@ def test_unknown_size_of_an_axis_with_slopes_is_named(shared_axes):
 @pytest.mark.parametrize("parameterization", ["exp", "softplus"])
 @pytest.mark.parametrize("alpha", [0, 0.0, -0.1, [0.1, 0.0, 0.3]])
 def test_unrepresentable_slopes_are_refused_with_a_way_out(parameterization, alpha):
-    with pytest.raises(ValueError, match="can be represented by .*'identity'"):
+    with pytest.raises(ValueError, match=r"can be represented by .*'identity'"):
         PReLU(alpha, parameterization=parameterization)
 
 

@@ -46,7 +46,7 @@ def test_get_and_serialize():
     assert parameterizations.get(parameterizations.Exp) == parameterizations.Exp()
     assert parameterizations.serialize(parameterizations.Exp()) == "exp"
     assert parameterizations.get(parameterizations.serialize(square)) == square
-    with pytest.raises(ValueError, match="'sigmoid'.*Received: parameterization=3"):
+    with pytest.raises(ValueError, match=r"'sigmoid'.*Received: parameterization=3"):
         parameterizations.get(3)
 
 

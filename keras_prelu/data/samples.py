@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.errors import DataError
+from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["Samples", "batches", "model_inputs"]
 
@@ -83,7 +83,7 @@ def _as_array(array: Any, name: str) -> np.ndarray:
     try:
         result = keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else np.asarray(array)
     except Exception as error:
-        raise DataError(f"The {name} are not an array: {type(array).__name__} ({error}).") from error
+        raise DataError(f"The {name} are not an array: {type(array).__name__} ({reason_of(error)}).") from error
     if result.dtype == object or result.ndim == 0:
         raise DataError(f"The {name} are not an array of numbers: {type(array).__name__} of dtype {result.dtype}.")
     if np.issubdtype(result.dtype, np.floating) and not np.all(np.isfinite(result)):

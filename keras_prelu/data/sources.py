@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,7 @@ import numpy as np
 
 from keras_prelu.data.digits import digit_images
 from keras_prelu.data.samples import Samples
-from keras_prelu.errors import DataError
+from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["Dataset", "load", "split"]
 
@@ -83,10 +86,10 @@ def _npz(source: str) -> Dataset:
     if not Path(source).is_file():
         raise DataError(f"No such file: '{source}'.")
     try:
-        with np.load(source, allow_pickle=False) as archive:
+        with open(source, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except Exception as error:  # zipfile, numpy and zlib each have exceptions of their own for a damaged archive
-        raise DataError(f"'{source}' is not a readable .npz archive of plain arrays: {_first_line(error)}.") from error
+        raise DataError(f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}.") from error
     if "x" in arrays:
         return Dataset(source, _labelled(source, arrays, "x", "y"))
     if "x_train" in arrays:
@@ -115,10 +118,12 @@ def _tfds(source: str) -> Dataset:
     except ImportError as error:
         raise DataError(f"'{source}' needs TensorFlow and tensorflow-datasets: pip install tensorflow tensorflow-datasets.") from error
     try:
-        builder = tfds.builder(name)
-        builder.download_and_prepare()
+        # What TFDS prints while it prepares must not get between the lines of a JSON object on standard output.
+        with contextlib.redirect_stdout(sys.stderr):
+            builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+            builder.download_and_prepare()
     except Exception as error:
-        raise DataError(f"TensorFlow Datasets can't provide '{name}': {_first_line(error)}.") from error
+        raise DataError(f"TensorFlow Datasets can't provide '{name}': {reason_of(error)}.") from error
     if rest:
         return Dataset(source, _tfds_split(tfds, builder, rest[0]))
     if "train" not in builder.info.splits:
@@ -131,10 +136,5 @@ def _tfds_split(tfds: Any, builder: Any, name: str) -> Samples:
     try:
         x, y = tfds.as_numpy(builder.as_dataset(split=name, batch_size=-1, as_supervised=True))
     except Exception as error:
-        raise DataError(f"TensorFlow Datasets can't read split '{name}' of '{builder.name}': {_first_line(error)}.") from error
+        raise DataError(f"TensorFlow Datasets can't read split '{name}' of '{builder.name}': {reason_of(error)}.") from error
     return Samples(x.astype("float32") / 255.0 if x.dtype == np.uint8 else x, y)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".: ")

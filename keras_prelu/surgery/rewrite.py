@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_prelu._backends import snapshot
-from keras_prelu.errors import ConversionError, KerasPReLUWarning
+from keras_prelu.errors import ConversionError, KerasPReLUWarning, reason_of
 from keras_prelu.surgery import graph
 
 __all__ = ["Key", "copy_variables", "rebuild", "rewrite"]
@@ -149,7 +149,7 @@ def rebuild(operation: Any, *, linear: bool) -> Any:
         return type(operation).from_config(config)
     except Exception as error:
         raise ConversionError(
-            f"Layer '{operation.name}' ({type(operation).__name__}) can't be rebuilt from its configuration: {error}. "
+            f"Layer '{operation.name}' ({type(operation).__name__}) can't be rebuilt from its configuration: {reason_of(error)}. "
             "Give its class a get_config() with every argument of __init__."
         ) from error
 
@@ -182,7 +182,7 @@ def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
         copy.compile_from_config({key: _rename_keys(value, renamed) for key, value in config.items()})
     except Exception as error:
         warnings.warn(
-            f"The compile settings of '{model.name}' could not be carried over ({error}). Compile the new model yourself.",
+            f"The compile settings of '{model.name}' could not be carried over ({reason_of(error)}). Compile the new model yourself.",
             KerasPReLUWarning,
             stacklevel=4,
         )

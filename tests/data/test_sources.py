@@ -1,0 +1,101 @@
+"""keras_prelu.data.sources: the digits, .npz files, and TensorFlow Datasets without a network."""
+
+import numpy as np
+import pytest
+
+from keras_prelu.data import Samples, load
+from keras_prelu.data.sources import split
+from keras_prelu.errors import DataError
+
+
+def test_digits():
+    digits = load("digits")
+    assert digits.train.x.shape == (1437, 8, 8, 1)
+    assert digits.test.x.shape == (360, 8, 8, 1)
+    assert (digits.train.x.min(), digits.train.x.max()) == (0.0, 1.0)
+    assert sorted(set(digits.test.y)) == list(range(10))
+    together = np.concatenate([digits.train.x, digits.test.x]).reshape(1797, 64)
+    assert len(np.unique(together, axis=0)) == 1797  # nothing is in both
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (8, 8, 1)])
+def test_digits_in_the_shape_the_model_takes(shape):
+    assert load("digits", input_shape=shape).test.x.shape == (360, *shape)
+    assert load("digits", input_shape=(None, 64)).train.x.shape == (1437, 8, 8, 1)
+
+
+def test_npz(tmp_path):
+    x, y = np.zeros((4, 3), "float32"), np.arange(4)
+    np.savez(tmp_path / "plain.npz", x=x, y=y)
+    np.savez(tmp_path / "unlabelled.npz", x=x)
+    np.savez(tmp_path / "split.npz", x_train=x, y_train=y, x_test=x[:1], y_test=y[:1])
+    plain = load(str(tmp_path / "plain.npz"))
+    np.testing.assert_array_equal(plain.train.y, y)
+    assert plain.test is None
+    assert load(str(tmp_path / "unlabelled.npz")).train.y is None
+    assert len(load(str(tmp_path / "split.npz")).test) == 1
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"z": np.zeros(3)}, "no array 'x'.*It has: 'z'"),
+        ({"x": np.zeros((3, 1)), "y": np.zeros(2)}, "3 samples in 'x' and 2 labels in 'y'"),
+        ({"x": np.zeros((2, 1)), "y": np.array([0.0, np.nan])}, "labels 'y'.*NaN"),
+        ({"x": np.array([object()])}, "plain arrays"),
+    ],
+)
+def test_npz_with_the_wrong_content(tmp_path, arrays, message):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        load(str(tmp_path / "bad.npz"))
+
+
+def test_npz_that_is_none(tmp_path):
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(DataError, match=r"bad\.npz' is not a readable"):
+        load(str(tmp_path / "bad.npz"))
+    with pytest.raises(DataError, match="No such file"):
+        load(str(tmp_path / "missing.npz"))
+
+
+def test_unknown_sources():
+    with pytest.raises(DataError, match="'digits', a file"):
+        load("imagenet")
+    with pytest.raises(DataError, match="names no data set"):
+        load("tfds:")
+
+
+def test_split():
+    samples = Samples(np.arange(10), np.arange(10))
+    train, held_out = split(samples, 0.2, seed=0)
+    assert (len(train), len(held_out)) == (8, 2)
+    assert sorted([*train.x, *held_out.x]) == list(range(10))
+    with pytest.raises(DataError, match="2 samples can't be split"):
+        split(samples.take([0, 1]), 0.1, seed=0)
+
+
+@pytest.fixture
+def tfds_folder(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("tfds_folder")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::UserWarning"
+)  # TFDS's
+def test_tfds():
+    digits, bundled = load("tfds:sklearn_digits"), load("digits")
+    assert digits.train.x.shape == (1437, 8, 8, 1)
+    assert digits.train.x.dtype == np.float32
+    order = np.lexsort(digits.test.x.reshape(360, 64).T), np.lexsort(np.round(bundled.test.x * 255).reshape(360, 64).T)
+    np.testing.assert_allclose(digits.test.x[order[0]], bundled.test.x[order[1]], atol=0.5 / 255)
+    np.testing.assert_array_equal(digits.test.y[order[0]], bundled.test.y[order[1]])
+
+    assert len(load("tfds:sklearn_digits:train[:10%]").train) == 144
+    with pytest.raises(DataError, match="split 'nosuch'"):
+        load("tfds:sklearn_digits:nosuch")
+    with pytest.raises(DataError, match="can't provide 'nosuchdataset'"):
+        load("tfds:nosuchdataset")

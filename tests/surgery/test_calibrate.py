@@ -1,0 +1,213 @@
+"""keras_prelu.surgery.calibrate: the refit against numpy.linalg.lstsq, and that the function is kept."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from tests import models, references
+
+L = keras.layers
+
+
+def error(model, original, x):
+    """Mean squared change of the outputs over their variance."""
+    before, after = (
+        np.concatenate([o.reshape(len(o), -1) for o in keras.tree.flatten(m.predict(x, verbose=0))], 1) for m in (original, model)
+    )
+    return float(np.mean((after - before) ** 2) / np.var(before))
+
+
+def uncalibrated(model, alpha=0.25):
+    return kp.convert(model, alpha=alpha, rescale="none")
+
+
+@pytest.mark.parametrize("build", [build for build in models.ALL if build is not models.leaky])
+def test_the_function_comes_closer_on_unseen_samples(build):
+    model = models.live_in(build())
+    converted = uncalibrated(model)
+    unseen = models.samples(model, 200, seed=2)
+    before = error(converted, model, unseen)
+    record = kp.calibrate(converted, model, models.samples(model, 400))
+    after = error(converted, model, unseen)
+    assert record.kept
+    assert any(layer.action == "refitted" for layer in record.layers)
+    assert record.error_after < record.error_before
+    # These nets are random and narrow, and their inputs are noise: the capacity limit. Trained nets lose a hundred times less.
+    assert after < {models.sequence: 0.6, models.volumes: 0.95}.get(build, 0.35) * before
+
+
+def test_a_refit_equals_lstsq():
+    model = models.live_in(models.mlp())
+    converted = uncalibrated(model)
+    x = models.samples(model, 500)
+    kp.calibrate(converted, model, x, ridge=1e-12)
+
+    kernel, bias = (w.astype("float64") for w in model.layers[0].get_weights())
+    held_out = np.zeros(500, dtype=bool)
+    held_out[np.random.default_rng(0).permutation(500)[:100]] = True
+    pre_activation = x.astype("float64") @ kernel + bias
+    u, r = references.prelu(pre_activation, 0.25), references.prelu(pre_activation, 0.0)
+    kernel, bias = (w.astype("float64") for w in model.layers[1].get_weights())
+    targets = r @ kernel + bias
+    design = np.concatenate([u, np.ones((500, 1))], axis=1)
+    expected = np.linalg.lstsq(design[~held_out], targets[~held_out], rcond=None)[0]
+
+    np.testing.assert_allclose(converted.layers[2].get_weights()[0], expected[:-1], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(converted.layers[2].get_weights()[1], expected[-1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_layer_without_bias_gives_it_to_the_batch_normalization_after_it():
+    inputs = keras.Input((6,))
+    x = L.Dense(8, activation="relu")(inputs)
+    x = L.BatchNormalization(name="norm")(L.Dense(5, use_bias=False, name="plain")(x))
+    model = models.live_in(keras.Model(inputs, x))
+    converted = uncalibrated(model)
+    samples = models.samples(model, 400)
+    kp.calibrate(converted, model, samples)
+    before, after = (m.get_layer("norm").get_weights() for m in (model, converted))
+    assert not np.allclose(before[2], after[2])
+    for index in (0, 1, 3):
+        np.testing.assert_array_equal(before[index], after[index])
+    # The mean of the output is restored, which weights alone could not.
+    means = [m.predict(samples, verbose=0).mean(axis=0) for m in (model, converted)]
+    np.testing.assert_allclose(means[0], means[1], atol=0.05)
+
+
+def test_the_record():
+    model = models.live_in(models.residual())
+    record = kp.calibrate(uncalibrated(model), model, models.samples(model, 100))
+    assert (record.samples, record.held_out) == (100, 20)
+    assert [layer.layer for layer in record.layers] == ["Conv2D"] * 5 + ["Dense"]
+    assert record.layers[0].action == "kept: its input is unchanged"
+    for layer in record.layers[1:]:
+        assert layer.action == "refitted"
+        assert layer.error_after < layer.error_before
+        assert layer.unknowns == (9 if layer.layer == "Dense" else 73)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    model = models.live_in(models.convolutional())
+    x = models.samples(model, 100)
+    weights = []
+    for seed in (3, 3, 4):
+        converted = uncalibrated(model)
+        kp.calibrate(converted, model, x, seed=seed, batch_size=17)
+        weights.append(np.concatenate([w.ravel() for w in converted.get_weights()]))
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])
+
+
+def test_a_layer_of_two_calls_is_fitted_to_both():
+    model = models.live_in(models.siamese())
+    converted = uncalibrated(model)
+    x = models.samples(model, 300)
+    record = kp.calibrate(converted, model, x)
+    tower = next(layer for layer in record.layers if layer.path.startswith("tower/") and layer.action == "refitted")
+    assert tower.rows == 600
+    assert error(converted, model, models.samples(model, 200, seed=5)) < 0.2 * error(uncalibrated(model), model, x)
+
+
+def test_a_layer_that_feeds_itself_is_kept_with_the_reason():
+    model = models.live_in(models.shared_relu())
+    record = kp.calibrate(uncalibrated(model), model, models.samples(model, 100))
+    actions = {layer.path: layer.action for layer in record.layers}
+    assert actions["twice"] == "kept: its later calls depend on its earlier ones"
+
+
+def test_frozen_layers_are_refitted_only_when_asked():
+    model = models.live_in(models.mlp())
+    model.layers[1].trainable = False
+    x = models.samples(model, 100)
+    actions = [layer.action for layer in kp.calibrate(uncalibrated(model), model, x).layers]
+    assert actions[1] == "kept: it is frozen"
+    actions = [layer.action for layer in kp.calibrate(uncalibrated(model), model, x, refit_frozen=True).layers]
+    assert actions[1] == "refitted"
+
+
+def test_never_worse_than_none():
+    """Held-out samples that have nothing to do with the others: no refit helps, so none is taken."""
+    model = models.live_in(models.mlp())
+    converted = uncalibrated(model, alpha=0.001)
+    before = converted.get_weights()
+    x = np.zeros((10, 6), "float32")
+    order = np.random.default_rng(0).permutation(10)
+    x[order[:2]] = models.samples(model, 2) * 3
+    record = kp.calibrate(converted, model, x, ridge=1e-9)
+    assert record.error_after <= record.error_before
+    if not any(layer.action == "refitted" for layer in record.layers):
+        for old, new in zip(before, converted.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+
+def test_weights_come_back_where_the_result_is_worse(monkeypatch):
+    from keras_prelu.surgery.least_squares import RidgeProblem
+
+    monkeypatch.setattr(RidgeProblem, "solve", lambda self, ridge: np.full((1, self.unknowns, self._fit.cross.shape[2]), 9.0))
+    monkeypatch.setattr(RidgeProblem, "error", lambda self, change: 1.0 if change is None else 0.5)
+    model = models.live_in(models.mlp())
+    converted = uncalibrated(model)
+    before = converted.get_weights()
+    record = kp.calibrate(converted, model, models.samples(model, 50))
+    assert not record.kept
+    assert record.error_after == record.error_before
+    for old, new in zip(before, converted.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_after_saving_and_loading(tmp_path):
+    model = models.live_in(models.nested())
+    kp.save_model(model, tmp_path / "relu.keras")
+    kp.save_model(uncalibrated(model), tmp_path / "prelu.keras")
+    original, converted = kp.load_model(tmp_path / "relu.keras"), kp.load_model(tmp_path / "prelu.keras")
+    record = kp.calibrate(converted, original, models.samples(model, 200))
+    assert record.error_after < 0.3 * record.error_before
+
+
+def test_partial_conversion_and_progress():
+    model = models.live_in(models.residual())
+    converted = kp.convert(model, rescale="none", exclude=keras.layers.Activation)
+    steps = []
+    kp.calibrate(converted, model, models.samples(model, 50), on_step=lambda done, total: steps.append((done, total)))
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+
+
+def test_convert_calibrates():
+    model = models.live_in(models.mlp())
+    x = models.samples(model, 300)
+    for rescale in ("auto", "calibrated"):
+        converted = kp.convert(model, rescale=rescale, calibration_data=x)
+        assert error(converted, model, x) < 0.2 * error(uncalibrated(model), model, x)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(converted.layers[1].alpha), 0.25, rtol=1e-6)
+
+
+def test_models_that_do_not_belong_together():
+    with pytest.raises(kp.KerasPReLUError, match="was not made from this original"):
+        kp.calibrate(uncalibrated(models.residual()), models.convolutional(), np.zeros((9, 12, 12, 3)))
+    other = keras.Sequential([keras.Input((6,)), L.Dense(9, activation="relu", name="first"), L.Dense(3)])
+    with pytest.raises(kp.KerasPReLUError, match="was not made from this original"):
+        kp.calibrate(uncalibrated(models.mlp()), other, np.zeros((9, 6)))
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((4, 6)), "at least 5 samples"),
+        (np.zeros((9, 7)), r"shape \(9, 7\).*\('batch', 6\)"),
+        (np.full((9, 6), np.nan), "NaN"),
+        (np.zeros((0, 6)), "no samples"),
+        ("digits", "not an array"),
+        ([np.zeros((9, 6)), np.zeros((8, 6))], "not an array|shape"),
+    ],
+)
+def test_bad_samples(samples, message):
+    model = models.mlp()
+    with pytest.raises(kp.KerasPReLUError, match=message):
+        kp.calibrate(uncalibrated(model), model, samples)
+
+
+@pytest.mark.parametrize("kwargs", [{"ridge": 0.0}, {"rows_per_unknown": 0}, {"batch_size": 0}])
+def test_bad_options(kwargs):
+    model = models.mlp()
+    with pytest.raises(ValueError, match="Received"):
+        kp.calibrate(uncalibrated(model), model, models.samples(model), **kwargs)

@@ -1,0 +1,292 @@
+"""keras_prelu.surgery.convert: exactness, fidelity, arguments and errors."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.diagnostics.slopes import prelu_layers
+from tests import models, references
+
+L = keras.layers
+
+
+def predict(model, x):
+    return keras.tree.flatten(model.predict(x, verbose=0))
+
+
+def slopes_of(model):
+    return {path: keras.ops.convert_to_numpy(layer.alpha) for path, layer in prelu_layers(model)}
+
+
+@pytest.mark.parametrize("build", models.ALL)
+@pytest.mark.parametrize("parameterization", ["identity", kp.parameterizations.Square(allow_zero=True)])
+def test_at_slope_zero_the_output_is_the_same_bit_for_bit(build, parameterization):
+    model = models.live_in(build())
+    x = models.samples(model)
+    converted = kp.convert(model, alpha=0.0, parameterization=parameterization, rescale="none", keep_slopes=True)
+    for before, after in zip(predict(model, x), predict(converted, x), strict=True):
+        if build is models.leaky:  # a learned or leaky slope is computed by another formula
+            np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+        else:
+            assert after.tobytes() == before.tobytes()
+    assert not [site for site in kp.find_sites(converted) if site.convertible]
+    assert type(converted) is type(model)
+    assert converted.name == model.name
+
+
+@pytest.mark.parametrize("build", models.ALL)
+def test_saved_and_loaded(build, tmp_path):
+    model = models.live_in(build())
+    converted = kp.convert(model, rescale="none")
+    kp.save_model(converted, tmp_path / "model.keras")
+    loaded = kp.load_model(tmp_path / "model.keras")
+    x = models.samples(model, 4)
+    for before, after in zip(predict(converted, x), predict(loaded, x), strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_values_at_a_slope():
+    model = models.live_in(models.mlp())
+    x = models.samples(model)
+    h = x
+    for layer in model.layers[:2]:
+        kernel, bias = layer.get_weights()
+        h = references.prelu(h @ kernel.astype("float64") + bias, 0.3)
+    kernel, bias = model.layers[2].get_weights()
+    converted = kp.convert(model, alpha=0.3, rescale="none")
+    np.testing.assert_allclose(predict(converted, x)[0], h @ kernel + bias, rtol=1e-4, atol=1e-5)
+
+
+def test_the_original_is_untouched():
+    model = models.live_in(models.residual())
+    model.compile("adam", "mse")
+    x = models.samples(model)
+    output, config, weights = predict(model, x)[0], model.get_config(), model.get_weights()
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    kp.convert(model, calibration_data=x)
+    assert model.get_config() == config
+    assert [len(layer._inbound_nodes) for layer in model.layers] == nodes
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(after, before)
+    np.testing.assert_array_equal(predict(model, x)[0], output)
+
+
+def test_the_new_model_shares_nothing_with_the_original():
+    model = models.live_in(models.convolutional())
+    converted = kp.convert(model, rescale="none")
+    converted.compile("sgd", "mse")
+    before = model.get_weights()
+    converted.fit(models.samples(model), np.zeros((64, 5), "float32"), verbose=0)
+    predict(model, models.samples(model))  # on JAX a shared buffer would have been donated
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_names_order_and_trainable_flags_are_kept():
+    model = models.live_in(models.nested())
+    model.get_layer("backbone").trainable = False
+    converted = kp.convert(model, rescale="none")
+    backbone = converted.get_layer("backbone")
+    assert [layer.name for layer in converted.layers] == [layer.name for layer in model.layers]
+    assert [layer.name for layer in backbone.layers if not isinstance(layer, L.InputLayer)] == ["conv", "relu", "innermost"]
+    assert [layer.name for layer in backbone.get_layer("innermost").layers] == ["deep", "deep_prelu"]
+    assert not backbone.trainable_variables
+    assert len(converted.trainable_variables) == len(model.trainable_variables) == 2
+
+
+def test_a_single_frozen_layer_stays_frozen_with_its_slopes():
+    model = models.mlp()
+    model.layers[0].trainable = False
+    converted = kp.convert(model, rescale="none")
+    assert [layer.trainable for layer in converted.layers] == [False, False, True, True, True]
+
+
+def test_compile_settings_are_kept_with_fresh_state():
+    model = models.mlp()
+    model.compile(
+        keras.optimizers.SGD(0.123, momentum=0.5),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    x, y = models.samples(model), np.zeros(64, "int32")
+    model.fit(x, y, verbose=0)
+    converted = kp.convert(model, rescale="none")
+    assert type(converted.optimizer) is type(model.optimizer)
+    assert converted.optimizer.get_config() == model.optimizer.get_config()
+    assert int(converted.optimizer.iterations) == 0
+    assert isinstance(converted.loss, keras.losses.SparseCategoricalCrossentropy)
+    assert set(converted.evaluate(x, y, verbose=0, return_dict=True)) == {"loss", "accuracy"}
+
+
+def test_losses_by_output_name_follow_an_output_that_became_a_prelu():
+    inputs = keras.Input((4,))
+    outputs = [L.Dense(2, activation="relu", name="positive")(inputs), L.Dense(1, name="free")(inputs)]
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", {"positive": "mae", "free": "mse"}, loss_weights={"positive": 3.0, "free": 1.0})
+    x, y = np.ones((4, 4), "float32"), [np.ones((4, 2), "float32"), np.ones((4, 1), "float32")]
+    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    np.testing.assert_allclose(converted.evaluate(x, y, verbose=0)[0], model.evaluate(x, y, verbose=0)[0], rtol=1e-6)
+
+
+def test_a_loss_that_cannot_be_rebuilt_is_said_and_the_model_converted():
+    class Unregistered(keras.losses.Loss):
+        def __init__(self, needed):
+            super().__init__()
+
+        def call(self, y_true, y_pred):
+            return y_pred
+
+    model = models.residual()
+    model.compile("sgd", Unregistered(1))
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="Compile the new model yourself"):
+        converted = kp.convert(model, rescale="none")
+    assert not converted.compiled
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_kept(policy):
+    keras.config.set_dtype_policy(policy)
+    for build in (models.convolutional, models.operations):
+        model = build()
+        keras.config.set_dtype_policy("float32")
+        converted = kp.convert(model, rescale="none")
+        for _, layer in prelu_layers(converted):
+            assert layer.compute_dtype == policy.removeprefix("mixed_")
+            assert layer.beta.dtype == "float32"
+        keras.config.set_dtype_policy(policy)
+
+
+def test_slopes_that_a_model_has_are_kept():
+    model = models.live_in(models.leaky())
+    x = models.samples(model)
+    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    np.testing.assert_allclose(predict(converted, x)[0], predict(model, x)[0], rtol=1e-5, atol=1e-6)
+    slopes = slopes_of(kp.convert(model, alpha=0.4, rescale="none"))
+    np.testing.assert_allclose(slopes["leaky"], 0.2, rtol=1e-6)
+    np.testing.assert_allclose(slopes["sloped"], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(slopes["plain_prelu"], 0.4, rtol=1e-6)
+    np.testing.assert_allclose(slopes["stock"], keras.ops.convert_to_numpy(model.get_layer("stock").alpha), rtol=1e-5)
+
+
+def test_slopes_that_the_map_cannot_represent_are_kept_under_identity():
+    model = models.leaky()
+    assert keras.ops.convert_to_numpy(model.get_layer("stock").alpha).min() < 0
+    converted = kp.convert(model, rescale="none")
+    assert converted.get_layer("stock").parameterization.name == "identity"
+    assert converted.get_layer("leaky").parameterization.name == "exp"
+
+
+def test_slopes_are_overwritten_where_asked():
+    for slopes in slopes_of(kp.convert(models.leaky(), alpha=0.4, rescale="none", keep_slopes=False)).values():
+        np.testing.assert_allclose(slopes, 0.4, rtol=1e-6)
+
+
+def test_caps_are_kept():
+    model = models.capped()
+    assert [layer.max_value for _, layer in prelu_layers(kp.convert(model, rescale="none"))] == [6.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({"include": "first"}, {"first_prelu"}),
+        ({"exclude": "first"}, {"dense_prelu"}),
+        ({"include": "*"}, {"first_prelu", "dense_prelu"}),
+        ({"include": keras.layers.Dense, "exclude": ["f*"]}, {"dense_prelu"}),
+        ({"include": lambda site: site.path == "first"}, {"first_prelu"}),
+    ],
+)
+def test_include_and_exclude(kwargs, expected):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, L.Dense(4, activation="relu", name="dense")(L.Dense(4, activation="relu", name="first")(inputs)))
+    assert set(slopes_of(kp.convert(model, rescale="none", **kwargs))) == expected
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"alpha": 0.0}, "'square' and 'identity'"),
+        ({"alpha": -0.1, "parameterization": "square"}, "'identity'"),
+        ({"alpha": float("nan")}, "alpha=nan"),
+        ({"alpha": "0.1"}, "alpha='0.1'"),
+        ({"parameterization": "relu"}, "'sigmoid'"),
+        ({"rescale": "magic"}, "'calibrated'"),
+        ({"rescale": "calibrated"}, "calibration_data"),
+        ({"rescale": "none", "calibration_data": np.zeros((8, 6))}, "not used"),
+        ({"include": "nosuch"}, "'nosuch' matches none of the 2"),
+        ({"exclude": 3}, "exclude=3"),
+        ({"shared_axes": "rows"}, "channel_wise"),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        kp.convert(models.mlp(), **{"rescale": "none", **kwargs})
+
+
+def test_nothing_to_convert():
+    inputs = keras.Input((4,))
+    with pytest.raises(kp.KerasPReLUError, match="has no ReLU"):
+        kp.convert(keras.Model(inputs, L.Dense(3)(inputs)), rescale="none")
+    with pytest.raises(kp.KerasPReLUError, match="threshold"):
+        kp.convert(keras.Model(inputs, L.ReLU(threshold=1.0)(inputs)), rescale="none")
+    with pytest.raises(kp.KerasPReLUError, match="`include` and `exclude`"):
+        kp.convert(models.mlp(), exclude="*", rescale="none")
+
+
+def test_a_layer_that_cannot_be_rebuilt_is_named():
+    class NoConfig(L.Layer):
+        def __init__(self, needed, **kwargs):
+            super().__init__(**kwargs)
+
+        def call(self, inputs):
+            return inputs
+
+        def get_config(self):
+            return super().get_config()
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, L.ReLU()(NoConfig(1, name="mine")(inputs)))
+    with pytest.raises(kp.KerasPReLUError, match=r"'mine' \(NoConfig\).*get_config"):
+        kp.convert(model, rescale="none")
+
+
+def test_auto_without_samples_takes_a_small_slope_and_says_so():
+    model = models.live_in(models.mlp())
+    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"start at 0\.01 instead of 0\.25"):
+        converted = kp.convert(model)
+    for slopes in slopes_of(converted).values():
+        np.testing.assert_allclose(slopes, 0.01, rtol=1e-6)
+
+
+def test_square_at_zero_is_allowed_and_said():
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="stay 0"):
+        converted = kp.convert(models.mlp(), alpha=0.0, parameterization="square", rescale="none")
+    assert all(np.all(slopes == 0) for slopes in slopes_of(converted).values())
+
+
+def test_alpha_regularizer_and_shared_axes_reach_the_layers():
+    converted = kp.convert(
+        models.convolutional(), rescale="none", shared_axes="channel_shared", alpha_regularizer=kp.regularizers.AlphaL2(0.1)
+    )
+    assert [slopes.shape for slopes in slopes_of(converted).values()] == [(1, 1, 1), (1, 1, 1)]
+    assert len(converted.losses) == 2
+
+
+def test_a_lambda_layer_of_a_live_model_is_copied():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, L.ReLU()(L.Lambda(lambda x: 2.0 * x, output_shape=(4,))(inputs)))
+    x = np.float32([[-1, 2, -3, 4]])
+    converted = kp.convert(model, alpha=0.5, rescale="none")
+    np.testing.assert_array_equal(predict(converted, x)[0], [[-1.0, 4.0, -3.0, 8.0]])
+
+
+def test_a_functional_subclass_keeps_its_class():
+    @keras.saving.register_keras_serializable(package="test")
+    class Mine(keras.Model):
+        def extra(self):
+            return 42
+
+    inputs = keras.Input((4,))
+    converted = kp.convert(Mine(inputs, L.Dense(3, activation="relu")(inputs)), rescale="none")
+    assert converted.extra() == 42
