@@ -162,7 +162,7 @@ def _train(samples: data.Samples, seed: int, epochs: int) -> keras.Model:
 
 
 def _logits(model: keras.Model, samples: data.Samples) -> np.ndarray:
-    return model.predict(samples.x, batch_size=256, verbose=0)
+    return keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(samples.x), training=False))
 
 
 def _accuracy(logits: np.ndarray, samples: data.Samples) -> float:

@@ -147,7 +147,8 @@ class PReLU(keras.layers.Layer):
             return ()
         if self.shared_axes == "channel_wise":
             return (1,) if self.data_format == "channels_first" else (rank - 1,)
-        shared = {axis + rank if axis < 0 else axis for axis in self.shared_axes or ()}
+        axes = [] if self.shared_axes is None else [int(axis) for axis in self.shared_axes]
+        shared = {axis + rank if axis < 0 else axis for axis in axes}
         if not shared <= set(range(1, rank)):
             raise InvalidArgumentError(
                 f"`shared_axes` of PReLU layer '{self.name}' must name axes 1 to {rank - 1} of its input of rank {rank} (axis 0 is the "
@@ -155,7 +156,7 @@ class PReLU(keras.layers.Layer):
             )
         return tuple(axis for axis in range(1, rank) if axis not in shared)
 
-    def _initial_beta(self, shape: Shape, dtype: Any = None) -> Tensor:
+    def _initial_beta(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         if isinstance(self.alpha_initializer, keras.initializers.Constant):
             slopes = _fit_slopes(self.alpha_initializer.value, shape, self.name)
         else:
@@ -218,10 +219,10 @@ def _slope_initializer(value: Any) -> Any:
     return initializer
 
 
-def _fit_slopes(value: Any, shape: Shape, name: str) -> np.ndarray:
+def _fit_slopes(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Given slopes in the shape of the variable: broadcast, or one value for each slope in order."""
     slopes = np.asarray(value, dtype=np.float64)
-    if slopes.size == math.prod(size or 0 for size in shape):
+    if slopes.size == math.prod(shape):
         return slopes.reshape(shape)
     try:
         return np.broadcast_to(slopes, shape)

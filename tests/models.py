@@ -7,7 +7,7 @@ L = keras.layers
 
 
 def live_in(model, seed=0):
-    """Weights as training leaves them: biases and statistics that are not zeros and ones."""
+    """Weights as training leaves them, the same on every backend: biases and statistics that are not zeros and ones."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         name, shape = variable.path.rsplit("/", 1)[-1], variable.shape
@@ -15,6 +15,9 @@ def live_in(model, seed=0):
             variable.assign(rng.uniform(0.5, 1.5, shape))
         elif name in ("beta", "bias", "moving_mean"):
             variable.assign(rng.normal(0.0, 0.3, shape))
+        elif len(shape) > 1:
+            fan_in = max(1, int(np.prod(shape)) // shape[-1])
+            variable.assign(rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape))
     return model
 
 

@@ -37,6 +37,9 @@ def command(model: Path, session: Session) -> None:
         [_row(site) for site in sites],
         right=["channels", "slope", "cap"],
     )
+    if not convertible:
+        click.echo("There is nothing to convert." if sites else "There is no ReLU in it.")
+        return
     slopes = sum(site.channels or 0 for site in convertible)
     click.echo(f"Converted channel-wise, the model gets {slopes:,} slopes. Next: keras-prelu convert {model} --data DATA")
 

@@ -41,10 +41,14 @@ class _LazyGroup(click.Group):
             return super().invoke(ctx)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("keras-prelu", cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="keras-prelu")
 def main() -> None:
     """Turn a trained ReLU network into a PReLU network that still works, fine-tune it, and hear honestly whether that was worth it.
 
     DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, or tfds:NAME[:SPLIT].
     """
+
+
+if __name__ == "__main__":
+    main()

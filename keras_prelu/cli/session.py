@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -66,6 +67,9 @@ def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool
             name = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
             extra = f"'keras-prelu[{name}]'" if name in ("jax", "torch") else name
             raise KerasPReLUError(f"The Keras backend {name} can't be imported ({error}). Install it: pip install {extra}.") from error
+    if not debug:
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.ERROR)
     keras.utils.set_random_seed(seed)
     if modules and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

@@ -95,7 +95,7 @@ def convert(
         if calibration_data is None and alpha > SAFE_SLOPE:
             warnings.warn(
                 f"No samples to calibrate with: the new slopes start at {SAFE_SLOPE:g} instead of {alpha:g}, so that the model still "
-                'works. Give calibration_data (unlabeled samples) for larger ones, or rescale="none" to set them all the same.',
+                'works. Give unlabeled samples (calibration_data, --data) for larger slopes, or rescale="none" to set them all the same.',
                 KerasPReLUWarning,
                 stacklevel=2,
             )
@@ -105,13 +105,16 @@ def convert(
     make = partial(_make_layer, alpha=alpha, map_=map_, shared_axes=shared_axes, alpha_regularizer=alpha_regularizer, keep=keep_slopes)
     converted = rewrite(
         model,
-        replaced={(id(item.operation), item.index): partial(make, item) for item in selected if item.site.kind != "inline"},
+        replaced={
+            (id(item.operation), None if item.site.kind == "prelu" else item.index): partial(make, item)
+            for item in selected
+            if item.site.kind != "inline"
+        },
         appended={id(item.operation): partial(make, item) for item in selected if item.site.kind == "inline"},
     )
     for item in selected:
         if keep_slopes and item.site.negative_slope is None:
-            layer = layer_at(converted, item.site.target)
-            layer.beta.assign(layer.parameterization.beta(keras.ops.convert_to_numpy(item.operation.alpha)).reshape(layer.beta.shape))
+            _assign_slopes(layer_at(converted, item.site.target), item.operation)
     if rescale == "analytic":
         rescale_analytic(converted, [item.site.target for item in selected if not (keep_slopes and _own_slope(item.site))])
     elif rescale == "calibrated":
@@ -148,6 +151,11 @@ def _own_slope(site: Site) -> bool:
     return site.negative_slope is None or site.negative_slope != 0.0
 
 
+def _assign_slopes(layer: Any, stock: Any) -> None:
+    """Give a new layer the slopes of the `keras.layers.PReLU` that it replaces."""
+    layer.beta.assign(layer.parameterization.beta(keras.ops.convert_to_numpy(stock.alpha)).reshape(layer.beta.shape))
+
+
 def _make_layer(
     item: LocatedSite, *, alpha: float, map_: Parameterization, shared_axes: Any, alpha_regularizer: Any, keep: bool
 ) -> keras.layers.Layer:
@@ -155,8 +163,8 @@ def _make_layer(
     if keep and site.negative_slope is None:  # a stock PReLU: `convert` assigns all its slopes once the layer is built
         slopes = keras.ops.convert_to_numpy(item.operation.alpha)
         map_, alpha, shared_axes = _able(map_, slopes), float(slopes.flat[0]), item.operation.shared_axes
-    elif keep and _own_slope(site):
-        map_, alpha = _able(map_, np.asarray(site.negative_slope)), float(site.negative_slope)
+    elif keep and site.negative_slope:
+        map_, alpha = _able(map_, np.asarray(site.negative_slope)), site.negative_slope
     return PReLU(
         alpha,
         parameterization=map_,

@@ -100,4 +100,4 @@ def _solve_positive(matrix: Array, right: Array) -> Array:
     try:
         return scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix), right)
     except np.linalg.LinAlgError:
-        return np.linalg.lstsq(matrix, right, rcond=None)[0]
+        return np.asarray(np.linalg.lstsq(matrix, right, rcond=None)[0], dtype=np.float64)

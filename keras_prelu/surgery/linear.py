@@ -24,7 +24,7 @@ _REGISTRY: dict[str, type[LinearView]] = {}
 class LinearView:
     """One linear layer. Weights are split into `groups` that share no inputs and no outputs (one group for an ordinary layer)."""
 
-    layers: ClassVar[tuple[str, ...]]
+    layers: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -90,8 +90,6 @@ class _DenseView(LinearView):
 
 class _WindowView(LinearView):
     """What the convolutions share: a sliding window of `kernel_size`, `strides`, `dilation_rate` and `padding`."""
-
-    layers = ()
 
     def positions(self, shape: Sequence[int]) -> int:
         return math.prod(self._output_sizes(shape[1:-1]))
@@ -242,7 +240,8 @@ def _gather(inputs: Array, sample: Array, indices: Sequence[Array], inside: Sequ
     clipped = [
         spread(np.clip(index, 0, size - 1), axis) for axis, (index, size) in enumerate(zip(indices, inputs.shape[1:-1], strict=True))
     ]
-    windows = inputs[(sample.reshape(-1, *(1,) * rank), *clipped)]
+    index: tuple[Array, ...] = (sample.reshape(-1, *((1,) * rank)), *clipped)
+    windows = inputs[index]
     mask = np.ones((len(sample), *(1,) * rank), dtype=bool)
     for axis, valid in enumerate(inside):
         mask = mask & spread(valid, axis)

@@ -37,6 +37,11 @@ class Rectifier:
     max_value: float | None = None
     reason: str = ""
 
+    @property
+    def shared(self) -> bool:
+        """Whether all calls of the layer are one site: where they share weights already, they share slopes."""
+        return self.kind in ("inline", "prelu")
+
 
 def may_rectify(class_name: str) -> bool:
     """Whether `classify` needs the configuration of a class: a cheap test that spares reading it for all other layers."""

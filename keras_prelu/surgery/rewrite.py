@@ -14,8 +14,8 @@ from keras_prelu.surgery import graph
 
 __all__ = ["Key", "copy_variables", "rebuild", "rewrite"]
 
-Key = tuple[int, int]
-"""A call of an operation: the operation's id and how often it was called before."""
+Key = tuple[int, int | None]
+"""A call of an operation: the operation's id and how often it was called before; None stands for all its calls, served by one layer."""
 
 
 def rewrite(
@@ -67,8 +67,7 @@ class _Rewriter:
         graph.functional_view(model)  # raises where it isn't built
         layers: list[Any] = [_copy_input(model.inputs[0])]
         for layer in model.layers:
-            make = self._replaced.get((id(layer), 0))
-            layers.append(self._make(make, layer) if make else self._copy(layer))
+            layers.append(self._replacement(layer, 0) or self._copy(layer))
             if id(layer) in self._appended:
                 layers.append(self._activation(layer))
         return keras.Sequential(layers, name=model.name)
@@ -79,9 +78,9 @@ class _Rewriter:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             index = counts.get(id(operation), 0)
             counts[id(operation)] = index + 1
-            make = self._replaced.get((id(operation), index))
-            if make is not None:
-                return self._make(make, operation)(args[0] if args else next(iter(kwargs.values())))
+            layer = self._replacement(operation, index)
+            if layer is not None:
+                return layer(args[0] if args else next(iter(kwargs.values())))
             outputs = self._copy(operation)(*args, **kwargs)
             return self._activation(operation)(outputs) if id(operation) in self._appended else outputs
 
@@ -97,6 +96,16 @@ class _Rewriter:
             counts.clear()
             plain = keras.Model(model.input, model.output, name=model.name)
             return keras.models.clone_model(plain, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call)
+
+    def _replacement(self, operation: Any, index: int) -> Any:
+        """The layer to call instead of a call's operation, or None."""
+        if (id(operation), index) in self._replaced:
+            return self._make(self._replaced[id(operation), index], operation)
+        if (id(operation), None) in self._replaced:
+            if id(operation) not in self._activations:
+                self._activations[id(operation)] = self._make(self._replaced[id(operation), None], operation)
+            return self._activations[id(operation)]
+        return None
 
     def _make(self, make: Callable[[], Any], operation: Any) -> Any:
         layer = make()

@@ -94,8 +94,8 @@ def _walk(model: keras.Model, scope: str, seen: set[int]) -> Iterator[LocatedSit
         if rectifier is None:
             yield from _inner_sites(operation, scope, seen)
             continue
-        if rectifier.kind == "inline" and call.index > 0:
-            continue  # the layer's later calls share its weights, so they share its slopes
+        if rectifier.shared and call.index > 0:
+            continue
         data_format = formats[id(call.outputs[0])]
         target = _target_name(operation.name, call.index, rectifier, taken)
         yield _located(rectifier, call, scope, target, data_format)

@@ -32,7 +32,7 @@ def converted(original, digits):
 
 def test_both_models_are_trained_and_neither_given_one_changes(converted, original, digits):
     before = [model.get_weights() for model in (converted, original)]
-    result = kp.finetune(converted, original, *digits, epochs=3)
+    result = kp.finetune(converted, original, *digits, epochs=3, batch_size=8)
     for model, weights in zip((converted, original), before, strict=True):
         for old, new in zip(weights, model.get_weights(), strict=True):
             np.testing.assert_array_equal(old, new)
@@ -93,7 +93,7 @@ def test_the_users_own_settings(converted, original, digits):
     assert set(result.prelu.history) == {"loss", "top3", "val_loss", "val_top3"}
     assert result.prelu.model.optimizer.multiplier == 3.0
     assert result.prelu.model.optimizer.slope_optimizer.weight_decay == 0.0
-    assert type(result.control.model.optimizer) is keras.optimizers.AdamW
+    assert isinstance(result.control.model.optimizer, keras.optimizers.AdamW)
     assert not optimizer.built  # copies were used
 
 

@@ -1,0 +1,50 @@
+# `make demo` and `make test` need Python 3.10 or later and make, and set up everything else in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS)
+# What is tested on every backend; the rest, the command line above all, does not depend on it.
+ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_parameterizations.py tests/test_initializers.py \
+	tests/test_regularizers.py tests/surgery tests/diagnostics tests/training
+
+.PHONY: demo test lint test-tensorflow test-jax test-torch format clean
+
+demo: $(VENV)/installed
+	$(BIN)/keras-prelu demo
+
+test: lint test-tensorflow test-jax test-torch
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-tensorflow: $(VENV)/installed-dev
+	KERAS_BACKEND=tensorflow $(PYTEST) tests
+
+test-jax test-torch: test-%: $(VENV)/installed-dev
+	KERAS_BACKEND=$* $(PYTEST) $(ON_EVERY_BACKEND)
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# The stamps are newer than what they depend on, so an environment is reused until that changes.
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/installed: $(VENV)/created setup.py constraints.txt
+	$(INSTALL) .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(INSTALL) '.[dev,jax,torch]'
+	touch $@

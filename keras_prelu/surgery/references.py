@@ -1,0 +1,71 @@
+"""For each step of a converted model, what computes the original's value there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.errors import CalibrationError
+from keras_prelu.layers import PReLU
+from keras_prelu.surgery.program import Program, Step, compile_program
+from keras_prelu.surgery.rewrite import copy_variables, rebuild
+from keras_prelu.surgery.sites import locate_sites
+
+__all__ = ["References"]
+
+
+class References:
+    """The layers of a converted model matched with those of its original by path, its PReLUs with the rectifiers that they replaced.
+
+    Raises:
+        CalibrationError: A layer has no counterpart, or one with weights of other shapes: the models do not belong together.
+    """
+
+    def __init__(self, program: Program, original: keras.Model) -> None:
+        self._name = original.name
+        self._by_path: dict[str, Any] = {step.path: step.operation for step in compile_program(original).steps}
+        converted = {step.path: step.operation for step in program.steps}
+        for item in locate_sites(original):
+            if not isinstance(converted.get(item.site.target), PReLU):
+                continue  # left out of the conversion
+            if item.site.kind == "inline":
+                self._by_path[item.site.target] = item.operation.activation
+                self._by_path[item.site.path] = _linear_twin(item.operation)
+            else:
+                self._by_path[item.site.target] = item.operation
+        for step in program.steps:
+            self._check(step)
+
+    def get(self, step: Step) -> Any:
+        """The original's layer, op or activation function for a step of the converted model."""
+        return self._by_path[step.path]
+
+    def same_function(self, step: Step) -> bool:
+        """Whether a step computes what the original does: it is no PReLU, and its weights are equal."""
+        if isinstance(step.operation, PReLU):
+            return False
+        pairs = zip(getattr(step.operation, "weights", []), getattr(self.get(step), "weights", []), strict=True)
+        return all(np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)) for a, b in pairs)
+
+    def _check(self, step: Step) -> None:
+        reference, operation = self._by_path.get(step.path), step.operation
+        if reference is None or not (isinstance(operation, PReLU) or type(reference) is type(operation)):
+            raise CalibrationError(
+                f"The converted model was not made from this original: layer '{step.path}' ({type(operation).__name__}) has no "
+                f"counterpart in '{self._name}'."
+            )
+        shapes = [[tuple(variable.shape) for variable in getattr(layer, "weights", [])] for layer in (operation, reference)]
+        if not isinstance(operation, PReLU) and shapes[0] != shapes[1]:
+            raise CalibrationError(
+                f"The converted model was not made from this original: the weights of layer '{step.path}' differ in shape."
+            )
+
+
+def _linear_twin(layer: Any) -> Any:
+    """The layer without its inline activation, on copies of its weights."""
+    twin = rebuild(layer, linear=True)
+    twin.build_from_config(layer.get_build_config())
+    copy_variables(layer, twin)
+    return twin

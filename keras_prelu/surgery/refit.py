@@ -1,0 +1,183 @@
+"""Refitting one linear layer to the original's output, on the inputs it gets in the converted model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.surgery.least_squares import RidgeProblem
+from keras_prelu.surgery.linear import LinearView
+
+__all__ = ["Batches", "Fit", "FitOptions", "Intercept", "fit_layer"]
+
+Tensor = Any
+Batches = list[Tensor]
+
+_CHECK_TOLERANCE = 0.02  # relative; wide enough for bfloat16 layers, far below what a wrong padding or stride gives
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a layer is fitted.
+
+    Attributes:
+        ridge: λ relative to the mean diagonal of the Gram matrix.
+        rows_per_unknown: Rows wanted for each unknown; spatial positions are sampled accordingly.
+        held_out: For each sample, whether it judges instead of fitting.
+        rng: Draws the positions.
+    """
+
+    ridge: float
+    rows_per_unknown: int
+    held_out: np.ndarray
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
+class Intercept:
+    """Where a refitted layer's bias goes: into its own, into the moving mean of a BatchNormalization after it, or nowhere.
+
+    BatchNormalization(z + b) subtracts its moving mean less b, so a layer without a bias gets one there.
+    """
+
+    bias: Any
+    moving_mean: Any
+
+    @classmethod
+    def of(cls, layer: Any, normalization: Any) -> Intercept:
+        """For a layer and the BatchNormalization that alone reads its output, if there is one."""
+        bias = layer.bias if getattr(layer, "use_bias", False) else None
+        takes = bias is None and normalization is not None and _is_linear(layer)
+        return cls(bias, normalization.moving_mean if takes else None)
+
+    @property
+    def exists(self) -> bool:
+        return self.bias is not None or self.moving_mean is not None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The outcome of fitting a layer.
+
+    Attributes:
+        rows, unknowns: The size of the problem.
+        error_before, error_after: Squared error over the targets' variance, on held-out samples; None where the layer can't be fitted.
+        assignments: Variables and their new values; empty where the old weights are as good, or `reason` says why not.
+        reason: Why the layer keeps its weights, or "".
+    """
+
+    rows: int
+    unknowns: int
+    error_before: float | None
+    error_after: float | None
+    assignments: tuple[tuple[Any, np.ndarray], ...]
+    reason: str
+
+
+def fit_layer(
+    view: LinearView, reference: LinearView, uses: Sequence[tuple[Batches, Batches]], intercept: Intercept, options: FitOptions
+) -> Fit:
+    """Fit a layer to all places where it is called.
+
+    Args:
+        view: The layer in the converted model. Nothing is assigned here.
+        reference: The same layer in the original.
+        uses: For each call of the layer, its inputs in the original and in the converted model, batch by batch.
+        intercept: Where its bias goes.
+        options: See `FitOptions`.
+    """
+    current, target = (_matrix(layer, intercept) for layer in (view, reference))
+    groups, unknowns, outputs = current.shape
+    problem = RidgeProblem(unknowns, outputs, groups)
+    for originals, converteds in uses:
+        for original, converted, sample, position, chosen in _sampled(view, originals, converteds, options):
+            rows = _design(view, converted, sample, position, intercept)
+            if problem.rows == 0 and not _predicts(view, rows @ current, converted, sample, position, intercept):
+                return Fit(0, unknowns, None, None, (), "its arithmetic is not the expected one")
+            targets = _design(view, original, sample, position, intercept) @ target
+            problem.add(rows, targets - rows @ current, targets, held_out=options.held_out[chosen])
+    change = problem.solve(options.ridge)
+    before, after = problem.error(None), problem.error(change)
+    if not after < before:
+        return Fit(problem.rows, unknowns, before, before, (), "the refit did not help on held-out samples")
+    return Fit(problem.rows, unknowns, before, after, _assignments(view, current + change, intercept), "")
+
+
+def _sampled(
+    view: LinearView, originals: Batches, converteds: Batches, options: FitOptions
+) -> Iterator[tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray]]:
+    """For each batch: its inputs, and of each row to use the sample in the batch, the output position, and the sample among all."""
+    total = sum(len(batch) for batch in converteds)
+    unknowns = int(np.prod(view.kernel.shape[:-1])) + 1
+    start = 0
+    for original, converted in zip(originals, converteds, strict=True):
+        size, positions = len(converted), view.positions(_channels_last_shape(view, converted))
+        wanted = min(positions, -(-options.rows_per_unknown * unknowns // total))
+        if wanted == positions:
+            position = np.tile(np.arange(positions), size)
+        else:
+            position = np.argpartition(options.rng.random((size, positions)), wanted, axis=1)[:, :wanted].reshape(-1)
+        sample = np.repeat(np.arange(size), wanted)
+        yield original, converted, sample, position, start + sample
+        start += size
+
+
+def _matrix(view: LinearView, intercept: Intercept) -> np.ndarray:
+    """Kernel and bias as one matrix (groups, unknowns, outputs) in float64."""
+    matrix = view.to_matrix(keras.ops.convert_to_numpy(view.kernel).astype(np.float64))
+    if not intercept.exists:
+        return matrix
+    bias = (
+        keras.ops.convert_to_numpy(view.layer.bias).astype(np.float64)
+        if view.layer.use_bias
+        else np.zeros(matrix.shape[0] * matrix.shape[2])
+    )
+    return np.concatenate([matrix, bias.reshape(matrix.shape[0], 1, matrix.shape[2])], axis=1)
+
+
+def _design(view: LinearView, inputs: Tensor, sample: np.ndarray, position: np.ndarray, intercept: Intercept) -> np.ndarray:
+    """Design rows in float64, with a column of ones for the intercept."""
+    rows = view.rows(_as_numpy(view, inputs), sample, position).astype(np.float64)
+    return np.concatenate([rows, np.ones((*rows.shape[:-1], 1))], axis=-1) if intercept.exists else rows
+
+
+def _predicts(
+    view: LinearView, product: np.ndarray, inputs: Tensor, sample: np.ndarray, position: np.ndarray, intercept: Intercept
+) -> bool:
+    """Whether rows × matrix is what the layer computes: the guard against a view that misreads a layer."""
+    predicted = np.moveaxis(product, 0, 1).reshape(len(sample), -1)
+    if not _is_linear(view.layer):
+        predicted = keras.ops.convert_to_numpy(view.layer.activation(keras.ops.convert_to_tensor(predicted, dtype="float32")))
+    actual = _as_numpy(view, view.layer(inputs))
+    actual = actual.reshape(actual.shape[0], -1, actual.shape[-1])
+    if actual.shape[1] != view.positions(_channels_last_shape(view, inputs)) or actual.shape[2] != predicted.shape[1]:
+        return False
+    actual = actual[sample, position]
+    scale = float(np.sqrt(np.mean(np.square(actual)))) + 1e-12
+    return float(np.sqrt(np.mean(np.square(predicted - actual)))) <= _CHECK_TOLERANCE * scale
+
+
+def _assignments(view: LinearView, matrix: np.ndarray, intercept: Intercept) -> tuple[tuple[Any, np.ndarray], ...]:
+    if not intercept.exists:
+        return ((view.kernel, view.from_matrix(matrix)),)
+    kernel, vector = view.from_matrix(matrix[:, :-1]), matrix[:, -1].reshape(-1)
+    if intercept.bias is not None:
+        return (view.kernel, kernel), (intercept.bias, vector)
+    return (view.kernel, kernel), (intercept.moving_mean, keras.ops.convert_to_numpy(intercept.moving_mean) - vector)
+
+
+def _is_linear(layer: Any) -> bool:
+    return getattr(layer, "activation", None) in (None, keras.activations.linear)
+
+
+def _as_numpy(view: LinearView, tensor: Tensor) -> np.ndarray:
+    return view.channels_last(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
+
+
+def _channels_last_shape(view: LinearView, tensor: Tensor) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    return (shape[0], *shape[2:], shape[1]) if getattr(view.layer, "data_format", None) == "channels_first" else shape

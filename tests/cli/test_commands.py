@@ -1,0 +1,244 @@
+"""The command line on real files: what it prints, writes, and refuses."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import keras_prelu as kp
+from keras_prelu.cli.main import main
+from tests import models
+from tests.cli import stored
+
+pytestmark = pytest.mark.tensorflow
+L = keras.layers
+
+
+def invoke(*arguments, expect=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == expect, result.output
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def relu(folder):
+    """A small classifier of the digits, trained a little."""
+    data = kp.data.load("digits")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            L.Conv2D(8, 3, activation="relu", name="conv"),
+            L.Flatten(name="flat"),
+            L.Dense(16, name="hidden"),
+            L.ReLU(name="act"),
+            L.Dense(10, name="logits"),
+        ],
+        name="small",
+    )
+    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(data.train.x, data.train.y, epochs=2, verbose=0)
+    model.save("relu.keras")
+    np.savez("samples.npz", x=data.train.x[:200])
+    np.savez("labelled.npz", x=data.train.x[:200], y=data.train.y[:200])
+    return model
+
+
+def test_help():
+    stored.check("help", invoke("--help").output)
+    for command in ("demo", "inspect", "convert", "finetune", "evaluate"):
+        assert "Example" in invoke(command, "--help").output
+
+
+@pytest.mark.usefixtures("relu")
+def test_inspect():
+    stored.check("inspect", invoke("inspect", "relu.keras").output)
+    sites = json.loads(invoke("inspect", "relu.keras", "--json").output)["sites"]
+    assert [site["path"] for site in sites] == ["conv", "act"]
+    assert set(sites[0]) == {"path", "layer", "kind", "channels", "convertible", "reason", "negative_slope", "max_value", "target"}
+
+
+def test_inspect_shows_what_cannot_be_converted(folder):
+    models.leaky().save("leaky.keras")
+    inputs = keras.Input((4, 3))
+    keras.Model(inputs, L.ReLU(threshold=1.0, name="high")(L.SimpleRNN(2, activation="relu", name="rnn")(inputs))).save("rest.keras")
+    stored.check("inspect_leaky", invoke("inspect", "leaky.keras").output)
+    stored.check("inspect_rest", invoke("inspect", "rest.keras").output)
+
+
+def test_convert_writes_beside_and_touches_nothing_else(relu, folder):
+    before = (folder / "relu.keras").read_bytes()
+    stored.check("convert", invoke("convert", "relu.keras").output)
+    assert (folder / "relu.keras").read_bytes() == before
+    assert sorted(os.listdir(folder)) == ["labelled.npz", "relu.keras", "relu.prelu.keras", "samples.npz"]
+    converted = kp.load_model("relu.prelu.keras")
+    assert [slopes.path for slopes in kp.diagnostics.slopes(converted)] == ["conv_prelu", "act"]
+
+
+def test_convert_with_samples_calibrates(relu):
+    stored.check("convert_data", invoke("convert", "relu.keras", "--data", "samples.npz").output)
+    record = json.loads(invoke("convert", "relu.keras", "--data", "digits", "--json", "-o", "other.keras").output)
+    assert record["output"] == "other.keras"
+    assert record["calibration"]["samples"] == 512
+    assert record["calibration"]["error_after"] < 0.1 * record["calibration"]["error_before"]
+    x, y = (np.asarray(part) for part in (kp.data.load("digits").test.x, kp.data.load("digits").test.y))
+    accuracies = [np.mean(model.predict(x, verbose=0).argmax(1) == y) for model in (relu, kp.load_model("other.keras"))]
+    assert accuracies[1] > accuracies[0] - 0.02
+
+
+@pytest.mark.usefixtures("relu")
+def test_convert_options():
+    invoke("convert", "relu.keras", "--alpha", 0, "--parameterization", "identity", "--include", "act", "--shared-axes", "channel_shared")
+    (slopes,) = kp.diagnostics.slopes(kp.load_model("relu.prelu.keras"))
+    assert (slopes.path, slopes.count, slopes.maximum) == ("act", 1, 0.0)
+    invoke("convert", "relu.keras", "--rescale", "analytic", "--alpha", 0.1, "--force")
+    assert kp.diagnostics.slopes(kp.load_model("relu.prelu.keras"))[0].mean == pytest.approx(0.1)
+
+
+def test_evaluate(relu):
+    stored.check("evaluate", invoke("evaluate", "relu.keras", "--data", "digits").output)
+    metrics = json.loads(invoke("evaluate", "relu.keras", "--data", "digits", "--json").output)
+    data = kp.data.load("digits")
+    np.testing.assert_allclose(metrics["metrics"]["accuracy"], relu.evaluate(data.test.x, data.test.y, verbose=0)[1], rtol=1e-6)
+    assert metrics["samples"] == 360
+    bare = keras.Sequential([keras.Input((64,)), L.Dense(10)])
+    bare.save("bare.keras")
+    assert set(json.loads(invoke("evaluate", "bare.keras", "--data", "digits", "--json").output)["metrics"]) == {"accuracy"}
+
+
+@pytest.mark.usefixtures("relu")
+def test_finetune_from_relu_and_from_prelu(folder):
+    output = invoke("finetune", "relu.keras", "--data", "digits", "--epochs", 1).output
+    stored.check("finetune", re.sub(r"^(PReLU is|No difference).*$", "(the verdict)", output, flags=re.MULTILINE))
+    assert (folder / "relu.finetuned.keras").exists()
+    invoke("convert", "relu.keras", "--data", "digits")
+    arguments = ["finetune", "relu.prelu.keras", "--data", "labelled.npz", "--epochs", 1, "--json"]
+    record = json.loads(invoke(*arguments, "--original", "relu.keras").output)
+    assert record["result"]["comparison"]["samples"] == 40
+    assert record["verdict"].startswith(("PReLU is", "No difference"))
+    assert "model" not in record["result"]["prelu"]
+    record = json.loads(invoke(*arguments, "--no-control", "--force").output)
+    assert record["result"]["control"] is None
+    assert "--original" in invoke(*arguments, "-o", "new.keras", expect=2).output
+
+
+def test_demo(folder):
+    output = invoke("demo", "--runs", 1, "--epochs", 2).output
+    assert sorted(os.listdir(folder / "demo")) == ["digits.finetuned.keras", "digits.keras", "digits.prelu.keras"]
+    stored.check("demo", output.split("Verdict")[0])
+    record = json.loads(CliRunner().invoke(main, ["demo", "--runs", "1", "--epochs", "1", "--json"]).stdout)
+    assert [item["rescale"] for item in record["demo"]["conversions"]] == ["none", "analytic", "calibrated"]
+
+
+class TestBadInput:
+    """One clear line, the right status, no traceback, and nothing written."""
+
+    @pytest.fixture(autouse=True)
+    def _files(self, relu, folder):
+        self.folder = folder
+        (folder / "broken.keras").write_bytes((folder / "relu.keras").read_bytes()[:-500])
+        (folder / "text.keras").write_text("hello")
+        inputs = keras.Input((3,))
+        keras.Model(inputs, L.Dense(2)(inputs)).save("plain.keras")
+        np.savez("nan.npz", x=np.full((20, 8, 8, 1), np.nan))
+        np.savez("shape.npz", x=np.zeros((20, 9, 9, 1)))
+        np.savez("few.npz", x=np.zeros((3, 8, 8, 1)))
+        self.before = sorted(os.listdir(folder))
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "message"),
+        [
+            ("inspect missing.keras", 1, "No such file: 'missing.keras'"),
+            ("inspect text.keras", 1, "'text.keras' is not a Keras file"),
+            ("inspect broken.keras", 1, "'broken.keras'"),
+            ("inspect samples.npz", 1, "'samples.npz' is not a Keras file"),
+            ("convert plain.keras", 1, "has no ReLU"),
+            ("convert relu.keras -o nosuch/out.keras", 1, "folder of the output 'nosuch/out.keras' does not exist"),
+            ("convert relu.keras -o relu.keras", 1, "exists"),
+            ("convert relu.keras -o out.h5", 1, "must end in .keras"),
+            ("convert relu.keras --alpha 0", 1, "'square' and 'identity'"),
+            ("convert relu.keras --alpha -1 --parameterization square", 1, "'identity'"),
+            ("convert relu.keras --alpha nan", 1, "finite"),
+            ("convert relu.keras --alpha a", 2, "'a' is not a valid float"),
+            ("convert relu.keras --include nosuch", 1, "'nosuch' matches none"),
+            ("convert relu.keras --rescale calibrated", 2, "needs --data"),
+            ("convert relu.keras --rescale analytic --data digits", 2, "does not use --data"),
+            ("convert relu.keras --data nan.npz", 1, "NaN"),
+            ("convert relu.keras --data shape.npz", 1, "(20, 9, 9, 1)"),
+            ("convert relu.keras --data few.npz", 1, "at least 5"),
+            ("convert relu.keras --data missing.npz", 1, "No such file: 'missing.npz'"),
+            ("convert relu.keras --data imagenet", 1, "Unknown data source 'imagenet'"),
+            ("convert relu.keras --import nosuchmodule", 1, "--import nosuchmodule"),
+            ("convert", 2, "Missing argument 'MODEL'"),
+            ("convert relu.keras --nosuch", 2, "No such option"),
+            ("nosuch", 2, "No such command"),
+            ("evaluate relu.keras --data samples.npz", 1, "labels"),
+            ("evaluate relu.keras", 2, "--data"),
+            ("finetune relu.keras --data samples.npz", 1, "labels"),
+            ("finetune relu.keras --data digits --epochs 0", 2, "--epochs"),
+            ("finetune relu.keras --data digits --loss nosuch", 1, "nosuch"),
+        ],
+    )
+    def test_one_line(self, arguments, status, message):
+        result = CliRunner().invoke(main, arguments.split())
+        assert result.exit_code == status, result.output
+        assert message in " ".join(result.stderr.split()), result.stderr
+        errors = [line for line in result.stderr.splitlines() if not line.startswith(("Usage:", "Try ", "Note:"))]
+        assert len([line for line in errors if line]) == 1, result.stderr
+        assert result.stdout == ""
+        assert "Traceback" not in result.output
+        assert sorted(os.listdir(self.folder)) == self.before
+
+    def test_debug_shows_the_traceback(self):
+        result = CliRunner().invoke(main, ["inspect", "missing.keras", "--debug"])
+        assert isinstance(result.exception, kp.KerasPReLUError)
+
+
+@pytest.mark.usefixtures("relu")
+def test_custom_layers_come_from_a_module(folder):
+    (folder / "mylayers.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='mine')\n"
+        "class Double(keras.layers.Layer):\n"
+        "    def call(self, x): return 2 * x\n"
+    )
+    code = (
+        "import keras, mylayers\nm = keras.Sequential([keras.Input((3,)), mylayers.Double(), keras.layers.ReLU()])\nm.save('custom.keras')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=300, env=environment)
+    program = [sys.executable, "-m", "keras_prelu.cli.main", "inspect", "custom.keras"]
+    refused = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "custom class 'mine>Double'" in refused.stderr or "custom class 'Double'" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    accepted = subprocess.run([*program, "--import", "mylayers"], capture_output=True, text=True, timeout=300, check=False)
+    assert accepted.returncode == 0, accepted.stderr
+    assert accepted.stderr == ""
+    assert "re_lu" in accepted.stdout
+
+
+@pytest.mark.usefixtures("relu")
+def test_backends():
+    program = [sys.executable, "-m", "keras_prelu.cli.main"]
+    for backend in ("jax", "torch"):
+        pytest.importorskip(backend)
+        arguments = ["convert", "relu.keras", "--backend", backend, "--data", "samples.npz", "-o", f"{backend}.keras"]
+        result = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=300, check=False)
+        assert result.returncode == 0, result.stderr
+    x = kp.data.load("digits").test.x
+    outputs = [kp.load_model(f"{backend}.keras").predict(x, verbose=0) for backend in ("jax", "torch")]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-3)
+    result = invoke("inspect", "relu.keras", "--backend", "jax", expect=1)
+    assert "another backend" in result.output

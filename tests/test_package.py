@@ -1,0 +1,103 @@
+"""The package as a whole: light to import, and registered with Keras however it is imported."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import keras_prelu
+
+HEAVY = ("keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "rich", "tensorflow_datasets")
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_import_is_light():
+    result = run(f"import sys, keras_prelu; print([name for name in {HEAVY} if name in sys.modules])")
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["convert", "--help"], ["demo", "-h"], []])
+def test_help_is_light(arguments):
+    result = run(
+        f"import sys; from keras_prelu.cli.main import main; main({arguments!r}, standalone_mode=False); "
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    assert result.stderr.strip().splitlines()[-1] == "[]" or "Usage" in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize("imports", ["import keras_prelu, keras", "import keras, keras_prelu"])
+def test_registered_whichever_is_imported_first(imports):
+    code = f"{imports}\nprint(keras.saving.get_registered_object('keras_prelu>PReLU').__module__)"
+    result = run(code)
+    assert result.stdout.strip() == "keras_prelu.layers", result.stderr
+
+
+def test_every_public_name_resolves():
+    for name in keras_prelu.__all__:
+        assert getattr(keras_prelu, name) is not None
+    assert set(keras_prelu.__all__) <= set(dir(keras_prelu))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "errors",
+        "theory",
+        "ops",
+        "layers",
+        "initializers",
+        "regularizers",
+        "parameterizations",
+        "files",
+        "demo",
+        "surgery.sites",
+        "data.sources",
+    ],
+)
+def test_all_lists_what_exists(name):
+    module = importlib.import_module(f"keras_prelu.{name}")
+    assert all(hasattr(module, public) for public in module.__all__)
+
+
+def test_a_saved_model_loads_on_another_backend(tmp_path):
+    """Written on one backend, read and run in new processes on each of those installed."""
+    path = tmp_path / "model.keras"
+    write = (
+        "import keras, numpy as np, keras_prelu as kp; keras.utils.set_random_seed(0)\n"
+        "m = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation='relu'), keras.layers.Flatten(),"
+        " keras.layers.Dense(2)])\n"
+        f"c = kp.convert(m, rescale='none'); kp.save_model(c, {str(path)!r})\n"
+        "x = np.linspace(-1, 1, 384, dtype='float32').reshape(2, 8, 8, 3)\n"
+        "print(c.predict(x, verbose=0).ravel().tolist())"
+    )
+    read = (
+        "import keras_prelu, keras, numpy as np\n"
+        f"m = keras.models.load_model({str(path)!r})\n"
+        "x = np.linspace(-1, 1, 384, dtype='float32').reshape(2, 8, 8, 3)\n"
+        "print(m.predict(x, verbose=0).ravel().tolist())"
+    )
+    import json
+    import os
+
+    import numpy as np
+
+    def outputs(code, backend):
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env={**os.environ, "KERAS_BACKEND": backend},
+        )
+        assert result.returncode == 0, result.stderr
+        return np.array(json.loads(result.stdout.strip().splitlines()[-1]))
+
+    backends = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+    written = outputs(write, backends[0])
+    for backend in backends:
+        np.testing.assert_allclose(outputs(read, backend), written, rtol=1e-5, atol=1e-6)
