@@ -1,4 +1,4 @@
-"""How errors reach the user: one line on standard error and exit status 1; a traceback with `--debug`."""
+"""How errors reach the user: one line on standard error, exit status 2 for usage and 1 for failure; a traceback with `--debug`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from keras_prelu.errors import KerasPReLUError
+from keras_prelu.errors import InvalidArgumentError, KerasPReLUError
 
 __all__ = ["reported", "set_debug"]
 
@@ -23,15 +23,28 @@ def set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> b
 
 @contextlib.contextmanager
 def reported(ctx: click.Context) -> Iterator[None]:
-    """Turn exceptions into click's own, which print one line. Usage errors stay as they are, with exit status 2."""
+    """Turn exceptions into ones for which click prints one line."""
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        help_ = f" See {error.ctx.command_path} --help." if error.ctx else ""
+        raise _UsageFailure(f"{error.format_message().rstrip('.')}.{help_}") from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
         if ctx.find_root().meta.get(_DEBUG):
             raise
+        if isinstance(error, InvalidArgumentError):
+            raise _UsageFailure(_line(error)) from error
         raise click.ClickException(_line(error)) from error
+
+
+class _UsageFailure(click.ClickException):
+    """What was typed can't be done: click's own UsageError, without the lines that repeat the usage."""
+
+    exit_code = 2
 
 
 def _line(error: Exception) -> str:

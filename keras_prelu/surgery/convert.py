@@ -92,14 +92,15 @@ def convert(
     selected = _select(located, model, include, exclude)
     if rescale == "auto":
         rescale = "none" if calibration_data is None else "calibrated"
-        if calibration_data is None and alpha > SAFE_SLOPE:
+        if calibration_data is None and abs(alpha) > SAFE_SLOPE:
+            safe = math.copysign(SAFE_SLOPE, alpha)
             warnings.warn(
-                f"No samples to calibrate with: the new slopes start at {SAFE_SLOPE:g} instead of {alpha:g}, so that the model still "
-                'works. Give unlabeled samples (calibration_data, --data) for larger slopes, or rescale="none" to set them all the same.',
+                f"No samples to calibrate with: the new slopes start at {safe:g} instead of {alpha:g}, so that the model still works. "
+                'Give unlabeled samples (calibration_data, --data) for larger slopes, or rescale="none" to set them all the same.',
                 KerasPReLUWarning,
                 stacklevel=2,
             )
-            alpha = SAFE_SLOPE
+            alpha = safe
             map_.check(alpha)
 
     make = partial(_make_layer, alpha=alpha, map_=map_, shared_axes=shared_axes, alpha_regularizer=alpha_regularizer, keep=keep_slopes)

@@ -167,11 +167,11 @@ class TestBadInput:
             ("convert relu.keras -o nosuch/out.keras", 1, "folder of the output 'nosuch/out.keras' does not exist"),
             ("convert relu.keras -o relu.keras", 1, "exists"),
             ("convert relu.keras -o out.h5", 1, "must end in .keras"),
-            ("convert relu.keras --alpha 0", 1, "'square' and 'identity'"),
-            ("convert relu.keras --alpha -1 --parameterization square", 1, "'identity'"),
-            ("convert relu.keras --alpha nan", 1, "finite"),
+            ("convert relu.keras --alpha 0", 2, "'square' and 'identity'"),
+            ("convert relu.keras --alpha -1 --parameterization square", 2, "'identity'"),
+            ("convert relu.keras --alpha nan", 2, "finite"),
             ("convert relu.keras --alpha a", 2, "'a' is not a valid float"),
-            ("convert relu.keras --include nosuch", 1, "'nosuch' matches none"),
+            ("convert relu.keras --include nosuch", 2, "'nosuch' matches none"),
             ("convert relu.keras --rescale calibrated", 2, "needs --data"),
             ("convert relu.keras --rescale analytic --data digits", 2, "does not use --data"),
             ("convert relu.keras --data nan.npz", 1, "NaN"),
@@ -194,8 +194,7 @@ class TestBadInput:
         result = CliRunner().invoke(main, arguments.split())
         assert result.exit_code == status, result.output
         assert message in " ".join(result.stderr.split()), result.stderr
-        errors = [line for line in result.stderr.splitlines() if not line.startswith(("Usage:", "Try ", "Note:"))]
-        assert len([line for line in errors if line]) == 1, result.stderr
+        assert len([line for line in result.stderr.splitlines() if not line.startswith("Note:")]) == 1, result.stderr
         assert result.stdout == ""
         assert "Traceback" not in result.output
         assert sorted(os.listdir(self.folder)) == self.before

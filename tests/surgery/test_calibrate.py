@@ -212,3 +212,34 @@ def test_bad_options(kwargs):
     model = models.mlp()
     with pytest.raises(ValueError, match="Received"):
         kp.calibrate(uncalibrated(model), model, models.samples(model), **kwargs)
+
+
+def test_a_conversion_that_is_exact_stays_exact():
+    model = models.live_in(models.residual())
+    x = models.samples(model, 50)
+    converted = kp.convert(model, alpha=0.0, parameterization="identity", calibration_data=x)
+    assert converted.predict(x, verbose=0).tobytes() == model.predict(x, verbose=0).tobytes()
+
+
+def test_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = models.live_in(models.convolutional())
+    keras.config.set_dtype_policy("float32")
+    record = kp.calibrate(uncalibrated(model), model, models.samples(model, 800))
+    assert [layer.action for layer in record.layers[1:]] == ["refitted", "refitted"]
+    assert record.error_after < record.error_before
+
+
+def test_an_interrupt_leaves_the_weights_as_they_were():
+    model = models.live_in(models.residual())
+    converted = uncalibrated(model)
+    before = converted.get_weights()
+
+    def interrupt(done, total):
+        if done == total - 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kp.calibrate(converted, model, models.samples(model, 50), on_step=interrupt)
+    for old, new in zip(before, converted.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -290,3 +290,13 @@ def test_a_functional_subclass_keeps_its_class():
     inputs = keras.Input((4,))
     converted = kp.convert(Mine(inputs, L.Dense(3, activation="relu")(inputs)), rescale="none")
     assert converted.extra() == 42
+
+
+def test_a_stock_prelu_called_twice_stays_one_layer():
+    inputs = keras.Input((6,))
+    act = L.PReLU(alpha_initializer=keras.initializers.RandomUniform(0.1, 0.4, seed=0), name="act")
+    model = keras.Model(inputs, act(L.Dense(6)(act(L.Dense(6)(inputs)))))
+    converted = kp.convert(model, rescale="none")
+    assert len(converted.trainable_variables) == len(model.trainable_variables) == 5
+    x = models.samples(model)
+    np.testing.assert_allclose(predict(converted, x)[0], predict(model, x)[0], rtol=1e-5, atol=1e-6)
