@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 __all__ = ["layer_at"]
 
 
-def layer_at(model: keras.Model, path: str) -> keras.layers.Layer | None:
-    """The layer at a path such as `"backbone/conv1_relu"`, or None where there is none.
-
-    Layer names may hold slashes themselves, so each prefix that names a nested model is tried.
-    """
-    layers = {layer.name: layer for layer in model.layers}
-    if path in layers:
-        return layers[path]
-    for end, character in enumerate(path):
-        inner = layers.get(path[:end]) if character == "/" else None
-        if isinstance(inner, keras.Model):
-            found = layer_at(inner, path[end + 1 :])
-            if found is not None:
-                return found
-    return None
+def layer_at(model: keras.Model, path: str) -> Any:
+    """The layer at a path such as `"backbone/conv1_relu"`, or None where there is none. Keras allows no slash in a name."""
+    layer: Any = model
+    for name in path.split("/"):
+        layers = {inner.name: inner for inner in layer.layers} if isinstance(layer, keras.Model) else {}
+        layer = layers.get(name)
+    return layer
