@@ -38,7 +38,8 @@ setup(
         "click>=8.1",
         "h5py>=3.11",
         "importlib-resources>=6.0",  # tensorflow-datasets imports it through etils without asking for it
-        "keras>=3.13",
+        "keras>=3.13; python_version>='3.11'",
+        "keras>=3.12; python_version<'3.11'",  # the last that runs on Python 3.10
         "lazy-loader>=0.4",
         "numpy>=1.26",
         "rich>=13.7",

@@ -27,7 +27,7 @@ __all__ = ["command"]
 def command(output: Path, runs: int, epochs: int, session: Session) -> None:
     """Train a small ReLU network on digits, convert it with and without calibration, fine-tune it beside its control, and judge.
 
-    Takes about two minutes on two cores, and replaces the models of an earlier demo in the output folder.
+    Takes about a minute on two cores, and replaces the models of an earlier demo in the output folder.
 
     \b
     Example:
