@@ -1,9 +1,12 @@
 """The package as a whole: light to import, and registered with Keras however it is imported."""
 
 import importlib
+import json
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import keras_prelu
@@ -80,10 +83,6 @@ def test_a_saved_model_loads_on_another_backend(tmp_path):
         "x = np.linspace(-1, 1, 384, dtype='float32').reshape(2, 8, 8, 3)\n"
         "print(m.predict(x, verbose=0).ravel().tolist())"
     )
-    import json
-    import os
-
-    import numpy as np
 
     def outputs(code, backend):
         result = subprocess.run(
@@ -101,3 +100,30 @@ def test_a_saved_model_loads_on_another_backend(tmp_path):
     written = outputs(write, backends[0])
     for backend in backends:
         np.testing.assert_allclose(outputs(read, backend), written, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_everything_but_tfds_works_without_tensorflow(backend, tmp_path):
+    pytest.importorskip(backend)
+    code = """
+import sys
+sys.modules["tensorflow"] = None
+import keras, keras_prelu as kp
+digits = kp.data.load("digits", input_shape=(64,))
+train, test = digits.train.take(slice(0, 200)), digits.test
+model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(10)])
+model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+result = kp.finetune(kp.convert(model, calibration_data=train.x), model, train, test, epochs=1)
+kp.save_model(result.model, "model.keras")
+assert kp.diagnostics.slopes(kp.load_model("model.keras"))
+try:
+    kp.data.load("tfds:sklearn_digits")
+except kp.KerasPReLUError as error:
+    print(error)
+"""
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    assert "needs TensorFlow" in result.stdout

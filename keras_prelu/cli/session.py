@@ -63,6 +63,9 @@ def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool
     with contextlib.nullcontext() if debug else _silenced():
         try:
             import keras
+
+            # On JAX and PyTorch Keras imports an installed TensorFlow when it first serializes something. Let it speak here, unheard.
+            keras.saving.serialize_keras_object(keras.dtype_policies.get("float32"))
         except ImportError as error:
             name = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
             extra = f"'keras-prelu[{name}]'" if name in ("jax", "torch") else name

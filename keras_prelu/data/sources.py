@@ -115,7 +115,7 @@ def _tfds(source: str) -> Dataset:
         import tensorflow_datasets as tfds
 
         import keras_prelu.data.digits_tfds  # noqa: F401  registers the bundled digits
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # without TensorFlow tensorflow_datasets can be imported, but is empty
         raise DataError(f"'{source}' needs TensorFlow and tensorflow-datasets: pip install tensorflow tensorflow-datasets.") from error
     try:
         # What TFDS prints while it prepares must not get between the lines of a JSON object on standard output.
