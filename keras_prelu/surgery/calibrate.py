@@ -18,6 +18,7 @@ import numpy as np
 from keras_prelu._backends import snapshot
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.layers import PReLU
 from keras_prelu.surgery.linear import LinearView, linear_view
 from keras_prelu.surgery.program import Program, Slot, Step, compile_program, execute
 from keras_prelu.surgery.references import References
@@ -64,7 +65,7 @@ class Calibration:
         error_before: The converted model's error before calibration.
         error_after: Its error now.
         kept: Whether the refitted weights were kept; False where they were worse, and the model has its old weights.
-        layers: A record for each linear layer, in execution order.
+        layers: A record for each layer with a weight matrix, in execution order.
     """
 
     samples: int
@@ -213,6 +214,8 @@ class _Sweep:
                 continue
             if view is not None:
                 self._calibrate_layer(view, uses)
+            elif self._has_matrix(step) and self._changed([step]):
+                self._keep(step, "layers of its kind are not refitted")
             self._advance(step)
             waiting.remove(step)
             progressed = True
@@ -226,7 +229,7 @@ class _Sweep:
 
     def _calibrate_layer(self, view: LinearView, uses: Sequence[Step]) -> None:
         step = uses[0]
-        if all(self._original[slot] is self._converted[slot] for use in uses for slot in use.inputs):
+        if not self._changed(uses):
             self._keep(step, "its input is unchanged")
             return
         if not step.operation.trainable and not self._refit_frozen:
@@ -242,6 +245,16 @@ class _Sweep:
             variable.assign(value.reshape(variable.shape))
         self._record(step, fit, f"kept: {fit.reason}" if fit.reason else "refitted")
 
+    def _changed(self, uses: Sequence[Step]) -> bool:
+        """Whether a layer gets other inputs in the converted model than in the original."""
+        return any(self._original[slot] is not self._converted[slot] for use in uses for slot in use.inputs)
+
+    def _has_matrix(self, step: Step) -> bool:
+        """Whether a layer that was not looked at yet has weights that a refit might change."""
+        if id(step.operation) in self._done or isinstance(step.operation, PReLU):
+            return False
+        return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", []))
+
     def _keep(self, step: Step, reason: str) -> None:
         self._record(step, Fit(0, 0, None, None, (), reason), f"kept: {reason}")
 
@@ -253,9 +266,8 @@ class _Sweep:
 
     def _advance(self, step: Step) -> None:
         """Compute a step's outputs in both models; where they can't differ, once."""
-        same = all(self._original[slot] is self._converted[slot] for slot in step.inputs)
         converted = self._run(step, self._converted)
-        if same and self._references.same_function(step):
+        if not self._changed([step]) and self._references.same_function(step):
             original = converted
         else:
             original = self._run(step, self._original, self._references.get(step))

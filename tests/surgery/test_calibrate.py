@@ -243,3 +243,10 @@ def test_an_interrupt_leaves_the_weights_as_they_were():
         kp.calibrate(converted, model, models.samples(model, 50), on_step=interrupt)
     for old, new in zip(before, converted.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_layers_that_are_not_refitted_are_in_the_record_too():
+    model = models.live_in(models.sequence())
+    actions = {layer.layer: layer.action for layer in kp.calibrate(uncalibrated(model), model, models.samples(model, 100)).layers}
+    assert actions["LSTM"] == "kept: layers of its kind are not refitted"
+    assert "Embedding" not in actions  # its input is the samples
