@@ -85,17 +85,9 @@ class _Rewriter:
             return self._activation(operation)(outputs) if id(operation) in self._appended else outputs
 
         inputs = keras.tree.map_structure(_copy_input, model.input)
-        try:
-            return keras.models.clone_model(model, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call)
-        except ConversionError:
-            raise
-        except Exception:
-            if not model.compiled:
-                raise
-            # clone_model also compiles, which fails for losses and metrics that can't be rebuilt; `_copy_compilation` says so.
-            counts.clear()
-            plain = keras.Model(model.input, model.output, name=model.name)
-            return keras.models.clone_model(plain, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call)
+        return keras.models.clone_model(
+            _uncompiled(model), input_tensors=inputs, clone_function=lambda operation: operation, call_function=call
+        )
 
     def _replacement(self, operation: Any, index: int) -> Any:
         """The layer to call instead of a call's operation, or None."""
@@ -136,6 +128,20 @@ class _Rewriter:
                     inner_copy.trainable = inner.trainable
         for original, new in self._new:
             new.trainable = getattr(original, "trainable", True)
+
+
+def _uncompiled(model: keras.Model) -> keras.Model:
+    """A model over the same tensors and layers that is not compiled, of the same class where its constructor is a functional model's.
+
+    `clone_model` compiles its copy like the model it is given, and fails where a loss or metric can't be rebuilt; `_copy_compilation`
+    does that later, and says so.
+    """
+    if not model.compiled:
+        return model
+    try:
+        return type(model)(model.input, model.output, name=model.name)
+    except Exception:  # a constructor of the user's own; clone_model gives such a model back as a plain Functional too
+        return keras.Model(model.input, model.output, name=model.name)
 
 
 def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -142,6 +142,7 @@ def test_a_loss_that_cannot_be_rebuilt_is_said_and_the_model_converted():
     with pytest.warns(kp.errors.KerasPReLUWarning, match="Compile the new model yourself"):
         converted = kp.convert(model, rescale="none")
     assert not converted.compiled
+    assert all(layer.output is not None for layer in converted.layers)  # each was called once
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -288,8 +289,29 @@ def test_a_functional_subclass_keeps_its_class():
             return 42
 
     inputs = keras.Input((4,))
-    converted = kp.convert(Mine(inputs, L.Dense(3, activation="relu")(inputs)), rescale="none")
+    model = Mine(inputs, L.Dense(3, activation="relu")(inputs))
+    assert kp.convert(model, rescale="none").extra() == 42
+    model.compile("sgd", "mse")
+    converted = kp.convert(model, rescale="none")
     assert converted.extra() == 42
+    assert converted.compiled
+
+
+def test_a_functional_subclass_with_a_constructor_of_its_own_becomes_a_plain_model():
+    class Backbone(keras.Model):
+        def __init__(self, width, **kwargs):
+            inputs = keras.Input((4,))
+            super().__init__(inputs, L.Dense(width, activation="relu")(inputs), **kwargs)
+
+        def get_config(self):
+            return {"width": 3}
+
+    model = Backbone(3)
+    model.compile("sgd", "mse")
+    x = models.samples(model)
+    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    assert predict(converted, x)[0].tobytes() == predict(model, x)[0].tobytes()
+    assert converted.compiled
 
 
 def test_a_stock_prelu_called_twice_stays_one_layer():
