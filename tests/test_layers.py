@@ -55,7 +55,7 @@ class TestAgainstKeras(testing.TestCase):
         ref_out = np_prelu(inputs, weights)
         self.assertAllClose(prelu_layer(inputs), ref_out)
 
-    @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed, but will be ignored:UserWarning")
+    @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed, but will be ignored:UserWarning")  # by Keras's battery
     def test_battery_with_our_own_arguments(self):
         for kwargs in (
             {},

@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
 from keras_prelu.cli.session import Session
 
-__all__ = ["ConversionOptions", "calibration_rows", "check_outputs", "conversion_options", "convert_with", "load_data"]
+__all__ = ["PARAMETERIZATIONS", "RESCALES", "ConversionOptions", "conversion_options", "convert_with", "load_data"]
 
-_PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
+# Repeated from the package, which can't be asked without importing Keras; a test compares them.
+PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
+RESCALES = ("auto", "none", "analytic", "calibrated")
 _SHARED_AXES = {"channel_wise": "channel_wise", "channel_shared": "channel_shared", "none": None}
 
 
@@ -36,13 +37,13 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a conversion to a command, which is called with `conversion=`."""
 
     @click.option("--alpha", type=float, default=0.25, show_default=True, help="Initial negative slope.")
-    @click.option("--parameterization", type=click.Choice(_PARAMETERIZATIONS), default="exp", show_default=True, help="The slopes' map.")
+    @click.option("--parameterization", type=click.Choice(PARAMETERIZATIONS), default="exp", show_default=True, help="The slopes' map.")
     @click.option(
         "--shared-axes", type=click.Choice(tuple(_SHARED_AXES)), default="channel_wise", show_default=True, help="Who shares a slope."
     )
     @click.option(
         "--rescale",
-        type=click.Choice(("auto", "none", "analytic", "calibrated")),
+        type=click.Choice(RESCALES),
         default="auto",
         show_default=True,
         help="What keeps the model working; auto is calibrated with --data, else a small slope.",
@@ -109,21 +110,3 @@ def load_data(source: str, model: Any) -> Any:
 
     shape = model.inputs[0].shape[1:] if len(model.inputs) == 1 else None
     return load(source, input_shape=shape)
-
-
-def calibration_rows(calibration: Any) -> list[list[str]]:
-    """The rows of the table of a calibration."""
-    from keras_prelu.cli.output import number
-
-    return [
-        [layer.path, layer.layer, str(layer.rows), str(layer.unknowns), number(layer.error_before), number(layer.error_after), layer.action]
-        for layer in calibration.layers
-    ]
-
-
-def check_outputs(paths: list[Path], force: bool) -> None:
-    """Refuse before the work, not after it."""
-    from keras_prelu.files import check_output
-
-    for path in paths:
-        check_output(path, force=force)

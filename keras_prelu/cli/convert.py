@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keras_prelu.cli.conversion import ConversionOptions, calibration_rows, check_outputs, conversion_options, convert_with, load_data
+from keras_prelu.cli.conversion import ConversionOptions, conversion_options, convert_with, load_data
 from keras_prelu.cli.session import Session, session_options
 
 __all__ = ["command"]
@@ -32,13 +32,13 @@ def command(model: Path, output: Path | None, source: str | None, force: bool, c
     """
     from keras_prelu.cli.output import print_json
     from keras_prelu.diagnostics.slopes import slopes
-    from keras_prelu.files import beside, load_model, save_model
+    from keras_prelu.files import beside, check_output, load_model, save_model
 
     if source and conversion.rescale in ("none", "analytic"):
         raise click.UsageError(f"--rescale {conversion.rescale} does not use --data. Leave one of them out.")
     output = output or beside(model, "prelu")
     original = load_model(model)
-    check_outputs([output], force)
+    check_output(output, force=force)
     samples = load_data(source, original).train if source else None
     converted, calibration = convert_with(original, conversion, session, samples)
     save_model(converted, output, force=force)
@@ -59,7 +59,18 @@ def _print_calibration(calibration: Any) -> None:
     print_table(
         f"Calibration on {calibration.samples} samples, {calibration.held_out} of them held out; errors relative to the output's variance",
         ["layer", "class", "rows", "unknowns", "before", "after", "action"],
-        calibration_rows(calibration),
+        [
+            [
+                record.path,
+                record.layer,
+                str(record.rows),
+                str(record.unknowns),
+                number(record.error_before),
+                number(record.error_after),
+                record.action,
+            ]
+            for record in calibration.layers
+        ],
         right=["rows", "unknowns", "before", "after"],
     )
     click.echo(f"Error of the model's output on held-out samples: {number(calibration.error_before)} → {number(calibration.error_after)}")

@@ -59,7 +59,7 @@ def command(output: Path, runs: int, epochs: int, session: Session) -> None:
 
 
 def _print_demo(demo: Any) -> None:
-    from keras_prelu.cli.output import number, print_table, spread
+    from keras_prelu.cli.output import dead_of, number, print_table, spread
 
     runs = len(demo.seeds)
     print_table(
@@ -72,12 +72,17 @@ def _print_demo(demo: Any) -> None:
     first = demo.first
     print_table(
         "After fine-tuning, same budget and data order",
-        ["model", "accuracy (%)", "dead units before", "after"],
+        ["model", "accuracy (%)", "dead units before", "dead units after"],
         [
-            ["PReLU, calibrated", spread(demo.tuned_accuracy, "{:.2f}"), *_dead(first.prelu)],
-            ["ReLU control", spread(demo.control_accuracy, "{:.2f}"), *_dead(first.control)],
+            ["PReLU, calibrated", spread(demo.tuned_accuracy, "{:.2f}"), dead_of(first.prelu.dead_before), dead_of(first.prelu.dead_after)],
+            [
+                "ReLU control",
+                spread(demo.control_accuracy, "{:.2f}"),
+                dead_of(first.control.dead_before),
+                dead_of(first.control.dead_after),
+            ],
         ],
-        right=["accuracy (%)", "dead units before", "after"],
+        right=["accuracy (%)", "dead units before", "dead units after"],
     )
     print_table(
         "Slopes of the first run",
@@ -95,7 +100,3 @@ def _print_demo(demo: Any) -> None:
         "worse": "PReLU is worse than the equally fine-tuned ReLU network; keep ReLU here",
     }.get(result.verdict, "no difference shown between PReLU and the equally fine-tuned ReLU network")
     click.echo(f"Verdict: {meaning} ({interval}).")
-
-
-def _dead(run: Any) -> list[str]:
-    return [f"{sum(site.dead for site in sites)} of {sum(site.units for site in sites)}" for sites in (run.dead_before, run.dead_after)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keras_prelu.cli.conversion import ConversionOptions, check_outputs, conversion_options, convert_with, load_data
+from keras_prelu.cli.conversion import ConversionOptions, conversion_options, convert_with, load_data
 from keras_prelu.cli.session import Session, session_options
 
 __all__ = ["command"]
@@ -62,12 +62,12 @@ def command(
     from keras_prelu.data.sources import split
     from keras_prelu.diagnostics.slopes import slopes
     from keras_prelu.errors import DataError
-    from keras_prelu.files import beside, load_model, save_model
+    from keras_prelu.files import beside, check_output, load_model, save_model
     from keras_prelu.training.finetune import finetune
 
     output = output or beside(model, "finetuned")
     given = load_model(model)
-    check_outputs([output], force)
+    check_output(output, force=force)
     data = load_data(source, given)
     if data.train.y is None:
         raise DataError(f"Fine-tuning needs labels, and '{source}' has none: add an array 'y'.")
@@ -119,20 +119,14 @@ def _epoch_counter(update: Any, total: int) -> Any:
 
 
 def _print_result(result: Any) -> None:
-    from keras_prelu.cli.output import number, print_table
+    from keras_prelu.cli.output import dead_of, number, print_table
 
     runs = [("PReLU", result.prelu)] + ([("ReLU control", result.control)] if result.control else [])
     print_table(
         "Fine-tuning, scores on samples that no training saw",
-        ["model", "before", "after", "dead units before", "after "],
+        ["model", "before", "after", "dead units before", "dead units after"],
         [
-            [
-                name,
-                number(run.score_before),
-                number(run.score_after),
-                f"{sum(site.dead for site in run.dead_before)} of {sum(site.units for site in run.dead_before)}",
-                f"{sum(site.dead for site in run.dead_after)} of {sum(site.units for site in run.dead_after)}",
-            ]
+            [name, number(run.score_before), number(run.score_after), dead_of(run.dead_before), dead_of(run.dead_after)]
             for name, run in runs
         ],
         right=["before", "after"],

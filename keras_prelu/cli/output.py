@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["number", "print_json", "print_table", "progress", "spread"]
+__all__ = ["dead_of", "number", "print_json", "print_table", "progress", "spread"]
 
 _WIDTH_OF_A_FILE = 140  # when standard output is no terminal
 
@@ -59,6 +59,11 @@ def _plain(value: Any) -> Any:
 def number(value: float | None, digits: int = 4) -> str:
     """A number with `digits` significant digits, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}g}"
+
+
+def dead_of(sites: Sequence[Any]) -> str:
+    """The dead units of all sites, as "3 of 192"."""
+    return f"{sum(site.dead for site in sites)} of {sum(site.units for site in sites)}"
 
 
 def spread(values: Sequence[float], pattern: str) -> str:

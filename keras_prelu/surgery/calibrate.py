@@ -20,7 +20,7 @@ from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.layers import PReLU
 from keras_prelu.surgery.linear import LinearView, linear_view
-from keras_prelu.surgery.program import Program, Slot, Step, compile_program, execute
+from keras_prelu.surgery.program import Slot, Step, compile_program, count_readers, execute
 from keras_prelu.surgery.references import References
 from keras_prelu.surgery.refit import Batches, Fit, FitOptions, Intercept, fit_layer
 
@@ -202,7 +202,7 @@ class _Sweep:
         chunks = [[keras.ops.convert_to_tensor(array) for array in batch] for batch in batches(inputs, self._batch_size)]
         values = {slot: [chunk[i] for chunk in chunks] for i, slot in enumerate(self._program.inputs)}
         self._original, self._converted = dict(values), dict(values)
-        self._readers = _count_readers(self._program)
+        self._readers = count_readers(self._program)
 
     def _pass(self, waiting: list[Step], on_step: Progress, total: int) -> bool:
         """Run every step that can run now. A layer called at several places waits for all its inputs, to be fitted to all."""
@@ -297,16 +297,6 @@ class _Sweep:
         follower = readers[0].operation
         calls = sum(other.operation is follower for other in self._program.steps)
         return follower if isinstance(follower, keras.layers.BatchNormalization) and calls == 1 else None
-
-
-def _count_readers(program: Program) -> dict[Slot, int]:
-    readers: dict[Slot, int] = {}
-    for step in program.steps:
-        for slot in set(step.inputs):
-            readers[slot] = readers.get(slot, 0) + 1
-    for slot in (*program.inputs, *program.outputs):
-        readers[slot] = readers.get(slot, 0) + 1
-    return readers
 
 
 def _output_error(outputs: Sequence[Batches], targets: Sequence[Batches], held_out: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import keras
 
 from keras_prelu.surgery import graph
 
-__all__ = ["Program", "Slot", "Step", "compile_program", "execute", "run"]
+__all__ = ["Program", "Slot", "Step", "compile_program", "count_readers", "execute", "run"]
 
 Tensor = Any
 
@@ -100,18 +100,24 @@ def execute(step: Step, values: Mapping[Slot, Tensor], operation: Any = None) ->
     return keras.tree.flatten((operation or step.operation)(*args, **kwargs))
 
 
+def count_readers(program: Program) -> dict[Slot, int]:
+    """How many steps read each slot; a slot can be freed after its last reader. The caller, who asked for them, reads the outputs."""
+    readers: dict[Slot, int] = dict.fromkeys(program.outputs, 1)
+    for step in program.steps:
+        for slot in set(step.inputs):
+            readers[slot] = readers.get(slot, 0) + 1
+    return readers
+
+
 def run(program: Program, inputs: list[Tensor]) -> Iterator[tuple[Step, list[Tensor], list[Tensor]]]:
     """Run a program on one batch and yield each step with its input and output tensors; a tensor is freed after its last reader."""
-    readers: dict[Slot, int] = {}
-    for step in program.steps:
-        for slot in step.inputs:
-            readers[slot] = readers.get(slot, 0) + 1
+    readers = count_readers(program)
     values: dict[Slot, Tensor] = dict(zip(program.inputs, inputs, strict=True))
     for step in program.steps:
         outputs = execute(step, values)
         yield step, [values[slot] for slot in step.inputs], outputs
         values.update(zip(step.outputs, outputs, strict=True))
-        for slot in step.inputs:
+        for slot in set(step.inputs):
             readers[slot] -= 1
             if readers[slot] == 0:
-                values.pop(slot, None)
+                del values[slot]

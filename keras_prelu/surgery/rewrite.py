@@ -53,7 +53,7 @@ class _Rewriter:
         self._appended = appended
         self._models: dict[int, tuple[Any, Any]] = {}  # id → (original, copy), outer models before the models in them
         self._leaves: dict[int, tuple[Any, Any]] = {}
-        self._activations: dict[int, Any] = {}
+        self._shared: dict[int, Any] = {}  # id of an operation → the one layer that serves all its calls
         self._new: list[tuple[Any, Any]] = []  # (operation that was replaced, layer that replaces it)
 
     def model(self, model: keras.Model) -> keras.Model:
@@ -69,7 +69,7 @@ class _Rewriter:
         for layer in model.layers:
             layers.append(self._replacement(layer, 0) or self._copy(layer))
             if id(layer) in self._appended:
-                layers.append(self._activation(layer))
+                layers.append(self._make_once(self._appended[id(layer)], layer))
         return keras.Sequential(layers, name=model.name)
 
     def _functional(self, model: keras.Model) -> keras.Model:
@@ -82,7 +82,9 @@ class _Rewriter:
             if layer is not None:
                 return layer(args[0] if args else next(iter(kwargs.values())))
             outputs = self._copy(operation)(*args, **kwargs)
-            return self._activation(operation)(outputs) if id(operation) in self._appended else outputs
+            if id(operation) not in self._appended:
+                return outputs
+            return self._make_once(self._appended[id(operation)], operation)(outputs)
 
         inputs = keras.tree.map_structure(_copy_input, model.input)
         return keras.models.clone_model(
@@ -93,21 +95,19 @@ class _Rewriter:
         """The layer to call instead of a call's operation, or None."""
         if (id(operation), index) in self._replaced:
             return self._make(self._replaced[id(operation), index], operation)
-        if (id(operation), None) in self._replaced:
-            if id(operation) not in self._activations:
-                self._activations[id(operation)] = self._make(self._replaced[id(operation), None], operation)
-            return self._activations[id(operation)]
-        return None
+        make = self._replaced.get((id(operation), None))
+        return None if make is None else self._make_once(make, operation)
 
     def _make(self, make: Callable[[], Any], operation: Any) -> Any:
         layer = make()
         self._new.append((operation, layer))
         return layer
 
-    def _activation(self, layer: Any) -> Any:
-        if id(layer) not in self._activations:
-            self._activations[id(layer)] = self._make(self._appended[id(layer)], layer)
-        return self._activations[id(layer)]
+    def _make_once(self, make: Callable[[], Any], operation: Any) -> Any:
+        """One layer for all calls of an operation."""
+        if id(operation) not in self._shared:
+            self._shared[id(operation)] = self._make(make, operation)
+        return self._shared[id(operation)]
 
     def _copy(self, operation: Any) -> Any:
         if graph.has_graph(operation):

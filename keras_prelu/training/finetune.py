@@ -111,7 +111,8 @@ def finetune(
     Args:
         converted: A PReLU model, as `convert` returns it. Not changed: a copy is trained.
         original: The ReLU model it was made from, for the control; may be None with `control=False`. Not changed.
-        train: `Samples`, a pair (x, y), or what `model.fit` takes as data (`tf.data.Dataset`, `keras.utils.PyDataset`).
+        train: `Samples` or a pair (x, y), which both models see in the same order; or what `model.fit` takes as data (`tf.data.Dataset`,
+            `keras.utils.PyDataset`), whose order is its own: it must start anew, and the same, for each model.
         validation: `Samples` or a pair (x, y): labelled samples that were used neither for training nor for choosing anything. All
             scores and the verdict come from them.
         epochs: Passes over the training data. The last epoch's weights are kept.

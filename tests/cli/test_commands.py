@@ -232,7 +232,7 @@ def test_custom_layers_come_from_a_module(folder):
 def test_backends():
     program = [sys.executable, "-m", "keras_prelu.cli.main"]
     for backend in ("jax", "torch"):
-        pytest.importorskip(backend)
+        pytest.importorskip(backend, reason="JAX and PyTorch are optional")
         arguments = ["convert", "relu.keras", "--backend", backend, "--data", "samples.npz", "-o", f"{backend}.keras"]
         result = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=300, check=False)
         assert result.returncode == 0, result.stderr
