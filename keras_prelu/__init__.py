@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 def _register_with_keras(_keras: object) -> None:
     """Import the serializable classes, so that saved models that use them load."""
-    from keras_prelu import initializers, layers, parameterizations, regularizers  # noqa: F401
+    from keras_prelu import constraints, initializers, layers, parameterizations, regularizers  # noqa: F401
     from keras_prelu.training import slopes  # noqa: F401
 
 

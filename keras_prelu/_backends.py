@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any
 
 import keras
@@ -14,7 +13,6 @@ Tensor = Any
 Tensors = tuple[Tensor, ...]
 
 
-@cache
 def with_gradient(
     forward: Callable[..., Tensor],
     residuals: Callable[[Tensors, Tensor], Tensors],

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_prelu import parameterizations
+from keras_prelu import constraints, parameterizations
 from keras_prelu._backends import outside_of_graphs
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.ops import prelu
+from keras_prelu.ops import positive_prelu, prelu, prelu_to_one
 from keras_prelu.registration import serializable
 from keras_prelu.regularizers import SlopePenalty
 
@@ -47,7 +47,8 @@ class PReLU(keras.layers.Layer):
             `keras_prelu.parameterizations`.
         alpha_regularizer: Keras regularizer of the slope α in effect, such as `keras_prelu.regularizers.AlphaL2`.
         beta_regularizer: Keras regularizer of β, with the map's implicit bias (table above).
-        alpha_constraint: Keras constraint of α; with `parameterization="identity"` only (the other maps are constraints).
+        alpha_constraint: Keras constraint of α; with `parameterization="identity"` only (the other maps are constraints). Under
+            `keras_prelu.constraints.AtLeast` the backward pass keeps the output alone, as it does under the positive maps.
         shared_axes: The axes along which a slope is shared: `"channel_wise"` (default; one slope a channel, whatever the rank),
             `"channel_shared"` (one slope), None (a slope for each element, as in Keras), or an int or ints, as in
             `keras.layers.PReLU` (axis 0 is the batch and always shared).
@@ -118,6 +119,14 @@ class PReLU(keras.layers.Layer):
     def _is_identity(self) -> bool:
         return isinstance(self.parameterization, parameterizations.Identity)
 
+    @property
+    def _sign_is_certain(self) -> bool:
+        """Whether slopes are certainly positive, so that the backward pass can rest on the output alone."""
+        if isinstance(self.alpha_constraint, constraints.AtLeast):
+            # ∂L/∂α is Σ g·min(y, 0)/α: in float16 y = αx may underflow where the quotient does not.
+            return self.compute_dtype != "float16"
+        return self.parameterization.sign_is_certain(self.compute_dtype)
+
     def build(self, input_shape: Shape) -> None:
         carrying = self._axes_with_slopes(len(input_shape))
         for axis in carrying:
@@ -174,7 +183,13 @@ class PReLU(keras.layers.Layer):
         return SlopePenalty(self.parameterization, self.alpha_regularizer, self.beta_regularizer)
 
     def call(self, inputs: Tensor) -> Tensor:
-        outputs = prelu(inputs, ops.convert_to_tensor(self.alpha))
+        alpha = ops.convert_to_tensor(self.alpha)
+        if isinstance(self.alpha_constraint, constraints.AtLeast):
+            alpha = self.alpha_constraint.enforced(alpha)
+        if self._sign_is_certain:
+            activation = prelu_to_one if self.parameterization.at_most_one else positive_prelu
+            return activation(inputs, alpha, self.max_value)
+        outputs = prelu(inputs, alpha)
         if self.max_value is None:
             return outputs
         return ops.minimum(outputs, ops.cast(self.max_value, outputs.dtype))

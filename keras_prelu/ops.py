@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_prelu._backends import with_gradient
+from keras_prelu._formulations import formulation, sum_to_shape
 from keras_prelu.registration import serializable
 
-__all__ = ["PReLUOperation", "prelu"]
+__all__ = ["PReLUOperation", "positive_prelu", "prelu", "prelu_to_one"]
 
 Tensor = Any
-
-_HALF_PRECISION = ("float16", "bfloat16")
 
 
 def prelu(x: Tensor, alpha: Tensor) -> Tensor:
@@ -40,13 +42,18 @@ def prelu(x: Tensor, alpha: Tensor) -> Tensor:
     """
     if keras.utils.is_keras_tensor(x) or keras.utils.is_keras_tensor(alpha):
         return PReLUOperation()(x, alpha)
+    return _keeping_the_input()(*_floating(x, alpha))
+
+
+def _floating(x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as tensors of floating dtypes; a number as alpha takes the dtype of x."""
     x = ops.convert_to_tensor(x)
     if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
         x = ops.cast(x, keras.config.floatx())
     alpha = ops.convert_to_tensor(alpha, dtype=x.dtype if isinstance(alpha, (int, float)) else None)
     if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(alpha.dtype)):
         alpha = ops.cast(alpha, x.dtype)
-    return with_gradient(_forward, _residuals, _backward)(x, alpha)
+    return x, alpha
 
 
 @serializable()
@@ -68,32 +75,79 @@ def _broadcast_shapes(first: tuple[int | None, ...], second: tuple[int | None, .
     return tuple(b if a == 1 else a for a, b in zip(*padded, strict=True))
 
 
-def _forward(x: Tensor, alpha: Tensor) -> Tensor:
-    # max + α·min rather than a select on x > 0: at α = 0 a select gives −0 for negative x, this gives ReLU's +0.
-    zero = ops.cast(0.0, x.dtype)
-    return ops.maximum(x, zero) + ops.cast(alpha, x.dtype) * ops.minimum(x, zero)
+def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
+    """`prelu` for slopes that are certainly positive, with a backward pass that keeps the output alone.
+
+    Where α > 0 the output has the sign of x, and x = y/α on the negative side, so that ∂L/∂α = Σ g·min(y, 0)/α needs nothing but y,
+    which the next layer keeps anyway; x is freed. (In-place ABN, arXiv:1712.02616, rests on the same fact.) Under α = e^β the division
+    cancels: ∂L/∂β = Σ g·min(y, 0). A slope so small that y underflows to 0 (α < 1e-38 in float32 and bfloat16; in float16 α = 1e-8,
+    where the smallest number is 6e-8) still gives the exact ∂L/∂x, and the terms that underflow are missing from ∂L/∂α.
+
+    Args:
+        x: Tensor of floating dtype, of any shape.
+        alpha: Tensor of slopes, all > 0, that broadcasts to the shape of `x`. With slopes ≤ 0 the gradients are wrong: use `prelu`.
+        max_value: Cap on the output, > 0, or None (default). Where it holds, gradients are 0.
+
+    Returns:
+        Tensor of the dtype and shape of `x`: min(φ(x), max_value).
+
+    Example:
+
+    >>> keras_prelu.ops.positive_prelu(keras.ops.array([-2.0, 3.0]), keras.ops.array([0.25]))   # [-0.5, 3.0]
+
+    References:
+        Claims 1 and 5.
+    """
+    return _keeping_the_output(formulation().positive_slope, max_value)(*_floating(x, alpha))
 
 
-def _residuals(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[Tensor, ...]:
-    return inputs
+def prelu_to_one(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
+    """`positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx): one operation less, which inference gains from."""
+    return _keeping_the_output(formulation().slope_to_one, max_value)(*_floating(x, alpha))
 
 
-def _backward(residuals: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
-    x, alpha = residuals
-    dx = ops.where(x > 0, upstream, ops.cast(alpha, x.dtype) * upstream)
-    # A sum over thousands of positions in half precision loses most of its digits, so it is taken in float32.
-    dtype = keras.backend.standardize_dtype(alpha.dtype)
-    accumulator = "float32" if dtype in _HALF_PRECISION else dtype
-    # min(x, 0), not x where x ≤ 0: at x = +∞ a product with a masked gradient would be 0·∞.
-    dalpha = ops.cast(upstream, accumulator) * ops.cast(ops.minimum(x, ops.cast(0.0, x.dtype)), accumulator)
-    return _sum_to_shape(dx, x.shape), ops.cast(_sum_to_shape(dalpha, alpha.shape), dtype)
+@cache
+def _keeping_the_input() -> Callable[..., Tensor]:
+    pieces = formulation()
+
+    def forward(x: Tensor, alpha: Tensor) -> Tensor:
+        with pieces.cluster(x):
+            return pieces.any_slope(x, ops.cast(alpha, x.dtype))
+
+    def residuals(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[Tensor, ...]:
+        return inputs
+
+    def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
+        x, alpha = kept
+        with pieces.cluster(x):
+            dx = pieces.input_gradient(x, upstream, ops.cast(alpha, x.dtype))
+            dalpha = pieces.slope_gradient(x, upstream, alpha)
+            return sum_to_shape(dx, x.shape), ops.cast(dalpha, alpha.dtype)
+
+    return with_gradient(forward, residuals, backward)
 
 
-def _sum_to_shape(gradient: Tensor, shape: tuple[int | None, ...]) -> Tensor:
-    """Sum a gradient over the axes along which an operand of `shape` was broadcast."""
-    extra = len(gradient.shape) - len(shape)
-    axes = tuple(range(extra)) + tuple(extra + i for i, size in enumerate(shape) if size == 1 and gradient.shape[extra + i] != 1)
-    if not axes:
-        return gradient
-    summed = ops.sum(gradient, axis=axes, keepdims=True)
-    return ops.squeeze(summed, axis=tuple(range(extra))) if extra else summed
+@cache
+def _keeping_the_output(activation: Callable[..., Tensor], max_value: float | None) -> Callable[..., Tensor]:
+    pieces = formulation()
+
+    def forward(x: Tensor, alpha: Tensor) -> Tensor:
+        with pieces.cluster(x):
+            y = activation(x, ops.cast(alpha, x.dtype))
+            return y if max_value is None else ops.minimum(y, ops.cast(max_value, y.dtype))
+
+    def residuals(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[Tensor, ...]:
+        return output, inputs[1]
+
+    def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
+        y, alpha = kept
+        with pieces.cluster(y):
+            dx = pieces.input_gradient(y, upstream, ops.cast(alpha, y.dtype))
+            if max_value is not None:
+                dx = ops.where(y < ops.cast(max_value, y.dtype), dx, ops.zeros_like(dx))
+            total = pieces.slope_gradient(y, upstream, alpha)
+            # A slope that underflowed to 0 has total 0: its gradient is then 0 and not 0/0.
+            smallest = float(np.finfo(np.float32).tiny)
+            return dx, ops.cast(total / ops.maximum(ops.cast(alpha, total.dtype), smallest), alpha.dtype)
+
+    return with_gradient(forward, residuals, backward)

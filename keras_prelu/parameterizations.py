@@ -25,12 +25,14 @@ class Parameterization:
     Attributes:
         name: What `PReLU(parameterization=...)` and the command line call it.
         interval: The range of α, for messages.
-        positive: Whether α > 0 for every β.
+        positive: Whether α > 0 for every β. The backward pass then rests on the output alone (see `sign_is_certain`).
+        at_most_one: Whether α ≤ 1 for every β, so that φ(x) = max(x, αx). Defaults to False.
     """
 
     name: ClassVar[str]
     interval: ClassVar[str]
     positive: ClassVar[bool]
+    at_most_one: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -71,6 +73,10 @@ class Parameterization:
 
     def _inverse(self, alpha: np.ndarray) -> np.ndarray:
         raise NotImplementedError
+
+    def sign_is_certain(self, dtype: str) -> bool:
+        """Whether an output computed in `dtype` always tells the sign of its input and, where it is negative, ∂L/∂β."""
+        return self.positive
 
     def get_config(self) -> dict[str, Any]:
         return {}
@@ -141,6 +147,11 @@ class Square(Parameterization):
                 "positive slope, use 'identity', or ask for it with keras_prelu.parameterizations.Square(allow_zero=True)."
             )
 
+    def sign_is_certain(self, dtype: str) -> bool:
+        # At β = 0 both the negative output and ∂α/∂β = 2β are 0, so ∂L/∂β is right there too. It is (2/β)·Σ g·min(y, 0): in
+        # float16 y = β²x underflows while 2β does not. Whoever allows 0 may ask for second derivatives there, which need x.
+        return not self.allow_zero and dtype != "float16"
+
     def contains(self, alpha: np.ndarray) -> np.ndarray:
         return np.isfinite(alpha) & (alpha >= 0)
 
@@ -176,6 +187,7 @@ class Sigmoid(Parameterization):
     name = "sigmoid"
     interval = "(0, 1)"
     positive = True
+    at_most_one = True
 
     def alpha(self, beta: Tensor) -> Tensor:
         return ops.sigmoid(beta)

@@ -39,3 +39,23 @@ def finite_differences(function, *arrays, step=1e-6):
             gradient[index] = (up - function(*values)) / (2 * step)
         results.append(gradient)
     return results
+
+
+def kept_for_backward(function, *arrays):
+    """Bytes of the tensors that the backward pass of `function(*tensors)` keeps (each storage once; JAX and PyTorch)."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        pullback = jax.eval_shape(lambda *tensors: jax.vjp(function, *tensors)[1], *map(jax.numpy.asarray, arrays))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+    import torch
+
+    storages = {}
+
+    def keep(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        function(*(torch.tensor(array, requires_grad=True) for array in arrays))
+    return sum(storages.values())

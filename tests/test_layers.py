@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras.src import testing  # Keras's own battery for layers; not public, used by tests alone
 
-from keras_prelu import PReLU, initializers, parameterizations, regularizers
+from keras_prelu import PReLU, constraints, initializers, parameterizations, regularizers
 from keras_prelu.layers import is_slope
 from tests import references
-from tests.gradients import finite_differences, gradients
+from tests.gradients import finite_differences, gradients, kept_for_backward
 
 MAPS = parameterizations.names()
 
@@ -281,3 +281,43 @@ def test_in_a_tf_function_that_builds_it():
 
     y = function(tf.constant([[-1.0, 1.0]]))
     np.testing.assert_allclose(y, references.prelu([[-1.0, 1.0]], as_numpy(layer.alpha)), rtol=1e-6)
+
+
+CERTAIN_SIGN = [
+    ("exp", None, "float32"),
+    ("softplus", None, "float32"),
+    ("sigmoid", None, "float32"),
+    ("square", None, "float32"),
+    ("identity", constraints.AtLeast(0.01), "float32"),
+    ("exp", None, "mixed_float16"),
+    ("square", None, "mixed_bfloat16"),
+]
+UNCERTAIN_SIGN = [
+    ("identity", None, "float32"),
+    ("identity", "non_neg", "float32"),
+    (parameterizations.Square(allow_zero=True), None, "float32"),
+    ("square", None, "mixed_float16"),
+    ("identity", constraints.AtLeast(0.01), "mixed_float16"),
+]
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow does not tell what it keeps")
+@pytest.mark.parametrize(
+    ("parameterization", "constraint", "dtype", "tensors"),
+    [(*case, 1) for case in CERTAIN_SIGN] + [(*case, 2) for case in UNCERTAIN_SIGN],
+)
+@pytest.mark.parametrize("max_value", [None, 6])
+def test_nothing_but_the_output_is_kept_where_the_sign_is_certain(parameterization, constraint, dtype, tensors, max_value):
+    """A product after the layer keeps both its factors, the output one of them; the layer adds its input only where it must."""
+    layer = PReLU(parameterization=parameterization, alpha_constraint=constraint, dtype=dtype, max_value=max_value)
+    x, factor = np.random.default_rng(0).normal(size=(2, 256, 16)).astype("float32")
+    layer.build(x.shape)
+
+    def scaled(x, factor):
+        x, factor = (keras.ops.cast(tensor, layer.compute_dtype) for tensor in (x, factor))
+        return layer(x) * factor
+
+    if max_value is not None and tensors == 2:
+        tensors = 3  # the cap is an operation of its own then
+    one = x.size * (2 if "16" in dtype else 4)
+    assert 0 <= kept_for_backward(scaled, x, factor) - (tensors + 1) * one < one / 2

@@ -1,4 +1,4 @@
-"""keras_prelu.ops: values and gradients of prelu against float64 references (claim 1)."""
+"""keras_prelu.ops: values and gradients of the three operations against float64 references (claim 1)."""
 
 import keras
 import numpy as np
@@ -8,38 +8,51 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from keras_prelu import prelu
+from keras_prelu.ops import positive_prelu, prelu_to_one
 from tests import references
-from tests.gradients import finite_differences, gradients
+from tests.gradients import finite_differences, gradients, kept_for_backward
 
 FLOATS = st.floats(-50, 50, width=32)
+# Each operation, and the slopes that it is for.
+OPERATIONS = {prelu: (-1.5, 1.5), positive_prelu: (0.05, 1.5), prelu_to_one: (0.05, 1.0)}
+KEEPING_THE_OUTPUT = [positive_prelu, prelu_to_one]
+every_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
-def evaluate(x, alpha):
-    return keras.ops.convert_to_numpy(prelu(keras.ops.convert_to_tensor(x), alpha))
+def evaluate(x, alpha, operation=prelu):
+    return keras.ops.convert_to_numpy(operation(keras.ops.convert_to_tensor(x), alpha))
 
 
+def summed(operation, **kwargs):
+    return lambda x, a: keras.ops.sum(operation(x, a, **kwargs))
+
+
+@every_operation
 @given(
     x=hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4), elements=FLOATS),
-    alpha=st.floats(-3, 3, width=32),
+    fraction=st.floats(0, 1, width=32),
 )
-def test_values_equal_the_definition(x, alpha):
-    np.testing.assert_allclose(evaluate(x, alpha), references.prelu(x, alpha), rtol=1e-6, atol=1e-6)
+def test_values_equal_the_definition(operation, x, fraction):
+    lowest, highest = OPERATIONS[operation]
+    alpha = lowest + fraction * (highest - lowest)
+    np.testing.assert_allclose(evaluate(x, alpha, operation), references.prelu(x, alpha), rtol=1e-6, atol=1e-6)
 
 
+@every_operation
 @given(
     shape=hnp.array_shapes(min_dims=2, max_dims=4, max_side=3),
     channels=st.integers(1, 3),
     seed=st.integers(0, 99),
     scalar=st.booleans(),
 )
-def test_gradients_equal_finite_differences(shape, channels, seed, scalar):
+def test_gradients_equal_finite_differences(operation, shape, channels, seed, scalar):
     rng = np.random.default_rng(seed)
     x = rng.choice([-2.5, -1.0, -0.3, 0.4, 1.0, 2.0], size=(*shape, channels))
-    alpha = rng.uniform(-1.5, 1.5, size=() if scalar else (channels,))
+    alpha = rng.uniform(*OPERATIONS[operation], size=() if scalar else (channels,))
     weights = rng.normal(size=x.shape)
 
     dx, dalpha = gradients(
-        lambda x, a: keras.ops.sum(prelu(x, a) * keras.ops.convert_to_tensor(weights.astype("float32"))),
+        lambda x, a: keras.ops.sum(operation(x, a) * keras.ops.convert_to_tensor(weights.astype("float32"))),
         x.astype("float32"),
         alpha.astype("float32"),
     )
@@ -59,15 +72,19 @@ def test_zero_belongs_to_the_negative_side(alpha):
     np.testing.assert_array_equal(evaluate(x, alpha), 0.0)
 
 
-def test_infinities_and_nan_propagate():
+@every_operation
+def test_infinities_and_nan_propagate(operation):
     x = np.array([np.inf, -np.inf, np.nan], "float32")
-    np.testing.assert_array_equal(evaluate(x, 0.25), [np.inf, -np.inf, np.nan])
-    np.testing.assert_array_equal(evaluate(x, -1.0), [np.inf, np.inf, np.nan])
-    dx, dalpha = gradients(lambda x, a: keras.ops.sum(prelu(x, a)), x[:1], np.float32([0.25]))
+    np.testing.assert_array_equal(evaluate(x, 0.25, operation), [np.inf, -np.inf, np.nan])
+    dx, dalpha = gradients(summed(operation), x[:1], np.float32([0.25]))
     np.testing.assert_array_equal(dx, [1.0])
     np.testing.assert_array_equal(dalpha, [0.0])  # not 0·∞
-    _, dalpha = gradients(lambda x, a: keras.ops.sum(prelu(x, a)), x[2:], np.float32([0.25]))
+    _, dalpha = gradients(summed(operation), x[2:], np.float32([0.25]))
     assert np.isnan(dalpha[0])
+
+
+def test_a_negative_slope_of_minus_infinity():
+    np.testing.assert_array_equal(evaluate(np.array([np.inf, -np.inf], "float32"), -1.0), [np.inf, np.inf])
 
 
 def test_zero_slope_is_relu_bit_for_bit():
@@ -76,46 +93,110 @@ def test_zero_slope_is_relu_bit_for_bit():
     assert evaluate(x, 0.0).tobytes() == relu.tobytes()
 
 
-def test_empty_tensors():
+@every_operation
+def test_empty_tensors(operation):
     x = np.zeros((0, 3), "float32")
-    assert evaluate(x, np.float32([0.1, 0.2, 0.3])).shape == (0, 3)
-    dx, dalpha = gradients(lambda x, a: keras.ops.sum(prelu(x, a)), x, np.float32([0.1, 0.2, 0.3]))
+    assert evaluate(x, np.float32([0.1, 0.2, 0.3]), operation).shape == (0, 3)
+    dx, dalpha = gradients(summed(operation), x, np.float32([0.1, 0.2, 0.3]))
     assert dx.shape == (0, 3)
     np.testing.assert_array_equal(dalpha, np.zeros(3))
 
 
+@every_operation
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_keeps_dtypes_and_sums_in_float32(dtype):
+def test_half_precision_keeps_dtypes_and_sums_in_float32(dtype, operation):
     x = keras.ops.cast(-np.ones((4096, 1), "float32"), dtype)
     alpha = np.float32([0.25])
-    assert keras.backend.standardize_dtype(prelu(x, alpha).dtype) == dtype
+    assert keras.backend.standardize_dtype(operation(x, alpha).dtype) == dtype
 
-    (gradient,) = gradients(lambda a: keras.ops.sum(keras.ops.cast(prelu(x, a), "float32")), alpha)
+    (gradient,) = gradients(lambda a: keras.ops.sum(keras.ops.cast(operation(x, a), "float32")), alpha)
     assert gradient.dtype == np.float32
     np.testing.assert_array_equal(gradient, [-4096.0])  # a float16 sum of ones stops at 2048, a bfloat16 one at 256
 
 
-def test_second_derivative():
+@every_operation
+def test_second_derivative(operation):
     def first_derivative(x, a):
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
             with tf.GradientTape() as tape:
                 tape.watch(a)
-                y = keras.ops.sum(prelu(x, a) ** 3)
+                y = keras.ops.sum(operation(x, a) ** 3)
             return keras.ops.sum(tape.gradient(y, a))
         if keras.backend.backend() == "jax":
             import jax
 
-            return keras.ops.sum(jax.grad(lambda a: keras.ops.sum(prelu(x, a) ** 3))(a))
+            return keras.ops.sum(jax.grad(lambda a: keras.ops.sum(operation(x, a) ** 3))(a))
         import torch
 
-        (gradient,) = torch.autograd.grad(keras.ops.sum(prelu(x, a) ** 3), a, create_graph=True)
+        (gradient,) = torch.autograd.grad(keras.ops.sum(operation(x, a) ** 3), a, create_graph=True)
         return gradient.sum()
 
     x, a = np.float32([-2.0, 1.0]), np.float32([0.5])
-    _, second = gradients(first_derivative, x, a)
+    mixed, second = gradients(first_derivative, x, a)
     np.testing.assert_allclose(second, [6 * 0.5 * (-2.0) ** 3], rtol=1e-5)  # d²/da² (ax)³ = 6ax³
+    np.testing.assert_allclose(mixed, [9 * 0.5**2 * (-2.0) ** 2, 0.0], rtol=1e-5)  # d²/dadx (ax)³ = 9a²x²
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow does not tell what it keeps")
+@pytest.mark.parametrize("operation", KEEPING_THE_OUTPUT)
+def test_one_tensor_is_kept(operation):
+    x, alpha = np.random.default_rng(0).normal(size=(64, 32)).astype("float32"), np.full(32, 0.25, "float32")
+    assert kept_for_backward(operation, x, alpha) == x.nbytes + alpha.nbytes
+    assert kept_for_backward(prelu, x, alpha) == x.nbytes + alpha.nbytes  # the input, which nobody else keeps
+
+
+@pytest.mark.parametrize("operation", KEEPING_THE_OUTPUT)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_tiny_slopes(operation, dtype):
+    """At α = 1e-8 float16 outputs underflow to 0; ∂L/∂x doesn't, and what ∂L/∂β lacks is below float16's smallest number."""
+    x = np.float32([[-0.5, 2.0], [-1.0, -4.0]])
+    alpha = np.float32([1e-8])
+
+    def loss(x, a):
+        return keras.ops.sum(keras.ops.cast(operation(keras.ops.cast(x, dtype), a), "float32"))
+
+    dx, dalpha = gradients(loss, x, alpha)
+    np.testing.assert_allclose(
+        dx, keras.ops.convert_to_numpy(keras.ops.cast(np.float32([[1e-8, 1], [1e-8, 1e-8]]), dtype)).astype("float32")
+    )
+    expected = 0.0 if dtype == "float16" else -5.5
+    np.testing.assert_allclose(dalpha, [expected], rtol=1e-2 if dtype == "bfloat16" else 1e-5)
+    assert abs(1e-8 * (dalpha[0] - -5.5)) <= 3 * 2.0**-24  # ∂L/∂β = α·∂L/∂α under exp; three negative outputs
+
+
+@pytest.mark.parametrize("operation", KEEPING_THE_OUTPUT)
+def test_a_slope_that_underflowed_to_zero_has_gradient_zero(operation):
+    dx, dalpha = gradients(summed(operation), np.float32([-2.0, 3.0]), np.float32([0.0]))
+    np.testing.assert_array_equal(dx, [0.0, 1.0])
+    np.testing.assert_array_equal(dalpha, [0.0])
+
+
+@pytest.mark.parametrize("operation", KEEPING_THE_OUTPUT)
+def test_capped(operation):
+    x, alpha = np.float32([[-3.0, 0.5], [1.5, 4.0], [2.5, -0.5]]), np.float32([0.3, 0.7])
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(operation(keras.ops.convert_to_tensor(x), alpha, max_value=2.0)),
+        np.minimum(references.prelu(x, alpha), 2.0),
+        rtol=1e-6,
+    )
+    found = gradients(lambda x, a: keras.ops.sum(operation(x, a, max_value=2.0) ** 2), x, alpha)
+    expected = finite_differences(lambda x, a: float(np.sum(np.minimum(references.prelu(x, a), 2.0) ** 2)), x, alpha)
+    for gradient, reference in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, reference, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16, 3), (3, 7, 7, 3), (2, 5, 3), (4, 3), (1, 32, 32, 8), (2, 128, 64)])
+@every_operation
+def test_sums_over_many_positions(operation, shape):
+    """Long sums are taken in parts, whose number depends on the shape."""
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(2, *shape)).astype("float32")
+    alpha = rng.uniform(0.1, 0.9, size=(1,) * (len(shape) - 2) + shape[-1:]).astype("float32")
+    _, dalpha = gradients(lambda x, a: keras.ops.sum(operation(x, a) * keras.ops.convert_to_tensor(weights)), x, alpha)
+    expected = np.sum(np.minimum(x.astype("float64"), 0) * weights, axis=tuple(range(len(shape) - 1)))
+    np.testing.assert_allclose(dalpha.reshape(-1), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_integers_are_cast():
@@ -140,32 +221,70 @@ def test_gradients_have_the_operands_shapes(shapes):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="transformations of JAX")
-def test_jax_transformations():
+@every_operation
+def test_jax_transformations(operation):
     import jax
 
     x, a = jax.numpy.array([[-2.0, 1.0], [3.0, -4.0]]), jax.numpy.array([0.5])
-    np.testing.assert_array_equal(jax.vmap(lambda row: prelu(row, a))(x), references.prelu(x, 0.5))
-    gradient = jax.grad(lambda a: jax.checkpoint(lambda a: prelu(x, a).sum())(a))(a)
+    np.testing.assert_array_equal(jax.vmap(lambda row: operation(row, a))(x), references.prelu(x, 0.5))
+    gradient = jax.grad(lambda a: jax.checkpoint(lambda a: operation(x, a).sum())(a))(a)
     np.testing.assert_array_equal(gradient, [-6.0])
-    np.testing.assert_array_equal(jax.vmap(jax.grad(lambda row: prelu(row, a).sum()))(x), [[0.5, 1.0], [1.0, 0.5]])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(lambda row: operation(row, a).sum()))(x), [[0.5, 1.0], [1.0, 0.5]])
+    np.testing.assert_allclose(jax.jit(jax.hessian(lambda a: (operation(x, a) ** 3).sum()))(a), [[6 * 0.5 * (-8.0 - 64.0)]], rtol=1e-5)
+    with pytest.raises(TypeError, match=r"forward-mode.*custom_vjp"):
+        jax.jvp(lambda a: operation(x, a), (a,), (a,))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="transformations of PyTorch")
-def test_torch_transformations():
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by PyTorch's forward mode itself
+@every_operation
+def test_torch_transformations(operation):
     import torch
 
     x, a = torch.tensor([[-2.0, 1.0], [3.0, -4.0]]), torch.tensor([0.5])
-    np.testing.assert_array_equal(torch.func.vmap(lambda row: prelu(row, a))(x), references.prelu(x, 0.5))
-    np.testing.assert_array_equal(torch.func.grad(lambda a: prelu(x, a).sum())(a), [-6.0])
+    np.testing.assert_array_equal(torch.func.vmap(lambda row: operation(row, a))(x), references.prelu(x, 0.5))
+    np.testing.assert_array_equal(torch.func.grad(lambda a: operation(x, a).sum())(a), [-6.0])
+    per_sample = torch.func.vmap(torch.func.grad(lambda a, row: operation(row, a).sum()), in_dims=(None, 0))(a, x)
+    np.testing.assert_array_equal(per_sample, [[-2.0], [-4.0]])
+    with pytest.raises((RuntimeError, NotImplementedError), match="jvp"):
+        torch.func.jvp(lambda a: operation(x, a), (a,), (a,))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="modes of TensorFlow")
-def test_tensorflow_modes():
+@every_operation
+def test_tensorflow_modes(operation):
     import tensorflow as tf
 
     x, a = tf.constant([[-2.0, 1.0], [3.0, -4.0]]), tf.Variable([0.5])
     for jit_compile in (False, True):
         with tf.GradientTape(persistent=True) as tape:
-            y = tf.function(lambda: tf.reduce_sum(prelu(x, a)), jit_compile=jit_compile)()
+            y = tf.function(lambda: tf.reduce_sum(operation(x, a)), jit_compile=jit_compile)()
         np.testing.assert_array_equal(tape.gradient(y, a), [-6.0])
         np.testing.assert_array_equal(tape.gradient(y, a), [-6.0])
+    np.testing.assert_array_equal(tf.vectorized_map(lambda row: operation(row, tf.constant([0.5])), x), references.prelu(x, 0.5))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a graph of TensorFlow")
+@every_operation
+def test_large_tensors_in_a_tensorflow_graph(operation):
+    """Where pieces are compiled into one kernel, once the graph has run twice; and where the number of positions varies."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    alpha = rng.uniform(0.1, 0.9, size=(1, 1, 8)).astype("float32")
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 8)), tf.TensorSpec((1, 1, 8))])
+    def run(x, a):
+        with tf.GradientTape() as tape:
+            tape.watch([x, a])
+            y = operation(x, a)
+        return y, *tape.gradient(y, [x, a], output_gradients=x)
+
+    hints = [node.name for node in run.get_concrete_function().graph.as_graph_def().node if "_XlaCompile" in node.attr]
+    assert hints
+    for batch in (2, 2, 2, 3):
+        x = rng.normal(size=(batch, 32, 32, 8)).astype("float32")
+        y, dx, dalpha = run(x, alpha)
+        np.testing.assert_allclose(y, references.prelu(x, alpha), rtol=1e-6)
+        np.testing.assert_allclose(dx, np.where(x > 0, x, alpha * x), rtol=1e-6)
+        np.testing.assert_allclose(dalpha[0, 0], np.sum(np.minimum(x, 0.0) * x, axis=(0, 1, 2), dtype="float64"), rtol=1e-5)

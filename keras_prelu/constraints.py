@@ -1,0 +1,54 @@
+"""Constraints on negative slopes that are learned without a map (`parameterization="identity"`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.registration import serializable
+
+__all__ = ["AtLeast"]
+
+Tensor = Any
+
+
+@serializable()
+class AtLeast(keras.constraints.Constraint):
+    """Keeps slopes at or above a positive minimum: after each training step, smaller ones are set to it.
+
+    Give it to `PReLU(parameterization="identity", alpha_constraint=...)`. As slopes are then certainly positive, the backward pass
+    rests on the layer's output alone and its input is freed, as under `"exp"`; with any other constraint the input is kept.
+
+    Args:
+        minimum: Float > 0. Defaults to 0.001.
+
+    Raises:
+        InvalidArgumentError: A ValueError; `minimum` is not a positive finite number.
+
+    Example:
+
+    >>> layer = keras_prelu.PReLU(parameterization="identity", alpha_constraint=keras_prelu.constraints.AtLeast(0.01))
+
+    References:
+        Claim 1; for the backward pass, `keras_prelu.ops.positive_prelu`.
+    """
+
+    def __init__(self, minimum: float = 1e-3) -> None:
+        if isinstance(minimum, bool) or not isinstance(minimum, (int, float)) or not (math.isfinite(minimum) and minimum > 0):
+            raise InvalidArgumentError(f"`minimum` must be a positive finite number. Received: minimum={minimum!r}")
+        self.minimum = float(minimum)
+
+    def __call__(self, w: Tensor) -> Tensor:
+        w = ops.convert_to_tensor(w)
+        return ops.maximum(w, ops.cast(self.minimum, w.dtype))
+
+    def enforced(self, slopes: Tensor) -> Tensor:
+        """Slopes with the minimum in effect also for values that were assigned or loaded; the gradient passes unchanged."""
+        return slopes + ops.stop_gradient(self(slopes) - slopes)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"minimum": self.minimum}
