@@ -3,18 +3,33 @@
 The public names are listed in `__init__.pyi` and imported when first used, so that `import keras_prelu` costs milliseconds.
 """
 
+import sys
+from types import ModuleType
+
 import lazy_loader
 from wrapt import register_post_import_hook
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
+# The modules that define serializable classes, and those of ours that they import.
+_SERIALIZABLE = tuple(
+    f"{__name__}.{module}"
+    for module in (
+        "registration _backends _formulations parameterizations constraints initializers regularizers ops layers training.slopes"
+    ).split()
+)
 
-def _register_with_keras(_keras: object) -> None:
+
+def _register_with_keras(imported: ModuleType) -> None:
     """Import the serializable classes, so that saved models that use them load."""
+    others = [sys.modules[name] for name in _SERIALIZABLE if name in sys.modules and name != imported.__name__]
+    if any(getattr(module.__spec__, "_initializing", False) for module in others):
+        return  # One of them is importing Keras right now, and the rest can't import it half made. Its own hook comes at its end.
     from keras_prelu import constraints, initializers, layers, parameterizations, regularizers  # noqa: F401
     from keras_prelu.training import slopes  # noqa: F401
 
 
 # Keras resolves a saved layer by its registered name, so registration can't wait for a first use of kp.PReLU; importing Keras
 # here would cost seconds. The hook runs when Keras is imported, or at once where it already is.
-register_post_import_hook(_register_with_keras, "keras")
+for _module in ("keras", *_SERIALIZABLE):
+    register_post_import_hook(_register_with_keras, _module)

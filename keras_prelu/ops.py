@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import keras
@@ -17,6 +16,8 @@ from keras_prelu.registration import serializable
 __all__ = ["PReLUOperation", "positive_prelu", "prelu", "prelu_to_one"]
 
 Tensor = Any
+
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def prelu(x: Tensor, alpha: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def prelu(x: Tensor, alpha: Tensor) -> Tensor:
     """
     if keras.utils.is_keras_tensor(x) or keras.utils.is_keras_tensor(alpha):
         return PReLUOperation()(x, alpha)
-    return _keeping_the_input()(*_floating(x, alpha))
+    return keeping_the_input()(*_floating(x, alpha))
 
 
 def _floating(x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,42 +99,62 @@ def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> 
     References:
         Claims 1 and 5.
     """
-    return _keeping_the_output(formulation().positive_slope, max_value)(*_floating(x, alpha))
+    return keeping_the_output("positive_slope", max_value)(*_floating(x, alpha))
 
 
 def prelu_to_one(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
     """`positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx): one operation less, which inference gains from."""
-    return _keeping_the_output(formulation().slope_to_one, max_value)(*_floating(x, alpha))
+    return keeping_the_output("slope_to_one", max_value)(*_floating(x, alpha))
 
 
-@cache
-def _keeping_the_input() -> Callable[..., Tensor]:
-    pieces = formulation()
+# A dictionary, not functools.cache: torch.compile looks through the cache, and can't trace how an operation is made.
+_MADE: dict[tuple[str, float | None], Callable[..., Tensor]] = {}
 
+
+def keeping_the_input() -> Callable[..., Tensor]:
+    """The operation behind `prelu`, on tensors of floating dtypes."""
+    return _MADE.get(("any_slope", None)) or _made("any_slope", None)
+
+
+def keeping_the_output(form: str, max_value: float | None) -> Callable[..., Tensor]:
+    """The operation behind `positive_prelu` and `prelu_to_one`: `form` names the forward pass among the formulation's pieces.
+
+    Under torch.compile, make it beforehand, outside of what is compiled.
+    """
+    return _MADE.get((form, max_value)) or _made(form, max_value)
+
+
+def _made(form: str, max_value: float | None) -> Callable[..., Tensor]:
+    operation = _from_the_input() if form == "any_slope" else _from_the_output(form, max_value)
+    _MADE[form, max_value] = operation
+    return operation
+
+
+# What follows asks for the formulation anew in each function: torch.compile can't trace one that a function holds on to.
+
+
+def _from_the_input() -> Callable[..., Tensor]:
     def forward(x: Tensor, alpha: Tensor) -> Tensor:
-        with pieces.cluster(x):
-            return pieces.any_slope(x, ops.cast(alpha, x.dtype))
+        with formulation().cluster(x):
+            return formulation().any_slope(x, ops.cast(alpha, x.dtype))
 
     def residuals(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[Tensor, ...]:
         return inputs
 
     def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
         x, alpha = kept
-        with pieces.cluster(x):
-            dx = pieces.input_gradient(x, upstream, ops.cast(alpha, x.dtype))
-            dalpha = pieces.slope_gradient(x, upstream, alpha)
+        with formulation().cluster(x):
+            dx = formulation().input_gradient(x, upstream, ops.cast(alpha, x.dtype))
+            dalpha = formulation().slope_gradient(x, upstream, alpha)
             return sum_to_shape(dx, x.shape), ops.cast(dalpha, alpha.dtype)
 
     return with_gradient(forward, residuals, backward)
 
 
-@cache
-def _keeping_the_output(activation: Callable[..., Tensor], max_value: float | None) -> Callable[..., Tensor]:
-    pieces = formulation()
-
+def _from_the_output(form: str, max_value: float | None) -> Callable[..., Tensor]:
     def forward(x: Tensor, alpha: Tensor) -> Tensor:
-        with pieces.cluster(x):
-            y = activation(x, ops.cast(alpha, x.dtype))
+        with formulation().cluster(x):
+            y = getattr(formulation(), form)(x, ops.cast(alpha, x.dtype))
             return y if max_value is None else ops.minimum(y, ops.cast(max_value, y.dtype))
 
     def residuals(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[Tensor, ...]:
@@ -141,13 +162,12 @@ def _keeping_the_output(activation: Callable[..., Tensor], max_value: float | No
 
     def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
         y, alpha = kept
-        with pieces.cluster(y):
-            dx = pieces.input_gradient(y, upstream, ops.cast(alpha, y.dtype))
+        with formulation().cluster(y):
+            dx = formulation().input_gradient(y, upstream, ops.cast(alpha, y.dtype))
             if max_value is not None:
                 dx = ops.where(y < ops.cast(max_value, y.dtype), dx, ops.zeros_like(dx))
-            total = pieces.slope_gradient(y, upstream, alpha)
+            total = formulation().slope_gradient(y, upstream, alpha)
             # A slope that underflowed to 0 has total 0: its gradient is then 0 and not 0/0.
-            smallest = float(np.finfo(np.float32).tiny)
-            return dx, ops.cast(total / ops.maximum(ops.cast(alpha, total.dtype), smallest), alpha.dtype)
+            return dx, ops.cast(total / ops.maximum(ops.cast(alpha, total.dtype), _SMALLEST), alpha.dtype)
 
     return with_gradient(forward, residuals, backward)

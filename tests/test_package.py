@@ -42,7 +42,16 @@ def test_the_command_line_offers_what_the_package_has():
     assert conversion.RESCALES == RESCALES
 
 
-@pytest.mark.parametrize("imports", ["import keras_prelu, keras", "import keras, keras_prelu"])
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras_prelu, keras",
+        "import keras, keras_prelu",
+        "from keras_prelu.layers import PReLU; import keras",
+        "from keras_prelu.ops import prelu; import keras",
+        "from keras_prelu.regularizers import AlphaL2; import keras",
+    ],
+)
 def test_registered_whichever_is_imported_first(imports):
     code = f"{imports}\nprint(keras.saving.get_registered_object('keras_prelu>PReLU').__module__)"
     result = run(code)

@@ -1,0 +1,41 @@
+"""Times of things that do the same work, taken in turn, so that what disturbs the machine disturbs all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tools.bench.records import RELU
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median milliseconds, and the quartiles of the ratio to ReLU round by round."""
+
+    milliseconds: float
+    low: float
+    median: float
+    high: float
+
+
+def compare(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, Ratio]:
+    """Time each candidate once a round, the order reversed from round to round. Each call must return when its work is done."""
+    for run in candidates.values():
+        for _ in range(warm_up):
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds):
+        for name in list(candidates)[:: 1 if number % 2 else -1]:
+            start = time.perf_counter()
+            candidates[name]()
+            seconds[name].append(time.perf_counter() - start)
+    reference = np.array(seconds[RELU])
+    return {name: _ratio(np.array(times), reference) for name, times in seconds.items()}
+
+
+def _ratio(times: np.ndarray, reference: np.ndarray) -> Ratio:
+    low, median, high = np.quantile(times / reference, [0.25, 0.5, 0.75])
+    return Ratio(float(np.median(times)) * 1e3, float(low), float(median), float(high))
