@@ -37,7 +37,7 @@ class Effort:
         return (max(1, shape[0] // self.reduction), *shape[1:])
 
 
-FULL = Effort(rounds=25, step_rounds=9, reduction=1)
+FULL = Effort(rounds=25, step_rounds=8, reduction=1)
 TRIAL = Effort(rounds=2, step_rounds=1, reduction=32)
 
 
@@ -96,7 +96,7 @@ def growth(effort: Effort) -> Iterator[Measurement]:
 
     shapes = [(2**18 // channels, 4, 4, channels) for channels in CHANNELS] + [(32, side, side, 64) for side in SIDES]
     for mode in modes():
-        if mode.name == "eager":
+        if _backend() == "tensorflow" and mode.name == "eager" or mode.name == "compile":
             continue
         for shape in shapes:
             yield from _activation(mode, effort.shape(shape), "float32", "growth, forward + backward, ms", effort)
@@ -126,12 +126,14 @@ def _activation(mode, shape: tuple[int, ...], dtype: str, quantity: str, effort:
 def network_times(effort: Effort) -> Iterator[Measurement | Failure]:
     """Whole train steps and predictions, through `train_on_batch` and `predict_on_batch`."""
     from tools.bench.modes import modes
-    from tools.bench.networks import NETWORKS, NORMALIZED, PLAIN
+    from tools.bench.networks import NETWORKS, NORMALIZED, PLAIN, SEQUENCE
 
     for mode in modes():
         for network in NETWORKS:
-            if mode.name == "eager" and mode.compile_options.get("run_eagerly") and network is not PLAIN:
+            if mode.compile_options.get("run_eagerly") and network is not PLAIN:
                 continue  # TensorFlow without graphs is for debugging
+            if mode.name == "compile" and network not in (PLAIN, SEQUENCE):
+                continue  # minutes of compilation for each
             for dtype in ("float32", "mixed_bfloat16") if network in (PLAIN, NORMALIZED) else ("float32",):
                 try:
                     yield from _network(mode, network, dtype, effort)
@@ -151,7 +153,7 @@ def _network(mode, network, dtype: str, effort: Effort) -> Iterator[Measurement]
         "train step, ms": {name: lambda model=model: model.train_on_batch(x, y) for name, model in models.items()},
         "inference, ms": {name: lambda model=model: model.predict_on_batch(x) for name, model in models.items()},
     }.items():
-        yield from _measurements(mode.name, quantity, network.name, dtype, compare(calls, effort.step_rounds))
+        yield from _measurements(mode.name, quantity, network.name, dtype, compare(calls, effort.step_rounds, warm_up=2))
 
 
 def counted_memory(effort: Effort) -> Iterator[Measurement]:
