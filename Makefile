@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.10 or later and make, and set up everything else in .venv.
+# `make demo`, `make test` and `make bench` need Python 3.10 or later and make, and set up everything else in .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,10 +7,10 @@ JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS)
 # What is tested on every backend; the rest, the command line above all, does not depend on it.
-ON_EVERY_BACKEND := tests/test_cost.py tests/test_constraints.py tests/test_ops.py tests/test_layers.py tests/test_parameterizations.py tests/test_initializers.py \
-	tests/test_regularizers.py tests/surgery tests/diagnostics tests/training
+ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_cost.py tests/test_parameterizations.py \
+	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/surgery tests/diagnostics tests/training
 
-.PHONY: demo test lint test-tensorflow test-jax test-torch format clean
+.PHONY: demo test lint test-tensorflow test-jax test-torch bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
@@ -28,6 +28,10 @@ test-tensorflow: $(VENV)/installed-dev
 
 test-jax test-torch: test-%: $(VENV)/installed-dev
 	KERAS_BACKEND=$* $(PYTEST) $(ON_EVERY_BACKEND)
+
+# Twenty minutes on two cores, with nothing else running.
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m tools.bench
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix --quiet .

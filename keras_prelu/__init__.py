@@ -12,11 +12,17 @@ from wrapt import register_post_import_hook
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 # The modules that define serializable classes, and those of ours that they import.
-_SERIALIZABLE = tuple(
-    f"{__name__}.{module}"
-    for module in (
-        "registration _backends _formulations parameterizations constraints initializers regularizers ops layers training.slopes"
-    ).split()
+_SERIALIZABLE = (
+    "keras_prelu.registration",
+    "keras_prelu._backends",
+    "keras_prelu._formulations",
+    "keras_prelu.parameterizations",
+    "keras_prelu.constraints",
+    "keras_prelu.initializers",
+    "keras_prelu.regularizers",
+    "keras_prelu.ops",
+    "keras_prelu.layers",
+    "keras_prelu.training.slopes",
 )
 
 

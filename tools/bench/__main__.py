@@ -7,6 +7,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -43,18 +44,20 @@ def main(backends: tuple[str, ...], parts: tuple[str, ...], trial: bool, output:
 def _run(backend: str, parts: tuple[str, ...], trial: bool) -> Run:
     machine, results = None, []
     arguments = [backend, *(f"--part={part}" for part in parts), *(["--trial"] if trial else [])]
-    process = subprocess.Popen([sys.executable, "-m", "tools.bench.worker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip  # noqa: E501
-    for line in process.stdout:
-        record = json.loads(line)
-        kind = record.pop("type")
-        if kind == "Machine":
-            machine = Machine(**record)
-            continue
-        results.append(RECORDS[kind](**record))
-        _progress(results[-1])
-    problem = process.stderr.read()
-    if process.wait() != 0:
-        raise click.ClickException(f"Measuring {backend} failed:\n{problem}")
+    command = [sys.executable, "-m", "tools.bench.worker", *arguments]
+    # A file, not a pipe: nobody reads it before the end, and a full pipe would stop the worker.
+    with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as worker:
+        for line in worker.stdout:
+            record = json.loads(line)
+            kind = record.pop("type")
+            if kind == "Machine":
+                machine = Machine(**record)
+                continue
+            results.append(RECORDS[kind](**record))
+            _progress(results[-1])
+        if worker.wait() != 0:
+            errors.seek(0)
+            raise click.ClickException(f"Measuring {backend} failed:\n{errors.read()}")
     if backend == "tensorflow" and "memory" in parts:
         results += _peaks(trial)
     return Run(backend, machine, tuple(results))

@@ -21,19 +21,27 @@ class Ratio:
     high: float
 
 
-def compare(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, Ratio]:
-    """Time each candidate once a round, the order reversed from round to round. Each call must return when its work is done."""
+def compare(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, seconds: float = float("inf"), warm_up: int = 3
+) -> dict[str, Ratio]:
+    """Time each candidate once a round, the order reversed from round to round, until all rounds or so many seconds are over.
+
+    Each call must return when its work is done. There are two rounds at least.
+    """
     for run in candidates.values():
         for _ in range(warm_up):
             run()
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    taken: dict[str, list[float]] = {name: [] for name in candidates}
+    end = time.perf_counter() + seconds
     for number in range(rounds):
+        if number >= 2 and time.perf_counter() > end:
+            break
         for name in list(candidates)[:: 1 if number % 2 else -1]:
             start = time.perf_counter()
             candidates[name]()
-            seconds[name].append(time.perf_counter() - start)
-    reference = np.array(seconds[RELU])
-    return {name: _ratio(np.array(times), reference) for name, times in seconds.items()}
+            taken[name].append(time.perf_counter() - start)
+    reference = np.array(taken[RELU])
+    return {name: _ratio(np.array(times), reference) for name, times in taken.items()}
 
 
 def _ratio(times: np.ndarray, reference: np.ndarray) -> Ratio:

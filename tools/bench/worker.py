@@ -27,18 +27,19 @@ PASSES, COPY_PASSES = 5, 2
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds, and the factor by which batches are divided in a trial run."""
+    """How much is measured: rounds, seconds for the rounds of a network, and the factor that divides batches in a trial run."""
 
     rounds: int
     step_rounds: int
+    step_seconds: float
     reduction: int
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (max(1, shape[0] // self.reduction), *shape[1:])
 
 
-FULL = Effort(rounds=25, step_rounds=8, reduction=1)
-TRIAL = Effort(rounds=2, step_rounds=1, reduction=32)
+FULL = Effort(rounds=25, step_rounds=21, step_seconds=30.0, reduction=1)
+TRIAL = Effort(rounds=2, step_rounds=2, step_seconds=0.0, reduction=32)
 
 
 def machine() -> Machine:
@@ -46,7 +47,7 @@ def machine() -> Machine:
 
     backend = keras.backend.backend()
     versions = {"python": platform.python_version()}
-    for package in ("keras", {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}[backend]):
+    for package in ("keras", backend):
         versions[package] = metadata.version(package)
     return Machine(device=_device(backend), cores=len(os.sched_getaffinity(0)), versions=versions)
 
@@ -96,7 +97,7 @@ def growth(effort: Effort) -> Iterator[Measurement]:
 
     shapes = [(2**18 // channels, 4, 4, channels) for channels in CHANNELS] + [(32, side, side, 64) for side in SIDES]
     for mode in modes():
-        if _backend() == "tensorflow" and mode.name == "eager" or mode.name == "compile":
+        if (_backend() == "tensorflow" and mode.name == "eager") or mode.name == "compile":
             continue
         for shape in shapes:
             yield from _activation(mode, effort.shape(shape), "float32", "growth, forward + backward, ms", effort)
@@ -153,7 +154,8 @@ def _network(mode, network, dtype: str, effort: Effort) -> Iterator[Measurement]
         "train step, ms": {name: lambda model=model: model.train_on_batch(x, y) for name, model in models.items()},
         "inference, ms": {name: lambda model=model: model.predict_on_batch(x) for name, model in models.items()},
     }.items():
-        yield from _measurements(mode.name, quantity, network.name, dtype, compare(calls, effort.step_rounds, warm_up=2))
+        times = compare(calls, effort.step_rounds, effort.step_seconds, warm_up=2)
+        yield from _measurements(mode.name, quantity, network.name, dtype, times)
 
 
 def counted_memory(effort: Effort) -> Iterator[Measurement]:
