@@ -29,7 +29,7 @@ test-tensorflow: $(VENV)/installed-dev
 test-jax test-torch: test-%: $(VENV)/installed-dev
 	KERAS_BACKEND=$* $(PYTEST) $(ON_EVERY_BACKEND)
 
-# Twenty minutes on two cores, with nothing else running.
+# Forty minutes on two cores, with nothing else running.
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tools.bench
 

@@ -54,3 +54,18 @@ def test_the_stored_results_are_of_one_run():
         results = tuple((Measurement if "activation" in record else Failure)(**record) for record in stored["results"])
         runs.append(Run(stored["backend"], Machine(**stored["machine"]), results))
     assert (folder / "RESULTS.md").read_text() == markdown(runs)
+
+
+def test_the_readme_quotes_the_stored_results():
+    """Each ratio in its table is one of the stored ones."""
+    stored = {}
+    for run in json.loads((ROOT / "tools" / "bench" / "results.json").read_text()):
+        for record in run["results"]:
+            if "activation" in record:
+                key = (run["backend"], record["mode"], record["quantity"], record["work"], record["dtype"])
+                stored.setdefault(key, {})[record["activation"]] = f"{record['ratio']:.2f}"
+    pairs = {(found[STOCK], found[OURS]) for found in stored.values()}
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## What it costs")[2].partition("\n## ")[0]
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|"))[1:] for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 10
+    assert set(rows) <= pairs

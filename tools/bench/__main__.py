@@ -29,7 +29,7 @@ RECORDS = {"Measurement": Measurement, "Failure": Failure}
 def main(backends: tuple[str, ...], parts: tuple[str, ...], trial: bool, output: Path) -> None:
     """Measure what PReLU costs against ReLU: time, memory, and what bounds both.
 
-    Takes about half an hour on two cores. Nothing else should run meanwhile.
+    Takes about forty minutes on two cores. Nothing else should run meanwhile.
     """
     installed = [name for name in backends or BACKENDS if importlib.util.find_spec(name)]
     if not installed:
