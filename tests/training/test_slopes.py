@@ -11,7 +11,9 @@ L = keras.layers
 
 
 def network():
-    model = keras.Sequential([keras.Input((3,)), L.Dense(4, name="dense"), kp.PReLU(0.25, name="prelu"), L.Dense(1, use_bias=False)])
+    model = keras.Sequential(
+        [keras.Input((3,)), L.Dense(4, name="dense"), kp.PReLU(0.25, name="prelu"), L.Dense(1, use_bias=False, name="output")]
+    )
     keras.utils.set_random_seed(1)
     for variable in model.trainable_variables:
         if variable.name == "kernel":
