@@ -28,6 +28,7 @@ _SERIALIZABLE = (
 
 def _register_with_keras(imported: ModuleType) -> None:
     """Import the serializable classes, so that saved models that use them load."""
+    # The flag is the import system's own, read because nothing public tells whether a module's body has come to its end.
     others = [sys.modules[name] for name in _SERIALIZABLE if name in sys.modules and name != imported.__name__]
     if any(getattr(module.__spec__, "_initializing", False) for module in others):
         return  # One of them is importing Keras right now, and the rest can't import it half made. Its own hook comes at its end.

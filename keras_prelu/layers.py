@@ -146,14 +146,9 @@ class PReLU(keras.layers.Layer):
             autocast=False,
         )
         self.beta.keras_prelu_slope = True  # see is_slope
-        if self._sign_is_certain:
-            # Once outside of any compiled function: torch.compile can't trace how an operation is made.
-            self._positive_prelu(ops.zeros((0,)), ops.ones(()), self.max_value)
+        # Once outside of any compiled function: torch.compile can't trace how an operation is made.
+        self._activate(ops.zeros((0,)), ops.ones(()))
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: input_shape[axis] for axis in carrying})
-
-    @property
-    def _positive_prelu(self) -> Any:
-        return prelu_to_one if self.parameterization.at_most_one else positive_prelu
 
     def _axes_with_slopes(self, rank: int) -> tuple[int, ...]:
         """The axes of an input of `rank` along which slopes differ."""
@@ -193,8 +188,12 @@ class PReLU(keras.layers.Layer):
         alpha = ops.convert_to_tensor(self.alpha)
         if isinstance(self.alpha_constraint, constraints.AtLeast):
             alpha = self.alpha_constraint.enforced(alpha)
+        return self._activate(inputs, alpha)
+
+    def _activate(self, inputs: Tensor, alpha: Tensor) -> Tensor:
         if self._sign_is_certain:
-            return self._positive_prelu(inputs, alpha, self.max_value)
+            activation = prelu_to_one if self.parameterization.at_most_one else positive_prelu
+            return activation(inputs, alpha, self.max_value)
         outputs = prelu(inputs, alpha)
         if self.max_value is None:
             return outputs

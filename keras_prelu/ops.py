@@ -103,7 +103,7 @@ def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> 
 
 
 def prelu_to_one(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
-    """`positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx): one operation less, which inference gains from."""
+    """`positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx), which XLA can fuse in more networks."""
     return keeping_the_output("slope_to_one", max_value)(*_floating(x, alpha))
 
 

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from tools.bench.memory import kept_by_jax
+
 
 def gradients(function, *arrays):
     """∂ function(*tensors) / ∂ each array, as NumPy arrays; `function` returns a scalar tensor."""
@@ -44,10 +46,7 @@ def finite_differences(function, *arrays, step=1e-6):
 def kept_for_backward(function, *arrays):
     """Bytes of the tensors that the backward pass of `function(*tensors)` keeps (each storage once; JAX and PyTorch)."""
     if keras.backend.backend() == "jax":
-        import jax
-
-        pullback = jax.eval_shape(lambda *tensors: jax.vjp(function, *tensors)[1], *map(jax.numpy.asarray, arrays))
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+        return kept_by_jax(function, *arrays)
     import torch
 
     storages = {}

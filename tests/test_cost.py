@@ -80,11 +80,12 @@ def test_small_tensors_are_not_clustered():
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch.compile")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by torch.compile itself
+@pytest.mark.parametrize("parameterization", ["exp", "identity", "sigmoid"])
 @pytest.mark.parametrize("max_value", [None, 6])
-def test_torch_compiles_the_layer_as_a_whole(max_value):
+def test_torch_compiles_the_layer_as_a_whole(parameterization, max_value):
     import torch
 
-    layer = PReLU(max_value=max_value)
+    layer = PReLU(parameterization=parameterization, max_value=max_value)
     layer.build((None, 4, 4, 3))
     x = torch.randn(2, 4, 4, 3, requires_grad=True)
     compiled = torch.compile(layer.call, fullgraph=True, backend="aot_eager")

@@ -15,15 +15,14 @@ import numpy as np
 
 from tools.bench.records import OURS, RELU, STOCK, Failure, Machine, Measurement
 from tools.bench.report import Run, markdown
+from tools.bench.worker import BACKENDS, PARTS
 
-BACKENDS = ("tensorflow", "jax", "torch")
-PARTS = ("activation", "memory", "network", "growth")
 RECORDS = {"Measurement": Measurement, "Failure": Failure}
 
 
 @click.command()
 @click.option("--backend", "backends", multiple=True, type=click.Choice(BACKENDS), help="Measure this one. Default: all installed.")
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Measure this part. Default: all.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Measure this part. Default: all.")
 @click.option("--trial", is_flag=True, help="Small and few, to see that everything runs; the figures mean nothing.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
 def main(backends: tuple[str, ...], parts: tuple[str, ...], trial: bool, output: Path) -> None:
@@ -34,7 +33,7 @@ def main(backends: tuple[str, ...], parts: tuple[str, ...], trial: bool, output:
     installed = [name for name in backends or BACKENDS if importlib.util.find_spec(name)]
     if not installed:
         raise click.ClickException(f"None of {', '.join(backends or BACKENDS)} is installed.")
-    runs = [_run(backend, parts or PARTS, trial) for backend in installed]
+    runs = [_run(backend, parts or tuple(PARTS), trial) for backend in installed]
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.json").write_text(json.dumps([dataclasses.asdict(run) for run in runs], indent=1) + "\n")
     (output / "RESULTS.md").write_text(markdown(runs))

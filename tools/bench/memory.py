@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -23,10 +24,16 @@ def jax_bytes(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tuple[int, in
         logits, _ = model.stateless_call(trainable, other, x, training=True)
         return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True))
 
-    pullback = jax.eval_shape(lambda variables: jax.vjp(loss, variables)[1], trainable)
-    kept = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
     compiled = jax.jit(jax.value_and_grad(loss)).lower(trainable).compile()
-    return kept, compiled.memory_analysis().temp_size_in_bytes
+    return kept_by_jax(loss, trainable), compiled.memory_analysis().temp_size_in_bytes
+
+
+def kept_by_jax(function: Callable, *arguments: object) -> int:
+    """Bytes that the backward pass of `function(*arguments)` keeps, counted without running it."""
+    import jax
+
+    pullback = jax.eval_shape(lambda *tensors: jax.vjp(function, *tensors)[1], *arguments)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
 
 
 def peak_of_this_process() -> float:

@@ -43,31 +43,27 @@ TRIAL = Effort(rounds=2, step_rounds=2, step_seconds=0.0, reduction=32)
 
 
 def machine() -> Machine:
-    import keras
-
-    backend = keras.backend.backend()
-    versions = {"python": platform.python_version()}
-    for package in ("keras", backend):
-        versions[package] = metadata.version(package)
-    return Machine(device=_device(backend), cores=len(os.sched_getaffinity(0)), versions=versions)
+    versions = {"python": platform.python_version()} | {package: metadata.version(package) for package in ("keras", _backend())}
+    return Machine(device=_gpu() or _processor(), cores=len(os.sched_getaffinity(0)), versions=versions)
 
 
-def _device(backend: str) -> str:
-    if backend == "jax":
+def _gpu() -> str | None:
+    """The name of the GPU that the backend uses, or None."""
+    if _backend() == "jax":
         import jax
 
-        if jax.default_backend() == "gpu":
-            return str(jax.devices()[0].device_kind)
-    if backend == "torch":
+        return str(jax.devices()[0].device_kind) if jax.default_backend() == "gpu" else None
+    if _backend() == "torch":
         import torch
 
-        if torch.cuda.is_available():
-            return str(torch.cuda.get_device_name())
-    if backend == "tensorflow":
-        import tensorflow as tf
+        return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    import tensorflow as tf
 
-        for device in tf.config.list_physical_devices("GPU"):
-            return str(tf.config.experimental.get_device_details(device).get("device_name", "GPU"))
+    devices = tf.config.list_physical_devices("GPU")
+    return str(tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU")) if devices else None
+
+
+def _processor() -> str:
     try:
         models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         return models[0].partition(":")[2].strip()
@@ -75,16 +71,12 @@ def _device(backend: str) -> str:
         return platform.processor() or platform.machine()
 
 
-def on_gpu(device: str) -> bool:
-    return "nvidia" in device.lower() or "amd instinct" in device.lower()
-
-
-def activation_times(effort: Effort, device: str) -> Iterator[Measurement]:
+def activation_times(effort: Effort) -> Iterator[Measurement]:
     """Forward and backward of the activation alone, in every mode, beside the time of the same traffic in a copy kernel."""
     from tools.bench.modes import modes
 
     cases = [(ACTIVATION_SHAPE, "float32")]
-    if on_gpu(device):
+    if _gpu():
         cases += [(GPU_SHAPE, "float32"), (GPU_SHAPE, "mixed_bfloat16")]
     for mode in modes():
         for shape, dtype in cases:
@@ -201,16 +193,17 @@ def peak(activation: str, effort: Effort) -> float:
     return peak_of_this_process()
 
 
-PARTS: dict[str, Callable[[Effort, str], Iterator]] = {
+BACKENDS = ("tensorflow", "jax", "torch")
+PARTS: dict[str, Callable[[Effort], Iterator]] = {
     "activation": activation_times,
-    "memory": lambda effort, device: counted_memory(effort),
-    "network": lambda effort, device: network_times(effort),
-    "growth": lambda effort, device: growth(effort),
+    "memory": counted_memory,
+    "network": network_times,
+    "growth": growth,
 }
 
 
 @click.command()
-@click.argument("backend", type=click.Choice(["tensorflow", "jax", "torch"]))
+@click.argument("backend", type=click.Choice(BACKENDS))
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), default=list(PARTS))
 @click.option("--peak", "peak_of", help="Measure this activation's peak memory, and nothing else.")
 @click.option("--trial", is_flag=True, help="Small and few, to see that everything runs.")
@@ -223,10 +216,9 @@ def main(backend: str, parts: tuple[str, ...], peak_of: str | None, trial: bool)
     if peak_of:
         print(json.dumps(peak(peak_of, effort)), flush=True)
         return
-    found = machine()
-    _emit(found)
+    _emit(machine())
     for part in parts:
-        for result in PARTS[part](effort, found.device):
+        for result in PARTS[part](effort):
             _emit(result)
 
 
