@@ -22,6 +22,11 @@ _SERIALIZABLE = (
     "keras_prelu.regularizers",
     "keras_prelu.ops",
     "keras_prelu.layers",
+    "keras_prelu.surgery.graph",
+    "keras_prelu.surgery.recognition",
+    "keras_prelu.surgery.places",
+    "keras_prelu.surgery.replacement",
+    "keras_prelu.surgery.converted",
     "keras_prelu.training.slopes",
 )
 
@@ -33,6 +38,7 @@ def _register_with_keras(imported: ModuleType) -> None:
     if any(getattr(module.__spec__, "_initializing", False) for module in others):
         return  # One of them is importing Keras right now, and the rest can't import it half made. Its own hook comes at its end.
     from keras_prelu import constraints, initializers, layers, parameterizations, regularizers  # noqa: F401
+    from keras_prelu.surgery import converted  # noqa: F401
     from keras_prelu.training import slopes  # noqa: F401
 
 

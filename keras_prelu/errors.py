@@ -3,6 +3,8 @@
 Every error that a user can cause is a `KerasPReLUError`; the command line prints its message on one line, without a traceback.
 """
 
+import re
+
 __all__ = [
     "CalibrationError",
     "ConversionError",
@@ -51,8 +53,8 @@ class KerasPReLUWarning(UserWarning):
 def reason_of(error: BaseException, limit: int = 200) -> str:
     """The reason that another library's exception gives, on one line of at most about `limit` characters, with no final full stop.
 
-    Keras wraps what went wrong into pages of configuration and puts it last, after "Exception encountered:".
+    Keras wraps what went wrong into pages of configuration, after "Exception encountered:" or "Error encountered:".
     """
-    text = " ".join(str(error).split("Exception encountered:")[-1].split()) or type(error).__name__
+    text = " ".join(re.split("(?:Exception|Error) encountered:", str(error))[-1].split()) or type(error).__name__
     shortened = text if len(text) <= limit else f"{text[:limit].rsplit(' ', 1)[0]} …"
     return shortened.rstrip(".: ")

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import keras
 
+from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.errors import FileError, reason_of
 
 __all__ = ["beside", "check_output", "load_model", "save_model"]
@@ -19,6 +20,7 @@ __all__ = ["beside", "check_output", "load_model", "save_model"]
 _UNKNOWN_CLASS = re.compile(r"(?:Could not locate|Unknown) (?:class|layer|function|object)[: ]+'([^']+)'")
 
 
+@on_large_graphs
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """A model from a `.keras` or legacy `.h5` file, in Keras's safe mode.
 
@@ -43,6 +45,7 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     return model
 
 
+@on_large_graphs
 def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Save a model in the `.keras` format, atomically: into a temporary file in the same folder, which is then renamed.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_prelu.layers import PReLU
+from keras_prelu.surgery.paths import prelu_layers
 
-__all__ = ["LayerSlopes", "prelu_layers", "slopes"]
+__all__ = ["LayerSlopes", "slopes"]
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,6 @@ def slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
     >>> [(layer.path, layer.mean) for layer in keras_prelu.diagnostics.slopes(converted)]
     """
     return tuple(_summarize(path, layer) for path, layer in prelu_layers(model))
-
-
-def prelu_layers(model: Any, scope: str = "") -> Iterator[tuple[str, PReLU]]:
-    """Each PReLU layer of a model once, with its path."""
-    seen: set[int] = set()
-    for layer in model.layers:
-        if isinstance(layer, PReLU) and id(layer) not in seen:
-            seen.add(id(layer))
-            yield f"{scope}{layer.name}", layer
-        elif isinstance(layer, keras.Model):
-            yield from prelu_layers(layer, f"{scope}{layer.name}/")
 
 
 def _summarize(path: str, layer: PReLU) -> LayerSlopes:

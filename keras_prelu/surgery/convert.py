@@ -16,6 +16,7 @@ from keras_prelu import parameterizations
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization, Square
+from keras_prelu.surgery import graph
 from keras_prelu.surgery.calibrate import calibrate
 from keras_prelu.surgery.paths import layer_at
 from keras_prelu.surgery.rescale import rescale_analytic
@@ -103,24 +104,63 @@ def convert(
             alpha = safe
             map_.check(alpha)
 
+    _refuse_quantized(model)
     make = partial(_make_layer, alpha=alpha, map_=map_, shared_axes=shared_axes, alpha_regularizer=alpha_regularizer, keep=keep_slopes)
+    in_graph = [item for item in selected if item.place is None]
     converted = rewrite(
         model,
         replaced={
             (id(item.operation), None if item.site.kind == "prelu" else item.index): partial(make, item)
-            for item in selected
+            for item in in_graph
             if item.site.kind != "inline"
         },
-        appended={id(item.operation): partial(make, item) for item in selected if item.site.kind == "inline"},
+        appended={id(item.operation): partial(make, item) for item in in_graph if item.site.kind == "inline"},
+        inside=_inside(selected, make),
     )
     for item in selected:
         if keep_slopes and item.site.negative_slope is None:
-            _assign_slopes(layer_at(converted, item.site.target), item.operation)
+            _assign_slopes(layer_at(converted, item.site.target), _owner(item))
     if rescale == "analytic":
         rescale_analytic(converted, [item.site.target for item in selected if not (keep_slopes and _own_slope(item.site))])
     elif rescale == "calibrated":
         calibrate(converted, model, calibration_data)
     return converted
+
+
+def _inside(selected: list[LocatedSite], make: Callable[[LocatedSite], PReLU]) -> dict[int, dict[str, list[Callable[[], PReLU]]]]:
+    """What `rewrite` takes for the sites inside layers."""
+    inside: dict[int, dict[str, list[Callable[[], PReLU]]]] = {}
+    for item in selected:
+        if item.place is not None:
+            inside.setdefault(id(item.operation), {}).setdefault(item.place.address, []).append(partial(_make_built, item, make))
+    return inside
+
+
+def _make_built(item: LocatedSite, make: Callable[[LocatedSite], PReLU]) -> PReLU:
+    """A PReLU for a site inside a layer. Its code calls it, not a graph that would build it."""
+    layer = make(item)
+    try:
+        layer.build(item.shapes[0])
+    except InvalidArgumentError as error:
+        raise ConversionError(f"Site '{item.site.path}': {error}") from error
+    for shape in item.shapes[1:]:
+        sizes = layer.input_spec.axes
+        if any(shape[axis] != size for axis, size in sizes.items()):
+            raise ConversionError(
+                f"Site '{item.site.path}' is applied to tensors of shapes {item.shapes[0]} and {shape}: they can't have the same slopes. "
+                'Share slopes along the axes that differ (shared_axes="channel_wise"), or exclude it.'
+            )
+    return layer
+
+
+def _refuse_quantized(model: keras.Model) -> None:
+    for layer in graph.sublayers(model):
+        mode = getattr(layer, "quantization_mode", None)
+        if mode:
+            raise ConversionError(
+                f"Layer '{layer.name}' ({type(layer).__name__}) is quantized ({mode}): its weights can't be rescaled. Convert the model "
+                "before it is quantized."
+            )
 
 
 def _check_rescale(rescale: str, calibration_data: Any) -> None:
@@ -152,6 +192,11 @@ def _own_slope(site: Site) -> bool:
     return site.negative_slope is None or site.negative_slope != 0.0
 
 
+def _owner(item: LocatedSite) -> Any:
+    """The layer that applies a rectifier."""
+    return item.operation if item.place is None else item.place.owner
+
+
 def _assign_slopes(layer: Any, stock: Any) -> None:
     """Give a new layer the slopes of the `keras.layers.PReLU` that it replaces."""
     layer.beta.assign(layer.parameterization.beta(keras.ops.convert_to_numpy(stock.alpha)).reshape(layer.beta.shape))
@@ -162,8 +207,8 @@ def _make_layer(
 ) -> keras.layers.Layer:
     site = item.site
     if keep and site.negative_slope is None:  # a stock PReLU: `convert` assigns all its slopes once the layer is built
-        slopes = keras.ops.convert_to_numpy(item.operation.alpha)
-        map_, alpha, shared_axes = _able(map_, slopes), float(slopes.flat[0]), item.operation.shared_axes
+        slopes = keras.ops.convert_to_numpy(_owner(item).alpha)
+        map_, alpha, shared_axes = _able(map_, slopes), float(slopes.flat[0]), _owner(item).shared_axes
     elif keep and site.negative_slope:
         map_, alpha = _able(map_, np.asarray(site.negative_slope)), site.negative_slope
     return PReLU(
@@ -189,8 +234,8 @@ def _able(map_: Parameterization, slopes: np.ndarray) -> Parameterization:
 
 def _dtype_policy(item: LocatedSite) -> Any:
     """A layer's own policy. An op has none: half-precision tensors come from a mixed-precision model."""
-    if isinstance(item.operation, keras.layers.Layer):
-        return item.operation.dtype_policy
+    if isinstance(_owner(item), keras.layers.Layer):
+        return _owner(item).dtype_policy
     return f"mixed_{item.dtype}" if item.dtype in ("float16", "bfloat16") else item.dtype
 
 
@@ -201,7 +246,7 @@ def _select(located: list[LocatedSite], model: keras.Model, include: Selector, e
         item
         for item in located
         if item.site.convertible
-        and (include is None or any(accepts(item) for accepts in included))
+        and (any(accepts(item) for accepts in included) if include is not None else not item.site.on_request)
         and not any(accepts(item) for accepts in excluded)
     ]
     if not selected:
@@ -211,8 +256,15 @@ def _select(located: list[LocatedSite], model: keras.Model, include: Selector, e
 
 def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
     convertible = [item for item in located if item.site.convertible]
-    if convertible:
+    on_request = [item.site for item in convertible if item.site.on_request]
+    if len(convertible) > len(on_request):
         return f"No site of model '{model.name}' is left to convert: `include` and `exclude` leave none of its {len(convertible)}."
+    if on_request:
+        names = " and ".join(sorted({site.reason.split()[0] for site in on_request}))
+        return (
+            f"Model '{model.name}' has no ReLU, but {len(on_request)} smooth activations ({names}), which are converted on request: "
+            f"name them with `include` (the first is '{on_request[0].path}')."
+        )
     if located:
         first = located[0].site
         return (
@@ -221,7 +273,7 @@ def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
         )
     return (
         f"Model '{model.name}' has no ReLU. Looked for: ReLU, LeakyReLU and PReLU layers, Activation('relu'), layers with "
-        "activation='relu', and keras.ops.relu in the graph."
+        "activation='relu', keras.ops.relu in the graph, and all of these inside custom layers."
     )
 
 
@@ -236,7 +288,7 @@ def _predicate(argument: str, selector: Any, located: list[LocatedSite]) -> Call
     if isinstance(selector, str):
 
         def accepts(item: LocatedSite) -> bool:
-            names = (item.site.path, item.site.target, item.operation.name)
+            names = (item.site.path, item.site.target, item.operation.name, getattr(_owner(item), "name", ""))
             return any(fnmatchcase(name, selector) for name in names)
 
         if not any(accepts(item) for item in located):
@@ -245,7 +297,7 @@ def _predicate(argument: str, selector: Any, located: list[LocatedSite]) -> Call
             )
         return accepts
     if isinstance(selector, type):
-        return lambda item: isinstance(item.operation, selector)
+        return lambda item: isinstance(item.operation, selector) or isinstance(_owner(item), selector)
     if callable(selector):
         return lambda item: bool(selector(item.site))
     raise InvalidArgumentError(

@@ -1,21 +1,25 @@
 """The graph of a functional model as data: calls of operations in execution order.
 
-Keras has no public view of a model's nodes, so the private attributes `_nodes_by_depth`, `_keras_history` and `_layers` are read
-here and nowhere else, and never written.
+Keras has no public view of a model's nodes, so private attributes (`_nodes_by_depth`, `_keras_history`, `_inbound_nodes`,
+`_outbound_nodes`, `_flatten_layers`) are used here and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional  # the public keras.Model does not tell a graph from a subclassed model
+from keras.src.models.functional import Functional, functional_like_constructor  # the public keras.Model tells neither
 
 from keras_prelu.errors import ConversionError
 
-__all__ = ["Call", "calls", "functional_view", "has_graph", "producer", "sublayers"]
+__all__ = [
+    "Call", "Graph", "calls", "detached", "functional_view", "has_functional_constructor", "has_graph", "opened", "operations", "producer",
+    "sublayers",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,31 @@ class Call:
     outputs: tuple[keras.KerasTensor, ...]
 
 
+@dataclass(frozen=True)
+class Graph:
+    """Calls in execution order, and the symbolic tensors that they end in."""
+
+    calls: tuple[Call, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+
+
 def has_graph(layer: Any) -> bool:
-    """Whether `layer` is a model with a graph: Functional (or a subclass of it), or a Sequential that is built."""
-    return isinstance(layer, Functional) or (isinstance(layer, keras.Sequential) and layer.built and bool(layer.layers))
+    """Whether `layer` is a model that runs a graph: Functional (or a subclass that keeps its `call`), or a Sequential that is built."""
+    if isinstance(layer, keras.Sequential):
+        return type(layer).call is keras.Sequential.call and layer.built and bool(layer.layers)
+    return isinstance(layer, Functional) and type(layer).call is Functional.call
+
+
+def has_functional_constructor(model: Any) -> bool:
+    """Whether a model's class is made from inputs and outputs, as `keras.Model` is, so that a copy of its graph can be of that class."""
+    return bool(functional_like_constructor(type(model)))
+
+
+def operations(model: keras.Model) -> list[Any]:
+    """The layers and ops of a Sequential or functional model; none of a subclassed model."""
+    if isinstance(model, keras.Sequential):
+        return list(model.layers)
+    return list(model.operations) if isinstance(model, Functional) else []
 
 
 def functional_view(model: keras.Model) -> keras.Model:
@@ -50,7 +76,7 @@ def functional_view(model: keras.Model) -> keras.Model:
     Raises:
         ConversionError: `model` has no graph; the message says why and what to do.
     """
-    if isinstance(model, Functional):
+    if isinstance(model, Functional) and has_graph(model):
         return model
     if not isinstance(model, keras.Model):
         raise ConversionError(f"A keras.Model is needed. Received: {type(model).__name__}")
@@ -72,8 +98,50 @@ def calls(model: keras.Model) -> Iterator[Call]:
     Raises:
         ConversionError: `model` has no graph.
     """
+    yield from _calls(functional_view(model)._nodes_by_depth)
+
+
+def opened(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph | None:
+    """The graph that a layer's Python code makes of symbolic tensors, or None for code that takes only real ones.
+
+    Args:
+        layer: Any layer. It is left as it was.
+        args, kwargs: What it is called with, symbolic tensors among them; only their shapes and dtypes matter.
+    """
+    args, kwargs = detached((tuple(args), dict(kwargs)))
+    inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(leaf)]
+    with _nodes_kept(layer):
+        try:
+            found = keras.tree.flatten(layer.call(*args, **kwargs))
+            outputs = tuple(leaf for leaf in found if keras.utils.is_keras_tensor(leaf))
+            function = keras.Function(inputs, outputs)
+        except Exception:  # whatever the user's code raises when it meets no real tensor
+            return None
+        return Graph(tuple(_calls(function._nodes_by_depth)), outputs)
+
+
+def detached(structure: Any) -> Any:
+    """A structure with new symbolic tensors in place of those in it, so that calls with them leave no trace in a graph."""
+    return keras.tree.map_structure(_like, structure)
+
+
+def _like(leaf: Any) -> Any:
+    return keras.Input(batch_shape=leaf.shape, dtype=leaf.dtype, sparse=leaf.sparse) if keras.utils.is_keras_tensor(leaf) else leaf
+
+
+@contextmanager
+def _nodes_kept(layer: Any) -> Iterator[None]:
+    """Forget the calls of the layers inside that are made meanwhile."""
+    kept = [(list_, len(list_)) for inner in sublayers(layer) for list_ in (inner._inbound_nodes, inner._outbound_nodes)]
+    try:
+        yield
+    finally:
+        for list_, length in kept:
+            del list_[length:]
+
+
+def _calls(nodes_by_depth: Mapping[int, Sequence[Any]]) -> Iterator[Call]:
     counts: dict[int, int] = {}
-    nodes_by_depth = functional_view(model)._nodes_by_depth
     for depth in sorted(nodes_by_depth, reverse=True):
         for node in nodes_by_depth[depth]:
             if not node.operation or node.is_input:

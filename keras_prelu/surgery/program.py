@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 
+from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.surgery import graph
+from keras_prelu.surgery.wholes import is_taken_apart
 
 __all__ = ["Program", "Slot", "Step", "compile_program", "count_readers", "execute", "run"]
 
@@ -54,6 +56,7 @@ class Program:
     outputs: tuple[Slot, ...]
 
 
+@on_large_graphs
 def compile_program(model: keras.Model) -> Program:
     """The program of a Sequential or Functional model.
 
@@ -80,7 +83,7 @@ class _Compiler:
         slots: dict[int, Slot] = {id(tensor): slot for tensor, slot in zip(model.inputs, inputs, strict=True)}
         for call in graph.calls(model):
             operation = call.operation
-            if graph.has_graph(operation):
+            if is_taken_apart(operation):
                 inner_inputs = tuple(slots[id(tensor)] for tensor in call.inputs)
                 outputs = self.emit(graph.functional_view(operation), inner_inputs, f"{scope}{operation.name}/")
             else:

@@ -9,8 +9,9 @@ import numpy as np
 
 from keras_prelu.errors import CalibrationError
 from keras_prelu.layers import PReLU
+from keras_prelu.surgery.converted import is_converted, prelus
 from keras_prelu.surgery.program import Program, Step, compile_program
-from keras_prelu.surgery.rewrite import copy_variables, rebuild
+from keras_prelu.surgery.rebuilding import copy_variables, rebuild
 from keras_prelu.surgery.sites import locate_sites
 
 __all__ = ["References"]
@@ -28,6 +29,8 @@ class References:
         self._by_path: dict[str, Any] = {step.path: step.operation for step in compile_program(original).steps}
         converted = {step.path: step.operation for step in program.steps}
         for item in locate_sites(original):
+            if item.place is not None:
+                continue  # inside a layer, which is one step
             if not isinstance(converted.get(item.site.target), PReLU):
                 continue  # left out of the conversion
             if item.site.kind == "inline":
@@ -44,23 +47,35 @@ class References:
 
     def same_function(self, step: Step) -> bool:
         """Whether a step computes what the original does: it is no PReLU, and its weights are equal."""
-        if isinstance(step.operation, PReLU):
+        if isinstance(step.operation, PReLU) or len(prelus(step.operation)) != len(prelus(self.get(step))):
             return False
         pairs = zip(getattr(step.operation, "weights", []), getattr(self.get(step), "weights", []), strict=True)
         return all(np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)) for a, b in pairs)
 
     def _check(self, step: Step) -> None:
         reference, operation = self._by_path.get(step.path), step.operation
-        if reference is None or not (isinstance(operation, PReLU) or type(reference) is type(operation)):
+        if isinstance(operation, PReLU) and reference is not None:
+            return
+        if reference is None or _written_class(reference) is not _written_class(operation):
             raise CalibrationError(
                 f"The converted model was not made from this original: layer '{step.path}' ({type(operation).__name__}) has no "
                 f"counterpart in '{self._name}'."
             )
-        shapes = [[tuple(variable.shape) for variable in getattr(layer, "weights", [])] for layer in (operation, reference)]
-        if not isinstance(operation, PReLU) and shapes[0] != shapes[1]:
+        if _shapes_of_weights(operation) != _shapes_of_weights(reference):
             raise CalibrationError(
                 f"The converted model was not made from this original: the weights of layer '{step.path}' differ in shape."
             )
+
+
+def _written_class(operation: Any) -> type:
+    """The class that the user wrote."""
+    return operation.converted_from if is_converted(operation) else type(operation)
+
+
+def _shapes_of_weights(operation: Any) -> list[tuple[int, ...]]:
+    """Of an operation's weights, the slopes inside it left out."""
+    slopes = {id(variable) for layer in prelus(operation) for variable in layer.variables}
+    return [tuple(variable.shape) for variable in getattr(operation, "weights", []) if id(variable) not in slopes]
 
 
 def _linear_twin(layer: Any) -> Any:

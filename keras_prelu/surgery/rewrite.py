@@ -3,54 +3,68 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import keras
 
-from keras_prelu._backends import snapshot
-from keras_prelu.errors import ConversionError, KerasPReLUWarning, reason_of
+from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu.errors import KerasPReLUWarning, reason_of
 from keras_prelu.surgery import graph
+from keras_prelu.surgery.converted import attach, prelus
+from keras_prelu.surgery.rebuilding import copy_variables, rebuild
+from keras_prelu.surgery.wholes import is_taken_apart
 
-__all__ = ["Key", "copy_variables", "rebuild", "rewrite"]
+__all__ = ["Inside", "Key", "rewrite"]
 
 Key = tuple[int, int | None]
 """A call of an operation: the operation's id and how often it was called before; None stands for all its calls, served by one layer."""
 
 
+Inside = Mapping[str, Sequence[Callable[[], Any]]]
+"""For the address of a rectifier inside a layer, what makes the built PReLUs to apply there, one for each width."""
+
+
+@on_large_graphs
 def rewrite(
     model: keras.Model,
-    replaced: Mapping[Key, Callable[[], keras.layers.Layer]],
-    appended: Mapping[int, Callable[[], keras.layers.Layer]],
+    replaced: Mapping[Key, Callable[[], keras.layers.Layer]] = MappingProxyType({}),
+    appended: Mapping[int, Callable[[], keras.layers.Layer]] = MappingProxyType({}),
+    inside: Mapping[int, Inside] = MappingProxyType({}),
 ) -> keras.Model:
     """A copy of a model in which some calls are made to other layers, and some layers' activations are layers of their own.
 
     Weights, names, `trainable` flags, dtype policies and the compile settings are kept (the optimizer with fresh state). A Sequential
-    stays one. A nested model is rewritten once, however often it is called.
+    stays one, a subclassed model stays of its class. A nested model is rewritten once, however often it is called.
 
     Args:
-        model: Sequential or Functional.
+        model: A built model.
         replaced: For a call of an operation, what makes the layer to call instead.
         appended: For a layer's id, what makes the layer to call on its output; the layer's own `activation` becomes linear, and
             the new layer is shared by all of its calls.
+        inside: For the id of a layer with Python code of its own, what is applied inside.
 
     Returns:
         A new model.
 
     Raises:
-        ConversionError: The model has no graph, or a layer can't be rebuilt from its configuration.
+        ConversionError: The model has no graph and is no subclassed model, or a layer can't be rebuilt from its configuration.
     """
-    rewriter = _Rewriter(replaced, appended)
-    result = rewriter.model(model)
+    rewriter = _Rewriter(replaced, appended, inside)
+    result = rewriter.model(model) if is_taken_apart(model) or isinstance(model, keras.Sequential) else rewriter.whole(model)
     rewriter.copy_state()
     _copy_compilation(model, result)
     return result
 
 
 class _Rewriter:
-    def __init__(self, replaced: Mapping[Key, Callable[[], Any]], appended: Mapping[int, Callable[[], Any]]) -> None:
+    def __init__(
+        self, replaced: Mapping[Key, Callable[[], Any]], appended: Mapping[int, Callable[[], Any]], inside: Mapping[int, Inside]
+    ) -> None:
         self._replaced = replaced
         self._appended = appended
+        self._inside = inside
         self._models: dict[int, tuple[Any, Any]] = {}  # id → (original, copy), outer models before the models in them
         self._leaves: dict[int, tuple[Any, Any]] = {}
         self._shared: dict[int, Any] = {}  # id of an operation → the one layer that serves all its calls
@@ -62,6 +76,16 @@ class _Rewriter:
             copy = self._sequential(model) if isinstance(model, keras.Sequential) else self._functional(model)
             self._models[id(model)] = (model, copy)
         return self._models[id(model)][1]
+
+    def whole(self, model: keras.Model) -> keras.Model:
+        """A copy of a model that is written in Python, or kept whole for another reason."""
+        copy = self._copy(model)
+        if copy.built:
+            return copy
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it can't be built: then its variables are missing, which copy_variables reports
+            copy.build_from_config(model.get_build_config())
+        return copy
 
     def _sequential(self, model: keras.Sequential) -> keras.Sequential:
         graph.functional_view(model)  # raises where it isn't built
@@ -80,7 +104,7 @@ class _Rewriter:
             counts[id(operation)] = index + 1
             layer = self._replacement(operation, index)
             if layer is not None:
-                return layer(args[0] if args else next(iter(kwargs.values())))
+                return layer(next(leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(leaf)))
             outputs = self._copy(operation)(*args, **kwargs)
             if id(operation) not in self._appended:
                 return outputs
@@ -110,10 +134,13 @@ class _Rewriter:
         return self._shared[id(operation)]
 
     def _copy(self, operation: Any) -> Any:
-        if graph.has_graph(operation):
+        if is_taken_apart(operation):
             return self.model(operation)
         if id(operation) not in self._leaves:
-            self._leaves[id(operation)] = (operation, rebuild(operation, linear=id(operation) in self._appended))
+            copy = rebuild(operation, linear=id(operation) in self._appended)
+            if id(operation) in self._inside:
+                copy = attach(copy, {address: [make() for make in all_] for address, all_ in self._inside[id(operation)].items()})
+            self._leaves[id(operation)] = (operation, copy)
         return self._leaves[id(operation)][1]
 
     def copy_state(self) -> None:
@@ -122,12 +149,18 @@ class _Rewriter:
             copy.trainable = original.trainable
         for original, copy in self._leaves.values():
             if isinstance(original, keras.layers.Layer):
-                copy_variables(original, copy)
-                copy.trainable = original.trainable
-                for inner, inner_copy in zip(graph.sublayers(original), graph.sublayers(copy), strict=False):
-                    inner_copy.trainable = inner.trainable
+                self._copy_layer_state(original, copy)
         for original, new in self._new:
             new.trainable = getattr(original, "trainable", True)
+
+    def _copy_layer_state(self, original: Any, copy: Any) -> None:
+        old = {id(layer) for layer in prelus(original)}
+        added = {} if not self._inside.get(id(original)) else {id(layer): layer for layer in prelus(copy)[len(old) :]}
+        copy_variables(original, copy, frozenset(id(variable) for layer in added.values() for variable in layer.variables))
+        copy.trainable = original.trainable
+        kept = [layer for layer in graph.sublayers(copy) if id(layer) not in added]
+        for inner, inner_copy in zip(graph.sublayers(original), kept, strict=False):
+            inner_copy.trainable = inner.trainable
 
 
 def _uncompiled(model: keras.Model) -> keras.Model:
@@ -148,43 +181,6 @@ def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
     return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name)
 
 
-def rebuild(operation: Any, *, linear: bool) -> Any:
-    """A new layer or op from the configuration of one, its inline activation left out where `linear`; without the weights.
-
-    Raises:
-        ConversionError: The configuration does not describe the layer.
-    """
-    try:
-        config = operation.get_config()
-        if linear:
-            config["activation"] = "linear"
-        if isinstance(operation, keras.layers.Lambda):
-            # The function is live in this process already; safe mode is for files.
-            return type(operation).from_config(config, safe_mode=False)
-        return type(operation).from_config(config)
-    except Exception as error:
-        raise ConversionError(
-            f"Layer '{operation.name}' ({type(operation).__name__}) can't be rebuilt from its configuration: {reason_of(error)}. "
-            "Give its class a get_config() with every argument of __init__."
-        ) from error
-
-
-def copy_variables(original: Any, copy: Any) -> None:
-    """Give a rebuilt layer the variables' values of the layer it was rebuilt from.
-
-    Raises:
-        ConversionError: The variables do not match: the configuration does not describe the layer.
-    """
-    sources, targets = original.variables, copy.variables
-    if [tuple(v.shape) for v in sources] != [tuple(v.shape) for v in targets]:
-        raise ConversionError(
-            f"Layer '{original.name}' ({type(original).__name__}) has other variables after being rebuilt from its configuration "
-            f"({len(targets)} instead of {len(sources)}, or other shapes). Its get_config() does not describe all of it."
-        )
-    for source, target in zip(sources, targets, strict=True):
-        target.assign(snapshot(source))
-
-
 def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
     if not model.compiled:
         return
@@ -192,15 +188,20 @@ def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
         config = model.get_compile_config()
         if config is None:
             return
-        old, new = graph.functional_view(model).output_names, graph.functional_view(copy).output_names
-        renamed = {a: b for a, b in zip(old, new, strict=True) if a != b}
-        copy.compile_from_config({key: _rename_keys(value, renamed) for key, value in config.items()})
+        copy.compile_from_config({key: _rename_keys(value, _renamed_outputs(model, copy)) for key, value in config.items()})
     except Exception as error:
         warnings.warn(
             f"The compile settings of '{model.name}' could not be carried over ({reason_of(error)}). Compile the new model yourself.",
             KerasPReLUWarning,
             stacklevel=4,
         )
+
+
+def _renamed_outputs(model: keras.Model, copy: keras.Model) -> dict[str, str]:
+    if not graph.has_graph(model):
+        return {}
+    old, new = graph.functional_view(model).output_names, graph.functional_view(copy).output_names
+    return {a: b for a, b in zip(old, new, strict=True) if a != b}
 
 
 def _rename_keys(value: Any, renamed: Mapping[str, str]) -> Any:

@@ -201,7 +201,7 @@ class _Budget:
 
 
 def _run(source: keras.Model, budget: _Budget, validation: Samples) -> tuple[Run, np.ndarray, str]:
-    model = rewrite(source, {}, {})
+    model = rewrite(source)
     _compile(model, budget)
     _, before = sample_scores(model, validation)
     dead_before = dead_units(model, validation.x)

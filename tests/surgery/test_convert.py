@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics.slopes import prelu_layers
+from keras_prelu.surgery.paths import prelu_layers
 from tests import models, references
 
 L = keras.layers

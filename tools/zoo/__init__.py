@@ -1,0 +1,1 @@
+"""Every architecture that people own, converted: `python -m tools.zoo`."""

@@ -1,0 +1,95 @@
+"""One network converted, saved and loaded, and compared bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_prelu as kp
+from tools.zoo.lifelike import inputs_like, live_in
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one network.
+
+    Attributes:
+        collection, model: Its name.
+        sites: Rectifiers found, smooth ones included.
+        converted: How many became PReLU.
+        left_alone: Why others did not, with the number of each.
+        exact: Whether the outputs at slope 0 are the original's bit for bit; None where there is nothing to convert.
+        reloaded: Whether a file of the model converted at slope 0.25 computes the same bit for bit.
+        original_reloaded: Whether a file of the original does.
+        seconds: Finding and converting, building and predicting left out.
+        failure: What went wrong, or "".
+    """
+
+    collection: str
+    model: str
+    sites: int = 0
+    converted: int = 0
+    left_alone: tuple[tuple[str, int], ...] = ()
+    exact: bool | None = None
+    reloaded: bool | None = None
+    original_reloaded: bool | None = None
+    seconds: float = 0.0
+    failure: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was lost: exact, and a file as good as the original's."""
+        return not self.failure and self.exact is not False and (self.reloaded is not False or self.original_reloaded is False)
+
+
+def attempt(collection: str, name: str, build: Callable[[], keras.Model]) -> Trial:
+    """Try one network."""
+    try:
+        return _attempt(collection, name, live_in(build()))
+    except Exception as error:  # a table of what fails is what this is for
+        return Trial(collection, name, failure=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+
+
+def _attempt(collection: str, name: str, model: keras.Model) -> Trial:
+    x = inputs_like(model.input, count=2, open_size=16)
+    start = time.perf_counter()
+    sites = kp.find_sites(model)
+    converts = [site for site in sites if site.convertible and not site.on_request]
+    left = Counter(site.reason for site in sites if site not in converts).most_common()
+    if not converts:
+        return Trial(collection, name, len(sites), 0, tuple(left), seconds=time.perf_counter() - start)
+    at_zero = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    seconds = time.perf_counter() - start
+    sloped = kp.convert(model, rescale="none")
+    return Trial(
+        collection,
+        name,
+        sites=len(sites),
+        converted=len(converts),
+        left_alone=tuple(left),
+        exact=_same(model, at_zero, x),
+        reloaded=_same(sloped, _through_a_file(sloped), x),
+        original_reloaded=_same(model, _through_a_file(model), x),
+        seconds=seconds,
+    )
+
+
+def _same(first: keras.Model, second: keras.Model, x: object) -> bool:
+    one, other = (
+        [keras.ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(model(x, training=False))] for model in (first, second)
+    )
+    return len(one) == len(other) and all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in zip(one, other, strict=True))
+
+
+def _through_a_file(model: keras.Model) -> keras.Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        kp.save_model(model, path)
+        return kp.load_model(path)
