@@ -216,6 +216,8 @@ class PReLU(keras.layers.Layer):
                 "data_format": self.data_format,
             }
         )
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         return config
 
 

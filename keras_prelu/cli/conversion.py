@@ -31,6 +31,7 @@ class ConversionOptions:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     keep_slopes: bool
+    train_frozen_slopes: bool
 
 
 def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -54,6 +55,7 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--keep-slopes/--overwrite-slopes", default=True, show_default=True, help="Whether LeakyReLU and PReLU keep their slopes."
     )
+    @click.option("--train-frozen-slopes", is_flag=True, help="Let new slopes in frozen parts learn.")
     @functools.wraps(function)
     def command(
         *args: Any,
@@ -65,9 +67,12 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
         include: tuple[str, ...],
         exclude: tuple[str, ...],
         keep_slopes: bool,
+        train_frozen_slopes: bool,
         **kwargs: Any,
     ) -> None:
-        options = ConversionOptions(alpha, parameterization, shared_axes, rescale, samples, include, exclude, keep_slopes)
+        options = ConversionOptions(
+            alpha, parameterization, shared_axes, rescale, samples, include, exclude, keep_slopes, train_frozen_slopes
+        )
         function(*args, conversion=options, **kwargs)
 
     return command
@@ -95,6 +100,7 @@ def convert_with(original: Any, options: ConversionOptions, session: Session, sa
         include=options.include or None,
         exclude=options.exclude or None,
         keep_slopes=options.keep_slopes,
+        train_frozen_slopes=options.train_frozen_slopes,
     )
     if not calibrates:
         return converted, None

@@ -18,10 +18,12 @@ from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization, Square
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.calibrate import calibrate
+from keras_prelu.surgery.freezing import train_slopes
 from keras_prelu.surgery.paths import layer_at
 from keras_prelu.surgery.rescale import rescale_analytic
 from keras_prelu.surgery.rewrite import rewrite
 from keras_prelu.surgery.sites import LocatedSite, Site, locate_sites
+from keras_prelu.surgery.wholes import has_class_of_its_own, is_taken_apart
 
 __all__ = ["RESCALES", "SAFE_SLOPE", "convert"]
 
@@ -46,16 +48,18 @@ def convert(
     include: Selector = None,
     exclude: Selector = None,
     keep_slopes: bool = True,
+    train_frozen_slopes: bool = False,
 ) -> keras.Model:
     """A PReLU model from a trained ReLU model.
 
     Every convertible site (see `find_sites`) becomes a `keras_prelu.PReLU`: a ReLU layer is replaced by one of the same name, an inline
-    `activation="relu"` by a linear layer followed by a new layer `<name>_prelu`; a cap such as ReLU6's is kept. Weights, names,
-    `trainable` flags, dtype policies and compile settings (with a fresh optimizer state) are kept. At `alpha=0` with "identity" or
-    "square" the new model's output equals the old one's bit for bit.
+    `activation="relu"` by a linear layer followed by a new layer `<name>_prelu`; a cap such as ReLU6's is kept. Layers with Python code
+    of their own, and subclassed models, are rebuilt from their configuration and apply PReLUs inside; they stay of their class. Weights,
+    names, `trainable` flags, dtype policies and compile settings (with a fresh optimizer state) are kept. At `alpha=0` with "identity"
+    or "square" the new model's output equals the old one's bit for bit.
 
     Args:
-        model: A built Sequential or Functional model, nested models included. It is not changed.
+        model: A built model: Sequential, Functional or subclassed, with nested models and layers of your own. It is not changed.
         alpha: The initial slope of the new layers. Defaults to 0.25. Sites with a slope of their own keep it, see `keep_slopes`.
         parameterization: The slopes' map, as in `PReLU`. Defaults to "exp". A slope that is kept and that the map can't represent gets
             "identity".
@@ -67,10 +71,11 @@ def convert(
             0.01, with a warning.
         calibration_data: Unlabeled samples for "calibrated": an array, or a list or dict of arrays for several inputs.
         include: Which sites to convert: a path or layer name or glob ("block1_*"), a layer class, a function of a `Site`, or a list of
-            these. Defaults to all that are convertible.
+            these. Defaults to all that are convertible, smooth activations such as ELU and GELU left out.
         exclude: Which sites not to convert, likewise.
         keep_slopes: Whether LeakyReLU, ReLU(negative_slope) and `keras.layers.PReLU` keep the slopes they have. Defaults to True;
             False gives them `alpha`.
+        train_frozen_slopes: Whether new slopes in a frozen part of the model learn. Defaults to False: they are frozen with it.
 
     Returns:
         A new model of the same kind (a Sequential stays one).
@@ -120,11 +125,36 @@ def convert(
     for item in selected:
         if keep_slopes and item.site.negative_slope is None:
             _assign_slopes(layer_at(converted, item.site.target), _owner(item))
+    _warn_of_lost_classes(model)
+    if train_frozen_slopes:
+        _train_frozen(converted, [layer_at(converted, item.site.target) for item in selected])
     if rescale == "analytic":
         rescale_analytic(converted, [item.site.target for item in selected if not (keep_slopes and _own_slope(item.site))])
     elif rescale == "calibrated":
         calibrate(converted, model, calibration_data)
     return converted
+
+
+def _warn_of_lost_classes(model: keras.Model) -> None:
+    lost = [layer for layer in (model, *graph.sublayers(model)) if is_taken_apart(layer) and has_class_of_its_own(layer)]
+    if lost:
+        names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in lost)
+        warnings.warn(
+            f"Converted as a graph: {names}. The new model computes what the class did, but is a plain functional model: methods and "
+            "training steps of the class are not kept.",
+            KerasPReLUWarning,
+            stacklevel=3,
+        )
+
+
+def _train_frozen(converted: keras.Model, layers: list[PReLU]) -> None:
+    stay = train_slopes(converted, {id(layer) for layer in layers})
+    if stay:
+        warnings.warn(
+            f"Slopes inside {', '.join(map(repr, stay))} stay frozen with the layer: its configuration has one flag for all inside.",
+            KerasPReLUWarning,
+            stacklevel=3,
+        )
 
 
 def _inside(selected: list[LocatedSite], make: Callable[[LocatedSite], PReLU]) -> dict[int, dict[str, list[Callable[[], PReLU]]]]:
@@ -220,6 +250,8 @@ def _make_layer(
         data_format=item.data_format,
         name=site.target.rsplit("/", 1)[-1],
         dtype=_dtype_policy(item),
+        # Of a site in a graph: that of a layer which is replaced, or of what an inline activation put out.
+        activity_regularizer=getattr(item.operation, "activity_regularizer", None) if item.place is None else None,
     )
 
 

@@ -19,7 +19,7 @@ from keras_prelu.layers import PReLU
 from keras_prelu.surgery.places import OWN_LAYERS, find_places
 from keras_prelu.surgery.replacement import replace
 
-__all__ = ["Applied", "ConvertedLayer", "attach", "is_converted", "prelus"]
+__all__ = ["Applied", "ConvertedLayer", "attach", "freeze_like", "is_converted", "prelus"]
 
 Tensor = Any
 Shape = tuple[int | None, ...]
@@ -137,6 +137,14 @@ def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
         if missing:
             raise ConversionError(f"Layer '{layer.name}' ({type(layer).__name__}) has no activation at '{missing[0]}' any more.")
     return layer
+
+
+def freeze_like(layer: Any, original: Any) -> None:
+    """Make the PReLUs of a converted layer as trainable as the layers in its original that they stand in for."""
+    trainable = {place.address: getattr(place.owner, "trainable", True) for place in find_places(original)}
+    for applied in layer._applied:
+        for prelu in applied.layers:
+            prelu.trainable = trainable.get(applied.address, prelu.trainable)
 
 
 def is_converted(layer: Any) -> bool:

@@ -16,14 +16,14 @@ __all__ = ["check_variables", "copy_variables", "rebuild"]
 
 
 def rebuild(operation: Any, *, linear: bool = False) -> Any:
-    """A new layer or op from the configuration of one, its inline activation left out where `linear`; without the weights.
+    """A new layer or op from the configuration of one, its inline activation and what regularizes that left out where `linear`.
 
     Raises:
         ConversionError: The configuration does not describe the layer; the message says which of its methods is to blame.
     """
     config = _config(operation)
     if linear:
-        config["activation"] = "linear"
+        config.update(activation="linear", activity_regularizer=None)
     config.update(dict.fromkeys(_initializers(operation), "zeros"))
     # The function of a Lambda is live in this process already; safe mode is for files.
     options = {"safe_mode": False} if isinstance(operation, keras.layers.Lambda) else {}

@@ -12,7 +12,7 @@ import keras
 from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.errors import KerasPReLUWarning, reason_of
 from keras_prelu.surgery import graph
-from keras_prelu.surgery.converted import attach, prelus
+from keras_prelu.surgery.converted import attach, freeze_like, prelus
 from keras_prelu.surgery.rebuilding import copy_variables, rebuild
 from keras_prelu.surgery.wholes import is_taken_apart
 
@@ -154,13 +154,15 @@ class _Rewriter:
             new.trainable = getattr(original, "trainable", True)
 
     def _copy_layer_state(self, original: Any, copy: Any) -> None:
-        old = {id(layer) for layer in prelus(original)}
-        added = {} if not self._inside.get(id(original)) else {id(layer): layer for layer in prelus(copy)[len(old) :]}
-        copy_variables(original, copy, frozenset(id(variable) for layer in added.values() for variable in layer.variables))
+        added = prelus(copy)[len(prelus(original)) :]
+        ids = {id(layer) for layer in added}
+        copy_variables(original, copy, frozenset(id(variable) for layer in added for variable in layer.variables))
         copy.trainable = original.trainable
-        kept = [layer for layer in graph.sublayers(copy) if id(layer) not in added]
+        kept = [layer for layer in graph.sublayers(copy) if id(layer) not in ids]
         for inner, inner_copy in zip(graph.sublayers(original), kept, strict=False):
             inner_copy.trainable = inner.trainable
+        if added:
+            freeze_like(copy, original)
 
 
 def _uncompiled(model: keras.Model) -> keras.Model:

@@ -1,12 +1,15 @@
 """keras_prelu.surgery.convert: exactness, fidelity, arguments and errors."""
 
+import gc
+import sys
+
 import keras
 import numpy as np
 import pytest
 
 import keras_prelu as kp
 from keras_prelu.surgery.paths import prelu_layers
-from tests import models, references
+from tests import custom, models, references
 
 L = keras.layers
 
@@ -306,10 +309,12 @@ def test_a_functional_subclass_with_a_constructor_of_its_own_becomes_a_plain_mod
         def get_config(self):
             return {"width": 3}
 
-    model = Backbone(3)
+    model = Backbone(3, name="body")
     model.compile("sgd", "mse")
     x = models.samples(model)
-    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"'body' \(Backbone\).*plain functional model"):
+        converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    assert [type(layer).__name__ for layer in converted.layers] == ["InputLayer", "Dense", "PReLU"]
     assert predict(converted, x)[0].tobytes() == predict(model, x)[0].tobytes()
     assert converted.compiled
 
@@ -322,3 +327,79 @@ def test_a_stock_prelu_called_twice_stays_one_layer():
     assert len(converted.trainable_variables) == len(model.trainable_variables) == 5
     x = models.samples(model)
     np.testing.assert_allclose(predict(converted, x)[0], predict(model, x)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_slopes_in_a_frozen_part_learn_on_request():
+    model = models.nested()
+    model.get_layer("backbone").trainable = False
+    converted = kp.convert(model, rescale="none", train_frozen_slopes=True)
+    names = {variable.path.rsplit("/", 1)[-1] for variable in converted.get_layer("backbone").trainable_variables}
+    assert names == {"beta"}
+    assert len(converted.trainable_variables) == len(model.trainable_variables) + 2
+
+
+def test_slopes_inside_a_frozen_custom_layer_stay_frozen_and_say_so():
+    model = custom.around(custom.Block(name="block"))
+    model.get_layer("block").trainable = False
+    assert not kp.convert(model, rescale="none").trainable_variables
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="'block' stay frozen"):
+        assert not kp.convert(model, rescale="none", train_frozen_slopes=True).trainable_variables
+
+
+def test_a_frozen_layer_inside_a_custom_layer_stays_frozen_with_its_slopes():
+    model = custom.around(custom.Block(name="block"))
+    model.get_layer("block").first.trainable = False
+    converted = kp.convert(model, rescale="none")
+    assert len(converted.trainable_variables) == len(model.trainable_variables) + 6
+    assert not dict(prelu_layers(converted))["block/first_prelu"].trainable
+
+
+@pytest.mark.parametrize("layer", [L.Dense(4, activation="relu", activity_regularizer="l2"), L.ReLU(activity_regularizer="l2")])
+def test_an_activity_regularizer_goes_with_the_activation(layer):
+    model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), layer]))
+    x = models.samples(model)
+    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    model(x), converted(x)
+    assert float(model.losses[0]) > 0
+    np.testing.assert_allclose(float(sum(converted.losses)), float(sum(model.losses)), rtol=1e-6)
+    again = type(converted).from_config(converted.get_config())
+    again(x)
+    assert len(again.losses) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`:UserWarning")  # Keras's, about the input
+def test_quantized_models_are_refused():
+    model = models.mlp()
+    model.quantize("int8")
+    with pytest.raises(kp.KerasPReLUError, match=r"'first' \(Dense\) is quantized \(int8\).*before"):
+        kp.convert(model, rescale="none")
+
+
+def test_initializers_are_kept():
+    model = keras.Sequential([keras.Input((6,)), L.Dense(4, activation="relu", kernel_initializer="he_normal")])
+    converted = kp.convert(model, rescale="none")
+    assert converted.layers[0].get_config() == {**model.layers[0].get_config(), "activation": "linear"}
+
+
+def test_seeds_are_kept():
+    model = keras.Sequential([keras.Input((6,)), L.Dense(6, activation="relu"), L.Dropout(0.5, seed=7)])
+    x = models.samples(model)
+    model(x, training=True)
+    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(converted(x, training=True)), keras.ops.convert_to_numpy(model(x, training=True))
+    )
+
+
+def test_models_deeper_than_python_recurses():
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        inputs = x = keras.Input((2,))
+        for _ in range(600):
+            x = L.ReLU()(L.Dense(2)(x))
+        model = keras.Model(inputs, x)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert len(list(prelu_layers(kp.convert(model, rescale="none")))) == 600
+    assert (sys.getrecursionlimit(), gc.isenabled()) == (limit, True)
