@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import glob
 import os
 import re
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
 
 from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu._weight_budget import weights_within
+from keras_prelu.archives import check_archive, check_hdf5
 from keras_prelu.errors import FileError, reason_of
 
 __all__ = ["beside", "check_output", "load_model", "save_model"]
 
+_PARTIAL = ".partial.keras"
+
+_NO_FOLDERS = "Keras 3 loads models from files: save it with model.save('model.keras')."
+_AS_A_FILE = (
+    "A SavedModel holds compiled functions, not the layers that a conversion exchanges: load it where its code is, and save it "
+    "with model.save('model.keras')."
+)
+
 _UNKNOWN_CLASS = re.compile(r"(?:Could not locate|Unknown) (?:class|layer|function|object)[: ]+'([^']+)'")
+# What Keras warns of when it goes on with freshly drawn weights.
+_UNFILLED = re.compile("Skipping nested container")
+_MISFIT = re.compile(r"Example error message for object <(\w+) name=([^,>]+)[^>]*>: (.*?)(?: Target variable:.*)?$")
 
 
-@on_large_graphs
-def load_model(path: str | os.PathLike[str]) -> keras.Model:
-    """A model from a `.keras` or legacy `.h5` file, in Keras's safe mode.
+def load_model(path: str | os.PathLike[str], *, allow_unsafe: bool = False) -> keras.Model:
+    """A model from a `.keras` or legacy `.h5` file.
+
+    What the file declares is checked before anything is built: sizes against the memory there is, weights against those that it holds,
+    links and paths that lead out of it, layers that wait for each other.
+
+    Args:
+        path: The file.
+        allow_unsafe: Whether Python code in the file, as a Lambda layer has it, is run. Defaults to False, Keras's safe mode. Only for
+            files that you would run as a program.
 
     Raises:
         FileError: There is no such file, it is not a Keras file, it is damaged, or it uses a class that is not registered; the message
@@ -33,15 +57,30 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     >>> model = keras_prelu.load_model("model.prelu.keras")
     """
     path = Path(path)
-    _check_input(path)
     try:
-        model = keras.models.load_model(path)
+        _check_input(path)
+        held = check_archive(path) if path.suffix == ".keras" else check_hdf5(path, path)
+        model = _load(path, held, allow_unsafe)
+    except FileError:
+        raise
     except MemoryError as error:
         raise FileError(f"'{path}' needs more memory than there is.") from error
     except Exception as error:  # Keras passes on whatever zipfile, h5py, json and the layers' own code raise
         raise FileError(_load_failure(path, error)) from error
     if not isinstance(model, keras.Model):
         raise FileError(f"'{path}' holds a {type(model).__name__}, not a model.")
+    return model
+
+
+@on_large_graphs
+def _load(path: Path, held: int, allow_unsafe: bool) -> Any:
+    with warnings.catch_warnings(record=True) as caught, weights_within(str(path), held):
+        warnings.simplefilter("always")
+        model = keras.models.load_model(path, safe_mode=not allow_unsafe)
+    for warning in caught:
+        if _UNFILLED.search(str(warning.message)):
+            raise FileError(f"'{path}' is damaged: it holds no weights for a part of the model ({reason_of(ValueError(warning.message))}).")
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return model
 
 
@@ -60,10 +99,11 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
     """
     path = Path(path)
     check_output(path, force=force)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".keras", dir=path.parent)
-    os.close(descriptor)
+    _remove_abandoned(path)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=_PARTIAL, dir=path.parent)
     temporary = Path(name)
     try:
+        _lock(descriptor)
         model.save(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -75,6 +115,7 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
         raise FileError(f"Could not write '{path}': {_write_failure(error)}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def beside(path: str | os.PathLike[str], suffix: str) -> Path:
@@ -99,7 +140,7 @@ def check_output(path: Path, *, force: bool) -> None:
 
 def _check_input(path: Path) -> None:
     if path.is_dir():
-        raise FileError(f"'{path}' is a folder. Keras 3 loads models from files: save it with model.save('model.keras').")
+        raise FileError(f"'{path}' is a folder. {_AS_A_FILE if (path / 'saved_model.pb').exists() else _NO_FOLDERS}")
     if not path.exists():
         raise FileError(f"No such file: '{path}'.")
     try:
@@ -122,10 +163,17 @@ def _load_failure(path: Path, error: Exception) -> str:
             f"'{path}' uses the custom class '{unknown.group(1)}', which is not registered here. Import the module that registers it "
             "(keras.saving.register_keras_serializable) first; on the command line with --import MODULE."
         )
+    misfit = _MISFIT.search(text)
+    if misfit:
+        layer, name, what = misfit.groups()
+        return f"'{path}' is damaged: its weights do not fit layer '{name}' ({layer}). {reason_of(ValueError(what))}."
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, zipfile.BadZipFile):
         return f"'{path}' can't be read: {error.strerror or text}."
     if "safe_mode" in text or "lambda" in text.lower():
-        return f"'{path}' holds a Lambda layer, whose Python code is not run from a file. Rebuild the model from its code instead."
+        return (
+            f"'{path}' holds a Lambda layer, whose Python code is not run from a file. If you trust it as you would a program, "
+            "allow_unsafe=True runs it; on the command line --allow-unsafe."
+        )
     return f"'{path}' can't be loaded; it may be damaged: {reason_of(error)}."
 
 
@@ -148,6 +196,25 @@ def _publish(temporary: Path, path: Path, force: bool) -> None:
     except OSError:  # a file system without hard links
         check_output(path, force=False)
         os.replace(temporary, path)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete the temporary files of processes that were killed while they wrote `path`: nobody holds their lock any more."""
+    for other in path.parent.glob(f".{glob.escape(path.stem)}.*{_PARTIAL}"):
+        with contextlib.suppress(OSError), other.open("rb") as file:
+            if _lock(file.fileno()):
+                other.unlink()
+
+
+def _lock(descriptor: int) -> bool:
+    """Hold a file's lock until its descriptor is closed; False where another process does, or where there are no locks."""
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _umask() -> int:

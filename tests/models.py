@@ -1,38 +1,17 @@
 """Small networks of every kind that surgery meets, with random weights and lived-in BatchNormalization statistics."""
 
 import keras
-import numpy as np
+
+from tools.zoo.lifelike import inputs_of, live_in
 
 L = keras.layers
 
-
-def live_in(model, seed=0):
-    """Weights as training leaves them, the same on every backend: biases and statistics that are not zeros and ones."""
-    rng = np.random.default_rng(seed)
-    for variable in model.weights:
-        name, shape = variable.path.rsplit("/", 1)[-1], variable.shape
-        if name in ("gamma", "moving_variance"):
-            variable.assign(rng.uniform(0.5, 1.5, shape))
-        elif name in ("beta", "bias", "moving_mean"):
-            variable.assign(rng.normal(0.0, 0.3, shape))
-        elif len(shape) > 1:
-            fan_in = max(1, int(np.prod(shape)) // shape[-1])
-            variable.assign(rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape))
-    return model
+__all__ = ["ALL", "live_in", "samples"]
 
 
 def samples(model, count=64, seed=1):
     """Inputs of a model, as it takes them."""
-    rng = np.random.default_rng(seed)
-
-    def one(tensor):
-        shape = (count, *(size or 12 for size in tensor.shape[1:]))
-        if keras.backend.is_int_dtype(tensor.dtype):
-            return rng.integers(0, 10, shape)
-        return rng.normal(size=shape).astype("float32")
-
-    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.tree.map_structure(one, structure)
+    return inputs_of(model, count, seed=seed)
 
 
 def mlp():

@@ -37,7 +37,7 @@ def command(model: Path, output: Path | None, source: str | None, force: bool, c
     if source and conversion.rescale in ("none", "analytic"):
         raise click.UsageError(f"--rescale {conversion.rescale} does not use --data. Leave one of them out.")
     output = output or beside(model, "prelu")
-    original = load_model(model)
+    original = load_model(model, allow_unsafe=session.allow_unsafe)
     check_output(output, force=force)
     samples = load_data(source, original).train if source else None
     converted, calibration = convert_with(original, conversion, session, samples)

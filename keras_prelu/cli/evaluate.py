@@ -29,7 +29,7 @@ def command(model: Path, source: str, loss: str | None, batch_size: int, session
     from keras_prelu.diagnostics.evaluation import evaluate
     from keras_prelu.files import load_model
 
-    loaded = load_model(model)
+    loaded = load_model(model, allow_unsafe=session.allow_unsafe)
     data = load_data(source, loaded)
     evaluation = evaluate(loaded, data.test or data.train, loss=loss, batch_size=batch_size)
     if session.json:

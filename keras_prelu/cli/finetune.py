@@ -66,14 +66,14 @@ def command(
     from keras_prelu.training.finetune import finetune
 
     output = output or beside(model, "finetuned")
-    given = load_model(model)
+    given = load_model(model, allow_unsafe=session.allow_unsafe)
     check_output(output, force=force)
     data = load_data(source, given)
     if data.train.y is None:
         raise DataError(f"Fine-tuning needs labels, and '{source}' has none: add an array 'y'.")
     train, validation = (data.train, data.test) if data.test is not None else split(data.train, 0.2, session.seed)
     if slopes(given):
-        relu, prelu = load_model(original) if original else None, given
+        relu, prelu = load_model(original, allow_unsafe=session.allow_unsafe) if original else None, given
         if control and relu is None:
             raise click.UsageError(f"{model} is converted already: give --original for the control, or --no-control.")
     else:

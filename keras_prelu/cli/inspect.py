@@ -26,7 +26,7 @@ def command(model: Path, session: Session) -> None:
     from keras_prelu.files import load_model
     from keras_prelu.surgery.sites import find_sites
 
-    sites = find_sites(load_model(model))
+    sites = find_sites(load_model(model, allow_unsafe=session.allow_unsafe))
     if session.json:
         print_json({"model": model, "sites": sites})
         return

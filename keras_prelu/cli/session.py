@@ -31,10 +31,12 @@ class Session:
     Attributes:
         json: Whether standard output gets one JSON object instead of tables.
         seed: Of everything random.
+        allow_unsafe: Whether Python code in model files is run.
     """
 
     json: bool
     seed: int
+    allow_unsafe: bool
 
 
 def session_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -44,12 +46,22 @@ def session_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--backend", type=click.Choice(_BACKENDS), help="Keras backend.  [default: KERAS_BACKEND, else tensorflow]")
     @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything random.")
     @click.option("--import", "modules", multiple=True, metavar="MODULE", help="Import a module that registers custom layers.")
+    @click.option("--allow-unsafe", is_flag=True, help="Run the Python code of Lambda layers in model files, as if they were programs.")
     @click.option("--debug", is_flag=True, callback=set_debug, help="Show tracebacks, and all that the libraries print.")
     @functools.wraps(function)
-    def command(*args: Any, as_json: bool, backend: str | None, seed: int, modules: tuple[str, ...], debug: bool, **kwargs: Any) -> None:
+    def command(
+        *args: Any,
+        as_json: bool,
+        backend: str | None,
+        seed: int,
+        modules: tuple[str, ...],
+        allow_unsafe: bool,
+        debug: bool,
+        **kwargs: Any,
+    ) -> None:
         with _notes(debug):
             _start(backend, seed, modules, debug)
-            function(*args, session=Session(as_json, seed), **kwargs)
+            function(*args, session=Session(as_json, seed, allow_unsafe), **kwargs)
 
     return command
 

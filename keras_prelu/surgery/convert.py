@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,6 +21,7 @@ from keras_prelu.surgery.freezing import train_slopes
 from keras_prelu.surgery.paths import layer_at
 from keras_prelu.surgery.rescale import rescale_analytic
 from keras_prelu.surgery.rewrite import rewrite
+from keras_prelu.surgery.selection import Selector, select
 from keras_prelu.surgery.sites import LocatedSite, Site, locate_sites
 from keras_prelu.surgery.wholes import has_class_of_its_own, is_taken_apart
 
@@ -32,8 +32,6 @@ RESCALES = ("auto", "none", "analytic", "calibrated")
 SAFE_SLOPE = 0.01
 """The largest slope that `rescale="auto"` sets without samples: the classical leaky slope, close enough to 0 that a trained
 network's function hardly changes (a second moment changes by the factor 1 + α² = 1.0001 a layer, claim 4)."""
-
-Selector = Any
 
 
 def convert(
@@ -95,7 +93,7 @@ def convert(
     _check_rescale(rescale, calibration_data)
     map_ = _parameterization(parameterization, alpha)
     located = locate_sites(model)
-    selected = _select(located, model, include, exclude)
+    selected = select(located, model, include, exclude)
     if rescale == "auto":
         rescale = "none" if calibration_data is None else "calibrated"
         if calibration_data is None and abs(alpha) > SAFE_SLOPE:
@@ -110,6 +108,7 @@ def convert(
             map_.check(alpha)
 
     _refuse_quantized(model)
+    _warn_of_no_numbers(model)
     make = partial(_make_layer, alpha=alpha, map_=map_, shared_axes=shared_axes, alpha_regularizer=alpha_regularizer, keep=keep_slopes)
     in_graph = [item for item in selected if item.place is None]
     converted = rewrite(
@@ -124,7 +123,7 @@ def convert(
     )
     for item in selected:
         if keep_slopes and item.site.negative_slope is None:
-            _assign_slopes(layer_at(converted, item.site.target), _owner(item))
+            _assign_slopes(layer_at(converted, item.site.target), item.owner)
     _warn_of_lost_classes(model)
     if train_frozen_slopes:
         _train_frozen(converted, [layer_at(converted, item.site.target) for item in selected])
@@ -193,6 +192,17 @@ def _refuse_quantized(model: keras.Model) -> None:
             )
 
 
+def _warn_of_no_numbers(model: keras.Model) -> None:
+    for variable in model.variables:
+        if keras.backend.is_float_dtype(variable.dtype) and not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            warnings.warn(
+                f"The weights '{variable.path}' are not all finite numbers: what the model computes, converted or not, may be none either.",
+                KerasPReLUWarning,
+                stacklevel=3,
+            )
+            return
+
+
 def _check_rescale(rescale: str, calibration_data: Any) -> None:
     if rescale not in RESCALES:
         raise InvalidArgumentError(f"`rescale` must be one of {', '.join(map(repr, RESCALES))}. Received: rescale={rescale!r}")
@@ -222,11 +232,6 @@ def _own_slope(site: Site) -> bool:
     return site.negative_slope is None or site.negative_slope != 0.0
 
 
-def _owner(item: LocatedSite) -> Any:
-    """The layer that applies a rectifier."""
-    return item.operation if item.place is None else item.place.owner
-
-
 def _assign_slopes(layer: Any, stock: Any) -> None:
     """Give a new layer the slopes of the `keras.layers.PReLU` that it replaces."""
     layer.beta.assign(layer.parameterization.beta(keras.ops.convert_to_numpy(stock.alpha)).reshape(layer.beta.shape))
@@ -237,8 +242,8 @@ def _make_layer(
 ) -> keras.layers.Layer:
     site = item.site
     if keep and site.negative_slope is None:  # a stock PReLU: `convert` assigns all its slopes once the layer is built
-        slopes = keras.ops.convert_to_numpy(_owner(item).alpha)
-        map_, alpha, shared_axes = _able(map_, slopes), float(slopes.flat[0]), _owner(item).shared_axes
+        slopes = keras.ops.convert_to_numpy(item.owner.alpha)
+        map_, alpha, shared_axes = _able(map_, slopes), float(slopes.flat[0]), item.owner.shared_axes
     elif keep and site.negative_slope:
         map_, alpha = _able(map_, np.asarray(site.negative_slope)), site.negative_slope
     return PReLU(
@@ -266,72 +271,6 @@ def _able(map_: Parameterization, slopes: np.ndarray) -> Parameterization:
 
 def _dtype_policy(item: LocatedSite) -> Any:
     """A layer's own policy. An op has none: half-precision tensors come from a mixed-precision model."""
-    if isinstance(_owner(item), keras.layers.Layer):
-        return _owner(item).dtype_policy
+    if isinstance(item.owner, keras.layers.Layer):
+        return item.owner.dtype_policy
     return f"mixed_{item.dtype}" if item.dtype in ("float16", "bfloat16") else item.dtype
-
-
-def _select(located: list[LocatedSite], model: keras.Model, include: Selector, exclude: Selector) -> list[LocatedSite]:
-    """The sites to convert."""
-    included, excluded = _predicates("include", include, located), _predicates("exclude", exclude, located)
-    selected = [
-        item
-        for item in located
-        if item.site.convertible
-        and (any(accepts(item) for accepts in included) if include is not None else not item.site.on_request)
-        and not any(accepts(item) for accepts in excluded)
-    ]
-    if not selected:
-        raise ConversionError(_nothing_to_convert(located, model))
-    return selected
-
-
-def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
-    convertible = [item for item in located if item.site.convertible]
-    on_request = [item.site for item in convertible if item.site.on_request]
-    if len(convertible) > len(on_request):
-        return f"No site of model '{model.name}' is left to convert: `include` and `exclude` leave none of its {len(convertible)}."
-    if on_request:
-        names = " and ".join(sorted({site.reason.split()[0] for site in on_request}))
-        return (
-            f"Model '{model.name}' has no ReLU, but {len(on_request)} smooth activations ({names}), which are converted on request: "
-            f"name them with `include` (the first is '{on_request[0].path}')."
-        )
-    if located:
-        first = located[0].site
-        return (
-            f"Model '{model.name}' has no site that can be converted: {len(located)} found, none convertible. "
-            f"The first is '{first.path}' ({first.layer}): {first.reason}."
-        )
-    return (
-        f"Model '{model.name}' has no ReLU. Looked for: ReLU, LeakyReLU and PReLU layers, Activation('relu'), layers with "
-        "activation='relu', keras.ops.relu in the graph, and all of these inside custom layers."
-    )
-
-
-def _predicates(argument: str, selector: Selector, located: list[LocatedSite]) -> list[Callable[[LocatedSite], bool]]:
-    if selector is None:
-        return []
-    alternatives = list(selector) if isinstance(selector, Iterable) and not isinstance(selector, (str, type)) else [selector]
-    return [_predicate(argument, alternative, located) for alternative in alternatives]
-
-
-def _predicate(argument: str, selector: Any, located: list[LocatedSite]) -> Callable[[LocatedSite], bool]:
-    if isinstance(selector, str):
-
-        def accepts(item: LocatedSite) -> bool:
-            names = (item.site.path, item.site.target, item.operation.name, getattr(_owner(item), "name", ""))
-            return any(fnmatchcase(name, selector) for name in names)
-
-        if not any(accepts(item) for item in located):
-            raise InvalidArgumentError(
-                f"`{argument}` names no site: {selector!r} matches none of the {len(located)} that find_sites lists."
-            )
-        return accepts
-    if isinstance(selector, type):
-        return lambda item: isinstance(item.operation, selector) or isinstance(_owner(item), selector)
-    if callable(selector):
-        return lambda item: bool(selector(item.site))
-    raise InvalidArgumentError(
-        f"`{argument}` takes layer names, globs, layer classes or a function of a Site. Received: {argument}={selector!r}"
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -73,6 +74,11 @@ class LocatedSite:
     dtype: str
     place: Place | None = None
     shapes: tuple[tuple[int | None, ...], ...] = ()
+
+    @property
+    def owner(self) -> Any:
+        """The layer, op or object that applies the rectifier."""
+        return self.operation if self.place is None else self.place.owner
 
 
 def find_sites(model: keras.Model) -> list[Site]:

@@ -23,9 +23,10 @@ def live_in(model: Any, seed: int = 0) -> Any:
     return model
 
 
-def inputs_like(tensors: Any, count: int, open_size: int = 12, seed: int = 1) -> Any:
-    """Random inputs in the structure of a model's symbolic ones: normal numbers, integers from 0 to 9."""
+def inputs_of(model: Any, count: int, open_size: int = 12, seed: int = 1) -> Any:
+    """Random inputs of a model, as it takes them: normal numbers, integers from 0 to 9; open sizes are `open_size`."""
     rng = np.random.default_rng(seed)
+    symbolic = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
     def one(tensor: Any) -> np.ndarray:
         shape = (count, *(size or open_size for size in tensor.shape[1:]))
@@ -33,4 +34,4 @@ def inputs_like(tensors: Any, count: int, open_size: int = 12, seed: int = 1) ->
             return rng.integers(0, 10, shape)
         return rng.normal(size=shape).astype("float32")
 
-    return keras.tree.map_structure(one, tensors)
+    return keras.tree.map_structure(one, symbolic)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from tools.zoo.lifelike import inputs_like, live_in
+from tools.zoo.lifelike import inputs_of, live_in
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def attempt(collection: str, name: str, build: Callable[[], keras.Model]) -> Tri
 
 
 def _attempt(collection: str, name: str, model: keras.Model) -> Trial:
-    x = inputs_like(model.input, count=2, open_size=16)
+    x = inputs_of(model, count=2, open_size=16)
     start = time.perf_counter()
     sites = kp.find_sites(model)
     converts = [site for site in sites if site.convertible and not site.on_request]

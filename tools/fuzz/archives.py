@@ -1,0 +1,140 @@
+"""Mutated archives through `keras-prelu convert`, many in one process, each with a time limit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+SECONDS_EACH = 60
+
+
+@dataclass(frozen=True)
+class Case:
+    """One mutated archive.
+
+    Attributes:
+        seed: Makes it again.
+        mutation: What was done.
+        exit_code: Of the command.
+        message: Its last line on standard error.
+        broken: Which promise was broken, or "".
+    """
+
+    seed: int
+    mutation: str
+    exit_code: int
+    message: str
+    broken: str
+
+
+def attempt(seed: int, bases: list[bytes]) -> Case:
+    """Mutate an archive and convert it."""
+    from click.testing import CliRunner
+
+    from keras_prelu.cli.main import main
+    from tools.fuzz.mutations import mutate
+
+    rng = random.Random(seed)
+    mutation, archive = mutate(rng.choice(bases), rng)
+    with tempfile.TemporaryDirectory() as name, _limited():
+        folder = Path(name)
+        (folder / "model.keras").write_bytes(archive)
+        result = CliRunner().invoke(main, ["convert", str(folder / "model.keras")])
+        lines = [line for line in result.stderr.splitlines() if not line.startswith("Note: ")]
+        broken = _broken(folder, archive, result.exit_code, lines, result.exception)
+        return Case(seed, mutation, result.exit_code, (lines or [""])[-1][:300], broken)
+
+
+def _broken(folder: Path, archive: bytes, exit_code: int, lines: list[str], exception: BaseException | None) -> str:
+    import keras_prelu as kp
+
+    files = {path.name for path in folder.iterdir()}
+    if hashlib.sha256((folder / "model.keras").read_bytes()).digest() != hashlib.sha256(archive).digest():
+        return "the input was changed"
+    if exit_code == 0:
+        if files != {"model.keras", "model.prelu.keras"}:
+            return f"success, but the folder holds {sorted(files)}"
+        kp.load_model(folder / "model.prelu.keras")
+        return ""
+    if exception is not None and not isinstance(exception, SystemExit):
+        return f"an exception came through: {exception!r}"[:300]
+    if files != {"model.keras"}:
+        return f"failure, but the folder holds {sorted(files)}"
+    if len(lines) != 1 or not lines[0].startswith("Error: ") or "Unexpected" in lines[0]:
+        return f"not one clear line: {lines[:3]}"
+    return ""
+
+
+class TooLong(BaseException):
+    """Not an Exception, so that nothing on the way takes it for an error of its own."""
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TooLong
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS_EACH)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def bases() -> list[bytes]:
+    """Archives of small networks of several kinds."""
+    import keras
+
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 3))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(inputs)))
+    x = layers.Add()([x, layers.Conv2D(4, 3, padding="same", activation="relu")(x)])
+    body = keras.Model(inputs, layers.GlobalAveragePooling2D()(x), name="body")
+    outer = keras.Input((8, 8, 3))
+    dense = layers.Dense(3, activation="relu")
+    networks = [
+        keras.Sequential([keras.Input((6,)), layers.Dense(8, activation="relu"), layers.Dropout(0.1), layers.Dense(3)]),
+        body,
+        keras.Model(outer, layers.Dense(3)(keras.ops.relu(body(outer)))),
+        keras.Sequential([keras.Input((5, 3)), layers.LSTM(4, return_sequences=True), layers.TimeDistributed(dense)]),
+    ]
+    networks[0].compile("adam", "mse")
+    archives = []
+    with tempfile.TemporaryDirectory() as folder:
+        for network in networks:
+            network.save(Path(folder) / "model.keras")
+            archives.append((Path(folder) / "model.keras").read_bytes())
+    return archives
+
+
+@click.command()
+@click.argument("first", type=int)
+@click.argument("count", type=int)
+def main(first: int, count: int) -> None:
+    """Print one JSON object for each of COUNT seeds from FIRST on. A crash ends the process; the last line tells where."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    made = bases()
+    for seed in range(first, first + count):
+        print(json.dumps({"starting": seed}), flush=True)
+        try:
+            case = attempt(seed, made)
+        except TooLong:
+            case = Case(seed, "", -1, "", f"it took longer than {SECONDS_EACH} s")
+        except Exception as error:
+            case = Case(seed, "", -1, "", f"the output can't be loaded: {error}"[:300])
+        print(json.dumps(asdict(case)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
