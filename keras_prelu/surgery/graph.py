@@ -59,8 +59,19 @@ def has_graph(layer: Any) -> bool:
 
 
 def has_functional_constructor(model: Any) -> bool:
-    """Whether a model's class is made from inputs and outputs, as `keras.Model` is, so that a copy of its graph can be of that class."""
-    return bool(functional_like_constructor(type(model)))
+    """Whether a model's class is made from inputs and outputs, as `keras.Model` is, so that a copy of its graph can be of that class.
+
+    Keras goes by the constructor's signature; one that passes anything on (`*args, **kwargs`) may still build the model from a size.
+    """
+    if not functional_like_constructor(type(model)):
+        return False
+    if type(model).__module__.startswith("keras."):
+        return True
+    try:
+        copy = type(model)(model.input, model.output, name=model.name)
+    except Exception:  # whatever the user's constructor raises
+        return False
+    return [id(tensor) for tensor in copy.outputs] == [id(tensor) for tensor in model.outputs]
 
 
 def operations(model: keras.Model) -> list[Any]:

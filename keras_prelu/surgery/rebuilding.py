@@ -6,6 +6,7 @@ their initializers together with the weights.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -25,15 +26,27 @@ def rebuild(operation: Any, *, linear: bool = False) -> Any:
     if linear:
         config.update(activation="linear", activity_regularizer=None)
     config.update(dict.fromkeys(_initializers(operation), "zeros"))
-    # The function of a Lambda is live in this process already; safe mode is for files.
-    options = {"safe_mode": False} if isinstance(operation, keras.layers.Lambda) else {}
     try:
-        return type(operation).from_config(config, **options)
+        if isinstance(operation, keras.layers.Lambda):
+            return _rebuild_lambda(operation, config)
+        return type(operation).from_config(config)
     except Exception as error:
         raise ConversionError(
             f"{_described(operation)} can't be rebuilt: from_config(get_config()) fails ({reason_of(error)}). "
             "Give its class a get_config() with every argument of __init__"
         ) from error
+
+
+def _rebuild_lambda(operation: Any, config: dict[str, Any]) -> Any:
+    """A Lambda over the same functions, which are live in this process: safe mode is for files.
+
+    What a configuration says of a function is its bytecode, which has lost the module it was in, or a name that may not be registered.
+    """
+    functions = [value for value in vars(operation).values() if inspect.isfunction(value)]
+    with keras.saving.custom_object_scope({function.__name__: function for function in functions}):
+        copy = type(operation).from_config(config, safe_mode=False)
+    copy.function, copy.mask = operation.function, operation.mask
+    return copy
 
 
 def copy_variables(original: Any, copy: Any, new: frozenset[int] = frozenset()) -> None:

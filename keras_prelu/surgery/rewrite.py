@@ -111,9 +111,7 @@ class _Rewriter:
             return self._make_once(self._appended[id(operation)], operation)(outputs)
 
         inputs = keras.tree.map_structure(_copy_input, model.input)
-        return keras.models.clone_model(
-            _uncompiled(model), input_tensors=inputs, clone_function=lambda operation: operation, call_function=call
-        )
+        return keras.models.clone_model(_view(model), input_tensors=inputs, clone_function=lambda operation: operation, call_function=call)
 
     def _replacement(self, operation: Any, index: int) -> Any:
         """The layer to call instead of a call's operation, or None."""
@@ -165,18 +163,17 @@ class _Rewriter:
             freeze_like(copy, original)
 
 
-def _uncompiled(model: keras.Model) -> keras.Model:
-    """A model over the same tensors and layers that is not compiled, of the same class where its constructor is a functional model's.
+def _view(model: keras.Model) -> keras.Model:
+    """What `clone_model` is given for a model: a model over the same tensors and layers that is not compiled, of the same class where
+    its constructor is a functional model's.
 
     `clone_model` compiles its copy like the model it is given, and fails where a loss or metric can't be rebuilt; `_copy_compilation`
     does that later, and says so.
     """
-    if not model.compiled:
+    same_class = graph.has_functional_constructor(model)
+    if same_class and not model.compiled:
         return model
-    try:
-        return type(model)(model.input, model.output, name=model.name)
-    except Exception:  # a constructor of the user's own; clone_model gives such a model back as a plain Functional too
-        return keras.Model(model.input, model.output, name=model.name)
+    return (type(model) if same_class else keras.Model)(model.input, model.output, name=model.name)
 
 
 def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -285,6 +285,43 @@ def test_a_lambda_layer_of_a_live_model_is_copied():
     np.testing.assert_array_equal(predict(converted, x)[0], [[-1.0, 4.0, -3.0, 8.0]])
 
 
+def doubled(x):
+    return models.keras.ops.add(x, x)
+
+
+def test_lambda_layers_are_copied_with_the_module_they_come_from():
+    """Their bytecode alone would not find what they call; the function's name is registered nowhere."""
+    inputs = keras.Input((4,))
+    x = L.Lambda(doubled, output_shape=(4,))(L.Lambda(lambda x: models.keras.ops.negative(x), output_shape=(4,))(inputs))
+    converted = kp.convert(keras.Model(inputs, L.ReLU()(x)), alpha=0.5, rescale="none")
+    np.testing.assert_array_equal(predict(converted, np.float32([[-1, 2, -3, 4]]))[0], [[2.0, -2.0, 6.0, -4.0]])
+
+
+def test_a_constructor_that_takes_anything_and_builds_the_model_itself():
+    """Keras would call it with inputs and outputs."""
+
+    class Sized:
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, width=3, **kwargs)
+
+    class Body(keras.Model):
+        def __init__(self, width, name=None):
+            inputs = keras.Input((4,))
+            super().__init__(inputs, L.Dense(width, activation="relu")(inputs), name=name)
+
+        def get_config(self):
+            return {}
+
+    class Wide(Sized, Body):
+        pass
+
+    model = Wide(name="wide")
+    x = models.samples(model)
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="plain functional model"):
+        converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    assert predict(converted, x)[0].tobytes() == predict(model, x)[0].tobytes()
+
+
 def test_a_functional_subclass_keeps_its_class():
     @keras.saving.register_keras_serializable(package="test")
     class Mine(keras.Model):

@@ -93,8 +93,10 @@ def _limited() -> Iterator[None]:
 
 
 def bases() -> list[bytes]:
-    """Archives of small networks of several kinds."""
+    """Archives of small networks of several kinds, one of them converted in part."""
     import keras
+
+    import keras_prelu as kp
 
     layers = keras.layers
     inputs = keras.Input((8, 8, 3))
@@ -110,6 +112,8 @@ def bases() -> list[bytes]:
         keras.Sequential([keras.Input((5, 3)), layers.LSTM(4, return_sequences=True), layers.TimeDistributed(dense)]),
     ]
     networks[0].compile("adam", "mse")
+    half = keras.Sequential([keras.Input((5, 3)), layers.TimeDistributed(layers.Dense(4, activation="relu")), layers.Dense(3, "relu")])
+    networks.append(kp.convert(half, rescale="none", include="time_distributed*"))
     archives = []
     with tempfile.TemporaryDirectory() as folder:
         for network in networks:
