@@ -176,6 +176,45 @@ class Backbone(keras.Model):
         return {"size": self.size, "name": self.name}
 
 
+class Unregistered(_Sized):
+    """No file brings it back by itself."""
+
+    def __init__(self, size=4, **kwargs):
+        super().__init__(size, **kwargs)
+        self.dense = L.Dense(size, activation="relu")
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+class NeedsNumbers(_Sized):
+    """Its code looks at values, which symbolic tensors don't have; Keras knows its output's shape all the same."""
+
+    def __init__(self, size=4, **kwargs):
+        super().__init__(size, **kwargs)
+        self.relu = L.ReLU()
+
+    def call(self, inputs):
+        return self.relu(inputs) if float(keras.ops.max(inputs)) > -1e9 else inputs
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
+
+
+@registered
+class KnownByItsClass(keras.Model):
+    """A registered class over layers that are not: a file of it loads, one of its graph would not."""
+
+    def __init__(self, layer="Unregistered", name=None):
+        inputs = keras.Input((4,))
+        outputs = {"Unregistered": Unregistered, "NeedsNumbers": NeedsNumbers}[layer](name="inner")(inputs)
+        super().__init__(inputs, L.Dense(3, activation="relu", name="last")(outputs), name=name)
+        self.layer = layer
+
+    def get_config(self):
+        return {"layer": self.layer, "name": self.name}
+
+
 def around(*layers, shape=(8, 8, 3)):
     """A functional model that calls layers in a row."""
     inputs = outputs = keras.Input(shape)

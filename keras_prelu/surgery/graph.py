@@ -17,8 +17,8 @@ from keras.src.models.functional import Functional, functional_like_constructor 
 from keras_prelu.errors import ConversionError
 
 __all__ = [
-    "Call", "Graph", "calls", "detached", "functional_view", "has_functional_constructor", "has_graph", "opened", "operations", "producer",
-    "sublayers",
+    "Call", "Graph", "calls", "detached", "functional_view", "has_functional_constructor", "has_graph", "of_model", "opened", "operations",
+    "producer", "sublayers",
 ]  # fmt: skip
 
 
@@ -110,6 +110,16 @@ def calls(model: keras.Model) -> Iterator[Call]:
         ConversionError: `model` has no graph.
     """
     yield from _calls(functional_view(model)._nodes_by_depth)
+
+
+def of_model(model: keras.Model) -> Graph:
+    """The graph of `model`.
+
+    Raises:
+        ConversionError: `model` has none.
+    """
+    view = functional_view(model)
+    return Graph(tuple(calls(view)), tuple(view.outputs))
 
 
 def opened(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph | None:

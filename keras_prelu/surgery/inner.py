@@ -110,16 +110,35 @@ def _observe(layer: Any, uses: Sequence[Sequence[_Use]], places: Sequence[Place]
     for alternatives in uses:
         problem = ""
         for use in alternatives:
-            try:
-                observed += observe(layer, use.args, use.kwargs, places)
-            except Exception as error:  # whatever the user's code raises
-                problem = problem or f"the layer can't be called on symbolic tensors: {reason_of(error)}"
-                continue
-            works.append(use)
-            problem = ""
-            break
+            seen, wrong = _observe_use(layer, use, places)
+            observed += seen
+            if seen or not wrong:
+                works.append(use)
+                problem = wrong
+                break
+            problem = problem or wrong
         failure = failure or problem
     return works, observed, failure
+
+
+def _observe_use(layer: Any, use: _Use, places: Sequence[Place]) -> tuple[list[Observation], str]:
+    """What was observed, and what went wrong. A graph is not run: the shapes are in it, and one layer that fails spoils no other."""
+    if not graph.has_graph(layer):
+        try:
+            return observe(layer, use.args, use.kwargs, places), ""
+        except Exception as error:  # whatever the user's code raises
+            return [], f"layer '{layer.name}' ({type(layer).__name__}) can't be called on symbolic tensors: {reason_of(error)}"
+    observed: list[Observation] = []
+    failure = ""
+    applied = {id(place.owner): place for place in places if place.rectifier.kind != "function"}
+    for call in graph.calls(layer):
+        if id(call.operation) in applied:
+            observed.append(Observation.of(applied[id(call.operation)], call))
+        elif find_places(call.operation):
+            seen, problem = _observe_use(call.operation, _Use(call.args, call.kwargs), places)
+            observed += seen
+            failure = failure or problem
+    return observed, failure
 
 
 def _by_width(observed: Sequence[Observation], data_format: str, reason: str) -> Iterator[Found]:
@@ -182,15 +201,12 @@ def _opened(layer: Any, use: _Use, places: Sequence[Place]) -> Iterator[graph.Gr
 
 
 def _open(layer: Any, use: _Use) -> Iterator[graph.Graph]:
-    view = graph.opened(layer, use.args, use.kwargs)
+    view = graph.of_model(layer) if graph.has_graph(layer) else graph.opened(layer, use.args, use.kwargs)
     if view is None:
         return
     yield view
     for call in view.calls:
-        if graph.has_graph(call.operation):
-            model = graph.functional_view(call.operation)
-            yield graph.Graph(tuple(graph.calls(model)), tuple(model.outputs))
-        elif isinstance(call.operation, keras.layers.Layer) and recognize(call.operation) is None and _holds_any(call.operation):
+        if isinstance(call.operation, keras.layers.Layer) and recognize(call.operation) is None and _holds_any(call.operation):
             yield from _open(call.operation, _Use(call.args, call.kwargs))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.surgery.graph import Call
 from keras_prelu.surgery.places import Place
 from keras_prelu.surgery.replacement import replaced
 
@@ -33,6 +34,13 @@ class Observation:
     shape: Shape
     dtype: str
     arguments: bool
+
+    @classmethod
+    def of(cls, place: Place, call: Call) -> Observation:
+        """What a call in a graph tells of the rectifier that its operation applies."""
+        tensor = call.outputs[0]
+        more = place.attribute == "call" and len(call.args) + len(call.kwargs) > 1
+        return cls(place, (None, *tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype), more)
 
 
 def observe(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], places: Sequence[Place]) -> list[Observation]:

@@ -111,10 +111,10 @@ def locate_sites(model: keras.Model) -> list[LocatedSite]:
 
 def _walk(model: keras.Model, scope: str, seen: set[int]) -> Iterator[LocatedSite]:
     seen.add(id(model))
-    view = graph.functional_view(model)
-    model_calls = tuple(graph.calls(view))
+    view = graph.of_model(model)
+    model_calls = view.calls
     formats = _data_formats(model_calls)
-    gates = Gates(graph.Graph(model_calls, tuple(view.outputs)))
+    gates = Gates(view)
     taken = {call.operation.name for call in model_calls}
     for call in model_calls:
         operation = call.operation

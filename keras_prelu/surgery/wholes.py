@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -37,20 +38,22 @@ def _is_kept_whole(model: Any) -> bool:
     if not has_class_of_its_own(model):
         return False
     if model not in _KEPT_WHOLE:
-        _KEPT_WHOLE[model] = not all(_can_be_rebuilt(call) for call in graph.calls(model)) and _rebuilds(model)
+        # Where the model's class is registered, a file of it loads without more; one of its graph must too.
+        needs_help = not _is_registered(type(model))
+        _KEPT_WHOLE[model] = not all(_can_be_rebuilt(call, needs_help) for call in graph.calls(model)) and _rebuilds(model)
     return _KEPT_WHOLE[model]
 
 
-def _can_be_rebuilt(call: graph.Call) -> bool:
+def _can_be_rebuilt(call: graph.Call, with_help: bool) -> bool:
     layer = call.operation
     if graph.has_graph(layer):
-        return not _is_kept_whole(layer) and all(_can_be_rebuilt(inner) for inner in graph.calls(layer))
+        return not _is_kept_whole(layer) and all(_can_be_rebuilt(inner, with_help) for inner in graph.calls(layer))
     if not isinstance(layer, keras.layers.Layer) or type(layer).__module__.startswith("keras."):
         return True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            copy = _from_a_file(layer)
+            copy = _from_a_file(layer, {type(layer).__name__: type(layer)} if with_help else {})
             copy(*graph.detached(call.args), **graph.detached(call.kwargs))
         check_variables(layer, copy)
     except Exception:  # whatever the user's code raises
@@ -58,11 +61,14 @@ def _can_be_rebuilt(call: graph.Call) -> bool:
     return True
 
 
-def _from_a_file(layer: Any) -> Any:
-    """The layer as it comes back from a file: JSON, for one, makes lists of tuples."""
+def _from_a_file(layer: Any, known: Mapping[str, type]) -> Any:
+    """The layer as it comes back from a file, with some classes named: JSON, for one, makes lists of tuples."""
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
-    with keras.saving.custom_object_scope({type(layer).__name__: type(layer)}):
-        return keras.saving.deserialize_keras_object(config, safe_mode=False)
+    return keras.saving.deserialize_keras_object(config, custom_objects=dict(known), safe_mode=False)
+
+
+def _is_registered(cls: type) -> bool:
+    return keras.saving.get_registered_object(keras.saving.get_registered_name(cls)) is cls
 
 
 def _rebuilds(model: Any) -> bool:

@@ -44,6 +44,7 @@ def assert_converts(model, *x, sites, tmp_path):
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
 ROWS = IMAGES[:, 0, 0]
+FEATURES = IMAGES[:, 0, :4, 0]
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")  # Keras's about the user's class, converted or not
@@ -131,6 +132,20 @@ def test_a_model_that_is_kept_whole_inside_another(tmp_path):
     model = models.live_in(custom.around(custom.Backbone(name="backbone"), L.Flatten(), L.Dense(2, activation="relu", name="head")))
     assert convertible(model) == ["backbone/stem", "backbone/odd/relu", "backbone/last", "head"]
     assert_converts(model, IMAGES, sites=4, tmp_path=tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
+def test_a_registered_class_over_layers_that_are_not_is_kept_whole(tmp_path):
+    model = models.live_in(custom.KnownByItsClass())
+    assert isinstance(assert_converts(model, FEATURES, sites=2, tmp_path=tmp_path), custom.KnownByItsClass)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch's symbolic tensors have values")
+def test_a_layer_that_can_not_be_looked_into_spoils_no_other():
+    sites = {site.path: site for site in kp.find_sites(custom.KnownByItsClass("NeedsNumbers"))}
+    assert (sites["last"].channels, sites["last"].convertible) == (3, True)
+    assert not sites["inner/relu"].convertible
+    assert "layer 'inner' (NeedsNumbers) can't be called on symbolic tensors" in sites["inner/relu"].reason
 
 
 def test_gates_inside_layers_stay():
