@@ -17,6 +17,7 @@ EXTRAS = {
     "dev": [
         "hypothesis>=6.100",
         "import-linter>=2.1",
+        "keras-hub>=0.32; python_version>='3.11'",
         "mypy>=1.11",
         "pytest>=8.2",
         "pytest-xdist>=3.6",

@@ -13,6 +13,15 @@ Tensor = Any
 Tensors = tuple[Tensor, ...]
 
 
+def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
+    """Give a variable the value of another, in memory of its own once one of them changes.
+
+    JAX would let both hold one array, which a training step of one model donates and so takes from the other. PyTorch copies into the
+    variable's memory, TensorFlow when either is written to: a copy beforehand would only be one more.
+    """
+    target.assign(keras.ops.copy(source) if keras.backend.backend() == "jax" else source)
+
+
 def with_gradient(
     forward: Callable[..., Tensor],
     residuals: Callable[[Tensors, Tensor], Tensors],

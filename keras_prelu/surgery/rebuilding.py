@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu._backends import assign_copy
 from keras_prelu.errors import ConversionError, reason_of
 
 __all__ = ["check_variables", "copy_variables", "rebuild"]
@@ -63,7 +64,7 @@ def copy_variables(original: Any, copy: Any, new: frozenset[int] = frozenset()) 
     check_variables(original, copy, new)
     targets = [variable for variable in copy.variables if id(variable) not in new]
     for source, target in zip(original.variables, targets, strict=True):
-        target.assign(keras.ops.copy(source))  # on JAX and PyTorch the variables would share their memory otherwise
+        assign_copy(target, source)
     for name in _initializers(original):
         vars(copy)[name] = getattr(original, name).clone()
 

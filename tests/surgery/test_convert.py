@@ -285,6 +285,38 @@ def test_a_lambda_layer_of_a_live_model_is_copied():
     np.testing.assert_array_equal(predict(converted, x)[0], [[-1.0, 4.0, -3.0, 8.0]])
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_training_one_model_leaves_the_other_as_it_was(jit):
+    model = models.live_in(models.convolutional())
+    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    x = models.samples(model)
+    expected = predict(model, x)[0]
+    for trained, other in ((converted, model), (model, converted)):
+        before = predict(trained, x)[0]
+        trained.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit if keras.backend.backend() != "torch" else False)
+        trained.fit(x, np.ones((64, 5)), epochs=2, verbose=0)
+        assert not np.allclose(predict(trained, x)[0], before)
+        if other is model:
+            assert predict(model, x)[0].tobytes() == expected.tobytes()
+            tuned = predict(converted, x)[0]
+    assert predict(converted, x)[0].tobytes() == tuned.tobytes()
+
+
+def test_weights_that_are_no_numbers_are_named():
+    model = models.mlp()
+    model.get_layer("first").bias.assign([float("nan")] + [0.0] * 7)
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="weights '.*first/bias' are not all finite"):
+        kp.convert(model, rescale="none")
+
+
+def test_weights_whose_mean_overflows_are_numbers(recwarn):
+    layer = L.Dense(8, dtype="float16", activation="relu")
+    model = keras.Sequential([keras.Input((6,)), layer])
+    layer.kernel.assign(np.full((6, 8), 6e4))
+    kp.convert(model, rescale="none")
+    assert not [warning for warning in recwarn if issubclass(warning.category, kp.errors.KerasPReLUWarning)]
+
+
 def doubled(x):
     return models.keras.ops.add(x, x)
 

@@ -13,7 +13,7 @@ from tools.bench.records import RELU
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median milliseconds, and the quartiles of the ratio to ReLU round by round."""
+    """Median milliseconds, and the quartiles of the ratio to the reference round by round."""
 
     milliseconds: float
     low: float
@@ -22,7 +22,11 @@ class Ratio:
 
 
 def compare(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, seconds: float = float("inf"), warm_up: int = 3
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    seconds: float = float("inf"),
+    warm_up: int = 3,
+    reference: str = RELU,
 ) -> dict[str, Ratio]:
     """Time each candidate once a round, the order reversed from round to round, until all rounds or so many seconds are over.
 
@@ -40,8 +44,7 @@ def compare(
             start = time.perf_counter()
             candidates[name]()
             taken[name].append(time.perf_counter() - start)
-    reference = np.array(taken[RELU])
-    return {name: _ratio(np.array(times), reference) for name, times in taken.items()}
+    return {name: _ratio(np.array(times), np.array(taken[reference])) for name, times in taken.items()}
 
 
 def _ratio(times: np.ndarray, reference: np.ndarray) -> Ratio:

@@ -70,7 +70,7 @@ def _broken(folder: Path, archive: bytes, exit_code: int, lines: list[str], exce
         return f"an exception came through: {exception!r}"[:300]
     if files != {"model.keras"}:
         return f"failure, but the folder holds {sorted(files)}"
-    if len(lines) != 1 or not lines[0].startswith("Error: ") or "Unexpected" in lines[0]:
+    if len(lines) != 1 or not lines[0].startswith("Error: ") or "please report it" in lines[0]:
         return f"not one clear line: {lines[:3]}"
     return ""
 
