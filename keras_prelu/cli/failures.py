@@ -31,7 +31,7 @@ def reported(ctx: click.Context) -> Iterator[None]:
     except click.UsageError as error:
         help_ = f" See {error.ctx.command_path} --help." if error.ctx else ""
         raise _UsageFailure(f"{error.format_message().rstrip('.')}.{help_}") from error
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):  # click leaves quietly when `head` has enough
         raise
     except Exception as error:
         if ctx.find_root().meta.get(_DEBUG):

@@ -30,22 +30,27 @@ def command(model: Path, session: Session) -> None:
     if session.json:
         print_json({"model": model, "sites": sites})
         return
-    convertible = [site for site in sites if site.convertible]
+    converted = [site for site in sites if site.convertible and not site.on_request]
+    on_request = [site for site in sites if site.on_request]
     print_table(
-        f"{model}: {len(sites)} sites, {len(convertible)} can be converted",
-        ["path", "layer", "kind", "channels", "slope", "cap", "converts"],
+        f"{model}: {len(sites)} site{'' if len(sites) == 1 else 's'}, {len(converted)} to convert"
+        + (f", {len(on_request)} on request" if on_request else ""),
+        ["path", "layer", "kind", "channels", "slope", "cap", "converted"],
         [_row(site) for site in sites],
         right=["channels", "slope", "cap"],
     )
-    if not convertible:
+    if converted:
+        slopes = sum(site.channels or 0 for site in converted)
+        click.echo(f"Converted channel-wise, the model gets {slopes:,} slopes. Next: keras-prelu convert {model} --data DATA")
+    elif on_request:
+        click.echo(f"Nothing is converted unless you ask for it. Next: keras-prelu convert {model} --include '*' --data DATA")
+    else:
         click.echo("There is nothing to convert." if sites else "There is no ReLU in it.")
-        return
-    slopes = sum(site.channels or 0 for site in convertible)
-    click.echo(f"Converted channel-wise, the model gets {slopes:,} slopes. Next: keras-prelu convert {model} --data DATA")
 
 
 def _row(site: Any) -> list[str]:
-    slope = "learned" if site.negative_slope is None else f"{site.negative_slope:g}"
+    slope = "learned" if site.negative_slope is None else "–" if site.on_request else f"{site.negative_slope:g}"
     cap = "–" if site.max_value is None else f"{site.max_value:g}"
     channels = "–" if site.channels is None else str(site.channels)
-    return [site.path, site.layer, site.kind, channels, slope, cap, "yes" if site.convertible else f"no: {site.reason}"]
+    converted = site.reason if site.on_request else "yes" if site.convertible else f"no: {site.reason}"
+    return [site.path, site.layer, site.kind, channels, slope, cap, converted]

@@ -164,7 +164,7 @@ def _inside(
 def _site(rectifier: Rectifier, path: str, layer: str, channels: int | None, reason: str, target: str) -> Site:
     why_not = rectifier.reason or reason or ("" if channels is not None else "its number of channels is not known when the model is built")
     on_request = bool(rectifier.smooth) and not why_not
-    reason = f"{rectifier.smooth} is smooth, PReLU is not: converted only where include matches it" if on_request else why_not
+    reason = f"{rectifier.smooth} is smooth: converted on request only (include)" if on_request else why_not
     return Site(
         path, layer, rectifier.kind, channels, not why_not, reason, rectifier.negative_slope, rectifier.max_value, target, on_request
     )

@@ -75,8 +75,18 @@ def test_inspect_shows_what_cannot_be_converted(folder):
     models.leaky().save("leaky.keras")
     inputs = keras.Input((4, 3))
     keras.Model(inputs, L.ReLU(threshold=1.0, name="high")(L.SimpleRNN(2, activation="relu", name="rnn")(inputs))).save("rest.keras")
+    inputs = keras.Input((4, 3))
+    keras.Model(inputs, L.Dense(2, activation="gelu", name="smooth")(inputs)).save("smooth.keras")
     stored.check("inspect_leaky", invoke("inspect", "leaky.keras").output)
     stored.check("inspect_rest", invoke("inspect", "rest.keras").output)
+    stored.check("inspect_smooth", invoke("inspect", "smooth.keras").output)
+
+
+@pytest.mark.usefixtures("relu")
+def test_a_reader_that_has_enough_is_no_error():
+    command = f"{sys.executable} -m keras_prelu.cli.main inspect relu.keras | true"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300, check=False)
+    assert (result.stdout, result.stderr) == ("", "")
 
 
 def test_convert_writes_beside_and_touches_nothing_else(relu, folder):
