@@ -84,7 +84,7 @@ def test_inspect_shows_what_cannot_be_converted(folder):
 
 @pytest.mark.usefixtures("relu")
 def test_a_reader_that_has_enough_is_no_error():
-    command = f"{sys.executable} -m keras_prelu.cli.main inspect relu.keras | true"
+    command = f"{sys.executable} -m keras_prelu.cli.main inspect relu.keras --json | true"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300, check=False)
     assert (result.stdout, result.stderr) == ("", "")
 
