@@ -58,20 +58,21 @@ def _print_calibration(calibration: Any) -> None:
 
     print_table(
         f"Calibration on {calibration.samples} samples, {calibration.held_out} of them held out; errors relative to the output's variance",
-        ["layer", "class", "rows", "unknowns", "before", "after", "action"],
+        ["layer", "class", "rows", "unknowns", "ridge", "before", "after", "action"],
         [
             [
                 record.path,
                 record.layer,
                 str(record.rows),
                 str(record.unknowns),
+                number(record.ridge),
                 number(record.error_before),
                 number(record.error_after),
                 record.action,
             ]
             for record in calibration.layers
         ],
-        right=["rows", "unknowns", "before", "after"],
+        right=["rows", "unknowns", "ridge", "before", "after"],
     )
     click.echo(f"Error of the model's output on held-out samples: {number(calibration.error_before)} → {number(calibration.error_after)}")
     if not calibration.kept:

@@ -40,6 +40,7 @@ class LayerCalibration:
         layer: Its class name.
         rows: Rows of its least-squares problem (output positions of samples).
         unknowns: Weights of one output, bias included.
+        ridge: λ of the fit relative to the mean diagonal of its Gram matrix; None where nothing was fitted.
         error_before: Mean squared error of its output, in the converted model with the earlier layers refitted, over the variance of
             its output in the original; on held-out samples. None where it was not computed.
         error_after: The same after the refit.
@@ -50,6 +51,7 @@ class LayerCalibration:
     layer: str
     rows: int
     unknowns: int
+    ridge: float | None
     error_before: float | None
     error_after: float | None
     action: str
@@ -81,7 +83,7 @@ def calibrate(
     original: keras.Model,
     samples: Any,
     *,
-    ridge: float = 1e-3,
+    ridge: float | None = None,
     rows_per_unknown: int = 32,
     refit_frozen: bool = False,
     batch_size: int = 128,
@@ -98,7 +100,8 @@ def calibrate(
             separable layers are refitted; the others are kept.
         original: The ReLU model it was made from. Not changed.
         samples: Unlabeled samples, at least 5: an array, or a list or dict of arrays for several inputs. A few hundred do.
-        ridge: λ relative to the mean diagonal of the Gram matrix. Defaults to 1e-3.
+        ridge: λ relative to the mean diagonal of the Gram matrix. Defaults to None: for each layer the best of a few, 1e-6 to 0.1, on
+            held-out samples.
         rows_per_unknown: How many rows to use for each unknown weight; spatial positions are sampled accordingly. Defaults to 32.
         refit_frozen: Whether layers with `trainable=False` are refitted too. Defaults to False.
         batch_size: Samples that go through a layer at once. Defaults to 128.
@@ -122,7 +125,7 @@ def calibrate(
     References:
         THEORY's section on conversion, layerwise least squares.
     """
-    if not ridge > 0 or rows_per_unknown < 1 or batch_size < 1:
+    if (ridge is not None and not ridge > 0) or rows_per_unknown < 1 or batch_size < 1:
         raise InvalidArgumentError(
             f"`ridge` must be positive, `rows_per_unknown` and `batch_size` at least 1. Received: ridge={ridge}, "
             f"rows_per_unknown={rows_per_unknown}, batch_size={batch_size}"
@@ -256,12 +259,12 @@ class _Sweep:
         return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", []))
 
     def _keep(self, step: Step, reason: str) -> None:
-        self._record(step, Fit(0, 0, None, None, (), reason), f"kept: {reason}")
+        self._record(step, Fit(0, 0, None, None, None, (), reason), f"kept: {reason}")
 
     def _record(self, step: Step, fit: Fit, action: str) -> None:
         self._done.add(id(step.operation))
         self._records[step.path] = LayerCalibration(
-            step.path, type(step.operation).__name__, fit.rows, fit.unknowns, fit.error_before, fit.error_after, action
+            step.path, type(step.operation).__name__, fit.rows, fit.unknowns, fit.ridge, fit.error_before, fit.error_after, action
         )
 
     def _advance(self, step: Step) -> None:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-__all__ = ["RidgeProblem"]
+__all__ = ["RIDGES", "RidgeProblem", "Solution"]
 
 Array = npt.NDArray[np.float64]
+
+RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""The strengths among which held-out rows choose, weak to strong."""
+_FIRST = 3
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A change of the weights, the strength that it was found with, and its error on held-out rows."""
+
+    ridge: float
+    change: Array
+    error: float
 
 
 class RidgeProblem:
@@ -49,6 +64,28 @@ class RidgeProblem:
             residuals = np.concatenate([chunk[1] for chunk in self._chunks], axis=1)
             return np.stack([_solve_dual(a, r, ridge) for a, r in zip(rows, residuals, strict=True)])
         return np.stack([_solve_primal(g, c, ridge) for g, c in zip(self._fit.gram, self._fit.cross, strict=True)])
+
+    def best(self) -> Solution:
+        """The solution with the least error on held-out rows, going from the middle of `RIDGES` as long as it gets better.
+
+        A Cholesky factorization for each strength tried, three or four, costs less than one eigendecomposition for all of them.
+        """
+        best = self.solution(RIDGES[_FIRST])
+        for direction in (-1, 1):
+            found = best
+            for ridge in RIDGES[_FIRST + direction :: direction]:
+                candidate = self.solution(ridge)
+                if not candidate.error < best.error:
+                    break
+                best = candidate
+            if best is not found:
+                break
+        return best
+
+    def solution(self, ridge: float) -> Solution:
+        """The solution for one strength."""
+        change = self.solve(ridge)
+        return Solution(ridge, change, self.error(change))
 
     def error(self, change: Array | None) -> float:
         """Squared error with the weights changed by `change` (None: not at all) over the targets' variance, on held-out rows."""

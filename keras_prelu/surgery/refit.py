@@ -26,13 +26,13 @@ class FitOptions:
     """How a layer is fitted.
 
     Attributes:
-        ridge: λ relative to the mean diagonal of the Gram matrix.
+        ridge: λ relative to the mean diagonal of the Gram matrix; None for the best of `RIDGES` on held-out samples.
         rows_per_unknown: Rows wanted for each unknown; spatial positions are sampled accordingly.
         held_out: For each sample, whether it judges instead of fitting.
         rng: Draws the positions.
     """
 
-    ridge: float
+    ridge: float | None
     rows_per_unknown: int
     held_out: np.ndarray
     rng: np.random.Generator
@@ -66,6 +66,7 @@ class Fit:
 
     Attributes:
         rows, unknowns: The size of the problem.
+        ridge: λ, relative to the mean diagonal of the Gram matrix; None where nothing was solved.
         error_before, error_after: Squared error over the targets' variance, on held-out samples; None where the layer can't be fitted.
         assignments: Variables and their new values; empty where the old weights are as good, or `reason` says why not.
         reason: Why the layer keeps its weights, or "".
@@ -73,6 +74,7 @@ class Fit:
 
     rows: int
     unknowns: int
+    ridge: float | None
     error_before: float | None
     error_after: float | None
     assignments: tuple[tuple[Any, np.ndarray], ...]
@@ -98,17 +100,16 @@ def fit_layer(
         for original, converted, sample, position, chosen in _sampled(view, originals, converteds, options):
             rows = _design(view, converted, sample, position, intercept)
             if problem.rows == 0 and not _predicts(view, rows @ current, converted, sample, position, intercept):
-                return Fit(0, unknowns, None, None, (), "its arithmetic is not the expected one")
+                return Fit(0, unknowns, None, None, None, (), "its arithmetic is not the expected one")
             targets = _design(view, original, sample, position, intercept) @ target
             problem.add(rows, targets - rows @ current, targets, held_out=options.held_out[chosen])
     before = problem.error(None)
     if before <= _EXACT:
-        return Fit(problem.rows, unknowns, before, before, (), "its output is right already")
-    change = problem.solve(options.ridge)
-    after = problem.error(change)
-    if not after < before:
-        return Fit(problem.rows, unknowns, before, before, (), "the refit did not help on held-out samples")
-    return Fit(problem.rows, unknowns, before, after, _assignments(view, current + change, intercept), "")
+        return Fit(problem.rows, unknowns, None, before, before, (), "its output is right already")
+    found = problem.best() if options.ridge is None else problem.solution(options.ridge)
+    if not found.error < before:
+        return Fit(problem.rows, unknowns, found.ridge, before, before, (), "the refit did not help on held-out samples")
+    return Fit(problem.rows, unknowns, found.ridge, before, found.error, _assignments(view, current + found.change, intercept), "")
 
 
 def _sampled(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_prelu.surgery.least_squares import RidgeProblem
+from keras_prelu.surgery.least_squares import RIDGES, RidgeProblem
 
 
 def reference(rows, residuals, ridge):
@@ -49,3 +49,20 @@ def test_inputs_that_are_all_zero_change_nothing(count):
     zeros = np.zeros((1, count, 5))
     problem.add(zeros, np.ones((1, count, 2)), np.ones((1, count, 2)), held_out=np.zeros(count, dtype=bool))
     np.testing.assert_array_equal(problem.solve(1e-3), np.zeros((1, 5, 2)))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 30.0])
+@pytest.mark.parametrize("count", [12, 200])
+def test_the_strength_is_chosen_on_held_out_rows(noise, count):
+    """Found by going along the candidates; here all of them are tried."""
+    rng = np.random.default_rng(1)
+    rows, change = rng.normal(size=(1, count, 20)), rng.normal(size=(20, 3))
+    residuals = rows @ change + noise * rng.normal(size=(1, count, 3))
+    problem = RidgeProblem(20, 3)
+    problem.add(rows, residuals, residuals, held_out=np.arange(count) % 4 == 0)
+    best = problem.best()
+    errors = {ridge: problem.error(problem.solve(ridge)) for ridge in RIDGES}
+    assert best.ridge == min(errors, key=errors.__getitem__)
+    assert best.error == errors[best.ridge]
+    if count == 200:
+        assert best.ridge == {0.0: RIDGES[0], 0.3: best.ridge, 30.0: RIDGES[-1]}[noise]
