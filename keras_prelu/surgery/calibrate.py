@@ -10,19 +10,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_prelu._backends import snapshot
-from keras_prelu.data.samples import batches, model_inputs
-from keras_prelu.errors import CalibrationError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.data.samples import Samples, batches, model_inputs
+from keras_prelu.errors import CalibrationError, InvalidArgumentError, KerasPReLUWarning, reason_of
 from keras_prelu.layers import PReLU
 from keras_prelu.surgery.linear import LinearView, linear_view
 from keras_prelu.surgery.program import Slot, Step, compile_program, count_readers, execute
 from keras_prelu.surgery.references import References
 from keras_prelu.surgery.refit import Batches, Fit, FitOptions, Intercept, fit_layer
+from keras_prelu.surgery.wholes import is_taken_apart
+from keras_prelu.surgery.within import holds_linear, inner_layers, watch
 
 __all__ = ["Calibration", "LayerCalibration", "calibrate"]
 
@@ -96,8 +99,8 @@ def calibrate(
     weights back if the output's error there has not become smaller: the result is never worse than none on held-out samples.
 
     Args:
-        converted: What `convert(original, ...)` returned, perhaps saved and loaded since. Dense, convolution, transposed, depthwise and
-            separable layers are refitted; the others are kept.
+        converted: What `convert(original, ...)` returned, perhaps saved and loaded since. Dense, EinsumDense, convolution, transposed,
+            depthwise and separable layers are refitted, also inside other layers and subclassed models; the others are kept.
         original: The ReLU model it was made from. Not changed.
         samples: Unlabeled samples, at least 5: an array, or a list or dict of arrays for several inputs. A few hundred do.
         ridge: λ relative to the mean diagonal of the Gram matrix. Defaults to None: for each layer the best of a few, 1e-6 to 0.1, on
@@ -130,6 +133,7 @@ def calibrate(
             f"`ridge` must be positive, `rows_per_unknown` and `batch_size` at least 1. Received: ridge={ridge}, "
             f"rows_per_unknown={rows_per_unknown}, batch_size={batch_size}"
         )
+    original, converted = _with_graph(original, samples), _with_graph(converted, samples)
     inputs = model_inputs(original, samples, "calibration samples")
     count = len(inputs[0])
     if count < MINIMUM_SAMPLES:
@@ -146,6 +150,20 @@ def calibrate(
     except BaseException:  # an interrupt too: half of a calibration is worse than none
         sweep.undo()
         raise
+
+
+def _with_graph(model: keras.Model, samples: Any) -> keras.Model:
+    """A model of one step around a model that is written in Python, which is then refitted inside; any other model itself."""
+    if is_taken_apart(model) or isinstance(model, keras.Sequential) or not isinstance(model, keras.Model):
+        return model
+    arrays = samples.x if isinstance(samples, Samples) else samples
+    try:
+        inputs = keras.tree.map_structure(lambda array: keras.Input(np.shape(array)[1:], dtype=np.asarray(array).dtype.name), arrays)
+        return keras.Model(inputs, model(inputs), name=model.name)
+    except Exception as error:  # whatever the user's code raises
+        raise CalibrationError(
+            f"Model '{model.name}' ({type(model).__name__}) can't be called with these samples on symbolic tensors: {reason_of(error)}."
+        ) from error
 
 
 class _Sweep:
@@ -211,12 +229,16 @@ class _Sweep:
         """Run every step that can run now. A layer called at several places waits for all its inputs, to be fitted to all."""
         progressed = False
         for step in list(waiting):
-            view = None if id(step.operation) in self._done else linear_view(step.operation)
-            uses = [step] if view is None else [use for use in waiting if use.operation is step.operation]
+            done = id(step.operation) in self._done
+            view = None if done else linear_view(step.operation)
+            holds = not done and view is None and holds_linear(step.operation)
+            uses = [use for use in waiting if use.operation is step.operation] if view or holds else [step]
             if not all(slot in self._converted for use in uses for slot in use.inputs):
                 continue
             if view is not None:
                 self._calibrate_layer(view, uses)
+            elif holds:
+                self._calibrate_inside(uses)
             elif self._has_matrix(step) and self._changed([step]):
                 self._keep(step, "layers of its kind are not refitted")
             self._advance(step)
@@ -238,15 +260,54 @@ class _Sweep:
         if not step.operation.trainable and not self._refit_frozen:
             self._keep(step, "it is frozen")
             return
-        reference = linear_view(self._references.get(step))
-        assert reference is not None
         inputs = [(self._original[use.inputs[0]], self._converted[use.inputs[0]]) for use in uses]
-        intercept = Intercept.of(step.operation, self._next_normalization(step) if len(uses) == 1 else None)
-        fit = fit_layer(view, reference, inputs, intercept, self._options)
+        normalization = self._next_normalization(step) if len(uses) == 1 else None
+        self._done.add(id(step.operation))
+        self._refit(step.path, view, linear_view(self._references.get(step)), inputs, normalization)
+
+    def _calibrate_inside(self, uses: Sequence[Step]) -> None:
+        """Refit the linear layers inside a layer with Python code of its own, one after the other, on what reaches them as it runs."""
+        step, holder = uses[0], uses[0].operation
+        reference = self._references.get(step)
+        self._done.add(id(holder))
+        if not self._changed(uses) and self._references.same_function(step):
+            return
+        for item in inner_layers(holder, reference, lambda: execute(step, self._batch(self._original, step, 0), reference)):
+            path = f"{step.path}/{item.layer.name}"
+            if not item.layer.trainable and not self._refit_frozen:
+                self._note(path, item.layer, Fit.none("it is frozen"))
+                continue
+            inputs = list(
+                zip(
+                    self._watch(item.reference, uses, self._original, reference),
+                    self._watch(item.layer, uses, self._converted, holder),
+                    strict=True,
+                )
+            )
+            if any(sum(len(batch) for batch in batches) != len(self._options.held_out) for pair in inputs for batches in pair):
+                self._note(path, item.layer, Fit.none("its inputs do not belong to one sample each"))
+                continue
+            self._refit(path, linear_view(item.layer), linear_view(item.reference), inputs, item.normalization)
+
+    def _watch(self, layer: Any, uses: Sequence[Step], values: Mapping[Slot, Batches], holder: Any) -> list[Batches]:
+        """The inputs of a layer inside a holder, batch by batch, for each of its calls."""
+        calls: list[Batches] = []
+        for use in uses:
+            count = len(values[(use.inputs or self._program.inputs)[0]])
+            runs = [partial(execute, use, self._batch(values, use, number), holder) for number in range(count)]
+            calls += [list(column) for column in zip(*(watch(layer, run) for run in runs), strict=True)]
+        return calls
+
+    def _refit(
+        self, path: str, view: LinearView | None, reference: LinearView | None, inputs: list[tuple[Batches, Batches]], normalization: Any
+    ) -> None:
+        assert view is not None
+        assert reference is not None
+        fit = fit_layer(view, reference, inputs, Intercept.of(view, normalization), self._options)
         for variable, value in fit.assignments:
             self._undo.append((variable, snapshot(variable)))
             variable.assign(value.reshape(variable.shape))
-        self._record(step, fit, f"kept: {fit.reason}" if fit.reason else "refitted")
+        self._note(path, view.layer, fit)
 
     def _changed(self, uses: Sequence[Step]) -> bool:
         """Whether a layer gets other inputs in the converted model than in the original."""
@@ -259,12 +320,13 @@ class _Sweep:
         return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", []))
 
     def _keep(self, step: Step, reason: str) -> None:
-        self._record(step, Fit(0, 0, None, None, None, (), reason), f"kept: {reason}")
-
-    def _record(self, step: Step, fit: Fit, action: str) -> None:
         self._done.add(id(step.operation))
-        self._records[step.path] = LayerCalibration(
-            step.path, type(step.operation).__name__, fit.rows, fit.unknowns, fit.ridge, fit.error_before, fit.error_after, action
+        self._note(step.path, step.operation, Fit.none(reason))
+
+    def _note(self, path: str, layer: Any, fit: Fit) -> None:
+        action = f"kept: {fit.reason}" if fit.reason else "refitted"
+        self._records[path] = LayerCalibration(
+            path, type(layer).__name__, fit.rows, fit.unknowns, fit.ridge, fit.error_before, fit.error_after, action
         )
 
     def _advance(self, step: Step) -> None:
@@ -281,8 +343,12 @@ class _Sweep:
     def _run(self, step: Step, values: Mapping[Slot, Batches], operation: Any = None) -> list[Batches]:
         """A step's outputs, batch by batch."""
         count = len(values[(step.inputs or self._program.inputs)[0]])
-        per_batch = [execute(step, {slot: values[slot][i] for slot in step.inputs}, operation) for i in range(count)]
+        per_batch = [execute(step, self._batch(values, step, number), operation) for number in range(count)]
         return [list(column) for column in zip(*per_batch, strict=True)]
+
+    def _batch(self, values: Mapping[Slot, Batches], step: Step, number: int) -> dict[Slot, Any]:
+        """What a step reads, of one batch."""
+        return {slot: values[slot][number] for slot in step.inputs}
 
     def _release(self, step: Step) -> None:
         """Free what no later step reads."""

@@ -93,7 +93,8 @@ class ConvertedLayer:
         places = {place.address: place for place in find_places(self)}
         for applied in missing:
             if applied.address in places:
-                self._undo[applied.address] = replace(places[applied.address], applied)
+                place = places[applied.address]
+                self._undo[applied.address] = replace(place.owner, place.attribute, applied)
         return any(applied.address in self._undo for applied in missing)
 
     @contextmanager

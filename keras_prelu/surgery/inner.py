@@ -196,7 +196,7 @@ def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
 
 def _opened(layer: Any, use: _Use, places: Sequence[Place]) -> Iterator[graph.Graph]:
     """The graphs of what a layer's code does, and of the layers inside; functions that it holds as attributes left out."""
-    with replaced([(place, _identity) for place in places if place.rectifier.kind == "function"]):
+    with replaced([(place.owner, place.attribute, _identity) for place in places if place.rectifier.kind == "function"]):
         yield from list(_open(layer, use))
 
 

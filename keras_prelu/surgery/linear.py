@@ -7,6 +7,7 @@ each view against the layer's real output before it trusts it. A new kind of lay
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -34,9 +35,19 @@ class LinearView:
         self.layer = layer
 
     @property
+    def understood(self) -> bool:
+        """Whether this layer is one that the view describes."""
+        return True
+
+    @property
     def kernel(self) -> Any:
         """The variable that is refitted."""
         return self.layer.kernel
+
+    @property
+    def bias(self) -> Any:
+        """The variable that is added to the outputs, one for each group and output, or None."""
+        return self.layer.bias if self.layer.use_bias else None
 
     def positions(self, shape: Sequence[int]) -> int:
         """Number of output positions of one sample whose input has `shape` (batch first, channels last)."""
@@ -54,6 +65,19 @@ class LinearView:
         """The inverse of `to_matrix`."""
         raise NotImplementedError
 
+    def bias_to_matrix(self, bias: Array) -> Array:
+        """The bias as (groups, 1, outputs of a group)."""
+        groups = self.to_matrix(np.empty(self.kernel.shape, dtype=bool)).shape[0]
+        return bias.reshape(groups, 1, -1)
+
+    def bias_from_matrix(self, matrix: Array) -> Array:
+        """The inverse of `bias_to_matrix`."""
+        return matrix.reshape(-1)
+
+    def flat_outputs(self, outputs: Array) -> Array:
+        """The layer's outputs (channels last) as (samples, positions, groups × outputs of a group)."""
+        return outputs.reshape(outputs.shape[0], -1, outputs.shape[-1])
+
     def channels_last(self, tensor: Array) -> Array:
         """An input or output of the layer with its channels moved to the end."""
         if getattr(self.layer, "data_format", None) == "channels_first":
@@ -66,9 +90,10 @@ def linear_view(layer: Any) -> LinearView | None:
     if not type(layer).__module__.startswith("keras."):
         return None
     view = _REGISTRY.get(type(layer).__name__)
-    if view is None or getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+    if view is None or not layer.built or getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         return None
-    return view(layer)
+    found = view(layer)
+    return found if found.understood else None
 
 
 class _DenseView(LinearView):
@@ -86,6 +111,87 @@ class _DenseView(LinearView):
 
     def from_matrix(self, matrix: Array) -> Array:
         return matrix[0]
+
+
+class _EinsumView(LinearView):
+    """Each label of the equation says what its axis is: a position (in input and output), summed over (in input and kernel), an output
+    (in kernel and output) or a group (in all three)."""
+
+    layers = ("EinsumDense",)
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__(layer)
+        operands, result = layer.equation.replace(" ", "").split("->")
+        self._input, self._kernel_labels = operands.split(",")
+        self._output = result
+        elided = self.layer.input_spec.ndim - len(self._input.replace("...", "")) if "..." in self._input else 0
+        labels = "".join(label for label in string.ascii_letters if label not in layer.equation)[:elided]
+        self._input, self._output = (text.replace("...", labels) for text in (self._input, self._output))
+        shared = set(self._input) & set(self._output)
+        kernel = self._kernel_labels
+        self._positions = "".join(label for label in self._output[1:] if label in shared and label not in kernel)
+        self._groups = "".join(label for label in self._output if label in shared and label in kernel)
+        self._summed = "".join(label for label in kernel if label not in self._output)
+        self._outputs = "".join(label for label in self._output if label not in self._input)
+
+    @property
+    def understood(self) -> bool:
+        """Whether samples come first, every input axis meets a weight or an output, and the bias, if any, has one number an output."""
+        axes = self.layer.bias_axes
+        return (
+            self._input[0] == self._output[0]
+            and set(self._input) <= set(self._kernel_labels) | set(self._output)
+            and self._input[0] not in self._kernel_labels
+            and (not axes or set(axes) == set(self._groups + self._outputs))
+        )
+
+    @property
+    def bias(self) -> Any:
+        return self.layer.bias
+
+    def _sizes(self, shape: Sequence[int]) -> dict[str, int]:
+        known = dict(zip(self._kernel_labels, self.kernel.shape, strict=True))
+        return {**known, **dict(zip(self._input, shape, strict=True))}
+
+    def positions(self, shape: Sequence[int]) -> int:
+        sizes = self._sizes(shape)
+        return math.prod(sizes[label] for label in self._positions)
+
+    def rows(self, inputs: Array, sample: Array, position: Array) -> Array:
+        groups, summed = (math.prod(self._sizes(inputs.shape)[label] for label in labels) for labels in (self._groups, self._summed))
+        ordered = np.einsum(f"{self._input}->{self._input[0]}{self._positions}{self._groups}{self._summed}", inputs)
+        flat = ordered.reshape(len(inputs), -1, groups, summed)
+        return np.moveaxis(flat[sample, position], 1, 0)
+
+    def to_matrix(self, kernel: Array) -> Array:
+        ordered = np.einsum(f"{self._kernel_labels}->{self._groups}{self._summed}{self._outputs}", kernel)
+        sizes = dict(zip(self._kernel_labels, kernel.shape, strict=True))
+        groups, summed = (math.prod(sizes[label] for label in labels) for labels in (self._groups, self._summed))
+        return ordered.reshape(groups, summed, -1)
+
+    def from_matrix(self, matrix: Array) -> Array:
+        order = self._groups + self._summed + self._outputs
+        sizes = dict(zip(self._kernel_labels, self.kernel.shape, strict=True))
+        return np.einsum(f"{order}->{self._kernel_labels}", matrix.reshape([sizes[label] for label in order]))
+
+    def bias_to_matrix(self, bias: Array) -> Array:
+        order = self._groups + self._outputs
+        sizes = dict(zip(self._kernel_labels, self.kernel.shape, strict=True))
+        given = "".join(label for label in self._output if label in order)
+        ordered = np.einsum(f"{given}->{order}", bias.reshape([sizes[label] for label in given]))
+        return ordered.reshape(math.prod(sizes[label] for label in self._groups), 1, -1)
+
+    def bias_from_matrix(self, matrix: Array) -> Array:
+        order = self._groups + self._outputs
+        sizes = dict(zip(self._kernel_labels, self.kernel.shape, strict=True))
+        given = "".join(label for label in self._output if label in order)
+        return np.einsum(f"{order}->{given}", matrix.reshape([sizes[label] for label in order])).reshape(self.layer.bias.shape)
+
+    def flat_outputs(self, outputs: Array) -> Array:
+        order = self._groups + self._outputs
+        ordered = np.einsum(f"{self._output}->{self._output[0]}{self._positions}{order}", outputs)
+        channels = math.prod(outputs.shape[self._output.index(label)] for label in order)
+        return ordered.reshape(len(outputs), -1, channels)
 
 
 class _WindowView(LinearView):

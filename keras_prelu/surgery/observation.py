@@ -86,7 +86,7 @@ def _observe(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], places:
             runs.append([])
             return layer(*args, **kwargs)
 
-    recorders = [(place, recorder(place, getattr(place.owner, place.attribute))) for place in places]
+    recorders = [(place.owner, place.attribute, recorder(place, getattr(place.owner, place.attribute))) for place in places]
     with replaced(recorders), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Probe().compute_output_spec(*args, **kwargs)

@@ -7,6 +7,8 @@ their initializers together with the weights.
 from __future__ import annotations
 
 import inspect
+import os
+import tempfile
 from typing import Any
 
 import keras
@@ -14,7 +16,7 @@ import keras
 from keras_prelu._backends import assign_copy
 from keras_prelu.errors import ConversionError, reason_of
 
-__all__ = ["check_variables", "copy_variables", "rebuild"]
+__all__ = ["check_variables", "copy_other_state", "copy_variables", "rebuild"]
 
 
 def rebuild(operation: Any, *, linear: bool = False) -> Any:
@@ -69,6 +71,22 @@ def copy_variables(original: Any, copy: Any, new: frozenset[int] = frozenset()) 
         vars(copy)[name] = getattr(original, name).clone()
 
 
+def copy_other_state(original: Any, copy: Any) -> None:
+    """Give a rebuilt layer what a layer keeps beside variables: what follows from them, such as a Normalization's mean and variance, and
+    what is no number, such as a StringLookup's vocabulary. By the methods that Keras saves and loads with; layers inside left out.
+    """
+    overrides = type(original).load_own_variables is not keras.layers.Layer.load_own_variables
+    if overrides and not hasattr(original, "lora_enabled"):  # those that have it override it for quantized and adapted weights alone
+        store: dict[str, Any] = {}
+        original.save_own_variables(store)
+        copy.load_own_variables({name: keras.ops.convert_to_numpy(value) for name, value in store.items()})
+    if hasattr(original, "load_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            original.save_assets(folder)
+            if os.listdir(folder):  # there is none where all is in the configuration
+                copy.load_assets(folder)
+
+
 def check_variables(original: Any, copy: Any, new: frozenset[int] = frozenset()) -> None:
     """Raise what `copy_variables` would raise."""
     sources, targets = original.variables, [variable for variable in copy.variables if id(variable) not in new]
@@ -83,7 +101,8 @@ def _initializers(operation: Any) -> list[str]:
     """The attributes of a layer of Keras's own that are initializers, and are given by its configuration under the same name."""
     if not type(operation).__module__.startswith("keras."):
         return []
-    return [name for name, value in vars(operation).items() if name.endswith("_initializer") and isinstance(value, keras.Initializer)]
+    own = {name: value for name, value in vars(operation).items() if not name.startswith("_")}
+    return [name for name, value in own.items() if name.endswith("_initializer") and isinstance(value, keras.Initializer)]
 
 
 def _config(operation: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_prelu.surgery.least_squares import RidgeProblem
 from keras_prelu.surgery.linear import LinearView
+from keras_prelu.surgery.replacement import replaced
 
 __all__ = ["Batches", "Fit", "FitOptions", "Intercept", "fit_layer"]
 
@@ -49,11 +50,10 @@ class Intercept:
     moving_mean: Any
 
     @classmethod
-    def of(cls, layer: Any, normalization: Any) -> Intercept:
+    def of(cls, view: LinearView, normalization: Any) -> Intercept:
         """For a layer and the BatchNormalization that alone reads its output, if there is one."""
-        bias = layer.bias if getattr(layer, "use_bias", False) else None
-        takes = bias is None and normalization is not None and _is_linear(layer)
-        return cls(bias, normalization.moving_mean if takes else None)
+        takes = view.bias is None and normalization is not None and _is_linear(view.layer)
+        return cls(view.bias, normalization.moving_mean if takes else None)
 
     @property
     def exists(self) -> bool:
@@ -79,6 +79,11 @@ class Fit:
     error_after: float | None
     assignments: tuple[tuple[Any, np.ndarray], ...]
     reason: str
+
+    @classmethod
+    def none(cls, reason: str) -> Fit:
+        """For a layer that is not fitted at all."""
+        return cls(0, 0, None, None, None, (), reason)
 
 
 def fit_layer(
@@ -136,12 +141,11 @@ def _matrix(view: LinearView, intercept: Intercept) -> np.ndarray:
     matrix = view.to_matrix(keras.ops.convert_to_numpy(view.kernel).astype(np.float64))
     if not intercept.exists:
         return matrix
-    bias = (
-        keras.ops.convert_to_numpy(view.layer.bias).astype(np.float64)
-        if view.layer.use_bias
-        else np.zeros(matrix.shape[0] * matrix.shape[2])
-    )
-    return np.concatenate([matrix, bias.reshape(matrix.shape[0], 1, matrix.shape[2])], axis=1)
+    if view.bias is None:
+        bias = np.zeros((matrix.shape[0], 1, matrix.shape[2]))
+    else:
+        bias = view.bias_to_matrix(keras.ops.convert_to_numpy(view.bias).astype(np.float64))
+    return np.concatenate([matrix, bias], axis=1)
 
 
 def _design(view: LinearView, inputs: Tensor, sample: np.ndarray, position: np.ndarray, intercept: Intercept) -> np.ndarray:
@@ -155,10 +159,7 @@ def _predicts(
 ) -> bool:
     """Whether rows × matrix is what the layer computes: the guard against a view that misreads a layer."""
     predicted = np.moveaxis(product, 0, 1).reshape(len(sample), -1)
-    if not _is_linear(view.layer):
-        predicted = keras.ops.convert_to_numpy(view.layer.activation(keras.ops.convert_to_tensor(predicted, dtype="float32")))
-    actual = _as_numpy(view, view.layer(inputs))
-    actual = actual.reshape(actual.shape[0], -1, actual.shape[-1])
+    actual = view.flat_outputs(_as_numpy(view, linear_output(view.layer, inputs)))
     if actual.shape[1] != view.positions(_channels_last_shape(view, inputs)) or actual.shape[2] != predicted.shape[1]:
         return False
     actual = actual[sample, position]
@@ -166,13 +167,21 @@ def _predicts(
     return float(np.sqrt(np.mean(np.square(predicted - actual)))) <= _CHECK_TOLERANCE * scale
 
 
+def linear_output(layer: Any, inputs: Tensor) -> Tensor:
+    """What a layer computes before its own activation."""
+    if _is_linear(layer):
+        return layer(inputs)
+    with replaced([(layer, "activation", keras.activations.linear)]):
+        return layer(inputs)
+
+
 def _assignments(view: LinearView, matrix: np.ndarray, intercept: Intercept) -> tuple[tuple[Any, np.ndarray], ...]:
     if not intercept.exists:
         return ((view.kernel, view.from_matrix(matrix)),)
-    kernel, vector = view.from_matrix(matrix[:, :-1]), matrix[:, -1].reshape(-1)
+    kernel, vector = view.from_matrix(matrix[:, :-1]), matrix[:, -1:]
     if intercept.bias is not None:
-        return (view.kernel, kernel), (intercept.bias, vector)
-    return (view.kernel, kernel), (intercept.moving_mean, keras.ops.convert_to_numpy(intercept.moving_mean) - vector)
+        return (view.kernel, kernel), (intercept.bias, view.bias_from_matrix(vector))
+    return (view.kernel, kernel), (intercept.moving_mean, keras.ops.convert_to_numpy(intercept.moving_mean) - vector.reshape(-1))
 
 
 def _is_linear(layer: Any) -> bool:

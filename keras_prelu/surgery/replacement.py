@@ -1,4 +1,4 @@
-"""Holding something else in a place, for a while or for good."""
+"""Holding something else in an attribute, for a while or for good."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from keras_prelu.surgery.places import Place
-
 __all__ = ["replace", "replaced"]
 
 _ABSENT = object()
 
 
 @contextmanager
-def replaced(replacements: Sequence[tuple[Place, Any]]) -> Iterator[None]:
-    """Hold other values in the places meanwhile."""
-    undo = [replace(place, value) for place, value in replacements]
+def replaced(replacements: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Hold other values meanwhile: each an owner, the name of its attribute, and the value."""
+    undo = [replace(owner, attribute, value) for owner, attribute, value in replacements]
     try:
         yield
     finally:
@@ -24,19 +22,19 @@ def replaced(replacements: Sequence[tuple[Place, Any]]) -> Iterator[None]:
             step()
 
 
-def replace(place: Place, value: Any) -> Callable[[], None]:
-    """Put a value into a place; the function that is returned puts the old one back.
+def replace(owner: Any, attribute: str, value: Any) -> Callable[[], None]:
+    """Put a value into an attribute; the function that is returned puts the old one back.
 
     Straight into the object's dictionary: the state that Keras, TensorFlow and PyTorch track stays what it was.
     """
-    attributes = vars(place.owner)
-    old = attributes.get(place.attribute, _ABSENT)
-    attributes[place.attribute] = value
+    attributes = vars(owner)
+    old = attributes.get(attribute, _ABSENT)
+    attributes[attribute] = value
 
     def undo() -> None:
         if old is _ABSENT:
-            del attributes[place.attribute]
+            del attributes[attribute]
         else:
-            attributes[place.attribute] = old
+            attributes[attribute] = old
 
     return undo

@@ -80,7 +80,10 @@ def _scale_outputs(layer: Any, scale: np.ndarray) -> str:
     if scale.size not in (1, channels):
         return "its slopes are not one for each channel"
     view.kernel.assign(view.from_matrix(matrix * np.broadcast_to(scale, (channels,)).reshape(matrix.shape[0], 1, matrix.shape[2])))
-    return _assign_scaled([layer.bias], scale) if layer.use_bias else ""
+    if view.bias is not None:
+        bias = view.bias_to_matrix(keras.ops.convert_to_numpy(view.bias))
+        view.bias.assign(view.bias_from_matrix(bias * np.broadcast_to(scale, (channels,)).reshape(bias.shape)))
+    return ""
 
 
 def _assign_scaled(variables: Sequence[Any], scale: np.ndarray) -> str:

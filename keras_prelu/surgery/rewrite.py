@@ -13,7 +13,7 @@ from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.errors import KerasPReLUWarning, reason_of
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.converted import attach, freeze_like, prelus
-from keras_prelu.surgery.rebuilding import copy_variables, rebuild
+from keras_prelu.surgery.rebuilding import copy_other_state, copy_variables, rebuild
 from keras_prelu.surgery.wholes import is_taken_apart
 
 __all__ = ["Inside", "Key", "rewrite"]
@@ -155,9 +155,11 @@ class _Rewriter:
         added = prelus(copy)[len(prelus(original)) :]
         ids = {id(layer) for layer in added}
         copy_variables(original, copy, frozenset(id(variable) for layer in added for variable in layer.variables))
+        copy_other_state(original, copy)
         copy.trainable = original.trainable
         kept = [layer for layer in graph.sublayers(copy) if id(layer) not in ids]
         for inner, inner_copy in zip(graph.sublayers(original), kept, strict=False):
+            copy_other_state(inner, inner_copy)
             inner_copy.trainable = inner.trainable
         if added:
             freeze_like(copy, original)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from tests import models, references
+from tests import custom, models, references
 
 L = keras.layers
 
@@ -251,3 +251,86 @@ def test_layers_that_are_not_refitted_are_in_the_record_too():
     actions = {layer.layer: layer.action for layer in kp.calibrate(uncalibrated(model), model, models.samples(model, 100)).layers}
     assert actions["LSTM"] == "kept: layers of its kind are not refitted"
     assert "Embedding" not in actions  # its input is the samples
+
+
+IMAGES = np.random.default_rng(0).normal(size=(600, 8, 8, 3)).astype("float32")
+
+
+def heads():
+    inputs = keras.Input((8, 3))
+    x = L.Dense(16, activation="relu")(inputs)
+    return keras.Model(inputs, L.MultiHeadAttention(2, 4)(x, x))
+
+
+def distributed():
+    inputs = keras.Input((8, 3))
+    x = L.TimeDistributed(L.Dense(16, activation="relu"))(inputs)
+    return keras.Model(inputs, L.TimeDistributed(L.Dense(4))(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
+@pytest.mark.parametrize(
+    ("build", "x", "refitted", "factor"),
+    [
+        (lambda: custom.around(custom.Block(name="in"), L.Dense(2)), IMAGES, 3, 0.5),
+        (lambda: custom.around(custom.Outer(name="in"), L.Dense(2), shape=(3,)), IMAGES[:, 0, 0], 4, 0.1),
+        (lambda: custom.around(custom.Backbone(name="in"), L.Flatten(), L.Dense(3)), IMAGES, 2, 0.7),
+        (distributed, IMAGES[:, 0], 1, 0.1),
+        (heads, IMAGES[:, 0], 4, 0.1),
+        (custom.Classifier, IMAGES, 3, 0.9),
+    ],
+)
+def test_inside_layers_and_models_with_code_of_their_own(build, x, refitted, factor):
+    model = build()
+    model(x[:1])
+    models.live_in(model, seed=1)
+    converted = uncalibrated(model)
+
+    def loss():
+        before, after = (keras.ops.convert_to_numpy(each(x[400:])) for each in (model, converted))
+        return np.mean((after - before) ** 2) / np.var(before)
+
+    before = loss()
+    record = kp.calibrate(converted, model, x[:400])
+    assert sum(layer.action == "refitted" for layer in record.layers) == refitted
+    assert loss() < factor * before
+
+
+def test_inside_a_layer_it_is_as_good_as_in_the_graph():
+    """The same network twice: its blocks as layers with code of their own, and as a graph."""
+
+    @keras.saving.register_keras_serializable("tests")
+    class Normalized(L.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.conv = L.Conv2D(8, 3, padding="same", use_bias=False)
+            self.norm = L.BatchNormalization()
+            self.relu = L.ReLU()
+
+        def build(self, shape):
+            self.conv.build(shape)
+            self.norm.build((*shape[:-1], 8))
+
+        def call(self, inputs, training=None):
+            return self.relu(self.norm(self.conv(inputs), training=training))
+
+    def chain(x, blocks):
+        for block in blocks:
+            x = block(x)
+        return L.Dense(3)(L.GlobalAveragePooling2D()(x))
+
+    inputs = keras.Input((8, 8, 3))
+    layered = keras.Model(inputs, chain(inputs, [Normalized() for _ in range(3)]))
+    plain = [layer for _ in range(3) for layer in (L.Conv2D(8, 3, padding="same", use_bias=False), L.BatchNormalization(), L.ReLU())]
+    graph = keras.Model(inputs, chain(inputs, plain))
+    models.live_in(layered)
+    graph.set_weights(layered.get_weights())
+    losses = []
+    for model in (graph, layered):
+        converted = uncalibrated(model)
+        before = error(converted, model, IMAGES[400:])
+        kp.calibrate(converted, model, IMAGES[:400])
+        losses.append((before, error(converted, model, IMAGES[400:])))
+    np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=1e-4)
+    assert losses[1][1] < 0.5 * losses[1][0]
+    np.testing.assert_allclose(losses[1][1], losses[0][1], rtol=0.2)

@@ -12,6 +12,12 @@ ON_CPU_OF_TENSORFLOW = keras.backend.backend() == "tensorflow"
 CASES = {
     "dense": (L.Dense(4), (5,)),
     "dense on a sequence": (L.Dense(4, use_bias=False), (7, 5)),
+    "einsum": (L.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d"), (7, 5)),
+    "einsum elided": (L.EinsumDense("...c,cd->...d", 4, bias_axes="d"), (7, 3, 5)),
+    "einsum of heads": (L.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="de"), (7, 5)),
+    "einsum out of heads": (L.EinsumDense("abcd,cde->abe", (None, 4), bias_axes="e"), (7, 2, 3)),
+    "einsum of groups": (L.EinsumDense("abg,gd->adbg", (4, None, 5), bias_axes="dg"), (7, 5)),
+    "einsum without bias": (L.EinsumDense("abc,cd->abd", (None, 4)), (7, 5)),
     "conv1d": (L.Conv1D(4, 3), (9, 5)),
     "conv1d causal dilated": (L.Conv1D(4, 3, padding="causal", dilation_rate=2), (9, 5)),
     "conv1d causal strided": (L.Conv1D(4, 3, padding="causal", strides=2), (9, 5)),
@@ -54,17 +60,19 @@ def test_rows_times_matrix_is_the_output(case):
     for variable in layer.weights:
         variable.assign(rng.normal(size=variable.shape))
     view = linear_view(layer)
-    actual = view.channels_last(keras.ops.convert_to_numpy(layer(x)))
-    actual = actual.reshape(3, -1, actual.shape[-1])
+    actual = view.flat_outputs(view.channels_last(keras.ops.convert_to_numpy(layer(x))))
 
     inputs = view.channels_last(x)
     positions = view.positions(inputs.shape)
     assert positions == actual.shape[1]
     sample, position = np.repeat(np.arange(3), positions), np.tile(np.arange(positions), 3)
     kernel = keras.ops.convert_to_numpy(view.kernel).astype("float64")
-    predicted = np.moveaxis(view.rows(inputs, sample, position) @ view.to_matrix(kernel), 0, 1).reshape(actual.shape)
-    if layer.use_bias:
-        predicted = predicted + keras.ops.convert_to_numpy(layer.bias)
+    predicted = view.rows(inputs, sample, position) @ view.to_matrix(kernel)
+    if view.bias is not None:
+        bias = keras.ops.convert_to_numpy(view.bias)
+        predicted = predicted + view.bias_to_matrix(bias)
+        np.testing.assert_array_equal(view.bias_from_matrix(view.bias_to_matrix(bias)), bias)
+    predicted = np.moveaxis(predicted, 0, 1).reshape(actual.shape)
     np.testing.assert_allclose(predicted, actual, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(view.from_matrix(view.to_matrix(kernel)), kernel)
 
@@ -76,6 +84,10 @@ def test_layers_that_are_not_linear_in_one_kernel_have_no_view():
     assert linear_view(L.BatchNormalization()) is None
     assert linear_view(L.LSTM(3)) is None
     assert linear_view(Mine(3)) is None
+    assert linear_view(L.Dense(3)) is None  # not built
+    partly = L.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="e")
+    partly.build((None, 7, 5))
+    assert linear_view(partly) is None  # its bias is the same for all heads
     lora = L.Dense(3)
     lora.build((None, 4))
     lora.enable_lora(1)
