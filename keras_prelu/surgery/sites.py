@@ -116,6 +116,9 @@ def _walk(model: keras.Model, scope: str, seen: set[int]) -> Iterator[LocatedSit
     formats = _data_formats(model_calls)
     gates = Gates(view)
     taken = {call.operation.name for call in model_calls}
+    uses: dict[int, list[graph.Call]] = {}
+    for call in model_calls:
+        uses.setdefault(id(call.operation), []).append(call)
     for call in model_calls:
         operation = call.operation
         if is_taken_apart(operation):
@@ -127,8 +130,9 @@ def _walk(model: keras.Model, scope: str, seen: set[int]) -> Iterator[LocatedSit
         if rectifier is None:
             if id(operation) not in seen and isinstance(operation, keras.layers.Layer):
                 seen.add(id(operation))
-                uses = [other for other in model_calls if other.operation is operation]
-                yield from _inside(inner.of_layer(operation, uses), operation, f"{scope}{operation.name}/", data_format, taken)
+                yield from _inside(
+                    inner.of_layer(operation, uses[id(operation)]), operation, f"{scope}{operation.name}/", data_format, taken
+                )
             continue
         if rectifier.shared and call.index > 0:
             continue

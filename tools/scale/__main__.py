@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -14,6 +15,7 @@ import click
 
 DEPTHS = (1000, 2000, 4000)
 NETWORKS = ("ResNet152", "VGG16")
+BACKENDS = ("tensorflow", "torch")
 
 
 @click.command()
@@ -24,23 +26,24 @@ def main(repeat: int, rounds: int, output: Path) -> None:
     """Measure what converting a file costs. About ten minutes on two cores; nothing else should run meanwhile."""
     depths = {layers: [_measure("depth", str(layers)) for _ in range(repeat)] for layers in DEPTHS}
     resnet = _measure("resnet", str(rounds))
-    memory = {network: _measure("memory", network) for network in NETWORKS}
+    memory = {(backend, network): _measure("memory", network, backend=backend) for backend in BACKENDS for network in NETWORKS}
     output.mkdir(parents=True, exist_ok=True)
     (output / "RESULTS.md").write_text(_markdown(depths, resnet, memory))
     click.echo((output / "RESULTS.md").read_text())
 
 
-def _measure(*arguments: str) -> dict[str, Any]:
-    result = subprocess.run([sys.executable, "-m", "tools.scale.measure", *arguments], capture_output=True, text=True)
+def _measure(*arguments: str, backend: str = "tensorflow") -> dict[str, Any]:
+    command = [sys.executable, "-m", "tools.scale.measure", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": backend})
     if result.returncode:
         raise click.ClickException(f"Measuring {' '.join(arguments)} failed:\n{result.stderr}")
     record: dict[str, Any] = json.loads(result.stdout)
-    click.echo(f"{' '.join(arguments)}: {record}", err=True)
+    click.echo(f"{backend} {' '.join(arguments)}: {record}", err=True)
     return record
 
 
-def _markdown(depths: dict[int, list[dict[str, float]]], resnet: dict[str, float], memory: dict[str, dict[str, float]]) -> str:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("keras", "tensorflow"))
+def _markdown(depths: dict[int, list[dict[str, float]]], resnet: dict[str, float], memory: dict[tuple[str, str], dict[str, float]]) -> str:
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("keras", *BACKENDS))
     lines = [
         "# What converting a file costs",
         "",
@@ -63,13 +66,15 @@ def _markdown(depths: dict[int, list[dict[str, float]]], resnet: dict[str, float
         "",
         "Peak memory above what the process took before, as a multiple of the weights. Keras alone decides the first and the last step: it",
         "reads and writes the weights through a buffer of the whole file where memory allows. While converting there are the original's",
-        "weights and the new model's.",
+        "weights and the new model's, 2.0. TensorFlow keeps what it freed while loading and uses it again, so its peak while converting is",
+        "mostly what loading left; on PyTorch freed memory goes back.",
         "",
-        "| network | weights, MB | while loading | while converting | while saving |",
-        "|---|---:|---:|---:|---:|",
+        "| backend | network | weights, MB | while loading | before converting | while converting | while saving |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for network, record in memory.items():
-        lines.append(f"| {network} | {record['weights']:.0f} | {record['load']:.2f} | {record['convert']:.2f} | {record['save']:.2f} |")
+    for (backend, network), record in memory.items():
+        steps = " | ".join(f"{record[step]:.2f}" for step in ("load", "loaded", "convert", "save"))
+        lines.append(f"| {backend} | {network} | {record['weights']:.0f} | {steps} |")
     return "\n".join([*lines, ""])
 
 

@@ -77,9 +77,10 @@ def memory(network: str) -> None:
     build = {"ResNet152": lambda: keras.applications.ResNet152(weights=None), "VGG16": lambda: keras.applications.VGG16(weights=None)}
     with _file(build[network]) as path:
         kp.convert(_chain(4), rescale="none")  # what is imported and allocated once
-        before = _resident()
+        before = _status("VmRSS")
         peaks = {}
         model = _peak(lambda: kp.load_model(path), "load", peaks)
+        peaks["loaded"] = _status("VmRSS")
         weights = sum(int(weight.size) * weight.dtype.itemsize for weight in model.get_weights())
         converted = _peak(lambda: kp.convert(model, rescale="none"), "convert", peaks)
         _peak(lambda: kp.save_model(converted, path.with_name("out.keras")), "save", peaks)
@@ -133,10 +134,6 @@ def _peak(run: Callable[[], Any], step: str, peaks: dict[str, float]) -> Any:
     result = run()
     peaks[step] = _status("VmHWM")
     return result
-
-
-def _resident() -> float:
-    return _status("VmRSS")
 
 
 def _status(name: str) -> float:
