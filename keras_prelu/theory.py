@@ -37,6 +37,7 @@ __all__ = [
     "output_third_moment",
     "output_variance",
     "path_gradient_factor",
+    "restoring_factor",
     "second_moment_gain",
     "slope",
     "slope_derivative",
@@ -139,6 +140,15 @@ def output_skewness(alpha: ArrayLike) -> Array:
 def input_output_covariance(alpha: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Array:
     """Cov(x, y) = σ²·(Φ(r) + αΦ(−r)), by Stein's lemma. Claim 7."""
     return np.square(_array(sigma)) * derivative_mean(alpha, mu, sigma)
+
+
+def restoring_factor(alpha: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Array:
+    """a = Cov(x⁺, y)/Var[y]: the factor of the affine map of y = φ(x) that best restores ReLU's output x⁺, in least squares. Claim 7.
+
+    Cov(x⁺, y) = E[(x⁺)²] − E[x⁺]·E[y], since x⁺·y = (x⁺)².
+    """
+    covariance = _positive_second_moment(mu, sigma) - _positive_mean(mu, sigma) * output_mean(alpha, mu, sigma)
+    return covariance / output_variance(alpha, mu, sigma)
 
 
 def derivative_mean(alpha: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Array:

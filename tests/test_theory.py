@@ -36,6 +36,11 @@ def test_moments_equal_quadrature(alpha, mu, sigma):
     covariance = expectation(lambda x: (x - mu) * phi(x), mu, sigma)
     np.testing.assert_allclose(theory.input_output_covariance(alpha, mu, sigma), covariance, **close)
     np.testing.assert_allclose(theory.derivative_mean(alpha, mu, sigma), expectation(derivative, mu, sigma), **close)
+    relu_mean = expectation(lambda x: max(x, 0.0), mu, sigma)
+    covariance = expectation(lambda x: (max(x, 0.0) - relu_mean) * (phi(x) - mean), mu, sigma)
+    variance = expectation(lambda x: (phi(x) - mean) ** 2, mu, sigma)
+    if variance > 1e-3:
+        np.testing.assert_allclose(theory.restoring_factor(alpha, mu, sigma), covariance / variance, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
         theory.derivative_second_moment(alpha, mu, sigma), expectation(lambda x: derivative(x) ** 2, mu, sigma), **close
     )

@@ -15,7 +15,7 @@ __all__ = ["PARAMETERIZATIONS", "RESCALES", "ConversionOptions", "conversion_opt
 
 # Repeated from the package, which can't be asked without importing Keras; a test compares them.
 PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
-RESCALES = ("auto", "none", "analytic", "calibrated")
+RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
 _SHARED_AXES = {"channel_wise": "channel_wise", "channel_shared": "channel_shared", "none": None}
 
 
@@ -47,7 +47,7 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice(RESCALES),
         default="auto",
         show_default=True,
-        help="What keeps the model working; auto is calibrated with --data, else a small slope.",
+        help="What keeps the model working; auto is calibrated with --data, else moments and small slopes.",
     )
     @click.option("--samples", type=click.IntRange(min=5), default=512, show_default=True, help="How many samples to calibrate with.")
     @click.option("--include", multiple=True, metavar="GLOB", help="Convert only these sites (may be repeated).")

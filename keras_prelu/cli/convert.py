@@ -34,7 +34,7 @@ def command(model: Path, output: Path | None, source: str | None, force: bool, c
     from keras_prelu.diagnostics.slopes import slopes
     from keras_prelu.files import beside, check_output, load_model, save_model
 
-    if source and conversion.rescale in ("none", "analytic"):
+    if source and conversion.rescale in ("none", "analytic", "moments"):
         raise click.UsageError(f"--rescale {conversion.rescale} does not use --data. Leave one of them out.")
     output = output or beside(model, "prelu")
     original = load_model(model, allow_unsafe=session.allow_unsafe)

@@ -18,6 +18,7 @@ from keras_prelu.parameterizations import Identity, Parameterization, Square
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.calibrate import calibrate
 from keras_prelu.surgery.freezing import train_slopes
+from keras_prelu.surgery.moments import UNKNOWN, rescale_moments
 from keras_prelu.surgery.paths import layer_at
 from keras_prelu.surgery.rescale import rescale_analytic
 from keras_prelu.surgery.rewrite import rewrite
@@ -27,11 +28,14 @@ from keras_prelu.surgery.wholes import has_class_of_its_own, is_taken_apart
 
 __all__ = ["RESCALES", "SAFE_SLOPE", "convert"]
 
-RESCALES = ("auto", "none", "analytic", "calibrated")
+RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
 
 SAFE_SLOPE = 0.01
 """The largest slope that `rescale="auto"` sets without samples: the classical leaky slope, close enough to 0 that a trained
 network's function hardly changes (a second moment changes by the factor 1 + α² = 1.0001 a layer, claim 4)."""
+
+SAFE_SLOPE_WITH_STATISTICS = 0.05
+"""The same where "moments" knows what to restore: measured on trained networks, it changes the outputs as little as 0.02 does without."""
 
 
 def convert(
@@ -65,8 +69,9 @@ def convert(
         alpha_regularizer: As in `PReLU`.
         rescale: What is done so that the model still works. "calibrated": layerwise least squares on `calibration_data`, see
             `calibrate`. "analytic": each site's producer × 1/√(1+α²) (claims 4 and 6), right for fresh weights and nearly worthless
-            for trained ones. "none": nothing. "auto" (default): "calibrated" with samples; without, nothing but a slope of at most
-            0.01, with a warning.
+            for trained ones. "moments": what each ReLU put out is restored in least squares from the statistics that
+            BatchNormalization layers hold (claim 7), without samples. "none": nothing. "auto" (default): "calibrated" with samples;
+            without, "moments" and slopes of at most 0.05 where there are statistics, 0.01 elsewhere, with a warning.
         calibration_data: Unlabeled samples for "calibrated": an array, or a list or dict of arrays for several inputs.
         include: Which sites to convert: a path or layer name or glob ("block1_*"), a layer class, a function of a `Site`, or a list of
             these. Defaults to all that are convertible, smooth activations such as ELU and GELU left out.
@@ -94,19 +99,13 @@ def convert(
     map_ = _parameterization(parameterization, alpha)
     located = locate_sites(model)
     selected = select(located, model, include, exclude)
+    cautious = rescale == "auto" and calibration_data is None and abs(alpha) > SAFE_SLOPE
     if rescale == "auto":
-        rescale = "none" if calibration_data is None else "calibrated"
-        if calibration_data is None and abs(alpha) > SAFE_SLOPE:
-            safe = math.copysign(SAFE_SLOPE, alpha)
-            warnings.warn(
-                f"No samples to calibrate with: the new slopes start at {safe:g} instead of {alpha:g}, so that the model still works. "
-                'Give unlabeled samples (calibration_data, --data) for larger slopes, or rescale="none" to set them all the same.',
-                KerasPReLUWarning,
-                stacklevel=2,
-            )
-            alpha = safe
-            map_.check(alpha)
-
+        rescale = "moments" if cautious else "none" if calibration_data is None else "calibrated"
+    wanted = alpha
+    if cautious:
+        alpha = math.copysign(min(abs(alpha), SAFE_SLOPE_WITH_STATISTICS), alpha)
+        map_.check(alpha)
     _refuse_quantized(model)
     _warn_of_no_numbers(model)
     make = partial(_make_layer, alpha=alpha, map_=map_, shared_axes=shared_axes, alpha_regularizer=alpha_regularizer, keep=keep_slopes)
@@ -127,11 +126,39 @@ def convert(
     _warn_of_lost_classes(model)
     if train_frozen_slopes:
         _train_frozen(converted, [layer_at(converted, item.site.target) for item in selected])
+    targets = [item.site.target for item in selected if not (keep_slopes and _own_slope(item.site))]
     if rescale == "analytic":
-        rescale_analytic(converted, [item.site.target for item in selected if not (keep_slopes and _own_slope(item.site))])
+        rescale_analytic(converted, targets)
+    elif rescale == "moments":
+        records = rescale_moments(converted, targets) if graph.has_graph(converted) or not cautious else []
+        if cautious:
+            _be_cautious(converted, [record.path for record in records if record.action != UNKNOWN], targets, wanted)
     elif rescale == "calibrated":
         calibrate(converted, model, calibration_data)
     return converted
+
+
+def _be_cautious(converted: keras.Model, rescaled: list[str], targets: list[str], wanted: float) -> None:
+    """Lower the slopes of sites that could not be rescaled without samples, and say which slopes there are."""
+    rest = [path for path in targets if path not in rescaled]
+    for path in rest:
+        layer = layer_at(converted, path)
+        layer.beta.assign(layer.parameterization.beta(np.full(layer.beta.shape, math.copysign(SAFE_SLOPE, wanted))))
+    known = f"{math.copysign(min(abs(wanted), SAFE_SLOPE_WITH_STATISTICS), wanted):g}"
+    low = f"{math.copysign(SAFE_SLOPE, wanted):g}"
+    slopes = (
+        f"{known}, and {low} at {len(rest)} of {len(targets)} sites whose statistics nothing tells,"
+        if rescaled and rest
+        else known
+        if rescaled
+        else low
+    )
+    warnings.warn(
+        f"No samples to calibrate with: the new slopes start at {slopes} instead of {wanted:g}, so that the model still works. "
+        'Give unlabeled samples (calibration_data, --data) for larger slopes, or rescale="none" to set them all the same.',
+        KerasPReLUWarning,
+        stacklevel=3,
+    )
 
 
 def _warn_of_lost_classes(model: keras.Model) -> None:
@@ -213,7 +240,7 @@ def _check_rescale(rescale: str, calibration_data: Any) -> None:
         raise InvalidArgumentError(f"`rescale` must be one of {', '.join(map(repr, RESCALES))}. Received: rescale={rescale!r}")
     if rescale == "calibrated" and calibration_data is None:
         raise InvalidArgumentError('rescale="calibrated" needs `calibration_data`: unlabeled samples, such as a part of the training data.')
-    if rescale in ("none", "analytic") and calibration_data is not None:
+    if rescale in ("none", "analytic", "moments") and calibration_data is not None:
         raise InvalidArgumentError(f'`calibration_data` is not used by rescale="{rescale}". Leave it out, or choose "calibrated".')
 
 

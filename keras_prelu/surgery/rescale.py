@@ -13,7 +13,7 @@ from keras_prelu.layers import PReLU
 from keras_prelu.surgery.linear import linear_view
 from keras_prelu.surgery.program import Program, Step, compile_program
 
-__all__ = ["Rescaling", "rescale_analytic"]
+__all__ = ["Rescaling", "rescale_analytic", "scale_outputs"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ def _rescale(program: Program, step: Step) -> Rescaling:
     if sum(other.operation is producer.operation for other in program.steps) > 1:
         return Rescaling(step.path, producer.path, f"kept: '{producer.path}' is called at several places")
     scale = 1.0 / np.sqrt(1.0 + np.square(keras.ops.convert_to_numpy(layer.alpha).reshape(-1)))
-    reason = _scale_outputs(producer.operation, scale)
+    reason = scale_outputs(producer.operation, scale)
     return Rescaling(step.path, producer.path, f"kept: {reason}" if reason else "scaled")
 
 
-def _scale_outputs(layer: Any, scale: np.ndarray) -> str:
+def scale_outputs(layer: Any, scale: np.ndarray) -> str:
     """Scale a layer's output channels, or change nothing and say why it can't be done."""
     if isinstance(layer, keras.layers.BatchNormalization):
         if not (layer.scale and layer.center):

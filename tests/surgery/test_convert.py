@@ -473,3 +473,26 @@ def test_models_deeper_than_python_recurses():
         sys.setrecursionlimit(limit)
     assert len(list(prelu_layers(kp.convert(model, rescale="none")))) == 600
     assert (sys.getrecursionlimit(), gc.isenabled()) == (limit, True)
+
+
+def test_auto_without_samples_trusts_statistics_where_they_are():
+    inputs = keras.Input((12, 12, 3))
+    x = L.Conv2D(4, 3, activation="relu", name="unknown")(inputs)
+    x = L.ReLU(name="known")(L.BatchNormalization()(L.Conv2D(4, 3)(x)))
+    model = models.live_in(keras.Model(inputs, L.Dense(4)(x)))
+    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"start at 0\.05, and 0\.01 at 1 of 2 sites whose .* instead of 0\.25"):
+        converted = kp.convert(model)
+    slopes = slopes_of(converted)
+    np.testing.assert_allclose(slopes["known"], 0.05, rtol=1e-6)
+    np.testing.assert_allclose(slopes["unknown_prelu"], 0.01, rtol=1e-6)
+    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"start at -0\.05 instead of -0\.25"):
+        kp.convert(model, alpha=-0.25, parameterization="identity", include="known")
+
+
+def test_auto_without_samples_on_a_subclassed_model():
+    model = custom.Classifier()
+    model(np.zeros((1, 8, 8, 3), "float32"))
+    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"start at 0\.01 instead of 0\.25"):
+        converted = kp.convert(model)
+    found = {round(float(slope), 6) for slopes in slopes_of(converted).values() for slope in slopes.ravel()}
+    assert found == {0.01, 0.1}  # the LeakyReLU in it keeps its own

@@ -15,6 +15,7 @@ import click
 
 DEPTHS = (1000, 2000, 4000)
 NETWORKS = ("ResNet152", "VGG16")
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # glibc returns freed memory at once
 BACKENDS = ("tensorflow", "torch")
 
 
@@ -34,7 +35,12 @@ def main(repeat: int, rounds: int, output: Path) -> None:
 
 def _measure(*arguments: str, backend: str = "tensorflow") -> dict[str, Any]:
     command = [sys.executable, "-m", "tools.scale.measure", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": backend})
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": backend, **(GIVES_BACK if arguments[0] == "memory" else {})},
+    )
     if result.returncode:
         raise click.ClickException(f"Measuring {' '.join(arguments)} failed:\n{result.stderr}")
     record: dict[str, Any] = json.loads(result.stdout)
@@ -67,7 +73,7 @@ def _markdown(depths: dict[int, list[dict[str, float]]], resnet: dict[str, float
         "Peak memory above what the process took before, as a multiple of the weights. Keras alone decides the first and the last step: it",
         "reads and writes the weights through a buffer of the whole file where memory allows. While converting there are the original's",
         "weights and the new model's, 2.0. TensorFlow keeps what it freed while loading and uses it again, so its peak while converting is",
-        "mostly what loading left; on PyTorch freed memory goes back.",
+        "mostly what loading left (the column before); on PyTorch freed memory goes back.",
         "",
         "| backend | network | weights, MB | while loading | before converting | while converting | while saving |",
         "|---|---|---:|---:|---:|---:|---:|",
