@@ -10,6 +10,7 @@ import re
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,7 @@ from keras_prelu._weight_budget import weights_within
 from keras_prelu.archives import check_archive, check_hdf5
 from keras_prelu.errors import FileError, reason_of
 
-__all__ = ["beside", "check_output", "load_model", "save_model"]
-
-_PARTIAL = ".partial.keras"
+__all__ = ["beside", "check_output", "load_model", "save_model", "save_record"]
 
 _NO_FOLDERS = "Keras 3 loads models from files: save it with model.save('model.keras')."
 _AS_A_FILE = (
@@ -99,12 +98,29 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
     """
     path = Path(path)
     check_output(path, force=force)
+    _write(path, force, model.save)
+
+
+def save_record(text: str, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Save text, such as a record in JSON, as atomically as `save_model` does.
+
+    Raises:
+        FileError: The file exists and `force` is not set, or it can't be written. Nothing is left behind then.
+    """
+    path = Path(path)
+    if path.exists() and not force:
+        raise FileError(_exists(path))
+    _write(path, force, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _write(path: Path, force: bool, write: Callable[[Path], object]) -> None:
+    """Write a file under another name in the same folder, and give it its own when it is whole."""
     _remove_abandoned(path)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=_PARTIAL, dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".partial{path.suffix}", dir=path.parent)
     temporary = Path(name)
     try:
         _lock(descriptor)
-        model.save(temporary)
+        write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode is private to the user
@@ -133,9 +149,13 @@ def check_output(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise FileError(f"The output '{path}' is a folder.")
     if path.exists() and not force:
-        raise FileError(f"The output '{path}' exists. Choose another name, or overwrite it with --force (force=True).")
+        raise FileError(_exists(path))
     if not os.access(path.parent, os.W_OK):
         raise FileError(f"The folder of the output '{path}' is not writable.")
+
+
+def _exists(path: Path) -> str:
+    return f"The output '{path}' exists. Choose another name, or overwrite it with --force (force=True)."
 
 
 def _check_input(path: Path) -> None:
@@ -194,13 +214,14 @@ def _publish(temporary: Path, path: Path, force: bool) -> None:
     except FileExistsError:
         raise FileError(f"The output '{path}' appeared while the model was being written. It was not overwritten.") from None
     except OSError:  # a file system without hard links
-        check_output(path, force=False)
+        if path.exists():
+            raise FileError(_exists(path)) from None
         os.replace(temporary, path)
 
 
 def _remove_abandoned(path: Path) -> None:
     """Delete the temporary files of processes that were killed while they wrote `path`: nobody holds their lock any more."""
-    for other in path.parent.glob(f".{glob.escape(path.stem)}.*{_PARTIAL}"):
+    for other in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):
         with contextlib.suppress(OSError), other.open("rb") as file:
             if _lock(file.fileno()):
                 other.unlink()

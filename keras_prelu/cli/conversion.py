@@ -11,7 +11,7 @@ import click
 
 from keras_prelu.cli.session import Session
 
-__all__ = ["PARAMETERIZATIONS", "RESCALES", "ConversionOptions", "conversion_options", "convert_with", "load_data"]
+__all__ = ["PARAMETERIZATIONS", "RESCALES", "ConversionOptions", "calibrate_with", "conversion_options", "convert_with", "load_data"]
 
 # Repeated from the package, which can't be asked without importing Keras; a test compares them.
 PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
@@ -80,11 +80,6 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def convert_with(original: Any, options: ConversionOptions, session: Session, samples: Any) -> tuple[Any, Any]:
     """The converted model, and the `Calibration` or None."""
-    import numpy as np
-
-    from keras_prelu.cli.output import progress
-    from keras_prelu.data.samples import Samples
-    from keras_prelu.surgery.calibrate import calibrate
     from keras_prelu.surgery.convert import convert
 
     rescale = options.rescale
@@ -104,10 +99,20 @@ def convert_with(original: Any, options: ConversionOptions, session: Session, sa
     )
     if not calibrates:
         return converted, None
-    count = len(samples)
-    chosen = np.random.default_rng(session.seed).permutation(count)[: options.samples]
+    return converted, calibrate_with(converted, original, samples, options.samples, session)
+
+
+def calibrate_with(converted: Any, original: Any, samples: Any, limit: int, session: Session, *, refit_frozen: bool = False) -> Any:
+    """The `Calibration` of a converted model on some of the samples, under a progress bar."""
+    import numpy as np
+
+    from keras_prelu.cli.output import progress
+    from keras_prelu.data.samples import Samples
+    from keras_prelu.surgery.calibrate import calibrate
+
+    chosen = np.random.default_rng(session.seed).permutation(len(samples))[:limit]
     with progress("Calibrating") as update:
-        return converted, calibrate(converted, original, Samples(samples.take(chosen).x), seed=session.seed, on_step=update)
+        return calibrate(converted, original, Samples(samples.take(chosen).x), seed=session.seed, refit_frozen=refit_frozen, on_step=update)
 
 
 def load_data(source: str, model: Any) -> Any:

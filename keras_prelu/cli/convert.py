@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
+from keras_prelu.cli.calibration import check_outputs, print_calibration, store_calibration
 from keras_prelu.cli.conversion import ConversionOptions, conversion_options, convert_with, load_data
 from keras_prelu.cli.session import Session, session_options
 
@@ -38,42 +38,18 @@ def command(model: Path, output: Path | None, source: str | None, force: bool, c
         raise click.UsageError(f"--rescale {conversion.rescale} does not use --data. Leave one of them out.")
     output = output or beside(model, "prelu")
     original = load_model(model, allow_unsafe=session.allow_unsafe)
-    check_output(output, force=force)
+    (check_outputs if source else check_output)(output, force=force)
     samples = load_data(source, original).train if source else None
     converted, calibration = convert_with(original, conversion, session, samples)
     save_model(converted, output, force=force)
+    if calibration is not None:
+        store_calibration(calibration, output, force=force)
     layers = slopes(converted)
     if session.json:
         print_json({"model": model, "output": output, "layers": layers, "calibration": calibration})
         return
     if calibration is not None:
-        _print_calibration(calibration)
+        print_calibration(calibration)
     click.echo(f"Wrote {output}: {len(layers)} PReLU layers, {sum(layer.count for layer in layers):,} slopes.")
     if calibration is None:
         click.echo(f"Initial slopes: {min(layer.minimum for layer in layers):g} to {max(layer.maximum for layer in layers):g}.")
-
-
-def _print_calibration(calibration: Any) -> None:
-    from keras_prelu.cli.output import number, print_table
-
-    print_table(
-        f"Calibration on {calibration.samples} samples, {calibration.held_out} of them held out; errors relative to the output's variance",
-        ["layer", "class", "rows", "unknowns", "ridge", "before", "after", "action"],
-        [
-            [
-                record.path,
-                record.layer,
-                str(record.rows),
-                str(record.unknowns),
-                number(record.ridge),
-                number(record.error_before),
-                number(record.error_after),
-                record.action,
-            ]
-            for record in calibration.layers
-        ],
-        right=["rows", "unknowns", "ridge", "before", "after"],
-    )
-    click.echo(f"Error of the model's output on held-out samples: {number(calibration.error_before)} → {number(calibration.error_after)}")
-    if not calibration.kept:
-        click.echo("The refit was no better than none on held-out samples; the weights are the original's.")

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "Train, convert, fine-tune and judge a small network, to see what this does.",
     "inspect": "List the ReLUs of a model, and which of them can be converted.",
     "convert": "Turn a trained ReLU model into a PReLU model that still works.",
+    "calibrate": "Refit a converted model to what its original computes.",
     "finetune": "Fine-tune a model with PReLU beside its ReLU control, and judge.",
     "evaluate": "Measure a model on labelled samples.",
 }

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["dead_of", "number", "print_json", "print_table", "progress", "spread"]
+__all__ = ["dead_of", "number", "print_json", "print_table", "progress", "spread", "to_json"]
 
 _WIDTH_OF_A_FILE = 140  # when standard output is no terminal
 
@@ -38,7 +38,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    click.echo(to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """Dataclasses, arrays and paths as JSON text."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,10 @@ import numpy as np
 
 from keras_prelu.errors import DataError, reason_of
 
-__all__ = ["Samples", "batches", "model_inputs"]
+__all__ = ["Samples", "batches", "from_batches", "model_inputs"]
+
+MOST_FROM_BATCHES = 4096
+"""How many samples are taken from a source of batches, which may have no end."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,48 @@ def _take(structure: Any, indices: Any) -> Any:
     return keras.tree.map_structure(lambda array: np.asarray(array)[indices], structure)
 
 
+def from_batches(source: Any, limit: int = MOST_FROM_BATCHES) -> Any:
+    """Samples gathered from what yields batches of them: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator.
+
+    Args:
+        source: Yields batches x, or (x, y) and (x, y, weights), of which only x is taken, as in `fit`; or anything else, which is
+            returned as it is.
+        limit: At most so many samples are taken, so that a source without an end is one too.
+
+    Returns:
+        An array, or a structure of arrays as in the batches.
+
+    Raises:
+        DataError: There is no batch.
+    """
+    if not isinstance(source, (keras.utils.PyDataset, Iterator)) and not hasattr(source, "element_spec"):
+        return source
+    parts: list[Any] = []
+    count = 0
+    for batch in (source[index] for index in range(len(source))) if isinstance(source, keras.utils.PyDataset) else source:
+        x = batch[0] if isinstance(batch, tuple) else batch
+        parts.append(keras.tree.map_structure(lambda tensor: np.asarray(keras.ops.convert_to_numpy(tensor)), x))
+        count += len(keras.tree.flatten(parts[-1])[0])
+        if count >= limit:
+            break
+    if not parts:
+        raise DataError("There are no samples: the first batch is the end.")
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays)[:limit], *parts)
+
+
 def model_inputs(model: keras.Model, samples: Any, name: str = "samples") -> list[np.ndarray]:
     """The arrays of `samples`, one for each input of `model`, in its order.
 
     Args:
         model: A built model.
-        samples: An array; a list of arrays, one for each input; a dict of arrays by input name; or `Samples`.
+        samples: An array; a list of arrays, one for each input; a dict of arrays by input name; `Samples`; or what yields batches of
+            these, see `from_batches`.
         name: What to call the samples in messages.
 
     Raises:
         DataError: The number of inputs, a shape or the number of samples does not fit, or a value is NaN or infinite.
     """
-    if isinstance(samples, Samples):
-        samples = samples.x
+    samples = from_batches(samples.x if isinstance(samples, Samples) else samples)
     tensors = list(model.inputs)
     arrays = [_as_array(array, name) for array in _in_order(tensors, samples, name)]
     lengths = {len(array) for array in arrays}

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_prelu._backends import snapshot
-from keras_prelu.data.samples import Samples, batches, model_inputs
+from keras_prelu.data.samples import Samples, batches, from_batches, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, KerasPReLUWarning, reason_of
 from keras_prelu.layers import PReLU
 from keras_prelu.surgery.linear import LinearView, linear_view
@@ -102,7 +102,8 @@ def calibrate(
         converted: What `convert(original, ...)` returned, perhaps saved and loaded since. Dense, EinsumDense, convolution, transposed,
             depthwise and separable layers are refitted, also inside other layers and subclassed models; the others are kept.
         original: The ReLU model it was made from. Not changed.
-        samples: Unlabeled samples, at least 5: an array, or a list or dict of arrays for several inputs. A few hundred do.
+        samples: Unlabeled samples, at least 5: an array, or a list or dict of arrays for several inputs; or a `tf.data.Dataset`, a
+            `keras.utils.PyDataset` or a generator of batches, of which at most 4,096 samples are taken. A few hundred do.
         ridge: λ relative to the mean diagonal of the Gram matrix. Defaults to None: for each layer the best of a few, 1e-6 to 0.1, on
             held-out samples.
         rows_per_unknown: How many rows to use for each unknown weight; spatial positions are sampled accordingly. Defaults to 32.
@@ -133,6 +134,7 @@ def calibrate(
             f"`ridge` must be positive, `rows_per_unknown` and `batch_size` at least 1. Received: ridge={ridge}, "
             f"rows_per_unknown={rows_per_unknown}, batch_size={batch_size}"
         )
+    samples = from_batches(samples.x if isinstance(samples, Samples) else samples)
     original, converted = _with_graph(original, samples), _with_graph(converted, samples)
     inputs = model_inputs(original, samples, "calibration samples")
     count = len(inputs[0])
@@ -156,9 +158,8 @@ def _with_graph(model: keras.Model, samples: Any) -> keras.Model:
     """A model of one step around a model that is written in Python, which is then refitted inside; any other model itself."""
     if is_taken_apart(model) or isinstance(model, keras.Sequential) or not isinstance(model, keras.Model):
         return model
-    arrays = samples.x if isinstance(samples, Samples) else samples
     try:
-        inputs = keras.tree.map_structure(lambda array: keras.Input(np.shape(array)[1:], dtype=np.asarray(array).dtype.name), arrays)
+        inputs = keras.tree.map_structure(lambda array: keras.Input(np.shape(array)[1:], dtype=np.asarray(array).dtype.name), samples)
         return keras.Model(inputs, model(inputs), name=model.name)
     except Exception as error:  # whatever the user's code raises
         raise CalibrationError(

@@ -72,7 +72,7 @@ def convert(
             for trained ones. "moments": what each ReLU put out is restored in least squares from the statistics that
             BatchNormalization layers hold (claim 7), without samples. "none": nothing. "auto" (default): "calibrated" with samples;
             without, "moments" and slopes of at most 0.05 where there are statistics, 0.01 elsewhere, with a warning.
-        calibration_data: Unlabeled samples for "calibrated": an array, or a list or dict of arrays for several inputs.
+        calibration_data: Unlabeled samples for "calibrated", as in `calibrate`: arrays, or what yields batches of them.
         include: Which sites to convert: a path or layer name or glob ("block1_*"), a layer class, a function of a `Site`, or a list of
             these. Defaults to all that are convertible, smooth activations such as ELU and GELU left out.
         exclude: Which sites not to convert, likewise.

@@ -59,7 +59,7 @@ def relu(folder):
 
 def test_help():
     stored.check("help", invoke("--help").output)
-    for command in ("demo", "inspect", "convert", "finetune", "evaluate"):
+    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "evaluate"):
         assert "Example" in invoke(command, "--help").output
 
 
@@ -107,6 +107,23 @@ def test_convert_with_samples_calibrates(relu):
     x, y = (np.asarray(part) for part in (kp.data.load("digits").test.x, kp.data.load("digits").test.y))
     accuracies = [np.mean(model.predict(x, verbose=0).argmax(1) == y) for model in (relu, kp.load_model("other.keras"))]
     assert accuracies[1] > accuracies[0] - 0.02
+
+
+@pytest.mark.usefixtures("relu")
+def test_calibrate(folder):
+    invoke("convert", "relu.keras", "--rescale", "none")
+    stored.check("calibrate", invoke("calibrate", "relu.prelu.keras", "--original", "relu.keras", "--data", "samples.npz").output)
+    assert (folder / "relu.prelu.calibrated.keras").exists()
+    record = json.loads((folder / "relu.prelu.calibrated.calibration.json").read_text())
+    assert record["samples"] == 200
+    assert record["error_after"] < 0.1 * record["error_before"]
+    invoke("convert", "relu.keras", "--data", "samples.npz", "-o", "both.keras")
+    again = json.loads((folder / "both.calibration.json").read_text())
+    assert again == record  # the same samples, one command or two
+    (folder / "third.calibration.json").write_text("precious")
+    assert "third.calibration.json" in invoke("convert", "relu.keras", "--data", "samples.npz", "-o", "third.keras", expect=1).stderr
+    assert (folder / "third.calibration.json").read_text() == "precious"
+    assert not (folder / "third.keras").exists()
 
 
 @pytest.mark.usefixtures("relu")
@@ -197,6 +214,8 @@ class TestBadInput:
             ("nosuch", 2, "No such command"),
             ("evaluate relu.keras --data samples.npz", 1, "labels"),
             ("evaluate relu.keras", 2, "--data"),
+            ("calibrate relu.keras --original plain.keras --data digits", 1, "shape (512, 8, 8, 1)"),
+            ("calibrate relu.keras --data digits", 2, "--original"),
             ("finetune relu.keras --data samples.npz", 1, "labels"),
             ("finetune relu.keras --data digits --epochs 0", 2, "--epochs"),
             ("finetune relu.keras --data digits --loss nosuch", 1, "nosuch"),

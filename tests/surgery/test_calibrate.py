@@ -334,3 +334,48 @@ def test_inside_a_layer_it_is_as_good_as_in_the_graph():
     np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=1e-4)
     assert losses[1][1] < 0.5 * losses[1][0]
     np.testing.assert_allclose(losses[1][1], losses[0][1], rtol=0.2)
+
+
+class Batched(keras.utils.PyDataset):
+    """Two batches with labels, as for `fit`."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.x = x
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return self.x[index * 50 : (index + 1) * 50], np.zeros(50)
+
+
+def endless(x):
+    while True:
+        yield x
+
+
+@pytest.mark.parametrize("kind", ["PyDataset", "generator", "Dataset"])
+def test_batches_give_the_same_as_their_arrays(kind):
+    model = models.live_in(models.mlp())
+    x = models.samples(model, 100)
+    if kind == "Dataset":
+        tf = pytest.importorskip("tensorflow")
+        source = tf.data.Dataset.from_tensor_slices((x, np.zeros(100))).batch(30)
+    else:
+        source = Batched(x) if kind == "PyDataset" else (x[start : start + 40] for start in range(0, 100, 40))
+    calibrated = []
+    for samples in (x, source):
+        converted = uncalibrated(model)
+        assert kp.calibrate(converted, model, samples).samples == 100
+        calibrated.append(converted.get_weights())
+    for one, other in zip(*calibrated, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_source_without_an_end_gives_as_many_as_do():
+    model = models.live_in(models.mlp())
+    record = kp.calibrate(uncalibrated(model), model, endless(models.samples(model, 1000)))
+    assert record.samples == 4096
+    with pytest.raises(kp.KerasPReLUError, match="first batch is the end"):
+        kp.calibrate(uncalibrated(model), model, iter(()))
