@@ -18,6 +18,8 @@ from .ops import prelu as prelu
 from .surgery.calibrate import Calibration as Calibration
 from .surgery.calibrate import calibrate as calibrate
 from .surgery.convert import convert as convert
+from .surgery.equalize import Equalization as Equalization
+from .surgery.equalize import equalize as equalize
 from .surgery.sites import Site as Site
 from .surgery.sites import find_sites as find_sites
 from .training.finetune import FineTuning as FineTuning
