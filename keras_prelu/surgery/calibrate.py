@@ -7,78 +7,21 @@ the activations of all samples through both models, so each layer is evaluated a
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu._backends import snapshot
-from keras_prelu.data.samples import Samples, batches, from_batches, model_inputs
-from keras_prelu.errors import CalibrationError, InvalidArgumentError, KerasPReLUWarning, reason_of
-from keras_prelu.layers import PReLU
-from keras_prelu.surgery.linear import LinearView, linear_view
-from keras_prelu.surgery.program import Slot, Step, compile_program, count_readers, execute
-from keras_prelu.surgery.references import References
-from keras_prelu.surgery.refit import Batches, Fit, FitOptions, Intercept, fit_layer
+from keras_prelu.data.samples import Samples, from_batches, model_inputs
+from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
+from keras_prelu.surgery.calibration import Calibration
+from keras_prelu.surgery.refit import FitOptions
+from keras_prelu.surgery.sweep import Progress, Sweep
 from keras_prelu.surgery.wholes import is_taken_apart
-from keras_prelu.surgery.within import holds_linear, inner_layers, watch
 
-__all__ = ["Calibration", "LayerCalibration", "calibrate"]
-
-Progress = Callable[[int, int], None]
+__all__ = ["calibrate"]
 
 MINIMUM_SAMPLES = 5
-
-
-@dataclass(frozen=True)
-class LayerCalibration:
-    """What calibration did to one linear layer.
-
-    Attributes:
-        path: The layer's path.
-        layer: Its class name.
-        rows: Rows of its least-squares problem (output positions of samples).
-        unknowns: Weights of one output, bias included.
-        ridge: λ of the fit relative to the mean diagonal of its Gram matrix; None where nothing was fitted.
-        error_before: Mean squared error of its output, in the converted model with the earlier layers refitted, over the variance of
-            its output in the original; on held-out samples. None where it was not computed.
-        error_after: The same after the refit.
-        action: "refitted", or "kept" and why.
-    """
-
-    path: str
-    layer: str
-    rows: int
-    unknowns: int
-    ridge: float | None
-    error_before: float | None
-    error_after: float | None
-    action: str
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a calibration did. Errors are mean squared changes of the model's output over its variance, on held-out samples.
-
-    Attributes:
-        samples: Number of samples, held-out ones included.
-        held_out: How many of them were held out from the fits.
-        error_before: The converted model's error before calibration.
-        error_after: Its error now.
-        kept: Whether the refitted weights were kept; False where they were worse, and the model has its old weights.
-        layers: A record for each layer with a weight matrix, in execution order.
-    """
-
-    samples: int
-    held_out: int
-    error_before: float
-    error_after: float
-    kept: bool
-    layers: tuple[LayerCalibration, ...]
 
 
 def calibrate(
@@ -146,7 +89,7 @@ def calibrate(
     held_out[order[: max(1, count // 5)]] = True
     fixed = converted.inputs[0].shape[0]
     options = FitOptions(ridge, rows_per_unknown, held_out, rng)
-    sweep = _Sweep(converted, original, options, refit_frozen, fixed or batch_size)
+    sweep = Sweep(converted, original, options, refit_frozen, fixed or batch_size)
     try:
         return sweep.run(inputs, on_step or (lambda done, total: None))
     except BaseException:  # an interrupt too: half of a calibration is worse than none
@@ -165,221 +108,3 @@ def _with_graph(model: keras.Model, samples: Any) -> keras.Model:
         raise CalibrationError(
             f"Model '{model.name}' ({type(model).__name__}) can't be called with these samples on symbolic tensors: {reason_of(error)}."
         ) from error
-
-
-class _Sweep:
-    """One pass over the converted model's steps. Each slot holds two lists of batches: the original's values and the converted's."""
-
-    def __init__(self, converted: keras.Model, original: keras.Model, options: FitOptions, refit_frozen: bool, batch_size: int) -> None:
-        self._options = options
-        self._refit_frozen = refit_frozen
-        self._batch_size = batch_size
-        self._program = compile_program(converted)
-        self._references = References(self._program, original)
-        self._original: dict[Slot, Batches] = {}
-        self._converted: dict[Slot, Batches] = {}
-        self._readers: dict[Slot, int] = {}
-        self._done: set[int] = set()
-        self._records: dict[str, LayerCalibration] = {}
-        self._undo: list[tuple[Any, np.ndarray]] = []
-
-    def run(self, inputs: list[np.ndarray], on_step: Progress) -> Calibration:
-        before = self._uncalibrated_outputs(inputs)
-        self._feed(inputs)
-        waiting = list(self._program.steps)
-        total = len(waiting)
-        while waiting:
-            if not self._pass(waiting, on_step, total):
-                self._give_up_on_shared(waiting)
-        targets = [self._original[slot] for slot in self._program.outputs]
-        error_before = _output_error(before, targets, self._options.held_out)
-        error_after = _output_error([self._converted[slot] for slot in self._program.outputs], targets, self._options.held_out)
-        kept = error_after <= error_before
-        if not kept:
-            self.undo()
-        return Calibration(
-            samples=len(inputs[0]),
-            held_out=int(self._options.held_out.sum()),
-            error_before=error_before,
-            error_after=error_after if kept else error_before,
-            kept=kept,
-            layers=tuple(self._records.values()),
-        )
-
-    def undo(self) -> None:
-        """Give all variables the values they had."""
-        for variable, value in reversed(self._undo):
-            variable.assign(value)
-
-    def _uncalibrated_outputs(self, inputs: list[np.ndarray]) -> list[Batches]:
-        """The outputs before anything is refitted."""
-        self._feed(inputs)
-        for step in self._program.steps:
-            self._converted.update(zip(step.outputs, self._run(step, self._converted), strict=True))
-            self._release(step)
-        return [self._converted[slot] for slot in self._program.outputs]
-
-    def _feed(self, inputs: list[np.ndarray]) -> None:
-        """Begin anew with the samples in the input slots."""
-        chunks = [[keras.ops.convert_to_tensor(array) for array in batch] for batch in batches(inputs, self._batch_size)]
-        values = {slot: [chunk[i] for chunk in chunks] for i, slot in enumerate(self._program.inputs)}
-        self._original, self._converted = dict(values), dict(values)
-        self._readers = count_readers(self._program)
-
-    def _pass(self, waiting: list[Step], on_step: Progress, total: int) -> bool:
-        """Run every step that can run now. A layer called at several places waits for all its inputs, to be fitted to all."""
-        progressed = False
-        for step in list(waiting):
-            done = id(step.operation) in self._done
-            view = None if done else linear_view(step.operation)
-            holds = not done and view is None and holds_linear(step.operation)
-            uses = [use for use in waiting if use.operation is step.operation] if view or holds else [step]
-            if not all(slot in self._converted for use in uses for slot in use.inputs):
-                continue
-            if view is not None:
-                self._calibrate_layer(view, uses)
-            elif holds:
-                self._calibrate_inside(uses)
-            elif self._has_matrix(step) and self._changed([step]):
-                self._keep(step, "layers of its kind are not refitted")
-            self._advance(step)
-            waiting.remove(step)
-            progressed = True
-            on_step(total - len(waiting), total)
-        return progressed
-
-    def _give_up_on_shared(self, waiting: list[Step]) -> None:
-        """No step can run: a shared layer's later call depends on its earlier one. Keep that layer's weights."""
-        step = next(step for step in waiting if all(slot in self._converted for slot in step.inputs))
-        self._keep(step, "its later calls depend on its earlier ones")
-
-    def _calibrate_layer(self, view: LinearView, uses: Sequence[Step]) -> None:
-        step = uses[0]
-        if not self._changed(uses):
-            self._keep(step, "its input is unchanged")
-            return
-        if not step.operation.trainable and not self._refit_frozen:
-            self._keep(step, "it is frozen")
-            return
-        inputs = [(self._original[use.inputs[0]], self._converted[use.inputs[0]]) for use in uses]
-        normalization = self._next_normalization(step) if len(uses) == 1 else None
-        self._done.add(id(step.operation))
-        self._refit(step.path, view, linear_view(self._references.get(step)), inputs, normalization)
-
-    def _calibrate_inside(self, uses: Sequence[Step]) -> None:
-        """Refit the linear layers inside a layer with Python code of its own, one after the other, on what reaches them as it runs."""
-        step, holder = uses[0], uses[0].operation
-        reference = self._references.get(step)
-        self._done.add(id(holder))
-        if not self._changed(uses) and self._references.same_function(step):
-            return
-        for item in inner_layers(holder, reference, lambda: execute(step, self._batch(self._original, step, 0), reference)):
-            path = f"{step.path}/{item.layer.name}"
-            if not item.layer.trainable and not self._refit_frozen:
-                self._note(path, item.layer, Fit.none("it is frozen"))
-                continue
-            inputs = list(
-                zip(
-                    self._watch(item.reference, uses, self._original, reference),
-                    self._watch(item.layer, uses, self._converted, holder),
-                    strict=True,
-                )
-            )
-            if any(sum(len(batch) for batch in batches) != len(self._options.held_out) for pair in inputs for batches in pair):
-                self._note(path, item.layer, Fit.none("its inputs do not belong to one sample each"))
-                continue
-            self._refit(path, linear_view(item.layer), linear_view(item.reference), inputs, item.normalization)
-
-    def _watch(self, layer: Any, uses: Sequence[Step], values: Mapping[Slot, Batches], holder: Any) -> list[Batches]:
-        """The inputs of a layer inside a holder, batch by batch, for each of its calls."""
-        calls: list[Batches] = []
-        for use in uses:
-            count = len(values[(use.inputs or self._program.inputs)[0]])
-            runs = [partial(execute, use, self._batch(values, use, number), holder) for number in range(count)]
-            calls += [list(column) for column in zip(*(watch(layer, run) for run in runs), strict=True)]
-        return calls
-
-    def _refit(
-        self, path: str, view: LinearView | None, reference: LinearView | None, inputs: list[tuple[Batches, Batches]], normalization: Any
-    ) -> None:
-        assert view is not None
-        assert reference is not None
-        fit = fit_layer(view, reference, inputs, Intercept.of(view, normalization), self._options)
-        for variable, value in fit.assignments:
-            self._undo.append((variable, snapshot(variable)))
-            variable.assign(value.reshape(variable.shape))
-        self._note(path, view.layer, fit)
-
-    def _changed(self, uses: Sequence[Step]) -> bool:
-        """Whether a layer gets other inputs in the converted model than in the original."""
-        return any(self._original[slot] is not self._converted[slot] for use in uses for slot in use.inputs)
-
-    def _has_matrix(self, step: Step) -> bool:
-        """Whether a layer that was not looked at yet has weights that a refit might change."""
-        if id(step.operation) in self._done or isinstance(step.operation, PReLU):
-            return False
-        return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", []))
-
-    def _keep(self, step: Step, reason: str) -> None:
-        self._done.add(id(step.operation))
-        self._note(step.path, step.operation, Fit.none(reason))
-
-    def _note(self, path: str, layer: Any, fit: Fit) -> None:
-        action = f"kept: {fit.reason}" if fit.reason else "refitted"
-        self._records[path] = LayerCalibration(
-            path, type(layer).__name__, fit.rows, fit.unknowns, fit.ridge, fit.error_before, fit.error_after, action
-        )
-
-    def _advance(self, step: Step) -> None:
-        """Compute a step's outputs in both models; where they can't differ, once."""
-        converted = self._run(step, self._converted)
-        if not self._changed([step]) and self._references.same_function(step):
-            original = converted
-        else:
-            original = self._run(step, self._original, self._references.get(step))
-        self._converted.update(zip(step.outputs, converted, strict=True))
-        self._original.update(zip(step.outputs, original, strict=True))
-        self._release(step)
-
-    def _run(self, step: Step, values: Mapping[Slot, Batches], operation: Any = None) -> list[Batches]:
-        """A step's outputs, batch by batch."""
-        count = len(values[(step.inputs or self._program.inputs)[0]])
-        per_batch = [execute(step, self._batch(values, step, number), operation) for number in range(count)]
-        return [list(column) for column in zip(*per_batch, strict=True)]
-
-    def _batch(self, values: Mapping[Slot, Batches], step: Step, number: int) -> dict[Slot, Any]:
-        """What a step reads, of one batch."""
-        return {slot: values[slot][number] for slot in step.inputs}
-
-    def _release(self, step: Step) -> None:
-        """Free what no later step reads."""
-        for slot in set(step.inputs):
-            self._readers[slot] -= 1
-            if self._readers[slot] == 0:
-                self._converted.pop(slot, None)
-                self._original.pop(slot, None)
-
-    def _next_normalization(self, step: Step) -> Any:
-        """The BatchNormalization that alone reads the layer's output, if there is one and it is called once."""
-        readers = [other for other in self._program.steps if step.outputs[0] in other.inputs]
-        if len(readers) != 1 or step.outputs[0] in self._program.outputs:
-            return None
-        follower = readers[0].operation
-        calls = sum(other.operation is follower for other in self._program.steps)
-        return follower if isinstance(follower, keras.layers.BatchNormalization) and calls == 1 else None
-
-
-def _output_error(outputs: Sequence[Batches], targets: Sequence[Batches], held_out: np.ndarray) -> float:
-    """Mean squared difference over the targets' variance, on held-out samples; the mean over outputs."""
-    errors = []
-    for output, target in zip(outputs, targets, strict=True):
-        a, b = (
-            np.concatenate([keras.ops.convert_to_numpy(keras.ops.cast(chunk, "float32")) for chunk in chunks]).astype(np.float64)
-            for chunks in (output, target)
-        )
-        a, b = a[held_out], b[held_out]
-        variance = float(np.var(b))
-        errors.append(float(np.mean(np.square(a - b))) / variance if variance > 0 else float(np.mean(np.square(a - b))))
-    if not np.all(np.isfinite(errors)):
-        warnings.warn("The outputs of the models are not finite on some calibration samples.", KerasPReLUWarning, stacklevel=5)
-    return float(np.mean(errors))

@@ -19,6 +19,7 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import PReLU
 from keras_prelu.surgery.linear import linear_view
 from keras_prelu.surgery.program import Program, Slot, Step, compile_program
+from keras_prelu.surgery.scaling import numbers, output_channels, reads_channels, scale_inputs, scale_outputs
 
 __all__ = ["Equalization", "equalize"]
 
@@ -33,7 +34,6 @@ _KEEPING = frozenset(
         "SpatialDropout3D", "UpSampling1D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
     }
 )  # fmt: skip
-_INPUTS_NEXT_TO_LAST = frozenset({"Conv1D", "Conv2D", "Conv3D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D"})
 _LARGEST_SCALE = 1e4
 _NEGLIGIBLE = 1e-3  # of log s: the passes end where no channel changes by more
 
@@ -114,20 +114,20 @@ class _Group:
     def _outputs(self, layer: Any) -> Array:
         """The size of each output channel: its largest weight, a BatchNormalization's folded into the layer before it."""
         if isinstance(layer, keras.layers.BatchNormalization):
-            factor = np.abs(_numbers(layer.gamma)) / np.sqrt(_numbers(layer.moving_variance) + layer.epsilon)
+            factor = np.abs(numbers(layer.gamma)) / np.sqrt(numbers(layer.moving_variance) + layer.epsilon)
             feeder = self._feeders.get(id(layer))
             inner = self._outputs(feeder) if feeder is not None else np.ones_like(factor)
             return factor * inner if inner.size == factor.size else factor
         view = linear_view(layer)
         assert view is not None
-        matrix = view.to_matrix(_numbers(view.kernel))
+        matrix = view.to_matrix(numbers(view.kernel))
         return np.abs(matrix).max(axis=1).reshape(-1)
 
     def _inputs(self, layer: Any) -> Array:
         """The size of what each input channel is multiplied by."""
         if isinstance(layer, keras.layers.BatchNormalization):
-            return np.abs(_numbers(layer.gamma)) / np.sqrt(_numbers(layer.moving_variance) + layer.epsilon)
-        kernel = np.abs(_numbers(layer.kernel))
+            return np.abs(numbers(layer.gamma)) / np.sqrt(numbers(layer.moving_variance) + layer.epsilon)
+        kernel = np.abs(numbers(layer.kernel))
         return kernel.max(axis=tuple(axis for axis in range(kernel.ndim) if axis != kernel.ndim - 2))
 
     def spread(self) -> float:
@@ -140,9 +140,9 @@ class _Group:
         scales = np.ones_like(made)
         scales[alive] = np.clip(theory.equalizing_scales(made[alive], used[alive]), 1 / _LARGEST_SCALE, _LARGEST_SCALE)
         for step in self._producers:
-            _scale_outputs(step.operation, scales)
+            scale_outputs(step.operation, scales)
         for step in self._consumers:
-            _scale_inputs(step.operation, 1.0 / scales)
+            scale_inputs(step.operation, 1.0 / scales)
         return float(np.abs(np.log(scales)).max())
 
     def _made(self) -> Array:
@@ -236,50 +236,14 @@ def _connects(step: Step) -> bool:
 def _makes(step: Step) -> bool:
     layer = step.operation
     if isinstance(layer, keras.layers.BatchNormalization):
-        return layer.scale and layer.center and layer.axis in (-1, len(layer.get_build_config()["input_shape"]) - 1)
-    linear = getattr(layer, "activation", None) in (None, keras.activations.linear, keras.activations.relu)
-    return linear_view(layer) is not None and linear and getattr(layer, "data_format", "channels_last") == "channels_last"
+        last = len((layer.get_build_config() or {}).get("input_shape", ())) - 1
+        return output_channels(layer) > 0 and layer.axis in (-1, last)
+    homogeneous = getattr(layer, "activation", None) in (None, keras.activations.linear, keras.activations.relu)
+    return output_channels(layer) > 0 and homogeneous and getattr(layer, "data_format", "channels_last") == "channels_last"
 
 
 def _uses(step: Step) -> bool:
     layer = step.operation
     if isinstance(layer, keras.layers.BatchNormalization):
         return _makes(step)
-    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    known = type(layer).__name__ in _INPUTS_NEXT_TO_LAST and getattr(layer, "groups", 1) == 1
-    return linear_view(layer) is not None and known and channels_last
-
-
-def _scale_outputs(layer: Any, scales: Array) -> None:
-    if isinstance(layer, keras.layers.BatchNormalization):
-        for variable in (layer.gamma, layer.beta):
-            variable.assign(_numbers(variable) * scales)
-        return
-    view = linear_view(layer)
-    assert view is not None
-    matrix = view.to_matrix(_numbers(view.kernel))
-    spread = scales.reshape(matrix.shape[0], 1, matrix.shape[2])
-    view.kernel.assign(view.from_matrix(matrix * spread))
-    if view.bias is not None:
-        view.bias.assign(view.bias_from_matrix(view.bias_to_matrix(_numbers(view.bias)) * spread))
-
-
-def _scale_inputs(layer: Any, scales: Array) -> None:
-    """Multiply what a layer makes of each input channel.
-
-    A BatchNormalization takes the inverse into its statistics, as training would; into γ what a variance of 0 leaves over, since ε is not
-    scaled.
-    """
-    if not isinstance(layer, keras.layers.BatchNormalization):
-        layer.kernel.assign(_numbers(layer.kernel) * scales[:, None])
-        return
-    variance = _numbers(layer.moving_variance) + layer.epsilon
-    wanted = variance / np.square(scales)
-    reached = np.maximum(wanted, layer.epsilon)
-    layer.moving_mean.assign(_numbers(layer.moving_mean) / scales)
-    layer.moving_variance.assign(reached - layer.epsilon)
-    layer.gamma.assign(_numbers(layer.gamma) * np.sqrt(reached / wanted))
-
-
-def _numbers(tensor: Any) -> Array:
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")), dtype=np.float64)
+    return linear_view(layer) is not None and reads_channels(layer, int(layer.kernel.shape[-2]))

@@ -14,7 +14,8 @@ from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.layers import PReLU
 from keras_prelu.surgery.linear import linear_view
 from keras_prelu.surgery.program import Program, Slot, Step, compile_program, execute
-from keras_prelu.surgery.rescale import Rescaling, scale_outputs
+from keras_prelu.surgery.rescale import Rescaling
+from keras_prelu.surgery.scaling import numbers, output_channels, reads_channels, scale_inputs, scale_outputs
 
 __all__ = ["UNKNOWN", "rescale_moments"]
 
@@ -107,7 +108,7 @@ class _Moments:
         for step in self._program.steps:
             layer = step.operation
             if isinstance(layer, keras.layers.BatchNormalization) and self._calls[id(layer)] == 1 and _one_sample(layer):
-                mean, variance = _along(layer, _numbers(layer.moving_mean)), _along(layer, _numbers(layer.moving_variance))
+                mean, variance = _along(layer, numbers(layer.moving_mean)), _along(layer, numbers(layer.moving_variance))
                 observed[step.inputs[0]] = _Belief(mean, mean, variance)
         return observed
 
@@ -134,15 +135,15 @@ class _Moments:
     def _after_normalization(self, step: Step) -> list[_Belief]:
         layer = step.operation
         size = int(layer.moving_mean.shape[0])
-        beta = _numbers(layer.beta) if layer.center else np.zeros(size)
-        gamma = _numbers(layer.gamma) if layer.scale else np.ones(size)
+        beta = numbers(layer.beta) if layer.center else np.zeros(size)
+        gamma = numbers(layer.gamma) if layer.scale else np.ones(size)
         if _one_sample(layer) is None:
             return []
         mean, variance = _along(layer, beta), _along(layer, np.square(gamma))
         before = self._beliefs.get(step.inputs[0])
         if before is not None and self._calls[id(layer)] == 1:
             shift = before.shift.mean(axis=tuple(i for i in range(before.shift.ndim) if i != _axis(layer) % before.shift.ndim))
-            layer.moving_mean.assign(_numbers(layer.moving_mean) + shift)
+            layer.moving_mean.assign(numbers(layer.moving_mean) + shift)
         return [_Belief(mean, mean, variance)]
 
     def _after_prelu(self, step: Step) -> list[_Belief]:
@@ -152,7 +153,7 @@ class _Moments:
             return []
         axes = tuple(range(belief.original.ndim - 1))
         mu, sigma = belief.original.mean(axis=axes), np.sqrt(belief.variance.mean(axis=axes)) + 1e-12
-        slopes = _numbers(layer.alpha)
+        slopes = numbers(layer.alpha)
         alpha = np.broadcast_to(slopes, (*slopes.shape[:-1], mu.size)).reshape(-1, mu.size).mean(axis=0)
         relu, prelu = theory.output_mean(0.0, mu, sigma), theory.output_mean(alpha, mu, sigma)
         before = after = np.ones_like(mu)
@@ -178,9 +179,8 @@ class _Moments:
             self._record(step, producer.path, "scaled, offset restored")
             return factor, none
         readers = self._readers.get(step.outputs[0], [])
-        if len(readers) == 1 and self._calls[id(readers[0].operation)] == 1 and _scales_inputs(readers[0].operation, factor.size):
-            kernel = readers[0].operation.kernel
-            kernel.assign(_numbers(kernel) * factor[:, None])
+        if len(readers) == 1 and self._calls[id(readers[0].operation)] == 1 and reads_channels(readers[0].operation, factor.size):
+            scale_inputs(readers[0].operation, factor)
             self._record(step, readers[0].path, "scaled, offset restored")
             return none, factor
         self._record(step, "", "offset restored")
@@ -199,7 +199,7 @@ class _Moments:
             producer = self._producers.get(slot)
             if producer is not None and self._takes_offset(producer, slot):
                 shift = (converted - original).mean(axis=tuple(range(original.ndim - 1)))
-                producer.operation.beta.assign(_numbers(producer.operation.beta) - shift)
+                producer.operation.beta.assign(numbers(producer.operation.beta) - shift)
                 converted = converted - shift
                 break
         return [_Belief(original, converted, variance)]
@@ -216,15 +216,15 @@ class _Moments:
         if bias is None or self._calls[id(step.operation)] > 1 or not channels_last or tuple(bias.shape) != after.shift.shape[-1:]:
             return [after]
         shift = after.shift.mean(axis=tuple(range(after.shift.ndim - 1)))
-        bias.assign(_numbers(bias) - shift)
+        bias.assign(numbers(bias) - shift)
         return [_Belief(after.original, after.converted - shift, after.variance)]
 
     def _spread(self, step: Step, after: _Belief) -> Array | None:
         """The variance of a linear layer's outputs, its inputs taken as independent; None where they or the layer are not known."""
         variance = self._beliefs[step.inputs[0]].variance
-        if variance is None or not _scales_inputs(step.operation, variance.shape[-1]):
+        if variance is None or not reads_channels(step.operation, variance.shape[-1]):
             return None
-        squares = np.square(_numbers(step.operation.kernel))
+        squares = np.square(numbers(step.operation.kernel))
         squares = squares.reshape(-1, *squares.shape[-2:]).sum(axis=0)
         inputs = variance.mean(axis=tuple(range(variance.ndim - 1)))
         outputs = (inputs[:, None] * squares).reshape(-1) if "Depthwise" in type(step.operation).__name__ else inputs @ squares
@@ -241,7 +241,7 @@ class _Moments:
 
     def _execute(self, step: Step, arrays: Sequence[Array]) -> list[Array]:
         values = {slot: keras.ops.convert_to_tensor(array.astype("float32")) for slot, array in zip(step.inputs, arrays, strict=True)}
-        return [_numbers(output) for output in execute(step, values)]
+        return [numbers(output) for output in execute(step, values)]
 
     def _record(self, step: Step, producer: str, action: str) -> None:
         if step.path in self._targets:
@@ -249,22 +249,7 @@ class _Moments:
 
 
 def _takes_scale(layer: Any, factor: Array) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center and layer.gamma.shape == factor.shape
-
-
-def _scales_inputs(layer: Any, channels: int) -> bool:
-    """Whether the next to last axis of a layer's kernel is that of its input's channels."""
-    if linear_view(layer) is None or type(layer).__name__ not in (
-        "Conv1D",
-        "Conv2D",
-        "Conv3D",
-        "Dense",
-        "DepthwiseConv1D",
-        "DepthwiseConv2D",
-    ):
-        return False
-    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    return channels_last and getattr(layer, "groups", 1) == 1 and int(layer.kernel.shape[-2]) == channels
+    return isinstance(layer, keras.layers.BatchNormalization) and output_channels(layer) == factor.size
 
 
 def _one_sample(layer: Any) -> tuple[int, ...] | None:
@@ -283,7 +268,3 @@ def _along(layer: Any, values: Array) -> Array:
     along = [1] * len(shape)
     along[_axis(layer)] = values.size
     return np.broadcast_to(values.reshape(along), shape)
-
-
-def _numbers(tensor: Any) -> Array:
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")), dtype=np.float64)

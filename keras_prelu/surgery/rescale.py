@@ -10,10 +10,10 @@ import keras
 import numpy as np
 
 from keras_prelu.layers import PReLU
-from keras_prelu.surgery.linear import linear_view
 from keras_prelu.surgery.program import Program, Step, compile_program
+from keras_prelu.surgery.scaling import output_channels, scale_outputs
 
-__all__ = ["Rescaling", "rescale_analytic", "scale_outputs"]
+__all__ = ["Rescaling", "rescale_analytic"]
 
 
 @dataclass(frozen=True)
@@ -62,33 +62,18 @@ def _rescale(program: Program, step: Step) -> Rescaling:
     if sum(other.operation is producer.operation for other in program.steps) > 1:
         return Rescaling(step.path, producer.path, f"kept: '{producer.path}' is called at several places")
     scale = 1.0 / np.sqrt(1.0 + np.square(keras.ops.convert_to_numpy(layer.alpha).reshape(-1)))
-    reason = scale_outputs(producer.operation, scale)
+    reason = _scale_outputs(producer.operation, scale)
     return Rescaling(step.path, producer.path, f"kept: {reason}" if reason else "scaled")
 
 
-def scale_outputs(layer: Any, scale: np.ndarray) -> str:
+def _scale_outputs(layer: Any, scale: np.ndarray) -> str:
     """Scale a layer's output channels, or change nothing and say why it can't be done."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        if not (layer.scale and layer.center):
-            return "the BatchNormalization before it has no scale or no center"
-        return _assign_scaled([layer.gamma, layer.beta], scale)
-    view = linear_view(layer)
-    if view is None or getattr(layer, "activation", None) not in (None, keras.activations.linear):
+    channels = output_channels(layer)
+    if isinstance(layer, keras.layers.BatchNormalization) and not channels:
+        return "the BatchNormalization before it has no scale or no center"
+    if not channels or getattr(layer, "activation", None) not in (None, keras.activations.linear):
         return f"'{layer.name}' ({type(layer).__name__}) has no weights that scale its output"
-    matrix = view.to_matrix(keras.ops.convert_to_numpy(view.kernel))
-    channels = matrix.shape[0] * matrix.shape[2]
     if scale.size not in (1, channels):
         return "its slopes are not one for each channel"
-    view.kernel.assign(view.from_matrix(matrix * np.broadcast_to(scale, (channels,)).reshape(matrix.shape[0], 1, matrix.shape[2])))
-    if view.bias is not None:
-        bias = view.bias_to_matrix(keras.ops.convert_to_numpy(view.bias))
-        view.bias.assign(view.bias_from_matrix(bias * np.broadcast_to(scale, (channels,)).reshape(bias.shape)))
-    return ""
-
-
-def _assign_scaled(variables: Sequence[Any], scale: np.ndarray) -> str:
-    if any(scale.size not in (1, int(variable.shape[0])) for variable in variables):
-        return "its slopes are not one for each channel"
-    for variable in variables:
-        variable.assign(keras.ops.convert_to_numpy(variable) * scale)
+    scale_outputs(layer, np.broadcast_to(scale, (channels,)))
     return ""
