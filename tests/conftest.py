@@ -12,7 +12,8 @@ from hypothesis import settings
 import keras_prelu  # noqa: F401  registers the classes
 
 settings.register_profile("default", max_examples=25, deadline=None)
-settings.load_profile("default")
+settings.register_profile("long", max_examples=200, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_modifyitems(items):

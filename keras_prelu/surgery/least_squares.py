@@ -16,6 +16,8 @@ RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """The strengths among which held-out rows choose, weak to strong."""
 _FIRST = 3
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -93,7 +95,7 @@ class RidgeProblem:
         squared = held.residual_square
         if change is not None:
             squared = squared - 2.0 * float(np.sum(change * held.cross)) + float(np.sum(change * (held.gram @ change)))
-        return max(squared, 0.0) / max(held.target_variation, np.finfo(np.float64).tiny)
+        return max(squared, 0.0) / held.scale
 
 
 class _Moments:
@@ -117,8 +119,10 @@ class _Moments:
         self._target_square += float(np.sum(np.square(targets)))
 
     @property
-    def target_variation(self) -> float:
-        return self._target_square - float(np.sum(np.square(self._target_sum))) / max(self.count, 1)
+    def scale(self) -> float:
+        """The targets' variation about their mean; of targets that don't vary, as a single one doesn't, their square; else 1."""
+        variation = self._target_square - float(np.sum(np.square(self._target_sum))) / max(self.count, 1)
+        return variation if variation > _ROUNDING * self._target_square else self._target_square or 1.0
 
 
 def _solve_primal(gram: Array, cross: Array, ridge: float) -> Array:

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import keras_prelu as kp
 from tests import custom, models, references
@@ -140,6 +142,33 @@ def test_never_worse_than_none(seed, ridge):
     after = error(converted, model, x[held_out])
     np.testing.assert_allclose([record.error_before, record.error_after], [before, after], rtol=1e-3, atol=1e-9)
     assert after <= before * (1 + 1e-5)
+
+
+@given(
+    widths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    normalized=st.booleans(),
+    alpha=st.floats(0.01, 1.0),
+    count=st.integers(5, 60),
+    seed=st.integers(0, 999),
+    scale=st.sampled_from([1e-3, 1.0, 100.0]),
+)
+def test_never_worse_than_none_on_random_networks(widths, normalized, alpha, count, seed, scale):
+    """Measured on the models; the held-out samples are those that the function's promise is about."""
+    layers = [keras.Input((5,))]
+    for width in widths:
+        layers += [L.Dense(width, use_bias=not normalized), *([L.BatchNormalization()] if normalized else []), L.ReLU()]
+    model = models.live_in(keras.Sequential([*layers, L.Dense(2)]), seed)
+    converted = uncalibrated(model, alpha=alpha)
+    x = scale * models.samples(model, count, seed)
+    held_out = np.random.default_rng(seed).permutation(count)[: max(1, count // 5)]
+
+    def loss():
+        before, after = (keras.ops.convert_to_numpy(each(x[held_out])).astype("float64") for each in (model, converted))
+        return np.mean((after - before) ** 2), np.mean(before**2)
+
+    none, size = loss()
+    kp.calibrate(converted, model, x, seed=seed)
+    assert loss()[0] <= none * (1 + 1e-4) + 1e-10 * size
 
 
 def test_weights_come_back_where_the_result_is_worse(monkeypatch):
