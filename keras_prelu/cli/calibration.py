@@ -57,4 +57,4 @@ def print_calibration(calibration: Any) -> None:
     )
     click.echo(f"Error of the model's output on held-out samples: {number(calibration.error_before)} → {number(calibration.error_after)}")
     if not calibration.kept:
-        click.echo("The refit was no better than none on held-out samples; the weights are the original's.")
+        click.echo("The refit was no better than none on held-out samples; the weights are what they were.")

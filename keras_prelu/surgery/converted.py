@@ -83,6 +83,7 @@ class ConvertedLayer:
     def from_config(cls, config: Mapping[str, Any]) -> Any:
         deserialize = keras.saving.deserialize_keras_object
         layer = deserialize(config["layer"])
+        layer.name = config["layer"]["config"].get("name", layer.name)  # some constructors append to the name that they are given
         return attach(layer, {address: [deserialize(item) for item in items] for address, items in config["prelus"].items()})
 
     def _exchange(self) -> bool:

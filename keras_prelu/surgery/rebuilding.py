@@ -30,14 +30,16 @@ def rebuild(operation: Any, *, linear: bool = False) -> Any:
         config.update(activation="linear", activity_regularizer=None)
     config.update(dict.fromkeys(_initializers(operation), "zeros"))
     try:
-        if isinstance(operation, keras.layers.Lambda):
-            return _rebuild_lambda(operation, config)
-        return type(operation).from_config(config)
+        lambda_ = isinstance(operation, keras.layers.Lambda)
+        copy = _rebuild_lambda(operation, config) if lambda_ else type(operation).from_config(config)
     except Exception as error:
         raise ConversionError(
             f"{_described(operation)} can't be rebuilt: from_config(get_config()) fails ({reason_of(error)}). "
             "Give its class a get_config() with every argument of __init__"
         ) from error
+    if copy.name != operation.name:  # some constructors append to the name that they are given
+        copy.name = operation.name
+    return copy
 
 
 def _rebuild_lambda(operation: Any, config: dict[str, Any]) -> Any:

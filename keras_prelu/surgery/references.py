@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,13 +13,14 @@ from keras_prelu.layers import PReLU
 from keras_prelu.surgery.converted import is_converted, prelus
 from keras_prelu.surgery.program import Program, Step, compile_program
 from keras_prelu.surgery.rebuilding import copy_variables, rebuild
-from keras_prelu.surgery.sites import locate_sites
+from keras_prelu.surgery.sites import LocatedSite, locate_sites
 
 __all__ = ["References"]
 
 
 class References:
-    """The layers of a converted model matched with those of its original by path, its PReLUs with the rectifiers that they replaced.
+    """The layers of a converted model matched with those of its original by path, or in their order where paths differ; its PReLUs with the
+    rectifiers that they replaced.
 
     Raises:
         CalibrationError: A layer has no counterpart, or one with weights of other shapes: the models do not belong together.
@@ -26,20 +28,28 @@ class References:
 
     def __init__(self, program: Program, original: keras.Model) -> None:
         self._name = original.name
-        self._by_path: dict[str, Any] = {step.path: step.operation for step in compile_program(original).steps}
+        steps = compile_program(original).steps
+        sites = [item for item in locate_sites(original) if item.place is None]  # what is inside a layer is one step
+        self._by_path = self._matched_by_path(program, steps, sites)
+        if any(step.path not in self._by_path for step in program.steps):
+            # Layers without a name of their own are called differently in a model that is built anew by its class.
+            self._by_path = _matched_in_order(program, steps, sites) or self._by_path
+        for step in program.steps:
+            self._check(step)
+
+    @staticmethod
+    def _matched_by_path(program: Program, steps: Sequence[Step], sites: Sequence[LocatedSite]) -> dict[str, Any]:
         converted = {step.path: step.operation for step in program.steps}
-        for item in locate_sites(original):
-            if item.place is not None:
-                continue  # inside a layer, which is one step
+        by_path: dict[str, Any] = {step.path: step.operation for step in steps}
+        for item in sites:
             if not isinstance(converted.get(item.site.target), PReLU):
                 continue  # left out of the conversion
             if item.site.kind == "inline":
-                self._by_path[item.site.target] = item.operation.activation
-                self._by_path[item.site.path] = _linear_twin(item.operation)
+                by_path[item.site.target] = item.operation.activation
+                by_path[item.site.path] = _linear_twin(item.operation)
             else:
-                self._by_path[item.site.target] = item.operation
-        for step in program.steps:
-            self._check(step)
+                by_path[item.site.target] = item.operation
+        return by_path
 
     def get(self, step: Step) -> Any:
         """The original's layer, op or activation function for a step of the converted model."""
@@ -65,6 +75,31 @@ class References:
             raise CalibrationError(
                 f"The converted model was not made from this original: the weights of layer '{step.path}' differ in shape."
             )
+
+
+def _matched_in_order(program: Program, steps: Sequence[Step], sites: Sequence[LocatedSite]) -> dict[str, Any] | None:
+    """Both models' steps in the order of their execution, side by side; None where they don't fit."""
+    matched: dict[str, Any] = {}
+    kinds = {id(item.operation): item.site.kind for item in sites}
+    waiting = list(reversed(program.steps))
+    for step in steps:
+        if not waiting:
+            return None
+        other, kind = waiting.pop(), kinds.get(id(step.operation))
+        follows = bool(waiting) and isinstance(waiting[-1].operation, PReLU)
+        if kind == "inline" and follows and _same_kind(other, step):
+            matched[other.path] = _linear_twin(step.operation)
+            matched[waiting.pop().path] = step.operation.activation
+        elif _same_kind(other, step) or (kind is not None and isinstance(other.operation, PReLU)):
+            matched[other.path] = step.operation
+        else:
+            return None
+    return None if waiting else matched
+
+
+def _same_kind(first: Step, second: Step) -> bool:
+    same_class = _written_class(first.operation) is _written_class(second.operation)
+    return same_class and _shapes_of_weights(first.operation) == _shapes_of_weights(second.operation)
 
 
 def _written_class(operation: Any) -> type:

@@ -13,7 +13,7 @@ from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.errors import KerasPReLUWarning, reason_of
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.converted import attach, freeze_like, prelus
-from keras_prelu.surgery.rebuilding import copy_other_state, copy_variables, rebuild
+from keras_prelu.surgery.rebuilding import check_variables, copy_other_state, copy_variables, rebuild
 from keras_prelu.surgery.wholes import is_taken_apart
 
 __all__ = ["Inside", "Key", "rewrite"]
@@ -153,14 +153,15 @@ class _Rewriter:
 
     def _copy_layer_state(self, original: Any, copy: Any) -> None:
         added = prelus(copy)[len(prelus(original)) :]
-        ids = {id(layer) for layer in added}
-        copy_variables(original, copy, frozenset(id(variable) for layer in added for variable in layer.variables))
-        copy_other_state(original, copy)
-        copy.trainable = original.trainable
-        kept = [layer for layer in graph.sublayers(copy) if id(layer) not in ids]
-        for inner, inner_copy in zip(graph.sublayers(original), kept, strict=False):
-            copy_other_state(inner, inner_copy)
-            inner_copy.trainable = inner.trainable
+        ids, new = {id(layer) for layer in added}, frozenset(id(variable) for layer in added for variable in layer.variables)
+        check_variables(original, copy, new)
+        inside = list(zip(graph.sublayers(original), [layer for layer in graph.sublayers(copy) if id(layer) not in ids], strict=False))
+        for one, other in ((original, copy), *inside):
+            copy_other_state(one, other)
+        # Afterwards, since loading may compute variables anew from others: they are to be what they were, bit for bit.
+        copy_variables(original, copy, new)
+        for one, other in ((original, copy), *inside):
+            other.trainable = one.trainable
         if added:
             freeze_like(copy, original)
 
@@ -179,7 +180,9 @@ def _view(model: keras.Model) -> keras.Model:
 
 
 def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name)
+    """An input of the same name: the tensor's, by which dicts of samples go, or the layer's where the tensor has an automatic one."""
+    name = graph.producer(tensor).name if tensor.name.startswith("keras_tensor") else tensor.name
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=name)
 
 
 def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:

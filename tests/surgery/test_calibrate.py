@@ -408,3 +408,26 @@ def test_a_source_without_an_end_gives_as_many_as_do():
     assert record.samples == 4096
     with pytest.raises(kp.KerasPReLUError, match="first batch is the end"):
         kp.calibrate(uncalibrated(model), model, iter(()))
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
+def test_an_original_whose_class_names_its_layers_anew():
+    """Unnamed layers are called differently each time a class builds a model: they are matched in their order."""
+
+    class Body(keras.Model):
+        def __init__(self, name=None):
+            inputs = keras.Input((6,))
+            x = L.ReLU()(L.Dense(8)(inputs))
+            super().__init__(inputs, L.Dense(3)(L.Dense(8, activation="relu")(x)), name=name)
+
+        def get_config(self):
+            return {"name": self.name}
+
+    first = models.live_in(Body("body"))
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="plain functional"):
+        converted = uncalibrated(first)
+    second = Body("body")
+    second.set_weights(first.get_weights())
+    assert second.layers[1].name != first.layers[1].name
+    record = kp.calibrate(converted, second, models.samples(first, 300))
+    assert record.error_after < 0.3 * record.error_before

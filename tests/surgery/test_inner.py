@@ -224,3 +224,23 @@ def test_wrappers_of_kerass_own(tmp_path):
     assert all("loop" in site.reason for path, site in sites.items() if path.startswith("both"))
     x = np.random.default_rng(0).normal(size=(3, 5, 3)).astype("float32")
     assert_converts(model, x, sites=2, tmp_path=tmp_path)
+
+
+def test_names_that_a_constructor_appends_to_are_kept(tmp_path):
+    @keras.saving.register_keras_serializable("tests")
+    class Appends(L.Layer):
+        def __init__(self, name="block", **kwargs):
+            super().__init__(name=f"{name}_0", **kwargs)
+            self.relu = L.ReLU()
+
+        def call(self, inputs):
+            return self.relu(inputs)
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    model = custom.around(Appends(), L.Dense(2), shape=(3,))
+    converted = kp.convert(model, rescale="none")
+    assert [layer.name for layer in converted.layers] == [layer.name for layer in model.layers]
+    kp.save_model(converted, tmp_path / "model.keras")
+    assert [layer.name for layer in kp.load_model(tmp_path / "model.keras").layers] == [layer.name for layer in model.layers]
