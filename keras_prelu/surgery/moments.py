@@ -162,8 +162,8 @@ class _Moments:
         converted = before * prelu + belief.shift.mean(axis=axes) * theory.derivative_mean(alpha, mu, sigma)
         shape = belief.original.shape
         variance = theory.output_variance(0.0, mu, sigma)
-        # A consumer whose weights are multiplied by `after` makes of ReLU's mean over `after` what it made of ReLU's mean.
-        return [_Belief(*(np.broadcast_to(values, shape) for values in (relu / after, converted, variance)))]
+        # A consumer whose weights are multiplied by `after` makes of ReLU's output over `after` what it made of ReLU's output.
+        return [_Belief(*(np.broadcast_to(values, shape) for values in (relu / after, converted, variance / np.square(after))))]
 
     def _fold(self, step: Step, factor: Array) -> tuple[Array, Array]:
         """Fold a factor into the BatchNormalization that alone feeds a site, or into the linear layer that alone reads it.
