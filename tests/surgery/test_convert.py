@@ -496,3 +496,10 @@ def test_auto_without_samples_on_a_subclassed_model():
         converted = kp.convert(model)
     found = {round(float(slope), 6) for slopes in slopes_of(converted).values() for slope in slopes.ravel()}
     assert found == {0.01, 0.1}  # the LeakyReLU in it keeps its own
+
+
+def test_slopes_that_are_kept_are_not_said_to_start_elsewhere(recwarn):
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, L.LeakyReLU(negative_slope=0.2, name="leaky")(L.Dense(4)(inputs)))
+    np.testing.assert_allclose(slopes_of(kp.convert(model))["leaky"], 0.2, rtol=1e-6)
+    assert not [warning for warning in recwarn if issubclass(warning.category, kp.errors.KerasPReLUWarning)]
