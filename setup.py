@@ -48,6 +48,7 @@ setup(
         "scipy>=1.12",
         "tensorflow>=2.18",
         "tensorflow-datasets>=4.9.6",
+        "threadpoolctl>=3.5",
         "wrapt>=1.16",
     ],
     extras_require=EXTRAS,

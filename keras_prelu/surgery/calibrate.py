@@ -30,9 +30,10 @@ def calibrate(
     samples: Any,
     *,
     ridge: float | None = None,
-    rows_per_unknown: int = 32,
+    rows_per_unknown: int = 16,
     refit_frozen: bool = False,
     batch_size: int = 128,
+    memory_limit: float = 4e9,
     seed: int = 0,
     on_step: Progress | None = None,
 ) -> Calibration:
@@ -49,9 +50,11 @@ def calibrate(
             `keras.utils.PyDataset` or a generator of batches, of which at most 4,096 samples are taken. A few hundred do.
         ridge: λ relative to the mean diagonal of the Gram matrix. Defaults to None: for each layer the best of a few, 1e-6 to 0.1, on
             held-out samples.
-        rows_per_unknown: How many rows to use for each unknown weight; spatial positions are sampled accordingly. Defaults to 32.
+        rows_per_unknown: How many rows to use for each unknown weight; spatial positions are sampled accordingly. Defaults to 16.
         refit_frozen: Whether layers with `trainable=False` are refitted too. Defaults to False.
         batch_size: Samples that go through a layer at once. Defaults to 128.
+        memory_limit: How many bytes of activations are held in memory; the others go to files in the temporary folder, with the same
+            result. Defaults to 4 GB.
         seed: Seed of the held-out choice and of the sampled positions. The same seed gives the same weights.
         on_step: Called with (steps done, steps in all).
 
@@ -72,10 +75,10 @@ def calibrate(
     References:
         THEORY's section on conversion, layerwise least squares.
     """
-    if (ridge is not None and not ridge > 0) or rows_per_unknown < 1 or batch_size < 1:
+    if (ridge is not None and not ridge > 0) or rows_per_unknown < 1 or batch_size < 1 or not memory_limit >= 0:
         raise InvalidArgumentError(
-            f"`ridge` must be positive, `rows_per_unknown` and `batch_size` at least 1. Received: ridge={ridge}, "
-            f"rows_per_unknown={rows_per_unknown}, batch_size={batch_size}"
+            f"`ridge` must be positive, `rows_per_unknown` and `batch_size` at least 1, `memory_limit` at least 0. Received: "
+            f"ridge={ridge}, rows_per_unknown={rows_per_unknown}, batch_size={batch_size}, memory_limit={memory_limit}"
         )
     samples = from_batches(samples.x if isinstance(samples, Samples) else samples)
     original, converted = _with_graph(original, samples), _with_graph(converted, samples)
@@ -89,7 +92,7 @@ def calibrate(
     held_out[order[: max(1, count // 5)]] = True
     fixed = converted.inputs[0].shape[0]
     options = FitOptions(ridge, rows_per_unknown, held_out, rng)
-    sweep = Sweep(converted, original, options, refit_frozen, fixed or batch_size)
+    sweep = Sweep(converted, original, options, refit_frozen=refit_frozen, batch_size=fixed or batch_size, memory_limit=memory_limit)
     try:
         return sweep.run(inputs, on_step or (lambda done, total: None))
     except BaseException:  # an interrupt too: half of a calibration is worse than none

@@ -343,12 +343,11 @@ def _gather(inputs: Array, sample: Array, indices: Sequence[Array], inside: Sequ
     def spread(array: Array, axis: int) -> Array:
         return array.reshape(len(sample), *(array.shape[1] if i == axis else 1 for i in range(rank)))
 
-    clipped = [
-        spread(np.clip(index, 0, size - 1), axis) for axis, (index, size) in enumerate(zip(indices, inputs.shape[1:-1], strict=True))
-    ]
-    index: tuple[Array, ...] = (sample.reshape(-1, *((1,) * rank)), *clipped)
-    windows = inputs[index]
-    mask = np.ones((len(sample), *(1,) * rank), dtype=bool)
-    for axis, valid in enumerate(inside):
-        mask = mask & spread(valid, axis)
-    return windows * mask[..., None]
+    place = sample.reshape(-1, *(1,) * rank)
+    outside = np.zeros((len(sample), *(1,) * rank), dtype=bool)
+    for axis, (index, valid, size) in enumerate(zip(indices, inside, inputs.shape[1:-1], strict=True)):
+        place = place * size + spread(np.clip(index, 0, size - 1), axis)
+        outside = outside | ~spread(valid, axis)
+    windows = np.take(inputs.reshape(-1, inputs.shape[-1]), place, axis=0)
+    windows[outside] = 0
+    return windows

@@ -9,14 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.surgery.activations import Activations
 from keras_prelu.surgery.least_squares import RidgeProblem
 from keras_prelu.surgery.linear import LinearView
 from keras_prelu.surgery.replacement import replaced
 
-__all__ = ["Batches", "Fit", "FitOptions", "Intercept", "fit_layer"]
+__all__ = ["Fit", "FitOptions", "Intercept", "fit_layer"]
 
 Tensor = Any
-Batches = list[Tensor]
 
 _CHECK_TOLERANCE = 0.02  # relative; wide enough for bfloat16 layers, far below what a wrong padding or stride gives
 _EXACT = 1e-12  # an error that is float32's rounding; a refit could only lose the equality bit for bit
@@ -87,7 +87,7 @@ class Fit:
 
 
 def fit_layer(
-    view: LinearView, reference: LinearView, uses: Sequence[tuple[Batches, Batches]], intercept: Intercept, options: FitOptions
+    view: LinearView, reference: LinearView, uses: Sequence[tuple[Activations, Activations]], intercept: Intercept, options: FitOptions
 ) -> Fit:
     """Fit a layer to all places where it is called.
 
@@ -118,15 +118,14 @@ def fit_layer(
 
 
 def _sampled(
-    view: LinearView, originals: Batches, converteds: Batches, options: FitOptions
+    view: LinearView, originals: Activations, converteds: Activations, options: FitOptions
 ) -> Iterator[tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray]]:
     """For each batch: its inputs, and of each row to use the sample in the batch, the output position, and the sample among all."""
-    total = sum(len(batch) for batch in converteds)
     unknowns = int(np.prod(view.kernel.shape[:-1])) + 1
     start = 0
     for original, converted in zip(originals, converteds, strict=True):
         size, positions = len(converted), view.positions(_channels_last_shape(view, converted))
-        wanted = min(positions, -(-options.rows_per_unknown * unknowns // total))
+        wanted = min(positions, -(-options.rows_per_unknown * unknowns // converteds.samples))
         if wanted == positions:
             position = np.tile(np.arange(positions), size)
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,12 @@ from keras_prelu._backends import snapshot
 from keras_prelu.data.samples import batches
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.layers import PReLU
+from keras_prelu.surgery.activations import Activations, Store
 from keras_prelu.surgery.calibration import Calibration, LayerCalibration
 from keras_prelu.surgery.linear import LinearView, linear_view
 from keras_prelu.surgery.program import Slot, Step, compile_program, count_readers, execute
 from keras_prelu.surgery.references import References
-from keras_prelu.surgery.refit import Batches, Fit, FitOptions, Intercept, fit_layer
+from keras_prelu.surgery.refit import Fit, FitOptions, Intercept, fit_layer
 from keras_prelu.surgery.within import holds_linear, inner_layers, watch
 
 __all__ = ["Progress", "Sweep"]
@@ -27,32 +29,48 @@ Progress = Callable[[int, int], None]
 
 
 class Sweep:
-    """One pass over the converted model's steps. Each slot holds two lists of batches: the original's values and the converted's."""
+    """One pass over the converted model's steps. Each slot has two values: the original's activations and the converted's."""
 
-    def __init__(self, converted: keras.Model, original: keras.Model, options: FitOptions, refit_frozen: bool, batch_size: int) -> None:
+    def __init__(
+        self,
+        converted: keras.Model,
+        original: keras.Model,
+        options: FitOptions,
+        *,
+        refit_frozen: bool,
+        batch_size: int,
+        memory_limit: float,
+    ) -> None:
         self._options = options
         self._refit_frozen = refit_frozen
         self._batch_size = batch_size
+        self._store = Store(memory_limit)
         self._program = compile_program(converted)
         self._references = References(self._program, original)
-        self._original: dict[Slot, Batches] = {}
-        self._converted: dict[Slot, Batches] = {}
+        self._original: dict[Slot, Activations] = {}
+        self._converted: dict[Slot, Activations] = {}
         self._readers: dict[Slot, int] = {}
+        self._count = 0
         self._done: set[int] = set()
         self._records: dict[str, LayerCalibration] = {}
         self._undo: list[tuple[Any, np.ndarray]] = []
 
     def run(self, inputs: list[np.ndarray], on_step: Progress) -> Calibration:
-        before = self._uncalibrated_outputs(inputs)
+        with self._store:
+            return self._calibrate(inputs, on_step)
+
+    def _calibrate(self, inputs: list[np.ndarray], on_step: Progress) -> Calibration:
+        held_out = self._options.held_out
+        before = self._uncalibrated_outputs([array[held_out] for array in inputs])
         self._feed(inputs)
         waiting = list(self._program.steps)
         total = len(waiting)
         while waiting:
             if not self._pass(waiting, on_step, total):
                 self._give_up_on_shared(waiting)
-        targets = [self._original[slot] for slot in self._program.outputs]
-        error_before = _output_error(before, targets, self._options.held_out)
-        error_after = _output_error([self._converted[slot] for slot in self._program.outputs], targets, self._options.held_out)
+        targets = [_joined(self._original[slot])[held_out] for slot in self._program.outputs]
+        error_before = _output_error(before, targets)
+        error_after = _output_error([_joined(self._converted[slot])[held_out] for slot in self._program.outputs], targets)
         kept = error_after <= error_before
         if not kept:
             self.undo()
@@ -70,18 +88,22 @@ class Sweep:
         for variable, value in reversed(self._undo):
             variable.assign(value)
 
-    def _uncalibrated_outputs(self, inputs: list[np.ndarray]) -> list[Batches]:
-        """The outputs before anything is refitted."""
+    def _uncalibrated_outputs(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """The converted model's outputs before anything is refitted."""
         self._feed(inputs)
         for step in self._program.steps:
             self._converted.update(zip(step.outputs, self._run(step, self._converted), strict=True))
             self._release(step)
-        return [self._converted[slot] for slot in self._program.outputs]
+        outputs = [_joined(self._converted[slot]) for slot in self._program.outputs]
+        for slot in list(self._converted):
+            self._store.discard(self._converted.pop(slot))
+        return outputs
 
     def _feed(self, inputs: list[np.ndarray]) -> None:
         """Begin anew with the samples in the input slots."""
-        chunks = [[keras.ops.convert_to_tensor(array) for array in batch] for batch in batches(inputs, self._batch_size)]
-        values = {slot: [chunk[i] for chunk in chunks] for i, slot in enumerate(self._program.inputs)}
+        columns = zip(*batches(inputs, self._batch_size), strict=True)
+        values = {slot: self._store.view(list(arrays)) for slot, arrays in zip(self._program.inputs, columns, strict=True)}
+        self._count = -(-len(inputs[0]) // self._batch_size)
         self._original, self._converted = dict(values), dict(values)
         self._readers = count_readers(self._program)
 
@@ -144,22 +166,27 @@ class Sweep:
                     strict=True,
                 )
             )
-            if any(sum(len(batch) for batch in batches) != len(self._options.held_out) for pair in inputs for batches in pair):
+            if any(activations.samples != len(self._options.held_out) for pair in inputs for activations in pair):
                 self._note(path, item.layer, Fit.none("its inputs do not belong to one sample each"))
-                continue
-            self._refit(path, linear_view(item.layer), linear_view(item.reference), inputs, item.normalization)
+            else:
+                self._refit(path, linear_view(item.layer), linear_view(item.reference), inputs, item.normalization)
+            for activations in itertools.chain.from_iterable(inputs):
+                self._store.discard(activations)
 
-    def _watch(self, layer: Any, uses: Sequence[Step], values: Mapping[Slot, Batches], holder: Any) -> list[Batches]:
+    def _watch(self, layer: Any, uses: Sequence[Step], values: Mapping[Slot, Activations], holder: Any) -> list[Activations]:
         """The inputs of a layer inside a holder, batch by batch, for each of its calls."""
-        calls: list[Batches] = []
+        calls: list[Activations] = []
         for use in uses:
-            count = len(values[(use.inputs or self._program.inputs)[0]])
-            runs = [partial(execute, use, self._batch(values, use, number), holder) for number in range(count)]
-            calls += [list(column) for column in zip(*(watch(layer, run) for run in runs), strict=True)]
+            calls += self._collected(watch(layer, partial(execute, use, self._batch(values, use, i), holder)) for i in range(self._count))
         return calls
 
     def _refit(
-        self, path: str, view: LinearView | None, reference: LinearView | None, inputs: list[tuple[Batches, Batches]], normalization: Any
+        self,
+        path: str,
+        view: LinearView | None,
+        reference: LinearView | None,
+        inputs: list[tuple[Activations, Activations]],
+        normalization: Any,
     ) -> None:
         assert view is not None
         assert reference is not None
@@ -200,23 +227,32 @@ class Sweep:
         self._original.update(zip(step.outputs, original, strict=True))
         self._release(step)
 
-    def _run(self, step: Step, values: Mapping[Slot, Batches], operation: Any = None) -> list[Batches]:
+    def _run(self, step: Step, values: Mapping[Slot, Activations], operation: Any = None) -> list[Activations]:
         """A step's outputs, batch by batch."""
-        count = len(values[(step.inputs or self._program.inputs)[0]])
-        per_batch = [execute(step, self._batch(values, step, number), operation) for number in range(count)]
-        return [list(column) for column in zip(*per_batch, strict=True)]
+        return self._collected(execute(step, self._batch(values, step, number), operation) for number in range(self._count))
 
-    def _batch(self, values: Mapping[Slot, Batches], step: Step, number: int) -> dict[Slot, Any]:
+    def _collected(self, runs: Iterable[Sequence[Any]]) -> list[Activations]:
+        """What some runs, one for each batch, put out."""
+        columns: list[Activations] = []
+        for outputs in runs:
+            columns = columns or [Activations() for _ in outputs]
+            for column, batch in zip(columns, outputs, strict=True):
+                self._store.add(column, batch)
+        return columns
+
+    def _batch(self, values: Mapping[Slot, Activations], step: Step, number: int) -> dict[Slot, Any]:
         """What a step reads, of one batch."""
         return {slot: values[slot][number] for slot in step.inputs}
 
     def _release(self, step: Step) -> None:
-        """Free what no later step reads."""
+        """Free what no later step reads, of what a step has read and written."""
         for slot in set(step.inputs):
             self._readers[slot] -= 1
-            if self._readers[slot] == 0:
-                self._converted.pop(slot, None)
-                self._original.pop(slot, None)
+        for slot in {*step.inputs, *step.outputs}:
+            if not self._readers.get(slot):
+                for values in (self._converted, self._original):
+                    if slot in values:
+                        self._store.discard(values.pop(slot))
 
     def _next_normalization(self, step: Step) -> Any:
         """The BatchNormalization that alone reads the layer's output, if there is one and it is called once."""
@@ -228,17 +264,17 @@ class Sweep:
         return follower if isinstance(follower, keras.layers.BatchNormalization) and calls == 1 else None
 
 
-def _output_error(outputs: Sequence[Batches], targets: Sequence[Batches], held_out: np.ndarray) -> float:
-    """Mean squared difference over the targets' variance, on held-out samples; the mean over outputs."""
+def _joined(activations: Activations) -> np.ndarray:
+    """All samples in float64."""
+    return np.concatenate([keras.ops.convert_to_numpy(keras.ops.cast(batch, "float32")) for batch in activations]).astype(np.float64)
+
+
+def _output_error(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
+    """Mean squared difference over the targets' variance; the mean over outputs."""
     errors = []
     for output, target in zip(outputs, targets, strict=True):
-        a, b = (
-            np.concatenate([keras.ops.convert_to_numpy(keras.ops.cast(chunk, "float32")) for chunk in chunks]).astype(np.float64)
-            for chunks in (output, target)
-        )
-        a, b = a[held_out], b[held_out]
-        variance = float(np.var(b))
-        errors.append(float(np.mean(np.square(a - b))) / variance if variance > 0 else float(np.mean(np.square(a - b))))
+        variance = float(np.var(target))
+        errors.append(float(np.mean(np.square(output - target))) / (variance if variance > 0 else 1.0))
     if not np.all(np.isfinite(errors)):
         warnings.warn("The outputs of the models are not finite on some calibration samples.", KerasPReLUWarning, stacklevel=5)
     return float(np.mean(errors))

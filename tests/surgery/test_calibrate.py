@@ -172,16 +172,43 @@ def test_never_worse_than_none_on_random_networks(widths, normalized, alpha, cou
 
 
 def test_weights_come_back_where_the_result_is_worse(monkeypatch):
-    from keras_prelu.surgery.least_squares import RidgeProblem
+    from keras_prelu.surgery.least_squares import RidgeProblem, Solution
 
-    monkeypatch.setattr(RidgeProblem, "solve", lambda self, ridge: np.full((1, self.unknowns, self._fit.cross.shape[2]), 9.0))
-    monkeypatch.setattr(RidgeProblem, "error", lambda self, change: 1.0 if change is None else 0.5)
+    best = RidgeProblem.best
+    monkeypatch.setattr(RidgeProblem, "best", lambda self: Solution(1.0, np.full_like(best(self).change, 9.0), 0.0))
     model = models.live_in(models.mlp())
     converted = uncalibrated(model)
     before = converted.get_weights()
     record = kp.calibrate(converted, model, models.samples(model, 50))
     assert not record.kept
     assert record.error_after == record.error_before
+    for old, new in zip(before, converted.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("build", [models.residual, models.two_outputs, models.siamese, lambda: custom.around(custom.Block(name="in"), L.Dense(2))])
+def test_what_does_not_fit_into_memory_goes_to_files_with_the_same_result(build, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = models.live_in(build())
+    x = models.samples(model, 60)
+    weights = []
+    for limit in (0, 20_000, 1e9):
+        converted = uncalibrated(model)
+        kp.calibrate(converted, model, x, batch_size=16, memory_limit=limit)
+        weights.append(converted.get_weights())
+    assert list(tmp_path.iterdir()) == []
+    for spilled, partly, held in zip(*weights, strict=True):
+        np.testing.assert_array_equal(spilled, held)
+        np.testing.assert_array_equal(partly, held)
+
+
+def test_no_room_for_activations_is_one_clear_error_and_nothing_is_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    model = models.live_in(models.residual())
+    converted = uncalibrated(model)
+    before = converted.get_weights()
+    with pytest.raises(kp.errors.CalibrationError, match="TMPDIR"):
+        kp.calibrate(converted, model, models.samples(model, 60), memory_limit=0)
     for old, new in zip(before, converted.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -237,7 +264,7 @@ def test_bad_samples(samples, message):
         kp.calibrate(uncalibrated(model), model, samples)
 
 
-@pytest.mark.parametrize("kwargs", [{"ridge": 0.0}, {"rows_per_unknown": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize("kwargs", [{"ridge": 0.0}, {"rows_per_unknown": 0}, {"batch_size": 0}, {"memory_limit": -1}])
 def test_bad_options(kwargs):
     model = models.mlp()
     with pytest.raises(ValueError, match="Received"):
