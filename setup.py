@@ -19,6 +19,7 @@ EXTRAS = {
         "import-linter>=2.1",
         "keras-hub>=0.32; python_version>='3.11'",
         "mypy>=1.11",
+        "pillow>=10.0",  # scikit-learn's photographs
         "pytest>=8.2",
         "pytest-xdist>=3.6",
         "ruff>=0.8",

@@ -20,8 +20,12 @@ from .surgery.calibration import Calibration as Calibration
 from .surgery.convert import convert as convert
 from .surgery.equalize import Equalization as Equalization
 from .surgery.equalize import equalize as equalize
+from .surgery.revive import Revival as Revival
+from .surgery.revive import revive as revive
 from .surgery.sites import Site as Site
 from .surgery.sites import find_sites as find_sites
+from .surgery.slope_search import SlopeSearch as SlopeSearch
+from .surgery.slope_search import find_slopes as find_slopes
 from .training.finetune import FineTuning as FineTuning
 from .training.finetune import finetune as finetune
 from .version import __version__ as __version__

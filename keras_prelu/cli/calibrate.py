@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from keras_prelu.cli.calibration import check_outputs, print_calibration, store_calibration
+from keras_prelu.cli.calibration import CalibrationOptions, calibration_options, check_outputs, print_calibration, store_calibration
 from keras_prelu.cli.conversion import calibrate_with, load_data
 from keras_prelu.cli.session import Session, session_options
 
@@ -19,11 +19,18 @@ __all__ = ["command"]
 @click.option("--data", "source", metavar="DATA", required=True, help="Unlabeled samples: digits, FILE.npz or tfds:NAME[:SPLIT].")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write.  [default: MODEL.calibrated.keras beside MODEL]")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
-@click.option("--samples", type=click.IntRange(min=5), default=512, show_default=True, help="How many samples to calibrate with.")
 @click.option("--refit-frozen", is_flag=True, help="Refit layers that are not trainable too.")
+@calibration_options
 @session_options
 def command(
-    model: Path, original: Path, source: str, output: Path | None, force: bool, samples: int, refit_frozen: bool, session: Session
+    model: Path,
+    original: Path,
+    source: str,
+    output: Path | None,
+    force: bool,
+    refit_frozen: bool,
+    calibration: CalibrationOptions,
+    session: Session,
 ) -> None:
     """Refit the layers of MODEL, a converted one, so that it computes what its ORIGINAL computes. Neither file is touched.
 
@@ -40,11 +47,11 @@ def command(
     converted, relu = (load_model(path, allow_unsafe=session.allow_unsafe) for path in (model, original))
     check_outputs(output, force=force)
     data = load_data(source, relu).train
-    calibration = calibrate_with(converted, relu, data, samples, session, refit_frozen=refit_frozen)
+    record = calibrate_with(converted, relu, data, calibration, session, refit_frozen=refit_frozen)
     save_model(converted, output, force=force)
-    store_calibration(calibration, output, force=force)
+    store_calibration(record, output, force=force)
     if session.json:
-        print_json({"model": model, "output": output, "calibration": calibration})
+        print_json({"model": model, "output": output, "calibration": record})
         return
-    print_calibration(calibration)
+    print_calibration(record)
     click.echo(f"Wrote {output}.")

@@ -1,13 +1,63 @@
-"""The record of a calibration: printed as a table, and stored in JSON beside the model."""
+"""The options of a calibration, and its record: printed as a table, and stored in JSON beside the model."""
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["check_outputs", "print_calibration", "record_path", "store_calibration"]
+__all__ = [
+    "CalibrationOptions",
+    "calibration_options",
+    "check_outputs",
+    "print_calibration",
+    "print_search",
+    "record_path",
+    "store_calibration",
+]
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """The options as given: how many samples, and how many bytes of their activations are held in memory."""
+
+    samples: int
+    memory_limit: float
+
+
+def calibration_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a calibration to a command, which is called with `calibration=`."""
+
+    @click.option("--samples", type=click.IntRange(min=5), default=512, show_default=True, help="How many samples to calibrate with.")
+    @click.option(
+        "--memory-limit",
+        type=_Size(),
+        default="4GB",
+        show_default=True,
+        help="How much of the samples' activations is held in memory; the rest goes to temporary files.",
+    )
+    @functools.wraps(function)
+    def command(*args: Any, samples: int, memory_limit: float, **kwargs: Any) -> None:
+        function(*args, calibration=CalibrationOptions(samples, memory_limit), **kwargs)
+
+    return command
+
+
+class _Size(click.ParamType):
+    """A number of bytes, with a unit of decimal thousands."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", str(value), re.IGNORECASE)
+        if found is None:
+            self.fail(f"'{value}' is no size such as 500MB or 4GB.", param, ctx)
+        return float(found[1]) * 1000.0 ** " kmgt".index(found[2].lower() or " ")
 
 
 def record_path(output: Path) -> Path:
@@ -58,3 +108,17 @@ def print_calibration(calibration: Any) -> None:
     click.echo(f"Error of the model's output on held-out samples: {number(calibration.error_before)} → {number(calibration.error_after)}")
     if not calibration.kept:
         click.echo("The refit was no better than none on held-out samples; the weights are what they were.")
+
+
+def print_search(search: Any) -> None:
+    """What `--alpha auto` found."""
+    from keras_prelu.cli.output import number, print_table
+
+    print_table(
+        "Slopes that calibration can make up for",
+        ["layer", "slope"],
+        [[path, number(slope)] for path, slope in search.slopes.items()],
+        right=["slope"],
+    )
+    allowed = "and no sample's largest output moved" if search.same_decisions else "as given"
+    click.echo(f"Found in {len(search.trials)} calibrations. Allowed: a loss of {number(search.tolerance)} on held-out samples, {allowed}.")

@@ -9,9 +9,19 @@ from typing import Any
 
 import click
 
+from keras_prelu.cli.calibration import CalibrationOptions, calibration_options
 from keras_prelu.cli.session import Session
 
-__all__ = ["PARAMETERIZATIONS", "RESCALES", "ConversionOptions", "calibrate_with", "conversion_options", "convert_with", "load_data"]
+__all__ = [
+    "PARAMETERIZATIONS",
+    "RESCALES",
+    "ConversionOptions",
+    "Converted",
+    "calibrate_with",
+    "conversion_options",
+    "convert_with",
+    "load_data",
+]
 
 # Repeated from the package, which can't be asked without importing Keras; a test compares them.
 PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
@@ -19,15 +29,27 @@ RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
 _SHARED_AXES = {"channel_wise": "channel_wise", "channel_shared": "channel_shared", "none": None}
 
 
+class _Slope(click.ParamType):
+    """A number, or "auto"."""
+
+    name = "slope"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "FLOAT|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        return "auto" if value == "auto" else float(click.FLOAT.convert(value, param, ctx))
+
+
 @dataclass(frozen=True)
 class ConversionOptions:
     """The options as given."""
 
-    alpha: float
+    alpha: float | str
+    tolerance: float | None
     parameterization: str
     shared_axes: str
     rescale: str
-    samples: int
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     keep_slopes: bool
@@ -37,7 +59,18 @@ class ConversionOptions:
 def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a conversion to a command, which is called with `conversion=`."""
 
-    @click.option("--alpha", type=float, default=0.25, show_default=True, help="Initial negative slope.")
+    @click.option(
+        "--alpha",
+        type=_Slope(),
+        default=0.25,
+        show_default=True,
+        help="Initial negative slope; auto: for each layer the largest that calibration can make up for.",
+    )
+    @click.option(
+        "--tolerance",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Loss of function that --alpha auto may leave.  [default: what held-out samples can't tell from none]",
+    )
     @click.option("--parameterization", type=click.Choice(PARAMETERIZATIONS), default="exp", show_default=True, help="The slopes' map.")
     @click.option(
         "--shared-axes", type=click.Choice(tuple(_SHARED_AXES)), default="channel_wise", show_default=True, help="Who shares a slope."
@@ -49,7 +82,7 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="What keeps the model working; auto is calibrated with --data, else moments and small slopes.",
     )
-    @click.option("--samples", type=click.IntRange(min=5), default=512, show_default=True, help="How many samples to calibrate with.")
+    @calibration_options
     @click.option("--include", multiple=True, metavar="GLOB", help="Convert only these sites (may be repeated).")
     @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these sites as they are (may be repeated).")
     @click.option(
@@ -59,11 +92,11 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(
         *args: Any,
-        alpha: float,
+        alpha: float | str,
+        tolerance: float | None,
         parameterization: str,
         shared_axes: str,
         rescale: str,
-        samples: int,
         include: tuple[str, ...],
         exclude: tuple[str, ...],
         keep_slopes: bool,
@@ -71,24 +104,39 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
         **kwargs: Any,
     ) -> None:
         options = ConversionOptions(
-            alpha, parameterization, shared_axes, rescale, samples, include, exclude, keep_slopes, train_frozen_slopes
+            alpha, tolerance, parameterization, shared_axes, rescale, include, exclude, keep_slopes, train_frozen_slopes
         )
         function(*args, conversion=options, **kwargs)
 
     return command
 
 
-def convert_with(original: Any, options: ConversionOptions, session: Session, samples: Any) -> tuple[Any, Any]:
-    """The converted model, and the `Calibration` or None."""
-    from keras_prelu.surgery.convert import convert
+@dataclass(frozen=True)
+class Converted:
+    """A converted model and what was measured on the way: the `Calibration`, the `SlopeSearch`, or None."""
 
-    rescale = options.rescale
+    model: Any
+    calibration: Any = None
+    search: Any = None
+
+
+def convert_with(
+    original: Any, options: ConversionOptions, calibration_options: CalibrationOptions, session: Session, samples: Any
+) -> Converted:
+    """Convert a model, and with samples calibrate it, as the options say."""
+    from keras_prelu.surgery.convert import LARGEST_SLOPE, convert, new_slopes
+
+    rescale, searching = options.rescale, options.alpha == "auto"
+    calibrates = samples is not None and rescale in ("auto", "calibrated")
     if rescale == "calibrated" and samples is None:
         raise click.UsageError("--rescale calibrated needs --data.")
-    calibrates = samples is not None and rescale in ("auto", "calibrated")
+    if searching and not calibrates:
+        raise click.UsageError("--alpha auto needs --data, and --rescale calibrated or auto.")
+    if options.tolerance is not None and not searching:
+        raise click.UsageError("--tolerance is for --alpha auto.")
     converted = convert(
         original,
-        alpha=options.alpha,
+        alpha=LARGEST_SLOPE if searching else options.alpha,
         parameterization=options.parameterization,
         shared_axes=_SHARED_AXES[options.shared_axes],
         rescale="none" if calibrates else rescale,
@@ -98,21 +146,59 @@ def convert_with(original: Any, options: ConversionOptions, session: Session, sa
         train_frozen_slopes=options.train_frozen_slopes,
     )
     if not calibrates:
-        return converted, None
-    return converted, calibrate_with(converted, original, samples, options.samples, session)
+        return Converted(converted)
+    layers = new_slopes(original, converted, keep_slopes=options.keep_slopes) if searching else []
+    if layers:
+        search = _find_slopes(converted, original, samples, calibration_options, session, layers, options.tolerance)
+        return Converted(converted, search.calibration, search)
+    return Converted(converted, calibrate_with(converted, original, samples, calibration_options, session))
 
 
-def calibrate_with(converted: Any, original: Any, samples: Any, limit: int, session: Session, *, refit_frozen: bool = False) -> Any:
+def calibrate_with(
+    converted: Any, original: Any, samples: Any, options: CalibrationOptions, session: Session, *, refit_frozen: bool = False
+) -> Any:
     """The `Calibration` of a converted model on some of the samples, under a progress bar."""
-    import numpy as np
-
     from keras_prelu.cli.output import progress
-    from keras_prelu.data.samples import Samples
     from keras_prelu.surgery.calibrate import calibrate
 
-    chosen = np.random.default_rng(session.seed).permutation(len(samples))[:limit]
     with progress("Calibrating") as update:
-        return calibrate(converted, original, Samples(samples.take(chosen).x), seed=session.seed, refit_frozen=refit_frozen, on_step=update)
+        return calibrate(
+            converted,
+            original,
+            _chosen(samples, options, session),
+            memory_limit=options.memory_limit,
+            seed=session.seed,
+            refit_frozen=refit_frozen,
+            on_step=update,
+        )
+
+
+def _find_slopes(
+    converted: Any, original: Any, samples: Any, options: CalibrationOptions, session: Session, layers: list[str], tolerance: float | None
+) -> Any:
+    from keras_prelu.cli.output import progress
+    from keras_prelu.surgery.slope_search import find_slopes
+
+    with progress("Calibrating, up to 7 times") as update:
+        return find_slopes(
+            converted,
+            original,
+            _chosen(samples, options, session),
+            tolerance=tolerance,
+            layers=layers,
+            memory_limit=options.memory_limit,
+            seed=session.seed,
+            on_step=update,
+        )
+
+
+def _chosen(samples: Any, options: CalibrationOptions, session: Session) -> Any:
+    """As many of the samples as are calibrated with, without labels."""
+    import numpy as np
+
+    from keras_prelu.data.samples import Samples
+
+    return Samples(samples.take(np.random.default_rng(session.seed).permutation(len(samples))[: options.samples]).x)
 
 
 def load_data(source: str, model: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from keras_prelu.cli.calibration import check_outputs, print_calibration, store_calibration
+from keras_prelu.cli.calibration import CalibrationOptions, check_outputs, print_calibration, print_search, store_calibration
 from keras_prelu.cli.conversion import ConversionOptions, conversion_options, convert_with, load_data
 from keras_prelu.cli.session import Session, session_options
 
@@ -20,7 +20,15 @@ __all__ = ["command"]
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @conversion_options
 @session_options
-def command(model: Path, output: Path | None, source: str | None, force: bool, conversion: ConversionOptions, session: Session) -> None:
+def command(
+    model: Path,
+    output: Path | None,
+    source: str | None,
+    force: bool,
+    conversion: ConversionOptions,
+    calibration: CalibrationOptions,
+    session: Session,
+) -> None:
     """Turn MODEL (a .keras or .h5 file) into a PReLU model, written beside it. MODEL itself is not touched.
 
     With --data the layers are calibrated: refitted on unlabeled samples, so that the model computes what it did.
@@ -28,6 +36,7 @@ def command(model: Path, output: Path | None, source: str | None, force: bool, c
     \b
     Examples:
       keras-prelu convert model.keras --data samples.npz
+      keras-prelu convert model.keras --data samples.npz --alpha auto
       keras-prelu convert model.keras --alpha 0 --parameterization identity
     """
     from keras_prelu.cli.output import print_json
@@ -40,16 +49,18 @@ def command(model: Path, output: Path | None, source: str | None, force: bool, c
     original = load_model(model, allow_unsafe=session.allow_unsafe)
     (check_outputs if source else check_output)(output, force=force)
     samples = load_data(source, original).train if source else None
-    converted, calibration = convert_with(original, conversion, session, samples)
-    save_model(converted, output, force=force)
-    if calibration is not None:
-        store_calibration(calibration, output, force=force)
-    layers = slopes(converted)
+    result = convert_with(original, conversion, calibration, session, samples)
+    save_model(result.model, output, force=force)
+    if result.calibration is not None:
+        store_calibration(result.calibration, output, force=force)
+    layers = slopes(result.model)
     if session.json:
-        print_json({"model": model, "output": output, "layers": layers, "calibration": calibration})
+        print_json({"model": model, "output": output, "layers": layers, "calibration": result.calibration, "slope_search": result.search})
         return
-    if calibration is not None:
-        print_calibration(calibration)
+    if result.calibration is not None:
+        print_calibration(result.calibration)
+    if result.search is not None:
+        print_search(result.search)
     click.echo(f"Wrote {output}: {len(layers)} PReLU layers, {sum(layer.count for layer in layers):,} slopes.")
-    if calibration is None:
+    if result.calibration is None:
         click.echo(f"Initial slopes: {min(layer.minimum for layer in layers):g} to {max(layer.maximum for layer in layers):g}.")

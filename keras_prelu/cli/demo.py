@@ -93,10 +93,4 @@ def _print_demo(demo: Any) -> None:
         ],
         right=["before", "after", "lowest", "highest"],
     )
-    result = demo.comparison
-    interval = f"gain {100 * result.gain:+.2f} points, 95 % interval {100 * result.low:+.2f} to {100 * result.high:+.2f}"
-    meaning = {
-        "better": "PReLU is better than the equally fine-tuned ReLU network",
-        "worse": "PReLU is worse than the equally fine-tuned ReLU network; keep ReLU here",
-    }.get(result.verdict, "no difference shown between PReLU and the equally fine-tuned ReLU network")
-    click.echo(f"Verdict: {meaning} ({interval}).")
+    click.echo(f"Verdict: {demo.comparison.sentence('PReLU', 'the equally fine-tuned ReLU network')}")

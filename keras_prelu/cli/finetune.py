@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from keras_prelu.cli.calibration import CalibrationOptions
 from keras_prelu.cli.conversion import ConversionOptions, conversion_options, convert_with, load_data
 from keras_prelu.cli.session import Session, session_options
 
@@ -46,6 +47,7 @@ def command(
     loss: str | None,
     control: bool,
     conversion: ConversionOptions,
+    calibration: CalibrationOptions,
     session: Session,
 ) -> None:
     """Fine-tune MODEL with PReLU beside an equally fine-tuned ReLU control, and say whether PReLU was worth it.
@@ -78,7 +80,7 @@ def command(
             raise click.UsageError(f"{model} is converted already: give --original for the control, or --no-control.")
     else:
         relu = given
-        prelu, _ = convert_with(given, conversion, session, train)
+        prelu = convert_with(given, conversion, calibration, session, train).model
     total = epochs * (2 if control else 1)
     with progress("Fine-tuning", total) as update:
         result = finetune(

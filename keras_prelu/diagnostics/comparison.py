@@ -12,9 +12,11 @@ import scipy.stats
 from keras_prelu.data.samples import Samples, batches, model_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError
 
-__all__ = ["CONFIDENCE", "Comparison", "compare", "compare_scores", "sample_scores"]
+__all__ = ["CONFIDENCE", "MARGIN", "Comparison", "compare", "compare_scores", "sample_scores"]
 
 CONFIDENCE = 0.95
+MARGIN = 0.01
+"""What difference does not matter: a point of accuracy, a hundredth of a loss."""
 _RESAMPLES = 9999
 
 
@@ -29,7 +31,8 @@ class Comparison:
         gain: By how much a is better: a − b for accuracy, b − a for loss.
         low, high: 95 % confidence interval of the gain (paired bootstrap over samples).
         p_value: For accuracies of single models, McNemar's exact test of no difference; else None.
-        verdict: "better", "worse" or "no difference shown", of a against b.
+        verdict: Of a against b: "better", "worse", "as good" (the whole interval within the margin), or "can't tell".
+        needed: Where it can't tell: about how many samples would show a gain of this size, if it is real; None where there is none.
     """
 
     metric: str
@@ -41,9 +44,24 @@ class Comparison:
     high: float
     p_value: float | None
     verdict: str
+    needed: int | None
+
+    def sentence(self, a: str, b: str) -> str:
+        """The verdict in words, with the names of the two models, the interval, and what it would take to tell."""
+        meaning = {
+            "better": f"{a} is better than {b}",
+            "worse": f"{a} is worse than {b}",
+            "as good": f"{a} is as good as {b}",
+            "can't tell": f"Can't tell {a} from {b} with this much data"
+            + (f" (about {self.needed:,} samples are needed)" if self.needed else ""),
+        }[self.verdict]
+        return (
+            f"{meaning}: {self.metric} {self.a:.4f} against {self.b:.4f}, gain {self.gain:+.4f} "
+            f"(95 % interval {self.low:+.4f} to {self.high:+.4f}, n = {self.samples:,})."
+        )
 
 
-def compare(a: keras.Model, b: keras.Model, data: Any, *, loss: Any = None, seed: int = 0) -> Comparison:
+def compare(a: keras.Model, b: keras.Model, data: Any, *, loss: Any = None, margin: float = MARGIN, seed: int = 0) -> Comparison:
     """Compare two models on labelled samples that neither of them was trained or selected on.
 
     Classifiers (integer or one-hot labels) are compared by accuracy, other models by their loss.
@@ -53,6 +71,7 @@ def compare(a: keras.Model, b: keras.Model, data: Any, *, loss: Any = None, seed
         b: What it is compared with.
         data: `Samples` or a pair (x, y).
         loss: Keras loss, for models that are no classifiers; by default the one `a` is compiled with.
+        margin: How little a difference does not matter: of accuracies in absolute terms, of losses relative to b's. Defaults to 0.01.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -69,18 +88,20 @@ def compare(a: keras.Model, b: keras.Model, data: Any, *, loss: Any = None, seed
     """
     metric, scores_a = sample_scores(a, data, loss=loss)
     _, scores_b = sample_scores(b, data, loss=loss if loss is not None else getattr(a, "loss", None))
-    return compare_scores(metric, scores_a, scores_b, seed=seed)
+    return compare_scores(metric, scores_a, scores_b, margin=margin, seed=seed)
 
 
-def compare_scores(metric: str, a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> Comparison:
+def compare_scores(metric: str, a: np.ndarray, b: np.ndarray, *, margin: float = MARGIN, seed: int = 0) -> Comparison:
     """Compare two models by the scores of each sample: 0 or 1 or their mean over runs for "accuracy", the loss for "loss"."""
     gains = (a - b) if metric == "accuracy" else (b - a)
     low, high = _interval(gains, seed)
     p_value = _mcnemar(a, b) if metric == "accuracy" and _binary(a) and _binary(b) else None
-    verdict = "no difference shown"
+    near = margin if metric == "accuracy" else margin * abs(float(b.mean()))
+    verdict = "as good" if -near <= low and high <= near else "can't tell"
     if p_value is None or p_value < 1.0 - CONFIDENCE:
         verdict = "better" if low > 0 else "worse" if high < 0 else verdict
-    return Comparison(metric, len(a), float(a.mean()), float(b.mean()), float(gains.mean()), low, high, p_value, verdict)
+    needed = _needed(gains) if verdict == "can't tell" else None
+    return Comparison(metric, len(a), float(a.mean()), float(b.mean()), float(gains.mean()), low, high, p_value, verdict, needed)
 
 
 def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[str, np.ndarray]:
@@ -128,6 +149,13 @@ def _classes(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray | None:
         probabilities = bool(np.all((outputs >= 0) & (outputs <= 1)))
         return (outputs[:, 0] > (0.5 if probabilities else 0.0)).astype(labels.dtype)
     return None
+
+
+def _needed(gains: np.ndarray) -> int | None:
+    """The samples at which an interval around this mean would end at 0."""
+    mean = float(gains.mean())
+    quantile = float(scipy.stats.norm.ppf(0.5 + CONFIDENCE / 2))
+    return None if mean == 0 else max(len(gains) + 1, int(np.ceil((quantile * float(gains.std()) / mean) ** 2)))
 
 
 def _interval(gains: np.ndarray, seed: int) -> tuple[float, float]:

@@ -8,9 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import batches, model_inputs
-from keras_prelu.surgery.program import Step, compile_program, run
-from keras_prelu.surgery.sites import LocatedSite, locate_sites
+from keras_prelu.surgery.activity import activity
 
 __all__ = ["SiteUnits", "dead_units"]
 
@@ -53,28 +51,5 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
     References:
         Claim 2.
     """
-    inputs = model_inputs(model, samples)
-    sites = {(id(item.operation), item.index): item for item in locate_sites(model)}
-    program = compile_program(model)
-    highest: dict[str, np.ndarray] = {}
-    for batch in batches(inputs, model.inputs[0].shape[0] or batch_size):
-        for step, read, written in run(program, [keras.ops.convert_to_tensor(array) for array in batch]):
-            item = _site(sites, step)
-            if item is not None:
-                # An inline activation's input is no tensor of the graph; its output is ≤ 0 exactly where the input is.
-                tensor = written[0] if item.site.kind == "inline" else read[0]
-                largest = _largest_by_channel(tensor, item.data_format)
-                path = item.site.path
-                highest[path] = np.maximum(highest[path], largest) if path in highest else largest
-    return tuple(SiteUnits(path, values.size, int(np.sum(values <= 0))) for path, values in highest.items())
-
-
-def _site(sites: dict[tuple[int, int], LocatedSite], step: Step) -> LocatedSite | None:
-    item = sites.get((id(step.operation), step.index)) or sites.get((id(step.operation), 0))
-    return item if item is not None and (item.index == step.index or item.site.kind == "inline") else None
-
-
-def _largest_by_channel(tensor: Any, data_format: str) -> np.ndarray:
-    values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-    channel = 1 if data_format == "channels_first" else values.ndim - 1
-    return values.max(axis=tuple(axis for axis in range(values.ndim) if axis != channel))
+    found = activity(model, samples, batch_size=batch_size)
+    return tuple(SiteUnits(item.site.path, item.active.size, int(np.sum(item.dead))) for item in found)

@@ -19,7 +19,7 @@ from keras_prelu.surgery.refit import FitOptions
 from keras_prelu.surgery.sweep import Progress, Sweep
 from keras_prelu.surgery.wholes import is_taken_apart
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "hold_out", "with_graph"]
 
 MINIMUM_SAMPLES = 5
 
@@ -81,15 +81,13 @@ def calibrate(
             f"ridge={ridge}, rows_per_unknown={rows_per_unknown}, batch_size={batch_size}, memory_limit={memory_limit}"
         )
     samples = from_batches(samples.x if isinstance(samples, Samples) else samples)
-    original, converted = _with_graph(original, samples), _with_graph(converted, samples)
+    original, converted = with_graph(original, samples), with_graph(converted, samples)
     inputs = model_inputs(original, samples, "calibration samples")
     count = len(inputs[0])
     if count < MINIMUM_SAMPLES:
         raise CalibrationError(f"Calibration needs at least {MINIMUM_SAMPLES} samples, better some hundreds. Received: {count}")
     rng = np.random.default_rng(seed)
-    order = rng.permutation(count)
-    held_out = np.zeros(count, dtype=bool)
-    held_out[order[: max(1, count // 5)]] = True
+    held_out = hold_out(count, rng)
     fixed = converted.inputs[0].shape[0]
     options = FitOptions(ridge, rows_per_unknown, held_out, rng)
     sweep = Sweep(converted, original, options, refit_frozen=refit_frozen, batch_size=fixed or batch_size, memory_limit=memory_limit)
@@ -100,7 +98,14 @@ def calibrate(
         raise
 
 
-def _with_graph(model: keras.Model, samples: Any) -> keras.Model:
+def hold_out(count: int, rng: np.random.Generator) -> np.ndarray:
+    """For each of `count` samples whether it is one of the fifth that is held out."""
+    held_out = np.zeros(count, dtype=bool)
+    held_out[rng.permutation(count)[: max(1, count // 5)]] = True
+    return held_out
+
+
+def with_graph(model: keras.Model, samples: Any) -> keras.Model:
     """A model of one step around a model that is written in Python, which is then refitted inside; any other model itself."""
     if is_taken_apart(model) or isinstance(model, keras.Sequential) or not isinstance(model, keras.Model):
         return model

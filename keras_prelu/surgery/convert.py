@@ -19,16 +19,20 @@ from keras_prelu.surgery import graph
 from keras_prelu.surgery.calibrate import calibrate
 from keras_prelu.surgery.freezing import train_slopes
 from keras_prelu.surgery.moments import UNKNOWN, rescale_moments
-from keras_prelu.surgery.paths import layer_at
+from keras_prelu.surgery.paths import layer_at, prelu_layers
 from keras_prelu.surgery.rescale import rescale_analytic
 from keras_prelu.surgery.rewrite import rewrite
 from keras_prelu.surgery.selection import Selector, select
-from keras_prelu.surgery.sites import LocatedSite, Site, locate_sites
+from keras_prelu.surgery.sites import LocatedSite, Site, find_sites, locate_sites
+from keras_prelu.surgery.slope_search import find_slopes, set_slope
 from keras_prelu.surgery.wholes import has_class_of_its_own, is_taken_apart
 
-__all__ = ["RESCALES", "SAFE_SLOPE", "convert"]
+__all__ = ["LARGEST_SLOPE", "RESCALES", "SAFE_SLOPE", "convert", "new_slopes"]
 
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
+
+LARGEST_SLOPE = 0.25
+"""Where slopes start, and the largest that `alpha="auto"` sets: He et al.'s."""
 
 SAFE_SLOPE = 0.01
 """The largest slope that `rescale="auto"` sets without samples: the classical leaky slope, close enough to 0 that a trained
@@ -42,7 +46,8 @@ SAFE_SLOPE_WITH_STATISTICS = 0.05
 def convert(
     model: keras.Model,
     *,
-    alpha: float = 0.25,
+    alpha: float | str = LARGEST_SLOPE,
+    tolerance: float | None = None,
     parameterization: Any = "exp",
     shared_axes: Any = "channel_wise",
     alpha_regularizer: Any = None,
@@ -63,7 +68,10 @@ def convert(
 
     Args:
         model: A built model: Sequential, Functional or subclassed, with nested models and layers of your own. It is not changed.
-        alpha: The initial slope of the new layers. Defaults to 0.25. Sites with a slope of their own keep it, see `keep_slopes`.
+        alpha: The initial slope of the new layers. Defaults to 0.25. "auto": for each layer the largest one, up to 0.25, that calibration
+            can make up for, see `find_slopes`; needs samples. Sites with a slope of their own keep it, see `keep_slopes`.
+        tolerance: For "auto", the loss of function that is allowed, see `find_slopes`. Defaults to one that held-out samples can't tell
+            from none.
         parameterization: The slopes' map, as in `PReLU`. Defaults to "exp". A slope that is kept and that the map can't represent gets
             "identity".
         shared_axes: As in `PReLU`. Defaults to "channel_wise". A `keras.layers.PReLU` that keeps its slopes keeps its axes.
@@ -97,19 +105,22 @@ def convert(
         He et al. 2015, https://arxiv.org/abs/1502.01852. THEORY's section on conversion; claims 4 and 6.
     """
     _check_rescale(rescale, calibration_data)
-    map_ = _parameterization(parameterization, alpha)
+    _check_search(alpha, tolerance, rescale, calibration_data)
+    searching = alpha == "auto"
+    slope: Any = LARGEST_SLOPE if searching else alpha
+    map_ = _parameterization(parameterization, slope)
     located = locate_sites(model)
     selected = select(located, model, include, exclude)
-    cautious = rescale == "auto" and calibration_data is None and abs(alpha) > SAFE_SLOPE
+    cautious = rescale == "auto" and calibration_data is None and abs(slope) > SAFE_SLOPE
     if rescale == "auto":
         rescale = "moments" if cautious else "none" if calibration_data is None else "calibrated"
-    wanted = alpha
+    wanted = slope
     if cautious:
-        alpha = math.copysign(min(abs(alpha), SAFE_SLOPE_WITH_STATISTICS), alpha)
-        map_.check(alpha)
+        slope = math.copysign(min(abs(slope), SAFE_SLOPE_WITH_STATISTICS), slope)
+        map_.check(slope)
     _refuse_quantized(model)
     _warn_of_no_numbers(model)
-    make = partial(_make_layer, alpha=alpha, map_=map_, shared_axes=shared_axes, alpha_regularizer=alpha_regularizer, keep=keep_slopes)
+    make = partial(_make_layer, alpha=slope, map_=map_, shared_axes=shared_axes, alpha_regularizer=alpha_regularizer, keep=keep_slopes)
     in_graph = [item for item in selected if item.place is None]
     converted = rewrite(
         model,
@@ -134,17 +145,24 @@ def convert(
         records = rescale_moments(converted, targets) if graph.has_graph(converted) or not cautious else []
         if cautious and targets:
             _be_cautious(converted, [record.path for record in records if record.action != UNKNOWN], targets, wanted)
+    elif searching and targets:
+        find_slopes(converted, model, calibration_data, layers=targets, tolerance=tolerance)
     elif rescale == "calibrated":
         calibrate(converted, model, calibration_data)
     return converted
+
+
+def new_slopes(model: keras.Model, converted: keras.Model, *, keep_slopes: bool = True) -> list[str]:
+    """Paths of the PReLU layers in a converted model whose slopes are not those that the original had."""
+    own = {site.target for site in find_sites(model) if keep_slopes and _own_slope(site)}
+    return [path for path, _ in prelu_layers(converted) if path not in own]
 
 
 def _be_cautious(converted: keras.Model, rescaled: list[str], targets: list[str], wanted: float) -> None:
     """Lower the slopes of sites that could not be rescaled without samples, and say which slopes there are."""
     rest = [path for path in targets if path not in rescaled]
     for path in rest:
-        layer = layer_at(converted, path)
-        layer.beta.assign(layer.parameterization.beta(np.full(layer.beta.shape, math.copysign(SAFE_SLOPE, wanted))))
+        set_slope(layer_at(converted, path), math.copysign(SAFE_SLOPE, wanted))
     known = f"{math.copysign(min(abs(wanted), SAFE_SLOPE_WITH_STATISTICS), wanted):g}"
     low = f"{math.copysign(SAFE_SLOPE, wanted):g}"
     slopes = (
@@ -245,9 +263,16 @@ def _check_rescale(rescale: str, calibration_data: Any) -> None:
         raise InvalidArgumentError(f'`calibration_data` is not used by rescale="{rescale}". Leave it out, or choose "calibrated".')
 
 
+def _check_search(alpha: Any, tolerance: Any, rescale: str, calibration_data: Any) -> None:
+    if alpha == "auto" and (calibration_data is None or rescale not in ("auto", "calibrated")):
+        raise InvalidArgumentError('alpha="auto" needs `calibration_data`, unlabeled samples, and rescale="calibrated" or "auto".')
+    if tolerance is not None and alpha != "auto":
+        raise InvalidArgumentError(f'`tolerance` is for alpha="auto". Received: tolerance={tolerance}, alpha={alpha!r}')
+
+
 def _parameterization(identifier: Any, alpha: Any) -> Parameterization:
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)) or not math.isfinite(alpha):
-        raise InvalidArgumentError(f"`alpha` must be a finite number, the initial slope. Received: alpha={alpha!r}")
+        raise InvalidArgumentError(f"`alpha` must be a finite number, the initial slope, or 'auto'. Received: alpha={alpha!r}")
     map_ = parameterizations.get(identifier)
     if alpha == 0 and isinstance(map_, Square) and not map_.allow_zero:
         warnings.warn(

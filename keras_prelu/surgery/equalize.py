@@ -17,6 +17,7 @@ from keras_prelu import theory
 from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import PReLU
+from keras_prelu.surgery.channelwise import CHANNELWISE
 from keras_prelu.surgery.linear import linear_view
 from keras_prelu.surgery.program import Program, Slot, Step, compile_program
 from keras_prelu.surgery.scaling import numbers, output_channels, reads_channels, scale_inputs, scale_outputs
@@ -25,15 +26,7 @@ __all__ = ["Equalization", "equalize"]
 
 Array = np.ndarray
 
-# Layers through which a channel keeps its scale: they move, choose or add values.
-_KEEPING = frozenset(
-    {
-        "Add", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Cropping1D", "Cropping2D", "Cropping3D", "Dropout",
-        "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D",
-        "GlobalMaxPooling3D", "Identity", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "SpatialDropout1D", "SpatialDropout2D",
-        "SpatialDropout3D", "UpSampling1D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
-    }
-)  # fmt: skip
+_KEEPING = CHANNELWISE | {"Add"}  # layers through which a channel keeps its scale
 _LARGEST_SCALE = 1e4
 _NEGLIGIBLE = 1e-3  # of log s: the passes end where no channel changes by more
 

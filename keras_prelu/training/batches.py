@@ -22,17 +22,20 @@ class ShuffledBatches(keras.utils.PyDataset):
         samples: Labelled samples.
         batch_size: Samples in a batch; the last one may be smaller.
         seed: Of the order.
+        limit: At most so many batches make an epoch; None for all.
     """
 
-    def __init__(self, samples: Samples, batch_size: int, seed: int, **kwargs: Any) -> None:
+    def __init__(self, samples: Samples, batch_size: int, seed: int, limit: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._samples = samples
         self._batch_size = batch_size
+        self._limit = limit
         self._rng = np.random.default_rng(seed)
         self._order = self._rng.permutation(len(samples))
 
     def __len__(self) -> int:
-        return -(-len(self._samples) // self._batch_size)
+        count = -(-len(self._samples) // self._batch_size)
+        return count if self._limit is None else min(count, self._limit)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         chosen = self._samples.take(self._order[index * self._batch_size : (index + 1) * self._batch_size])

@@ -1,91 +1,81 @@
-"""Fine-tuning a converted model and, with the same budget, its control: the ReLU model that it came from."""
+"""Fine-tuning a converted model and, with the same budget, its controls: the ReLU model it came from, also with dead units revived."""
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_prelu.data.samples import Samples, model_inputs
-from keras_prelu.diagnostics.comparison import Comparison, compare_scores, sample_scores
+from keras_prelu.data.sources import split
+from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.diagnostics.slopes import LayerSlopes, slopes
-from keras_prelu.diagnostics.units import SiteUnits, dead_units
-from keras_prelu.errors import DataError, FineTuningError, InvalidArgumentError
-from keras_prelu.surgery.rewrite import rewrite
-from keras_prelu.training.batches import ShuffledBatches
-from keras_prelu.training.slopes import SlopeOptimizer
+from keras_prelu.diagnostics.units import dead_units
+from keras_prelu.errors import DataError, InvalidArgumentError
+from keras_prelu.surgery.revive import Revival
+from keras_prelu.training.recipes import AUTO, CONTROL, REVIVED_CONTROL, Prepared, Recipe, candidates, get_recipe, prepare
+from keras_prelu.training.runs import DEFAULT_LEARNING_RATE, Budget, Run, run
+from keras_prelu.training.search import RecipeTrial, search
 
 __all__ = ["DEFAULT_LEARNING_RATE", "FineTuning", "Run", "finetune"]
 
-DEFAULT_LEARNING_RATE = 3e-3
-"""Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden on the networks of THEORY's last table."""
+CALIBRATION_SAMPLES = 512
+SELECTION_SHARE = 0.2
 
-
-@dataclass(frozen=True)
-class Run:
-    """One fine-tuned model.
-
-    Attributes:
-        model: A new model, fine-tuned; the model it was made from is unchanged.
-        history: What `model.fit` recorded, by epoch.
-        score_before, score_after: Accuracy (for classifiers) or loss on the validation samples.
-        dead_before, dead_after: Dead units at each site, on the validation samples.
-    """
-
-    model: keras.Model
-    history: dict[str, list[float]]
-    score_before: float
-    score_after: float
-    dead_before: tuple[SiteUnits, ...]
-    dead_after: tuple[SiteUnits, ...]
+OnTrial = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A fine-tuned PReLU model beside its control.
+    """A fine-tuned model beside its controls.
 
     Attributes:
-        prelu: The converted model's run.
+        prelu: The run of the PReLU model, or of what the recipe made: a control where the search found nothing better.
         control: The ReLU original's run, or None where none was asked for.
+        revived_control: The run of the ReLU original with its dead units revived, where the recipe revives; else None.
         slopes_before, slopes_after: The PReLU model's slopes.
-        scores: The PReLU model's score of each validation sample.
+        scores: The model's score of each validation sample.
         control_scores: The control's, or None.
-        comparison: PReLU against the control, or None without one.
+        comparison: The model against the control, or None without one.
+        revived_comparison: The model against the revived control, or None without one.
+        recipe: The name of the recipe, or "" where a converted model was given.
+        trials: What the search tried, for recipe="auto".
+        revival: What the recipe's revival did, or None.
     """
 
     prelu: Run
     control: Run | None
+    revived_control: Run | None
     slopes_before: tuple[LayerSlopes, ...]
     slopes_after: tuple[LayerSlopes, ...]
     scores: np.ndarray
     control_scores: np.ndarray | None
     comparison: Comparison | None
+    revived_comparison: Comparison | None
+    recipe: str
+    trials: tuple[RecipeTrial, ...]
+    revival: Revival | None
 
     @property
     def model(self) -> keras.Model:
-        """The fine-tuned PReLU model."""
+        """The fine-tuned model."""
         return self.prelu.model
 
     @property
     def verdict(self) -> str:
-        """One sentence: whether the conversion was worth it, compared with fine-tuning the original."""
+        """In one or two sentences: whether it was worth it, compared with fine-tuning the original."""
+        name = "PReLU" if self.slopes_after else "ReLU with its dead units revived"
+        if self.recipe == CONTROL.name:
+            return "No recipe did better than the equally fine-tuned ReLU model on samples held back for the choice: keep ReLU."
         if self.comparison is None:
-            return "No control was trained, so nothing can be said about PReLU."
-        result = self.comparison
-        numbers = (
-            f"{result.metric} {result.a:.4f} against {result.b:.4f}, gain {result.gain:+.4f} "
-            f"(95 % interval {result.low:+.4f} to {result.high:+.4f}, n = {result.samples})"
-        )
-        if result.verdict == "better":
-            return f"PReLU is better than the equally fine-tuned ReLU model: {numbers}."
-        if result.verdict == "worse":
-            return f"PReLU is worse than the equally fine-tuned ReLU model; keep ReLU: {numbers}."
-        return f"No difference shown between PReLU and the equally fine-tuned ReLU model: {numbers}."
+            return f"No control was trained, so nothing can be said about {name}."
+        sentences = [self.comparison.sentence(name, "the equally fine-tuned ReLU model")]
+        if self.revived_comparison is not None:
+            sentences.append(self.revived_comparison.sentence(name, "the same with its dead units revived"))
+        return " ".join(sentences)
 
 
 def finetune(
@@ -94,175 +84,163 @@ def finetune(
     train: Any,
     validation: Any,
     *,
+    recipe: str | None = None,
+    budget: float = 3.0,
+    selection: Any = None,
     epochs: int = 10,
     batch_size: int = 32,
     optimizer: Any = None,
     learning_rate: float | None = None,
-    slope_multiplier: float = 1.0,
+    slope_multiplier: float | None = None,
     loss: Any = None,
     metrics: Any = None,
     callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None,
     control: bool = True,
     seed: int = 0,
     verbose: Any = 0,
+    on_trial: OnTrial | None = None,
 ) -> FineTuning:
     """Fine-tune a converted model and, unless told not to, the original with the same budget, data order and schedule.
 
+    With a `recipe` the ReLU model itself is given; it is converted as the recipe says. "auto" finds the recipe by short trainings, among
+    them the control's, judged on a part of the training samples.
+
     Args:
-        converted: A PReLU model, as `convert` returns it. Not changed: a copy is trained.
-        original: The ReLU model it was made from, for the control; may be None with `control=False`. Not changed.
-        train: `Samples` or a pair (x, y), which both models see in the same order; or what `model.fit` takes as data (`tf.data.Dataset`,
+        converted: A PReLU model, as `convert` returns it; with a recipe, the ReLU model. Not changed: a copy is trained.
+        original: The ReLU model it was made from, for the control; may be None with `control=False` or a recipe. Not changed.
+        train: `Samples` or a pair (x, y), which all models see in the same order; or what `model.fit` takes as data (`tf.data.Dataset`,
             `keras.utils.PyDataset`), whose order is its own: it must start anew, and the same, for each model.
         validation: `Samples` or a pair (x, y): labelled samples that were used neither for training nor for choosing anything. All
             scores and the verdict come from them.
-        epochs: Passes over the training data. The last epoch's weights are kept.
+        recipe: "auto", or a name in `keras_prelu.training.recipes.RECIPES`: "exp", "identity", "exp-revived", "relu-revived", "exp-fast",
+            "exp-fast-revived", "exp-half", "relu". Defaults to None: `converted` is trained as it is.
+        budget: For "auto", what may be spent in all, in times of one fine-tuning; the control's run comes on top. Defaults to 3.
+        selection: `Samples` or a pair (x, y) on which the best epoch, and the recipe, are chosen. Defaults to a fifth of the training
+            samples with a recipe, and to None without: then the last epoch's weights are kept.
+        epochs: Passes over the training data.
         batch_size: For `train` given as arrays.
         optimizer: Keras optimizer or its name; a copy with fresh state is used for each model. Defaults to Adam.
         learning_rate: Of the default optimizer, decayed to 0 along a cosine. Defaults to 3e-3. Not together with `optimizer`.
-        slope_multiplier: The slopes' learning rate over the weights'. Slopes get no weight decay. Defaults to 1.
+        slope_multiplier: The slopes' learning rate over the weights'. Slopes get no weight decay. Defaults to the recipe's, else to 1.
         loss: Keras loss; defaults to the one the model is compiled with.
         metrics: Keras metrics; default to those the model is compiled with.
-        callbacks: Keras callbacks, deep-copied for each model, or a function that returns new ones.
+        callbacks: Keras callbacks, deep-copied for each model, or a function that returns new ones. The search's short trainings get none.
         control: Whether to train the control. Defaults to True.
         seed: Of the data order and of everything random in training.
         verbose: As in `model.fit`.
+        on_trial: Called with (short trainings done, short trainings in all) during the search.
 
     Returns:
-        Both runs, the slopes, and the verdict; see `FineTuning`.
+        The runs, the slopes, and the verdict; see `FineTuning`.
 
     Raises:
-        InvalidArgumentError: A ValueError; an argument is out of range, or there is no loss.
+        InvalidArgumentError: A ValueError; an argument is out of range, there is no such recipe, or there is no loss.
         DataError: Samples have no labels, do not fit the model, or hold NaN.
         FineTuningError: The loss became NaN.
 
     Example:
 
-    >>> result = keras_prelu.finetune(converted, model, (x_train, y_train), (x_val, y_val), epochs=5)
+    >>> result = keras_prelu.finetune(model, None, (x_train, y_train), (x_val, y_val), recipe="auto", epochs=5)
     >>> print(result.verdict)
 
     References:
-        He et al. 2015, https://arxiv.org/abs/1502.01852 (no weight decay on slopes). Claim 2; THEORY's section after fine-tuning.
+        He et al. 2015, https://arxiv.org/abs/1502.01852 (no weight decay on slopes). Jamieson and Talwalkar 2016,
+        https://arxiv.org/abs/1502.07943 (successive halving). Claim 2; THEORY's section after fine-tuning.
     """
     if epochs < 1 or batch_size < 1:
         raise InvalidArgumentError(f"`epochs` and `batch_size` must be at least 1. Received: epochs={epochs}, batch_size={batch_size}")
     if optimizer is not None and learning_rate is not None:
         raise InvalidArgumentError("`learning_rate` is that of the default optimizer. Set it on your own optimizer instead.")
-    if control and original is None:
+    if recipe is not None and slopes(converted):
+        raise InvalidArgumentError("A recipe starts from the ReLU model, and this one has PReLU layers. Give the original, or no recipe.")
+    if recipe is None and control and original is None:
         raise InvalidArgumentError("The control needs the `original` ReLU model. Give it, or say control=False.")
-    validation = _samples(validation, "validation")
-    _check_arrays(converted, validation, "validation samples")
+    named = None if recipe in (None, AUTO) else get_recipe(str(recipe))
+    validation = _labelled(converted, validation, "validation")
     if isinstance(train, (tuple, Samples)):
-        train = _samples(train, "training")
-        _check_arrays(converted, train, "training samples")
-    budget = _Budget(train, epochs, batch_size, optimizer, learning_rate, slope_multiplier, loss, metrics, callbacks, seed, verbose)
+        train = _labelled(converted, train, "training")
+    if selection is not None:
+        selection = _labelled(converted, selection, "selection")
+    elif recipe is not None:
+        train, selection = _held_back(train, seed)
+    spent = Budget(train, epochs, batch_size, optimizer, learning_rate, loss, metrics, callbacks, seed, verbose, selection)
 
-    slopes_before = slopes(converted)
-    prelu, scores, metric = _run(converted, budget, validation)
-    control_run, control_scores, comparison = None, None, None
-    if control:
-        control_run, control_scores, _ = _run(original, budget, validation)
-        comparison = compare_scores(metric, scores, control_scores, seed=seed)
-    return FineTuning(prelu, control_run, slopes_before, slopes(prelu.model), scores, control_scores, comparison)
-
-
-@dataclass(frozen=True)
-class _Budget:
-    """What both models get alike."""
-
-    train: Any
-    epochs: int
-    batch_size: int
-    optimizer: Any
-    learning_rate: float | None
-    slope_multiplier: float
-    loss: Any
-    metrics: Any
-    callbacks: Any
-    seed: int
-    verbose: Any
-
-    def data(self) -> Any:
-        if isinstance(self.train, Samples):
-            return ShuffledBatches(self.train, self.batch_size, self.seed)
-        return self.train
-
-    def make_optimizer(self) -> Any:
-        if self.optimizer is not None:
-            optimizer = keras.optimizers.get(self.optimizer)
-            return type(optimizer).from_config(optimizer.get_config())
-        rate = DEFAULT_LEARNING_RATE if self.learning_rate is None else float(self.learning_rate)
-        steps = _steps(self.data())
-        return keras.optimizers.Adam(rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps * self.epochs))
-
-    def make_callbacks(self) -> list[Any]:
-        if callable(self.callbacks):
-            return list(self.callbacks())
-        return [copy.deepcopy(callback) for callback in self.callbacks or ()]
+    trials: tuple[RecipeTrial, ...] = ()
+    if recipe is None:
+        prepared = Prepared(Recipe("", "as given", slope_multiplier=1.0 if slope_multiplier is None else slope_multiplier), converted, None)
+    else:
+        original = original if original is not None else converted
+        maker = _Maker(original, train, selection, slope_multiplier, seed)
+        if named is None:
+            named, trials = search(candidates(original, maker.has_dead_units()), maker, spent, budget, on_trial)
+        prepared = maker(named)
+    return _judged(prepared, original if control else None, spent, validation, trials)
 
 
-def _run(source: keras.Model, budget: _Budget, validation: Samples) -> tuple[Run, np.ndarray, str]:
-    model = rewrite(source)
-    _compile(model, budget)
-    _, before = sample_scores(model, validation)
-    dead_before = dead_units(model, validation.x)
-    keras.utils.set_random_seed(budget.seed)
-    history = model.fit(
-        budget.data(),
-        epochs=budget.epochs,
-        validation_data=(validation.x, validation.y),
-        callbacks=budget.make_callbacks(),
-        shuffle=False,
-        verbose=budget.verbose,
-    ).history
-    if not math.isfinite(history["loss"][-1]):
-        raise FineTuningError(
-            f"The loss of '{source.name}' became {history['loss'][-1]} in epoch {len(history['loss'])}. Lower the learning rate."
-        )
-    metric, after = sample_scores(model, validation)
-    run = Run(model, history, float(before.mean()), float(after.mean()), dead_before, dead_units(model, validation.x))
-    return run, after, metric
+class _Maker:
+    """Makes models ready by recipes, always from the same original and samples."""
+
+    def __init__(self, original: keras.Model, train: Any, selection: Samples, slope_multiplier: float | None, seed: int) -> None:
+        samples = train if isinstance(train, Samples) else selection
+        self._original, self._samples, self._slope_multiplier, self._seed = original, samples, slope_multiplier, seed
+        self._calibration = samples.take(np.random.default_rng(seed).permutation(len(samples))[:CALIBRATION_SAMPLES])
+
+    def has_dead_units(self) -> bool:
+        return any(site.dead for site in dead_units(self._original, self._samples.x))
+
+    def __call__(self, recipe: Recipe) -> Prepared:
+        if self._slope_multiplier is not None:
+            recipe = replace(recipe, slope_multiplier=self._slope_multiplier)
+        return prepare(recipe, self._original, self._samples.x, self._calibration.x, seed=self._seed)
 
 
-def _compile(model: keras.Model, budget: _Budget) -> None:
-    settings: dict[str, Any] = {}
-    if model.compiled:
-        settings = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
-    if budget.loss is not None:
-        settings["loss"] = budget.loss
-    if budget.metrics is not None:
-        settings["metrics"] = [_fresh(metric) for metric in budget.metrics]
-    if settings.get("loss") is None:
-        raise InvalidArgumentError(f"Model '{model.name}' is not compiled with a loss: give `loss`.")
-    optimizer = budget.make_optimizer()
-    settings["optimizer"] = SlopeOptimizer(optimizer, budget.slope_multiplier) if slopes(model) else optimizer
-    model.compile(**settings)
+def _judged(
+    prepared: Prepared, original: keras.Model | None, budget: Budget, validation: Samples, trials: tuple[RecipeTrial, ...]
+) -> FineTuning:
+    """The final runs, and what they say on samples that nothing has seen."""
+    recipe = prepared.recipe
+    slopes_before = slopes(prepared.model)
+    prelu, scores, metric = run(prepared.model, budget, recipe.slope_multiplier, validation)
+    control, control_scores, comparison = None, None, None
+    revived, revived_comparison = None, None
+    if original is not None:
+        control, control_scores, _ = run(original, budget, 1.0, validation)
+        comparison = compare_scores(metric, scores, control_scores, seed=budget.seed)
+    if original is not None and recipe.converts and recipe.revives:
+        other = _Maker(original, budget.train, budget.selection or validation, None, budget.seed)(REVIVED_CONTROL)
+        revived, revived_scores, _ = run(other.model, budget, 1.0, validation)
+        revived_comparison = compare_scores(metric, scores, revived_scores, seed=budget.seed)
+    return FineTuning(
+        prelu=prelu,
+        control=control,
+        revived_control=revived,
+        slopes_before=slopes_before,
+        slopes_after=slopes(prelu.model),
+        scores=scores,
+        control_scores=control_scores,
+        comparison=comparison,
+        revived_comparison=revived_comparison,
+        recipe=recipe.name,
+        trials=trials,
+        revival=prepared.revival,
+    )
 
 
-def _fresh(metric: Any) -> Any:
-    """A metric object keeps a count; each model needs its own."""
-    return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
+def _held_back(train: Any, seed: int) -> tuple[Samples, Samples]:
+    """Training samples, and a fifth of them to choose by."""
+    if not isinstance(train, Samples):
+        raise InvalidArgumentError("With a recipe, a stream of training data needs `selection`: labelled samples to choose the epoch by.")
+    return split(train, SELECTION_SHARE, seed)
 
 
-def _samples(data: Any, name: str) -> Samples:
+def _labelled(model: keras.Model, data: Any, name: str) -> Samples:
     samples = data if isinstance(data, Samples) else Samples(*data) if isinstance(data, tuple) and len(data) == 2 else None
     if samples is None or samples.y is None:
         raise DataError(
             f"The {name} samples must be a pair (x, y) or keras_prelu.data.Samples with labels. Received: {type(data).__name__}"
         )
-    return samples
-
-
-def _check_arrays(model: keras.Model, samples: Samples, name: str) -> None:
-    count = len(model_inputs(model, samples, name)[0])
+    count = len(model_inputs(model, samples, f"{name} samples")[0])
     for labels in keras.tree.flatten(samples.y):
         if len(labels) != count:
-            raise DataError(f"The {name} are {count}, their labels {len(labels)}.")
-
-
-def _steps(data: Any) -> int | None:
-    """Batches in an epoch, where they can be counted."""
-    try:
-        count = len(data)
-    except TypeError:
-        return None
-    return count if count > 0 else None
+            raise DataError(f"The {name} samples are {count}, their labels {len(labels)}.")
+    return samples

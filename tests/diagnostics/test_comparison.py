@@ -23,15 +23,16 @@ def outcomes(both, only_a, only_b, neither):
     [
         ((300, 30, 5, 25), "better"),
         ((300, 5, 30, 25), "worse"),
-        ((300, 12, 8, 40), "no difference shown"),
-        ((300, 3, 0, 57), "no difference shown"),
+        ((300, 12, 8, 40), "can't tell"),
+        ((300, 3, 0, 57), "can't tell"),
+        ((3000, 12, 10, 400), "as good"),
     ],
 )
 def test_verdicts_on_accuracy(counts, verdict):
     a, b = outcomes(*counts)
     result = compare_scores("accuracy", a, b)
     assert result.verdict == verdict
-    np.testing.assert_allclose(result.gain, (counts[1] - counts[2]) / 360)
+    np.testing.assert_allclose(result.gain, (counts[1] - counts[2]) / sum(counts))
     assert result.low <= result.gain <= result.high
 
 
@@ -48,7 +49,25 @@ def test_lower_losses_are_better():
     b = rng.gamma(2.0, 1.0, 200)
     assert compare_scores("loss", b - 0.1 - rng.normal(0, 0.05, 200), b).verdict == "better"
     assert compare_scores("loss", b + 0.1, b).verdict == "worse"
-    assert compare_scores("loss", b, b).verdict == "no difference shown"
+    assert compare_scores("loss", b, b).verdict == "as good"
+
+
+def test_so_many_samples_as_it_says_are_needed():
+    """The same outcomes, as many times as it takes, are just about enough."""
+    counts = np.array((300, 12, 6, 40))
+    result = compare_scores("accuracy", *outcomes(*counts))
+    assert result.verdict == "can't tell"
+    times = result.needed / counts.sum()
+    mean, deviation = result.gain, np.std(np.repeat([0.0, 1.0, -1.0], [340, 12, 6]))
+    np.testing.assert_allclose(1.96 * deviation / np.sqrt(result.needed), mean, rtol=0.01)
+    assert compare_scores("accuracy", *outcomes(*np.ceil(counts * times * 1.3).astype(int)), margin=0.0).verdict == "better"
+    assert compare_scores("accuracy", *outcomes(*np.ceil(counts * times * 0.5).astype(int)), margin=0.0).verdict == "can't tell"
+
+
+def test_a_margin_of_the_users_own():
+    a, b = outcomes(3000, 40, 42, 100)
+    assert compare_scores("accuracy", a, b, margin=0.02).verdict == "as good"
+    assert compare_scores("accuracy", a, b, margin=0.001).verdict == "can't tell"
 
 
 def test_it_rarely_says_better_of_equals():

@@ -186,7 +186,9 @@ def test_weights_come_back_where_the_result_is_worse(monkeypatch):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("build", [models.residual, models.two_outputs, models.siamese, lambda: custom.around(custom.Block(name="in"), L.Dense(2))])
+@pytest.mark.parametrize(
+    "build", [models.residual, models.two_outputs, models.siamese, lambda: custom.around(custom.Block(name="in"), L.Dense(2))]
+)
 def test_what_does_not_fit_into_memory_goes_to_files_with_the_same_result(build, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     model = models.live_in(build())

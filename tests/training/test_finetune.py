@@ -6,6 +6,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.training.batches import ShuffledBatches
+from keras_prelu.training.recipes import RECIPES, candidates, get_recipe
 from tests import models
 
 L = keras.layers
@@ -57,8 +58,111 @@ def test_the_same_seed_gives_the_same_result(converted, original, digits):
 def test_a_control_that_is_the_same_is_never_beaten(original, digits):
     result = kp.finetune(original, original, *digits, epochs=2)
     assert result.prelu.history == result.control.history  # same data order, schedule and steps
-    assert result.comparison.verdict == "no difference shown"
+    assert result.comparison.verdict == "as good"
     assert "better" not in result.verdict
+
+
+class ForgetAll(keras.callbacks.Callback):
+    """The fourth epoch starts from zeros, so that the third is the best."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 3:
+            self.model.set_weights([np.zeros_like(weights) for weights in self.model.get_weights()])
+
+
+def test_the_best_epoch_on_the_selection_samples_is_kept(converted, original, digits):
+    train, validation = digits
+    selection = validation.take(slice(0, 60))
+    result = kp.finetune(converted, original, train, validation, selection=selection, epochs=4, callbacks=[ForgetAll()])
+    for run in (result.prelu, result.control):
+        losses = run.history["val_loss"]
+        assert min(losses) < losses[-1] - 0.1
+        loss, _ = run.model.evaluate(selection.x, selection.y, verbose=0)
+        np.testing.assert_allclose(loss, min(losses), rtol=1e-4)
+
+
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in RECIPES])
+def test_a_recipe_by_name_costs_one_run_and_its_controls(recipe, original, digits):
+    kill(original)
+    train, validation = digits
+    result = kp.finetune(original, None, train, validation, recipe=recipe, epochs=2, batch_size=16)
+    assert result.recipe == recipe
+    assert result.trials == ()
+    converts, revives = "relu" not in recipe, "revived" in recipe
+    assert bool(result.slopes_after) == converts
+    assert (result.revival is not None) == revives
+    assert result.control.model.count_params() == original.count_params()
+    assert (result.revived_control is not None) == (converts and revives)
+    if revives:
+        assert result.revival.revived >= 3
+    if recipe == "identity":
+        assert result.slopes_before[0].mean == 0.0
+        assert result.prelu.score_before == result.control.score_before
+    multiplier = getattr(result.model.optimizer, "multiplier", 1.0)
+    assert multiplier == get_recipe(recipe).slope_multiplier
+    assert ("the same with its dead units revived" in result.verdict) == (converts and revives)
+
+
+def test_auto_searches_within_its_budget_and_never_sees_the_validation_samples(original, digits, monkeypatch):
+    kill(original)
+    train, validation = digits
+    steps, seen = [], []
+    fit = keras.Model.fit
+
+    def counting(model, data, **kwargs):
+        steps.append(len(data) * kwargs["epochs"])
+        seen.append(kwargs["validation_data"][0])
+        return fit(model, data, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", counting)
+    counts = []
+    result = kp.finetune(
+        original, None, train, validation, recipe="auto", budget=3.0, epochs=8, on_trial=lambda *count: counts.append(count)
+    )
+    one = 10 * 8  # batches of the 320 samples that are left for training, epochs
+    finals = [count for count in steps if count == one]
+    assert len(finals) == (3 if result.revived_control else 2)
+    assert sum(steps) - one * (len(finals) - 1) <= 3.0 * one
+    assert sum(steps) - one * (len(finals) - 1) > 2.5 * one
+    assert [trial.steps for trial in result.trials] == steps[: len(result.trials)]
+    assert {trial.recipe for trial in result.trials if trial.round == 1} == {recipe.name for recipe in RECIPES}
+    second = {trial.recipe: trial.loss for trial in result.trials if trial.round == 2}
+    assert result.recipe == min(second, key=second.get)
+    assert counts[-1] == (len(result.trials), len(result.trials))
+    rows = {row.tobytes() for row in validation.x}
+    assert all(row.tobytes() not in rows or row.tobytes() in {r.tobytes() for r in train.x} for x in seen for row in x)
+
+
+def test_where_the_control_wins_the_search_it_says_keep_relu(original, digits, monkeypatch):
+    losses = {"relu": 0.1}
+    monkeypatch.setattr("keras_prelu.training.search._trained_loss", lambda prepared, budget: losses.get(prepared.recipe.name, 1.0))
+    result = kp.finetune(original, None, *digits, recipe="auto", epochs=1)
+    assert result.recipe == "relu"
+    assert result.slopes_after == ()
+    assert result.comparison.gain == 0.0
+    assert "keep ReLU" in result.verdict
+
+
+def test_a_training_that_fails_loses_the_search(original, digits):
+    result = kp.finetune(original, None, *digits, recipe="auto", epochs=1, slope_multiplier=1e30)
+    assert result.recipe in ("relu", "relu-revived")
+    assert any(trial.loss == float("inf") for trial in result.trials)
+
+
+def test_candidates_follow_the_model():
+    plain, normalized = models.mlp(), models.residual()
+    names = {recipe.name for recipe in candidates(plain, False)}
+    assert names == {"relu", "exp", "identity", "exp-fast", "exp-half"}
+    assert {recipe.name for recipe in candidates(plain, True)} == {recipe.name for recipe in RECIPES}
+    has_norm = any(isinstance(layer, L.BatchNormalization) for layer in normalized.layers)
+    assert ("exp-half" in {recipe.name for recipe in candidates(normalized, True)}) != has_norm
+
+
+def kill(model):
+    """Three units of the hidden layer that no sample activates."""
+    kernel, bias = model.layers[0].get_weights()
+    bias[:3] = -1000.0
+    model.layers[0].set_weights([kernel, bias])
 
 
 def test_without_control(converted, digits):
@@ -126,11 +230,33 @@ def test_a_loss_that_explodes_is_an_error(converted, digits):
         ({"optimizer": "adam", "learning_rate": 0.1}, "learning_rate"),
         ({"slope_multiplier": 0.0}, "multiplier"),
         ({"original": None}, "original"),
+        ({"recipe": "exp"}, "has PReLU layers"),
     ],
 )
 def test_bad_arguments(converted, original, digits, kwargs, message):
     with pytest.raises(ValueError, match=message):
         kp.finetune(converted, kwargs.pop("original", original), *digits, **{"epochs": 1, **kwargs})
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"recipe": "best"}, "'exp-revived'"),
+        ({"recipe": "auto", "budget": 1.0}, "budget=1.0"),
+    ],
+)
+def test_bad_recipes(original, digits, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        kp.finetune(original, None, *digits, **{"epochs": 1, **kwargs})
+
+
+def test_a_stream_with_a_recipe_needs_selection_samples(original, digits):
+    train, validation = digits
+    stream = ShuffledBatches(train, 50, seed=1)
+    with pytest.raises(ValueError, match="`selection`"):
+        kp.finetune(original, None, stream, validation, recipe="exp", epochs=1)
+    result = kp.finetune(original, None, stream, validation, recipe="exp", selection=train.take(slice(0, 50)), epochs=1)
+    assert result.comparison is not None
 
 
 def test_bad_data(converted, original, digits):

@@ -24,11 +24,12 @@ class Kept:
 
     Attributes:
         task: The network.
-        rescale: "none", "analytic", "moments" or "calibrated".
+        rescale: "none", "analytic", "moments", "calibrated", or "auto" for slopes that were searched and calibrated.
         seed: Of the training and of the calibration samples.
         samples: How many were calibrated with.
         error: Mean squared change of the outputs over their variance.
         accuracy_change: Percentage points, for classifiers.
+        slope: Mean of the layers' slopes.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Kept:
     samples: int
     error: float
     accuracy_change: float | None
+    slope: float
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,37 @@ class Cost:
     predictions: float
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Memory of a process of its own.
+
+    Attributes:
+        what: "predict" (all samples at once through the original), "calibrate", or "spilled" (calibrate under a limit).
+        samples: How many.
+        bytes: The most that it had over what it had before.
+        weights: A digest of the weights afterwards.
+    """
+
+    what: str
+    samples: int
+    bytes: float
+    weights: str
+
+
 def kept(task: Task, seed: int, model: keras.Model, counts: tuple[int, ...] = ()) -> Iterator[Kept]:
     """Every way of rescaling; "calibrated" also with other numbers of samples."""
     train, test = task.samples()
     before = model.predict(test.x, verbose=0)
     for rescale in ("none", "analytic", "moments"):
         yield _kept(task, rescale, seed, 0, before, kp.convert(model, alpha=ALPHA, rescale=rescale))
-    for count in dict.fromkeys((*counts, SAMPLES)):
+    for count in (*counts, SAMPLES):
         chosen = np.random.default_rng(seed).permutation(len(train))[:count]
         converted = kp.convert(model, alpha=ALPHA, rescale="none")
         kp.calibrate(converted, model, train.take(chosen).x, seed=seed)
         yield _kept(task, "calibrated", seed, len(chosen), before, converted)
+    converted = kp.convert(model, rescale="none")
+    kp.find_slopes(converted, model, train.take(chosen).x, seed=seed)
+    yield _kept(task, "auto", seed, len(chosen), before, converted)
 
 
 def _kept(task: Task, rescale: str, seed: int, count: int, before: np.ndarray, converted: keras.Model) -> Kept:
@@ -74,16 +96,22 @@ def _kept(task: Task, rescale: str, seed: int, count: int, before: np.ndarray, c
     change = None
     if task.classifies:
         change = 100.0 * float(np.mean(after.argmax(-1) == test.y) - np.mean(before.argmax(-1) == test.y))
-    return Kept(task.name, rescale, seed, count, error, change)
+    slope = float(np.mean([layer.mean for layer in kp.diagnostics.slopes(converted)]))
+    return Kept(task.name, rescale, seed, count, error, change, slope)
 
 
-def cost(layers: int) -> Cost:
-    """A chain of convolutions with BatchNormalization, 32 channels wide, on 512 images of 16 × 16 pixels."""
+def chain(layers: int) -> keras.Model:
+    """Convolutions with BatchNormalization, 32 channels wide, for images of 16 × 16 pixels."""
     keras.utils.set_random_seed(0)
     inputs = x = keras.Input((16, 16, 3))
     for _ in range(layers):
         x = L.ReLU()(L.BatchNormalization()(L.Conv2D(32, 3, padding="same", use_bias=False)(x)))
-    model = keras.Model(inputs, L.Dense(10)(L.GlobalAveragePooling2D()(x)))
+    return keras.Model(inputs, L.Dense(10)(L.GlobalAveragePooling2D()(x)))
+
+
+def cost(layers: int) -> Cost:
+    """Of a chain of so many convolutions, on 512 images."""
+    model = chain(layers)
     images = np.random.default_rng(0).normal(size=(SAMPLES, 16, 16, 3)).astype("float32")
     predict = partial(model.predict, images, batch_size=128, verbose=0)
     predict()

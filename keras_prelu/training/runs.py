@@ -1,0 +1,162 @@
+"""One training run: what every model in a comparison gets alike, and what came of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.data.samples import Samples
+from keras_prelu.diagnostics.comparison import sample_scores
+from keras_prelu.diagnostics.slopes import slopes
+from keras_prelu.diagnostics.units import SiteUnits, dead_units
+from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.surgery.rewrite import rewrite
+from keras_prelu.training.batches import ShuffledBatches
+from keras_prelu.training.slopes import SlopeOptimizer
+
+__all__ = ["DEFAULT_LEARNING_RATE", "Budget", "Run", "run", "train"]
+
+DEFAULT_LEARNING_RATE = 3e-3
+"""Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden on the networks of THEORY's last table."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuned model.
+
+    Attributes:
+        model: A new model, fine-tuned; the model it was made from is unchanged.
+        history: What `model.fit` recorded, by epoch.
+        score_before, score_after: Accuracy (for classifiers) or loss on the validation samples.
+        dead_before, dead_after: Dead units at each site, on the validation samples.
+    """
+
+    model: keras.Model
+    history: dict[str, list[float]]
+    score_before: float
+    score_after: float
+    dead_before: tuple[SiteUnits, ...]
+    dead_after: tuple[SiteUnits, ...]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What all models get alike.
+
+    Attributes:
+        train: `Samples`, or a stream of batches.
+        epochs, batch_size: Of the training; `batch_size` for samples.
+        optimizer, learning_rate, loss, metrics, callbacks, verbose: As in `finetune`.
+        seed: Of the data order and of everything random in training.
+        selection: Samples on which the best epoch is chosen; None keeps the last.
+        batches: At most so many batches in an epoch, drawn anew each time; None for all.
+    """
+
+    train: Any
+    epochs: int
+    batch_size: int
+    optimizer: Any
+    learning_rate: float | None
+    loss: Any
+    metrics: Any
+    callbacks: Any
+    seed: int
+    verbose: Any
+    selection: Samples | None = None
+    batches: int | None = None
+
+    def data(self) -> Any:
+        """The training data, in the order that all models see."""
+        if isinstance(self.train, Samples):
+            return ShuffledBatches(self.train, self.batch_size, self.seed, limit=self.batches)
+        return self.train
+
+    def steps(self) -> int | None:
+        """Batches in all, where they can be counted."""
+        try:
+            count = len(self.data())
+        except TypeError:
+            return None
+        return count * self.epochs if count > 0 else None
+
+    def shortened(self, steps: int) -> Budget:
+        """The same with so many steps in all, as a whole training of its own: its schedule ends with it. For `train` given as samples."""
+        whole = len(ShuffledBatches(self.train, self.batch_size, self.seed))
+        epochs = max(1, round(steps / whole))
+        return replace(self, epochs=epochs, batches=min(whole, max(1, steps // epochs)), callbacks=None, verbose=0)
+
+    def make_optimizer(self) -> Any:
+        if self.optimizer is not None:
+            optimizer = keras.optimizers.get(self.optimizer)
+            return type(optimizer).from_config(optimizer.get_config())
+        rate = DEFAULT_LEARNING_RATE if self.learning_rate is None else float(self.learning_rate)
+        steps = self.steps()
+        return keras.optimizers.Adam(rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps))
+
+    def make_callbacks(self) -> list[Any]:
+        own = list(self.callbacks()) if callable(self.callbacks) else [copy.deepcopy(callback) for callback in self.callbacks or ()]
+        if self.selection is None:
+            return own
+        return [*own, keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=self.epochs, restore_best_weights=True)]
+
+
+def run(source: keras.Model, budget: Budget, slope_multiplier: float, validation: Samples) -> tuple[Run, np.ndarray, str]:
+    """Train a copy of a model; the run, its score of each validation sample, and the name of the metric."""
+    model = _compiled_copy(source, budget, slope_multiplier)
+    _, before = sample_scores(model, validation)
+    dead_before = dead_units(model, validation.x)
+    history = _fit(model, budget, validation if budget.selection is None else budget.selection)
+    metric, after = sample_scores(model, validation)
+    return Run(model, history, float(before.mean()), float(after.mean()), dead_before, dead_units(model, validation.x)), after, metric
+
+
+def train(source: keras.Model, budget: Budget, slope_multiplier: float) -> tuple[keras.Model, float]:
+    """Train a copy of a model; it, and the lowest loss on the selection samples that an epoch ended with."""
+    assert budget.selection is not None
+    model = _compiled_copy(source, budget, slope_multiplier)
+    history = _fit(model, budget, budget.selection)
+    return model, min(history["val_loss"])
+
+
+def _compiled_copy(source: keras.Model, budget: Budget, slope_multiplier: float) -> keras.Model:
+    model = rewrite(source)
+    settings: dict[str, Any] = {}
+    if model.compiled:
+        settings = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
+    if budget.loss is not None:
+        settings["loss"] = budget.loss
+    if budget.metrics is not None:
+        settings["metrics"] = [_fresh(metric) for metric in budget.metrics]
+    if settings.get("loss") is None:
+        raise InvalidArgumentError(f"Model '{model.name}' is not compiled with a loss: give `loss`.")
+    optimizer = budget.make_optimizer()
+    settings["optimizer"] = SlopeOptimizer(optimizer, slope_multiplier) if slopes(model) else optimizer
+    model.compile(**settings)
+    return model
+
+
+def _fit(model: keras.Model, budget: Budget, watched: Samples) -> dict[str, list[float]]:
+    keras.utils.set_random_seed(budget.seed)
+    history: dict[str, list[float]] = model.fit(
+        budget.data(),
+        epochs=budget.epochs,
+        validation_data=(watched.x, watched.y),
+        callbacks=budget.make_callbacks(),
+        shuffle=False,
+        verbose=budget.verbose,
+    ).history
+    if not math.isfinite(history["loss"][-1]):
+        raise FineTuningError(
+            f"The loss of '{model.name}' became {history['loss'][-1]} in epoch {len(history['loss'])}. Lower the learning rate."
+        )
+    return history
+
+
+def _fresh(metric: Any) -> Any:
+    """A metric object keeps a count; each model needs its own."""
+    return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric

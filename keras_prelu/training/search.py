@@ -1,0 +1,93 @@
+"""Which recipe suits a model: a portfolio tried in short trainings, by successive halving on samples that nothing is judged by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.training.recipes import Prepared, Recipe
+from keras_prelu.training.runs import Budget, train
+
+__all__ = ["LEAST_BUDGET", "RecipeTrial", "search"]
+
+LEAST_BUDGET = 1.5
+"""Times one fine-tuning: what is left for the search beside the final run must be worth something."""
+_ROUNDS = 2
+_KEPT = 3  # one in so many goes into the second round, two at least
+_LEAST_STEPS = 8
+
+
+@dataclass(frozen=True)
+class RecipeTrial:
+    """One short training.
+
+    Attributes:
+        recipe: The recipe's name.
+        round: 1 or 2.
+        steps: Training steps that it got.
+        loss: The lowest loss on the selection samples that an epoch ended with; infinite where the training failed.
+    """
+
+    recipe: str
+    round: int
+    steps: int
+    loss: float
+
+
+def search(
+    recipes: Sequence[Recipe],
+    prepare: Callable[[Recipe], Prepared],
+    budget: Budget,
+    times: float,
+    on_trial: Callable[[int, int], None] | None = None,
+) -> tuple[Recipe, tuple[RecipeTrial, ...]]:
+    """The recipe with the lowest loss, and what was tried.
+
+    Two rounds share what the budget leaves beside the final run. In the first all recipes get the same number of steps, in the second the
+    best third of them; each training is one of its own, whose learning rate decays to 0 within it. The control is one of the recipes.
+
+    Args:
+        recipes: In the order in which they are worth a try. Where the budget is too small for all, the last are left out.
+        prepare: Makes a model ready by a recipe; asked for each training, so that only one model is held at a time.
+        budget: That of the final run, with selection samples.
+        times: How many times one fine-tuning may be spent in all, the final run counted in and its control left out.
+        on_trial: Called with (trainings done, trainings in all).
+
+    Raises:
+        InvalidArgumentError: A ValueError; `times` is below 1.5, or the training data can't be counted.
+    """
+    whole = budget.steps()
+    if times < LEAST_BUDGET:
+        raise InvalidArgumentError(f"`budget` must be at least {LEAST_BUDGET}, times one fine-tuning. Received: budget={times}")
+    if whole is None:
+        raise InvalidArgumentError('recipe="auto" needs training data that can be counted: give arrays.')
+    spent = (times - 1.0) * whole / _ROUNDS
+    chosen = list(recipes)[: max(2, int(spent // _LEAST_STEPS))]
+    second = max(2, math.ceil(len(chosen) / _KEPT))
+    total = len(chosen) + second
+    trials: list[RecipeTrial] = []
+    for number, kept in ((1, len(chosen)), (2, second)):
+        ranked = sorted(chosen, key=lambda recipe: _loss(trials, recipe)) if trials else chosen
+        chosen = ranked[:kept]
+        short = budget.shortened(max(_LEAST_STEPS, int(spent // len(chosen))))
+        for recipe in chosen:
+            trials.append(RecipeTrial(recipe.name, number, short.steps() or 0, _trained_loss(prepare(recipe), short)))
+            if on_trial is not None:
+                on_trial(len(trials), total)
+    best = min(chosen, key=lambda recipe: _loss(trials, recipe))
+    return best, tuple(trials)
+
+
+def _loss(trials: Sequence[RecipeTrial], recipe: Recipe) -> float:
+    """In the last round that it was in."""
+    return next(trial.loss for trial in reversed(trials) if trial.recipe == recipe.name)
+
+
+def _trained_loss(prepared: Prepared, budget: Budget) -> float:
+    try:
+        _, loss = train(prepared.model, budget, prepared.recipe.slope_multiplier)
+    except FineTuningError:
+        return math.inf
+    return loss if math.isfinite(loss) else math.inf
