@@ -35,11 +35,13 @@ def test_help_is_light(arguments):
 
 def test_the_command_line_offers_what_the_package_has():
     """The command line repeats these names, since asking the package for them would import Keras for --help."""
-    from keras_prelu.cli import conversion
+    from keras_prelu.cli import conversion, tuning
     from keras_prelu.surgery.convert import RESCALES
+    from keras_prelu.training import recipes
 
     assert keras_prelu.parameterizations.names() == conversion.PARAMETERIZATIONS
     assert conversion.RESCALES == RESCALES
+    assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == tuning.RECIPES
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from keras_prelu.cli.calibration import CalibrationOptions, calibration_options, check_outputs, print_calibration, store_calibration
-from keras_prelu.cli.conversion import calibrate_with, load_data
+from keras_prelu.cli.conversion import calibrate_with
+from keras_prelu.cli.data import DataOptions, data_options
 from keras_prelu.cli.session import Session, session_options
 
 __all__ = ["command"]
@@ -16,7 +17,7 @@ __all__ = ["command"]
 @click.command("calibrate")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--original", type=click.Path(path_type=Path), required=True, help="The ReLU model that MODEL was made from.")
-@click.option("--data", "source", metavar="DATA", required=True, help="Unlabeled samples: digits, FILE.npz or tfds:NAME[:SPLIT].")
+@data_options("Unlabeled samples")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write.  [default: MODEL.calibrated.keras beside MODEL]")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @click.option("--refit-frozen", is_flag=True, help="Refit layers that are not trainable too.")
@@ -25,7 +26,7 @@ __all__ = ["command"]
 def command(
     model: Path,
     original: Path,
-    source: str,
+    data: DataOptions,
     output: Path | None,
     force: bool,
     refit_frozen: bool,
@@ -46,8 +47,8 @@ def command(
     output = output or beside(model, "calibrated")
     converted, relu = (load_model(path, allow_unsafe=session.allow_unsafe) for path in (model, original))
     check_outputs(output, force=force)
-    data = load_data(source, relu).train
-    record = calibrate_with(converted, relu, data, calibration, session, refit_frozen=refit_frozen)
+    samples = data.load(relu).train
+    record = calibrate_with(converted, relu, samples, calibration, session, refit_frozen=refit_frozen)
     save_model(converted, output, force=force)
     store_calibration(record, output, force=force)
     if session.json:

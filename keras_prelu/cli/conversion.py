@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ __all__ = [
     "calibrate_with",
     "conversion_options",
     "convert_with",
-    "load_data",
+    "refuse_conversion_options",
 ]
 
 # Repeated from the package, which can't be asked without importing Keras; a test compares them.
@@ -201,9 +202,14 @@ def _chosen(samples: Any, options: CalibrationOptions, session: Session) -> Any:
     return Samples(samples.take(np.random.default_rng(session.seed).permutation(len(samples))[: options.samples]).x)
 
 
-def load_data(source: str, model: Any) -> Any:
-    """The data set, shaped for the model where it comes in several shapes."""
-    from keras_prelu.data.sources import load
-
-    shape = model.inputs[0].shape[1:] if len(model.inputs) == 1 else None
-    return load(source, input_shape=shape)
+def refuse_conversion_options(reason: str) -> None:
+    """Raise a usage error if an option of the conversion was given on the command line, where none is used."""
+    context = click.get_current_context()
+    names = {field.name for field in dataclasses.fields(ConversionOptions)}
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{given[0]} is not used: {reason}. Leave it out.")

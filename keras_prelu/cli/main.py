@@ -17,6 +17,7 @@ COMMANDS = {
     "convert": "Turn a trained ReLU model into a PReLU model that still works.",
     "calibrate": "Refit a converted model to what its original computes.",
     "finetune": "Fine-tune a model with PReLU beside its ReLU control, and judge.",
+    "compare": "Say whether one model is better than another.",
     "evaluate": "Measure a model on labelled samples.",
 }
 
@@ -47,7 +48,8 @@ class _LazyGroup(click.Group):
 def main() -> None:
     """Turn a trained ReLU network into a PReLU network that still works, fine-tune it, and hear honestly whether that was worth it.
 
-    DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, or tfds:NAME[:SPLIT].
+    DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, dir:FOLDER with images in a subfolder for each class,
+    tfds:NAME[:SPLIT], or module:function, a function of yours that returns (x, y).
     """
 
 

@@ -1,4 +1,4 @@
-"""Data sets by name: `digits`, `FILE.npz`, `tfds:NAME[:SPLIT]`."""
+"""Data sets by name: `digits`, `FILE.npz`, `dir:FOLDER`, `tfds:NAME[:SPLIT]`, `module:function`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_prelu.data.digits import digit_images
+from keras_prelu.data.folders import image_folder
+from keras_prelu.data.functions import is_function_name, named_function
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["Dataset", "load", "split"]
 
-SOURCES = "'digits', a file FILE.npz, or 'tfds:NAME[:SPLIT]'"
+SOURCES = "'digits', a file FILE.npz, 'dir:FOLDER', 'tfds:NAME[:SPLIT]', or 'module:function'"
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,20 @@ class Dataset:
     test: Samples | None = None
 
 
-def load(source: str, *, input_shape: Sequence[int | None] | None = None) -> Dataset:
+def load(source: str, *, input_shape: Sequence[int | None] | None = None, preprocess: str | None = None) -> Dataset:
     """The data set that a name stands for.
 
     Args:
         source: `"digits"`: scikit-learn's, bundled with it, in [0, 1]. `"FILE.npz"`: arrays `x` and, where labels are needed, `y`; or
             `x_train`, `y_train`, `x_test`, `y_test`. `"tfds:NAME"` or `"tfds:NAME:SPLIT"`: a data set of TensorFlow Datasets with
-            supervised keys; integer images are scaled to [0, 1]. `tfds:sklearn_digits` needs no network.
-        input_shape: Shape of one sample as the model takes it. The digits, (8, 8, 1), also come as (8, 8) or (64,).
+            supervised keys; integer images are scaled to [0, 1]. `tfds:sklearn_digits` needs no network. `"dir:FOLDER"`: images in a
+            subfolder for each class, or in `train` and `test` with such subfolders, in [0, 1]. `"module:function"`: what a function of
+            yours returns: x, a pair (x, y), `Samples`, a pair of such pairs to train and test with, or a `Dataset`.
+        input_shape: Shape of one sample as the model takes it. The digits, (8, 8, 1), also come as (8, 8) or (64,); images are resized.
+        preprocess: `"module:function"`, a function of the array (or structure of arrays) of samples that returns them prepared.
 
     Raises:
-        DataError: There is no such source or file, or it does not hold what is described above.
+        DataError: There is no such source, file or function, or it does not give what is described above.
 
     Example:
 
@@ -55,12 +61,21 @@ def load(source: str, *, input_shape: Sequence[int | None] | None = None) -> Dat
     >>> digits.train.x.shape
     (1437, 8, 8, 1)
     """
+    dataset = _load(source, input_shape)
+    return dataset if preprocess is None else _preprocessed(dataset, preprocess)
+
+
+def _load(source: str, input_shape: Sequence[int | None] | None) -> Dataset:
     if source == "digits":
         return _digits(input_shape)
     if source.startswith("tfds:"):
         return _tfds(source)
+    if source.startswith("dir:"):
+        return Dataset(source, *image_folder(Path(source.removeprefix("dir:")), input_shape))
     if source.endswith(".npz"):
         return _npz(source)
+    if is_function_name(source):
+        return _returned(source, _called(source))
     raise DataError(f"Unknown data source '{source}'. It must be {SOURCES}.")
 
 
@@ -105,6 +120,42 @@ def _labelled(source: str, arrays: dict[str, Any], x: str, y: str) -> Samples:
     if labels is not None and labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
         raise DataError(f"The labels '{y}' in '{source}' hold NaN or infinite values.")
     return Samples(arrays[x], labels)
+
+
+def _called(name: str, *arguments: Any) -> Any:
+    function = named_function(name)
+    try:
+        return function(*arguments)
+    except Exception as error:  # whatever the user's function raises
+        raise DataError(f"'{name}' failed: {reason_of(error)}.") from error
+
+
+def _returned(source: str, value: Any) -> Dataset:
+    """The data set that a user's function returned."""
+    if isinstance(value, Dataset):
+        return value
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], (tuple, Samples)):
+        return Dataset(source, _as_samples(source, value[0]), _as_samples(source, value[1]))
+    return Dataset(source, _as_samples(source, value))
+
+
+def _as_samples(source: str, value: Any) -> Samples:
+    samples = value if isinstance(value, Samples) else Samples(*value) if isinstance(value, tuple) and len(value) == 2 else Samples(value)
+    try:
+        counts = {len(array) for array in keras.tree.flatten((samples.x, samples.y) if samples.y is not None else samples.x)}
+    except TypeError:
+        counts = set()
+    if len(counts) != 1:
+        raise DataError(f"'{source}' must return arrays x, or (x, y), of the same length. It returned {type(value).__name__}.")
+    return samples
+
+
+def _preprocessed(dataset: Dataset, name: str) -> Dataset:
+    parts = [None if part is None else Samples(_called(name, part.x), part.y) for part in (dataset.train, dataset.test)]
+    for part in parts:
+        if part is not None and part.y is not None and len(part) != len(part.y):
+            raise DataError(f"'{name}' returned {len(part)} samples for {len(part.y)}.")
+    return Dataset(dataset.name, parts[0] or dataset.train, parts[1])
 
 
 def _tfds(source: str) -> Dataset:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import keras_prelu as kp
 from keras_prelu.cli.main import main
+from keras_prelu.cli.tuning import RECIPES
 from keras_prelu.surgery.sites import Site
 from tests import models
 from tests.cli import stored
@@ -59,7 +60,7 @@ def relu(folder):
 
 def test_help():
     stored.check("help", invoke("--help").output)
-    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "evaluate"):
+    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "compare", "evaluate"):
         assert "Example" in invoke(command, "--help").output
 
 
@@ -149,17 +150,80 @@ def test_evaluate(relu):
 @pytest.mark.usefixtures("relu")
 def test_finetune_from_relu_and_from_prelu(folder):
     output = invoke("finetune", "relu.keras", "--data", "digits", "--epochs", 1).output
-    stored.check("finetune", re.sub(r"^(PReLU is|No difference).*$", "(the verdict)", output, flags=re.MULTILINE))
+    stored.check("finetune", re.sub(r"^(PReLU is|Can't tell).*$", "(the verdict)", output, flags=re.MULTILINE))
     assert (folder / "relu.finetuned.keras").exists()
     invoke("convert", "relu.keras", "--data", "digits")
     arguments = ["finetune", "relu.prelu.keras", "--data", "labelled.npz", "--epochs", 1, "--json"]
     record = json.loads(invoke(*arguments, "--original", "relu.keras").output)
     assert record["result"]["comparison"]["samples"] == 40
-    assert record["verdict"].startswith(("PReLU is", "No difference"))
+    assert record["verdict"].startswith(("PReLU is", "Can't tell"))
     assert "model" not in record["result"]["prelu"]
     record = json.loads(invoke(*arguments, "--no-control", "--force").output)
     assert record["result"]["control"] is None
     assert "--original" in invoke(*arguments, "-o", "new.keras", expect=2).output
+
+
+@pytest.mark.usefixtures("relu")
+def test_finetune_by_recipes(folder):
+    arguments = ["finetune", "relu.keras", "--data", "digits", "--epochs", 1, "--batch-size", 128, "--json"]
+    record = json.loads(invoke(*arguments, "--recipe", "auto", "--budget", "2x").output)
+    assert record["result"]["recipe"] in RECIPES
+    assert {trial["round"] for trial in record["result"]["trials"]} == {1, 2}
+    record = json.loads(invoke(*arguments, "--recipe", "relu-revived", "-o", "revived.keras").output)
+    assert record["result"]["slopes_after"] == []
+    assert kp.diagnostics.slopes(kp.load_model("revived.keras")) == ()
+    assert "--alpha is not used" in invoke(*arguments, "--recipe", "exp", "--alpha", "0.1", "--force", expect=2).output
+    output = invoke("finetune", "relu.keras", "--data", "digits", "--epochs", 1, "--recipe", "auto", "--budget", "2", "--force").output
+    assert "Recipes tried" in output
+    invoke("convert", "relu.keras", "--rescale", "none", "-o", "prelu.keras")
+    assert "--recipe starts from the ReLU" in invoke("finetune", "prelu.keras", *arguments[2:], "--recipe", "exp", expect=2).output
+    assert "--alpha is not used" in invoke("finetune", "prelu.keras", *arguments[2:], "--no-control", "--alpha", "0.1", expect=2).output
+
+
+def test_from_file_to_verdict_in_one_command(relu, folder):
+    output = invoke("convert", "relu.keras", "--data", "labelled.npz", "--finetune", "--epochs", 1).output
+    assert "Calibration on 160 samples" in output  # not on those that judge
+    assert "equally fine-tuned ReLU model" in output
+    assert {"relu.prelu.keras", "relu.prelu.calibration.json", "relu.prelu.finetuned.keras"} <= set(os.listdir(folder))
+    record = json.loads(invoke("convert", "relu.keras", "--data", "labelled.npz", "--finetune", "--epochs", 1, "--force", "--json").output)
+    assert record["finetuned"] == "relu.prelu.finetuned.keras"
+    assert record["result"]["comparison"]["samples"] == 40
+    assert "exists" in invoke("convert", "relu.keras", "--data", "labelled.npz", "--finetune", expect=1).stderr
+
+
+@pytest.mark.usefixtures("relu")
+def test_slopes_are_found(folder):
+    record = json.loads(invoke("convert", "relu.keras", "--data", "digits", "--alpha", "auto", "--tolerance", "1e-4", "--json").output)
+    search = record["slope_search"]
+    assert search["within"]
+    assert record["calibration"]["error_after"] <= 1e-4
+    found = {layer.path: layer.mean for layer in kp.diagnostics.slopes(kp.load_model("relu.prelu.keras"))}
+    assert found == {path: pytest.approx(slope) for path, slope in search["slopes"].items()}
+    output = invoke("convert", "relu.keras", "--data", "digits", "--alpha", "auto", "--memory-limit", "100kB", "--force").output
+    assert "Slopes that calibration can make up for" in output
+
+
+def test_compare(relu):
+    invoke("convert", "relu.keras", "--rescale", "none", "-o", "prelu.keras")
+    stored.check("compare", invoke("compare", "prelu.keras", "relu.keras", "--data", "digits").output)
+    record = json.loads(invoke("compare", "relu.keras", "relu.keras", "--data", "digits", "--json").output)
+    assert record["comparison"]["verdict"] == "as good"
+    assert record["verdict"].startswith("relu.keras is as good as relu.keras")
+    assert record["models"][0]["parameters"] == relu.count_params()
+
+
+@pytest.mark.usefixtures("relu")
+def test_data_of_the_users_own(folder):
+    (folder / "mydata.py").write_text(
+        "import numpy as np\nfrom sklearn.datasets import load_digits\n"
+        "def half():\n    d = load_digits()\n    return d.images[:300, ..., None] / 32, d.target[:300]\n"
+        "def double(x):\n    return x * 2\n"
+    )
+    record = json.loads(invoke("evaluate", "relu.keras", "--data", "mydata:half", "--preprocess", "mydata:double", "--json").output)
+    digits = kp.data.load("digits")
+    assert record["samples"] == 300
+    assert record["metrics"]["accuracy"] > 0.5
+    assert digits.train.x.max() == 1.0
 
 
 def test_demo(folder):
@@ -218,6 +282,22 @@ class TestBadInput:
             ("calibrate relu.keras --data digits", 2, "--original"),
             ("finetune relu.keras --data samples.npz", 1, "labels"),
             ("finetune relu.keras --data digits --epochs 0", 2, "--epochs"),
+            ("finetune relu.keras --data digits --recipe auto --budget 1", 2, "budget"),
+            ("convert relu.keras --finetune", 2, "--finetune needs --data"),
+            ("convert relu.keras --data samples.npz --finetune", 1, "labels"),
+            ("convert relu.keras --alpha auto", 2, "--alpha auto needs --data"),
+            ("convert relu.keras --alpha big", 2, "--alpha"),
+            ("convert relu.keras --tolerance 0.1", 2, "--tolerance is for --alpha auto"),
+            ("convert relu.keras --data samples.npz --memory-limit much", 2, "no size such as"),
+            ("convert relu.keras --preprocess a:b", 2, "--preprocess needs --data"),
+            ("convert relu.keras --data nosuch:function", 1, "module 'nosuch' can't be imported"),
+            ("convert relu.keras --data os:nosuch", 1, "has no function 'nosuch'"),
+            ("convert relu.keras --data os:getpid", 1, "must return arrays"),
+            ("convert relu.keras --data os:strerror", 1, "'os:strerror' failed"),
+            ("convert relu.keras --data dir:missing", 1, "No such folder: 'missing'"),
+            ("convert relu.keras --data dir:.", 1, "can't be read"),
+            ("compare relu.keras missing.keras --data digits", 1, "missing.keras"),
+            ("compare relu.keras relu.keras --data samples.npz", 1, "labels"),
             ("finetune relu.keras --data digits --loss nosuch", 1, "nosuch"),
         ],
     )

@@ -1,5 +1,6 @@
 """keras_prelu.data.sources: the digits, .npz files, and TensorFlow Datasets without a network."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -99,3 +100,85 @@ def test_tfds():
         load("tfds:sklearn_digits:nosuch")
     with pytest.raises(DataError, match="can't provide 'nosuchdataset'"):
         load("tfds:nosuchdataset")
+
+
+def images(folder, classes=("cat", "dog"), count=3, size=12):
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            keras.utils.save_img(folder / name / f"{number}.png", rng.integers(0, 256, (size, size, 3)), scale=False)
+
+
+@pytest.mark.tensorflow
+def test_image_folders(tmp_path):
+    images(tmp_path / "all")
+    dataset = load(f"dir:{tmp_path / 'all'}", input_shape=(8, 10, 3))
+    assert dataset.train.x.shape == (6, 8, 10, 3)
+    assert (dataset.train.x >= 0.0).all()
+    assert (dataset.train.x <= 1.0).all()
+    assert sorted(dataset.train.y) == [0, 0, 0, 1, 1, 1]
+    assert dataset.test is None
+    original = keras.utils.img_to_array(keras.utils.load_img(tmp_path / "all" / "cat" / "0.png")) / 255.0
+    exact = load(f"dir:{tmp_path / 'all'}", input_shape=(12, 12, 3)).train
+    np.testing.assert_allclose(exact.x[0], original, atol=1e-6)
+    images(tmp_path / "parts" / "train")
+    images(tmp_path / "parts" / "test", count=2)
+    parts = load(f"dir:{tmp_path / 'parts'}", input_shape=(None, None, 1))
+    assert parts.train.x.shape == (6, 256, 256, 1)
+    assert len(parts.test) == 4
+
+
+@pytest.mark.tensorflow
+def test_image_folders_that_can_not_be_read(tmp_path):
+    with pytest.raises(DataError, match="No such folder"):
+        load(f"dir:{tmp_path / 'missing'}")
+    with pytest.raises(DataError, match="can't be read"):
+        load(f"dir:{tmp_path}", input_shape=(8, 8, 3))
+    images(tmp_path)
+    (tmp_path / "cat" / "0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="can't be read"):
+        load(f"dir:{tmp_path}", input_shape=(8, 8, 3))
+    with pytest.raises(DataError, match="module:function"):
+        load(f"dir:{tmp_path}", input_shape=(64,))
+
+
+MODULE = """
+import keras
+import numpy as np
+import keras_prelu as kp
+X, Y = np.arange(12.0).reshape(6, 2), np.arange(6)
+def unlabelled(): return X
+def labelled(): return X, Y
+def samples(): return kp.data.Samples(X, Y)
+def parts(): return (X, Y), (X[:2], Y[:2])
+def dataset(): return kp.data.Dataset("mine", kp.data.Samples(X))
+def uneven(): return X, Y[:3]
+def broken(): raise OSError("no disk")
+def double(x): return 2 * x
+def first(x): return x[:1]
+"""
+
+
+def test_functions_of_the_users_own(tmp_path, monkeypatch):
+    (tmp_path / "own_data.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load("own_data:unlabelled").train.y is None
+    for name in ("labelled", "samples", "parts"):
+        np.testing.assert_array_equal(load(f"own_data:{name}").train.y, np.arange(6))
+    assert len(load("own_data:parts").test) == 2
+    assert load("own_data:dataset").name == "mine"
+    doubled = load("own_data:parts", preprocess="own_data:double")
+    np.testing.assert_array_equal(doubled.train.x, 2 * load("own_data:parts").train.x)
+    np.testing.assert_array_equal(doubled.test.x, 2 * load("own_data:parts").test.x)
+    for source, preprocess, message in [
+        ("own_data:uneven", None, "same length"),
+        ("own_data:broken", None, "no disk"),
+        ("own_data:missing", None, "no function 'missing'"),
+        ("own_data:labelled", "own_data:first", "returned 1 samples for 6"),
+        ("own_data:labelled", "own_data:missing", "no function"),
+        ("own_data:labelled", "nonsense", "Write module:function"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            load(source, preprocess=preprocess)

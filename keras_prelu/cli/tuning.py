@@ -1,0 +1,167 @@
+"""The options of a fine-tuning, shared by `finetune` and `convert --finetune`, and doing it with what came out printed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from keras_prelu.cli.session import Session
+
+__all__ = ["RECIPES", "TuningOptions", "labelled_data", "print_tuning", "tune_with", "tuning_options"]
+
+# Repeated from the package, which can't be asked without importing Keras; a test compares them.
+RECIPES = ("auto", "relu", "exp", "identity", "exp-revived", "relu-revived", "exp-fast", "exp-fast-revived", "exp-half")
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """The options as given."""
+
+    epochs: int
+    batch_size: int = 32
+    learning_rate: float | None = None
+    slope_multiplier: float | None = None
+    loss: str | None = None
+    control: bool = True
+    recipe: str | None = None
+    budget: float = 3.0
+
+
+class _Times(click.ParamType):
+    """A number of times, with or without an x after it."""
+
+    name = "times"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        times: float = click.FLOAT.convert(str(value).removesuffix("x"), param, ctx)  # type: ignore[arg-type]  # it takes text
+        return times
+
+
+def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a fine-tuning to a command, which is called with `tuning=`."""
+
+    @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Passes over the training samples.")
+    @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples in a step.")
+    @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam, cosine decay.  [default: 0.003]")
+    @click.option(
+        "--slope-multiplier",
+        type=click.FloatRange(min=0, min_open=True),
+        help="The slopes' rate over the weights'.  [default: the recipe's, else 1]",
+    )
+    @click.option("--loss", help="Keras loss.  [default: the one MODEL is compiled with]")
+    @click.option("--control/--no-control", default=True, show_default=True, help="Whether to train the ReLU control for the verdict.")
+    @click.option(
+        "--recipe",
+        type=click.Choice(RECIPES),
+        help="How a ReLU model is made ready; auto finds out by short trainings.  [default: converted as the options say]",
+    )
+    @click.option(
+        "--budget", type=_Times(), default="3x", show_default=True, help="What --recipe auto may spend, in times of one fine-tuning."
+    )
+    @functools.wraps(function)
+    def command(
+        *args: Any,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float | None,
+        slope_multiplier: float | None,
+        loss: str | None,
+        control: bool,
+        recipe: str | None,
+        budget: float,
+        **kwargs: Any,
+    ) -> None:
+        options = TuningOptions(epochs, batch_size, learning_rate, slope_multiplier, loss, control, recipe, budget)
+        function(*args, tuning=options, **kwargs)
+
+    return command
+
+
+def labelled_data(dataset: Any, session: Session) -> tuple[Any, Any]:
+    """Training samples, and those that judge: the data's test samples, or a fifth that is held out."""
+    from keras_prelu.data.sources import split
+    from keras_prelu.errors import DataError
+
+    if dataset.train.y is None:
+        raise DataError(f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y'.")
+    return (dataset.train, dataset.test) if dataset.test is not None else split(dataset.train, 0.2, session.seed)
+
+
+def tune_with(model: Any, original: Any, train: Any, validation: Any, options: TuningOptions, session: Session) -> Any:
+    """The `FineTuning` of a model, under a progress bar."""
+    from keras_prelu.cli.output import progress
+    from keras_prelu.training.finetune import finetune
+
+    with progress("Fine-tuning") as update:
+        return finetune(
+            model,
+            original,
+            train,
+            validation,
+            recipe=options.recipe,
+            budget=options.budget,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            slope_multiplier=options.slope_multiplier,
+            loss=options.loss,
+            callbacks=_epoch_counter(update),
+            control=options.control,
+            seed=session.seed,
+            on_trial=update,
+        )
+
+
+def _epoch_counter(update: Any) -> Any:
+    """A factory of callbacks that count the epochs of each run."""
+    import keras
+
+    class Counter(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            update(epoch + 1, self.params["epochs"])
+
+    return lambda: [Counter()]
+
+
+def print_tuning(result: Any) -> None:
+    """What a fine-tuning brought, and the verdict."""
+    from keras_prelu.cli.output import dead_of, number, print_table
+
+    if result.trials:
+        print_table(
+            "Recipes tried, losses on samples held back for the choice",
+            ["recipe", "round", "steps", "loss"],
+            [[trial.recipe, str(trial.round), str(trial.steps), number(trial.loss)] for trial in result.trials],
+            right=["round", "steps", "loss"],
+        )
+    runs = [(_name(result), result.prelu), ("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
+    print_table(
+        "Fine-tuning, scores on samples that no training saw",
+        ["model", "before", "after", "dead units before", "dead units after"],
+        [
+            [name, number(run.score_before), number(run.score_after), dead_of(run.dead_before), dead_of(run.dead_after)]
+            for name, run in runs
+            if run is not None
+        ],
+        right=["before", "after"],
+    )
+    if result.slopes_after:
+        print_table(
+            "Slopes",
+            ["layer", "count", "mean before", "mean after", "lowest", "highest"],
+            [
+                [after.path, str(after.count), number(before.mean), number(after.mean), number(after.minimum), number(after.maximum)]
+                for before, after in zip(result.slopes_before, result.slopes_after, strict=True)
+            ],
+            right=["count", "mean before", "mean after", "lowest", "highest"],
+        )
+    click.echo(result.verdict)
+
+
+def _name(result: Any) -> str:
+    kind = "PReLU" if result.slopes_after else "ReLU"
+    return f"{kind}, recipe {result.recipe}" if result.recipe else kind

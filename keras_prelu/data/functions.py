@@ -1,0 +1,40 @@
+"""The user's own functions, named `module:function`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from keras_prelu.errors import DataError, reason_of
+
+__all__ = ["is_function_name", "named_function"]
+
+
+def is_function_name(text: str) -> bool:
+    """Whether a text can name a function of a module."""
+    module, colon, function = text.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def named_function(name: str) -> Callable[..., Any]:
+    """The function `module:function`; modules in the working directory are found too.
+
+    Raises:
+        DataError: There is no such module or function, or the module can't be imported.
+    """
+    if not is_function_name(name):
+        raise DataError(f"'{name}' names no function. Write module:function.")
+    module, _, function = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except Exception as error:  # whatever the user's module raises
+        raise DataError(f"'{name}': module '{module}' can't be imported: {reason_of(error)}.") from error
+    if not callable(found):
+        raise DataError(f"'{name}': module '{module}' has no function '{function}'.")
+    result: Callable[..., Any] = found
+    return result
