@@ -1,0 +1,53 @@
+"""tools.study: it runs from its one command and goes on where it was; its table is that of its stored results."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+
+from keras_prelu.training.recipes import RECIPES
+from tools.study import __main__ as command
+from tools.study.measure import Result
+from tools.study.report import change, interval, markdown
+from tools.study.tasks import tasks
+
+FOLDER = Path(command.__file__).parent
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's and Keras's, about training
+def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
+    arguments = ["--only", "wine", "--seeds", "1", "--output", str(tmp_path)]
+    result = CliRunner().invoke(command.main, arguments)
+    assert result.exit_code == 0, result.output
+    (record,) = json.loads((tmp_path / "results.json").read_text())
+    assert {"relu", "exp", "identity", "exp-fast", "exp-half", "auto"} <= set(record["errors"])
+    assert record["chosen"] in {recipe.name for recipe in RECIPES}
+    assert "| wine, MLP 2 × 8 units |" in (tmp_path / "RESULTS.md").read_text()
+    record["errors"]["exp"] = 123.0
+    (tmp_path / "results.json").write_text(json.dumps([record]))
+    monkeypatch.setattr("tools.study.measure.measure", None)  # what is measured is not measured again
+    assert CliRunner().invoke(command.main, arguments).exit_code == 0
+    assert json.loads((tmp_path / "results.json").read_text()) == [record]
+
+
+def test_the_stored_table_is_of_the_stored_results():
+    results = [Result(**record) for record in json.loads((FOLDER / "results.json").read_text())]
+    assert {result.task for result in results} == {task.name for task in tasks()}
+    assert rows(markdown(results)) == rows((FOLDER / "RESULTS.md").read_text())
+
+
+def test_changes_are_paired_by_seed():
+    results = [Result("t", seed, 0, 4, {"relu": relu, "auto": auto}, "exp") for seed, relu, auto in [(0, 10, 9), (1, 20, 18), (2, 30, 30)]]
+    np.testing.assert_allclose(change(results, "auto"), [-5.0, -10.0, 0.0])
+    low, high = interval(change(results, "auto"))
+    expected = stats.ttest_1samp([-5.0, -10.0, 0.0], 0.0).confidence_interval(0.95)
+    np.testing.assert_allclose([low, high], expected)
+    assert len(change(results, "exp")) == 0
+
+
+def rows(text):
+    return [line for line in text.splitlines() if line.startswith(("|", '"auto" is', "Its mean", "It beats"))]
