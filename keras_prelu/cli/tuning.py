@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +30,7 @@ class TuningOptions:
     control: bool = True
     recipe: str | None = None
     budget: float = 3.0
+    checkpoints: Path | None = None
 
 
 class _Times(click.ParamType):
@@ -62,6 +64,11 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--budget", type=_Times(), default="3x", show_default=True, help="What --recipe auto may spend, in times of one fine-tuning."
     )
+    @click.option(
+        "--checkpoints",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder that the training's state is kept in; the same command goes on from there after it was stopped.",
+    )
     @functools.wraps(function)
     def command(
         *args: Any,
@@ -73,9 +80,10 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
         control: bool,
         recipe: str | None,
         budget: float,
+        checkpoints: Path | None,
         **kwargs: Any,
     ) -> None:
-        options = TuningOptions(epochs, batch_size, learning_rate, slope_multiplier, loss, control, recipe, budget)
+        options = TuningOptions(epochs, batch_size, learning_rate, slope_multiplier, loss, control, recipe, budget, checkpoints)
         function(*args, tuning=options, **kwargs)
 
     return command
@@ -113,6 +121,7 @@ def tune_with(model: Any, original: Any, train: Any, validation: Any, options: T
             control=options.control,
             seed=session.seed,
             on_trial=update,
+            checkpoints=options.checkpoints,
         )
 
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from keras_prelu.data.samples import Samples
 
-__all__ = ["ShuffledBatches"]
+__all__ = ["FollowEpochs", "ShuffledBatches"]
 
 
 class ShuffledBatches(keras.utils.PyDataset):
-    """The samples in a new random order each epoch, the same for every model and backend.
+    """The samples in a new random order each epoch, which depends on the seed and the epoch alone: the same for every model and backend,
+    and for a training that goes on after it was stopped.
 
     `model.fit(x, y, shuffle=True)` draws from the backend's generator, whose state depends on what else the model draws, so two models
     would see different orders.
@@ -30,8 +31,8 @@ class ShuffledBatches(keras.utils.PyDataset):
         self._samples = samples
         self._batch_size = batch_size
         self._limit = limit
-        self._rng = np.random.default_rng(seed)
-        self._order = self._rng.permutation(len(samples))
+        self._seed = seed
+        self.begin(0)
 
     def __len__(self) -> int:
         count = -(-len(self._samples) // self._batch_size)
@@ -41,5 +42,17 @@ class ShuffledBatches(keras.utils.PyDataset):
         chosen = self._samples.take(self._order[index * self._batch_size : (index + 1) * self._batch_size])
         return chosen.x, chosen.y
 
-    def on_epoch_end(self) -> None:
-        self._order = self._rng.permutation(len(self._samples))
+    def begin(self, epoch: int) -> None:
+        """Take the order of an epoch."""
+        self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))
+
+
+class FollowEpochs(keras.callbacks.Callback):
+    """Tells `ShuffledBatches` which epoch begins: a data set itself isn't told."""
+
+    def __init__(self, data: ShuffledBatches) -> None:
+        super().__init__()
+        self._data = data
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._data.begin(epoch)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +18,7 @@ from keras_prelu.diagnostics.slopes import LayerSlopes, slopes
 from keras_prelu.diagnostics.units import dead_units
 from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.surgery.revive import Revival
+from keras_prelu.training.checkpoints import Checkpoints, fingerprint
 from keras_prelu.training.recipes import AUTO, CONTROL, REVIVED_CONTROL, Prepared, Recipe, candidates, get_recipe, prepare
 from keras_prelu.training.runs import DEFAULT_LEARNING_RATE, Budget, Run, run
 from keras_prelu.training.search import RecipeTrial, search
@@ -99,6 +102,7 @@ def finetune(
     seed: int = 0,
     verbose: Any = 0,
     on_trial: OnTrial | None = None,
+    checkpoints: str | os.PathLike[str] | None = None,
 ) -> FineTuning:
     """Fine-tune a converted model and, unless told not to, the original with the same budget, data order and schedule.
 
@@ -129,6 +133,9 @@ def finetune(
         seed: Of the data order and of everything random in training.
         verbose: As in `model.fit`.
         on_trial: Called with (short trainings done, short trainings in all) during the search.
+        checkpoints: A folder in which the state of every run is kept after each epoch. The same call goes on from there, after `kill -9` at
+            any moment, and ends with the weights of an uninterrupted one, bit for bit on the same backend and machine. Callbacks that
+            keep a state of their own (ReduceLROnPlateau) begin it anew. Defaults to None: nothing is kept.
 
     Returns:
         The runs, the slopes, and the verdict; see `FineTuning`.
@@ -136,7 +143,8 @@ def finetune(
     Raises:
         InvalidArgumentError: A ValueError; an argument is out of range, there is no such recipe, or there is no loss.
         DataError: Samples have no labels, do not fit the model, or hold NaN.
-        FineTuningError: The loss became NaN.
+        FineTuningError: The loss became NaN, or the checkpoints are those of another fine-tuning.
+        FileError: Checkpoints can't be written or read.
 
     Example:
 
@@ -165,6 +173,22 @@ def finetune(
         train, selection = _held_back(train, seed)
     spent = Budget(train, epochs, batch_size, optimizer, learning_rate, loss, metrics, callbacks, seed, verbose, selection)
 
+    kept = None
+    if checkpoints is not None:
+        settings = (
+            recipe,
+            budget,
+            epochs,
+            batch_size,
+            _described(optimizer),
+            learning_rate,
+            slope_multiplier,
+            seed,
+            keras.backend.backend(),
+        )
+        arrays = [part for part in (train, selection) if isinstance(part, Samples)]
+        models = [converted] if original is None else [converted, original]
+        kept = Checkpoints(Path(checkpoints), fingerprint(models, [[part.x, part.y] for part in arrays], settings))
     trials: tuple[RecipeTrial, ...] = ()
     if recipe is None:
         prepared = Prepared(Recipe("", "as given", slope_multiplier=1.0 if slope_multiplier is None else slope_multiplier), converted, None)
@@ -172,9 +196,9 @@ def finetune(
         original = original if original is not None else converted
         maker = _Maker(original, train, selection, slope_multiplier, seed)
         if named is None:
-            named, trials = search(candidates(original, maker.has_dead_units()), maker, spent, budget, on_trial)
+            named, trials = search(candidates(original, maker.has_dead_units()), maker, spent, budget, on_trial, kept)
         prepared = maker(named)
-    return _judged(prepared, original if control else None, spent, validation, trials)
+    return _judged(prepared, original if control else None, spent, validation, trials, kept)
 
 
 class _Maker:
@@ -195,20 +219,30 @@ class _Maker:
 
 
 def _judged(
-    prepared: Prepared, original: keras.Model | None, budget: Budget, validation: Samples, trials: tuple[RecipeTrial, ...]
+    prepared: Prepared,
+    original: keras.Model | None,
+    budget: Budget,
+    validation: Samples,
+    trials: tuple[RecipeTrial, ...],
+    checkpoints: Checkpoints | None,
 ) -> FineTuning:
     """The final runs, and what they say on samples that nothing has seen."""
+
+    def trained(name: str, model: keras.Model, slope_multiplier: float) -> tuple[Run, np.ndarray, str]:
+        path = None if checkpoints is None else checkpoints.run(name)
+        return run(model, replace(budget, checkpoint=path), slope_multiplier, validation)
+
     recipe = prepared.recipe
     slopes_before = slopes(prepared.model)
-    prelu, scores, metric = run(prepared.model, budget, recipe.slope_multiplier, validation)
+    prelu, scores, metric = trained("model", prepared.model, recipe.slope_multiplier)
     control, control_scores, comparison = None, None, None
     revived, revived_comparison = None, None
     if original is not None:
-        control, control_scores, _ = run(original, budget, 1.0, validation)
+        control, control_scores, _ = trained("control", original, 1.0)
         comparison = compare_scores(metric, scores, control_scores, seed=budget.seed)
     if original is not None and recipe.converts and recipe.revives:
         other = _Maker(original, budget.train, budget.selection or validation, None, budget.seed)(REVIVED_CONTROL)
-        revived, revived_scores, _ = run(other.model, budget, 1.0, validation)
+        revived, revived_scores, _ = trained("revived_control", other.model, 1.0)
         revived_comparison = compare_scores(metric, scores, revived_scores, seed=budget.seed)
     return FineTuning(
         prelu=prelu,
@@ -224,6 +258,14 @@ def _judged(
         trials=trials,
         revival=prepared.revival,
     )
+
+
+def _described(optimizer: Any) -> str:
+    """An optimizer's settings, the same in every process."""
+    if optimizer is None:
+        return ""
+    found = keras.optimizers.get(optimizer)
+    return repr((type(found).__name__, sorted(found.get_config().items(), key=lambda item: item[0])))
 
 
 def _held_back(train: Any, seed: int) -> tuple[Samples, Samples]:

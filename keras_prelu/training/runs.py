@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +17,8 @@ from keras_prelu.diagnostics.slopes import slopes
 from keras_prelu.diagnostics.units import SiteUnits, dead_units
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.surgery.rewrite import rewrite
-from keras_prelu.training.batches import ShuffledBatches
+from keras_prelu.training.batches import FollowEpochs, ShuffledBatches
+from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.slopes import SlopeOptimizer
 
 __all__ = ["DEFAULT_LEARNING_RATE", "Budget", "Run", "run", "train"]
@@ -55,6 +57,7 @@ class Budget:
         seed: Of the data order and of everything random in training.
         selection: Samples on which the best epoch is chosen; None keeps the last.
         batches: At most so many batches in an epoch, drawn anew each time; None for all.
+        checkpoint: The file that the run's state is kept in, and that it goes on from if there is one; None for no checkpoint.
     """
 
     train: Any
@@ -69,6 +72,7 @@ class Budget:
     verbose: Any
     selection: Samples | None = None
     batches: int | None = None
+    checkpoint: Path | None = None
 
     def data(self) -> Any:
         """The training data, in the order that all models see."""
@@ -88,7 +92,7 @@ class Budget:
         """The same with so many steps in all, as a whole training of its own: its schedule ends with it. For `train` given as samples."""
         whole = len(ShuffledBatches(self.train, self.batch_size, self.seed))
         epochs = max(1, round(steps / whole))
-        return replace(self, epochs=epochs, batches=min(whole, max(1, steps // epochs)), callbacks=None, verbose=0)
+        return replace(self, epochs=epochs, batches=min(whole, max(1, steps // epochs)), callbacks=None, verbose=0, checkpoint=None)
 
     def make_optimizer(self) -> Any:
         if self.optimizer is not None:
@@ -99,10 +103,8 @@ class Budget:
         return keras.optimizers.Adam(rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps))
 
     def make_callbacks(self) -> list[Any]:
-        own = list(self.callbacks()) if callable(self.callbacks) else [copy.deepcopy(callback) for callback in self.callbacks or ()]
-        if self.selection is None:
-            return own
-        return [*own, keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=self.epochs, restore_best_weights=True)]
+        """The user's."""
+        return list(self.callbacks()) if callable(self.callbacks) else [copy.deepcopy(callback) for callback in self.callbacks or ()]
 
 
 def run(source: keras.Model, budget: Budget, slope_multiplier: float, validation: Samples) -> tuple[Run, np.ndarray, str]:
@@ -141,20 +143,42 @@ def _compiled_copy(source: keras.Model, budget: Budget, slope_multiplier: float)
 
 
 def _fit(model: keras.Model, budget: Budget, watched: Samples) -> dict[str, list[float]]:
+    """Train; what each epoch recorded. The model ends with its best epoch's weights where the budget has selection samples."""
     keras.utils.set_random_seed(budget.seed)
+    data, callbacks = budget.data(), [_SeedEpochs(budget.seed), *budget.make_callbacks()]
+    if isinstance(data, ShuffledBatches):
+        callbacks.insert(0, FollowEpochs(data))
+    stopping = None
+    if budget.selection is not None:  # it never stops, as the number of steps is the same for all
+        stopping = keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=budget.epochs, restore_best_weights=True)
+        callbacks.append(stopping)
+    checkpoint = None if budget.checkpoint is None else Checkpoint(budget.checkpoint, stopping)
     history: dict[str, list[float]] = model.fit(
-        budget.data(),
+        data,
         epochs=budget.epochs,
         validation_data=(watched.x, watched.y),
-        callbacks=budget.make_callbacks(),
+        callbacks=callbacks if checkpoint is None else [*callbacks, checkpoint],
         shuffle=False,
         verbose=budget.verbose,
     ).history
+    history = history if checkpoint is None else checkpoint.history
     if not math.isfinite(history["loss"][-1]):
         raise FineTuningError(
             f"The loss of '{model.name}' became {history['loss'][-1]} in epoch {len(history['loss'])}. Lower the learning rate."
         )
     return history
+
+
+class _SeedEpochs(keras.callbacks.Callback):
+    """Seeds the global random generators anew for each epoch, from which PyTorch's dropout and users' augmentation draw: what an epoch
+    draws then depends on its number alone, also in a training that goes on after it was stopped."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        keras.utils.set_random_seed(int(np.random.default_rng([self._seed, epoch]).integers(2**32)))
 
 
 def _fresh(metric: Any) -> Any:

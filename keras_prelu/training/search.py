@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.recipes import Prepared, Recipe
 from keras_prelu.training.runs import Budget, train
 
@@ -42,6 +43,7 @@ def search(
     budget: Budget,
     times: float,
     on_trial: Callable[[int, int], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Recipe, tuple[RecipeTrial, ...]]:
     """The recipe with the lowest loss, and what was tried.
 
@@ -54,6 +56,7 @@ def search(
         budget: That of the final run, with selection samples.
         times: How many times one fine-tuning may be spent in all, the final run counted in and its control left out.
         on_trial: Called with (trainings done, trainings in all).
+        checkpoints: Where the losses of trainings are kept, which are then not done again.
 
     Raises:
         InvalidArgumentError: A ValueError; `times` is below 1.5, or the training data can't be counted.
@@ -68,12 +71,17 @@ def search(
     second = max(2, math.ceil(len(chosen) / _KEPT))
     total = len(chosen) + second
     trials: list[RecipeTrial] = []
+    known = [] if checkpoints is None else checkpoints.losses()
     for number, kept in ((1, len(chosen)), (2, second)):
         ranked = sorted(chosen, key=lambda recipe: _loss(trials, recipe)) if trials else chosen
         chosen = ranked[:kept]
         short = budget.shortened(max(_LEAST_STEPS, int(spent // len(chosen))))
         for recipe in chosen:
-            trials.append(RecipeTrial(recipe.name, number, short.steps() or 0, _trained_loss(prepare(recipe), short)))
+            done = len(trials) < len(known)
+            loss = known[len(trials)] if done else _trained_loss(prepare(recipe), short)
+            trials.append(RecipeTrial(recipe.name, number, short.steps() or 0, loss))
+            if checkpoints is not None and not done:
+                checkpoints.add_loss(loss)
             if on_trial is not None:
                 on_trial(len(trials), total)
     best = min(chosen, key=lambda recipe: _loss(trials, recipe))

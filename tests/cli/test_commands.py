@@ -180,6 +180,15 @@ def test_finetune_by_recipes(folder):
     assert "--alpha is not used" in invoke("finetune", "prelu.keras", *arguments[2:], "--no-control", "--alpha", "0.1", expect=2).output
 
 
+@pytest.mark.usefixtures("relu")
+def test_finetune_keeps_checkpoints(folder):
+    arguments = ["finetune", "relu.keras", "--data", "labelled.npz", "--epochs", 1, "--recipe", "exp", "--checkpoints", "run", "--json"]
+    first = json.loads(invoke(*arguments).output)
+    assert {"control.npz", "model.npz"} <= set(os.listdir(folder / "run"))
+    assert json.loads(invoke(*arguments, "--force").output) == first
+    assert "another fine-tuning" in invoke(*arguments, "--force", "--seed", 1, expect=1).stderr
+
+
 def test_from_file_to_verdict_in_one_command(relu, folder):
     output = invoke("convert", "relu.keras", "--data", "labelled.npz", "--finetune", "--epochs", 1).output
     assert "Calibration on 160 samples" in output  # not on those that judge
