@@ -123,3 +123,12 @@ def snapshot(variable: Any) -> np.ndarray:
     next training step donates. `other.assign(variable)` shares such a buffer too.
     """
     return np.array(keras.ops.convert_to_numpy(variable), copy=True)
+
+
+def trains_on_several_tensorflow_hosts() -> bool:
+    """Whether TensorFlow's strategy in effect is the one of several hosts."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)

@@ -11,12 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._backends import trains_on_several_tensorflow_hosts
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.data.sources import split
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.diagnostics.slopes import LayerSlopes, slopes
 from keras_prelu.diagnostics.units import dead_units
-from keras_prelu.errors import DataError, InvalidArgumentError
+from keras_prelu.errors import DataError, FineTuningError, InvalidArgumentError
 from keras_prelu.surgery.revive import Revival
 from keras_prelu.training.checkpoints import Checkpoints, fingerprint
 from keras_prelu.training.recipes import AUTO, CONTROL, REVIVED_CONTROL, Prepared, Recipe, candidates, get_recipe, prepare
@@ -106,6 +107,9 @@ def finetune(
 ) -> FineTuning:
     """Fine-tune a converted model and, unless told not to, the original with the same budget, data order and schedule.
 
+    Runs on several devices where the models were made for them: under `tf.distribute.MirroredStrategy`, whose scope this is called in too,
+    or `keras.distribution.DataParallel` on JAX; with the same result to float tolerance.
+
     With a `recipe` the ReLU model itself is given; it is converted as the recipe says. "auto" finds the recipe by short trainings, among
     them the control's, judged on a part of the training samples.
 
@@ -143,7 +147,7 @@ def finetune(
     Raises:
         InvalidArgumentError: A ValueError; an argument is out of range, there is no such recipe, or there is no loss.
         DataError: Samples have no labels, do not fit the model, or hold NaN.
-        FineTuningError: The loss became NaN, or the checkpoints are those of another fine-tuning.
+        FineTuningError: The loss became NaN, the checkpoints are those of another fine-tuning, or Keras can't train under the strategy.
         FileError: Checkpoints can't be written or read.
 
     Example:
@@ -159,6 +163,11 @@ def finetune(
         raise InvalidArgumentError(f"`epochs` and `batch_size` must be at least 1. Received: epochs={epochs}, batch_size={batch_size}")
     if optimizer is not None and learning_rate is not None:
         raise InvalidArgumentError("`learning_rate` is that of the default optimizer. Set it on your own optimizer instead.")
+    if trains_on_several_tensorflow_hosts():
+        raise FineTuningError(
+            "Keras can't train under MultiWorkerMirroredStrategy: it hands a value for each replica where a tensor is expected. Use "
+            "MirroredStrategy on one host, or KERAS_BACKEND=jax with keras.distribution.DataParallel."
+        )
     if recipe is not None and slopes(converted):
         raise InvalidArgumentError("A recipe starts from the ReLU model, and this one has PReLU layers. Give the original, or no recipe.")
     if recipe is None and control and original is None:
