@@ -175,41 +175,47 @@ class _Search:
         self._trials: list[SlopeTrial] = []
 
     def run(self, slopes: list[float], shares: dict[str, np.ndarray], fit: Callable[[], Calibration]) -> SlopeSearch:
-        """Try the largest slopes, then bisect the thresholds; leave the model with the best of them."""
-        thresholds = sorted({float(share) for values in shares.values() for share in values})
-        low, high = 0, len(thresholds) - 1
-        calibration = self._try(thresholds[high], slopes, shares, fit)
-        best = self._state(calibration) if self._trials[-1].within else None
-        if best is None and high > low:
-            smallest = self._try(thresholds[low], slopes, shares, fit)
-            state = self._state(smallest)
-            best = state if self._trials[-1].within else None
-            for _ in range(_BISECTIONS if best else 0):
-                if high - low <= 1:
-                    break
-                middle = (low + high) // 2
-                calibration = self._try(thresholds[middle], slopes, shares, fit)
-                if self._trials[-1].within:
-                    low, best = middle, self._state(calibration)
-                else:
-                    high = middle
-        within = best is not None
-        values, calibration = best or self._state(calibration if high == low else smallest)
-        for variable, value in values:
-            variable.assign(value)
+        """Leave the model with the largest slopes that are within the tolerance."""
+        try:
+            found = self._bisect(slopes, shares, fit)
+        except BaseException:  # an interrupt too: slopes without a calibration are worse than none
+            _assign(self._start)
+            raise
+        _assign(found.values)
+        within = found.trial.within
         if not within:
             warnings.warn(
-                f"Not even slopes of {slopes[0]:g} stay within the tolerance: the loss is {self._trials[-1].loss:.2g}, allowed are "
+                f"Not even slopes of {slopes[0]:g} stay within the tolerance: the loss is {found.trial.loss:.2g}, allowed are "
                 f"{self._tolerance:.2g}. More samples may help.",
                 KerasPReLUWarning,
                 stacklevel=4,
             )
-        found = {path: float(np.mean(keras.ops.convert_to_numpy(layer.alpha))) for path, layer in self._layers.items()}
-        return SlopeSearch(found, self._tolerance, self._same_decisions, within, tuple(self._trials), calibration)
+        means = {path: float(np.mean(keras.ops.convert_to_numpy(layer.alpha))) for path, layer in self._layers.items()}
+        return SlopeSearch(means, self._tolerance, self._same_decisions, within, tuple(self._trials), found.calibration)
 
-    def _try(self, threshold: float, slopes: list[float], shares: dict[str, np.ndarray], fit: Callable[[], Calibration]) -> Calibration:
-        for variable, value in self._start:
-            variable.assign(value)
+    def _bisect(self, slopes: list[float], shares: dict[str, np.ndarray], fit: Callable[[], Calibration]) -> _Tried:
+        """Try the largest slopes; if they are too large the smallest; if those are not, thresholds between."""
+        thresholds = sorted({float(share) for values in shares.values() for share in values})
+        low, high = 0, len(thresholds) - 1
+        found = self._try(thresholds[high], slopes, shares, fit)
+        if found.trial.within or low == high:
+            return found
+        found = self._try(thresholds[low], slopes, shares, fit)
+        if not found.trial.within:
+            return found
+        for _ in range(_BISECTIONS):
+            if high - low <= 1:
+                break
+            middle = (low + high) // 2
+            tried = self._try(thresholds[middle], slopes, shares, fit)
+            if tried.trial.within:
+                low, found = middle, tried
+            else:
+                high = middle
+        return found
+
+    def _try(self, threshold: float, slopes: list[float], shares: dict[str, np.ndarray], fit: Callable[[], Calibration]) -> _Tried:
+        _assign(self._start)
         for path, layer in self._layers.items():
             able = np.flatnonzero(shares[path] <= threshold)
             set_slope(layer, slopes[able[-1] if able.size else 0])
@@ -220,10 +226,21 @@ class _Search:
             changed = sum(int(np.sum(a != b)) for a, b in zip(self._decisions, now, strict=True))
         within = calibration.error_after <= self._tolerance and not (self._same_decisions and changed)
         self._trials.append(SlopeTrial(threshold, calibration.error_after, changed, within))
-        return calibration
+        return _Tried(self._trials[-1], calibration, [(variable, snapshot(variable)) for variable, _ in self._start])
 
-    def _state(self, calibration: Calibration) -> tuple[list[tuple[Any, np.ndarray]], Calibration]:
-        return [(variable, snapshot(variable)) for variable, _ in self._start], calibration
+
+@dataclass(frozen=True)
+class _Tried:
+    """A trial, with its calibration and the values that it left."""
+
+    trial: SlopeTrial
+    calibration: Calibration
+    values: list[tuple[Any, np.ndarray]]
+
+
+def _assign(values: list[tuple[Any, np.ndarray]]) -> None:
+    for variable, value in values:
+        variable.assign(value)
 
 
 def _layers(converted: keras.Model, paths: Sequence[str] | None) -> dict[str, PReLU]:

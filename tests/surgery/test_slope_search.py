@@ -101,6 +101,23 @@ def test_other_kinds_of_models(build):
     assert search.calibration.error_after <= 0.05
 
 
+def test_an_interrupt_leaves_the_model_as_it_was():
+    model = narrow_then_wide()
+    converted = uncalibrated(model)
+    before = converted.get_weights()
+    calls = []
+
+    def interrupt(done, total):
+        calls.append(done)
+        if len(calls) == total + 2:  # in the second calibration
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kp.find_slopes(converted, model, models.samples(model, 100), tolerance=0.0005, on_step=interrupt)
+    for old, new in zip(before, converted.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_only_the_layers_that_are_named():
     model = narrow_then_wide()
     converted = uncalibrated(model)
