@@ -147,14 +147,14 @@ def print_tuning(result: Any) -> None:
             [[trial.recipe, str(trial.round), str(trial.steps), number(trial.loss)] for trial in result.trials],
             right=["round", "steps", "loss"],
         )
-    runs = [(_name(result), result.prelu), ("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
+    controls = [("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
+    runs = [(_name(result), result.prelu), *((name, run) for name, run in controls if run is not None and run is not result.prelu)]
     print_table(
         "Fine-tuning, scores on samples that no training saw",
         ["model", "before", "after", "dead units before", "dead units after"],
         [
             [name, number(run.score_before), number(run.score_after), dead_of(run.dead_before), dead_of(run.dead_after)]
             for name, run in runs
-            if run is not None
         ],
         right=["before", "after"],
     )

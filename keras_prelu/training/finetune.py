@@ -247,7 +247,10 @@ def _judged(
     control, control_scores, comparison = None, None, None
     revived, revived_comparison = None, None
     if original is not None:
-        control, control_scores, _ = trained("control", original, 1.0)
+        if recipe.name == CONTROL.name:  # it is the same training
+            control, control_scores = prelu, scores
+        else:
+            control, control_scores, _ = trained("control", original, 1.0)
         comparison = compare_scores(metric, scores, control_scores, seed=budget.seed)
     if original is not None and recipe.converts and recipe.revives:
         other = _Maker(original, budget.train, budget.selection or validation, None, budget.seed)(REVIVED_CONTROL)
