@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from keras_prelu.data.samples import Samples
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.recipes import Prepared, Recipe
@@ -59,13 +60,13 @@ def search(
         checkpoints: Where the losses of trainings are kept, which are then not done again.
 
     Raises:
-        InvalidArgumentError: A ValueError; `times` is below 1.5, or the training data can't be counted.
+        InvalidArgumentError: A ValueError; `times` is below 1.5, or the training data is a stream.
     """
-    whole = budget.steps()
     if times < LEAST_BUDGET:
         raise InvalidArgumentError(f"`budget` must be at least {LEAST_BUDGET}, times one fine-tuning. Received: budget={times}")
-    if whole is None:
-        raise InvalidArgumentError('recipe="auto" needs training data that can be counted: give arrays.')
+    if not isinstance(budget.train, Samples):
+        raise InvalidArgumentError('recipe="auto" needs training samples as arrays, of which it takes parts. Name a recipe for a stream.')
+    whole = budget.steps() or 0
     spent = (times - 1.0) * whole / _ROUNDS
     chosen = list(recipes)[: max(2, int(spent // _LEAST_STEPS))]
     second = max(2, math.ceil(len(chosen) / _KEPT))

@@ -256,6 +256,8 @@ def test_a_stream_with_a_recipe_needs_selection_samples(original, digits):
     stream = ShuffledBatches(train, 50, seed=1)
     with pytest.raises(ValueError, match="`selection`"):
         kp.finetune(original, None, stream, validation, recipe="exp", epochs=1)
+    with pytest.raises(ValueError, match="as arrays"):
+        kp.finetune(original, None, stream, validation, recipe="auto", selection=validation, epochs=1)
     result = kp.finetune(original, None, stream, validation, recipe="exp", selection=train.take(slice(0, 50)), epochs=1)
     assert result.comparison is not None
 
