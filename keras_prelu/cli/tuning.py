@@ -15,7 +15,7 @@ from keras_prelu.cli.session import Session
 __all__ = ["RECIPES", "TuningOptions", "labelled_data", "print_tuning", "tune_with", "tuning_options"]
 
 # Repeated from the package, which can't be asked without importing Keras; a test compares them.
-RECIPES = ("auto", "relu", "exp", "identity", "exp-revived", "relu-revived", "exp-fast", "exp-fast-revived", "exp-half")
+RECIPES = ("auto", "relu", "identity", "exp", "exp-revived", "relu-revived", "exp-fast", "exp-fast-revived", "exp-half")
 
 
 @dataclass(frozen=True)

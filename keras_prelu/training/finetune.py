@@ -120,7 +120,7 @@ def finetune(
             `keras.utils.PyDataset`), whose order is its own: it must start anew, and the same, for each model.
         validation: `Samples` or a pair (x, y): labelled samples that were used neither for training nor for choosing anything. All
             scores and the verdict come from them.
-        recipe: "auto", or a name in `keras_prelu.training.recipes.RECIPES`: "exp", "identity", "exp-revived", "relu-revived", "exp-fast",
+        recipe: "auto", or a name in `keras_prelu.training.recipes.RECIPES`: "identity", "exp", "exp-revived", "relu-revived", "exp-fast",
             "exp-fast-revived", "exp-half", "relu". Defaults to None: `converted` is trained as it is.
         budget: For "auto", what may be spent in all, in times of one fine-tuning; the control's run comes on top. Defaults to 3.
         selection: `Samples` or a pair (x, y) on which the best epoch, and the recipe, are chosen. Defaults to a fifth of the training
