@@ -154,13 +154,13 @@ def test_the_same_seed_gives_the_same_weights():
 def test_where_units_can_not_be_revived_it_is_said_and_nothing_changes():
     inputs = keras.Input((6,))
     x = L.Dense(8, activation="relu", name="branch")(inputs)
-    x = L.Add()([x, L.Dense(8, activation="relu", name="other", use_bias=False)(inputs)])
+    x = L.Add(name="sum")([x, L.Dense(8, activation="relu", name="other", use_bias=False)(inputs)])
     model = models.live_in(keras.Model(inputs, L.Dense(8, "relu", name="last")(x)))
     kill(model.get_layer("branch"), [2])
     kill(model.get_layer("last"), [3])
     before = model.get_weights()
     sites = {site.path: site for site in kp.revive(model, models.samples(model, 50)).sites}
-    assert sites["branch"].action == "kept: 'add' (Add) reads its units, which has no weights for them alone"
+    assert sites["branch"].action == "kept: 'sum' (Add) reads its units, which has no weights for them alone"
     assert sites["last"].action == "kept: its units are an output of the model"
     assert (sites["last"].dead_before, sites["last"].dead_after, sites["last"].revived) == (1, 1, 0)
     for old, new in zip(before, model.get_weights(), strict=True):
