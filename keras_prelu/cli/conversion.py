@@ -121,9 +121,7 @@ class Converted:
     search: Any = None
 
 
-def convert_with(
-    original: Any, options: ConversionOptions, calibration_options: CalibrationOptions, session: Session, samples: Any
-) -> Converted:
+def convert_with(original: Any, options: ConversionOptions, calibration: CalibrationOptions, session: Session, samples: Any) -> Converted:
     """Convert a model, and with samples calibrate it, as the options say."""
     from keras_prelu.surgery.convert import LARGEST_SLOPE, convert, new_slopes
 
@@ -150,9 +148,9 @@ def convert_with(
         return Converted(converted)
     layers = new_slopes(original, converted, keep_slopes=options.keep_slopes) if searching else []
     if layers:
-        search = _find_slopes(converted, original, samples, calibration_options, session, layers, options.tolerance)
+        search = _find_slopes(converted, original, samples, calibration, session, layers, options.tolerance)
         return Converted(converted, search.calibration, search)
-    return Converted(converted, calibrate_with(converted, original, samples, calibration_options, session))
+    return Converted(converted, calibrate_with(converted, original, samples, calibration, session))
 
 
 def calibrate_with(

@@ -190,6 +190,7 @@ def finetune(
             epochs,
             batch_size,
             _described(optimizer),
+            repr(keras.saving.serialize_keras_object(keras.losses.get(loss))),
             learning_rate,
             slope_multiplier,
             seed,
@@ -200,6 +201,7 @@ def finetune(
         kept = Checkpoints(Path(checkpoints), fingerprint(models, [[part.x, part.y] for part in arrays], settings))
     trials: tuple[RecipeTrial, ...] = ()
     if recipe is None:
+        maker = None
         prepared = Prepared(Recipe("", "as given", slope_multiplier=1.0 if slope_multiplier is None else slope_multiplier), converted, None)
     else:
         original = original if original is not None else converted
@@ -207,7 +209,8 @@ def finetune(
         if named is None:
             named, trials = search(candidates(original, maker.has_dead_units()), maker, spent, budget, on_trial, kept)
         prepared = maker(named)
-    return _judged(prepared, original if control else None, spent, validation, trials, kept)
+    revived = maker(REVIVED_CONTROL) if maker is not None and control and prepared.recipe.converts and prepared.recipe.revives else None
+    return _judged(prepared, original if control else None, revived, spent, validation, trials, kept)
 
 
 class _Maker:
@@ -230,6 +233,7 @@ class _Maker:
 def _judged(
     prepared: Prepared,
     original: keras.Model | None,
+    revived_original: Prepared | None,
     budget: Budget,
     validation: Samples,
     trials: tuple[RecipeTrial, ...],
@@ -252,9 +256,8 @@ def _judged(
         else:
             control, control_scores, _ = trained("control", original, 1.0)
         comparison = compare_scores(metric, scores, control_scores, seed=budget.seed)
-    if original is not None and recipe.converts and recipe.revives:
-        other = _Maker(original, budget.train, budget.selection or validation, None, budget.seed)(REVIVED_CONTROL)
-        revived, revived_scores, _ = trained("revived_control", other.model, 1.0)
+    if revived_original is not None:
+        revived, revived_scores, _ = trained("revived_control", revived_original.model, 1.0)
         revived_comparison = compare_scores(metric, scores, revived_scores, seed=budget.seed)
     return FineTuning(
         prelu=prelu,

@@ -21,7 +21,7 @@ from keras_prelu.training.batches import FollowEpochs, ShuffledBatches
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.slopes import SlopeOptimizer
 
-__all__ = ["DEFAULT_LEARNING_RATE", "Budget", "Run", "run", "train"]
+__all__ = ["DEFAULT_LEARNING_RATE", "Budget", "Run", "lowest_loss", "run"]
 
 DEFAULT_LEARNING_RATE = 3e-3
 """Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden on the networks of THEORY's last table."""
@@ -117,12 +117,10 @@ def run(source: keras.Model, budget: Budget, slope_multiplier: float, validation
     return Run(model, history, float(before.mean()), float(after.mean()), dead_before, dead_units(model, validation.x)), after, metric
 
 
-def train(source: keras.Model, budget: Budget, slope_multiplier: float) -> tuple[keras.Model, float]:
-    """Train a copy of a model; it, and the lowest loss on the selection samples that an epoch ended with."""
+def lowest_loss(source: keras.Model, budget: Budget, slope_multiplier: float) -> float:
+    """Train a copy of a model; the lowest loss on the selection samples that an epoch ended with."""
     assert budget.selection is not None
-    model = _compiled_copy(source, budget, slope_multiplier)
-    history = _fit(model, budget, budget.selection)
-    return model, min(history["val_loss"])
+    return min(_fit(_compiled_copy(source, budget, slope_multiplier), budget, budget.selection)["val_loss"])
 
 
 def _compiled_copy(source: keras.Model, budget: Budget, slope_multiplier: float) -> keras.Model:

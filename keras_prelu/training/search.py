@@ -10,7 +10,7 @@ from keras_prelu.data.samples import Samples
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.recipes import Prepared, Recipe
-from keras_prelu.training.runs import Budget, train
+from keras_prelu.training.runs import Budget, lowest_loss
 
 __all__ = ["LEAST_BUDGET", "RecipeTrial", "search"]
 
@@ -49,7 +49,8 @@ def search(
     """The recipe with the lowest loss, and what was tried.
 
     Two rounds share what the budget leaves beside the final run. In the first all recipes get the same number of steps, in the second the
-    best third of them; each training is one of its own, whose learning rate decays to 0 within it. The control is one of the recipes.
+    best third of them, at least 8 steps each; each training is one of its own, whose learning rate decays to 0 within it. The control is
+    one of the recipes.
 
     Args:
         recipes: In the order in which they are worth a try. Where the budget is too small for all, the last are left out.
@@ -96,7 +97,7 @@ def _loss(trials: Sequence[RecipeTrial], recipe: Recipe) -> float:
 
 def _trained_loss(prepared: Prepared, budget: Budget) -> float:
     try:
-        _, loss = train(prepared.model, budget, prepared.recipe.slope_multiplier)
+        loss = lowest_loss(prepared.model, budget, prepared.recipe.slope_multiplier)
     except FineTuningError:
         return math.inf
     return loss if math.isfinite(loss) else math.inf

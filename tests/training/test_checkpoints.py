@@ -86,7 +86,7 @@ def test_a_search_goes_on_too(digits, tmp_path, monkeypatch):
 
     arguments = {"recipe": "auto", "epochs": 2, "control": False}
     whole = kp.finetune(network(), None, *digits, **arguments)
-    train, count = module.train, []
+    train, count = module.lowest_loss, []
 
     def failing(*args):
         count.append(1)
@@ -94,7 +94,7 @@ def test_a_search_goes_on_too(digits, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return train(*args)
 
-    monkeypatch.setattr(module, "train", failing)
+    monkeypatch.setattr(module, "lowest_loss", failing)
     with pytest.raises(KeyboardInterrupt):
         kp.finetune(network(), None, *digits, checkpoints=tmp_path, **arguments)
     result = kp.finetune(network(), None, *digits, checkpoints=tmp_path, **arguments)
@@ -109,6 +109,8 @@ def test_checkpoints_of_another_fine_tuning_are_refused(digits, tmp_path):
     tuned(digits, tmp_path)
     with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
         tuned(digits, tmp_path, batch_size=16)
+    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
+        tuned(digits, tmp_path, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=False))
     train, validation = digits
     with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
         tuned((train.take(slice(0, 299)), validation), tmp_path)

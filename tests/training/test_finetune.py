@@ -147,14 +147,14 @@ def test_where_the_control_wins_the_search_it_says_keep_relu(original, digits, m
 def test_a_training_that_fails_loses_the_search(original, digits, monkeypatch):
     import keras_prelu.training.search as module
 
-    train = module.train
+    train = module.lowest_loss
 
     def failing(model, budget, slope_multiplier):
         if slope_multiplier > 1.0:
             raise kp.errors.FineTuningError("The loss became nan.")
         return train(model, budget, slope_multiplier)
 
-    monkeypatch.setattr(module, "train", failing)
+    monkeypatch.setattr(module, "lowest_loss", failing)
     result = kp.finetune(original, None, *digits, recipe="auto", epochs=1)
     lost = {trial.recipe for trial in result.trials if trial.loss == float("inf")}
     assert lost == {trial.recipe for trial in result.trials if get_recipe(trial.recipe).slope_multiplier > 1.0} != set()
