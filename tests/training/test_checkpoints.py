@@ -73,6 +73,29 @@ def test_interrupted_and_gone_on_is_uninterrupted(interrupt, digits, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+class ForgetAll(keras.callbacks.Callback):
+    """The third epoch starts from zeros, so that the second is the best."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            self.model.set_weights([np.zeros_like(weights) for weights in self.model.get_weights()])
+
+
+def test_the_best_epoch_is_kept_from_before_the_interrupt(digits, tmp_path):
+    def result(folder, *others):
+        Interrupt.run = -1
+        callbacks = lambda: [ForgetAll(), *others]  # noqa: E731
+        options = {"recipe": "exp", "epochs": 4, "control": False, "checkpoints": folder}
+        return kp.finetune(network(), None, *digits, callbacks=callbacks, **options)
+
+    whole = result(None)
+    losses = whole.prelu.history["val_loss"]
+    assert min(losses) == losses[1]
+    with pytest.raises(KeyboardInterrupt):
+        result(tmp_path / "run", Interrupt(3))
+    same(whole, result(tmp_path / "run"))
+
+
 def test_what_is_done_is_not_done_again(digits, tmp_path, monkeypatch):
     first = tuned(digits, tmp_path)
     steps = []
