@@ -12,6 +12,7 @@ EXTRAS = {
     "jax": ["jax>=0.4.30"],
     "torch": ["torch>=2.4"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.19", "tf2onnx>=1.16"],
+    "tensorboard": ["tensorboardX>=2.6"],
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
     "dev": [
@@ -19,10 +20,10 @@ EXTRAS = {
         "import-linter>=2.1",
         "keras-hub>=0.32; python_version>='3.11'",
         "mypy>=1.11",
-        "pillow>=10.0",  # scikit-learn's photographs
         "pytest>=8.2",
         "pytest-xdist>=3.6",
         "ruff>=0.8",
+        "tensorboardX>=2.6",
     ],
 }
 
@@ -44,6 +45,7 @@ setup(
         "keras>=3.12; python_version<'3.11'",  # the last that runs on Python 3.10
         "lazy-loader>=0.4",
         "numpy>=1.26",
+        "pillow>=10.0",
         "rich>=13.7",
         "scikit-learn>=1.4",
         "scipy>=1.12",

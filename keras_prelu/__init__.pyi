@@ -1,5 +1,6 @@
 """The public names of keras_prelu. This stub is also what the package's lazy import reads."""
 
+from . import callbacks as callbacks
 from . import constraints as constraints
 from . import data as data
 from . import diagnostics as diagnostics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,21 @@ RECIPES = ("auto", "relu", "identity", "exp", "exp-revived", "relu-revived", "ex
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """The options as given."""
+    """The options as given, named as the arguments of `finetune`, but for `log_dir`."""
 
     epochs: int
     batch_size: int = 32
     learning_rate: float | None = None
     slope_multiplier: float | None = None
+    slope_frozen_epochs: float = 0.0
+    slope_warmup_epochs: float = 0.0
+    slope_clipnorm: float | None = None
     loss: str | None = None
     control: bool = True
     recipe: str | None = None
     budget: float = 3.0
     checkpoints: Path | None = None
+    log_dir: Path | None = None
 
 
 class _Times(click.ParamType):
@@ -54,6 +58,25 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
         type=click.FloatRange(min=0, min_open=True),
         help="The slopes' rate over the weights'.  [default: the recipe's, else 1]",
     )
+    @click.option(
+        "--slope-frozen-epochs",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        help="Epochs at the start in which slopes stay as they are.",
+    )
+    @click.option(
+        "--slope-warmup-epochs",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        help="Epochs after those in which the slopes' rate rises to its full value.",
+    )
+    @click.option(
+        "--slope-clipnorm",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Largest norm of the gradient of a layer's slopes.  [default: not clipped]",
+    )
     @click.option("--loss", help="Keras loss.  [default: the one MODEL is compiled with]")
     @click.option("--control/--no-control", default=True, show_default=True, help="Whether to train the ReLU control for the verdict.")
     @click.option(
@@ -69,22 +92,15 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder that the training's state is kept in; the same command goes on from there after it was stopped.",
     )
+    @click.option(
+        "--log-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder for TensorBoard: losses, slopes and dead units by epoch, and slopes.csv.",
+    )
     @functools.wraps(function)
-    def command(
-        *args: Any,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float | None,
-        slope_multiplier: float | None,
-        loss: str | None,
-        control: bool,
-        recipe: str | None,
-        budget: float,
-        checkpoints: Path | None,
-        **kwargs: Any,
-    ) -> None:
-        options = TuningOptions(epochs, batch_size, learning_rate, slope_multiplier, loss, control, recipe, budget, checkpoints)
-        function(*args, tuning=options, **kwargs)
+    def command(*args: Any, **given: Any) -> None:
+        options = TuningOptions(**{field.name: given.pop(field.name) for field in fields(TuningOptions)})
+        function(*args, tuning=options, **given)
 
     return command
 
@@ -104,36 +120,40 @@ def tune_with(model: Any, original: Any, train: Any, validation: Any, options: T
     from keras_prelu.cli.output import progress
     from keras_prelu.training.finetune import finetune
 
+    settings = asdict(options)
+    monitors = _monitors(settings.pop("log_dir"), train)
     with progress("Fine-tuning") as update:
         return finetune(
             model,
             original,
             train,
             validation,
-            recipe=options.recipe,
-            budget=options.budget,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
-            slope_multiplier=options.slope_multiplier,
-            loss=options.loss,
-            callbacks=_epoch_counter(update),
-            control=options.control,
+            callbacks=_epoch_counter(update, monitors),
             seed=session.seed,
             on_trial=update,
-            checkpoints=options.checkpoints,
+            **settings,
         )
 
 
-def _epoch_counter(update: Any) -> Any:
-    """A factory of callbacks that count the epochs of each run."""
+def _monitors(log_dir: Path | None, train: Any) -> Any:
+    """A factory of the callbacks that follow the slopes of a run."""
+    from keras_prelu.callbacks import SlopeMonitor
+
+    if log_dir is None:
+        return list
+    samples = train.take(range(min(len(train), 512))).x
+    return lambda: [SlopeMonitor(log_dir, log_dir / "slopes.csv", samples=samples)]
+
+
+def _epoch_counter(update: Any, monitors: Any) -> Any:
+    """A factory of callbacks that count the epochs of each run, and of the others."""
     import keras
 
     class Counter(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             update(epoch + 1, self.params["epochs"])
 
-    return lambda: [Counter()]
+    return lambda: [Counter(), *monitors()]
 
 
 def print_tuning(result: Any) -> None:

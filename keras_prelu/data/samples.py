@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.lazy import LazyArray, as_lazy, is_lazy
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["Samples", "batches", "from_batches", "model_inputs"]
@@ -22,7 +23,8 @@ class Samples:
     """Samples and, where there are any, their labels.
 
     Attributes:
-        x: Array of samples, or a list or dict of arrays for a model with several inputs; the first axis counts the samples.
+        x: Array of samples, or a list or dict of arrays for a model with several inputs; the first axis counts the samples. What is
+            like an array and on disk (`numpy.memmap`, data sets of h5py or zarr) is read batch by batch.
         y: Labels of the same length (or a list or dict of them for several outputs), or None.
     """
 
@@ -32,13 +34,18 @@ class Samples:
     def __len__(self) -> int:
         return len(keras.tree.flatten(self.x)[0])
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether some of the arrays are read when they are needed."""
+        return any(is_lazy(array) for array in keras.tree.flatten((self.x, self.y)))
+
     def take(self, indices: Any) -> Samples:
-        """The samples at `indices` (an array of positions or a slice), in that order."""
+        """The samples at `indices` (an array of positions or a slice), in that order; those on disk are not read yet."""
         return Samples(_take(self.x, indices), None if self.y is None else _take(self.y, indices))
 
 
 def _take(structure: Any, indices: Any) -> Any:
-    return keras.tree.map_structure(lambda array: np.asarray(array)[indices], structure)
+    return keras.tree.map_structure(lambda array: as_lazy(array).take(indices) if is_lazy(array) else np.asarray(array)[indices], structure)
 
 
 def from_batches(source: Any, limit: int = MOST_FROM_BATCHES) -> Any:
@@ -70,7 +77,7 @@ def from_batches(source: Any, limit: int = MOST_FROM_BATCHES) -> Any:
     return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays)[:limit], *parts)
 
 
-def model_inputs(model: keras.Model, samples: Any, name: str = "samples") -> list[np.ndarray]:
+def model_inputs(model: keras.Model, samples: Any, name: str = "samples") -> list[Any]:
     """The arrays of `samples`, one for each input of `model`, in its order.
 
     Args:
@@ -80,7 +87,8 @@ def model_inputs(model: keras.Model, samples: Any, name: str = "samples") -> lis
         name: What to call the samples in messages.
 
     Raises:
-        DataError: The number of inputs, a shape or the number of samples does not fit, or a value is NaN or infinite.
+        DataError: The number of inputs, a shape or the number of samples does not fit, or a value is NaN or infinite. Samples on disk
+            are looked at when they are read.
     """
     samples = from_batches(samples.x if isinstance(samples, Samples) else samples)
     tensors = list(model.inputs)
@@ -93,7 +101,7 @@ def model_inputs(model: keras.Model, samples: Any, name: str = "samples") -> lis
     return [_fit(array, tensor, name) for array, tensor in zip(arrays, tensors, strict=True)]
 
 
-def batches(arrays: Sequence[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+def batches(arrays: Sequence[Any], size: int) -> Iterator[list[np.ndarray]]:
     """Consecutive batches of the arrays' first axis; the last one may be shorter."""
     for start in range(0, len(arrays[0]), size):
         yield [array[start : start + size] for array in arrays]
@@ -111,20 +119,26 @@ def _in_order(tensors: list[keras.KerasTensor], samples: Any, name: str) -> list
     return given
 
 
-def _as_array(array: Any, name: str) -> np.ndarray:
+def _as_array(array: Any, name: str) -> np.ndarray | LazyArray:
+    if is_lazy(array):
+        return as_lazy(array).map(lambda rows: _checked(rows, name))
     try:
         result = keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else np.asarray(array)
     except Exception as error:
         raise DataError(f"The {name} are not an array: {type(array).__name__} ({reason_of(error)}).") from error
+    return _checked(result, name)
+
+
+def _checked(result: np.ndarray, name: str) -> np.ndarray:
     if result.dtype == object or result.ndim == 0:
-        raise DataError(f"The {name} are not an array of numbers: {type(array).__name__} of dtype {result.dtype}.")
+        raise DataError(f"The {name} are not an array of numbers: their dtype is {result.dtype}.")
     if np.issubdtype(result.dtype, np.floating) and not np.all(np.isfinite(result)):
         bad = int(np.argwhere(~np.isfinite(result))[0][0])
         raise DataError(f"The {name} hold NaN or infinite values; the first is in sample {bad}. Clean them first.")
     return result
 
 
-def _fit(array: np.ndarray, tensor: keras.KerasTensor, name: str) -> np.ndarray:
+def _fit(array: Any, tensor: keras.KerasTensor, name: str) -> Any:
     """The array in the input's dtype, if its shape is what the input takes."""
     expected, received = tuple(tensor.shape), array.shape
     fits = len(expected) == len(received) and all(e is None or e == r for e, r in zip(expected[1:], received[1:], strict=True))
@@ -136,4 +150,7 @@ def _fit(array: np.ndarray, tensor: keras.KerasTensor, name: str) -> np.ndarray:
         )
     if tensor.dtype == "string" or array.dtype.kind in "SU":
         return array
-    return array.astype(keras.backend.standardize_dtype(tensor.dtype)) if keras.backend.is_float_dtype(tensor.dtype) else array
+    if not keras.backend.is_float_dtype(tensor.dtype):
+        return array
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return array.map(lambda rows: rows.astype(dtype)) if isinstance(array, LazyArray) else array.astype(dtype)

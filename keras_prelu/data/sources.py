@@ -17,11 +17,14 @@ import numpy as np
 from keras_prelu.data.digits import digit_images
 from keras_prelu.data.folders import image_folder
 from keras_prelu.data.functions import is_function_name, named_function
+from keras_prelu.data.lazy import as_lazy, is_lazy, loaded
+from keras_prelu.data.npz import read_arrays
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["Dataset", "load", "split"]
 
+MEMORY_LIMIT = 1e9
 SOURCES = "'digits', a file FILE.npz, 'dir:FOLDER', 'tfds:NAME[:SPLIT]', or 'module:function'"
 
 
@@ -40,7 +43,13 @@ class Dataset:
     test: Samples | None = None
 
 
-def load(source: str, *, input_shape: Sequence[int | None] | None = None, preprocess: str | None = None) -> Dataset:
+def load(
+    source: str,
+    *,
+    input_shape: Sequence[int | None] | None = None,
+    preprocess: str | None = None,
+    memory_limit: float = MEMORY_LIMIT,
+) -> Dataset:
     """The data set that a name stands for.
 
     Args:
@@ -50,7 +59,11 @@ def load(source: str, *, input_shape: Sequence[int | None] | None = None, prepro
             subfolder for each class, or in `train` and `test` with such subfolders, in [0, 1]. `"module:function"`: what a function of
             yours returns: x, a pair (x, y), `Samples`, a pair of such pairs to train and test with, or a `Dataset`.
         input_shape: Shape of one sample as the model takes it. The digits, (8, 8, 1), also come as (8, 8) or (64,); images are resized.
-        preprocess: `"module:function"`, a function of the array (or structure of arrays) of samples that returns them prepared.
+        preprocess: `"module:function"`, a function of the array (or structure of arrays) of samples that returns them prepared. It must
+            treat each sample by itself: of samples on disk it gets a batch at a time.
+        memory_limit: Bytes. Larger `dir:` images and arrays in `.npz` files that were saved without compression stay on disk and are
+            read batch by batch; so does what `module:function` returns as `numpy.memmap` or data sets of h5py or zarr, of any size.
+            Defaults to 1 GB.
 
     Raises:
         DataError: There is no such source, file or function, or it does not give what is described above.
@@ -61,19 +74,19 @@ def load(source: str, *, input_shape: Sequence[int | None] | None = None, prepro
     >>> digits.train.x.shape
     (1437, 8, 8, 1)
     """
-    dataset = _load(source, input_shape)
+    dataset = _load(source, input_shape, memory_limit)
     return dataset if preprocess is None else _preprocessed(dataset, preprocess)
 
 
-def _load(source: str, input_shape: Sequence[int | None] | None) -> Dataset:
+def _load(source: str, input_shape: Sequence[int | None] | None, memory_limit: float) -> Dataset:
     if source == "digits":
         return _digits(input_shape)
     if source.startswith("tfds:"):
         return _tfds(source)
     if source.startswith("dir:"):
-        return Dataset(source, *image_folder(Path(source.removeprefix("dir:")), input_shape))
+        return Dataset(source, *image_folder(Path(source.removeprefix("dir:")), input_shape, memory_limit))
     if source.endswith(".npz"):
-        return _npz(source)
+        return _npz(source, memory_limit)
     if is_function_name(source):
         return _returned(source, _called(source))
     raise DataError(f"Unknown data source '{source}'. It must be {SOURCES}.")
@@ -97,12 +110,11 @@ def _digits(input_shape: Sequence[int | None] | None) -> Dataset:
     return Dataset("digits", Samples(x_train, y_train), Samples(x_test, y_test))
 
 
-def _npz(source: str) -> Dataset:
+def _npz(source: str, memory_limit: float) -> Dataset:
     if not Path(source).is_file():
         raise DataError(f"No such file: '{source}'.")
     try:
-        with open(source, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        arrays = read_arrays(Path(source), memory_limit)
     except Exception as error:  # zipfile, numpy and zlib each have exceptions of their own for a damaged archive
         raise DataError(f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}.") from error
     if "x" in arrays:
@@ -151,11 +163,17 @@ def _as_samples(source: str, value: Any) -> Samples:
 
 
 def _preprocessed(dataset: Dataset, name: str) -> Dataset:
-    parts = [None if part is None else Samples(_called(name, part.x), part.y) for part in (dataset.train, dataset.test)]
+    parts = [None if part is None else Samples(_prepared(name, part.x), part.y) for part in (dataset.train, dataset.test)]
     for part in parts:
         if part is not None and part.y is not None and len(part) != len(part.y):
             raise DataError(f"'{name}' returned {len(part)} samples for {len(part.y)}.")
     return Dataset(dataset.name, parts[0] or dataset.train, parts[1])
+
+
+def _prepared(name: str, x: Any) -> Any:
+    if is_lazy(x):
+        return as_lazy(x).map(lambda rows: _called(name, rows))
+    return _called(name, loaded(x))
 
 
 def _tfds(source: str) -> Dataset:

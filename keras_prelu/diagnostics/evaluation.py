@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.errors import DataError
@@ -40,7 +41,8 @@ def evaluate(model: keras.Model, samples: Samples, *, loss: Any = None, batch_si
         raise DataError("Evaluating needs labels, and the samples have none: add an array 'y'.")
     count = len(model_inputs(model, samples)[0])
     if model.compiled and loss is None:
-        metrics = model.evaluate(samples.x, samples.y, batch_size=batch_size, verbose=0, return_dict=True)
+        data = (Batches(samples, batch_size),) if samples.on_disk else (samples.x, samples.y, batch_size)
+        metrics = model.evaluate(*data, verbose=0, return_dict=True)
         return Evaluation(count, {name: float(value) for name, value in metrics.items()})
     name, scores = sample_scores(model, samples, loss=loss)
     return Evaluation(count, {name: float(scores.mean())})

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.lazy import loaded
 from keras_prelu.data.samples import Samples, from_batches, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
 from keras_prelu.surgery.calibration import Calibration
@@ -80,7 +81,7 @@ def calibrate(
             f"`ridge` must be positive, `rows_per_unknown` and `batch_size` at least 1, `memory_limit` at least 0. Received: "
             f"ridge={ridge}, rows_per_unknown={rows_per_unknown}, batch_size={batch_size}, memory_limit={memory_limit}"
         )
-    samples = from_batches(samples.x if isinstance(samples, Samples) else samples)
+    samples = loaded(from_batches(samples.x if isinstance(samples, Samples) else samples))
     original, converted = with_graph(original, samples), with_graph(converted, samples)
     inputs = model_inputs(original, samples, "calibration samples")
     count = len(inputs[0])

@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_prelu._backends import snapshot
 from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu.data.lazy import loaded
 from keras_prelu.data.samples import Samples, batches, from_batches, model_inputs
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.layers import PReLU
@@ -128,7 +129,7 @@ def find_slopes(
     slopes = [largest * 0.5**i for i in range(_HALVINGS, -1, -1)]
     for layer in chosen.values():
         layer.parameterization.check(np.asarray(slopes))
-    samples = from_batches(samples.x if isinstance(samples, Samples) else samples)
+    samples = loaded(from_batches(samples.x if isinstance(samples, Samples) else samples))
     original, converted = with_graph(original, samples), with_graph(converted, samples)
     inputs = model_inputs(original, samples, "calibration samples")
     original, converted = _taking_lists(original), _taking_lists(converted)

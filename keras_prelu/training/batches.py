@@ -1,4 +1,4 @@
-"""Batches of arrays in an order that depends on a seed alone."""
+"""Batches of samples in an order that depends on a seed alone."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import Samples
 
 __all__ = ["FollowEpochs", "ShuffledBatches"]
 
 
-class ShuffledBatches(keras.utils.PyDataset):
+class ShuffledBatches(Batches):
     """The samples in a new random order each epoch, which depends on the seed and the epoch alone: the same for every model and backend,
     and for a training that goes on after it was stopped.
 
@@ -27,23 +28,17 @@ class ShuffledBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, samples: Samples, batch_size: int, seed: int, limit: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._samples = samples
-        self._batch_size = batch_size
+        super().__init__(samples, batch_size, **kwargs)
         self._limit = limit
         self._seed = seed
         self.begin(0)
 
     def __len__(self) -> int:
-        count = -(-len(self._samples) // self._batch_size)
-        return count if self._limit is None else min(count, self._limit)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        chosen = self._samples.take(self._order[index * self._batch_size : (index + 1) * self._batch_size])
-        return chosen.x, chosen.y
+        return super().__len__() if self._limit is None else min(super().__len__(), self._limit)
 
     def begin(self, epoch: int) -> None:
         """Take the order of an epoch."""
+        self._ahead = None
         self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))
 
 

@@ -23,6 +23,7 @@ from keras_prelu.training.checkpoints import Checkpoints, fingerprint
 from keras_prelu.training.recipes import AUTO, CONTROL, REVIVED_CONTROL, Prepared, Recipe, candidates, get_recipe, prepare
 from keras_prelu.training.runs import DEFAULT_LEARNING_RATE, Budget, Run, run
 from keras_prelu.training.search import RecipeTrial, search
+from keras_prelu.training.slopes import SlopeTraining
 
 __all__ = ["DEFAULT_LEARNING_RATE", "FineTuning", "Run", "finetune"]
 
@@ -96,6 +97,9 @@ def finetune(
     optimizer: Any = None,
     learning_rate: float | None = None,
     slope_multiplier: float | None = None,
+    slope_frozen_epochs: float = 0.0,
+    slope_warmup_epochs: float = 0.0,
+    slope_clipnorm: float | None = None,
     loss: Any = None,
     metrics: Any = None,
     callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None,
@@ -130,6 +134,9 @@ def finetune(
         optimizer: Keras optimizer or its name; a copy with fresh state is used for each model. Defaults to Adam.
         learning_rate: Of the default optimizer, decayed to 0 along a cosine. Defaults to 3e-3. Not together with `optimizer`.
         slope_multiplier: The slopes' learning rate over the weights'. Slopes get no weight decay. Defaults to the recipe's, else to 1.
+        slope_frozen_epochs: Epochs, or a part of one, in which slopes stay as they are while the weights train. Defaults to 0.
+        slope_warmup_epochs: Epochs after those in which the slopes' learning rate rises linearly to its full value. Defaults to 0.
+        slope_clipnorm: The gradient of each layer's slopes is scaled down to this Euclidean norm. Defaults to None.
         loss: Keras loss; defaults to the one the model is compiled with.
         metrics: Keras metrics; default to those the model is compiled with.
         callbacks: Keras callbacks, deep-copied for each model, or a function that returns new ones. The search's short trainings get none.
@@ -172,6 +179,14 @@ def finetune(
         raise InvalidArgumentError("A recipe starts from the ReLU model, and this one has PReLU layers. Give the original, or no recipe.")
     if recipe is None and control and original is None:
         raise InvalidArgumentError("The control needs the `original` ReLU model. Give it, or say control=False.")
+    if slope_frozen_epochs < 0 or slope_warmup_epochs < 0 or slope_frozen_epochs + slope_warmup_epochs > epochs:
+        raise InvalidArgumentError(
+            f"`slope_frozen_epochs` and `slope_warmup_epochs` must be 0 or more and end within the {epochs} epochs. Received: "
+            f"{slope_frozen_epochs:g} and {slope_warmup_epochs:g}"
+        )
+    slope_training = SlopeTraining(
+        1.0 if slope_multiplier is None else slope_multiplier, slope_frozen_epochs / epochs, slope_warmup_epochs / epochs, slope_clipnorm
+    )
     named = None if recipe in (None, AUTO) else get_recipe(str(recipe))
     validation = _labelled(converted, validation, "validation")
     if isinstance(train, (tuple, Samples)):
@@ -193,6 +208,7 @@ def finetune(
             repr(keras.saving.serialize_keras_object(keras.losses.get(loss))),
             learning_rate,
             slope_multiplier,
+            slope_training,
             seed,
             keras.backend.backend(),
         )
@@ -202,15 +218,15 @@ def finetune(
     trials: tuple[RecipeTrial, ...] = ()
     if recipe is None:
         maker = None
-        prepared = Prepared(Recipe("", "as given", slope_multiplier=1.0 if slope_multiplier is None else slope_multiplier), converted, None)
+        prepared = Prepared(Recipe("", "as given", slope_multiplier=slope_training.multiplier), converted, None)
     else:
         original = original if original is not None else converted
         maker = _Maker(original, train, selection, slope_multiplier, seed)
         if named is None:
-            named, trials = search(candidates(original, maker.has_dead_units()), maker, spent, budget, on_trial, kept)
+            named, trials = search(candidates(original, maker.has_dead_units()), maker, spent, budget, slope_training, on_trial, kept)
         prepared = maker(named)
     revived = maker(REVIVED_CONTROL) if maker is not None and control and prepared.recipe.converts and prepared.recipe.revives else None
-    return _judged(prepared, original if control else None, revived, spent, validation, trials, kept)
+    return _judged(prepared, original if control else None, revived, spent, slope_training, validation, trials, kept)
 
 
 class _Maker:
@@ -235,6 +251,7 @@ def _judged(
     original: keras.Model | None,
     revived_original: Prepared | None,
     budget: Budget,
+    slope_training: SlopeTraining,
     validation: Samples,
     trials: tuple[RecipeTrial, ...],
     checkpoints: Checkpoints | None,
@@ -243,7 +260,7 @@ def _judged(
 
     def trained(name: str, model: keras.Model, slope_multiplier: float) -> tuple[Run, np.ndarray, str]:
         path = None if checkpoints is None else checkpoints.run(name)
-        return run(model, replace(budget, checkpoint=path), slope_multiplier, validation)
+        return run(model, replace(budget, checkpoint=path), replace(slope_training, multiplier=slope_multiplier), validation)
 
     recipe = prepared.recipe
     slopes_before = slopes(prepared.model)

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import Samples
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.diagnostics.slopes import slopes
@@ -19,7 +20,7 @@ from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.surgery.rewrite import rewrite
 from keras_prelu.training.batches import FollowEpochs, ShuffledBatches
 from keras_prelu.training.checkpoints import Checkpoint
-from keras_prelu.training.slopes import SlopeOptimizer
+from keras_prelu.training.slopes import SlopeTraining
 
 __all__ = ["DEFAULT_LEARNING_RATE", "Budget", "Run", "lowest_loss", "run"]
 
@@ -107,9 +108,9 @@ class Budget:
         return list(self.callbacks()) if callable(self.callbacks) else [copy.deepcopy(callback) for callback in self.callbacks or ()]
 
 
-def run(source: keras.Model, budget: Budget, slope_multiplier: float, validation: Samples) -> tuple[Run, np.ndarray, str]:
+def run(source: keras.Model, budget: Budget, slope_training: SlopeTraining, validation: Samples) -> tuple[Run, np.ndarray, str]:
     """Train a copy of a model; the run, its score of each validation sample, and the name of the metric."""
-    model = _compiled_copy(source, budget, slope_multiplier)
+    model = _compiled_copy(source, budget, slope_training)
     _, before = sample_scores(model, validation)
     dead_before = dead_units(model, validation.x)
     history = _fit(model, budget, validation if budget.selection is None else budget.selection)
@@ -117,13 +118,13 @@ def run(source: keras.Model, budget: Budget, slope_multiplier: float, validation
     return Run(model, history, float(before.mean()), float(after.mean()), dead_before, dead_units(model, validation.x)), after, metric
 
 
-def lowest_loss(source: keras.Model, budget: Budget, slope_multiplier: float) -> float:
+def lowest_loss(source: keras.Model, budget: Budget, slope_training: SlopeTraining) -> float:
     """Train a copy of a model; the lowest loss on the selection samples that an epoch ended with."""
     assert budget.selection is not None
-    return min(_fit(_compiled_copy(source, budget, slope_multiplier), budget, budget.selection)["val_loss"])
+    return min(_fit(_compiled_copy(source, budget, slope_training), budget, budget.selection)["val_loss"])
 
 
-def _compiled_copy(source: keras.Model, budget: Budget, slope_multiplier: float) -> keras.Model:
+def _compiled_copy(source: keras.Model, budget: Budget, slope_training: SlopeTraining) -> keras.Model:
     model = rewrite(source)
     settings: dict[str, Any] = {}
     if model.compiled:
@@ -135,7 +136,7 @@ def _compiled_copy(source: keras.Model, budget: Budget, slope_multiplier: float)
     if settings.get("loss") is None:
         raise InvalidArgumentError(f"Model '{model.name}' is not compiled with a loss: give `loss`.")
     optimizer = budget.make_optimizer()
-    settings["optimizer"] = SlopeOptimizer(optimizer, slope_multiplier) if slopes(model) else optimizer
+    settings["optimizer"] = slope_training.optimizer(optimizer, budget.steps()) if slopes(model) else optimizer
     model.compile(**settings)
     return model
 
@@ -154,7 +155,7 @@ def _fit(model: keras.Model, budget: Budget, watched: Samples) -> dict[str, list
     history: dict[str, list[float]] = model.fit(
         data,
         epochs=budget.epochs,
-        validation_data=(watched.x, watched.y),
+        validation_data=Batches(watched, budget.batch_size) if watched.on_disk else (watched.x, watched.y),
         callbacks=callbacks if checkpoint is None else [*callbacks, checkpoint],
         shuffle=False,
         verbose=budget.verbose,

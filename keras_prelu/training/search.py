@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.recipes import Prepared, Recipe
 from keras_prelu.training.runs import Budget, lowest_loss
+from keras_prelu.training.slopes import SlopeTraining
 
 __all__ = ["LEAST_BUDGET", "RecipeTrial", "search"]
 
@@ -43,6 +44,7 @@ def search(
     prepare: Callable[[Recipe], Prepared],
     budget: Budget,
     times: float,
+    slope_training: SlopeTraining,
     on_trial: Callable[[int, int], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[Recipe, tuple[RecipeTrial, ...]]:
@@ -57,6 +59,7 @@ def search(
         prepare: Makes a model ready by a recipe; asked for each training, so that only one model is held at a time.
         budget: That of the final run, with selection samples.
         times: How many times one fine-tuning may be spent in all, the final run counted in and its control left out.
+        slope_training: How slopes are trained, but for the multiplier, which is the recipe's.
         on_trial: Called with (trainings done, trainings in all).
         checkpoints: Where the losses of trainings are kept, which are then not done again.
 
@@ -80,7 +83,7 @@ def search(
         short = budget.shortened(max(_LEAST_STEPS, int(spent // len(chosen))))
         for recipe in chosen:
             done = len(trials) < len(known)
-            loss = known[len(trials)] if done else _trained_loss(prepare(recipe), short)
+            loss = known[len(trials)] if done else _trained_loss(prepare(recipe), short, slope_training)
             trials.append(RecipeTrial(recipe.name, number, short.steps() or 0, loss))
             if checkpoints is not None and not done:
                 checkpoints.add_loss(loss)
@@ -95,9 +98,9 @@ def _loss(trials: Sequence[RecipeTrial], recipe: Recipe) -> float:
     return next(trial.loss for trial in reversed(trials) if trial.recipe == recipe.name)
 
 
-def _trained_loss(prepared: Prepared, budget: Budget) -> float:
+def _trained_loss(prepared: Prepared, budget: Budget, slope_training: SlopeTraining) -> float:
     try:
-        loss = lowest_loss(prepared.model, budget, prepared.recipe.slope_multiplier)
+        loss = lowest_loss(prepared.model, budget, replace(slope_training, multiplier=prepared.recipe.slope_multiplier))
     except FineTuningError:
         return math.inf
     return loss if math.isfinite(loss) else math.inf

@@ -1,7 +1,8 @@
-"""How slopes are optimized: their own learning rate, and no weight decay."""
+"""How slopes are optimized: a learning rate of their own, frozen at first and warmed up where asked for, and no weight decay."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -10,63 +11,61 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.registration import serializable
 
-__all__ = ["ScaledSchedule", "SlopeOptimizer"]
+__all__ = ["SlopeOptimizer", "SlopeTraining"]
 
 Tensor = Any
-
-
-@serializable()
-class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning-rate schedule times a constant.
-
-    Args:
-        schedule: The schedule.
-        factor: The constant.
-    """
-
-    def __init__(self, schedule: Any, factor: float) -> None:
-        self.schedule = schedule
-        self.factor = float(factor)
-
-    def __call__(self, step: Tensor) -> Tensor:
-        return self.factor * self.schedule(step)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "factor": self.factor}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> ScaledSchedule:
-        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["factor"])
 
 
 @serializable()
 class SlopeOptimizer(keras.optimizers.Optimizer):
     """An optimizer that trains the slopes of PReLU layers with a learning rate of their own and without weight decay.
 
-    It holds two copies of the given optimizer: one for all other variables, as it is, and one for slopes, with its learning rate
-    multiplied and its weight decay off (He et al. 2015 use none on slopes, since it pulls them to ReLU). Under the exp map a slope's
-    step is α times β's, so small slopes move little: a multiplier makes up for it.
+    It holds two copies of the given optimizer: one for all other variables, as it is, and one for slopes, with its weight decay off (He et
+    al. 2015 use none on slopes, since it pulls them to ReLU). The slopes' learning rate follows that of the other variables at every
+    step, whether a schedule or a callback sets it. Under the exp map a slope's step is α times β's, so small slopes move little: a
+    multiplier makes up for it.
+
+    While slopes are frozen their learning rate is 0, and the optimizer's moments go on seeing their gradients: the first step after it is
+    of ordinary size, which under Adam it would not be with moments that start from nothing.
 
     Args:
         optimizer: Any Keras optimizer, not built yet.
         multiplier: The slopes' learning rate over that of the other variables. Defaults to 1.
+        frozen_steps: Batches at the start in which slopes stay as they are. Defaults to 0.
+        warmup_steps: Batches after those in which the slopes' learning rate rises linearly to its full value. Defaults to 0.
+        clipnorm: The gradient of each layer's slopes is scaled down to this Euclidean norm. Defaults to None: as the optimizer clips.
 
     Raises:
-        InvalidArgumentError: A ValueError; the multiplier is not positive.
+        InvalidArgumentError: A ValueError; the multiplier or `clipnorm` is not positive, or a number of steps is negative.
 
     Example:
 
     >>> model.compile(keras_prelu.training.slopes.SlopeOptimizer(keras.optimizers.AdamW(1e-3), multiplier=4.0), loss="mse")
     """
 
-    def __init__(self, optimizer: Any, multiplier: float = 1.0, name: str = "slope_optimizer", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        optimizer: Any,
+        multiplier: float = 1.0,
+        *,
+        frozen_steps: int = 0,
+        warmup_steps: int = 0,
+        clipnorm: float | None = None,
+        name: str = "slope_optimizer",
+        **kwargs: Any,
+    ) -> None:
         optimizer = keras.optimizers.get(optimizer)
-        if isinstance(multiplier, bool) or not isinstance(multiplier, (int, float)) or not multiplier > 0:
-            raise InvalidArgumentError(f"`multiplier` must be a positive number. Received: multiplier={multiplier!r}")
+        _check("multiplier", multiplier)
+        for argument, steps in (("frozen_steps", frozen_steps), ("warmup_steps", warmup_steps)):
+            if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+                raise InvalidArgumentError(f"`{argument}` must be a number of batches, 0 or more. Received: {argument}={steps!r}")
+        if clipnorm is not None:
+            _check("clipnorm", clipnorm)
         super().__init__(learning_rate=0.0, name=name, **kwargs)
         self.multiplier = float(multiplier)
+        self.frozen_steps, self.warmup_steps, self.slope_clipnorm = frozen_steps, warmup_steps, clipnorm
         self.weight_optimizer = optimizer
-        self.slope_optimizer = type(optimizer).from_config(_slope_config(optimizer.get_config(), self.multiplier))
+        self.slope_optimizer = type(optimizer).from_config(_slope_config(optimizer.get_config(), clipnorm))
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
@@ -85,21 +84,32 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         if not self.built:
             self.build(trainable_variables)
         pairs = list(zip(grads, trainable_variables, strict=True))
+        self.slope_optimizer.learning_rate = self._slope_rate()
         for optimizer, belongs in ((self.weight_optimizer, lambda v: not is_slope(v)), (self.slope_optimizer, is_slope)):
             chosen = [(gradient, variable) for gradient, variable in pairs if belongs(variable)]
             if chosen:
                 optimizer.apply([gradient for gradient, _ in chosen], [variable for _, variable in chosen])
+            else:
+                optimizer._iterations.assign_add(1)  # a schedule goes on where only slopes are trained
         self._iterations.assign_add(1)
+
+    def _slope_rate(self) -> Tensor:
+        """Of the step that comes next."""
+        rate = self.multiplier * self.weight_optimizer.learning_rate
+        if not self.frozen_steps and not self.warmup_steps:
+            return rate
+        step = keras.ops.cast(self._iterations, "float32")
+        share = (step - self.frozen_steps + 1.0) / (self.warmup_steps + 1.0)
+        return rate * keras.ops.clip(share, 0.0, 1.0)
 
     @property
     def learning_rate(self) -> Any:
-        """The learning rate of the other variables; setting it sets that of the slopes too, multiplied."""
+        """The learning rate of the other variables, which that of the slopes follows."""
         return self.weight_optimizer.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         self.weight_optimizer.learning_rate = value
-        self.slope_optimizer.learning_rate = _scaled(value, self.multiplier)
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         return self.weight_optimizer.scale_loss(loss)
@@ -112,6 +122,9 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         return {
             "optimizer": keras.saving.serialize_keras_object(self.weight_optimizer),
             "multiplier": self.multiplier,
+            "frozen_steps": self.frozen_steps,
+            "warmup_steps": self.warmup_steps,
+            "clipnorm": self.slope_clipnorm,
             "name": self.name,
         }
 
@@ -122,20 +135,43 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         return cls(optimizer, **config)
 
 
-def _slope_config(config: dict[str, Any], multiplier: float) -> dict[str, Any]:
-    config = dict(config)
-    if isinstance(config["learning_rate"], dict):
-        config["learning_rate"] = keras.saving.deserialize_keras_object(config["learning_rate"])
-    config["learning_rate"] = _scaled(config["learning_rate"], multiplier)
+@dataclass(frozen=True)
+class SlopeTraining:
+    """How slopes are trained, whatever the number of batches.
+
+    Attributes:
+        multiplier: The slopes' learning rate over that of the weights.
+        frozen, warmup: Share of the training in which slopes stay as they are, and in which their learning rate then rises; 0 to 1.
+        clipnorm: As in `SlopeOptimizer`.
+    """
+
+    multiplier: float = 1.0
+    frozen: float = 0.0
+    warmup: float = 0.0
+    clipnorm: float | None = None
+
+    def optimizer(self, optimizer: Any, steps: int | None) -> SlopeOptimizer:
+        """For a training of so many batches.
+
+        Raises:
+            InvalidArgumentError: A ValueError; the number is not known and something depends on it.
+        """
+        if steps is None and (self.frozen or self.warmup):
+            raise InvalidArgumentError("Slopes are frozen or warmed up for a number of epochs, and this data has no length to count by.")
+        frozen, warmup = (round(share * (steps or 0)) for share in (self.frozen, self.warmup))
+        return SlopeOptimizer(optimizer, self.multiplier, frozen_steps=frozen, warmup_steps=warmup, clipnorm=self.clipnorm)
+
+
+def _check(argument: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise InvalidArgumentError(f"`{argument}` must be a positive number. Received: {argument}={value!r}")
+
+
+def _slope_config(config: dict[str, Any], clipnorm: float | None) -> dict[str, Any]:
+    """The learning rate is a number, which each step sets anew."""
+    config = {**config, "learning_rate": 0.0, "name": f"{config.get('name', 'optimizer')}_slopes"}
     if config.get("weight_decay"):
         config["weight_decay"] = 0.0
-    config["name"] = f"{config.get('name', 'optimizer')}_slopes"
+    if clipnorm is not None:
+        config.update(clipnorm=float(clipnorm), clipvalue=None, global_clipnorm=None)
     return config
-
-
-def _scaled(learning_rate: Any, multiplier: float) -> Any:
-    if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-        return ScaledSchedule(learning_rate, multiplier)
-    if callable(learning_rate):
-        return lambda *args: multiplier * learning_rate(*args)
-    return float(learning_rate) * multiplier

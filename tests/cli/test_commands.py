@@ -1,5 +1,6 @@
 """The command line on real files: what it prints, writes, and refuses."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -181,6 +182,17 @@ def test_finetune_by_recipes(folder):
 
 
 @pytest.mark.usefixtures("relu")
+def test_finetune_writes_what_tensorboard_shows(folder):
+    arguments = ["--recipe", "exp", "--epochs", 2, "--no-control", "--slope-frozen-epochs", 1, "--log-dir", "logs"]
+    invoke("finetune", "relu.keras", "--data", "labelled.npz", *arguments)
+    with open(folder / "logs" / "slopes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["epoch"] for row in rows} == {"0", "1"}
+    assert {row["mean"] for row in rows if row["epoch"] == "0"} == {rows[0]["mean"]}  # frozen at 0.25
+    assert all(int(row["units"]) > 0 for row in rows)
+    assert list((folder / "logs").glob("events.out.tfevents.*"))
+
+
 def test_finetune_keeps_checkpoints(folder):
     arguments = ["finetune", "relu.keras", "--data", "labelled.npz", "--epochs", 1, "--recipe", "exp", "--checkpoints", "run", "--json"]
     first = json.loads(invoke(*arguments).output)
@@ -304,7 +316,7 @@ class TestBadInput:
             ("convert relu.keras --data os:getpid", 1, "must return arrays"),
             ("convert relu.keras --data os:strerror", 1, "'os:strerror' failed"),
             ("convert relu.keras --data dir:missing", 1, "No such folder: 'missing'"),
-            ("convert relu.keras --data dir:.", 1, "can't be read"),
+            ("convert relu.keras --data dir:.", 1, "has no images"),
             ("compare relu.keras missing.keras --data digits", 1, "missing.keras"),
             ("compare relu.keras relu.keras --data samples.npz", 1, "labels"),
             ("finetune relu.keras --data digits --loss nosuch", 1, "nosuch"),

@@ -110,7 +110,6 @@ def images(folder, classes=("cat", "dog"), count=3, size=12):
             keras.utils.save_img(folder / name / f"{number}.png", rng.integers(0, 256, (size, size, 3)), scale=False)
 
 
-@pytest.mark.tensorflow
 def test_image_folders(tmp_path):
     images(tmp_path / "all")
     dataset = load(f"dir:{tmp_path / 'all'}", input_shape=(8, 10, 3))
@@ -122,6 +121,10 @@ def test_image_folders(tmp_path):
     original = keras.utils.img_to_array(keras.utils.load_img(tmp_path / "all" / "cat" / "0.png")) / 255.0
     exact = load(f"dir:{tmp_path / 'all'}", input_shape=(12, 12, 3)).train
     np.testing.assert_allclose(exact.x[0], original, atol=1e-6)
+    on_disk = load(f"dir:{tmp_path / 'all'}", input_shape=(8, 10, 3), memory_limit=1000).train
+    assert on_disk.on_disk
+    np.testing.assert_array_equal(on_disk.x[:], dataset.train.x)
+    np.testing.assert_array_equal(on_disk.y, dataset.train.y)
     images(tmp_path / "parts" / "train")
     images(tmp_path / "parts" / "test", count=2)
     parts = load(f"dir:{tmp_path / 'parts'}", input_shape=(None, None, 1))
@@ -130,14 +133,27 @@ def test_image_folders(tmp_path):
 
 
 @pytest.mark.tensorflow
+def test_image_folders_are_read_in_kerass_order(tmp_path):
+    """Classes, files and their order; sizes are left as they are, since Keras resizes by TensorFlow's own rule."""
+    images(tmp_path)
+    (tmp_path / "cat" / "more").mkdir()
+    keras.utils.save_img(tmp_path / "cat" / "more" / "1.jpg", np.full((12, 12, 3), 77), scale=False)
+    (tmp_path / "cat" / "notes.txt").write_text("")
+    expected = keras.utils.image_dataset_from_directory(tmp_path, image_size=(12, 12), shuffle=False, verbose=False, batch_size=100)
+    x, y = next(iter(expected))
+    found = load(f"dir:{tmp_path}", input_shape=(12, 12, 3)).train
+    np.testing.assert_array_equal(found.y, y)
+    np.testing.assert_allclose(found.x, np.asarray(x) / 255.0, atol=1e-6)
+
+
 def test_image_folders_that_can_not_be_read(tmp_path):
     with pytest.raises(DataError, match="No such folder"):
         load(f"dir:{tmp_path / 'missing'}")
-    with pytest.raises(DataError, match="can't be read"):
+    with pytest.raises(DataError, match="has no images"):
         load(f"dir:{tmp_path}", input_shape=(8, 8, 3))
     images(tmp_path)
     (tmp_path / "cat" / "0.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="can't be read"):
+    with pytest.raises(DataError, match=r"0\.png' can't be read"):
         load(f"dir:{tmp_path}", input_shape=(8, 8, 3))
     with pytest.raises(DataError, match="module:function"):
         load(f"dir:{tmp_path}", input_shape=(64,))

@@ -135,7 +135,7 @@ def test_auto_searches_within_its_budget_and_never_sees_the_validation_samples(o
 
 def test_where_the_control_wins_the_search_it_says_keep_relu(original, digits, monkeypatch):
     losses = {"relu": 0.1}
-    monkeypatch.setattr("keras_prelu.training.search._trained_loss", lambda prepared, budget: losses.get(prepared.recipe.name, 1.0))
+    monkeypatch.setattr("keras_prelu.training.search._trained_loss", lambda prepared, *rest: losses.get(prepared.recipe.name, 1.0))
     result = kp.finetune(original, None, *digits, recipe="auto", epochs=1)
     assert result.recipe == "relu"
     assert result.slopes_after == ()
@@ -149,10 +149,10 @@ def test_a_training_that_fails_loses_the_search(original, digits, monkeypatch):
 
     train = module.lowest_loss
 
-    def failing(model, budget, slope_multiplier):
-        if slope_multiplier > 1.0:
+    def failing(model, budget, slope_training):
+        if slope_training.multiplier > 1.0:
             raise kp.errors.FineTuningError("The loss became nan.")
-        return train(model, budget, slope_multiplier)
+        return train(model, budget, slope_training)
 
     monkeypatch.setattr(module, "lowest_loss", failing)
     result = kp.finetune(original, None, *digits, recipe="auto", epochs=1)
@@ -213,6 +213,28 @@ def test_the_users_own_settings(converted, original, digits):
     assert not optimizer.built  # copies were used
 
 
+def test_slopes_are_frozen_and_warmed_up_for_parts_of_the_training(converted, original, digits):
+    train, validation = digits
+    options = {"epochs": 4, "batch_size": 50, "slope_multiplier": 2.0, "control": False}
+    frozen = kp.finetune(converted, original, train, validation, slope_frozen_epochs=4, **options)
+    for before, after in zip(frozen.slopes_before, frozen.slopes_after, strict=True):
+        assert before.mean == after.mean
+    result = kp.finetune(converted, original, train, validation, slope_frozen_epochs=1, slope_warmup_epochs=0.5, **options)
+    optimizer = result.model.optimizer
+    batches = -(-len(train) // 50)
+    assert (optimizer.frozen_steps, optimizer.warmup_steps, optimizer.multiplier) == (batches, batches // 2, 2.0)
+    assert result.slopes_after[0].mean != result.slopes_before[0].mean
+
+
+def test_a_stream_of_unknown_length_has_no_epochs_to_freeze_slopes_for(converted, original, digits):
+    class Endless:
+        def __len__(self):
+            raise TypeError("unknown")
+
+    with pytest.raises(kp.KerasPReLUError, match="no length"):
+        kp.finetune(converted, original, Endless(), digits[1], epochs=2, slope_frozen_epochs=1)
+
+
 def test_a_stream_of_batches(converted, original, digits):
     train, validation = digits
     result = kp.finetune(converted, original, ShuffledBatches(train, 50, seed=1), validation, epochs=2)
@@ -241,6 +263,8 @@ def test_a_loss_that_explodes_is_an_error(converted, digits):
         ({"batch_size": 0}, "batch_size=0"),
         ({"optimizer": "adam", "learning_rate": 0.1}, "learning_rate"),
         ({"slope_multiplier": 0.0}, "multiplier"),
+        ({"slope_clipnorm": 0.0}, "clipnorm"),
+        ({"epochs": 2, "slope_frozen_epochs": 1.5, "slope_warmup_epochs": 1.0}, "within the 2 epochs"),
         ({"original": None}, "original"),
         ({"recipe": "exp"}, "has PReLU layers"),
     ],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.training.slopes import ScaledSchedule, SlopeOptimizer
+from keras_prelu.training.slopes import SlopeOptimizer
 
 L = keras.layers
 
@@ -71,31 +71,69 @@ def test_slopes_get_no_weight_decay():
             assert np.all(np.abs(b) < np.abs(a))
 
 
-def test_schedules_are_scaled():
-    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
-    optimizer = SlopeOptimizer(keras.optimizers.Adam(schedule), multiplier=3.0)
-    scaled = optimizer.slope_optimizer._learning_rate
-    assert isinstance(scaled, ScaledSchedule)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(scaled(4)), 3 * 0.1 * 0.25, rtol=1e-5)
-    rebuilt = ScaledSchedule.from_config(scaled.get_config())
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(rebuilt(4)), 3 * 0.1 * 0.25, rtol=1e-5)
+def steps_of(optimizer, batches, trainable=None):
+    """How far each variable moved in each batch: (batches, variables) arrays."""
+    model = network()
+    for layer in model.layers:
+        layer.trainable = trainable is None or layer.name == trainable
+    model.compile(optimizer, "mse")
+    x, y = data()
+    moves, before = [], weights_of(model)
+    for _ in range(batches):
+        model.train_on_batch(x, y)
+        after = weights_of(model)
+        moves.append({path.split("/")[-2]: after[path] - before[path] for path in after if "bias" not in path})
+        before = after
+    return moves
+
+
+def constant(rate):
+    return keras.optimizers.schedules.PiecewiseConstantDecay([0, 1], [rate, rate / 2, rate / 4])
+
+
+def test_slopes_follow_a_schedule_also_where_only_they_are_trained():
+    sign = keras.optimizers.Lion(constant(0.1))  # steps of the learning rate's size, whatever the gradient
+    for trainable in (None, "prelu"):
+        optimizer = SlopeOptimizer(type(sign).from_config({**sign.get_config(), "learning_rate": constant(0.1)}), multiplier=3.0)
+        moves = steps_of(optimizer, 3, trainable)
+        np.testing.assert_allclose([np.abs(move["prelu"]).max() for move in moves], [0.3, 0.15, 0.075], rtol=1e-3)
 
 
 def test_the_learning_rate_can_be_set():
     optimizer = SlopeOptimizer(keras.optimizers.SGD(0.1), multiplier=2.0)
     optimizer.learning_rate = 0.01
-    rates = [float(keras.ops.convert_to_numpy(o.learning_rate)) for o in (optimizer, optimizer.slope_optimizer)]
-    np.testing.assert_allclose(rates, [0.01, 0.02], rtol=1e-6)
-    model = trained(SlopeOptimizer(keras.optimizers.SGD(0.1)))
+    np.testing.assert_allclose(float(keras.ops.convert_to_numpy(optimizer.learning_rate)), 0.01, rtol=1e-6)
+    model = trained(SlopeOptimizer(keras.optimizers.SGD(0.1), multiplier=2.0))
     callback = keras.callbacks.LearningRateScheduler(lambda epoch: 0.003)
     model.fit(*data(), callbacks=[callback], verbose=0)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(model.optimizer.slope_optimizer.learning_rate), 0.003, rtol=1e-6)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model.optimizer.slope_optimizer.learning_rate), 0.006, rtol=1e-6)
+
+
+def test_frozen_slopes_stay_and_then_their_rate_warms_up():
+    moves = steps_of(SlopeOptimizer(keras.optimizers.Lion(0.1), frozen_steps=2, warmup_steps=3), 7)
+    np.testing.assert_allclose([np.abs(move["prelu"]).max() for move in moves], [0, 0, 0.025, 0.05, 0.075, 0.1, 0.1], rtol=1e-3)
+    np.testing.assert_allclose([np.abs(move["dense"]).max() for move in moves], 0.1, rtol=1e-3)
+
+
+def test_the_first_step_after_the_freeze_is_of_ordinary_size():
+    """Adam's steps are about its learning rate, whatever the gradient; moments that start at zero after twenty batches (bias correction is
+    over by then for the first moment, not for the second) would make the first one 2 to 6 times that."""
+    moves = steps_of(SlopeOptimizer(keras.optimizers.Adam(0.01), frozen_steps=20), 21)
+    assert all(not np.any(move["prelu"]) for move in moves[:20])
+    assert 0 < np.abs(moves[20]["prelu"]).max() <= 0.012
+
+
+def test_the_gradients_of_slopes_are_clipped():
+    free, clipped = (steps_of(SlopeOptimizer(keras.optimizers.SGD(0.1, clipvalue=10.0), clipnorm=clip), 1)[0] for clip in (None, 0.01))
+    assert np.linalg.norm(free["prelu"]) > 0.0011
+    np.testing.assert_allclose(np.linalg.norm(clipped["prelu"]), 0.001, rtol=1e-3)
+    np.testing.assert_array_equal(free["dense"], clipped["dense"])
 
 
 def test_saved_with_its_state_training_goes_on_as_if_uninterrupted(tmp_path):
     x, y = data()
-    uninterrupted = trained(SlopeOptimizer(keras.optimizers.Adam(0.05), multiplier=3.0), epochs=4)
-    halfway = trained(SlopeOptimizer(keras.optimizers.Adam(0.05), multiplier=3.0), epochs=2)
+    uninterrupted = trained(SlopeOptimizer(keras.optimizers.Adam(0.05), multiplier=3.0, frozen_steps=6, warmup_steps=4), epochs=4)
+    halfway = trained(SlopeOptimizer(keras.optimizers.Adam(0.05), multiplier=3.0, frozen_steps=6, warmup_steps=4), epochs=2)
     halfway.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.optimizer.multiplier == 3.0
@@ -129,7 +167,9 @@ def test_mixed_precision_with_loss_scaling():
     assert not np.allclose(keras.ops.convert_to_numpy(model.get_layer("prelu").alpha), 0.25, rtol=1e-6)
 
 
-@pytest.mark.parametrize("multiplier", [0.0, -1.0, "2"])
-def test_bad_multiplier(multiplier):
-    with pytest.raises(ValueError, match="multiplier"):
-        SlopeOptimizer("adam", multiplier=multiplier)
+@pytest.mark.parametrize(
+    "arguments", [{"multiplier": 0.0}, {"multiplier": "2"}, {"clipnorm": -1.0}, {"frozen_steps": -1}, {"warmup_steps": 1.5}]
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        SlopeOptimizer("adam", **arguments)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from tools.calibration.applications import SIZE, STEPS, Application
+from tools.calibration.applications import BATCH, SIZE, STEPS, Application
 from tools.calibration.measure import ALPHA, SAMPLES, Cost, Kept, Memory
 from tools.calibration.quantization import Quantized
 
@@ -20,17 +23,33 @@ _WAYS = ("none", "analytic", "moments", "calibrated", "auto")
 
 @dataclass(frozen=True)
 class Results:
-    """All that one run measured."""
+    """All that was measured, part by part."""
 
-    kept: tuple[Kept, ...]
-    quantized: tuple[Quantized, ...]
-    applications: tuple[Application, ...]
-    cost: tuple[Cost, ...]
-    memory: tuple[Memory, ...]
+    kept: tuple[Kept, ...] = ()
+    quantized: tuple[Quantized, ...] = ()
+    applications: tuple[Application, ...] = ()
+    cost: tuple[Cost, ...] = ()
+    memory: tuple[Memory, ...] = ()
+
+    @classmethod
+    def load(cls, folder: Path) -> Results:
+        """What is stored in a folder, nothing where there is no file."""
+        path = folder / "results.json"
+        if not path.exists():
+            return cls()
+        kinds = {"kept": Kept, "quantized": Quantized, "applications": Application, "cost": Cost, "memory": Memory}
+        return cls(**{name: tuple(kinds[name](**record) for record in records) for name, records in json.loads(path.read_text()).items()})
+
+    def save(self, folder: Path) -> None:
+        """As results.json, and as tables in RESULTS.md."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "results.json").write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        (folder / "RESULTS.md").write_text(markdown(self))
 
 
 def markdown(results: Results) -> str:
-    parts = [_kept(results.kept), _curve(results.kept)]
+    parts = [_head()]
+    parts += [_kept(results.kept), _curve(results.kept)] if results.kept else []
     parts += [_applications(results.applications)] if results.applications else []
     parts += [_cost(results.cost)] if results.cost else []
     parts += [_memory(results.memory)] if results.memory else []
@@ -38,16 +57,20 @@ def markdown(results: Results) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def _kept(found: Sequence[Kept]) -> list[str]:
+def _head() -> list[str]:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("keras", keras.backend.backend()))
-    lines = [
+    return [
         "# What a conversion keeps of a network's function",
         "",
         f"Written by `python -m tools.calibration` ({versions}). Trained networks, all slopes set to {ALPHA:g}, no training afterwards;",
         f"{SAMPLES} unlabeled training samples where data is used; measured on test samples that nothing else saw. Error: mean squared",
         "change of the outputs over their variance; mean ± standard deviation over seeds. Accuracy changes are in percentage points.",
         f'"auto": the largest slopes up to {ALPHA:g} whose loss held-out samples can\'t tell from none (`alpha="auto"`), with their mean.',
-        "",
+    ]
+
+
+def _kept(found: Sequence[Kept]) -> list[str]:
+    lines = [
         "| network | " + " | ".join(_WAYS) + " | none over calibrated | slopes, auto | accuracy, " + " | accuracy, ".join(_WAYS) + " |",
         "|---|" + "---:|" * (2 * len(_WAYS) + 2),
     ]
@@ -77,13 +100,14 @@ def _curve(found: Sequence[Kept]) -> list[str]:
 
 def _applications(found: Sequence[Application]) -> list[str]:
     return [
-        f"Networks of `keras.applications`, {SIZE} × {SIZE}, {STEPS} steps of training on crops of photographs, twelve classes, one seed:",
+        f"All networks of `keras.applications` that apply ReLU, on {SIZE} × {SIZE} crops of photographs (the smallest that Xception and",
+        f"the Inceptions take), twelve classes, trained until every second crop is right, at most {STEPS} steps of {BATCH}; one seed:",
         "",
-        "| network | sites | accuracy of the original | rescale | mean slope | error | accuracy | seconds |",
-        "|---|---:|---:|---|---:|---:|---:|---:|",
+        "| network | sites | accuracy of the original | rescale | mean slope | error | accuracy |",
+        "|---|---:|---:|---|---:|---:|---:|",
         *(
             f"| {item.name} | {item.sites} | {item.accuracy:.1f} % | {item.rescale} | {item.slope:.3f} | {_short(item.error)} | "
-            f"{item.accuracy_change:+.1f} | {item.seconds:.0f} |"
+            f"{item.accuracy_change:+.1f} |"
             for item in found
         ),
     ]
