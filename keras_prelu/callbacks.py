@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._hosts import host
 from keras_prelu.diagnostics.slopes import slopes
 from keras_prelu.diagnostics.units import dead_units
 from keras_prelu.errors import FileError, InvalidArgumentError
@@ -27,7 +28,7 @@ class SlopeMonitor(keras.callbacks.Callback):
     For TensorBoard each layer gets a histogram of its slopes and scalars of their mean, minimum and maximum, and what `model.fit`
     records (losses, metrics) becomes scalars too; this needs `tensorboardX`, and no TensorFlow. Files that exist are added to, so a
     training that goes on after it was stopped goes on in them. A model without PReLU layers writes nothing: given to `finetune`,
-    the callback follows the PReLU model and leaves its control alone.
+    the callback follows the PReLU model and leaves its control alone. Of several hosts the first writes.
 
     Args:
         log_dir: Folder of TensorBoard's event files.
@@ -68,20 +69,20 @@ class SlopeMonitor(keras.callbacks.Callback):
         return SlopeMonitor(self._log_dir, self._csv_file, samples=self._samples, frequency=self._frequency)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if not slopes(self.model):
+        if host() or not slopes(self.model):
             return
         try:
-            if self._csv_file is not None:
-                _begin(Path(self._csv_file))
             if self._log_dir is not None:
                 # Its own file names are by the second, and a file that exists would be overwritten.
                 self._writer = _summary_writer()(str(self._log_dir), filename_suffix=f".{time.time_ns()}")
+            if self._csv_file is not None:
+                _begin(Path(self._csv_file))
         except OSError as error:
             path = self._csv_file if error.filename is None else error.filename
             raise FileError(f"The slopes can't be written to '{path}': {os.strerror(error.errno or 0)}.") from error
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        found = slopes(self.model)
+        found = () if host() else slopes(self.model)
         if not found or (epoch + 1) % self._frequency:
             return
         dead = {} if self._samples is None else {_layer(site.path): site for site in dead_units(self.model, self._samples)}

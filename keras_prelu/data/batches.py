@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._hosts import host, hosts, replicas
 from keras_prelu.data.lazy import loaded
 from keras_prelu.data.samples import Samples
+from keras_prelu.errors import InvalidArgumentError
 
 __all__ = ["Batches"]
 
@@ -17,13 +19,22 @@ __all__ = ["Batches"]
 class Batches(keras.utils.PyDataset):
     """The samples in their order. Those on disk are read one batch ahead, in a thread.
 
+    Where `keras.distribution` divides batches among devices, the last batch is cut to what can be divided, and of several hosts each gets
+    its part of every batch.
+
     Args:
         samples: Labelled samples.
         batch_size: Samples in a batch; the last one may be smaller.
+
+    Raises:
+        InvalidArgumentError: A ValueError; a batch can't be divided among the devices.
     """
 
     def __init__(self, samples: Samples, batch_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._replicas, self._hosts, self._host = replicas(), hosts(), host()
+        if batch_size % self._replicas:
+            raise InvalidArgumentError(f"`batch_size` must be a multiple of the {self._replicas} devices. Received: {batch_size}")
         self._samples = samples
         self._batch_size = batch_size
         self._order = np.arange(len(samples))
@@ -31,7 +42,8 @@ class Batches(keras.utils.PyDataset):
         self._ahead: tuple[int, Future[Any]] | None = None
 
     def __len__(self) -> int:
-        return -(-len(self._samples) // self._batch_size)
+        whole, rest = divmod(len(self._samples), self._batch_size)
+        return whole + (rest >= self._replicas)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if self._reader is None:
@@ -43,5 +55,7 @@ class Batches(keras.utils.PyDataset):
         return batch
 
     def _batch(self, index: int) -> tuple[Any, Any]:
-        chosen = self._samples.take(self._order[index * self._batch_size : (index + 1) * self._batch_size])
+        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        part = len(rows) // self._replicas * self._replicas // self._hosts
+        chosen = self._samples.take(rows[part * self._host : part * (self._host + 1)])
         return loaded(chosen.x), loaded(chosen.y)

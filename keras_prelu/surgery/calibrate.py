@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu import _hosts
 from keras_prelu.data.lazy import loaded
 from keras_prelu.data.samples import Samples, from_batches, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
@@ -41,7 +42,8 @@ def calibrate(
     """Refit the linear layers of a converted model, in place, so that it computes what the original computes.
 
     A fifth of the samples is held out. A layer's refit is taken if it lowers the error there, and in the end the model gets its old
-    weights back if the output's error there has not become smaller: the result is never worse than none on held-out samples.
+    weights back if the output's error there has not become smaller: the result is never worse than none on held-out samples. Several hosts
+    (`keras.distribution.initialize` on JAX), all given the same samples, divide the batches and sum their Gram matrices.
 
     Args:
         converted: What `convert(original, ...)` returned, perhaps saved and loaded since. Dense, EinsumDense, convolution, transposed,
@@ -87,16 +89,27 @@ def calibrate(
     count = len(inputs[0])
     if count < MINIMUM_SAMPLES:
         raise CalibrationError(f"Calibration needs at least {MINIMUM_SAMPLES} samples, better some hundreds. Received: {count}")
-    rng = np.random.default_rng(seed)
-    held_out = hold_out(count, rng)
-    fixed = converted.inputs[0].shape[0]
-    options = FitOptions(ridge, rows_per_unknown, held_out, rng)
-    sweep = Sweep(converted, original, options, refit_frozen=refit_frozen, batch_size=fixed or batch_size, memory_limit=memory_limit)
+    held_out = hold_out(count, np.random.default_rng(seed))
+    batch_size = converted.inputs[0].shape[0] or batch_size
+    numbers, divided = _share(held_out, batch_size)
+    share = np.isin(np.arange(count) // batch_size, numbers)
+    options = FitOptions(ridge, rows_per_unknown, held_out[share], count, numbers, seed, _hosts if divided else None)
+    sweep = Sweep(converted, original, options, refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit)
     try:
-        return sweep.run(inputs, on_step or (lambda done, total: None))
+        return sweep.run([array[share] for array in inputs], on_step or (lambda done, total: None))
     except BaseException:  # an interrupt too: half of a calibration is worse than none
         sweep.undo()
         raise
+
+
+def _share(held_out: np.ndarray, batch_size: int) -> tuple[np.ndarray, bool]:
+    """The numbers of the batches that this host works on, and whether others work on the rest: not where there are too few."""
+    numbers, hosts = np.arange(-(-len(held_out) // batch_size)), _hosts.hosts()
+    shares = [numbers[first::hosts] for first in range(hosts)]
+    parts = [held_out[np.isin(np.arange(len(held_out)) // batch_size, share)] for share in shares]
+    if hosts > 1 and all(part.any() and not part.all() for part in parts):
+        return shares[_hosts.host()], True
+    return numbers, False
 
 
 def hold_out(count: int, rng: np.random.Generator) -> np.ndarray:

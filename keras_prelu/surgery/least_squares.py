@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,16 @@ _FIRST = 3
 _ROUNDING = 1e-12
 _WORTH_THREADS = 1024
 """Unknowns from which a factorization gains by several threads; below, handing work over to them costs more than the work."""
+
+
+class Exchange(Protocol):
+    """How several hosts share arrays; see `keras_prelu._hosts`."""
+
+    def gather(self, array: np.ndarray) -> np.ndarray:
+        """All hosts' arrays along a new first axis."""
+
+    def gather_rows(self, array: np.ndarray) -> np.ndarray:
+        """All hosts' rows, one host after the other."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,12 @@ class RidgeProblem:
         self.rows += rows.shape[1]
         for part, chosen in ((self._fit, ~held_out), (self._held, held_out)):
             part.add(rows[:, chosen], residuals[:, chosen], targets[:, chosen])
+
+    def combine(self, exchange: Exchange) -> None:
+        """Make this the problem of all hosts' rows, on each of them."""
+        self.rows = int(exchange.gather(np.array(self.rows)).sum())
+        for part in (self._fit, self._held):
+            part.combine(exchange)
 
     def solve(self, ridge: float) -> Array:
         """Δ (groups, unknowns, outputs), with λ = `ridge` × the mean diagonal of the Gram matrix."""
@@ -146,6 +163,20 @@ class _Rows:
         self._kept.append((rows, residuals))
         if self._count >= self._unknowns:
             self._fold()
+
+    def combine(self, exchange: Exchange) -> None:
+        """Gram matrices are summed where all hosts' rows together are no fewer than the unknowns, else the rows are gathered."""
+        sums = np.concatenate([[self._count, self.residual_square, self._target_square], self._target_sum.reshape(-1)])
+        sums = exchange.gather(sums).sum(axis=0)
+        self._count, self.residual_square, self._target_square = int(sums[0]), float(sums[1]), float(sums[2])
+        self._target_sum = sums[3:].reshape(self._target_sum.shape)
+        if self._count < self._unknowns:
+            rows, residuals = (np.moveaxis(exchange.gather_rows(np.moveaxis(array, 1, 0)), 0, 1) for array in self.all())
+            self._kept = [(rows, residuals)]
+            return
+        self._fold()
+        assert self.gram is not None
+        self.gram, self.cross = exchange.gather(self.gram).sum(axis=0), exchange.gather(self.cross).sum(axis=0)
 
     def all(self) -> tuple[Array, Array]:
         """The kept rows and residuals."""

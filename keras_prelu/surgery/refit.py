@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_prelu.surgery.activations import Activations
-from keras_prelu.surgery.least_squares import RidgeProblem
+from keras_prelu.surgery.least_squares import Exchange, RidgeProblem
 from keras_prelu.surgery.linear import LinearView
 from keras_prelu.surgery.replacement import replaced
 
@@ -29,14 +29,20 @@ class FitOptions:
     Attributes:
         ridge: λ relative to the mean diagonal of the Gram matrix; None for the best of `RIDGES` on held-out samples.
         rows_per_unknown: Rows wanted for each unknown; spatial positions are sampled accordingly.
-        held_out: For each sample, whether it judges instead of fitting.
-        rng: Draws the positions.
+        held_out: For each sample of this host, whether it judges instead of fitting.
+        samples: How many there are on all hosts.
+        batches: The numbers of this host's batches among those of all.
+        seed: Of the positions, which depend on it and the batch's number.
+        exchange: How hosts that have a part of the samples each share what they found; None where this one has all.
     """
 
     ridge: float | None
     rows_per_unknown: int
     held_out: np.ndarray
-    rng: np.random.Generator
+    samples: int
+    batches: np.ndarray
+    seed: int
+    exchange: Exchange | None
 
 
 @dataclass(frozen=True)
@@ -101,13 +107,13 @@ def fit_layer(
     current, target = (_matrix(layer, intercept) for layer in (view, reference))
     groups, unknowns, outputs = current.shape
     problem = RidgeProblem(unknowns, outputs, groups)
-    for originals, converteds in uses:
-        for original, converted, sample, position, chosen in _sampled(view, originals, converteds, options):
-            rows = _design(view, converted, sample, position, intercept)
-            if problem.rows == 0 and not _predicts(view, rows @ current, converted, sample, position, intercept):
-                return Fit(0, unknowns, None, None, None, (), "its arithmetic is not the expected one")
-            targets = _design(view, original, sample, position, intercept) @ target
-            problem.add(rows, targets - rows @ current, targets, held_out=options.held_out[chosen])
+    trusted = _accumulate(problem, view, uses, intercept, options, current, target)
+    if options.exchange is not None:
+        trusted = bool(options.exchange.gather(np.array(trusted)).all())
+    if not trusted:
+        return Fit(0, unknowns, None, None, None, (), "its arithmetic is not the expected one")
+    if options.exchange is not None:
+        problem.combine(options.exchange)
     before = problem.error(None)
     if before <= _EXACT:
         return Fit(problem.rows, unknowns, None, before, before, (), "its output is right already")
@@ -117,19 +123,40 @@ def fit_layer(
     return Fit(problem.rows, unknowns, found.ridge, before, found.error, _assignments(view, current + found.change, intercept), "")
 
 
+def _accumulate(
+    problem: RidgeProblem,
+    view: LinearView,
+    uses: Sequence[tuple[Activations, Activations]],
+    intercept: Intercept,
+    options: FitOptions,
+    current: np.ndarray,
+    target: np.ndarray,
+) -> bool:
+    """Add this host's rows; False where the layer doesn't compute what the view says."""
+    for originals, converteds in uses:
+        for original, converted, sample, position, chosen in _sampled(view, originals, converteds, options):
+            rows = _design(view, converted, sample, position, intercept)
+            if problem.rows == 0 and not _predicts(view, rows @ current, converted, sample, position, intercept):
+                return False
+            targets = _design(view, original, sample, position, intercept) @ target
+            problem.add(rows, targets - rows @ current, targets, held_out=options.held_out[chosen])
+    return True
+
+
 def _sampled(
     view: LinearView, originals: Activations, converteds: Activations, options: FitOptions
 ) -> Iterator[tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray]]:
     """For each batch: its inputs, and of each row to use the sample in the batch, the output position, and the sample among all."""
     unknowns = int(np.prod(view.kernel.shape[:-1])) + 1
     start = 0
-    for original, converted in zip(originals, converteds, strict=True):
+    for number, original, converted in zip(options.batches, originals, converteds, strict=True):
         size, positions = len(converted), view.positions(_channels_last_shape(view, converted))
-        wanted = min(positions, -(-options.rows_per_unknown * unknowns // converteds.samples))
+        wanted = min(positions, -(-options.rows_per_unknown * unknowns // options.samples))
         if wanted == positions:
             position = np.tile(np.arange(positions), size)
         else:
-            position = np.argpartition(options.rng.random((size, positions)), wanted, axis=1)[:, :wanted].reshape(-1)
+            drawn = np.random.default_rng([options.seed, unknowns, number]).random((size, positions))
+            position = np.argpartition(drawn, wanted, axis=1)[:, :wanted].reshape(-1)
         sample = np.repeat(np.arange(size), wanted)
         yield original, converted, sample, position, start + sample
         start += size

@@ -60,7 +60,7 @@ class Sweep:
             return self._calibrate(inputs, on_step)
 
     def _calibrate(self, inputs: list[np.ndarray], on_step: Progress) -> Calibration:
-        held_out = self._options.held_out
+        held_out, exchange = self._options.held_out, self._options.exchange
         before = self._uncalibrated_outputs([array[held_out] for array in inputs])
         self._feed(inputs)
         waiting = list(self._program.steps)
@@ -68,15 +68,19 @@ class Sweep:
         while waiting:
             if not self._pass(waiting, on_step, total):
                 self._give_up_on_shared(waiting)
-        targets = [_joined(self._original[slot])[held_out] for slot in self._program.outputs]
+        targets, after = (
+            [_joined(values[slot])[held_out] for slot in self._program.outputs] for values in (self._original, self._converted)
+        )
+        if exchange is not None:
+            before, targets, after = ([exchange.gather_rows(output) for output in outputs] for outputs in (before, targets, after))
         error_before = _output_error(before, targets)
-        error_after = _output_error([_joined(self._converted[slot])[held_out] for slot in self._program.outputs], targets)
+        error_after = _output_error(after, targets)
         kept = error_after <= error_before
         if not kept:
             self.undo()
         return Calibration(
-            samples=len(inputs[0]),
-            held_out=int(self._options.held_out.sum()),
+            samples=self._options.samples,
+            held_out=len(targets[0]),
             error_before=error_before,
             error_after=error_after if kept else error_before,
             kept=kept,

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from keras_prelu._backends import snapshot
+from keras_prelu._hosts import gather, host, wait_for_all
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.errors import FileError, FineTuningError
 
@@ -46,7 +47,10 @@ class Checkpoint(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if not self._path.exists():
+        found = gather(np.array(self._path.exists()))
+        if found.any() != found.all():
+            raise FineTuningError(f"Some hosts see the checkpoint '{self._path}' and some do not. It must lie in a folder that all share.")
+        if not found.any():
             return
         optimizer = self.model.optimizer
         if not optimizer.built:
@@ -67,6 +71,8 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
+        if host():
+            return
         state = {f"v{number}": _raw(snapshot(variable)) for number, variable in enumerate(_variables(self.model))}
         best = self._stopping is not None and self._stopping.best_weights is not None
         if best:
@@ -98,11 +104,12 @@ class Checkpoints:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             known = self._lines("key")
+            wait_for_all("checkpoints are read")
             if known and known != [key]:
                 raise FineTuningError(
                     f"'{folder}' holds checkpoints of another fine-tuning: other data, models or options. Remove it, or choose another one."
                 )
-            if not known:
+            if not known and not host():
                 _replace(folder / "key.json", json.dumps([key]).encode())
         except OSError as error:
             raise FileError(f"Checkpoints can't be written to '{folder}': {os.strerror(error.errno or 0)}.") from error
@@ -117,6 +124,8 @@ class Checkpoints:
 
     def add_loss(self, loss: float) -> None:
         """Note the loss of one more short training."""
+        if host():
+            return
         _replace(self._folder / "losses.json", json.dumps([*self.losses(), loss]).encode())
 
     def _lines(self, name: str) -> list[Any]:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_prelu._backends import trains_on_several_tensorflow_hosts
+from keras_prelu._hosts import hosts
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.data.sources import split
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
@@ -112,7 +113,9 @@ def finetune(
     """Fine-tune a converted model and, unless told not to, the original with the same budget, data order and schedule.
 
     Runs on several devices where the models were made for them: under `tf.distribute.MirroredStrategy`, whose scope this is called in too,
-    or `keras.distribution.DataParallel` on JAX; with the same result to float tolerance.
+    or `keras.distribution.DataParallel` on JAX, on one host or several (`keras.distribution.initialize`, and `auto_shard_dataset=False`);
+    with the same result to float tolerance. Every host is given the same data, and takes its part of each batch; a batch whose size is no
+    multiple of the number of devices is cut by the rest.
 
     With a `recipe` the ReLU model itself is given; it is converted as the recipe says. "auto" finds the recipe by short trainings, among
     them the control's, judged on a part of the training samples.
@@ -145,7 +148,8 @@ def finetune(
         verbose: As in `model.fit`.
         on_trial: Called with (short trainings done, short trainings in all) during the search.
         checkpoints: A folder in which the state of every run is kept after each epoch. The same call goes on from there, after `kill -9` at
-            any moment, and ends with the weights of an uninterrupted one, bit for bit on the same backend and machine. Callbacks that
+            any moment, and ends with the weights of an uninterrupted one, bit for bit on the same backend and machine. Of several hosts
+            the first writes, and all must see the folder. Callbacks that
             keep a state of their own (ReduceLROnPlateau) begin it anew. Defaults to None: nothing is kept.
 
     Returns:
@@ -170,11 +174,7 @@ def finetune(
         raise InvalidArgumentError(f"`epochs` and `batch_size` must be at least 1. Received: epochs={epochs}, batch_size={batch_size}")
     if optimizer is not None and learning_rate is not None:
         raise InvalidArgumentError("`learning_rate` is that of the default optimizer. Set it on your own optimizer instead.")
-    if trains_on_several_tensorflow_hosts():
-        raise FineTuningError(
-            "Keras can't train under MultiWorkerMirroredStrategy: it hands a value for each replica where a tensor is expected. Use "
-            "MirroredStrategy on one host, or KERAS_BACKEND=jax with keras.distribution.DataParallel."
-        )
+    _check_distribution()
     if recipe is not None and slopes(converted):
         raise InvalidArgumentError("A recipe starts from the ReLU model, and this one has PReLU layers. Give the original, or no recipe.")
     if recipe is None and control and original is None:
@@ -227,6 +227,21 @@ def finetune(
         prepared = maker(named)
     revived = maker(REVIVED_CONTROL) if maker is not None and control and prepared.recipe.converts and prepared.recipe.revives else None
     return _judged(prepared, original if control else None, revived, spent, slope_training, validation, trials, kept)
+
+
+def _check_distribution() -> None:
+    if trains_on_several_tensorflow_hosts():
+        raise FineTuningError(
+            "Keras can't train under MultiWorkerMirroredStrategy: it hands a value for each replica where a tensor is expected. Use "
+            "MirroredStrategy on one host, or KERAS_BACKEND=jax with keras.distribution.DataParallel."
+        )
+    if hosts() > 1:
+        distribution = keras.distribution.distribution()
+        if distribution is None or distribution.auto_shard_dataset:
+            raise FineTuningError(
+                f"{hosts()} hosts train together under keras.distribution.DataParallel(auto_shard_dataset=False), set on each before the "
+                "model is made: Keras divides data sets of tf.data only, and these batches are divided already."
+            )
 
 
 class _Maker:

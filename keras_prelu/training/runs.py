@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._hosts import replicas
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import Samples
 from keras_prelu.diagnostics.comparison import sample_scores
@@ -155,7 +156,7 @@ def _fit(model: keras.Model, budget: Budget, watched: Samples) -> dict[str, list
     history: dict[str, list[float]] = model.fit(
         data,
         epochs=budget.epochs,
-        validation_data=Batches(watched, budget.batch_size) if watched.on_disk else (watched.x, watched.y),
+        validation_data=Batches(watched, budget.batch_size) if watched.on_disk or replicas() > 1 else (watched.x, watched.y),
         callbacks=callbacks if checkpoint is None else [*callbacks, checkpoint],
         shuffle=False,
         verbose=budget.verbose,
