@@ -77,6 +77,8 @@ def _kept(results: Results, seeds: int, only: str) -> Results:
 
 def _applications(results: Results, only: str, output: Path) -> None:
     """Every network of keras.applications that isn't stored yet, stored as soon as it is measured."""
+    import keras
+
     from tools.calibration.applications import NAMES, applications
 
     for name in NAMES:
@@ -84,6 +86,7 @@ def _applications(results: Results, only: str, output: Path) -> None:
             continue
         found = tuple(applications(name))
         click.echo("\n".join(f"{name}, {item.rescale}: error {item.error:.2g}" for item in found), err=True)
+        keras.backend.clear_session()  # else what one network left grows with the next
         results = replace(results, applications=tuple(sorted((*results.applications, *found), key=lambda item: NAMES.index(item.name))))
         results.save(output)
 
