@@ -193,6 +193,7 @@ def test_finetune_writes_what_tensorboard_shows(folder):
     assert list((folder / "logs").glob("events.out.tfevents.*"))
 
 
+@pytest.mark.usefixtures("relu")
 def test_finetune_keeps_checkpoints(folder):
     arguments = ["finetune", "relu.keras", "--data", "labelled.npz", "--epochs", 1, "--recipe", "exp", "--checkpoints", "run", "--json"]
     first = json.loads(invoke(*arguments).output)
