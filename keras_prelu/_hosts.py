@@ -5,10 +5,13 @@ Every other backend, and JAX in one process, is one host.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 
-__all__ = ["gather", "gather_rows", "host", "hosts", "replicas", "wait_for_all"]
+__all__ = ["alone", "gather", "gather_rows", "host", "hosts", "replicas", "wait_for_all"]
 
 
 def hosts() -> int:
@@ -61,3 +64,16 @@ def wait_for_all(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What one host does without the others: a variable that is made under a distribution waits for all of them to make it."""
+    distribution = keras.distribution.distribution() if hosts() > 1 else None
+    if distribution is not None:
+        keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        if distribution is not None:
+            keras.distribution.set_distribution(distribution)

@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import keras
 
+from keras_prelu._hosts import alone
 from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu._weight_budget import weights_within
 from keras_prelu.archives import check_archive, check_hdf5
@@ -86,6 +87,7 @@ def _load(path: Path, held: int, allow_unsafe: bool) -> Any:
 @on_large_graphs
 def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Save a model in the `.keras` format, atomically: into a temporary file in the same folder, which is then renamed.
+    Of several hosts one alone may call it.
 
     Args:
         model: Any Keras model.
@@ -98,7 +100,8 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
     """
     path = Path(path)
     check_output(path, force=force)
-    _write(path, force, model.save)
+    with alone():  # Keras makes an optimizer's variable while it saves
+        _write(path, force, model.save)
 
 
 def save_record(text: str, path: str | os.PathLike[str], *, force: bool = False) -> None:

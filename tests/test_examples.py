@@ -1,7 +1,11 @@
 """Every example runs, on small settings, as a user runs it."""
 
+import json
+import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,3 +19,36 @@ def test_runs(path, tmp_path):
     result = subprocess.run([sys.executable, path, "1"], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "% of the test digits" in result.stdout
+
+
+def run_on(host, hosts, address, folder):
+    names = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
+    variables = {f"KERAS_DISTRIBUTION_{name}": str(value) for name, value in zip(names, (address, hosts, host), strict=True)}
+    command = [sys.executable, EXAMPLES / "several_hosts.py", "1"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder, env={**os.environ, **variables})
+
+
+@pytest.mark.tensorflow
+def test_several_hosts_as_two_processes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda host: run_on(host, 2, address, tmp_path), range(2))
+    assert first.returncode == second.returncode == 0, first.stderr[-2000:] + second.stderr[-2000:]
+    assert "% of the test digits" in first.stdout
+    assert "% of the test digits" not in second.stdout
+    assert (tmp_path / "digits.prelu.keras").exists()
+
+
+@pytest.mark.tensorflow
+def test_several_hosts_on_vertex():
+    cluster = {"workerpool0": ["host-a:2222"], "workerpool1": ["host-b:2222", "host-c:2222"]}
+    spec = json.dumps({"cluster": cluster, "task": {"type": "workerpool1", "index": 1}})
+    command = [sys.executable, EXAMPLES / "several_hosts.py", "--vertex"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "CLUSTER_SPEC": spec})
+    assert result.stdout.splitlines() == [
+        "export KERAS_DISTRIBUTION_JOB_ADDRESSES=host-a:12345",
+        "export KERAS_DISTRIBUTION_NUM_PROCESSES=3",
+        "export KERAS_DISTRIBUTION_PROCESS_ID=2",
+    ]
