@@ -125,6 +125,25 @@ def snapshot(variable: Any) -> np.ndarray:
     return np.array(keras.ops.convert_to_numpy(variable), copy=True)
 
 
+def gpu() -> str | None:
+    """The name of the GPU that the active backend computes on, or None."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return str(jax.devices()[0].device_kind) if jax.default_backend() == "gpu" else None
+    if backend == "torch":
+        import torch
+
+        return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        return str(tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU")) if devices else None
+    return None
+
+
 def trains_on_several_tensorflow_hosts() -> bool:
     """Whether TensorFlow's strategy in effect is the one of several hosts."""
     if keras.backend.backend() != "tensorflow":

@@ -117,12 +117,15 @@ def labelled_data(dataset: Any, session: Session) -> tuple[Any, Any]:
 
 def tune_with(model: Any, original: Any, train: Any, validation: Any, options: TuningOptions, session: Session) -> Any:
     """The `FineTuning` of a model, under a progress bar."""
+    import keras
+
+    from keras_prelu._backends import gpu
     from keras_prelu.cli.output import progress
     from keras_prelu.training.finetune import finetune
 
     settings = asdict(options)
     monitors = _monitors(settings.pop("log_dir"), train)
-    with progress("Fine-tuning") as update:
+    with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
         return finetune(
             model,
             original,

@@ -43,24 +43,10 @@ TRIAL = Effort(rounds=2, step_rounds=2, step_seconds=0.0, reduction=32)
 
 
 def machine() -> Machine:
+    from keras_prelu._backends import gpu
+
     versions = {"python": platform.python_version()} | {package: metadata.version(package) for package in ("keras", _backend())}
-    return Machine(device=_gpu() or _processor(), cores=len(os.sched_getaffinity(0)), versions=versions)
-
-
-def _gpu() -> str | None:
-    """The name of the GPU that the backend uses, or None."""
-    if _backend() == "jax":
-        import jax
-
-        return str(jax.devices()[0].device_kind) if jax.default_backend() == "gpu" else None
-    if _backend() == "torch":
-        import torch
-
-        return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
-    import tensorflow as tf
-
-    devices = tf.config.list_physical_devices("GPU")
-    return str(tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU")) if devices else None
+    return Machine(device=gpu() or _processor(), cores=len(os.sched_getaffinity(0)), versions=versions)
 
 
 def _processor() -> str:
@@ -73,10 +59,11 @@ def _processor() -> str:
 
 def activation_times(effort: Effort) -> Iterator[Measurement]:
     """Forward and backward of the activation alone, in every mode, beside the time of the same traffic in a copy kernel."""
+    from keras_prelu._backends import gpu
     from tools.bench.modes import modes
 
     cases = [(ACTIVATION_SHAPE, "float32")]
-    if _gpu():
+    if gpu():
         cases += [(GPU_SHAPE, "float32"), (GPU_SHAPE, "mixed_bfloat16")]
     for mode in modes():
         for shape, dtype in cases:
