@@ -35,7 +35,10 @@ def host() -> int:
 def replicas() -> int:
     """Into how many equal parts a batch is divided by `keras.distribution`, over all devices of all hosts."""
     distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
-    return 1 if distribution is None else int(getattr(distribution, "num_model_replicas", 1))
+    if distribution is None or distribution.batch_dim_name is None:
+        return 1
+    mesh = distribution.device_mesh
+    return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
 
 
 def gather(array: np.ndarray) -> np.ndarray:
@@ -50,8 +53,6 @@ def gather(array: np.ndarray) -> np.ndarray:
 
 def gather_rows(array: np.ndarray) -> np.ndarray:
     """The rows of all hosts' arrays, which may have different numbers of them, one host after the other."""
-    if hosts() == 1:
-        return array
     counts = gather(np.array(len(array)))
     padded = np.zeros((counts.max(), *array.shape[1:]), array.dtype)
     padded[: len(array)] = array

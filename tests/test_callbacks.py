@@ -7,11 +7,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+from tensorboardX.proto import event_pb2
 
 import keras_prelu as kp
 from tests import models
-
-tensorboard = pytest.importorskip("tensorboardX")
 
 
 @pytest.fixture
@@ -45,8 +44,6 @@ def rows(path):
 
 def summaries(folder):
     """Every value in the event files of a folder: {(tag, step): scalar or (minimum, maximum, count)}."""
-    from tensorboardX.proto import event_pb2
-
     found = {}
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()

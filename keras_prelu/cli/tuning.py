@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -45,6 +46,13 @@ class _Times(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         times: float = click.FLOAT.convert(str(value).removesuffix("x"), param, ctx)  # type: ignore[arg-type]  # it takes text
         return times
+
+
+def _needs_tensorboardx(context: click.Context, option: click.Parameter, folder: Path | None) -> Path | None:
+    """Refuse --log-dir before anything is trained for it."""
+    if folder is not None and importlib.util.find_spec("tensorboardX") is None:
+        raise click.UsageError("--log-dir needs tensorboardX: pip install 'keras-prelu[tensorboard]'.")
+    return folder
 
 
 def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -95,6 +103,7 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--log-dir",
         type=click.Path(path_type=Path, file_okay=False),
+        callback=_needs_tensorboardx,
         help="Folder for TensorBoard: losses, slopes and dead units by epoch, and slopes.csv.",
     )
     @functools.wraps(function)

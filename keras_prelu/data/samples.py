@@ -121,7 +121,7 @@ def _in_order(tensors: list[keras.KerasTensor], samples: Any, name: str) -> list
 
 def _as_array(array: Any, name: str) -> np.ndarray | LazyArray:
     if is_lazy(array):
-        return as_lazy(array).map(lambda rows: _checked(rows, name))
+        return as_lazy(array).map(lambda rows: _checked(rows, f"{name} of a batch"))
     try:
         result = keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else np.asarray(array)
     except Exception as error:

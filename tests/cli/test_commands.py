@@ -193,6 +193,13 @@ def test_finetune_writes_what_tensorboard_shows(folder):
     assert list((folder / "logs").glob("events.out.tfevents.*"))
 
 
+@pytest.mark.usefixtures("relu", "folder")
+def test_a_missing_tensorboardx_is_told_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = invoke("finetune", "relu.keras", "--data", "labelled.npz", "--log-dir", "logs", expect=2).stderr
+    assert "pip install 'keras-prelu[tensorboard]'" in error
+
+
 @pytest.mark.usefixtures("relu")
 def test_finetune_keeps_checkpoints(folder):
     arguments = ["finetune", "relu.keras", "--data", "labelled.npz", "--epochs", 1, "--recipe", "exp", "--checkpoints", "run", "--json"]

@@ -108,7 +108,7 @@ def test_inputs_are_checked_when_they_are_read():
     array[7, 0] = np.nan
     (inputs,) = model_inputs(model, counted(array)[0])
     assert inputs[:2].dtype == np.float32
-    with pytest.raises(kp.KerasPReLUError, match="NaN"):
+    with pytest.raises(kp.KerasPReLUError, match="of a batch hold NaN or infinite values; the first is in sample 2"):
         inputs[5:]
     with pytest.raises(kp.KerasPReLUError, match="shape"):
         model_inputs(model, counted(np.ones((9, 1, 2, 3)))[0])

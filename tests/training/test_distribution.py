@@ -58,6 +58,9 @@ devices = keras.distribution.list_devices()
 keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
 two = tuned()
 assert len(two[1].model.layers[0].kernel.value.sharding.device_set) == 2
+fewer = test.take(slice(0, 33))
+odd = kp.finetune(two[0], None, train.take(slice(0, 65)), fewer, selection=fewer, epochs=1, control=False)
+assert np.isfinite(odd.prelu.history["val_loss"]).all()  # Keras itself can't divide the last batch, of one sample
 report((one[0], one[1].model), (two[0], two[1].model), len(devices))
 """
 
@@ -72,9 +75,21 @@ converted = kp.convert(model, rescale="none")
 images = train.x[:180]  # the layers have as few rows as to be solved from them, and as many as to be summed up
 calibration = kp.calibrate(converted, model, images, batch_size=50)
 results = [
-    kp.finetune(converted, model, train, test, selection=test, epochs=epochs, batch_size=30, checkpoints=f"{checkpoints}/{epochs}")
-    for epochs in (2, 2)
+    kp.finetune(
+        converted,
+        model,
+        train,
+        test,
+        selection=test,
+        epochs=2,
+        batch_size=30,
+        checkpoints=f"{checkpoints}/run",
+        callbacks=[kp.callbacks.SlopeMonitor(csv_file=f"{checkpoints}/slopes.csv", samples=test.x)],
+    )
+    for _ in range(2)
 ]
+if rank == 0:  # the others do not wait
+    kp.save_model(results[0].model, f"{checkpoints}/model.keras")
 weights = [[weight.tolist() for weight in x.get_weights()] for x in (converted, results[0].model, results[1].model)]
 print(json.dumps({"weights": weights, "error": calibration.error_after, "samples": calibration.samples, "held_out": calibration.held_out}))
 """
@@ -105,6 +120,8 @@ def test_two_hosts_give_the_result_of_one(tmp_path):
         command = [sys.executable, "-c", COMMON + HOST, str(rank), str(hosts), address, str(tmp_path / folder)]
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(start, (0, 1, 0), (2, 2, 1), ("two", "two", "one")))
     assert all(process.returncode == 0 for process in ended), [process.stderr[-2000:] for process in ended]
@@ -116,7 +133,9 @@ def test_two_hosts_give_the_result_of_one(tmp_path):
         for a, b in zip(two, one, strict=True):
             np.testing.assert_allclose(a, b, atol=tolerance)
     assert first["weights"][1] == first["weights"][2]  # the second time they come from the checkpoints
-    assert sorted(path.name for path in (tmp_path / "two" / "2").iterdir()) == ["control.npz", "key.json", "model.npz"]
+    assert sorted(path.name for path in (tmp_path / "two" / "run").iterdir()) == ["control.npz", "key.json", "model.npz"]
+    lines = (tmp_path / "two" / "slopes.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "0", "0", "1", "1"]  # two layers, written by one host
 
 
 def test_batches_that_can_not_be_divided(monkeypatch):

@@ -87,14 +87,14 @@ def steps_of(optimizer, batches, trainable=None):
     return moves
 
 
-def constant(rate):
+def halved_by_each_step(rate):
     return keras.optimizers.schedules.PiecewiseConstantDecay([0, 1], [rate, rate / 2, rate / 4])
 
 
 def test_slopes_follow_a_schedule_also_where_only_they_are_trained():
-    sign = keras.optimizers.Lion(constant(0.1))  # steps of the learning rate's size, whatever the gradient
     for trainable in (None, "prelu"):
-        optimizer = SlopeOptimizer(type(sign).from_config({**sign.get_config(), "learning_rate": constant(0.1)}), multiplier=3.0)
+        lion = keras.optimizers.Lion(halved_by_each_step(0.1))  # steps of the learning rate's size, whatever the gradient
+        optimizer = SlopeOptimizer(lion, multiplier=3.0)
         moves = steps_of(optimizer, 3, trainable)
         np.testing.assert_allclose([np.abs(move["prelu"]).max() for move in moves], [0.3, 0.15, 0.075], rtol=1e-3)
 
@@ -116,11 +116,11 @@ def test_frozen_slopes_stay_and_then_their_rate_warms_up():
 
 
 def test_the_first_step_after_the_freeze_is_of_ordinary_size():
-    """Adam's steps are about its learning rate, whatever the gradient; moments that start at zero after twenty batches (bias correction is
-    over by then for the first moment, not for the second) would make the first one 2 to 6 times that."""
+    """Adam's steps are about its learning rate, whatever the gradient; moments that start from nothing after twenty batches would make the
+    first one half of that."""
     moves = steps_of(SlopeOptimizer(keras.optimizers.Adam(0.01), frozen_steps=20), 21)
     assert all(not np.any(move["prelu"]) for move in moves[:20])
-    assert 0 < np.abs(moves[20]["prelu"]).max() <= 0.012
+    assert 0.009 <= np.abs(moves[20]["prelu"]).max() <= 0.012
 
 
 def test_the_gradients_of_slopes_are_clipped():

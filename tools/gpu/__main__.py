@@ -8,8 +8,6 @@ from pathlib import Path
 
 import click
 
-RECORDS = "results.json"
-
 
 @click.command()
 @click.option("--trial", is_flag=True, help="Small and few, to see that everything runs; the figures mean nothing.")
@@ -20,11 +18,15 @@ def main(trial: bool, output: Path) -> None:
     from tools.gpu.step import Setting, steps
 
     setting = Setting(size=32, batch=4, rounds=2) if trial else Setting()
-    where = machine()
-    found = {"machine": dataclasses.asdict(where), "setting": dataclasses.asdict(setting)}
-    found["steps"] = [dataclasses.asdict(step) for step in steps(setting)]
+    measured = steps(setting)
+    where = machine()  # asking JAX for its device takes most of the memory, which the processes that were measured needed
+    found = {
+        "machine": dataclasses.asdict(where),
+        "setting": dataclasses.asdict(setting),
+        "steps": [dataclasses.asdict(step) for step in measured],
+    }
     output.mkdir(parents=True, exist_ok=True)
-    path = output / RECORDS
+    path = output / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     backend = next(name for name in ("tensorflow", "jax", "torch") if name in where.versions)
     results[backend] = found

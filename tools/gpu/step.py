@@ -92,8 +92,9 @@ def peak_bytes() -> int | None:
 
 
 def _memory_of_a_process(activation: str, setting: Setting) -> int | None:
-    code = f"from tools.gpu.step import *; import json; run = training_step({activation!r}, {setting!r}); run(); run(); print(); "
-    command = [sys.executable, "-c", code + "print(json.dumps(peak_bytes()))"]
+    imports = "import json; from tools.gpu.step import Setting, peak_bytes, training_step"
+    code = f"{imports}; run = training_step({activation!r}, {setting!r}); run(); run(); print(); print(json.dumps(peak_bytes()))"
+    command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RuntimeError(f"{activation} in a process of its own failed:\n{result.stderr[-2000:]}")
