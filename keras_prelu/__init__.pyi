@@ -16,6 +16,7 @@ from .files import load_model as load_model
 from .files import save_model as save_model
 from .layers import PReLU as PReLU
 from .ops import prelu as prelu
+from .surgery.bake import bake as bake
 from .surgery.calibrate import calibrate as calibrate
 from .surgery.calibration import Calibration as Calibration
 from .surgery.convert import convert as convert

@@ -16,7 +16,7 @@ from keras_prelu.ops import positive_prelu, prelu, prelu_to_one
 from keras_prelu.registration import serializable
 from keras_prelu.regularizers import SlopePenalty
 
-__all__ = ["PReLU", "is_slope"]
+__all__ = ["PReLU", "is_slope", "slopes_in_effect"]
 
 Tensor = Any
 Shape = tuple[int | None, ...]
@@ -185,10 +185,7 @@ class PReLU(keras.layers.Layer):
         return SlopePenalty(self.parameterization, self.alpha_regularizer, self.beta_regularizer)
 
     def call(self, inputs: Tensor) -> Tensor:
-        alpha = ops.convert_to_tensor(self.alpha)
-        if isinstance(self.alpha_constraint, constraints.AtLeast):
-            alpha = self.alpha_constraint.enforced(alpha)
-        return self._activate(inputs, alpha)
+        return self._activate(inputs, slopes_in_effect(self))
 
     def _activate(self, inputs: Tensor, alpha: Tensor) -> Tensor:
         if self._sign_is_certain:
@@ -219,6 +216,14 @@ class PReLU(keras.layers.Layer):
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         return config
+
+
+def slopes_in_effect(layer: PReLU) -> Tensor:
+    """What a layer's forward pass multiplies by: `alpha`, a constraint enforced that the backward pass rests on."""
+    alpha = ops.convert_to_tensor(layer.alpha)
+    if isinstance(layer.alpha_constraint, constraints.AtLeast):
+        alpha = layer.alpha_constraint.enforced(alpha)
+    return alpha
 
 
 def is_slope(variable: Any) -> bool:

@@ -16,11 +16,13 @@ from keras_prelu.surgery.converted import attach, freeze_like, prelus
 from keras_prelu.surgery.rebuilding import check_variables, copy_other_state, copy_variables, rebuild
 from keras_prelu.surgery.wholes import is_taken_apart
 
-__all__ = ["Inside", "Key", "rewrite"]
+__all__ = ["Inside", "Key", "Make", "rewrite"]
 
 Key = tuple[int, int | None]
 """A call of an operation: the operation's id and how often it was called before; None stands for all its calls, served by one layer."""
 
+Make = Callable[[], "keras.layers.Layer | Sequence[keras.layers.Layer]"]
+"""What makes the layer to call, or several to call one after the other; none hands the input on."""
 
 Inside = Mapping[str, Sequence[Callable[[], Any]]]
 """For the address of a rectifier inside a layer, what makes the built PReLUs to apply there, one for each width."""
@@ -29,8 +31,8 @@ Inside = Mapping[str, Sequence[Callable[[], Any]]]
 @on_large_graphs
 def rewrite(
     model: keras.Model,
-    replaced: Mapping[Key, Callable[[], keras.layers.Layer]] = MappingProxyType({}),
-    appended: Mapping[int, Callable[[], keras.layers.Layer]] = MappingProxyType({}),
+    replaced: Mapping[Key, Make] = MappingProxyType({}),
+    appended: Mapping[int, Make] = MappingProxyType({}),
     inside: Mapping[int, Inside] = MappingProxyType({}),
 ) -> keras.Model:
     """A copy of a model in which some calls are made to other layers, and some layers' activations are layers of their own.
@@ -40,7 +42,7 @@ def rewrite(
 
     Args:
         model: A built model.
-        replaced: For a call of an operation, what makes the layer to call instead.
+        replaced: For a call of an operation, what makes the layer or layers to call instead.
         appended: For a layer's id, what makes the layer to call on its output; the layer's own `activation` becomes linear, and
             the new layer is shared by all of its calls.
         inside: For the id of a layer with Python code of its own, what is applied inside.
@@ -59,15 +61,13 @@ def rewrite(
 
 
 class _Rewriter:
-    def __init__(
-        self, replaced: Mapping[Key, Callable[[], Any]], appended: Mapping[int, Callable[[], Any]], inside: Mapping[int, Inside]
-    ) -> None:
+    def __init__(self, replaced: Mapping[Key, Make], appended: Mapping[int, Make], inside: Mapping[int, Inside]) -> None:
         self._replaced = replaced
         self._appended = appended
         self._inside = inside
         self._models: dict[int, tuple[Any, Any]] = {}  # id → (original, copy), outer models before the models in them
         self._leaves: dict[int, tuple[Any, Any]] = {}
-        self._shared: dict[int, Any] = {}  # id of an operation → the one layer that serves all its calls
+        self._shared: dict[int, list[Any]] = {}  # id of an operation → the layers that serve all its calls
         self._new: list[tuple[Any, Any]] = []  # (operation that was replaced, layer that replaces it)
 
     def model(self, model: keras.Model) -> keras.Model:
@@ -91,9 +91,10 @@ class _Rewriter:
         graph.functional_view(model)  # raises where it isn't built
         layers: list[Any] = [_copy_input(model.inputs[0])]
         for layer in model.layers:
-            layers.append(self._replacement(layer, 0) or self._copy(layer))
+            replacement = self._replacement(layer, 0)
+            layers.extend([self._copy(layer)] if replacement is None else replacement)
             if id(layer) in self._appended:
-                layers.append(self._make_once(self._appended[id(layer)], layer))
+                layers.extend(self._make_once(self._appended[id(layer)], layer))
         return keras.Sequential(layers, name=model.name)
 
     def _functional(self, model: keras.Model) -> keras.Model:
@@ -102,31 +103,32 @@ class _Rewriter:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             index = counts.get(id(operation), 0)
             counts[id(operation)] = index + 1
-            layer = self._replacement(operation, index)
-            if layer is not None:
-                return layer(next(leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(leaf)))
+            layers = self._replacement(operation, index)
+            if layers is not None:
+                return _chained(layers, next(leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(leaf)))
             outputs = self._copy(operation)(*args, **kwargs)
             if id(operation) not in self._appended:
                 return outputs
-            return self._make_once(self._appended[id(operation)], operation)(outputs)
+            return _chained(self._make_once(self._appended[id(operation)], operation), outputs)
 
         inputs = keras.tree.map_structure(_copy_input, model.input)
         return keras.models.clone_model(_view(model), input_tensors=inputs, clone_function=lambda operation: operation, call_function=call)
 
-    def _replacement(self, operation: Any, index: int) -> Any:
-        """The layer to call instead of a call's operation, or None."""
+    def _replacement(self, operation: Any, index: int) -> list[Any] | None:
+        """The layers to call instead of a call's operation, or None."""
         if (id(operation), index) in self._replaced:
             return self._make(self._replaced[id(operation), index], operation)
         make = self._replaced.get((id(operation), None))
         return None if make is None else self._make_once(make, operation)
 
-    def _make(self, make: Callable[[], Any], operation: Any) -> Any:
-        layer = make()
-        self._new.append((operation, layer))
-        return layer
+    def _make(self, make: Make, operation: Any) -> list[Any]:
+        made = make()
+        layers = list(made) if isinstance(made, Sequence) else [made]
+        self._new.extend((operation, layer) for layer in layers)
+        return layers
 
-    def _make_once(self, make: Callable[[], Any], operation: Any) -> Any:
-        """One layer for all calls of an operation."""
+    def _make_once(self, make: Make, operation: Any) -> list[Any]:
+        """The same layers for all calls of an operation."""
         if id(operation) not in self._shared:
             self._shared[id(operation)] = self._make(make, operation)
         return self._shared[id(operation)]
@@ -164,6 +166,12 @@ class _Rewriter:
             other.trainable = one.trainable
         if added:
             freeze_like(copy, original)
+
+
+def _chained(layers: Sequence[Any], tensor: Any) -> Any:
+    for layer in layers:
+        tensor = layer(tensor)
+    return tensor
 
 
 def _view(model: keras.Model) -> keras.Model:

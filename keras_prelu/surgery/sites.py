@@ -17,7 +17,7 @@ from keras_prelu.surgery.recognition import recognize_call
 from keras_prelu.surgery.rectifiers import Rectifier
 from keras_prelu.surgery.wholes import is_taken_apart
 
-__all__ = ["LocatedSite", "Site", "find_sites", "locate_sites"]
+__all__ = ["LocatedSite", "Site", "find_sites", "locate_sites", "unique_name"]
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _inside(
 ) -> Iterator[LocatedSite]:
     """The sites inside a layer with Python code of its own."""
     for item in found:
-        name = _unique(_as_name(item.path), taken)
+        name = unique_name(_as_name(item.path), taken)
         site = _site(item.rectifier, f"{scope}{item.path}", item.layer, item.channels, item.reason, f"{scope}{name}")
         yield LocatedSite(site, holder, 0, item.data_format or data_format, item.dtype, item.place, item.shapes)
     if is_converted(holder):
@@ -180,7 +180,8 @@ def _as_name(path: str) -> str:
     return f"{words}_prelu"
 
 
-def _unique(wanted: str, taken: set[str]) -> str:
+def unique_name(wanted: str, taken: set[str]) -> str:
+    """A name that no layer has, from the wanted one; it is added to those taken."""
     unique, suffix = wanted, 1
     while unique in taken:
         suffix += 1
@@ -194,7 +195,7 @@ def _target_name(name: str, index: int, rectifier: Rectifier, taken: set[str]) -
     if rectifier.kind != "inline" and index == 0:
         return name
     wanted = f"{name}_prelu" if rectifier.kind == "inline" else f"{name}_{index + 1}"
-    return _unique(wanted, taken)
+    return unique_name(wanted, taken)
 
 
 def _data_formats(model_calls: Sequence[graph.Call]) -> dict[int, str]:

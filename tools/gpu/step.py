@@ -14,7 +14,6 @@ import numpy as np
 import keras_prelu as kp
 from tools.bench.records import OURS, RELU, STOCK
 from tools.bench.timing import compare
-from tools.calibration.quantization import with_stock_prelus
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,21 @@ def training_step(activation: str, setting: Setting) -> Callable[[], object]:
     keras.config.set_dtype_policy(setting.policy)
     keras.utils.set_random_seed(0)
     model = keras.applications.ResNet50(weights=None, input_shape=(setting.size, setting.size, 3), classifier_activation=None)
-    if activation != RELU:
+    if activation == OURS:
         model = kp.convert(model, alpha=0.25, rescale="none")
     if activation == STOCK:
-        model = with_stock_prelus(model)
+        model = keras.models.clone_model(model, clone_function=_with_stock_prelu)
     model.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     rng = np.random.default_rng(0)
     images = keras.ops.convert_to_tensor(rng.normal(size=(setting.batch, setting.size, setting.size, 3)).astype("float32"))
     labels = keras.ops.convert_to_tensor(rng.integers(0, 1000, setting.batch))
     return lambda: float(model.train_on_batch(images, labels))
+
+
+def _with_stock_prelu(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu:
+        return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=layer.name)
+    return type(layer).from_config(layer.get_config())
 
 
 def peak_bytes() -> int | None:
