@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "keras_prelu" / "version
 EXTRAS = {
     "jax": ["jax>=0.4.30"],
     "torch": ["torch>=2.4"],
-    "onnx": ["onnx>=1.17", "onnxruntime>=1.19", "tf2onnx>=1.16"],
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.19", "tf2onnx>=1.16"],  # with JAX jax2onnx instead of the last
     "tensorboard": ["tensorboardX>=2.6"],
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
@@ -20,10 +20,13 @@ EXTRAS = {
         "import-linter>=2.1",
         "keras-hub>=0.32; python_version>='3.11'",
         "mypy>=1.11",
+        "onnx>=1.17",
+        "onnxruntime>=1.19",
         "pytest>=8.2",
         "pytest-xdist>=3.6",
         "ruff>=0.8",
         "tensorboardX>=2.6",
+        "tf2onnx>=1.16",
     ],
 }
 

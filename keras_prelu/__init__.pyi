@@ -9,6 +9,8 @@ from . import initializers as initializers
 from . import parameterizations as parameterizations
 from . import regularizers as regularizers
 from . import theory as theory
+from .deployment.export import Export as Export
+from .deployment.export import export as export
 from .diagnostics.comparison import Comparison as Comparison
 from .diagnostics.comparison import compare as compare
 from .errors import KerasPReLUError as KerasPReLUError

@@ -9,6 +9,7 @@ __all__ = [
     "CalibrationError",
     "ConversionError",
     "DataError",
+    "ExportError",
     "FileError",
     "FineTuningError",
     "InvalidArgumentError",
@@ -40,6 +41,10 @@ class FineTuningError(KerasPReLUError):
 
 class DataError(KerasPReLUError):
     """Samples are missing, unreadable, or do not fit the model."""
+
+
+class ExportError(KerasPReLUError):
+    """A model can't be exported as asked, or the exported file does not compute what the model does."""
 
 
 class FileError(KerasPReLUError):

@@ -143,14 +143,14 @@ def beside(path: str | os.PathLike[str], suffix: str) -> Path:
     return path.with_name(f"{path.stem}.{suffix}.keras")
 
 
-def check_output(path: Path, *, force: bool) -> None:
-    """Raise a FileError if `save_model` would refuse a path: asked before work is done that would be lost."""
-    if path.suffix != ".keras":
-        raise FileError(f"The output '{path}' must end in .keras.")
+def check_output(path: Path, *, force: bool, suffix: str = ".keras") -> None:
+    """Raise a FileError if a path can't be written to: asked before work is done that would be lost. An empty suffix is a folder's."""
+    if path.suffix != suffix:
+        raise FileError(f"The output '{path}' must end in {suffix}." if suffix else f"The output '{path}', a folder, must have no suffix.")
     if not path.parent.is_dir():
         raise FileError(f"The folder of the output '{path}' does not exist. Create it first.")
-    if path.is_dir():
-        raise FileError(f"The output '{path}' is a folder.")
+    if path.exists() and path.is_dir() == bool(suffix):
+        raise FileError(f"The output '{path}' is a {'folder' if suffix else 'file'}.")
     if path.exists() and not force:
         raise FileError(_exists(path))
     if not os.access(path.parent, os.W_OK):

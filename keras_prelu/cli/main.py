@@ -19,6 +19,8 @@ COMMANDS = {
     "finetune": "Fine-tune a model with PReLU beside its ReLU control, and judge.",
     "compare": "Say whether one model is better than another.",
     "evaluate": "Measure a model on labelled samples.",
+    "bake": "Write a converted model as stock Keras layers.",
+    "export": "Write a model for another runtime, and check it there.",
 }
 
 

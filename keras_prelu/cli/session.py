@@ -8,7 +8,6 @@ import importlib
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import click
 
+from keras_prelu._quiet import silenced
 from keras_prelu.cli.failures import set_debug
 from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
 
@@ -72,7 +72,7 @@ def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool
     if backend is not None:
         os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-    with contextlib.nullcontext() if debug else _silenced():
+    with contextlib.nullcontext() if debug else silenced():
         try:
             import keras
 
@@ -93,23 +93,6 @@ def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool
             importlib.import_module(module)
         except ImportError as error:
             raise KerasPReLUError(f"--import {module}: {error}.") from error
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep the libraries' start-up messages, which C++ writes to file descriptor 2, away from the user."""
-    try:
-        saved = os.dup(2)
-    except OSError:
-        yield
-        return
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 @contextlib.contextmanager

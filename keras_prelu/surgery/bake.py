@@ -19,7 +19,7 @@ from keras_prelu.surgery.rewrite import rewrite
 from keras_prelu.surgery.sites import unique_name
 from keras_prelu.surgery.wholes import is_taken_apart
 
-__all__ = ["bake"]
+__all__ = ["bake", "check_prune", "with_stock_activations"]
 
 _OURS = "keras_prelu>"  # what the names of this package's registered classes begin with
 
@@ -54,11 +54,17 @@ def bake(model: keras.Model, *, fold_batch_normalization: bool = False, prune: f
     References:
         Folding: Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
     """
+    check_prune(prune)
+    _refuse_python_code(model)
+    baked = with_stock_activations(model, float(prune), _capped)
+    _recompile(baked)
+    return fold(baked) if fold_batch_normalization else baked
+
+
+def check_prune(prune: Any) -> None:
+    """Raise what `bake` would raise."""
     if isinstance(prune, bool) or not isinstance(prune, (int, float)) or not prune >= 0:
         raise InvalidArgumentError(f"`prune` must be a number, 0 or more. Received: prune={prune!r}")
-    _refuse_python_code(model)
-    baked = _with_stock_activations(model, float(prune))
-    return fold(baked) if fold_batch_normalization else baked
 
 
 def _refuse_python_code(model: keras.Model) -> None:
@@ -76,16 +82,25 @@ def _refuse_python_code(model: keras.Model) -> None:
             )
 
 
-def _with_stock_activations(model: keras.Model, prune: float) -> keras.Model:
+Capped = Callable[[keras.layers.Layer, float, str], list[keras.layers.Layer]]
+"""From a stock activation, the cap on its output and a free name: the layers that do both."""
+
+
+def with_stock_activations(model: keras.Model, prune: float, capped: Capped) -> keras.Model:
+    """A copy of a model that is taken apart, in which stock layers stand where `PReLU` layers stood in its graph."""
     taken = {operation.name for operation in _operations(model)}
     slopes: list[tuple[Any, np.ndarray]] = []
-    replaced: dict[tuple[int, int | None], Callable[[], Any]] = {
-        (id(layer), None): partial(_stock, layer, prune, taken, slopes) for layer in _operations(model) if isinstance(layer, PReLU)
-    }
-    baked = rewrite(model, replaced=replaced)
+
+    def make(layer: PReLU) -> list[keras.layers.Layer]:
+        values = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
+        stock = _stock(layer, values, prune)
+        if isinstance(stock, keras.layers.PReLU):
+            slopes.append((stock, values))
+        return [stock] if layer.max_value is None else capped(stock, layer.max_value, unique_name(f"{layer.name}_cap", taken))
+
+    baked = rewrite(model, replaced={(id(layer), None): partial(make, layer) for layer in _operations(model) if isinstance(layer, PReLU)})
     for layer, values in slopes:
         layer.alpha.assign(values.reshape(layer.alpha.shape))
-    _recompile(baked)
     return baked
 
 
@@ -97,25 +112,24 @@ def _operations(model: keras.Model) -> Iterator[Any]:
             yield from _operations(operation)
 
 
-def _stock(layer: PReLU, prune: float, taken: set[str], slopes: list[tuple[Any, np.ndarray]]) -> list[keras.layers.Layer]:
-    """Keras's own layers that do what a PReLU does, called one after the other; one with weights is added to `slopes` with its values."""
-    values = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
-    first, cap = float(values.flat[0]), layer.max_value
+def _stock(layer: PReLU, values: np.ndarray, prune: float) -> keras.layers.Layer:
+    """The simplest layer of Keras's own with these slopes. A PReLU gets them once it is built."""
+    first = float(values.flat[0])
     same: dict[str, Any] = {"name": layer.name, "dtype": layer.dtype_policy}
     if np.abs(values).max() <= prune:
-        return [keras.layers.ReLU(max_value=cap, **same)]
+        return keras.layers.ReLU(**same)
     if np.all(values == first) and first > 0:
-        if cap is not None:
-            return [keras.layers.ReLU(max_value=cap, negative_slope=first, **same)]
-        return [keras.layers.Identity(**same) if first == 1.0 else keras.layers.LeakyReLU(negative_slope=first, **same)]
-    prelu = keras.layers.PReLU(shared_axes=[axis for axis, size in enumerate(values.shape, 1) if size == 1], **same)
-    slopes.append((prelu, values))
-    if cap is None:
-        return [prelu]
-    return [
-        prelu,
-        keras.layers.ReLU(max_value=cap, negative_slope=1.0, name=unique_name(f"{layer.name}_cap", taken), dtype=layer.dtype_policy),
-    ]
+        return keras.layers.Identity(**same) if first == 1.0 else keras.layers.LeakyReLU(negative_slope=first, **same)
+    return keras.layers.PReLU(shared_axes=[axis for axis, size in enumerate(values.shape, 1) if size == 1], **same)
+
+
+def _capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
+    """As layers that a file can hold: a ReLU of slope 1 caps what comes before it."""
+    if isinstance(stock, keras.layers.PReLU):
+        return [stock, keras.layers.ReLU(max_value=cap, negative_slope=1.0, name=name, dtype=stock.dtype_policy)]
+    slope = {keras.layers.ReLU: 0.0, keras.layers.Identity: 1.0}.get(type(stock))
+    slope = stock.negative_slope if slope is None else slope
+    return [keras.layers.ReLU(max_value=cap, negative_slope=slope, name=stock.name, dtype=stock.dtype_policy)]
 
 
 def _recompile(baked: keras.Model) -> None:

@@ -19,7 +19,7 @@ from keras_prelu.layers import PReLU
 from keras_prelu.surgery.places import OWN_LAYERS, find_places
 from keras_prelu.surgery.replacement import replace
 
-__all__ = ["Applied", "ConvertedLayer", "attach", "freeze_like", "is_converted", "prelus"]
+__all__ = ["Applied", "ConvertedLayer", "attach", "exchange_prelus", "freeze_like", "is_converted", "prelus"]
 
 Tensor = Any
 Shape = tuple[int | None, ...]
@@ -33,7 +33,7 @@ class Applied:
     def __init__(self, address: str, layers: Sequence[PReLU]) -> None:
         self.address = address
         self.layers = tuple(layers)
-        self._by_width = {self.width(layer, _input_shape(layer)): layer for layer in layers}
+        self._by_width: dict[Any, Callable[[Tensor], Tensor]] = {self.width(layer, _input_shape(layer)): layer for layer in layers}
 
     def __call__(self, inputs: Tensor) -> Tensor:
         layer = self._by_width.get(self.width(self.layers[0], inputs.shape))
@@ -44,10 +44,15 @@ class Applied:
             )
         return layer(inputs)
 
+    def exchange(self, make: Callable[[PReLU], Callable[[Tensor], Tensor]]) -> None:
+        """Call something else for each PReLU from now on, in this process: what is saved stays the PReLU."""
+        self._by_width = {width: make(layer) for width, layer in zip(self._by_width, self.layers, strict=True)}
+
     @staticmethod
     def width(layer: PReLU, shape: Shape) -> tuple[int, int | None]:
         """Rank and number of channels."""
-        return len(shape), shape[1 if layer.data_format == "channels_first" else -1]
+        channels = shape[1 if layer.data_format == "channels_first" else -1]
+        return len(shape), None if channels is None else int(channels)  # PyTorch's tracer has tensors for sizes
 
 
 class ConvertedLayer:
@@ -139,6 +144,12 @@ def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
         if missing:
             raise ConversionError(f"Layer '{layer.name}' ({type(layer).__name__}) has no activation at '{missing[0]}' any more.")
     return layer
+
+
+def exchange_prelus(layer: ConvertedLayer, make: Callable[[PReLU], Callable[[Tensor], Tensor]]) -> None:
+    """Make a converted layer call something else for each of its PReLUs from now on, in this process."""
+    for applied in layer._applied:
+        applied.exchange(make)
 
 
 def freeze_like(layer: Any, original: Any) -> None:

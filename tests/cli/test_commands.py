@@ -61,7 +61,7 @@ def relu(folder):
 
 def test_help():
     stored.check("help", invoke("--help").output)
-    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "compare", "evaluate"):
+    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "compare", "evaluate", "bake", "export"):
         assert "Example" in invoke(command, "--help").output
 
 
@@ -381,3 +381,59 @@ def test_backends():
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-3)
     result = invoke("inspect", "relu.keras", "--backend", "jax", expect=1)
     assert "another backend" in result.output
+
+
+@pytest.fixture
+def converted(relu):
+    """With a slope of its own for each channel."""
+    model = kp.convert(relu, rescale="none")
+    for name in ("conv_prelu", "act"):
+        layer = model.get_layer(name)
+        layer.beta.assign(np.log(np.linspace(0.1, 0.4, layer.beta.shape[-1])).reshape(layer.beta.shape))
+    model.save("prelu.keras")
+    return model
+
+
+@pytest.mark.usefixtures("converted")
+def test_bake():
+    assert "Wrote prelu.stock.keras" in invoke("bake", "prelu.keras").output
+    stock = keras.models.load_model("prelu.stock.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in stock.layers} == {"keras"}
+    assert "exists" in invoke("bake", "prelu.keras", expect=1).output
+    assert json.loads(invoke("bake", "prelu.keras", "--force", "--json").output)["parameters"] == stock.count_params()
+
+
+@pytest.mark.usefixtures("converted")
+def test_export():
+    stored.check("export", invoke("export", "prelu.keras", "-o", "model.tflite", "--data", "samples.npz").output)
+    record = json.loads(invoke("export", "prelu.keras", "-o", "model.onnx", "--json").output)
+    assert record["operations"]["PRelu"] == 2
+    assert record["random"]
+    quantized = json.loads(
+        invoke("export", "prelu.keras", "-o", "int8.tflite", "--quantize", "int8", "--data", "samples.npz", "--json").output
+    )
+    assert quantized["bytes"] < os.path.getsize("model.tflite")
+    pruned = invoke("export", "prelu.keras", "-o", "pruned.tflite", "--prune", "1").output
+    assert "pruning itself changed" in pruned
+
+
+@pytest.mark.usefixtures("converted")
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["-o", "model.bin"], 2, "suffix of no known format"),
+        (["-o", "missing/model.onnx"], 1, "does not exist"),
+        (["-o", "prelu.keras"], 1, "exists"),
+        (["-o", "model.tflite", "--quantize", "int8"], 2, "--data"),
+        (["-o", "model.onnx", "--quantize", "int8"], 2, "`quantize` is for the format 'tflite'"),
+        (["-o", "model.tflite", "--opset", "15"], 2, "`opset` is for the format 'onnx'"),
+        (["-o", "model.onnx", "--format", "tflite"], 1, "must end in .tflite"),
+        (["-o", "model.tflite", "--tolerance", "0", "--data", "samples.npz"], 1, "computes something else"),
+    ],
+)
+def test_export_that_can_not_be_is_one_line_and_leaves_nothing(arguments, code, said):
+    before = {name: os.path.getsize(name) for name in os.listdir()}
+    output = invoke("export", "prelu.keras", *arguments, expect=code).output
+    assert said in output
+    assert len(output.strip().splitlines()) == 1
+    assert {name: os.path.getsize(name) for name in os.listdir()} == before

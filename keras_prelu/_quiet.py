@@ -1,0 +1,33 @@
+"""Keeping what C++ libraries print away from the user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+__all__ = ["silenced"]
+
+
+@contextlib.contextmanager
+def silenced(*descriptors: int) -> Iterator[None]:
+    """Let nothing that is written to these file descriptors through: standard error (2) where none is given.
+
+    Libraries in C++ write there directly, past `sys.stderr`.
+    """
+    descriptors = descriptors or (2,)
+    try:
+        saved = [os.dup(descriptor) for descriptor in descriptors]
+    except OSError:  # closed
+        yield
+        return
+    with tempfile.TemporaryFile() as sink:
+        for descriptor in descriptors:
+            os.dup2(sink.fileno(), descriptor)
+        try:
+            yield
+        finally:
+            for descriptor, copy in zip(descriptors, saved, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)

@@ -1,0 +1,84 @@
+"""`keras-prelu export`: a model for another runtime, checked there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_prelu.cli.data import DataOptions, data_options
+from keras_prelu.cli.session import Session, session_options
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write: .keras, .tflite, .onnx, or a folder.")
+@click.option("--format", "format_", type=click.Choice(["keras", "saved_model", "tflite", "onnx"]), help="Defaults to the output's suffix.")
+@click.option("--quantize", type=click.Choice(["float16", "dynamic", "int8"]), help="For .tflite: what its numbers become.")
+@data_options("Samples to check and to quantize with", required=False)
+@click.option("--samples", type=click.IntRange(min=1), default=512, show_default=True, help="How many of them.")
+@click.option(
+    "--prune", type=click.FloatRange(min=0), default=0.0, help="Make a ReLU of a layer whose slopes are all at most this far from 0."
+)
+@click.option("--opset", type=click.IntRange(min=7), help="For .onnx: the version of its operators.")
+@click.option("--tolerance", type=click.FloatRange(min=0), help="The largest difference that is accepted, relative to the largest output.")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@session_options
+def command(
+    model: Path,
+    output: Path,
+    format_: str | None,
+    quantize: str | None,
+    data: DataOptions,
+    samples: int,
+    prune: float,
+    opset: int | None,
+    tolerance: float | None,
+    force: bool,
+    session: Session,
+) -> None:
+    """Write MODEL for another runtime, run it there, and say by how much its outputs differ. What computes something else is not kept.
+
+    \b
+    Examples:
+      keras-prelu export model.prelu.keras -o model.onnx
+      keras-prelu export model.prelu.keras -o model.tflite --quantize int8 --data samples.npz
+    """
+    import numpy as np
+
+    from keras_prelu.cli.output import print_json
+    from keras_prelu.deployment.export import check_export, export
+    from keras_prelu.files import load_model
+
+    check_export(output, format_, quantize=quantize, opset=opset, force=force)
+    loaded = load_model(model, allow_unsafe=session.allow_unsafe)
+    inputs = None
+    if data.source:
+        train = data.load(loaded).train
+        inputs = train.take(np.random.default_rng(session.seed).permutation(len(train))[:samples]).x
+    result = export(
+        loaded, output, format_, quantize=quantize, samples=inputs, prune=prune, opset=opset, tolerance=tolerance, force=force
+    )  # fmt: skip
+    if session.json:
+        print_json(result)
+        return
+    _print(result)
+    click.echo(f"Wrote {output} ({result.bytes:,} bytes).")
+
+
+def _print(result: Any) -> None:
+    from keras_prelu.cli.output import number, print_table
+
+    if result.operations:
+        rows = [[kind, str(count)] for kind, count in result.operations.items()]
+        print_table("What is in it", ["operation", "count"], rows, right=["count"])
+    samples = f"{result.samples} random samples" if result.random else f"{result.samples} samples"
+    click.echo(
+        f"{result.runtime} on {samples}: largest difference {number(result.difference, 2)} of the largest output "
+        f"({number(result.tolerance)} allowed), {number(result.error, 2)} of the outputs' variance."
+    )
+    if result.pruning_error is not None:
+        click.echo(f"Against the pruned model; pruning itself changed {number(result.pruning_error, 2)} of the outputs' variance.")

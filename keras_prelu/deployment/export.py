@@ -1,0 +1,250 @@
+"""Exporting a model to the formats of other runtimes, and checking there that it computes the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu._quiet import silenced
+from keras_prelu.deployment.formats import Format, Settings
+from keras_prelu.deployment.keras_file import KerasFile
+from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.onnx_file import OnnxFile
+from keras_prelu.deployment.saved_model import SavedModel
+from keras_prelu.deployment.tensorflow_lite import QUANTIZATIONS, TensorFlowLite
+from keras_prelu.errors import ExportError, FileError, InvalidArgumentError, KerasPReLUError, reason_of
+from keras_prelu.files import check_output
+from keras_prelu.surgery import graph
+from keras_prelu.surgery.bake import check_prune
+
+__all__ = ["FORMATS", "Export", "check_export", "export"]
+
+FORMATS: dict[str, type[Format]] = {cls.name: cls for cls in (KerasFile, SavedModel, TensorFlowLite, OnnxFile)}
+
+TOLERANCES = {None: 1e-4, "float16": 1e-2, "dynamic": 0.1, "int8": 0.25}
+"""By quantization: the largest difference that is accepted, relative to the largest output."""
+
+_CHECKED, _RANDOM, _UNKNOWN_SIZE = 128, 8, 32
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written, and what its runtime made of it.
+
+    Attributes:
+        path: The file, or the folder of a SavedModel.
+        format: "keras", "saved_model", "tflite" or "onnx".
+        quantize: "float16", "dynamic", "int8", or None for float32.
+        bytes: Its size.
+        operations: How often each kind of operation (layer, for a Keras file) is in it; empty for a SavedModel.
+        runtime: What ran it.
+        samples: How many samples it ran on.
+        random: Whether those were random numbers, for want of given ones.
+        difference: The largest difference to the model's outputs, relative to the largest of them.
+        error: Mean squared difference over the outputs' variance.
+        tolerance: What `difference` had to stay under.
+        pruning_error: Mean squared change of the outputs by `prune` over their variance; None where nothing was to be pruned. The other two
+            are against the pruned model then.
+    """
+
+    path: str
+    format: str
+    quantize: str | None
+    bytes: int
+    operations: dict[str, int]
+    runtime: str
+    samples: int
+    random: bool
+    difference: float
+    error: float
+    tolerance: float
+    pruning_error: float | None
+
+
+@on_large_graphs
+def export(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    quantize: str | None = None,
+    samples: Any = None,
+    prune: float = 0.0,
+    opset: int | None = None,
+    tolerance: float | None = None,
+    force: bool = False,
+) -> Export:
+    """Write a model for another runtime, and run it there: a file that doesn't compute what the model does is not kept.
+
+    Activations are one operation each: TensorFlow Lite's PRELU, ONNX's PRelu, `keras.layers.PReLU`; a cap is one more. The file needs no
+    keras_prelu; a Keras file needs the classes of your own layers, the others don't.
+
+    Args:
+        model: Any built model, converted or not. It is not changed.
+        path: Where to. `.keras`, `.tflite`, `.onnx`, or a folder for a TensorFlow SavedModel.
+        format: "keras", "saved_model", "tflite" or "onnx". Defaults to what the path's suffix says.
+        quantize: For "tflite": "float16" (weights), "dynamic" (weights in int8) or "int8" (all that can be, with ranges from `samples`).
+            Defaults to None, float32.
+        samples: Inputs as the model takes them, to check with (the first 128) and to quantize with (all). Defaults to 8 random ones.
+        prune: As in `bake`.
+        opset: Version of the ONNX operators. Defaults to the exporter's.
+        tolerance: The largest difference that is accepted, relative to the largest output. Defaults to 0.0001 in float32, 0.01 for
+            "float16", 0.1 for "dynamic" and 0.25 for "int8".
+        force: Whether an existing output is replaced. Defaults to False.
+
+    Returns:
+        A record.
+
+    Raises:
+        InvalidArgumentError: A ValueError; an argument has none of the values above, or "int8" has no samples.
+        ExportError: The backend can't write the format, a package is missing, the model can't be exported, or the runtime computes
+            something else. Nothing is written then.
+        ConversionError: For a Keras file: as in `bake`.
+        FileError: The output exists, or can't be written.
+
+    Example:
+
+    >>> keras_prelu.export(converted, "model.tflite", samples=x_test[:128]).difference
+    """
+    path = Path(path)
+    format_ = check_export(path, format, quantize=quantize, opset=opset, force=force)
+    check_prune(prune)
+    if quantize == "int8" and samples is None:
+        raise InvalidArgumentError("quantize='int8' takes the ranges of all numbers from `samples`: give a few hundred (--data).")
+    given = _random_inputs(model) if samples is None else _as_taken(model, samples)
+    inputs = keras.tree.map_structure(lambda part: part[:_CHECKED], given)
+    expected = _outputs(model, inputs)
+    pruning_error = None
+    if prune:
+        pruned = _outputs(lowered(model, inputs, prune), inputs)
+        expected, pruning_error = pruned, _error(pruned, expected)
+    limit = TOLERANCES[quantize] if tolerance is None else float(tolerance)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    try:
+        written = folder / path.name
+        with _translated(path, format_):
+            format_.write(model, written, Settings(quantize, given, opset, prune))
+        with _translated(path, format_):
+            found = format_.outputs(written, inputs)
+            operations = format_.operations(written)
+        difference = _difference(found, expected)
+        if not difference <= limit:
+            raise ExportError(
+                f"'{path}' is not written: {format_.runtime()} computes something else, by {difference:.2g} of the largest output, and "
+                f"{limit:g} is allowed (tolerance)."
+            )
+        _publish(written, path, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    count = len(keras.tree.flatten(inputs)[0])
+    return Export(
+        str(path), format_.name, quantize, _size(path), operations, format_.runtime(), count, samples is None, difference,
+        _error(found, expected), limit, pruning_error,
+    )  # fmt: skip
+
+
+def check_export(path: Path, format: str | None, *, quantize: str | None, opset: int | None, force: bool) -> Format:
+    """The format of an export that is possible as far as can be told beforehand; raises what `export` would raise."""
+    suffixes = {cls.suffix: name for name, cls in FORMATS.items()}
+    name = suffixes.get(path.suffix) if format is None else format
+    if name not in FORMATS:
+        known = ", ".join(map(repr, FORMATS))
+        wrong = f"'{path}' has a suffix of no known format" if format is None else f"`format` must be one of {known}. Received: {format!r}"
+        raise InvalidArgumentError(f"{wrong}. Known: .keras, .tflite, .onnx, and a folder's name without a suffix for a SavedModel.")
+    if quantize is not None and quantize not in QUANTIZATIONS:
+        raise InvalidArgumentError(f"`quantize` must be one of {', '.join(map(repr, QUANTIZATIONS))}, or None. Received: {quantize!r}")
+    if quantize is not None and name != TensorFlowLite.name:
+        raise InvalidArgumentError(f"`quantize` is for the format 'tflite'. Received: quantize={quantize!r}, format={name!r}")
+    if opset is not None and name != OnnxFile.name:
+        raise InvalidArgumentError(f"`opset` is for the format 'onnx'. Received: opset={opset}, format={name!r}")
+    format_ = FORMATS[name]()
+    check_output(path, force=force, suffix=format_.suffix)
+    format_.check()
+    return format_
+
+
+@contextlib.contextmanager
+def _translated(path: Path, format_: Format) -> Iterator[None]:
+    """Keep what an exporter prints away, and turn its exceptions into one line."""
+    try:
+        with silenced(1, 2), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (KerasPReLUError, MemoryError):
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"'{path}' is not written: the model can't be exported to {format_.name} ({reason_of(error)}). Another format may do; where a "
+            "layer is named, it is the one to exchange."
+        ) from error
+
+
+def _random_inputs(model: keras.Model) -> Any:
+    """Normal numbers, or zeros and ones where the model takes integers; sizes that it leaves open are 32."""
+    rng = np.random.default_rng(0)
+
+    def random(tensor: Any) -> np.ndarray:
+        shape = [_RANDOM, *(_UNKNOWN_SIZE if size is None else size for size in tensor.shape[1:])]
+        if keras.backend.is_float_dtype(tensor.dtype):
+            return rng.normal(size=shape).astype("float32")
+        return rng.integers(0, 2, shape).astype(tensor.dtype)
+
+    if not graph.has_graph(model):
+        raise ExportError(f"Model '{model.name}' doesn't say what it takes: give `samples` (--data) to check the exported file with.")
+    return keras.tree.map_structure(random, model.inputs[0] if isinstance(model, keras.Sequential) else model.input)
+
+
+def _as_taken(model: keras.Model, samples: Any) -> Any:
+    """Samples of the types that the model takes: runtimes, unlike Keras, cast nothing."""
+    arrays = keras.tree.map_structure(np.asarray, samples)
+    flat, tensors = keras.tree.flatten(arrays), getattr(model, "inputs", None) or []
+    if len(flat) != len(tensors):
+        return arrays
+    named = {tensor.name: tensor for tensor in tensors}
+    if isinstance(arrays, dict) and set(arrays) == set(named):
+        return {name: array.astype(named[name].dtype) for name, array in arrays.items()}
+    cast = [array if tensor.dtype == "string" else array.astype(tensor.dtype) for array, tensor in zip(flat, tensors, strict=True)]
+    return keras.tree.pack_sequence_as(arrays, cast)
+
+
+def _outputs(model: keras.Model, inputs: Any) -> list[np.ndarray]:
+    return [np.asarray(part, dtype=np.float64) for part in keras.tree.flatten(model.predict(inputs, verbose=0))]
+
+
+def _difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """The largest over all outputs, each relative to its own largest."""
+    if [part.shape for part in found] != [part.shape for part in expected]:
+        return float("inf")
+    largest = [(np.abs(part - wanted).max(), np.abs(wanted).max()) for part, wanted in zip(found, expected, strict=True)]
+    return float(max(change / scale if scale else change for change, scale in largest))
+
+
+def _error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    squares = sum(float(np.square(part - wanted).sum()) for part, wanted in zip(found, expected, strict=True))
+    spread = sum(float(np.square(wanted - wanted.mean()).sum()) for wanted in expected)
+    return squares / spread if spread else squares
+
+
+def _publish(written: Path, path: Path, folder: Path) -> None:
+    """Give what was written its name; a folder can't be renamed over another."""
+    try:
+        if path.is_dir():
+            path.rename(folder / "old")
+        os.replace(written, path)
+    except OSError as error:
+        raise FileError(f"Could not write '{path}': {error.strerror or error}.") from error
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size

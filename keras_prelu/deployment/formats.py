@@ -1,0 +1,94 @@
+"""What every format of an exported model can do: be written, and be run by its own runtime."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from keras_prelu.errors import ExportError
+
+__all__ = ["Format", "Settings", "by_name", "in_order"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a file is written.
+
+    Attributes:
+        quantize: What its numbers become, or None for float32.
+        samples: Inputs as the model takes them.
+        opset: Version of the ONNX operators, or None for the exporter's own.
+        prune: As in `keras_prelu.bake`.
+    """
+
+    quantize: str | None
+    samples: Any
+    opset: int | None
+    prune: float
+
+
+class Format(ABC):
+    """A format, with the runtime that reads it."""
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    backends: ClassVar[tuple[str, ...]] = ("tensorflow", "jax", "torch")
+
+    def packages(self) -> tuple[str, ...]:
+        """What has to be installed beside keras_prelu on the active backend: modules, which the extra of the format's name brings."""
+        return ()
+
+    def check(self) -> None:
+        """Raise an ExportError where this process can't write the format."""
+        backend = keras.backend.backend()
+        if backend not in self.backends:
+            raise ExportError(
+                f"The format {self.name} needs Keras's {self.backends[0]} backend, and this is {backend}. Save the model, and export the "
+                f"file with KERAS_BACKEND={self.backends[0]}; on the command line with --backend {self.backends[0]}."
+            )
+        missing = [package for package in self.packages() if importlib.util.find_spec(package) is None]
+        if missing:
+            names = " ".join(missing)
+            raise ExportError(f"The format {self.name} needs packages that are not installed: pip install {names}.")
+
+    @abstractmethod
+    def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
+        """Write a file, or a folder, of a converted model."""
+
+    @abstractmethod
+    def outputs(self, path: Path, inputs: Any) -> list[Array]:
+        """What the runtime computes from the file, in the order of the model's outputs."""
+
+    @abstractmethod
+    def runtime(self) -> str:
+        """The name and version of the runtime."""
+
+    def operations(self, path: Path) -> dict[str, int]:
+        """How often each kind of operation is in the file, the most frequent first; empty where the format doesn't tell."""
+        return {}
+
+
+def by_name(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
+    """Inputs as the model takes them, by a runtime's names for them: its own where it has names, else in order."""
+    flat = keras.tree.flatten(inputs)
+    if isinstance(inputs, dict) and set(inputs) == set(names):
+        return {name: np.asarray(inputs[name]) for name in names}
+    return dict(zip(names, map(np.asarray, flat), strict=True))
+
+
+def in_order(outputs: dict[str, Any]) -> list[Array]:
+    """A runtime's named outputs in the model's order: Keras sorts dicts by name, and numbers the outputs of lists."""
+    return [
+        np.asarray(outputs[name])
+        for name in sorted(outputs, key=lambda name: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name)])
+    ]

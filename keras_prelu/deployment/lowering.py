@@ -1,0 +1,71 @@
+"""A converted model as runtimes' converters understand it best: one operation for each activation, the cap one more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.surgery import graph
+from keras_prelu.surgery.bake import with_stock_activations
+from keras_prelu.surgery.converted import exchange_prelus, is_converted
+from keras_prelu.surgery.rewrite import rewrite
+from keras_prelu.surgery.wholes import is_taken_apart
+
+__all__ = ["lowered"]
+
+Tensor = Any
+
+
+@on_large_graphs
+def lowered(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.Model:
+    """A copy of a model, to export and not to save, whose activations have a form that converters recognize.
+
+    In the graph they are stock layers, as `bake` makes them; inside layers with Python code the PReLU's formula, with constant slopes.
+
+    Args:
+        model: Any built model, subclassed too. It is not changed.
+        samples: Inputs as the model takes them. The copy is called on one, which exporters want of a model.
+        prune: As in `bake`.
+    """
+    copy = with_stock_activations(model, prune, _capped) if is_taken_apart(model) else rewrite(model)
+    for layer in (copy, *graph.sublayers(copy)):
+        if is_converted(layer):
+            exchange_prelus(layer, _formula)
+    copy(keras.tree.map_structure(lambda part: part[:1], samples))
+    return copy
+
+
+def _capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
+    if isinstance(stock, keras.layers.ReLU):
+        return [keras.layers.ReLU(max_value=cap, name=stock.name, dtype=stock.dtype_policy)]
+    return [stock, _Cap(cap, name=name, dtype=stock.dtype_policy)]
+
+
+class _Cap(keras.layers.Layer):
+    """The smaller of each element and a number: one operation, where a stock ReLU of slope 1 becomes four."""
+
+    def __init__(self, cap: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cap = cap
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return keras.ops.minimum(inputs, keras.ops.cast(self.cap, inputs.dtype))
+
+
+def _formula(layer: PReLU) -> Callable[[Tensor], Tensor]:
+    """What `keras.layers.PReLU` computes, by which converters recognize a PReLU."""
+    slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)))
+
+    def activation(inputs: Tensor) -> Tensor:
+        if np.all(slopes == slopes.flat[0]) and slopes.flat[0] > 0:
+            outputs = keras.ops.leaky_relu(inputs, float(slopes.flat[0]))
+        else:
+            outputs = keras.ops.relu(inputs) + keras.ops.cast(-slopes, inputs.dtype) * keras.ops.relu(-inputs)
+        return outputs if layer.max_value is None else keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, inputs.dtype))
+
+    return activation

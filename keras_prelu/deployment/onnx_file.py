@@ -1,0 +1,132 @@
+"""ONNX files: one PRelu for each site, where Keras's exporter writes Relu, Neg, Relu, Mul and Add."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.deployment.formats import Format, Settings, by_name
+from keras_prelu.deployment.lowering import lowered
+
+__all__ = ["OnnxFile", "with_prelus"]
+
+_WRITERS = {"tensorflow": "tf2onnx", "jax": "jax2onnx"}
+
+
+class OnnxFile(Format):
+    name, suffix = "onnx", ".onnx"
+
+    def packages(self) -> tuple[str, ...]:
+        writer = _WRITERS.get(keras.backend.backend())
+        return ("onnx", "onnxruntime", *([writer] if writer else []))
+
+    def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
+        import onnx
+
+        lowered(model, settings.samples, settings.prune).export(path, format="onnx", verbose=False, opset_version=settings.opset)
+        exported = onnx.load(path)
+        with_prelus(exported)
+        _name_batch(exported)
+        onnx.checker.check_model(exported, full_check=True)
+        onnx.save(exported, path)
+
+    def outputs(self, path: Path, inputs: Any) -> list[np.ndarray]:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return [np.asarray(part) for part in session.run(None, by_name(inputs, [entry.name for entry in session.get_inputs()]))]
+
+    def runtime(self) -> str:
+        import onnxruntime
+
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    def operations(self, path: Path) -> dict[str, int]:
+        import onnx
+
+        return dict(Counter(node.op_type for node in onnx.load(path).graph.node).most_common())
+
+
+def with_prelus(model: Any) -> int:
+    """Write Relu(x) + Relu(−x)·c with constant c as PRelu(x, −c), in place; how often that was done.
+
+    Args:
+        model: An `onnx.ModelProto`.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    made = {name: node for node in graph.node for name in node.output}
+    constants = _constants(graph)
+    found = [(node, *matched) for node in graph.node if (matched := _match(node, made, constants)) is not None]
+    for node, tensor, factor in found:
+        slopes = numpy_helper.from_array(-factor, f"{node.output[0]}_slopes")
+        graph.initializer.append(slopes)
+        node.CopyFrom(helper.make_node("PRelu", [tensor, slopes.name], list(node.output), name=node.name))
+    _remove_unread(graph)
+    return len(found)
+
+
+def _constants(graph: Any) -> dict[str, np.ndarray]:
+    """The constants of a graph, and their negatives."""
+    from onnx import numpy_helper
+
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        if node.op_type == "Neg" and node.input[0] in found:
+            found[node.output[0]] = -found[node.input[0]]
+    return found
+
+
+def _match(node: Any, made: dict[str, Any], constants: dict[str, np.ndarray]) -> tuple[str, np.ndarray] | None:
+    """For an Add that is the end of a PReLU, the tensor that it is of, and the constant."""
+
+    def is_a(kind: str, name: str) -> bool:
+        return name in made and made[name].op_type == kind
+
+    if node.op_type != "Add":
+        return None
+    for positive, product in (node.input, node.input[::-1]):
+        if not (is_a("Relu", positive) and is_a("Mul", product)):
+            continue
+        for negative, factor in (made[product].input, made[product].input[::-1]):
+            if factor not in constants or not is_a("Relu", negative) or not is_a("Neg", made[negative].input[0]):
+                continue
+            tensor = made[made[negative].input[0]].input[0]
+            if made[positive].input[0] == tensor:
+                return tensor, constants[factor]
+    return None
+
+
+def _remove_unread(graph: Any) -> None:
+    """Remove nodes and constants that nothing reads."""
+    results = {output.name for output in graph.output}
+    while True:
+        read = results | {name for node in graph.node for name in _reads(node)}
+        unread = [node for node in graph.node if not any(name in read for name in node.output)]
+        for node in unread:
+            graph.node.remove(node)
+        if not unread:
+            break
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
+
+
+def _reads(node: Any) -> list[str]:
+    """What a node reads, and the graphs inside it."""
+    inside = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return [*node.input, *(name for graph in inside for inner in graph.node for name in _reads(inner))]
+
+
+def _name_batch(model: Any) -> None:
+    """Call the axis of the batch what it is."""
+    for value in (*model.graph.input, *model.graph.output):
+        axes = value.type.tensor_type.shape.dim
+        if axes and not axes[0].HasField("dim_value"):
+            axes[0].dim_param = "batch"

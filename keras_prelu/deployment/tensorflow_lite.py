@@ -1,0 +1,67 @@
+"""TensorFlow Lite files: one PRELU for each site."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.deployment.formats import Format, Settings, by_name, in_order
+from keras_prelu.deployment.lowering import lowered
+
+__all__ = ["QUANTIZATIONS", "TensorFlowLite"]
+
+QUANTIZATIONS = ("float16", "dynamic", "int8")
+
+
+class TensorFlowLite(Format):
+    name, suffix, backends = "tflite", ".tflite", ("tensorflow",)
+
+    def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
+        import tensorflow as tf
+
+        with tempfile.TemporaryDirectory() as folder:
+            lowered(model, settings.samples, settings.prune).export(folder, verbose=False)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            if settings.quantize is not None:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if settings.quantize == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            if settings.quantize == "int8":
+                signature = tf.saved_model.load(folder).signatures["serving_default"].structured_input_signature[1]
+                samples = by_name(settings.samples, list(signature))
+                converter.representative_dataset = lambda: _one_by_one(samples)
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            path.write_bytes(converter.convert())
+
+    def outputs(self, path: Path, inputs: Any) -> list[np.ndarray]:
+        runner = _interpreter(path).get_signature_runner()
+        return in_order(runner(**by_name(inputs, list(runner.get_input_details()))))
+
+    def runtime(self) -> str:
+        import tensorflow as tf
+
+        return f"TensorFlow Lite {tf.__version__}"
+
+    def operations(self, path: Path) -> dict[str, int]:
+        # There is no public list of a file's operations. Delegates, once allocated, hide those that they take over.
+        return dict(Counter(details["op_name"] for details in _interpreter(path)._get_ops_details()).most_common())
+
+
+def _interpreter(path: Path) -> Any:
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the interpreter moves to a package of its own
+        return tf.lite.Interpreter(model_path=str(path))
+
+
+def _one_by_one(samples: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    for index in range(len(next(iter(samples.values())))):
+        yield {name: part[index : index + 1] for name, part in samples.items()}

@@ -1,0 +1,182 @@
+"""keras_prelu.deployment.export: every format, run by its own runtime."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.deployment import export as exporting
+from keras_prelu.deployment.tensorflow_lite import TensorFlowLite
+from tests import custom, models
+from tests.surgery.test_bake import with_slopes
+
+pytestmark = pytest.mark.tensorflow
+L = keras.layers
+
+PATHS = {"keras": "model.keras", "saved_model": "model", "tflite": "model.tflite", "onnx": "model.onnx"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def converted(build):
+    return with_slopes(kp.convert(models.live_in(build()), rescale="none"))
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("build", [models.residual, models.siamese, models.two_outputs, models.nested])
+@pytest.mark.parametrize("name", PATHS)
+def test_the_runtime_computes_what_the_model_does(name, build):
+    model = converted(build)
+    record = kp.export(model, PATHS[name], samples=models.samples(model, 16))
+    assert (record.format, record.samples, record.random) == (name, 16, False)
+    assert record.difference <= 1e-5
+    assert record.error <= 1e-9
+    assert os.path.exists(PATHS[name])
+    assert os.listdir() == [PATHS[name]]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("name", "one", "cap"), [("tflite", "PRELU", "MINIMUM"), ("onnx", "PRelu", "Min")])
+def test_one_operation_a_site_and_one_a_cap(name, one, cap):
+    rest = {"RELU", "NEG", "RELU6", "SELECT_V2", "Relu", "Neg", "Clip"}
+    plain, capped = (kp.export(converted(build), PATHS[name], force=True).operations for build in (models.residual, models.capped))
+    assert plain[one] == 5
+    assert (capped[one], capped[cap]) == (2, 2)
+    assert not rest & (set(plain) | set(capped))
+
+
+@pytest.mark.usefixtures("folder")
+def test_simple_slopes_become_simple_operations():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            kp.PReLU(0.0, parameterization="identity", max_value=6.0),
+            L.Dense(4),
+            kp.PReLU(0.3),
+            L.Dense(4),
+            kp.PReLU([0.1, 0.2, 0.3, -0.4], parameterization="identity"),
+        ]
+    )
+    operations = kp.export(model, "model.tflite").operations
+    assert (operations["LEAKY_RELU"], operations["PRELU"]) == (1, 1)
+    assert "MINIMUM" not in operations
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
+def test_quantized_files_are_smaller_and_near(quantize):
+    inputs = keras.Input((12, 12, 3))
+    x = L.ReLU()(L.Conv2D(32, 3)(inputs))
+    x = L.ReLU()(L.Conv2D(32, 3)(x))
+    model = with_slopes(kp.convert(keras.Model(inputs, L.Dense(64)(L.GlobalAveragePooling2D()(x))), rescale="none"))
+    samples = models.samples(model, 64)
+    whole = kp.export(model, "whole.tflite", samples=samples)
+    record = kp.export(model, "model.tflite", quantize=quantize, samples=samples)
+    assert record.bytes < 0.7 * whole.bytes
+    assert 0 < record.difference <= record.tolerance
+    assert record.operations["PRELU"] == 2
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("name", ["saved_model", "tflite", "onnx"])
+def test_slopes_inside_python_code_are_exported_too(name):
+    inputs = keras.Input((6, 6, 3))
+    model = kp.convert(models.live_in(keras.Model(inputs, custom.Block(4)(inputs))), rescale="none")
+    record = kp.export(model, PATHS[name])
+    assert record.random
+    assert record.difference <= 1e-5
+    assert not {"Relu", "Neg", "RELU", "NEG"} & set(record.operations)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_keras_file_of_layers_of_the_users_own_is_loaded_with_their_modules():
+    inputs = keras.Input((6, 6, 3))
+    x = custom.Block(4)(L.ReLU()(L.Conv2D(4, 3)(inputs)))
+    model = kp.convert(models.live_in(keras.Model(inputs, x)), rescale="none", include=L.ReLU, exclude="block*")
+    record = kp.export(model, "model.keras")
+    assert record.operations["Block"] == 1
+    assert record.difference <= 1e-6
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_runtime_that_computes_something_else_is_told_and_nothing_is_kept(monkeypatch):
+    """With the second output off by a hundredth of its largest."""
+    model = converted(models.two_outputs)
+    right = TensorFlowLite.outputs
+
+    def wrong(self, path, inputs):
+        first, second = right(self, path, inputs)
+        second[0, 0] += 0.01 * np.abs(second).max()
+        return [first, second]
+
+    monkeypatch.setattr(TensorFlowLite, "outputs", wrong)
+    with pytest.raises(kp.errors.ExportError, match=r"computes something else, by 0\.01"):
+        kp.export(model, "model.tflite")
+    assert os.listdir() == []
+    assert kp.export(model, "model.tflite", tolerance=0.02).tolerance == 0.02
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("name", PATHS)
+def test_an_existing_output_is_replaced_on_request_alone(name):
+    model = converted(models.mlp)
+    kp.export(model, PATHS[name])
+    with pytest.raises(kp.errors.FileError, match="exists"):
+        kp.export(model, PATHS[name])
+    kp.export(converted(models.mlp), PATHS[name], force=True)
+    assert os.listdir() == [PATHS[name]]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_subclassed_model_is_exported_with_samples():
+    x = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
+    model = custom.Classifier()
+    model(x)
+    model = kp.convert(model, rescale="none")
+    with pytest.raises(kp.errors.ExportError, match="give `samples`"):
+        kp.export(model, "model.tflite")
+    assert kp.export(model, "model.tflite", samples=x).difference <= 1e-5
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_format_can_not_hold_is_one_line():
+    """TensorFlow Lite adds no volumes of slopes."""
+    with pytest.raises(kp.errors.ExportError, match="can't be exported to tflite") as caught:
+        kp.export(converted(models.volumes), "model.tflite")
+    assert "\n" not in str(caught.value)
+    assert os.listdir() == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_missing_packages_and_backends_are_told_with_the_way_out(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(kp.errors.ExportError, match="pip install onnx onnxruntime tf2onnx"):
+        kp.export(models.mlp(), "model.onnx")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=tensorflow"):
+        exporting.check_export(exporting.Path("model.tflite"), None, quantize=None, opset=None, force=False)
+
+
+@pytest.mark.usefixtures("folder")
+def test_pruning_is_measured_apart():
+    model = converted(models.mlp)
+    assert kp.export(model, "whole.tflite").pruning_error is None
+    record = kp.export(model, "pruned.tflite", prune=1.0)
+    assert record.pruning_error > 1e-4
+    assert record.difference <= 1e-5
+    assert "PRELU" not in record.operations
+
+
+@pytest.mark.usefixtures("folder")
+def test_integers_are_given_in_the_type_that_the_model_takes():
+    inputs = keras.Input((5,), dtype="int32")
+    x = L.GlobalAveragePooling1D()(L.Embedding(10, 4)(inputs))
+    model = kp.convert(keras.Model(inputs, L.Dense(2)(L.Dense(6, activation="relu")(x))), rescale="none")
+    assert kp.export(model, "model.onnx", samples=np.arange(10, dtype="int64").reshape(2, 5)).difference <= 1e-5
+    assert kp.export(model, "model.tflite").random
