@@ -8,7 +8,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS)
 # What is tested on every backend; the rest, the command line above all, does not depend on it.
 ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_cost.py tests/test_parameterizations.py \
-	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/test_callbacks.py tests/surgery tests/diagnostics tests/training
+	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/test_callbacks.py tests/surgery tests/diagnostics \
+	tests/training tests/deployment/test_backends.py
 
 .PHONY: demo test lint test-tensorflow test-jax test-torch bench format clean
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras_prelu.deployment.formats import Format, Settings, by_name
 from keras_prelu.deployment.lowering import lowered
 
-__all__ = ["OnnxFile", "with_prelus"]
+__all__ = ["OnnxFile", "with_prelus", "without_idle_casts"]
 
 _WRITERS = {"tensorflow": "tf2onnx", "jax": "jax2onnx"}
 
@@ -28,7 +28,8 @@ class OnnxFile(Format):
         import onnx
 
         lowered(model, settings.samples, settings.prune).export(path, format="onnx", verbose=False, opset_version=settings.opset)
-        exported = onnx.load(path)
+        exported = onnx.shape_inference.infer_shapes(onnx.load(path))
+        without_idle_casts(exported)
         with_prelus(exported)
         _name_batch(exported)
         onnx.checker.check_model(exported, full_check=True)
@@ -69,6 +70,28 @@ def with_prelus(model: Any) -> int:
         node.CopyFrom(helper.make_node("PRelu", [tensor, slopes.name], list(node.output), name=node.name))
     _remove_unread(graph)
     return len(found)
+
+
+def without_idle_casts(model: Any) -> int:
+    """Remove casts to the type that a tensor has already, of which Keras writes many on PyTorch, in place; how many.
+
+    Args:
+        model: An `onnx.ModelProto` with inferred shapes.
+    """
+    graph = model.graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    results = {output.name for output in graph.output}
+    same: dict[str, str] = {}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = same.get(name, name)
+        if node.op_type == "Cast" and types.get(node.input[0]) == node.attribute[0].i and node.output[0] not in results:
+            same[node.output[0]] = node.input[0]
+    idle = [node for node in graph.node if node.output[0] in same]
+    for node in idle:
+        graph.node.remove(node)
+    return len(idle)
 
 
 def _constants(graph: Any) -> dict[str, np.ndarray]:

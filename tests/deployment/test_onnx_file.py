@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_prelu.deployment.onnx_file import with_prelus
+from keras_prelu.deployment.onnx_file import with_prelus, without_idle_casts
 
 pytestmark = pytest.mark.tensorflow
 
@@ -61,3 +61,24 @@ def test_what_something_else_reads_stays():
     assert sorted(node.op_type for node in model.graph.node) == ["Neg", "PRelu", "Relu"]
     for one, other in zip(run(model), before, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_casts_that_change_nothing_are_removed_and_others_stay():
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["a"], ["b"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["b"], ["c"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["c"], ["d"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["d", "b"], ["e"]),
+        helper.make_node("Cast", ["e"], ["y"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [value(n, TensorProto.FLOAT, ["batch", 3]) for n in "xz"], [value("y", TensorProto.FLOAT, ["batch", 3])]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    before = run(model)
+    model = onnx.shape_inference.infer_shapes(model)
+    assert without_idle_casts(model) == 2
+    assert [node.op_type for node in model.graph.node] == ["Cast", "Cast", "Add", "Cast"]
+    np.testing.assert_array_equal(run(model)[0], before[0])

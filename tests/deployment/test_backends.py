@@ -1,0 +1,31 @@
+"""What can be exported on each backend: Keras files on all, ONNX on TensorFlow and PyTorch with what is installed for the tests."""
+
+import keras
+import pytest
+
+import keras_prelu as kp
+from tests import models
+from tests.surgery.test_bake import with_slopes
+
+BACKEND = keras.backend.backend()
+
+
+@pytest.mark.parametrize("build", [models.residual, models.capped])
+@pytest.mark.parametrize("name", ["model.keras", "model.onnx"])
+def test_one_operation_a_site(tmp_path, name, build):
+    if BACKEND == "jax" and name.endswith("onnx"):
+        pytest.skip("jax2onnx is not among the packages for the tests")
+    model = with_slopes(kp.convert(models.live_in(build()), rescale="none"))
+    record = kp.export(model, tmp_path / name, samples=models.samples(model, 16))
+    assert record.difference <= 1e-5
+    found = {kind.lower(): count for kind, count in record.operations.items()}
+    sites = sum(site.layer == "PReLU" for site in kp.find_sites(model))
+    assert found["prelu"] == sites
+    assert "neg" not in found
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="these formats are TensorFlow's")
+@pytest.mark.parametrize("name", ["model.tflite", "model"])
+def test_tensorflows_formats_say_what_they_need(tmp_path, name):
+    with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=tensorflow"):
+        kp.export(models.mlp(), tmp_path / name)
