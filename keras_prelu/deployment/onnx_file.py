@@ -12,7 +12,7 @@ import numpy as np
 from keras_prelu.deployment.formats import Format, Settings, by_name
 from keras_prelu.deployment.lowering import lowered
 
-__all__ = ["OnnxFile", "with_prelus", "without_idle_casts"]
+__all__ = ["OnnxFile", "with_prelus", "without_idle_steps"]
 
 _WRITERS = {"tensorflow": "tf2onnx", "jax": "jax2onnx"}
 
@@ -29,7 +29,7 @@ class OnnxFile(Format):
 
         lowered(model, settings.samples, settings.prune).export(path, format="onnx", verbose=False, opset_version=settings.opset)
         exported = onnx.shape_inference.infer_shapes(onnx.load(path))
-        without_idle_casts(exported)
+        without_idle_steps(exported)
         with_prelus(exported)
         _name_batch(exported)
         onnx.checker.check_model(exported, full_check=True)
@@ -72,26 +72,37 @@ def with_prelus(model: Any) -> int:
     return len(found)
 
 
-def without_idle_casts(model: Any) -> int:
-    """Remove casts to the type that a tensor has already, of which Keras writes many on PyTorch, in place; how many.
+def without_idle_steps(model: Any) -> int:
+    """Remove casts to the type that a tensor has already, and reshapes to its shape, in place; how many.
+
+    Keras writes many such casts on PyTorch; tf2onnx makes such reshapes of transpositions of 1 × 1 images, on one side of a PReLU alone.
 
     Args:
         model: An `onnx.ModelProto` with inferred shapes.
     """
     graph = model.graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    types = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)}
     results = {output.name for output in graph.output}
     same: dict[str, str] = {}
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = same.get(name, name)
-        if node.op_type == "Cast" and types.get(node.input[0]) == node.attribute[0].i and node.output[0] not in results:
+        if node.op_type in ("Cast", "Reshape") and node.output[0] not in results and _is_idle(node, types):
             same[node.output[0]] = node.input[0]
-    idle = [node for node in graph.node if node.output[0] in same]
-    for node in idle:
+    for node in [node for node in graph.node if node.output[0] in same]:
         graph.node.remove(node)
-    return len(idle)
+    return len(same)
+
+
+def _is_idle(node: Any, types: dict[str, Any]) -> bool:
+    before, after = types.get(node.input[0]), types.get(node.output[0])
+    if before is None or after is None:
+        return False
+    if node.op_type == "Cast":
+        return bool(before.elem_type == after.elem_type)
+    shapes = [[axis.dim_value for axis in type_.shape.dim] for type_ in (before, after)]
+    # Where all axes but the first are known and the same, so is the first.
+    return len(shapes[0]) > 1 and shapes[0][1:] == shapes[1][1:] and all(shapes[0][1:])
 
 
 def _constants(graph: Any) -> dict[str, np.ndarray]:

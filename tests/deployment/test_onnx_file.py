@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_prelu.deployment.onnx_file import with_prelus, without_idle_casts
+from keras_prelu.deployment.onnx_file import with_prelus, without_idle_steps
 
 pytestmark = pytest.mark.tensorflow
 
@@ -79,6 +79,21 @@ def test_casts_that_change_nothing_are_removed_and_others_stay():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
     before = run(model)
     model = onnx.shape_inference.infer_shapes(model)
-    assert without_idle_casts(model) == 2
+    assert without_idle_steps(model) == 2
     assert [node.op_type for node in model.graph.node] == ["Cast", "Cast", "Add", "Cast"]
     np.testing.assert_array_equal(run(model)[0], before[0])
+
+
+@pytest.mark.parametrize(("shape", "idle"), [([-1, 3, 1], True), ([-1, 1, 3], False), ([4, 6], False)])
+def test_reshapes_that_change_nothing_are_removed_and_others_stay(shape, idle):
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 1])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", *shape[1:]])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(np.array(shape, "int64"), "s")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    x = np.random.default_rng(0).normal(size=(8, 3, 1)).astype("float32")
+    before = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    model = onnx.shape_inference.infer_shapes(model)
+    assert without_idle_steps(model) == idle
+    after = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_array_equal(after, before)
