@@ -8,7 +8,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+
+import keras_prelu as kp
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -19,6 +24,31 @@ def test_runs(path, tmp_path):
     result = subprocess.run([sys.executable, path, "1"], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "% of the test digits" in result.stdout
+
+
+@pytest.mark.tensorflow
+def test_serving_without_this_package(tmp_path):
+    """Each script, where neither it nor Keras can be imported, is right as often as the network in Keras."""
+    digits = load_digits()
+    images = (digits.images / 16.0).astype("float32")[..., None]
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
+    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(images, digits.target, epochs=2, verbose=0)
+    model = kp.convert(model, calibration_data=images[:200])
+    right = f"{100 * np.mean(model.predict(images, verbose=0).argmax(-1) == digits.target):.1f} % of the digits are right."
+    files = {"with_onnxruntime": "model.onnx", "with_tensorflow_lite": "model.tflite", "with_tensorflow": "model"}
+    assert set(files) == {path.stem for path in EXAMPLES.glob("serving/*.py")}
+    for script, file in files.items():
+        kp.export(model, tmp_path / file)
+        program = (
+            "import runpy, sys; sys.modules.update(keras=None, keras_prelu=None); "
+            f"sys.argv = ['serve', {file!r}]; runpy.run_path({str(EXAMPLES / 'serving' / f'{script}.py')!r})"
+        )
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.strip() == right
 
 
 def run_on(host, hosts, address, folder):

@@ -55,18 +55,39 @@ def command(
 
     check_export(output, format_, quantize=quantize, opset=opset, force=force)
     loaded = load_model(model, allow_unsafe=session.allow_unsafe)
-    inputs = None
+    inputs = labels = None
     if data.source:
         train = data.load(loaded).train
-        inputs = train.take(np.random.default_rng(session.seed).permutation(len(train))[:samples]).x
+        chosen = train.take(np.random.default_rng(session.seed).permutation(len(train))[:samples])
+        inputs, labels = chosen.x, _class_numbers(chosen.y, loaded)
     result = export(
-        loaded, output, format_, quantize=quantize, samples=inputs, prune=prune, opset=opset, tolerance=tolerance, force=force
-    )  # fmt: skip
+        loaded,
+        output,
+        format_,
+        quantize=quantize,
+        samples=inputs,
+        labels=labels,
+        prune=prune,
+        opset=opset,
+        tolerance=tolerance,
+        force=force,
+    )
     if session.json:
         print_json(result)
         return
     _print(result)
     click.echo(f"Wrote {output} ({result.bytes:,} bytes).")
+
+
+def _class_numbers(labels: Any, model: Any) -> Any:
+    """The labels of a classifier that are class numbers, None of anything else."""
+    import numpy as np
+
+    outputs = getattr(model, "outputs", None) or []
+    if labels is None or len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] < 2:
+        return None
+    array = np.asarray(labels)
+    return array if array.dtype.kind in "iu" and array.size == len(array) else None
 
 
 def _print(result: Any) -> None:
@@ -80,5 +101,7 @@ def _print(result: Any) -> None:
         f"{result.runtime} on {samples}: largest difference {number(result.difference, 2)} of the largest output "
         f"({number(result.tolerance)} allowed), {number(result.error, 2)} of the outputs' variance."
     )
+    if result.accuracy is not None:
+        click.echo(f"Accuracy on them: {result.accuracy:.2f} %; of the model {result.accuracy_of_model:.2f} %.")
     if result.pruning_error is not None:
         click.echo(f"Against the pruned model; pruning itself changed {number(result.pruning_error, 2)} of the outputs' variance.")

@@ -54,6 +54,8 @@ class Export:
         difference: The largest difference to the model's outputs, relative to the largest of them.
         error: Mean squared difference over the outputs' variance.
         tolerance: What `difference` had to stay under.
+        accuracy: Percent of the labelled samples that the file's largest output is right on; None without labels of a classifier.
+        accuracy_of_model: The same of the model.
         pruning_error: Mean squared change of the outputs by `prune` over their variance; None where nothing was to be pruned. The other two
             are against the pruned model then.
     """
@@ -69,6 +71,8 @@ class Export:
     difference: float
     error: float
     tolerance: float
+    accuracy: float | None
+    accuracy_of_model: float | None
     pruning_error: float | None
 
 
@@ -80,6 +84,7 @@ def export(
     *,
     quantize: str | None = None,
     samples: Any = None,
+    labels: Any = None,
     prune: float = 0.0,
     opset: int | None = None,
     tolerance: float | None = None,
@@ -96,7 +101,9 @@ def export(
         format: "keras", "saved_model", "tflite" or "onnx". Defaults to what the path's suffix says.
         quantize: For "tflite": "float16" (weights), "dynamic" (weights in int8) or "int8" (all that can be, with ranges from `samples`).
             Defaults to None, float32.
-        samples: Inputs as the model takes them, to check with (the first 128) and to quantize with (all). Defaults to 8 random ones.
+        samples: Inputs as the model takes them, to check with (the first 128, or all that have labels) and to quantize with (all). Defaults
+            to 8 random ones.
+        labels: The samples' class numbers, of shape (samples,): the accuracy of the file and that of the model are in the record then.
         prune: As in `bake`.
         opset: Version of the ONNX operators. Defaults to the exporter's.
         tolerance: The largest difference that is accepted, relative to the largest output. Defaults to 0.0001 in float32, 0.01 for
@@ -122,9 +129,12 @@ def export(
     check_prune(prune)
     if quantize == "int8" and samples is None:
         raise InvalidArgumentError("quantize='int8' takes the ranges of all numbers from `samples`: give a few hundred (--data).")
+    if labels is not None and samples is None:
+        raise InvalidArgumentError("`labels` are those of `samples`: give both, or none.")
     given = _random_inputs(model) if samples is None else _as_taken(model, samples)
-    inputs = keras.tree.map_structure(lambda part: part[:_CHECKED], given)
+    inputs = given if labels is not None else keras.tree.map_structure(lambda part: part[:_CHECKED], given)
     expected = _outputs(model, inputs)
+    accuracy_of_model = _accuracy(expected, labels)
     pruning_error = None
     if prune:
         pruned = _outputs(lowered(model, inputs, prune), inputs)
@@ -150,7 +160,7 @@ def export(
     count = len(keras.tree.flatten(inputs)[0])
     return Export(
         str(path), format_.name, quantize, _size(path), operations, format_.runtime(), count, samples is None, difference,
-        _error(found, expected), limit, pruning_error,
+        _error(found, expected), limit, _accuracy(found, labels), accuracy_of_model, pruning_error,
     )  # fmt: skip
 
 
@@ -234,6 +244,19 @@ def _error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float
     squares = sum(float(np.square(part - wanted).sum()) for part, wanted in zip(found, expected, strict=True))
     spread = sum(float(np.square(wanted - wanted.mean()).sum()) for wanted in expected)
     return squares / spread if spread else squares
+
+
+def _accuracy(outputs: Sequence[np.ndarray], labels: Any) -> float | None:
+    """In percent; None without labels."""
+    if labels is None:
+        return None
+    classes, first = np.asarray(labels).reshape(len(labels), -1), outputs[0]
+    if len(outputs) != 1 or first.ndim != 2 or first.shape[1] < 2 or classes.shape != (len(first), 1) or classes.dtype.kind not in "iu":
+        raise InvalidArgumentError(
+            f"`labels` are class numbers, one for each sample, of a model with one output of a number for each class. Received: "
+            f"labels of shape {np.shape(labels)} and type {classes.dtype}, outputs of shapes {[part.shape for part in outputs]}"
+        )
+    return 100.0 * float(np.mean(first.argmax(-1) == classes[:, 0]))
 
 
 def _publish(written: Path, path: Path, folder: Path) -> None:

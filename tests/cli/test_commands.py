@@ -413,6 +413,8 @@ def test_export():
         invoke("export", "prelu.keras", "-o", "int8.tflite", "--quantize", "int8", "--data", "samples.npz", "--json").output
     )
     assert quantized["bytes"] < os.path.getsize("model.tflite")
+    labelled = invoke("export", "prelu.keras", "-o", "other.tflite", "--quantize", "int8", "--data", "digits").output
+    assert re.search(r"Accuracy on them: \d+\.\d\d %; of the model \d+", labelled)
     pruned = invoke("export", "prelu.keras", "-o", "pruned.tflite", "--prune", "1").output
     assert "pruning itself changed" in pruned
 

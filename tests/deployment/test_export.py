@@ -180,3 +180,21 @@ def test_integers_are_given_in_the_type_that_the_model_takes():
     model = kp.convert(keras.Model(inputs, L.Dense(2)(L.Dense(6, activation="relu")(x))), rescale="none")
     assert kp.export(model, "model.onnx", samples=np.arange(10, dtype="int64").reshape(2, 5)).difference <= 1e-5
     assert kp.export(model, "model.tflite").random
+
+
+@pytest.mark.usefixtures("folder")
+def test_accuracy_is_that_of_labels():
+    """Three of the four labels are what the model says."""
+    model = converted(models.mlp)
+    x = models.samples(model, 4)
+    labels = keras.ops.convert_to_numpy(model(x)).argmax(-1)
+    labels[0] = (labels[0] + 1) % 3
+    record = kp.export(model, "model.tflite", samples=x, labels=labels)
+    assert (record.accuracy, record.accuracy_of_model) == (75.0, 75.0)
+    assert kp.export(model, "other.tflite", samples=x).accuracy is None
+    for wrong in (labels[:3], labels.astype("float32"), np.eye(3, dtype=int)[labels]):
+        with pytest.raises(kp.errors.InvalidArgumentError, match="class numbers, one for each sample"):
+            kp.export(model, "wrong.tflite", samples=x, labels=wrong)
+    with pytest.raises(kp.errors.InvalidArgumentError, match="give both"):
+        kp.export(model, "wrong.tflite", labels=labels)
+    assert sorted(os.listdir()) == ["model.tflite", "other.tflite"]
