@@ -35,12 +35,16 @@ def test_help_is_light(arguments):
 
 def test_the_command_line_offers_what_the_package_has():
     """The command line repeats these names, since asking the package for them would import Keras for --help."""
-    from keras_prelu.cli import conversion, tuning
+    from keras_prelu.cli import conversion, export, tuning
+    from keras_prelu.deployment.export import FORMATS
+    from keras_prelu.deployment.tensorflow_lite import QUANTIZATIONS
     from keras_prelu.surgery.convert import RESCALES
     from keras_prelu.training import recipes
 
     assert keras_prelu.parameterizations.names() == conversion.PARAMETERIZATIONS
     assert conversion.RESCALES == RESCALES
+    assert tuple(FORMATS) == export.FORMATS
+    assert export.QUANTIZATIONS == QUANTIZATIONS
     assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == tuning.RECIPES
 
 

@@ -10,14 +10,17 @@ import click
 from keras_prelu.cli.data import DataOptions, data_options
 from keras_prelu.cli.session import Session, session_options
 
-__all__ = ["command"]
+__all__ = ["FORMATS", "QUANTIZATIONS", "command"]
+
+FORMATS = ("keras", "saved_model", "tflite", "onnx")
+QUANTIZATIONS = ("float16", "dynamic", "int8")
 
 
 @click.command("export")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write: .keras, .tflite, .onnx, or a folder.")
-@click.option("--format", "format_", type=click.Choice(["keras", "saved_model", "tflite", "onnx"]), help="Defaults to the output's suffix.")
-@click.option("--quantize", type=click.Choice(["float16", "dynamic", "int8"]), help="For .tflite: what its numbers become.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="Defaults to the output's suffix.")
+@click.option("--quantize", type=click.Choice(QUANTIZATIONS), help="For .tflite: what its numbers become.")
 @data_options("Samples to check and to quantize with", required=False)
 @click.option("--samples", type=click.IntRange(min=1), default=512, show_default=True, help="How many of them.")
 @click.option(

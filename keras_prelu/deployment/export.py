@@ -140,12 +140,9 @@ def export(
         pruned = _outputs(lowered(model, inputs, prune), inputs)
         expected, pruning_error = pruned, _error(pruned, expected)
     limit = TOLERANCES[quantize] if tolerance is None else float(tolerance)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
-    try:
-        written = folder / path.name
+    with _unpublished(path) as written:
         with _translated(path, format_):
             format_.write(model, written, Settings(quantize, given, opset, prune))
-        with _translated(path, format_):
             found = format_.outputs(written, inputs)
             operations = format_.operations(written)
         difference = _difference(found, expected)
@@ -154,9 +151,6 @@ def export(
                 f"'{path}' is not written: {format_.runtime()} computes something else, by {difference:.2g} of the largest output, and "
                 f"{limit:g} is allowed (tolerance)."
             )
-        _publish(written, path, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     count = len(keras.tree.flatten(inputs)[0])
     return Export(
         str(path), format_.name, quantize, _size(path), operations, format_.runtime(), count, samples is None, difference,
@@ -259,14 +253,19 @@ def _accuracy(outputs: Sequence[np.ndarray], labels: Any) -> float | None:
     return 100.0 * float(np.mean(first.argmax(-1) == classes[:, 0]))
 
 
-def _publish(written: Path, path: Path, folder: Path) -> None:
-    """Give what was written its name; a folder can't be renamed over another."""
+@contextlib.contextmanager
+def _unpublished(path: Path) -> Iterator[Path]:
+    """Where to write a file or folder meanwhile; it gets its own name at the end, unless something was raised."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
     try:
-        if path.is_dir():
+        yield folder / path.name
+        if path.is_dir():  # which nothing can be renamed over
             path.rename(folder / "old")
-        os.replace(written, path)
+        os.replace(folder / path.name, path)
     except OSError as error:
         raise FileError(f"Could not write '{path}': {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _size(path: Path) -> int:
