@@ -231,7 +231,7 @@ def _difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> 
     if [part.shape for part in found] != [part.shape for part in expected]:
         return float("inf")
     largest = [(np.abs(part - wanted).max(), np.abs(wanted).max()) for part, wanted in zip(found, expected, strict=True)]
-    return float(max(change / scale if scale else change for change, scale in largest))
+    return float(np.max([change / scale if scale else change for change, scale in largest]))  # NaN where one is; max() may lose it
 
 
 def _error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
@@ -259,13 +259,24 @@ def _unpublished(path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
     try:
         yield folder / path.name
-        if path.is_dir():  # which nothing can be renamed over
-            path.rename(folder / "old")
-        os.replace(folder / path.name, path)
+        if path.is_dir():
+            _replace_folder(folder / path.name, path, folder / "old")
+        else:
+            os.replace(folder / path.name, path)
     except OSError as error:
         raise FileError(f"Could not write '{path}': {error.strerror or error}.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path, aside: Path) -> None:
+    """What `os.replace` does with a file, for a folder: nothing can be renamed over one."""
+    path.rename(aside)
+    try:
+        new.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
 
 
 def _size(path: Path) -> int:

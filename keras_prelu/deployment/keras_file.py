@@ -40,15 +40,8 @@ np.savez(folder + "/outputs.npz", **{f"{index:04}": output for index, output in 
 class KerasFile(Format):
     name, suffix = "keras", ".keras"
 
-    def __init__(self) -> None:
-        self._modules: list[str] = []
-
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        baked = bake(model, prune=settings.prune)
-        # Layers of the user's own need the modules that register them.
-        found = {type(layer).__module__ for layer in (baked, *graph.sublayers(baked))}
-        self._modules = sorted(module for module in found if module.split(".")[0] not in ("keras", "__main__"))
-        baked.save(path)
+        bake(model, prune=settings.prune).save(path)
 
     def outputs(self, path: Path, inputs: Any) -> list[np.ndarray]:
         with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +50,7 @@ class KerasFile(Format):
             np.savez(f"{folder}/inputs.npz", **arrays)
             structure = json.dumps(keras.tree.map_structure(lambda _: 0, inputs))
             environment = {**os.environ, "KERAS_BACKEND": keras.backend.backend(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            command = [sys.executable, "-c", _PROGRAM, str(path), folder, structure, *self._modules]
+            command = [sys.executable, "-c", _PROGRAM, str(path), folder, structure, *_modules(path)]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise ExportError(f"Keras can't load the file without keras_prelu: {reason_of(ValueError(_last_line(done.stderr)))}.")
@@ -68,8 +61,23 @@ class KerasFile(Format):
         return f"Keras {keras.__version__} without keras_prelu"
 
     def operations(self, path: Path) -> dict[str, int]:
-        model = keras.models.load_model(path, compile=False)
-        return dict(Counter(type(layer).__name__ for layer in graph.sublayers(model)).most_common())
+        return dict(Counter(type(layer).__name__ for layer in _layers(path)).most_common())
+
+
+def _layers(path: Path) -> list[keras.layers.Layer]:
+    return graph.sublayers(keras.models.load_model(path, compile=False))
+
+
+def _modules(path: Path) -> list[str]:
+    """The modules that register the layers of the user's own in a file."""
+    own = [layer for layer in _layers(path) if not type(layer).__module__.startswith("keras.")]
+    for layer in own:
+        if type(layer).__module__ == "__main__":
+            raise ExportError(
+                f"Layer '{layer.name}' is of class {type(layer).__name__}, which the running script defines: no fresh process can load the "
+                "file to check it. Put the class into a module, or save what keras_prelu.bake returns."
+            )
+    return sorted({type(layer).__module__ for layer in own})
 
 
 def _last_line(text: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from keras_prelu.deployment.formats import Format, Settings, by_name, in_order
 from keras_prelu.deployment.lowering import lowered
 
-__all__ = ["QUANTIZATIONS", "TensorFlowLite"]
+__all__ = ["QUANTIZATIONS", "TensorFlowLite", "converter_of"]
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 
@@ -24,21 +24,9 @@ class TensorFlowLite(Format):
     name, suffix, backends = "tflite", ".tflite", ("tensorflow",)
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        import tensorflow as tf
-
         with tempfile.TemporaryDirectory() as folder:
             lowered(model, settings.samples, settings.prune).export(folder, verbose=False)
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            if settings.quantize is not None:
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            if settings.quantize == "float16":
-                converter.target_spec.supported_types = [tf.float16]
-            if settings.quantize == "int8":
-                signature = tf.saved_model.load(folder).signatures["serving_default"].structured_input_signature[1]
-                samples = by_name(settings.samples, list(signature))
-                converter.representative_dataset = lambda: _one_by_one(samples)
-                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            path.write_bytes(converter.convert())
+            path.write_bytes(converter_of(folder, settings.quantize, settings.samples).convert())
 
     def outputs(self, path: Path, inputs: Any) -> list[np.ndarray]:
         runner = _interpreter(path).get_signature_runner()
@@ -52,6 +40,29 @@ class TensorFlowLite(Format):
     def operations(self, path: Path) -> dict[str, int]:
         # There is no public list of a file's operations. Delegates, once allocated, hide those that they take over.
         return dict(Counter(details["op_name"] for details in _interpreter(path)._get_ops_details()).most_common())
+
+
+def converter_of(folder: str, quantize: str | None, samples: Any) -> Any:
+    """TensorFlow's converter for an exported SavedModel.
+
+    Args:
+        folder: The SavedModel's.
+        quantize: One of `QUANTIZATIONS`, or None.
+        samples: For "int8", the inputs that the ranges are taken from.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    if quantize is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantize == "int8":
+        signature = tf.saved_model.load(folder).signatures["serving_default"].structured_input_signature[1]
+        named = by_name(samples, list(signature))
+        converter.representative_dataset = lambda: _one_by_one(named)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return converter
 
 
 def _interpreter(path: Path) -> Any:

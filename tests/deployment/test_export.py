@@ -122,6 +122,33 @@ def test_a_runtime_that_computes_something_else_is_told_and_nothing_is_kept(monk
     assert kp.export(model, "model.tflite", tolerance=0.02).tolerance == 0.02
 
 
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_an_output_that_is_no_number_is_a_difference(wrong):
+    expected = [np.ones((2, 3)), np.ones((2, 3))]
+    found = [part.copy() for part in expected]
+    found[wrong][0, 0] = np.nan
+    assert not exporting._difference(found, expected) <= 1.0
+
+
+def test_a_folder_that_can_not_be_replaced_stays(folder):
+    """What is new is missing, as where it can't be renamed."""
+    (folder / "model").mkdir()
+    (folder / "model" / "kept").touch()
+    with pytest.raises(FileNotFoundError):
+        exporting._replace_folder(folder / "missing", folder / "model", folder / "aside")
+    assert os.listdir(folder / "model") == ["kept"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_class_of_the_running_script_is_told(monkeypatch):
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, custom.Block(4)(inputs))
+    monkeypatch.setattr(custom.Block, "__module__", "__main__")
+    with pytest.raises(kp.errors.ExportError, match=r"'block.*class Block, which the running script defines"):
+        kp.export(model, "model.keras")
+    assert os.listdir() == []
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("name", PATHS)
 def test_an_existing_output_is_replaced_on_request_alone(name):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import tempfile
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import keras
 import numpy as np
 
 import keras_prelu as kp
+from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.tensorflow_lite import TensorFlowLite, converter_of
 from tools.calibration.tasks import Task
 
 
@@ -62,23 +64,10 @@ def scale_badly(model: keras.Model, seed: int) -> None:
 
 def int8_outputs(model: keras.Model, representative: np.ndarray, x: np.ndarray) -> np.ndarray:
     """What the network's per-tensor int8 TensorFlow Lite file puts out in its interpreter."""
-    import tensorflow as tf
-
     with tempfile.TemporaryDirectory() as folder:
-        # Stock layers become TensorFlow Lite's own operation; our formula's `minimum` would lose all in int8.
-        kp.bake(model).export(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([sample[None]] for sample in representative)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        lowered(model, x).export(f"{folder}/model", verbose=False)
+        converter = converter_of(f"{folder}/model", "int8", representative)
         converter._experimental_disable_per_channel = True  # the converter has no public switch for per-tensor weights
-        return _interpret(tf.lite.Interpreter(model_content=converter.convert()), x)
-
-
-def _interpret(interpreter: Any, x: np.ndarray) -> np.ndarray:
-    entry, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    interpreter.resize_tensor_input(entry["index"], x.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(entry["index"], x)
-    interpreter.invoke()
-    return interpreter.get_tensor(result["index"])
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(converter.convert())
+        return TensorFlowLite().outputs(path, x)[0]
