@@ -27,6 +27,8 @@ QUANTIZATIONS = ("float16", "dynamic", "int8")
     "--prune", type=click.FloatRange(min=0), default=0.0, help="Make a ReLU of a layer whose slopes are all at most this far from 0."
 )
 @click.option("--opset", type=click.IntRange(min=7), help="For .onnx: the version of its operators.")
+@click.option("--optimize-for", type=click.Choice(["cpu"]), help="For .onnx: activations as onnxruntime is fastest at on CPUs.")
+@click.option("--measure", is_flag=True, help="Time the file beside that of the same network with ReLUs.")
 @click.option("--tolerance", type=click.FloatRange(min=0), help="The largest difference that is accepted, relative to the largest output.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @session_options
@@ -39,6 +41,8 @@ def command(
     samples: int,
     prune: float,
     opset: int | None,
+    optimize_for: str | None,
+    measure: bool,
     tolerance: float | None,
     force: bool,
     session: Session,
@@ -47,7 +51,7 @@ def command(
 
     \b
     Examples:
-      keras-prelu export model.prelu.keras -o model.onnx
+      keras-prelu export model.prelu.keras -o model.onnx --optimize-for cpu --measure
       keras-prelu export model.prelu.keras -o model.tflite --quantize int8 --data samples.npz
     """
     import numpy as np
@@ -56,7 +60,7 @@ def command(
     from keras_prelu.deployment.export import check_export, export
     from keras_prelu.files import load_model
 
-    check_export(output, format_, quantize=quantize, opset=opset, force=force)
+    check_export(output, format_, quantize=quantize, opset=opset, optimize_for=optimize_for, measure=measure, force=force)
     loaded = load_model(model, allow_unsafe=session.allow_unsafe)
     inputs = labels = None
     if data.source:
@@ -72,6 +76,8 @@ def command(
         labels=labels,
         prune=prune,
         opset=opset,
+        optimize_for=optimize_for,
+        measure=measure,
         tolerance=tolerance,
         force=force,
     )
@@ -108,3 +114,10 @@ def _print(result: Any) -> None:
         click.echo(f"Accuracy on them: {result.accuracy:.2f} %; of the model {result.accuracy_of_model:.2f} %.")
     if result.pruning_error is not None:
         click.echo(f"Against the pruned model; pruning itself changed {number(result.pruning_error, 2)} of the outputs' variance.")
+    if result.cost is not None:
+        cost = result.cost
+        times = f"{number(cost.milliseconds, 3)} ms, with ReLUs {number(cost.milliseconds_with_relu, 3)} ms"
+        click.echo(
+            f"One sample on one thread: {times}: {cost.ratio:.2f} times as long (quartiles {cost.low:.2f} to {cost.high:.2f}). The file is "
+            f"{cost.size_ratio:.3f} times as large."
+        )

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from keras_prelu._quiet import silenced
+from keras_prelu._quiet import let_all_through, silenced
 from keras_prelu.cli.failures import set_debug
 from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
 
@@ -72,7 +72,9 @@ def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool
     if backend is not None:
         os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-    with contextlib.nullcontext() if debug else silenced():
+    if debug:
+        let_all_through()
+    with silenced():
         try:
             import keras
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +15,12 @@ import numpy as np
 
 from keras_prelu.errors import ExportError
 
-__all__ = ["Format", "Settings", "by_name", "in_order"]
+__all__ = ["Format", "Run", "Settings", "by_name", "in_order"]
 
 Array = np.ndarray
+
+Run = Callable[[Any], list[Array]]
+"""From inputs as the model takes them to what the runtime computes, in the order of the model's outputs."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Settings:
         quantize: What its numbers become, or None for float32.
         samples: Inputs as the model takes them.
         opset: Version of the ONNX operators, or None for the exporter's own.
+        optimize_for: "cpu" for ONNX activations in the form that is fastest there, or None for one operation each.
         prune: As in `keras_prelu.bake`.
     """
 
     quantize: str | None
     samples: Any
     opset: int | None
+    optimize_for: str | None
     prune: float
 
 
@@ -43,6 +48,8 @@ class Format(ABC):
     name: ClassVar[str]
     suffix: ClassVar[str]
     backends: ClassVar[tuple[str, ...]] = ("tensorflow", "jax", "torch")
+    timed: ClassVar[bool] = True
+    """Whether the time of a run of what was loaded is the runtime's own."""
 
     def packages(self) -> tuple[str, ...]:
         """What has to be installed beside keras_prelu on the active backend: modules, which the extra of the format's name brings."""
@@ -66,8 +73,13 @@ class Format(ABC):
         """Write a file, or a folder, of a converted model."""
 
     @abstractmethod
-    def outputs(self, path: Path, inputs: Any) -> list[Array]:
-        """What the runtime computes from the file, in the order of the model's outputs."""
+    def load(self, path: Path, threads: int | None = None) -> Run:
+        """The file in its runtime.
+
+        Args:
+            path: The file's, or the folder's.
+            threads: How many of the processor's a run may take, where the runtime can be told; None for what it takes by itself.
+        """
 
     @abstractmethod
     def runtime(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.formats import Format, Settings
+from keras_prelu.deployment.formats import Format, Run, Settings
 from keras_prelu.errors import ExportError, reason_of
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.bake import bake
@@ -38,30 +39,35 @@ np.savez(folder + "/outputs.npz", **{f"{index:04}": output for index, output in 
 
 
 class KerasFile(Format):
-    name, suffix = "keras", ".keras"
+    name, suffix, timed = "keras", ".keras", False
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         bake(model, prune=settings.prune).save(path)
 
-    def outputs(self, path: Path, inputs: Any) -> list[np.ndarray]:
-        with tempfile.TemporaryDirectory() as folder:
-            flat = keras.tree.flatten(inputs)
-            arrays: dict[str, Any] = {f"{index:04}": np.asarray(part) for index, part in enumerate(flat)}
-            np.savez(f"{folder}/inputs.npz", **arrays)
-            structure = json.dumps(keras.tree.map_structure(lambda _: 0, inputs))
-            environment = {**os.environ, "KERAS_BACKEND": keras.backend.backend(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            command = [sys.executable, "-c", _PROGRAM, str(path), folder, structure, *_modules(path)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise ExportError(f"Keras can't load the file without keras_prelu: {reason_of(ValueError(_last_line(done.stderr)))}.")
-            with np.load(f"{folder}/outputs.npz") as file:
-                return [file[name] for name in sorted(file.files)]
+    def load(self, path: Path, threads: int | None = None) -> Run:
+        return functools.partial(_outputs, path)
 
     def runtime(self) -> str:
         return f"Keras {keras.__version__} without keras_prelu"
 
     def operations(self, path: Path) -> dict[str, int]:
         return dict(Counter(type(layer).__name__ for layer in _layers(path)).most_common())
+
+
+def _outputs(path: Path, inputs: Any) -> list[np.ndarray]:
+    """Of a fresh process, of the active backend."""
+    with tempfile.TemporaryDirectory() as folder:
+        flat = keras.tree.flatten(inputs)
+        arrays: dict[str, Any] = {f"{index:04}": np.asarray(part) for index, part in enumerate(flat)}
+        np.savez(f"{folder}/inputs.npz", **arrays)
+        structure = json.dumps(keras.tree.map_structure(lambda _: 0, inputs))
+        environment = {**os.environ, "KERAS_BACKEND": keras.backend.backend(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-c", _PROGRAM, str(path), folder, structure, *_modules(path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ExportError(f"Keras can't load the file without keras_prelu: {reason_of(ValueError(_last_line(done.stderr)))}.")
+        with np.load(f"{folder}/outputs.npz") as file:
+            return [file[name] for name in sorted(file.files)]
 
 
 def _layers(path: Path) -> list[keras.layers.Layer]:

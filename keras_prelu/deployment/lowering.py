@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -35,7 +36,7 @@ def lowered(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.Model
     copy = with_stock_activations(model, prune, _capped) if is_taken_apart(model) else rewrite(model)
     for layer in (copy, *graph.sublayers(copy)):
         if is_converted(layer):
-            exchange_prelus(layer, _formula)
+            exchange_prelus(layer, partial(_formula, prune))
     copy(keras.tree.map_structure(lambda part: part[:1], samples))
     return copy
 
@@ -57,12 +58,14 @@ class _Cap(keras.layers.Layer):
         return keras.ops.minimum(inputs, keras.ops.cast(self.cap, inputs.dtype))
 
 
-def _formula(layer: PReLU) -> Callable[[Tensor], Tensor]:
+def _formula(prune: float, layer: PReLU) -> Callable[[Tensor], Tensor]:
     """What `keras.layers.PReLU` computes, by which converters recognize a PReLU."""
     slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)))
 
     def activation(inputs: Tensor) -> Tensor:
-        if np.all(slopes == slopes.flat[0]) and slopes.flat[0] > 0:
+        if np.abs(slopes).max() <= prune:
+            outputs = keras.ops.relu(inputs)
+        elif np.all(slopes == slopes.flat[0]) and slopes.flat[0] > 0:
             outputs = keras.ops.leaky_relu(inputs, float(slopes.flat[0]))
         else:
             outputs = keras.ops.relu(inputs) + keras.ops.cast(-slopes, inputs.dtype) * keras.ops.relu(-inputs)

@@ -9,8 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.formats import Format, Settings, by_name
+from keras_prelu.deployment.formats import Format, Run, Settings, by_name
 from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.onnx_cpu import with_convolutions
+from keras_prelu.deployment.onnx_graph import constants, remove_unread
 
 __all__ = ["OnnxFile", "with_prelus", "without_idle_steps"]
 
@@ -31,15 +33,20 @@ class OnnxFile(Format):
         exported = onnx.shape_inference.infer_shapes(onnx.load(path))
         without_idle_steps(exported)
         with_prelus(exported)
+        if settings.optimize_for == "cpu":
+            with_convolutions(exported)
         _name_batch(exported)
         onnx.checker.check_model(exported, full_check=True)
         onnx.save(exported, path)
 
-    def outputs(self, path: Path, inputs: Any) -> list[np.ndarray]:
+    def load(self, path: Path, threads: int | None = None) -> Run:
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return [np.asarray(part) for part in session.run(None, by_name(inputs, [entry.name for entry in session.get_inputs()]))]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        names = [entry.name for entry in session.get_inputs()]
+        return lambda inputs: [np.asarray(part) for part in session.run(None, by_name(inputs, names))]
 
     def runtime(self) -> str:
         import onnxruntime
@@ -62,13 +69,13 @@ def with_prelus(model: Any) -> int:
 
     graph = model.graph
     made = {name: node for node in graph.node for name in node.output}
-    constants = _constants(graph)
-    found = [(node, *matched) for node in graph.node if (matched := _match(node, made, constants)) is not None]
+    known = constants(graph)
+    found = [(node, *matched) for node in graph.node if (matched := _match(node, made, known)) is not None]
     for node, tensor, factor in found:
         slopes = numpy_helper.from_array(-factor, f"{node.output[0]}_slopes")
         graph.initializer.append(slopes)
         node.CopyFrom(helper.make_node("PRelu", [tensor, slopes.name], list(node.output), name=node.name))
-    _remove_unread(graph)
+    remove_unread(graph)
     return len(found)
 
 
@@ -105,20 +112,7 @@ def _is_idle(node: Any, types: dict[str, Any]) -> bool:
     return len(shapes[0]) > 1 and shapes[0][1:] == shapes[1][1:] and all(shapes[0][1:])
 
 
-def _constants(graph: Any) -> dict[str, np.ndarray]:
-    """The constants of a graph, and their negatives."""
-    from onnx import numpy_helper
-
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        if node.op_type == "Neg" and node.input[0] in found:
-            found[node.output[0]] = -found[node.input[0]]
-    return found
-
-
-def _match(node: Any, made: dict[str, Any], constants: dict[str, np.ndarray]) -> tuple[str, np.ndarray] | None:
+def _match(node: Any, made: dict[str, Any], known: dict[str, np.ndarray]) -> tuple[str, np.ndarray] | None:
     """For an Add that is the end of a PReLU, the tensor that it is of, and the constant."""
 
     def is_a(kind: str, name: str) -> bool:
@@ -130,32 +124,12 @@ def _match(node: Any, made: dict[str, Any], constants: dict[str, np.ndarray]) ->
         if not (is_a("Relu", positive) and is_a("Mul", product)):
             continue
         for negative, factor in (made[product].input, made[product].input[::-1]):
-            if factor not in constants or not is_a("Relu", negative) or not is_a("Neg", made[negative].input[0]):
+            if factor not in known or not is_a("Relu", negative) or not is_a("Neg", made[negative].input[0]):
                 continue
             tensor = made[made[negative].input[0]].input[0]
             if made[positive].input[0] == tensor:
-                return tensor, constants[factor]
+                return tensor, known[factor]
     return None
-
-
-def _remove_unread(graph: Any) -> None:
-    """Remove nodes and constants that nothing reads."""
-    results = {output.name for output in graph.output}
-    while True:
-        read = results | {name for node in graph.node for name in _reads(node)}
-        unread = [node for node in graph.node if not any(name in read for name in node.output)]
-        for node in unread:
-            graph.node.remove(node)
-        if not unread:
-            break
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
-
-
-def _reads(node: Any) -> list[str]:
-    """What a node reads, and the graphs inside it."""
-    inside = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-    return [*node.input, *(name for graph in inside for inner in graph.node for name in _reads(inner))]
 
 
 def _name_batch(model: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.formats import Format, Settings
+from keras_prelu.deployment.formats import Format, Run, Settings
 from keras_prelu.deployment.lowering import lowered
 
 __all__ = ["SavedModel"]
@@ -20,12 +20,16 @@ class SavedModel(Format):
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         lowered(model, settings.samples, settings.prune).export(path, format="tf_saved_model", verbose=False)
 
-    def outputs(self, path: Path, inputs: Any) -> list[np.ndarray]:
+    def load(self, path: Path, threads: int | None = None) -> Run:
         import tensorflow as tf
 
-        loaded = tf.saved_model.load(str(path))  # held: with it go the variables
-        served = loaded.serve(keras.tree.map_structure(tf.convert_to_tensor, inputs))
-        return [np.asarray(part) for part in keras.tree.flatten(served)]
+        loaded = tf.saved_model.load(str(path))  # held by the function: with it go the variables
+
+        def run(inputs: Any) -> list[np.ndarray]:
+            served = loaded.serve(keras.tree.map_structure(tf.convert_to_tensor, inputs))
+            return [np.asarray(part) for part in keras.tree.flatten(served)]
+
+        return run
 
     def runtime(self) -> str:
         import tensorflow as tf

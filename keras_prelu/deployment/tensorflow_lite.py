@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.formats import Format, Settings, by_name, in_order
+from keras_prelu.deployment.formats import Format, Run, Settings, by_name, in_order
 from keras_prelu.deployment.lowering import lowered
 
 __all__ = ["QUANTIZATIONS", "TensorFlowLite", "converter_of"]
@@ -28,9 +28,10 @@ class TensorFlowLite(Format):
             lowered(model, settings.samples, settings.prune).export(folder, verbose=False)
             path.write_bytes(converter_of(folder, settings.quantize, settings.samples).convert())
 
-    def outputs(self, path: Path, inputs: Any) -> list[np.ndarray]:
-        runner = _interpreter(path).get_signature_runner()
-        return in_order(runner(**by_name(inputs, list(runner.get_input_details()))))
+    def load(self, path: Path, threads: int | None = None) -> Run:
+        runner = _interpreter(path, threads).get_signature_runner()
+        names = list(runner.get_input_details())
+        return lambda inputs: in_order(runner(**by_name(inputs, names)))
 
     def runtime(self) -> str:
         import tensorflow as tf
@@ -65,12 +66,12 @@ def converter_of(folder: str, quantize: str | None, samples: Any) -> Any:
     return converter
 
 
-def _interpreter(path: Path) -> Any:
+def _interpreter(path: Path, threads: int | None = None) -> Any:
     import tensorflow as tf
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the interpreter moves to a package of its own
-        return tf.lite.Interpreter(model_path=str(path))
+        return tf.lite.Interpreter(model_path=str(path), num_threads=threads)
 
 
 def _one_by_one(samples: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

@@ -8,6 +8,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.deployment import export as exporting
+from keras_prelu.deployment import measurement
 from keras_prelu.deployment.tensorflow_lite import TensorFlowLite
 from tests import custom, models
 from tests.surgery.test_bake import with_slopes
@@ -108,14 +109,19 @@ def test_a_keras_file_of_layers_of_the_users_own_is_loaded_with_their_modules():
 def test_a_runtime_that_computes_something_else_is_told_and_nothing_is_kept(monkeypatch):
     """With the second output off by a hundredth of its largest."""
     model = converted(models.two_outputs)
-    right = TensorFlowLite.outputs
+    load = TensorFlowLite.load
 
-    def wrong(self, path, inputs):
-        first, second = right(self, path, inputs)
-        second[0, 0] += 0.01 * np.abs(second).max()
-        return [first, second]
+    def load_wrong(self, path):
+        right = load(self, path)
 
-    monkeypatch.setattr(TensorFlowLite, "outputs", wrong)
+        def run(inputs):
+            first, second = right(inputs)
+            second[0, 0] += 0.01 * np.abs(second).max()
+            return [first, second]
+
+        return run
+
+    monkeypatch.setattr(TensorFlowLite, "load", load_wrong)
     with pytest.raises(kp.errors.ExportError, match=r"computes something else, by 0\.01"):
         kp.export(model, "model.tflite")
     assert os.listdir() == []
@@ -187,7 +193,7 @@ def test_missing_packages_and_backends_are_told_with_the_way_out(monkeypatch):
         kp.export(models.mlp(), "model.onnx")
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=tensorflow"):
-        exporting.check_export(exporting.Path("model.tflite"), None, quantize=None, opset=None, force=False)
+        kp.export(models.mlp(), "model.tflite")
 
 
 @pytest.mark.usefixtures("folder")
@@ -225,3 +231,64 @@ def test_accuracy_is_that_of_labels():
     with pytest.raises(kp.errors.InvalidArgumentError, match="give both"):
         kp.export(model, "wrong.tflite", labels=labels)
     assert sorted(os.listdir()) == ["model.tflite", "other.tflite"]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("build", [models.residual, models.capped])
+def test_activations_in_the_form_for_cpus_compute_the_same(build):
+    model = converted(build)
+    record = kp.export(model, "model.onnx", samples=models.samples(model, 16), optimize_for="cpu")
+    assert record.difference <= 1e-5
+    assert not {"PRelu", "Min"} & set(record.operations)
+    assert record.operations["Relu"] == sum(isinstance(layer, kp.PReLU) for layer in model.layers)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("name", ["saved_model", "tflite", "onnx"])
+def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
+    monkeypatch.setattr(measurement, "_ROUNDS", 3)
+    model, timed = converted(models.residual), []
+    load = exporting.FORMATS[name].load
+
+    def spy(self, path, threads=None):
+        if threads is not None:
+            timed.append((path, self.operations(path), threads))
+        return load(self, path, threads)
+
+    monkeypatch.setattr(exporting.FORMATS[name], "load", spy)
+    cost = kp.export(model, PATHS[name], measure=True).cost
+    assert cost.low <= cost.ratio <= cost.high
+    assert cost.milliseconds > 0 < cost.milliseconds_with_relu
+    (_, ours, threads), (_, relus, _) = timed
+    assert threads == cost.threads == 1
+    assert os.listdir() == [PATHS[name]]
+    assert 0.99 < cost.size_ratio < 1.2
+    if name != "saved_model":
+        kind = {"tflite": "PRELU", "onnx": "PRelu"}[name]
+        assert ours[kind] == 5
+        assert kind not in relus
+        assert kp.export(model, "other" + PATHS[name][5:], prune=float("inf")).operations == relus
+
+
+@pytest.mark.usefixtures("folder")
+def test_slopes_inside_python_code_are_pruned_too():
+    inputs = keras.Input((6, 6, 3))
+    model = kp.convert(models.live_in(keras.Model(inputs, custom.Block(4)(inputs))), rescale="none")
+    record = kp.export(model, "model.onnx", prune=1.0)
+    assert "LeakyRelu" not in record.operations
+    assert record.pruning_error > 1e-4
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("path", "arguments", "message"),
+    [
+        ("model.tflite", {"optimize_for": "cpu"}, "is for the format 'onnx'"),
+        ("model.onnx", {"optimize_for": "gpu"}, "must be 'cpu' or None"),
+        ("model.keras", {"measure": True}, "is for formats with a runtime of their own: 'saved_model', 'tflite', 'onnx'"),
+    ],
+)
+def test_options_of_other_formats_are_refused(path, arguments, message):
+    with pytest.raises(kp.errors.InvalidArgumentError, match=message):
+        kp.export(models.mlp(), path, **arguments)
+    assert os.listdir() == []

@@ -10,7 +10,6 @@ import pytest
 
 from tools.bench.records import OURS, RELU, STOCK, Failure, Machine, Measurement
 from tools.bench.report import Run, markdown
-from tools.bench.timing import Ratio, compare
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,41 +25,6 @@ def test_a_trial_of_one_part(tmp_path):
     assert {found["activation"] for found in run["results"]} == {RELU, STOCK, OURS}
     assert all(found["value"] > 0 and found["floor"] > 0 for found in run["results"])
     assert "| jax | jit | (1, 56, 56, 64) | float32 |" in (tmp_path / "RESULTS.md").read_text()
-
-
-def test_ratios_are_taken_round_by_round(monkeypatch):
-    """On a machine that becomes slower and slower the ratio of each round is still 3."""
-    now, slowness = [0.0], [1.0]
-    monkeypatch.setattr("tools.bench.timing.time.perf_counter", lambda: now[0])
-
-    def work(seconds):
-        now[0] += seconds * slowness[0]
-
-    def relu():
-        work(1)
-
-    def ours():
-        work(3)
-
-    def end_of_round():
-        slowness[0] *= 2
-
-    # Reversed order in even rounds: the disturbance comes between rounds only if it is first and last in turn.
-    times = compare({"end": end_of_round, RELU: relu, OURS: ours}, rounds=4, warm_up=0)
-    assert times[RELU] == Ratio(times[RELU].milliseconds, 1, 1, 1)
-    assert times[OURS] == Ratio(times[OURS].milliseconds, 3, 3, 3)
-
-
-def test_rounds_end_when_the_time_is_over(monkeypatch):
-    now, runs = [0.0], []
-    monkeypatch.setattr("tools.bench.timing.time.perf_counter", lambda: now[0])
-
-    def run():
-        now[0] += 4
-        runs.append(now[0])
-
-    compare({RELU: run}, rounds=100, seconds=10, warm_up=1)
-    assert len(runs) == 1 + 3
 
 
 def test_the_report_has_a_row_for_each_work_and_names_what_failed():

@@ -85,8 +85,8 @@ def growth(effort: Effort) -> Iterator[Measurement]:
 def _activation(mode, shape: tuple[int, ...], dtype: str, quantity: str, effort: Effort) -> Iterator[Measurement]:
     import numpy as np
 
+    from keras_prelu._timing import compare
     from tools.bench.activations import ACTIVATIONS
-    from tools.bench.timing import compare
 
     rng = np.random.default_rng(0)
     x, upstream = rng.normal(size=(2, *shape)).astype("float32")
@@ -97,7 +97,7 @@ def _activation(mode, shape: tuple[int, ...], dtype: str, quantity: str, effort:
         layer.build((None, *shape[1:]))
         steps[name] = mode.activation(layer, x, upstream)
     steps["copy"] = mode.forward(lambda tensor: -tensor, x)
-    times = compare(steps, effort.rounds)
+    times = compare(steps, RELU, rounds=effort.rounds)
     # The copy is in float32; half precision moves half the bytes.
     floor = times.pop("copy").milliseconds * PASSES / COPY_PASSES * (0.5 if "16" in dtype else 1.0)
     yield from _measurements(mode.name, quantity, str(shape), dtype, times, floor)
@@ -123,8 +123,8 @@ def network_times(effort: Effort) -> Iterator[Measurement | Failure]:
 
 
 def _network(mode, network, dtype: str, effort: Effort) -> Iterator[Measurement]:
+    from keras_prelu._timing import compare
     from tools.bench.activations import ACTIVATIONS
-    from tools.bench.timing import compare
 
     network = dataclasses.replace(network, batch=max(1, network.batch // effort.reduction))
     x, y = network.samples()
@@ -133,7 +133,7 @@ def _network(mode, network, dtype: str, effort: Effort) -> Iterator[Measurement]
         "train step, ms": {name: lambda model=model: model.train_on_batch(x, y) for name, model in models.items()},
         "inference, ms": {name: lambda model=model: model.predict_on_batch(x) for name, model in models.items()},
     }.items():
-        times = compare(calls, effort.step_rounds, effort.step_seconds, warm_up=2)
+        times = compare(calls, RELU, rounds=effort.step_rounds, seconds=effort.step_seconds, warm_up=2)
         yield from _measurements(mode.name, quantity, network.name, dtype, times)
 
 

@@ -70,4 +70,4 @@ def int8_outputs(model: keras.Model, representative: np.ndarray, x: np.ndarray) 
         converter._experimental_disable_per_channel = True  # the converter has no public switch for per-tensor weights
         path = Path(folder) / "model.tflite"
         path.write_bytes(converter.convert())
-        return TensorFlowLite().outputs(path, x)[0]
+        return TensorFlowLite().load(path)(x)[0]

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
+from keras_prelu._timing import compare
 from tools.bench.records import OURS, RELU, STOCK
-from tools.bench.timing import compare
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Step:
 def steps(setting: Setting) -> list[Step]:
     """All three."""
     memory = {name: _memory_of_a_process(name, setting) for name in (RELU, STOCK, OURS)}
-    times = compare({name: training_step(name, setting) for name in memory}, setting.rounds)
+    times = compare({name: training_step(name, setting) for name in memory}, RELU, rounds=setting.rounds)
     return [Step(name, found.milliseconds, found.median, found.low, found.high, memory[name]) for name, found in times.items()]
 
 

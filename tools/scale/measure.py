@@ -50,7 +50,7 @@ def resnet(rounds: int) -> None:
     import keras
 
     import keras_prelu as kp
-    from tools.bench.timing import compare
+    from keras_prelu._timing import compare
 
     with _file(lambda: keras.applications.ResNet50(weights=None)) as path:
         out = path.with_name("out.keras")
@@ -61,7 +61,7 @@ def resnet(rounds: int) -> None:
         def load_convert_save() -> None:
             kp.save_model(kp.convert(kp.load_model(path), rescale="none"), out, force=True)
 
-        found = compare({"load + save": load_save, "with convert": load_convert_save}, rounds, warm_up=1, reference="load + save")
+        found = compare({"load + save": load_save, "with convert": load_convert_save}, "load + save", rounds=rounds, warm_up=1)
     ratio = found["with convert"]
     click.echo(json.dumps({"low": ratio.low, "median": ratio.median, "high": ratio.high}))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.bench.records import RELU
+__all__ = ["Ratio", "compare"]
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,20 @@ class Ratio:
 
 def compare(
     candidates: Mapping[str, Callable[[], object]],
+    reference: str,
+    *,
     rounds: int,
     seconds: float = float("inf"),
     warm_up: int = 3,
-    reference: str = RELU,
 ) -> dict[str, Ratio]:
     """Time each candidate once a round, the order reversed from round to round, until all rounds or so many seconds are over.
 
-    Each call must return when its work is done. There are two rounds at least.
+    Args:
+        candidates: What to time, by name. Each call must return when its work is done.
+        reference: The name of what the others' times are divided by.
+        rounds: How many at most. There are two at least.
+        seconds: How long at most, beyond what is warmed up with and the first two rounds.
+        warm_up: Calls of each that aren't timed.
     """
     for run in candidates.values():
         for _ in range(warm_up):
