@@ -117,7 +117,8 @@ def _print(result: Any) -> None:
     if result.cost is not None:
         cost = result.cost
         times = f"{number(cost.milliseconds, 3)} ms, with ReLUs {number(cost.milliseconds_with_relu, 3)} ms"
+        where = "" if cost.threads is None else " on one thread"
         click.echo(
-            f"One sample on one thread: {times}: {cost.ratio:.2f} times as long (quartiles {cost.low:.2f} to {cost.high:.2f}). The file is "
+            f"One sample{where}: {times}: {cost.ratio:.2f} times as long (quartiles {cost.low:.2f} to {cost.high:.2f}). The file is "
             f"{cost.size_ratio:.3f} times as large."
         )

@@ -50,6 +50,8 @@ class Format(ABC):
     backends: ClassVar[tuple[str, ...]] = ("tensorflow", "jax", "torch")
     timed: ClassVar[bool] = True
     """Whether the time of a run of what was loaded is the runtime's own."""
+    takes_threads: ClassVar[bool] = True
+    """Whether `load` can limit the threads of a run."""
 
     def packages(self) -> tuple[str, ...]:
         """What has to be installed beside keras_prelu on the active backend: modules, which the extra of the format's name brings."""
@@ -78,7 +80,7 @@ class Format(ABC):
 
         Args:
             path: The file's, or the folder's.
-            threads: How many of the processor's a run may take, where the runtime can be told; None for what it takes by itself.
+            threads: How many a run takes, where the runtime can be told; None for what it takes by itself.
         """
 
     @abstractmethod

@@ -20,7 +20,7 @@ _THREADS, _ROUNDS, _SECONDS = 1, 1000, 10.0
 class Cost:
     """Time and size of a file, and their ratios to those of a file of the same network in which every PReLU is a ReLU.
 
-    Both run one sample on one thread, in turn. The network with ReLUs has the weights of the one with PReLUs: times don't depend on them.
+    Both run one sample in turn, on one thread where the runtime can be told (a SavedModel's can't). The network with ReLUs has the weights of the one with PReLUs: times don't depend on them.
 
     Attributes:
         milliseconds: Median time of a sample.
@@ -28,7 +28,7 @@ class Cost:
         ratio: Median over rounds of the ratio of the two times in the round.
         low, high: Quartiles of that ratio.
         size_ratio: Of the files' sizes.
-        threads: Of the runtime.
+        threads: Of the runtime; None for what it takes by itself.
     """
 
     milliseconds: float
@@ -37,7 +37,7 @@ class Cost:
     low: float
     high: float
     size_ratio: float
-    threads: int
+    threads: int | None
 
 
 def cost(format_: Format, path: Path, with_relus: Path, inputs: Any) -> Cost:
@@ -49,13 +49,12 @@ def cost(format_: Format, path: Path, with_relus: Path, inputs: Any) -> Cost:
         with_relus: That of the same network with ReLUs.
         inputs: Inputs as the model takes them, of which the first is used.
     """
-    one = keras.tree.map_structure(lambda part: part[:1], inputs)
-    ours, relus = (format_.load(file, _THREADS) for file in (path, with_relus))
+    one, threads = keras.tree.map_structure(lambda part: part[:1], inputs), _THREADS if format_.takes_threads else None
+    ours, relus = (format_.load(file, threads) for file in (path, with_relus))
     times = compare({"relu": lambda: relus(one), "ours": lambda: ours(one)}, "relu", rounds=_ROUNDS, seconds=_SECONDS)
     found = times["ours"]
-    return Cost(
-        found.milliseconds, times["relu"].milliseconds, found.median, found.low, found.high, size(path) / size(with_relus), _THREADS
-    )
+    sizes = size(path) / size(with_relus)
+    return Cost(found.milliseconds, times["relu"].milliseconds, found.median, found.low, found.high, sizes, threads)
 
 
 def size(path: Path) -> int:

@@ -16,6 +16,7 @@ __all__ = ["SavedModel"]
 
 class SavedModel(Format):
     name, suffix, backends = "saved_model", "", ("tensorflow",)
+    takes_threads = False
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         lowered(model, settings.samples, settings.prune).export(path, format="tf_saved_model", verbose=False)
