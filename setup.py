@@ -12,6 +12,7 @@ EXTRAS = {
     "jax": ["jax>=0.4.30"],
     "torch": ["torch>=2.4"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.19", "tf2onnx>=1.16"],  # with JAX jax2onnx instead of the last
+    "openvino": ["openvino>=2025.0"],
     "tensorboard": ["tensorboardX>=2.6"],
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
@@ -22,6 +23,7 @@ EXTRAS = {
         "mypy>=1.11",
         "onnx>=1.17",
         "onnxruntime>=1.19",
+        "openvino>=2025.0",
         "pytest>=8.2",
         "pytest-xdist>=3.6",
         "ruff>=0.8",

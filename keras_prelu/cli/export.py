@@ -12,13 +12,19 @@ from keras_prelu.cli.session import Session, session_options
 
 __all__ = ["FORMATS", "QUANTIZATIONS", "command"]
 
-FORMATS = ("keras", "saved_model", "tflite", "onnx")
+FORMATS = ("keras", "saved_model", "tflite", "onnx", "openvino", "torch")
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 
 
 @click.command("export")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write: .keras, .tflite, .onnx, or a folder.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Where to write: .keras, .tflite, .onnx, .xml (OpenVINO), .pt2 (PyTorch), or a folder.",
+)
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Defaults to the output's suffix.")
 @click.option("--quantize", type=click.Choice(QUANTIZATIONS), help="For .tflite: what its numbers become.")
 @data_options("Samples to check and to quantize with", required=False)

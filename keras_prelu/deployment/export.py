@@ -23,8 +23,10 @@ from keras_prelu.deployment.keras_file import KerasFile
 from keras_prelu.deployment.lowering import lowered
 from keras_prelu.deployment.measurement import Cost, cost, size
 from keras_prelu.deployment.onnx_file import OnnxFile
+from keras_prelu.deployment.openvino_file import OpenVino
 from keras_prelu.deployment.saved_model import SavedModel
 from keras_prelu.deployment.tensorflow_lite import QUANTIZATIONS, TensorFlowLite
+from keras_prelu.deployment.torch_program import TorchProgram
 from keras_prelu.errors import ExportError, FileError, InvalidArgumentError, KerasPReLUError, reason_of
 from keras_prelu.files import check_output
 from keras_prelu.surgery import graph
@@ -32,7 +34,7 @@ from keras_prelu.surgery.bake import check_prune
 
 __all__ = ["FORMATS", "Export", "check_export", "export"]
 
-FORMATS: dict[str, type[Format]] = {cls.name: cls for cls in (KerasFile, SavedModel, TensorFlowLite, OnnxFile)}
+FORMATS: dict[str, type[Format]] = {cls.name: cls for cls in (KerasFile, SavedModel, TensorFlowLite, OnnxFile, OpenVino, TorchProgram)}
 
 TOLERANCES = {None: 1e-4, "float16": 1e-2, "dynamic": 0.1, "int8": 0.25}
 """By quantization: the largest difference that is accepted, relative to the largest output."""
@@ -46,7 +48,7 @@ class Export:
 
     Attributes:
         path: The file, or the folder of a SavedModel.
-        format: "keras", "saved_model", "tflite" or "onnx".
+        format: "keras", "saved_model", "tflite", "onnx", "openvino" or "torch".
         quantize: "float16", "dynamic", "int8", or None for float32.
         bytes: Its size.
         operations: How often each kind of operation (layer, for a Keras file) is in it; empty for a SavedModel.
@@ -98,13 +100,14 @@ def export(
 ) -> Export:
     """Write a model for another runtime, and run it there: a file that doesn't compute what the model does is not kept.
 
-    Activations are one operation each: TensorFlow Lite's PRELU, ONNX's PRelu, `keras.layers.PReLU`; a cap is one more. The file needs no
-    keras_prelu; a Keras file needs the classes of your own layers, the others don't.
+    Activations are one operation each: TensorFlow Lite's PRELU, ONNX's and OpenVINO's PRelu, `keras.layers.PReLU`; a cap is one more. (In
+    "torch" they are several.) The file needs no keras_prelu; a Keras file needs the classes of your own layers, the others don't.
 
     Args:
         model: Any built model, converted or not. It is not changed.
-        path: Where to. `.keras`, `.tflite`, `.onnx`, or a folder for a TensorFlow SavedModel.
-        format: "keras", "saved_model", "tflite" or "onnx". Defaults to what the path's suffix says.
+        path: Where to. `.keras`, `.tflite`, `.onnx`, `.xml` (OpenVINO's, with a `.bin` beside it), `.pt2` (of `torch.export`, on the
+            PyTorch backend), or a folder for a TensorFlow SavedModel.
+        format: "keras", "saved_model", "tflite", "onnx", "openvino" or "torch". Defaults to what the suffix says.
         quantize: For "tflite": "float16" (weights), "dynamic" (weights in int8) or "int8" (all that can be, with ranges from `samples`).
             Defaults to None, float32.
         samples: Inputs as the model takes them, to check with (the first 128, or all that have labels) and to quantize with (all). Defaults
@@ -151,7 +154,7 @@ def export(
         expected, pruning_error = pruned, _error(pruned, expected)
     limit = TOLERANCES[quantize] if tolerance is None else float(tolerance)
     settings = Settings(quantize, given, opset, optimize_for, float(prune))
-    with _unpublished(path) as written:
+    with _unpublished(format_, path) as written:
         with _translated(path, format_):
             format_.write(model, written, settings)
             found = format_.load(written)(inputs)
@@ -164,9 +167,9 @@ def export(
             )
         with _translated(path, format_):
             measured = _cost(model, format_, written, settings, inputs) if measure else None
-    count = len(keras.tree.flatten(inputs)[0])
+    count, bytes_ = len(keras.tree.flatten(inputs)[0]), sum(map(size, format_.parts(path)))
     return Export(
-        str(path), format_.name, quantize, size(path), operations, format_.runtime(), count, samples is None, difference,
+        str(path), format_.name, quantize, bytes_, operations, format_.runtime(), count, samples is None, difference,
         _error(found, expected), limit, _accuracy(found, labels), accuracy_of_model, pruning_error, measured,
     )  # fmt: skip
 
@@ -180,7 +183,8 @@ def check_export(
     if name not in FORMATS:
         known = ", ".join(map(repr, FORMATS))
         wrong = f"'{path}' has a suffix of no known format" if format is None else f"`format` must be one of {known}. Received: {format!r}"
-        raise InvalidArgumentError(f"{wrong}. Known: .keras, .tflite, .onnx, and a folder's name without a suffix for a SavedModel.")
+        suffixes_ = ", ".join(filter(None, suffixes))
+        raise InvalidArgumentError(f"{wrong}. Known: {suffixes_}, and a folder's name without a suffix for a SavedModel.")
     if quantize is not None and quantize not in QUANTIZATIONS:
         raise InvalidArgumentError(f"`quantize` must be one of {', '.join(map(repr, QUANTIZATIONS))}, or None. Received: {quantize!r}")
     if quantize is not None and name != TensorFlowLite.name:
@@ -196,6 +200,8 @@ def check_export(
         timed = ", ".join(repr(known) for known, cls in FORMATS.items() if cls.timed)
         raise InvalidArgumentError(f"`measure` is for formats with a runtime of their own: {timed}. Received: format={name!r}")
     check_output(path, force=force, suffix=format_.suffix)
+    for part in format_.parts(path):
+        check_output(part, force=force, suffix=part.suffix)
     format_.check()
     return format_
 
@@ -283,26 +289,33 @@ def _accuracy(outputs: Sequence[np.ndarray], labels: Any) -> float | None:
 
 
 @contextlib.contextmanager
-def _unpublished(path: Path) -> Iterator[Path]:
-    """Where to write a file or folder meanwhile; it gets its own name at the end, unless something was raised."""
+def _unpublished(format_: Format, path: Path) -> Iterator[Path]:
+    """Where to write meanwhile; what is there gets its own name at the end, unless something was raised."""
     folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
     try:
         yield folder / path.name
-        if path.is_dir():
-            _replace_folder(folder / path.name, path, folder / "old")
-        else:
+        parts = format_.parts(path)
+        if len(parts) == 1 and not path.is_dir():
             os.replace(folder / path.name, path)
+        else:
+            _replace_all({folder / part.name: part for part in parts}, folder / "old")
     except OSError as error:
         raise FileError(f"Could not write '{path}': {error.strerror or error}.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _replace_folder(new: Path, path: Path, aside: Path) -> None:
-    """What `os.replace` does with a file, for a folder: nothing can be renamed over one."""
-    path.rename(aside)
+def _replace_all(renamed: dict[Path, Path], aside: Path) -> None:
+    """What `os.replace` does with a file, for several and for folders: all have their new names, or all is as it was."""
+    aside.mkdir()
+    undo: list[tuple[Path, Path]] = []
     try:
-        new.rename(path)
+        for new, path in renamed.items():
+            for source, target in ((path, aside / path.name), (new, path)):
+                if source == new or source.exists():
+                    source.rename(target)
+                    undo.append((target, source))
     except OSError:
-        aside.rename(path)
+        for target, source in reversed(undo):
+            target.rename(source)
         raise

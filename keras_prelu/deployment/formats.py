@@ -70,6 +70,10 @@ class Format(ABC):
             names = " ".join(missing)
             raise ExportError(f"The format {self.name} needs packages that are not installed: pip install {names}.")
 
+    def parts(self, path: Path) -> tuple[Path, ...]:
+        """The files, or the folder, that an export to a path is made of."""
+        return (path,)
+
     @abstractmethod
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         """Write a file, or a folder, of a converted model."""

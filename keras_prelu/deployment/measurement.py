@@ -20,7 +20,8 @@ _THREADS, _ROUNDS, _SECONDS = 1, 1000, 10.0
 class Cost:
     """Time and size of a file, and their ratios to those of a file of the same network in which every PReLU is a ReLU.
 
-    Both run one sample in turn, on one thread where the runtime can be told (a SavedModel's can't). The network with ReLUs has the weights of the one with PReLUs: times don't depend on them.
+    Both run one sample in turn, on one thread where the runtime can be told (a SavedModel's can't). The network with ReLUs has the weights
+    of the one with PReLUs: times don't depend on them.
 
     Attributes:
         milliseconds: Median time of a sample.
@@ -53,7 +54,7 @@ def cost(format_: Format, path: Path, with_relus: Path, inputs: Any) -> Cost:
     ours, relus = (format_.load(file, threads) for file in (path, with_relus))
     times = compare({"relu": lambda: relus(one), "ours": lambda: ours(one)}, "relu", rounds=_ROUNDS, seconds=_SECONDS)
     found = times["ours"]
-    sizes = size(path) / size(with_relus)
+    sizes = sum(map(size, format_.parts(path))) / sum(map(size, format_.parts(with_relus)))
     return Cost(found.milliseconds, times["relu"].milliseconds, found.median, found.low, found.high, sizes, threads)
 
 

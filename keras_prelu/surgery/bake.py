@@ -13,6 +13,7 @@ from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.surgery import graph
+from keras_prelu.surgery.converted import is_as_written, is_converted
 from keras_prelu.surgery.folding import fold_batch_normalization as fold
 from keras_prelu.surgery.program import compile_program
 from keras_prelu.surgery.rewrite import rewrite
@@ -44,7 +45,8 @@ def bake(model: keras.Model, *, fold_batch_normalization: bool = False, prune: f
         A new model of the same kind (a Sequential stays one).
 
     Raises:
-        ConversionError: The model has no graph, or a layer with Python code of its own applies PReLUs, which no stock layer can do.
+        ConversionError: The model has no graph, or a layer with Python code of its own applies PReLUs, which no stock layer can do. Where
+            those do what the layer's own rectifiers did (all slopes 0, or pruned), the layer is of your class again instead.
         InvalidArgumentError: A ValueError; `prune` is negative.
 
     Example:
@@ -55,7 +57,7 @@ def bake(model: keras.Model, *, fold_batch_normalization: bool = False, prune: f
         Folding: Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
     """
     check_prune(prune)
-    _refuse_python_code(model)
+    _refuse_python_code(model, float(prune))
     baked = with_stock_activations(model, float(prune), _capped)
     _recompile(baked)
     return fold(baked) if fold_batch_normalization else baked
@@ -67,7 +69,7 @@ def check_prune(prune: Any) -> None:
         raise InvalidArgumentError(f"`prune` must be a number, 0 or more. Received: prune={prune!r}")
 
 
-def _refuse_python_code(model: keras.Model) -> None:
+def _refuse_python_code(model: keras.Model, prune: float) -> None:
     """Raise where PReLUs are applied by Python code: of a subclassed model, or of a layer."""
     way_out = "Keep keras_prelu installed where it is loaded"
     if not is_taken_apart(model):
@@ -75,7 +77,7 @@ def _refuse_python_code(model: keras.Model) -> None:
         raise ConversionError(f"Model '{model.name}' ({type(model).__name__}) is built by its own constructor. {way_out}.")
     for step in compile_program(model).steps:
         inside = [layer for layer in graph.sublayers(step.operation) if isinstance(layer, PReLU)]
-        if inside:
+        if inside and not (is_converted(step.operation) and is_as_written(step.operation, prune)):
             raise ConversionError(
                 f"Layer '{step.path}' ({type(step.operation).__name__}) applies '{inside[0].name}' in its own Python code, where no stock "
                 f"layer can take its place. {way_out}, or exclude the layer from the conversion."
@@ -98,7 +100,12 @@ def with_stock_activations(model: keras.Model, prune: float, capped: Capped) -> 
             slopes.append((stock, values))
         return [stock] if layer.max_value is None else capped(stock, layer.max_value, unique_name(f"{layer.name}_cap", taken))
 
-    baked = rewrite(model, replaced={(id(layer), None): partial(make, layer) for layer in _operations(model) if isinstance(layer, PReLU)})
+    operations = list(_operations(model))
+    baked = rewrite(
+        model,
+        replaced={(id(layer), None): partial(make, layer) for layer in operations if isinstance(layer, PReLU)},
+        restored={id(layer) for layer in operations if is_converted(layer) and is_as_written(layer, prune)},
+    )
     for layer, values in slopes:
         layer.alpha.assign(values.reshape(layer.alpha.shape))
     return baked

@@ -13,13 +13,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_prelu.errors import ConversionError
-from keras_prelu.layers import PReLU
+from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.surgery.places import OWN_LAYERS, find_places
+from keras_prelu.surgery.rebuilding import rebuild
+from keras_prelu.surgery.rectifiers import Rectifier
 from keras_prelu.surgery.replacement import replace
 
-__all__ = ["Applied", "ConvertedLayer", "attach", "exchange_prelus", "freeze_like", "is_converted", "prelus"]
+__all__ = [
+    "Applied",
+    "ConvertedLayer",
+    "attach",
+    "exchange_prelus",
+    "freeze_like",
+    "is_as_written",
+    "is_converted",
+    "prelus",
+    "rebuild_as_written",
+]
 
 Tensor = Any
 Shape = tuple[int | None, ...]
@@ -158,6 +171,27 @@ def freeze_like(layer: Any, original: Any) -> None:
     for applied in layer._applied:
         for prelu in applied.layers:
             prelu.trainable = trainable.get(applied.address, prelu.trainable)
+
+
+def is_as_written(layer: ConvertedLayer, prune: float) -> bool:
+    """Whether the PReLUs of a converted layer do what the rectifiers do that they stand in for; those of ReLUs but for `prune`."""
+    with layer._as_written():
+        rectifiers = {place.address: place.rectifier for place in find_places(layer)}
+
+    def alike(prelu: PReLU, rectifier: Rectifier | None) -> bool:
+        if rectifier is None or rectifier.smooth or rectifier.negative_slope is None or rectifier.max_value != prelu.max_value:
+            return False
+        slopes = keras.ops.convert_to_numpy(slopes_in_effect(prelu))
+        near = prune if rectifier.negative_slope == 0 else 0.0
+        return bool(np.abs(slopes - np.float32(rectifier.negative_slope)).max() <= near)
+
+    return all(alike(prelu, rectifiers.get(applied.address)) for applied in layer._applied for prelu in applied.layers)
+
+
+def rebuild_as_written(layer: ConvertedLayer) -> Any:
+    """A new layer of the user's class from the configuration of a converted one, without PReLUs."""
+    with layer._as_written():
+        return rebuild(layer)
 
 
 def is_converted(layer: Any) -> bool:

@@ -54,20 +54,19 @@ def _rebuild_lambda(operation: Any, config: dict[str, Any]) -> Any:
     return copy
 
 
-def copy_variables(original: Any, copy: Any, new: frozenset[int] = frozenset()) -> None:
+def copy_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()) -> None:
     """Give a rebuilt layer the variables' values of the layer it was rebuilt from.
 
     Args:
         original: The layer.
         copy: The one that was rebuilt from it, built.
-        new: Ids of variables of `copy` that `original` doesn't have.
+        apart: Ids of variables that only one of the two has.
 
     Raises:
         ConversionError: The variables do not match: the configuration does not describe the layer.
     """
-    check_variables(original, copy, new)
-    targets = [variable for variable in copy.variables if id(variable) not in new]
-    for source, target in zip(original.variables, targets, strict=True):
+    check_variables(original, copy, apart)
+    for source, target in zip(_without(apart, original), _without(apart, copy), strict=True):
         assign_copy(target, source)
     for name in _initializers(original):
         vars(copy)[name] = getattr(original, name).clone()
@@ -89,14 +88,18 @@ def copy_other_state(original: Any, copy: Any) -> None:
                 copy.load_assets(folder)
 
 
-def check_variables(original: Any, copy: Any, new: frozenset[int] = frozenset()) -> None:
+def check_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()) -> None:
     """Raise what `copy_variables` would raise."""
-    sources, targets = original.variables, [variable for variable in copy.variables if id(variable) not in new]
+    sources, targets = _without(apart, original), _without(apart, copy)
     if [tuple(v.shape) for v in sources] != [tuple(v.shape) for v in targets]:
         raise ConversionError(
             f"{_described(original)} has other variables after being rebuilt from its configuration ({len(targets)} instead of "
             f"{len(sources)}, or other shapes). Its get_config() does not describe all of it, or it has no build() that makes them."
         )
+
+
+def _without(apart: frozenset[int], layer: Any) -> list[Any]:
+    return [variable for variable in layer.variables if id(variable) not in apart]
 
 
 def _initializers(operation: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,7 @@ import keras
 from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.errors import KerasPReLUWarning, reason_of
 from keras_prelu.surgery import graph
-from keras_prelu.surgery.converted import attach, freeze_like, prelus
+from keras_prelu.surgery.converted import attach, freeze_like, prelus, rebuild_as_written
 from keras_prelu.surgery.rebuilding import check_variables, copy_other_state, copy_variables, rebuild
 from keras_prelu.surgery.wholes import is_taken_apart
 
@@ -34,6 +34,7 @@ def rewrite(
     replaced: Mapping[Key, Make] = MappingProxyType({}),
     appended: Mapping[int, Make] = MappingProxyType({}),
     inside: Mapping[int, Inside] = MappingProxyType({}),
+    restored: Collection[int] = frozenset(),
 ) -> keras.Model:
     """A copy of a model in which some calls are made to other layers, and some layers' activations are layers of their own.
 
@@ -46,6 +47,7 @@ def rewrite(
         appended: For a layer's id, what makes the layer to call on its output; the layer's own `activation` becomes linear, and
             the new layer is shared by all of its calls.
         inside: For the id of a layer with Python code of its own, what is applied inside.
+        restored: The ids of converted layers that are to be as the user wrote them again, without PReLUs.
 
     Returns:
         A new model.
@@ -53,7 +55,7 @@ def rewrite(
     Raises:
         ConversionError: The model has no graph and is no subclassed model, or a layer can't be rebuilt from its configuration.
     """
-    rewriter = _Rewriter(replaced, appended, inside)
+    rewriter = _Rewriter(replaced, appended, inside, restored)
     result = rewriter.model(model) if is_taken_apart(model) or isinstance(model, keras.Sequential) else rewriter.whole(model)
     rewriter.copy_state()
     _copy_compilation(model, result)
@@ -61,10 +63,13 @@ def rewrite(
 
 
 class _Rewriter:
-    def __init__(self, replaced: Mapping[Key, Make], appended: Mapping[int, Make], inside: Mapping[int, Inside]) -> None:
+    def __init__(
+        self, replaced: Mapping[Key, Make], appended: Mapping[int, Make], inside: Mapping[int, Inside], restored: Collection[int]
+    ) -> None:
         self._replaced = replaced
         self._appended = appended
         self._inside = inside
+        self._restored = restored
         self._models: dict[int, tuple[Any, Any]] = {}  # id → (original, copy), outer models before the models in them
         self._leaves: dict[int, tuple[Any, Any]] = {}
         self._shared: dict[int, list[Any]] = {}  # id of an operation → the layers that serve all its calls
@@ -137,7 +142,8 @@ class _Rewriter:
         if is_taken_apart(operation):
             return self.model(operation)
         if id(operation) not in self._leaves:
-            copy = rebuild(operation, linear=id(operation) in self._appended)
+            restored = id(operation) in self._restored
+            copy = rebuild_as_written(operation) if restored else rebuild(operation, linear=id(operation) in self._appended)
             if id(operation) in self._inside:
                 copy = attach(copy, {address: [make() for make in all_] for address, all_ in self._inside[id(operation)].items()})
             self._leaves[id(operation)] = (operation, copy)
@@ -155,13 +161,15 @@ class _Rewriter:
 
     def _copy_layer_state(self, original: Any, copy: Any) -> None:
         added = prelus(copy)[len(prelus(original)) :]
-        ids, new = {id(layer) for layer in added}, frozenset(id(variable) for layer in added for variable in layer.variables)
-        check_variables(original, copy, new)
-        inside = list(zip(graph.sublayers(original), [layer for layer in graph.sublayers(copy) if id(layer) not in ids], strict=False))
+        apart = [*added, *(prelus(original) if id(original) in self._restored else [])]
+        ids, variables = {id(layer) for layer in apart}, frozenset(id(variable) for layer in apart for variable in layer.variables)
+        check_variables(original, copy, variables)
+        one_by_one = ([layer for layer in graph.sublayers(whole) if id(layer) not in ids] for whole in (original, copy))
+        inside = list(zip(*one_by_one, strict=False))
         for one, other in ((original, copy), *inside):
             copy_other_state(one, other)
         # Afterwards, since loading may compute variables anew from others: they are to be what they were, bit for bit.
-        copy_variables(original, copy, new)
+        copy_variables(original, copy, variables)
         for one, other in ((original, copy), *inside):
             other.trainable = one.trainable
         if added:

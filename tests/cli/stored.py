@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "outputs"
-# A whole number that stands alone is structure (sites, samples); one with a fraction, an exponent or an "of" is a measurement.
-FIGURE = re.compile(r"\d+(?= of \d)|[-+−]?\d+\.\d+(e[-+]?\d+)?|[-+]?\d+e[-+]?\d+")
+# A whole number that stands alone is structure (sites, samples); one with a fraction, an exponent or an "of" is a measurement, and so are
+# bytes: those of files with counted names in them.
+FIGURE = re.compile(r"\d+(?= of \d)|[\d,]+(?= bytes)|[-+−]?\d+\.\d+(e[-+]?\d+)?|[-+]?\d+e[-+]?\d+")
 
 
 def check(name, text):

@@ -417,6 +417,8 @@ def test_export():
     assert re.search(r"Accuracy on them: \d+\.\d\d %; of the model \d+", labelled)
     pruned = invoke("export", "prelu.keras", "-o", "pruned.tflite", "--prune", "1").output
     assert "pruning itself changed" in pruned
+    measured = invoke("export", "prelu.keras", "-o", "cpu.onnx", "--optimize-for", "cpu", "--measure").output
+    assert re.search(r"One sample on one thread: .* ms, with ReLUs .* ms: .* times as long \(quartiles", measured)
 
 
 @pytest.mark.usefixtures("converted")
@@ -430,6 +432,9 @@ def test_export():
         (["-o", "model.onnx", "--quantize", "int8"], 2, "`quantize` is for the format 'tflite'"),
         (["-o", "model.tflite", "--opset", "15"], 2, "`opset` is for the format 'onnx'"),
         (["-o", "model.onnx", "--format", "tflite"], 1, "must end in .tflite"),
+        (["-o", "model.tflite", "--optimize-for", "cpu"], 2, "`optimize_for` is for the format 'onnx'"),
+        (["-o", "model.keras", "--measure"], 2, "`measure` is for formats with a runtime of their own"),
+        (["-o", "model.pt2"], 1, "--backend torch"),
         (["-o", "model.tflite", "--tolerance", "0", "--data", "samples.npz"], 1, "computes something else"),
     ],
 )

@@ -1,4 +1,6 @@
-"""What can be exported on each backend: Keras files on all, ONNX on TensorFlow and PyTorch with what is installed for the tests."""
+"""What can be exported on each backend: Keras files on all, ONNX on TensorFlow and PyTorch with what is installed for the tests, and
+PyTorch's programs.
+"""
 
 import keras
 import pytest
@@ -29,3 +31,19 @@ def test_one_operation_a_site(tmp_path, name, build):
 def test_tensorflows_formats_say_what_they_need(tmp_path, name):
     with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=tensorflow"):
         kp.export(models.mlp(), tmp_path / name)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the format is PyTorch's")
+@pytest.mark.parametrize("build", [models.residual, models.capped, models.two_outputs, models.siamese])
+def test_programs_of_pytorch_take_any_batch(tmp_path, build):
+    model = with_slopes(kp.convert(models.live_in(build()), rescale="none"))
+    for count in (16, 1):
+        record = kp.export(model, tmp_path / "model.pt2", samples=models.samples(model, count), force=True)
+        assert record.difference <= 1e-5
+        assert record.operations["relu"] > 0
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="the format is PyTorch's")
+def test_pytorchs_format_says_what_it_needs(tmp_path):
+    with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=torch"):
+        kp.export(models.mlp(), tmp_path / "model.pt2")

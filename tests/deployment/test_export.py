@@ -16,13 +16,17 @@ from tests.surgery.test_bake import with_slopes
 pytestmark = pytest.mark.tensorflow
 L = keras.layers
 
-PATHS = {"keras": "model.keras", "saved_model": "model", "tflite": "model.tflite", "onnx": "model.onnx"}
+PATHS = {"keras": "model.keras", "saved_model": "model", "tflite": "model.tflite", "onnx": "model.onnx", "openvino": "model.xml"}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def files(name):
+    return ["model.bin", "model.xml"] if name == "openvino" else [PATHS[name]]
 
 
 def converted(build):
@@ -38,14 +42,15 @@ def test_the_runtime_computes_what_the_model_does(name, build):
     assert (record.format, record.samples, record.random) == (name, 16, False)
     assert record.difference <= 1e-5
     assert record.error <= 1e-9
-    assert os.path.exists(PATHS[name])
-    assert os.listdir() == [PATHS[name]]
+    assert sorted(os.listdir()) == files(name)
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("name", "one", "cap"), [("tflite", "PRELU", "MINIMUM"), ("onnx", "PRelu", "Min")])
+@pytest.mark.parametrize(
+    ("name", "one", "cap"), [("tflite", "PRELU", "MINIMUM"), ("onnx", "PRelu", "Min"), ("openvino", "PRelu", "Minimum")]
+)
 def test_one_operation_a_site_and_one_a_cap(name, one, cap):
-    rest = {"RELU", "NEG", "RELU6", "SELECT_V2", "Relu", "Neg", "Clip"}
+    rest = {"RELU", "NEG", "RELU6", "SELECT_V2", "Relu", "Neg", "Clip", "ReLU", "Clamp", "Select"}
     plain, capped = (kp.export(converted(build), PATHS[name], force=True).operations for build in (models.residual, models.capped))
     assert plain[one] == 5
     assert (capped[one], capped[cap]) == (2, 2)
@@ -85,7 +90,7 @@ def test_quantized_files_are_smaller_and_near(quantize):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("name", ["saved_model", "tflite", "onnx"])
+@pytest.mark.parametrize("name", ["saved_model", "tflite", "onnx", "openvino"])
 def test_slopes_inside_python_code_are_exported_too(name):
     inputs = keras.Input((6, 6, 3))
     model = kp.convert(models.live_in(keras.Model(inputs, custom.Block(4)(inputs))), rescale="none")
@@ -136,13 +141,21 @@ def test_an_output_that_is_no_number_is_a_difference(wrong):
     assert not exporting._difference(found, expected) <= 1.0
 
 
-def test_a_folder_that_can_not_be_replaced_stays(folder):
-    """What is new is missing, as where it can't be renamed."""
-    (folder / "model").mkdir()
-    (folder / "model" / "kept").touch()
+@pytest.mark.parametrize("old", [("one", "two"), ("two",), ()])
+def test_several_files_are_all_replaced_or_none(folder, old):
+    """What is new for the second is missing, as where it can't be renamed."""
+    (folder / "new").mkdir()
+    (folder / "new" / "one").write_text("new")
+    for name in old:
+        (folder / name).write_text("old")
+    renamed = {folder / "new" / name: folder / name for name in ("one", "two")}
     with pytest.raises(FileNotFoundError):
-        exporting._replace_folder(folder / "missing", folder / "model", folder / "aside")
-    assert os.listdir(folder / "model") == ["kept"]
+        exporting._replace_all(renamed, folder / "new" / "aside")
+    assert sorted(os.listdir()) == ["new", *old]
+    assert [(folder / name).read_text() for name in old] == ["old"] * len(old)
+    (folder / "new" / "two").write_text("new")
+    exporting._replace_all(renamed, folder / "new" / "other")
+    assert [(folder / name).read_text() for name in ("one", "two")] == ["new", "new"]
 
 
 @pytest.mark.usefixtures("folder")
@@ -163,7 +176,7 @@ def test_an_existing_output_is_replaced_on_request_alone(name):
     with pytest.raises(kp.errors.FileError, match="exists"):
         kp.export(model, PATHS[name])
     kp.export(converted(models.mlp), PATHS[name], force=True)
-    assert os.listdir() == [PATHS[name]]
+    assert sorted(os.listdir()) == files(name)
 
 
 @pytest.mark.usefixtures("folder")
@@ -244,7 +257,7 @@ def test_activations_in_the_form_for_cpus_compute_the_same(build):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("name", ["saved_model", "tflite", "onnx"])
+@pytest.mark.parametrize("name", ["saved_model", "tflite", "onnx", "openvino"])
 def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
     monkeypatch.setattr(measurement, "_ROUNDS", 3)
     model, timed = converted(models.residual), []
@@ -260,10 +273,10 @@ def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
     assert cost.milliseconds > 0 < cost.milliseconds_with_relu
     _, (ours, threads), (relus, _) = timed
     assert threads == cost.threads == (None if name == "saved_model" else 1)
-    assert os.listdir() == [PATHS[name]]
+    assert sorted(os.listdir()) == files(name)
     assert 0.99 < cost.size_ratio < 1.2
     if name != "saved_model":
-        kind = {"tflite": "PRELU", "onnx": "PRelu"}[name]
+        kind = "PRELU" if name == "tflite" else "PRelu"
         assert ours[kind] == 5
         assert kind not in relus
         assert kp.export(model, "other" + PATHS[name][5:], prune=float("inf")).operations == relus
@@ -284,7 +297,11 @@ def test_slopes_inside_python_code_are_pruned_too():
     [
         ("model.tflite", {"optimize_for": "cpu"}, "is for the format 'onnx'"),
         ("model.onnx", {"optimize_for": "gpu"}, "must be 'cpu' or None"),
-        ("model.keras", {"measure": True}, "is for formats with a runtime of their own: 'saved_model', 'tflite', 'onnx'"),
+        (
+            "model.keras",
+            {"measure": True},
+            "is for formats with a runtime of their own: 'saved_model', 'tflite', 'onnx', 'openvino', 'torch'",
+        ),
     ],
 )
 def test_options_of_other_formats_are_refused(path, arguments, message):

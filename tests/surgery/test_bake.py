@@ -146,6 +146,28 @@ def test_python_code_that_applies_slopes_is_refused_by_name(make):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have a `build")  # custom.Outer
+@pytest.mark.parametrize("make", [lambda: custom.Block(4), custom.Outer, lambda: L.TimeDistributed(L.Dense(3, activation="relu"))])
+def test_python_code_whose_slopes_are_pruned_is_the_users_own_again(tmp_path, make):
+    """With weights, frozen parts and the class as they were; the same slopes unpruned are refused."""
+    inputs = keras.Input((6, 6, 3))
+    model = models.live_in(keras.Model(inputs, L.Dense(2)(make()(inputs))))
+    layer = model.layers[1]
+    next(iter(layer._flatten_layers(include_self=False))).trainable = False
+    converted = kp.convert(model, alpha=0.01, rescale="none", parameterization="identity", include="*")
+    baked = kp.bake(converted, prune=0.01)
+    assert type(baked.layers[1]) is type(layer)
+    assert not any(isinstance(part, kp.PReLU) for part in baked._flatten_layers())
+    x = models.samples(model, 8)
+    np.testing.assert_array_equal(numbers(baked, x), numbers(model, x))
+    assert [v.trainable for v in baked.variables] == [v.trainable for v in model.variables]
+    baked.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(numbers(keras.models.load_model(tmp_path / "model.keras"), x), numbers(model, x))
+    with pytest.raises(kp.errors.ConversionError, match="Python code"):
+        kp.bake(converted, prune=0.001)
+    assert any(isinstance(part, kp.PReLU) for part in converted._flatten_layers())
+
+
 def test_subclassed_models_are_refused():
     model = custom.Classifier()
     model(np.zeros((2, 8, 8, 3), "float32"))

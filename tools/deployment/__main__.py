@@ -20,7 +20,7 @@ QUANTIZED = ("digits conv", "pre-activation residual")
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS, help="What to measure; all by default.")
 @click.option("--seeds", default=3, show_default=True, help="Trainings of each network, for int8.")
 @click.option("--only", default="", metavar="TEXT", help="Networks whose name contains this.")
-@click.option("--again", is_flag=True, help="Networks that are stored already too.")
+@click.option("--again", is_flag=True, help="Also what is stored already.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
 def main(parts: tuple[str, ...], seeds: int, only: str, again: bool, output: Path) -> None:
     """Measure what exported networks compute and cost (two hours on two cores); nothing else should run meanwhile.
@@ -49,17 +49,20 @@ def _int8(results: Results, seeds: int, only: str) -> Results:
 
 
 def _matrix(results: Results, only: str, again: bool, output: Path) -> None:
-    """Every network that isn't stored yet, stored as soon as it is measured."""
+    """Every network and format that isn't stored yet, stored as soon as a network is measured."""
     from tools.calibration.applications import NAMES
-    from tools.deployment.matrix import rows_of_a_process
+    from tools.deployment.matrix import FORMS, rows_of_a_process
 
     for name in NAMES:
-        if only not in name or (not again and name in {row.network for row in results.matrix}):
+        stored = set() if again else {row.form for row in results.matrix if row.network == name}
+        forms = [form for form in FORMS if form not in stored]
+        if only not in name or not forms:
             continue
-        click.echo(name, err=True)
-        kept = [row for row in results.matrix if row.network != name]
-        found = sorted([*kept, *rows_of_a_process(name)], key=lambda row: NAMES.index(row.network))
-        results = replace(results, matrix=tuple(found))
+        click.echo(f"{name}: {', '.join(forms)}", err=True)
+        kept = [row for row in results.matrix if row.network != name or row.form in stored]
+        found = [*kept, *rows_of_a_process(name, forms)]
+        order = sorted(found, key=lambda row: (NAMES.index(row.network), list(FORMS).index(row.form)))
+        results = replace(results, matrix=tuple(order))
         results.save(output)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ FORMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "tflite": ("model.tflite", {"measure": True}),
     "onnx": ("model.onnx", {"measure": True}),
     "onnx, for cpu": ("model.onnx", {"measure": True, "optimize_for": "cpu"}),
+    "openvino": ("model.xml", {"measure": True}),
 }
 """By name: the path, and the arguments of `export`."""
 
@@ -62,8 +63,8 @@ class Row:
     failure: str
 
 
-def rows(network: str, size: int = SIZE) -> Iterator[Row]:
-    """All forms of a network with random weights, statistics as training leaves them, and a slope for each channel."""
+def rows(network: str, forms: Sequence[str], size: int = SIZE) -> Iterator[Row]:
+    """A network in some forms, with random weights, statistics as training leaves them, and a slope for each channel."""
     import keras
     import numpy as np
 
@@ -80,7 +81,8 @@ def rows(network: str, size: int = SIZE) -> Iterator[Row]:
         layer.beta.assign(rng.uniform(*SLOPES, layer.beta.shape))
     x = rng.normal(size=(8, size, size, 3)).astype("float32")
     capped = sum(layer.max_value is not None for layer in sites)
-    for form, (name, arguments) in FORMS.items():
+    for form in forms:
+        name, arguments = FORMS[form]
         with tempfile.TemporaryDirectory() as folder:
             try:
                 yield _row(network, form, len(sites), capped, kp.export(model, Path(folder) / name, samples=x, **arguments))
@@ -93,9 +95,9 @@ def _row(network: str, form: str, sites: int, capped: int, export: Any) -> Row:
     return Row(network, form, sites, capped, export.operations, export.runtime, export.difference, *cost, "")
 
 
-def rows_of_a_process(network: str, size: int = SIZE) -> list[Row]:
+def rows_of_a_process(network: str, forms: Sequence[str], size: int = SIZE) -> list[Row]:
     """The same, in a process of its own, whose memory goes with it."""
-    command = [sys.executable, "-m", "tools.deployment.matrix", network, str(size)]
+    command = [sys.executable, "-m", "tools.deployment.matrix", network, str(size), *forms]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise click.ClickException(f"Exporting {network} failed:\n{result.stderr}")
@@ -105,10 +107,11 @@ def rows_of_a_process(network: str, size: int = SIZE) -> list[Row]:
 @click.command()
 @click.argument("network")
 @click.argument("size", type=int)
-def main(network: str, size: int) -> None:
+@click.argument("forms", nargs=-1)
+def main(network: str, size: int, forms: tuple[str, ...]) -> None:
     """Print the rows of a network as JSON lines."""
     warnings.simplefilter("ignore")
-    for row in rows(network, size):
+    for row in rows(network, forms, size):
         click.echo(json.dumps(dataclasses.asdict(row)))
 
 
