@@ -40,11 +40,13 @@ def test_the_command_line_offers_what_the_package_has():
     from keras_prelu.deployment.tensorflow_lite import QUANTIZATIONS
     from keras_prelu.surgery.convert import RESCALES
     from keras_prelu.training import recipes
+    from keras_prelu.training.controls import CONTROLS
 
     assert keras_prelu.parameterizations.names() == conversion.PARAMETERIZATIONS
     assert conversion.RESCALES == RESCALES
     assert tuple(FORMATS) == export.FORMATS
     assert export.QUANTIZATIONS == QUANTIZATIONS
+    assert tuple(CONTROLS) == tuning.CONTROLS
     assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == tuning.RECIPES
 
 

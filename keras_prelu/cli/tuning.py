@@ -13,10 +13,11 @@ import click
 
 from keras_prelu.cli.session import Session
 
-__all__ = ["RECIPES", "TuningOptions", "labelled_data", "print_tuning", "tune_with", "tuning_options"]
+__all__ = ["CONTROLS", "RECIPES", "TuningOptions", "labelled_data", "print_tuning", "tune_with", "tuning_options"]
 
 # Repeated from the package, which can't be asked without importing Keras; a test compares them.
 RECIPES = ("auto", "relu", "identity", "exp", "exp-revived", "relu-revived", "exp-fast", "exp-fast-revived", "exp-half")
+CONTROLS = ("fixed-slopes", "from-scratch")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TuningOptions:
     slope_clipnorm: float | None = None
     loss: str | None = None
     control: bool = True
+    controls: tuple[str, ...] = ()
     recipe: str | None = None
     budget: float = 3.0
     checkpoints: Path | None = None
@@ -87,6 +89,13 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
     )
     @click.option("--loss", help="Keras loss.  [default: the one MODEL is compiled with]")
     @click.option("--control/--no-control", default=True, show_default=True, help="Whether to train the ReLU control for the verdict.")
+    @click.option(
+        "--also",
+        "controls",
+        multiple=True,
+        type=click.Choice(CONTROLS),
+        help="A further control to train: PReLU whose slopes don't learn, or from fresh weights. Can be repeated.",
+    )
     @click.option(
         "--recipe",
         type=click.Choice(RECIPES),
@@ -180,6 +189,7 @@ def print_tuning(result: Any) -> None:
             right=["round", "steps", "loss"],
         )
     controls = [("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
+    controls += [(f"PReLU control, {control.name}", control.run) for control in result.controls]
     runs = [(_name(result), result.prelu), *((name, run) for name, run in controls if run is not None and run is not result.prelu)]
     print_table(
         "Fine-tuning, scores on samples that no training saw",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
@@ -29,7 +31,7 @@ class OnnxFile(Format):
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         import onnx
 
-        lowered(model, settings.samples, settings.prune).export(path, format="onnx", verbose=False, opset_version=settings.opset)
+        _export(lowered(model, settings.samples, settings.prune), path, settings.opset)
         exported = onnx.shape_inference.infer_shapes(onnx.load(path))
         without_idle_steps(exported)
         with_prelus(exported)
@@ -57,6 +59,19 @@ class OnnxFile(Format):
         import onnx
 
         return dict(Counter(node.op_type for node in onnx.load(path).graph.node).most_common())
+
+
+def _export(model: keras.Model, path: Path, opset: int | None) -> None:
+    """Through Keras's exporter.
+
+    tf2onnx copies the graph, with all weights, before each of its passes, to go back where one fails. In place InceptionV3 takes half the
+    time and a third less memory; where that fails there is still the other way.
+    """
+    try:
+        with mock.patch.dict(os.environ, TF2ONNX_CATCH_ERRORS="FALSE"):
+            model.export(path, format="onnx", verbose=False, opset_version=opset)
+    except Exception:
+        model.export(path, format="onnx", verbose=False, opset_version=opset)
 
 
 def with_prelus(model: Any) -> int:

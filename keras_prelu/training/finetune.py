@@ -21,6 +21,7 @@ from keras_prelu.diagnostics.units import dead_units
 from keras_prelu.errors import DataError, FineTuningError, InvalidArgumentError
 from keras_prelu.surgery.revive import Revival
 from keras_prelu.training.checkpoints import Checkpoints, fingerprint
+from keras_prelu.training.controls import CONTROLS, ControlRun, check_controls, control_model
 from keras_prelu.training.recipes import AUTO, CONTROL, REVIVED_CONTROL, Prepared, Recipe, candidates, get_recipe, prepare
 from keras_prelu.training.runs import DEFAULT_LEARNING_RATE, Budget, Run, run
 from keras_prelu.training.search import RecipeTrial, search
@@ -47,6 +48,7 @@ class FineTuning:
         control_scores: The control's, or None.
         comparison: The model against the control, or None without one.
         revived_comparison: The model against the revived control, or None without one.
+        controls: Further controls that were asked for; none where the search found nothing better than ReLU.
         recipe: The name of the recipe, or "" where a converted model was given.
         trials: What the search tried, for recipe="auto".
         revival: What the recipe's revival did, or None.
@@ -61,6 +63,7 @@ class FineTuning:
     control_scores: np.ndarray | None
     comparison: Comparison | None
     revived_comparison: Comparison | None
+    controls: tuple[ControlRun, ...]
     recipe: str
     trials: tuple[RecipeTrial, ...]
     revival: Revival | None
@@ -81,6 +84,7 @@ class FineTuning:
         sentences = [self.comparison.sentence(name, "the equally fine-tuned ReLU model")]
         if self.revived_comparison is not None:
             sentences.append(self.revived_comparison.sentence(name, "the same with its dead units revived"))
+        sentences += [control.comparison.sentence(name, CONTROLS[control.name]) for control in self.controls]
         return " ".join(sentences)
 
 
@@ -105,6 +109,7 @@ def finetune(
     metrics: Any = None,
     callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None,
     control: bool = True,
+    controls: Sequence[str] = (),
     seed: int = 0,
     verbose: Any = 0,
     on_trial: OnTrial | None = None,
@@ -144,6 +149,8 @@ def finetune(
         metrics: Keras metrics; default to those the model is compiled with.
         callbacks: Keras callbacks, deep-copied for each model, or a function that returns new ones. The search's short trainings get none.
         control: Whether to train the control. Defaults to True.
+        controls: Further controls to train: "fixed-slopes" (the PReLU model whose slopes don't learn) and "from-scratch" (the PReLU model
+            from fresh weights, by `PReLUHeNormal`). Defaults to none.
         seed: Of the data order and of everything random in training.
         verbose: As in `model.fit`.
         on_trial: Called with (short trainings done, short trainings in all) during the search.
@@ -187,6 +194,7 @@ def finetune(
     slope_training = SlopeTraining(
         1.0 if slope_multiplier is None else slope_multiplier, slope_frozen_epochs / epochs, slope_warmup_epochs / epochs, slope_clipnorm
     )
+    further = check_controls(controls)
     named = None if recipe in (None, AUTO) else get_recipe(str(recipe))
     validation = _labelled(converted, validation, "validation")
     if isinstance(train, (tuple, Samples)):
@@ -226,7 +234,7 @@ def finetune(
             named, trials = search(candidates(original, maker.has_dead_units()), maker, spent, budget, slope_training, on_trial, kept)
         prepared = maker(named)
     revived = maker(REVIVED_CONTROL) if maker is not None and control and prepared.recipe.converts and prepared.recipe.revives else None
-    return _judged(prepared, original if control else None, revived, spent, slope_training, validation, trials, kept)
+    return _judged(prepared, original if control else None, revived, further, spent, slope_training, validation, trials, kept)
 
 
 def _check_distribution() -> None:
@@ -265,6 +273,7 @@ def _judged(
     prepared: Prepared,
     original: keras.Model | None,
     revived_original: Prepared | None,
+    further: Sequence[str],
     budget: Budget,
     slope_training: SlopeTraining,
     validation: Samples,
@@ -291,6 +300,10 @@ def _judged(
     if revived_original is not None:
         revived, revived_scores, _ = trained("revived_control", revived_original.model, 1.0)
         revived_comparison = compare_scores(metric, scores, revived_scores, seed=budget.seed)
+    controls = []
+    for name in further if slopes_before else ():
+        control_run, found, _ = trained(name, control_model(name, prepared.model, budget.seed), recipe.slope_multiplier)
+        controls.append(ControlRun(name, control_run, compare_scores(metric, scores, found, seed=budget.seed)))
     return FineTuning(
         prelu=prelu,
         control=control,
@@ -301,6 +314,7 @@ def _judged(
         control_scores=control_scores,
         comparison=comparison,
         revived_comparison=revived_comparison,
+        controls=tuple(controls),
         recipe=recipe.name,
         trials=trials,
         revival=prepared.revival,

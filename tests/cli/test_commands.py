@@ -176,6 +176,10 @@ def test_finetune_by_recipes(folder):
     assert "--alpha is not used" in invoke(*arguments, "--recipe", "exp", "--alpha", "0.1", "--force", expect=2).output
     output = invoke("finetune", "relu.keras", "--data", "digits", "--epochs", 1, "--recipe", "auto", "--budget", "2", "--force").output
     assert "Recipes tried" in output
+    arguments_ = ["--epochs", 1, "--recipe", "exp", "--also", "fixed-slopes", "--also", "from-scratch", "--force"]
+    output = invoke("finetune", "relu.keras", "--data", "digits", *arguments_).output
+    assert re.search(r"PReLU control, fixed-slopes +0\.\d+ +0\.\d+", output)
+    assert "from fresh weights" in output
     invoke("convert", "relu.keras", "--rescale", "none", "-o", "prelu.keras")
     assert "--recipe starts from the ReLU" in invoke("finetune", "prelu.keras", *arguments[2:], "--recipe", "exp", expect=2).output
     assert "--alpha is not used" in invoke("finetune", "prelu.keras", *arguments[2:], "--no-control", "--alpha", "0.1", expect=2).output

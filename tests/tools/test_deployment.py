@@ -1,5 +1,8 @@
 """tools.deployment: it runs from its one command, and its tables are those of its stored results."""
 
+import signal
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,8 @@ from click.testing import CliRunner
 
 from tools.calibration.applications import NAMES
 from tools.deployment import __main__ as command
-from tools.deployment.matrix import FORMS, rows
+from tools.deployment import matrix
+from tools.deployment.matrix import FORMS, row_of
 from tools.deployment.report import Results, markdown
 
 FOLDER = Path(command.__file__).parent
@@ -22,22 +26,31 @@ def run(output, *arguments):
 @pytest.mark.filterwarnings("ignore")  # Keras's, about training
 def test_a_small_part(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.calibration.applications.NAMES", ("MobileNet", "MobileNetV2"))
-    monkeypatch.setattr("tools.deployment.matrix.FORMS", {"tflite": ("model.tflite", {}), "onnx": ("model.onnx", {})})
+    monkeypatch.setattr(matrix, "FORMS", {"tflite": ("model.tflite", {}), "onnx": ("model.onnx", {})})
     asked = []
 
-    def rows_of_this_process(network, forms):
-        asked.append((network, *forms))
-        return list(rows(network, forms, 32))
+    def row_of_this_process(network, form):
+        asked.append((network, form))
+        return row_of(network, form, 32)
 
-    monkeypatch.setattr("tools.deployment.matrix.rows_of_a_process", rows_of_this_process)
+    monkeypatch.setattr(matrix, "row_of_a_process", row_of_this_process)
     run(tmp_path, "--part", "matrix", "--only", "V2")
-    monkeypatch.setattr("tools.deployment.matrix.FORMS", {"onnx": ("model.onnx", {}), "tflite": ("model.tflite", {})})
+    monkeypatch.setattr(matrix, "FORMS", {"onnx": ("model.onnx", {}), "tflite": ("model.tflite", {})})
     run(tmp_path, "--part", "matrix", "--only", "V2")  # not measured: stored
-    assert asked == [("MobileNetV2", "tflite", "onnx")]
+    assert asked == [("MobileNetV2", "tflite"), ("MobileNetV2", "onnx")]
     text = (tmp_path / "RESULTS.md").read_text()
     assert "| MobileNetV2 | 35 (35) | tflite | 35 PRELU, 35 MINIMUM |" in text
     found = Results.load(tmp_path).matrix
     assert all(row.difference <= 1e-5 for row in found)
+
+
+def test_a_process_that_is_killed_is_a_row(monkeypatch):
+    monkeypatch.setattr(matrix.subprocess, "run", lambda command, **kwargs: subprocess.CompletedProcess(command, -signal.SIGKILL, "", ""))
+    killed = matrix.row_of_a_process("VGG16", "onnx")
+    whole = replace(killed, form="keras", sites=15, operations={"PReLU": 15}, difference=0.0, failure="")
+    text = markdown(Results((whole, killed)))
+    assert "| VGG16 | 15 | onnx | – | – | – | – | – |" in text
+    assert "- VGG16, onnx: the exporter ran out of memory" in text
 
 
 @pytest.mark.tensorflow

@@ -8,8 +8,10 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
+from keras_prelu.training.controls import CONTROLS
 from keras_prelu.training.recipes import RECIPES
 from tools.study import __main__ as command
+from tools.study import measure
 from tools.study.measure import Result
 from tools.study.report import change, interval, markdown
 from tools.study.tasks import tasks
@@ -25,11 +27,18 @@ def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     (record,) = json.loads((tmp_path / "results.json").read_text())
     assert {"relu", "exp", "identity", "exp-fast", "exp-half", "auto"} <= set(record["errors"])
+    assert set(record["controls"]) == set(CONTROLS)
     assert record["chosen"] in {recipe.name for recipe in RECIPES}
     assert "| wine, MLP 2 × 8 units |" in (tmp_path / "RESULTS.md").read_text()
     record["errors"]["exp"] = 123.0
     (tmp_path / "results.json").write_text(json.dumps([record]))
     monkeypatch.setattr("tools.study.measure.measure", None)  # what is measured is not measured again
+    with_controls = measure.with_controls
+    monkeypatch.setattr(measure, "with_controls", None)
+    assert CliRunner().invoke(command.main, arguments).exit_code == 0
+    assert json.loads((tmp_path / "results.json").read_text()) == [record]
+    monkeypatch.setattr(measure, "with_controls", with_controls)
+    (tmp_path / "results.json").write_text(json.dumps([{**record, "controls": {}}]))  # results from before there were controls
     assert CliRunner().invoke(command.main, arguments).exit_code == 0
     assert json.loads((tmp_path / "results.json").read_text()) == [record]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from tools.deployment.matrix import Row
     from tools.deployment.report import Results
 
 PARTS = ("int8", "matrix")
@@ -49,21 +50,21 @@ def _int8(results: Results, seeds: int, only: str) -> Results:
 
 
 def _matrix(results: Results, only: str, again: bool, output: Path) -> None:
-    """Every network and format that isn't stored yet, stored as soon as a network is measured."""
+    """Every network and format that isn't stored yet, stored as soon as it is measured."""
     from tools.calibration.applications import NAMES
-    from tools.deployment.matrix import FORMS, rows_of_a_process
+    from tools.deployment.matrix import FORMS, row_of_a_process
 
+    def place(row: Row) -> tuple[int, int]:
+        return NAMES.index(row.network), list(FORMS).index(row.form)
+
+    rows = {(row.network, row.form): row for row in results.matrix}
     for name in NAMES:
-        stored = set() if again else {row.form for row in results.matrix if row.network == name}
-        forms = [form for form in FORMS if form not in stored]
-        if only not in name or not forms:
-            continue
-        click.echo(f"{name}: {', '.join(forms)}", err=True)
-        kept = [row for row in results.matrix if row.network != name or row.form in stored]
-        found = [*kept, *rows_of_a_process(name, forms)]
-        order = sorted(found, key=lambda row: (NAMES.index(row.network), list(FORMS).index(row.form)))
-        results = replace(results, matrix=tuple(order))
-        results.save(output)
+        for form in FORMS:
+            if only in name and (again or (name, form) not in rows):
+                click.echo(f"{name}, {form}", err=True)
+                rows[name, form] = row_of_a_process(name, form)
+                results = replace(results, matrix=tuple(sorted(rows.values(), key=place)))
+                results.save(output)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,8 @@ class Row:
     failure: str
 
 
-def rows(network: str, forms: Sequence[str], size: int = SIZE) -> Iterator[Row]:
-    """A network in some forms, with random weights, statistics as training leaves them, and a slope for each channel."""
+def row_of(network: str, form: str, size: int = SIZE) -> Row:
+    """A network in one form, with random weights, statistics as training leaves them, and a slope for each channel."""
     import keras
     import numpy as np
 
@@ -80,39 +81,39 @@ def rows(network: str, forms: Sequence[str], size: int = SIZE) -> Iterator[Row]:
     for layer in sites:
         layer.beta.assign(rng.uniform(*SLOPES, layer.beta.shape))
     x = rng.normal(size=(8, size, size, 3)).astype("float32")
-    capped = sum(layer.max_value is not None for layer in sites)
-    for form in forms:
-        name, arguments = FORMS[form]
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                yield _row(network, form, len(sites), capped, kp.export(model, Path(folder) / name, samples=x, **arguments))
-            except kp.errors.ExportError as error:
-                yield Row(network, form, len(sites), capped, {}, "", None, None, None, None, None, None, str(error))
-
-
-def _row(network: str, form: str, sites: int, capped: int, export: Any) -> Row:
+    capped, (name, arguments) = sum(layer.max_value is not None for layer in sites), FORMS[form]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            export = kp.export(model, Path(folder) / name, samples=x, **arguments)
+        except kp.errors.ExportError as error:
+            return _failed(network, form, len(sites), capped, str(error))
     cost = [getattr(export.cost, name, None) for name in ("milliseconds", "ratio", "low", "high", "size_ratio")]
-    return Row(network, form, sites, capped, export.operations, export.runtime, export.difference, *cost, "")
+    return Row(network, form, len(sites), capped, export.operations, export.runtime, export.difference, *cost, "")
 
 
-def rows_of_a_process(network: str, forms: Sequence[str], size: int = SIZE) -> list[Row]:
-    """The same, in a process of its own, whose memory goes with it."""
-    command = [sys.executable, "-m", "tools.deployment.matrix", network, str(size), *forms]
+def _failed(network: str, form: str, sites: int, capped: int, reason: str) -> Row:
+    return Row(network, form, sites, capped, {}, "", None, None, None, None, None, None, reason)
+
+
+def row_of_a_process(network: str, form: str, size: int = SIZE) -> Row:
+    """The same for one form, in a process of its own, whose memory goes with it."""
+    command = [sys.executable, "-m", "tools.deployment.matrix", network, form, str(size)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode == -signal.SIGKILL:
+        return _failed(network, form, 0, 0, "the exporter ran out of memory")
     if result.returncode:
         raise click.ClickException(f"Exporting {network} failed:\n{result.stderr}")
-    return [Row(**json.loads(line)) for line in result.stdout.splitlines() if line.startswith("{")]
+    return next(Row(**json.loads(line)) for line in result.stdout.splitlines() if line.startswith("{"))
 
 
 @click.command()
 @click.argument("network")
+@click.argument("form", type=click.Choice(list(FORMS)))
 @click.argument("size", type=int)
-@click.argument("forms", nargs=-1)
-def main(network: str, size: int, forms: tuple[str, ...]) -> None:
-    """Print the rows of a network as JSON lines."""
+def main(network: str, form: str, size: int) -> None:
+    """Print a row as a line of JSON."""
     warnings.simplefilter("ignore")
-    for row in rows(network, forms, size):
-        click.echo(json.dumps(dataclasses.asdict(row)))
+    click.echo(json.dumps(dataclasses.asdict(row_of(network, form, size))))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ def _matrix(rows: Sequence[Row]) -> list[str]:
 
 
 def _line(row: Row, others: dict[str, Row]) -> str:
-    sites = f"{row.sites} ({row.capped})" if row.capped else str(row.sites)
+    known = max(others.values(), key=lambda other: other.sites)  # a process that was killed told none
+    sites = f"{known.sites} ({known.capped})" if known.capped else str(known.sites)
     if row.failure:
         return f"| {row.network} | {sites} | {row.form} | – | – | – | – | – |"
     time = "–" if row.ratio is None else f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import keras
 
 import keras_prelu as kp
+from keras_prelu.training.controls import CONTROLS
 from keras_prelu.training.recipes import CONTROL, RECIPES, candidates
+from keras_prelu.training.runs import Run
 from tools.study.tasks import Task, trained
 
 BATCH_SIZE = 32
+CONTROLLED = "exp"
+"""The recipe whose further controls are trained."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Result:
         units: Units in all.
         errors: For each recipe by name; "auto" for what the search chose. A recipe that is no candidate has the error of none.
         chosen: The name of the recipe that the search chose.
+        controls: For each further control of `CONTROLLED` by name; none where they weren't trained.
     """
 
     task: str
@@ -32,16 +37,16 @@ class Result:
     units: int
     errors: dict[str, float]
     chosen: str
+    controls: dict[str, float] = field(default_factory=dict)
 
 
 def measure(task: Task, seed: int) -> Result:
     """All of it."""
     model = trained(task, seed)
-    train, test = task.samples(seed)
-    epochs = max(1, task.epochs // 2)
+    train, _ = task.samples(seed)
 
     def tuned(recipe: str) -> kp.FineTuning:
-        return kp.finetune(model, None, train, test, recipe=recipe, epochs=epochs, batch_size=BATCH_SIZE, control=False, seed=seed)
+        return _tuned(task, seed, model, recipe)
 
     auto = tuned("auto")
     dead = kp.diagnostics.dead_units(model, train.x)
@@ -52,8 +57,23 @@ def measure(task: Task, seed: int) -> Result:
     return Result(task.name, seed, sum(site.dead for site in dead), sum(site.units for site in dead), errors, auto.recipe)
 
 
-def _error(result: kp.FineTuning) -> float:
-    return 100.0 * (1.0 - result.prelu.score_after) if _classifies(result) else result.prelu.score_after
+def with_controls(result: Result, task: Task) -> Result:
+    """The same with the further controls."""
+    tuned = _tuned(task, result.seed, trained(task, result.seed), CONTROLLED, tuple(CONTROLS))
+    keras.backend.clear_session()
+    return replace(result, controls={control.name: _error(tuned, control.run) for control in tuned.controls})
+
+
+def _tuned(task: Task, seed: int, model: keras.Model, recipe: str, controls: tuple[str, ...] = ()) -> kp.FineTuning:
+    train, test = task.samples(seed)
+    epochs = max(1, task.epochs // 2)
+    settings = {"epochs": epochs, "batch_size": BATCH_SIZE, "control": False, "seed": seed}
+    return kp.finetune(model, None, train, test, recipe=recipe, controls=controls, **settings)
+
+
+def _error(result: kp.FineTuning, run: Run | None = None) -> float:
+    score = (run or result.prelu).score_after
+    return 100.0 * (1.0 - score) if _classifies(result) else score
 
 
 def _classifies(result: kp.FineTuning) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 
 import keras
 import numpy as np
 import scipy.stats
 
+from keras_prelu.training.controls import CONTROLS
 from keras_prelu.training.recipes import CONTROL, RECIPES, REVIVED_CONTROL
-from tools.study.measure import Result
+from tools.study.measure import CONTROLLED, Result
 
 WAYS = (*(recipe.name for recipe in RECIPES if recipe != CONTROL), "auto")
 
@@ -32,7 +34,25 @@ def markdown(results: Sequence[Result]) -> str:
     ]
     for task in dict.fromkeys(result.task for result in results):
         lines.append(_row(task, [result for result in results if result.task == task]))
-    return "\n".join([*lines, "", *_summary(results), ""])
+    return "\n".join([*lines, "", *_summary(results), "", *_controls(results)])
+
+
+def _controls(results: Sequence[Result]) -> list[str]:
+    controlled = [result for result in results if result.controls]
+    if not controlled:
+        return []
+    lines = [
+        f'What "{CONTROLLED}" gains by: the same change where its slopes don\'t learn, and where the whole network starts from fresh',
+        "weights (`PReLUHeNormal`) with the budget of the fine-tuning; paired by seed.",
+        "",
+        f"| task | seeds | {CONTROLLED} | " + " | ".join(CONTROLS) + " |",
+        "|---|---:|" + "---:|" * (len(CONTROLS) + 1),
+    ]
+    for task in dict.fromkeys(result.task for result in controlled):
+        of_task = [replace(item, errors={**item.errors, **item.controls}) for item in controlled if item.task == task]
+        cells = [_cell(change(of_task, way)) for way in (CONTROLLED, *CONTROLS)]
+        lines.append(f"| {task} | {len(of_task)} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def _row(task: str, results: Sequence[Result]) -> str:
