@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -105,6 +105,27 @@ def _torch_with_gradient(forward, residuals, backward):
             return backward(ctx.saved_tensors, upstream)
 
     return Function.apply
+
+
+def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The derivatives of a scalar, which a function computes from tensors, by each of them. The function may have other effects once."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        return list(tape.gradient(value, list(tensors), unconnected_gradients="zero"))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return list(jax.grad(function, argnums=tuple(range(len(tensors))))(*tensors))
+    import torch
+
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    with torch.enable_grad():
+        value = function(*leaves)
+    return list(torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True))
 
 
 def outside_of_graphs() -> AbstractContextManager[Any]:

@@ -3,29 +3,14 @@
 import keras
 import numpy as np
 
+from keras_prelu import _backends
 from tools.bench.memory import kept_by_jax
 
 
 def gradients(function, *arrays):
     """∂ function(*tensors) / ∂ each array, as NumPy arrays; `function` returns a scalar tensor."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        tensors = [tf.constant(array) for array in arrays]
-        with tf.GradientTape() as tape:
-            tape.watch(tensors)
-            value = function(*tensors)
-        return [np.asarray(gradient) for gradient in tape.gradient(value, tensors)]
-    if backend == "jax":
-        import jax
-
-        return [np.asarray(gradient) for gradient in jax.grad(function, argnums=tuple(range(len(arrays))))(*map(jax.numpy.asarray, arrays))]
-    import torch
-
-    tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
-    function(*tensors).backward()
-    return [tensor.grad.numpy() for tensor in tensors]
+    tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
+    return [keras.ops.convert_to_numpy(gradient) for gradient in _backends.gradients(function, tensors)]
 
 
 def finite_differences(function, *arrays, step=1e-6):

@@ -1,7 +1,34 @@
-"""Looking at networks: dead units, slopes, and whether one model is better than another."""
+"""Looking at networks: units, slopes, signal, gradient noise, representations, and whether one model is better than another."""
 
 from keras_prelu.diagnostics.comparison import Comparison, compare
+from keras_prelu.diagnostics.embeddings import Embeddings, embeddings
+from keras_prelu.diagnostics.noise import GradientNoise, VariableNoise, noise
+from keras_prelu.diagnostics.normalization import Normalization, normalizations
+from keras_prelu.diagnostics.signal import LayerSignal, signal
+from keras_prelu.diagnostics.similarity import LayerSimilarity, similarity
 from keras_prelu.diagnostics.slopes import LayerSlopes, slopes
+from keras_prelu.diagnostics.symmetry import GroupScale, rescaled, scales
 from keras_prelu.diagnostics.units import SiteUnits, dead_units
 
-__all__ = ["Comparison", "LayerSlopes", "SiteUnits", "compare", "dead_units", "slopes"]
+__all__ = [
+    "Comparison",
+    "Embeddings",
+    "GradientNoise",
+    "GroupScale",
+    "LayerSignal",
+    "LayerSimilarity",
+    "LayerSlopes",
+    "Normalization",
+    "SiteUnits",
+    "VariableNoise",
+    "compare",
+    "dead_units",
+    "embeddings",
+    "noise",
+    "normalizations",
+    "rescaled",
+    "scales",
+    "signal",
+    "similarity",
+    "slopes",
+]

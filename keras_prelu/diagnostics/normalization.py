@@ -1,0 +1,109 @@
+"""BatchNormalization after a rectifier: its γ beside the closed forms in the slope (claim 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu import theory
+from keras_prelu.data.samples import batches, model_inputs
+from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.surgery.program import Slot, Step, compile_program, run
+from keras_prelu.surgery.recognition import recognize
+from keras_prelu.surgery.scaling import numbers
+
+__all__ = ["Normalization", "normalizations"]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """A BatchNormalization that reads what a rectifier puts out. All arrays have a number for each channel.
+
+    Attributes:
+        path: Of the BatchNormalization.
+        rectifier: Path of the rectifier.
+        gamma: What it has.
+        identity: The γ that leaves the rectifier's outputs as they are, for pre-activations that are normal with the standard deviation
+            measured: √Var[y].
+        reconstruction: The γ that gives the pre-activations back best in least squares: Cov(x, y)/√Var[y].
+    """
+
+    path: str
+    rectifier: str
+    gamma: np.ndarray
+    identity: np.ndarray
+    reconstruction: np.ndarray
+
+
+def normalizations(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tuple[Normalization, ...]:
+    """Measure the pre-activations before each BatchNormalization that reads a ReLU, LeakyReLU or PReLU layer.
+
+    Args:
+        model: Sequential or Functional, nested models included.
+        samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
+        batch_size: Samples that go through the model at once. Defaults to 128.
+
+    Returns:
+        A record for each, in execution order. The closed forms are for pre-activations of mean 0.
+
+    Raises:
+        ConversionError: The model has no graph.
+        DataError: The samples do not fit the model.
+
+    Example:
+
+    >>> [np.mean(found.gamma / found.identity) for found in keras_prelu.diagnostics.normalizations(model, x)]
+
+    References:
+        Claim 8.
+    """
+    inputs, program = model_inputs(model, samples), compile_program(model)
+    made: dict[Slot, Step] = {slot: step for step in program.steps for slot in step.outputs}
+    pairs = [(made[step.inputs[0]], step) for step in program.steps if _normalizes(step) and step.inputs[0] in made]
+    pairs = [(rectifier, step) for rectifier, step in pairs if _slopes(rectifier.operation) is not None]
+    sums: dict[int, np.ndarray] = {}
+    for batch in batches(inputs, model.inputs[0].shape[0] or batch_size):
+        for step, read, _ in run(program, [keras.ops.convert_to_tensor(array) for array in batch]):
+            if any(step is rectifier for rectifier, _ in pairs):
+                values = numbers(read[0]).reshape(-1, read[0].shape[-1])
+                found = np.stack([np.full(values.shape[1], len(values)), values.sum(axis=0), np.square(values).sum(axis=0)])
+                sums[id(step)] = sums.get(id(step), 0.0) + found
+    return tuple(_record(rectifier, step, sums[id(rectifier)]) for rectifier, step in pairs)
+
+
+def _normalizes(step: Step) -> bool:
+    layer = step.operation
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.axis in (-1, _rank(layer) - 1)
+
+
+def _rank(layer: Any) -> int:
+    return len((layer.get_build_config() or {}).get("input_shape", ()))
+
+
+def _slopes(layer: Any) -> np.ndarray | None:
+    """One for each channel, or one for all; None for what is no rectifier without a cap."""
+    if isinstance(layer, PReLU):
+        slopes = numbers(slopes_in_effect(layer))
+        per_channel = slopes.size in (1, slopes.shape[-1])
+        return slopes.reshape(-1) if per_channel and layer.max_value is None else None
+    rectifier = recognize(layer) if isinstance(layer, keras.layers.Layer) else None
+    if rectifier is None or rectifier.smooth or rectifier.max_value is not None or rectifier.negative_slope is None:
+        return None
+    return np.array([rectifier.negative_slope]) if rectifier.kind != "inline" else None
+
+
+def _record(rectifier: Step, step: Step, sums: np.ndarray) -> Normalization:
+    count, total, squares = sums
+    sigma = np.sqrt(np.maximum(squares / count - np.square(total / count), 0.0))
+    slopes = _slopes(rectifier.operation)
+    assert slopes is not None
+    return Normalization(
+        step.path,
+        rectifier.path,
+        numbers(step.operation.gamma),
+        np.broadcast_to(theory.bn_gamma_identity(slopes, sigma), sigma.shape),
+        np.broadcast_to(theory.bn_gamma_reconstruction(slopes, sigma), sigma.shape),
+    )
