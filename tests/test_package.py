@@ -35,9 +35,10 @@ def test_help_is_light(arguments):
 
 def test_the_command_line_offers_what_the_package_has():
     """The command line repeats these names, since asking the package for them would import Keras for --help."""
-    from keras_prelu.cli import conversion, export, tuning
+    from keras_prelu.cli import conversion, diagnose, export, tuning
     from keras_prelu.deployment.export import FORMATS
     from keras_prelu.deployment.tensorflow_lite import QUANTIZATIONS
+    from keras_prelu.diagnostics import diagnosis
     from keras_prelu.surgery.convert import RESCALES
     from keras_prelu.training import recipes
     from keras_prelu.training.controls import CONTROLS
@@ -47,6 +48,7 @@ def test_the_command_line_offers_what_the_package_has():
     assert tuple(FORMATS) == export.FORMATS
     assert export.QUANTIZATIONS == QUANTIZATIONS
     assert tuple(CONTROLS) == tuning.CONTROLS
+    assert tuple(diagnosis.MEASURES) == diagnose.MEASURES
     assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == tuning.RECIPES
 
 

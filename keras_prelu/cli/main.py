@@ -18,6 +18,7 @@ COMMANDS = {
     "calibrate": "Refit a converted model to what its original computes.",
     "finetune": "Fine-tune a model with PReLU beside its ReLU control, and judge.",
     "compare": "Say whether one model is better than another.",
+    "diagnose": "Say what is wrong with a network, and what to do about it.",
     "evaluate": "Measure a model on labelled samples.",
     "bake": "Write a converted model as stock Keras layers.",
     "export": "Write a model for another runtime, and check it there.",

@@ -1,6 +1,7 @@
 """Looking at networks: units, slopes, signal, gradient noise, representations, and whether one model is better than another."""
 
 from keras_prelu.diagnostics.comparison import Comparison, compare
+from keras_prelu.diagnostics.diagnosis import Diagnosis, Finding, diagnose
 from keras_prelu.diagnostics.embeddings import Embeddings, embeddings
 from keras_prelu.diagnostics.noise import GradientNoise, VariableNoise, noise
 from keras_prelu.diagnostics.normalization import Normalization, normalizations
@@ -12,7 +13,9 @@ from keras_prelu.diagnostics.units import SiteUnits, dead_units
 
 __all__ = [
     "Comparison",
+    "Diagnosis",
     "Embeddings",
+    "Finding",
     "GradientNoise",
     "GroupScale",
     "LayerSignal",
@@ -23,6 +26,7 @@ __all__ = [
     "VariableNoise",
     "compare",
     "dead_units",
+    "diagnose",
     "embeddings",
     "noise",
     "normalizations",

@@ -61,7 +61,7 @@ def relu(folder):
 
 def test_help():
     stored.check("help", invoke("--help").output)
-    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "compare", "evaluate", "bake", "export"):
+    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "compare", "diagnose", "evaluate", "bake", "export"):
         assert "Example" in invoke(command, "--help").output
 
 
@@ -448,3 +448,17 @@ def test_export_that_can_not_be_is_one_line_and_leaves_nothing(arguments, code, 
     assert said in output
     assert len(output.strip().splitlines()) == 1
     assert {name: os.path.getsize(name) for name in os.listdir()} == before
+
+
+@pytest.mark.usefixtures("converted")
+def test_diagnose():
+    stored.check("diagnose", invoke("diagnose", "relu.keras", "--data", "labelled.npz").output)
+    record = json.loads(invoke("diagnose", "prelu.keras", "--data", "samples.npz", "--json").output)
+    assert record["failed"] == []
+    assert set(record["diagnosis"]["measures"]) == {"dead", "nearly-dead", "one-sided", "signal", "gradient"}
+    assert record["diagnosis"]["noise"] is None
+    failed = invoke("diagnose", "relu.keras", "--data", "labelled.npz", "--fail-on", "signal=1", "--fail-on", "dead=1", "--json", expect=3)
+    assert json.loads(failed.stdout)["failed"] == ["signal"]
+    assert failed.stderr.startswith("signal is ")
+    assert "measures are dead" in invoke("diagnose", "relu.keras", "--data", "digits", "--fail-on", "cost=1", expect=2).output
+    assert "has no such measure" in invoke("diagnose", "relu.keras", "--data", "samples.npz", "--fail-on", "noise=1", expect=2).output
