@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,6 +25,16 @@ def test_runs(path, tmp_path):
     result = subprocess.run([sys.executable, path, "1"], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "% of the test digits" in result.stdout
+
+
+def test_the_stored_claims_are_those_that_are_checked():
+    """Each claim has rows, in order, and the counts of the verdicts are those of the rows."""
+    lines = (EXAMPLES / "CLAIMS.md").read_text().splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if re.match(r"\| \d", line)]
+    assert sorted({int(row[0]) for row in rows}) == list(range(1, 11))
+    assert [int(row[0]) for row in rows] == sorted(int(row[0]) for row in rows)
+    for verdict in ("holds", "holds under a condition", "does not hold"):
+        assert f"{sum(row[-1] == verdict for row in rows)} of {len(rows)}: {verdict}." in lines
 
 
 @pytest.mark.tensorflow

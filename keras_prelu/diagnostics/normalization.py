@@ -26,8 +26,8 @@ class Normalization:
         path: Of the BatchNormalization.
         rectifier: Path of the rectifier.
         gamma: What it has.
-        identity: The γ that leaves the rectifier's outputs as they are, for pre-activations that are normal with the standard deviation
-            measured: √Var[y].
+        identity: The γ that leaves the rectifier's outputs as they are, for pre-activations that are normal with the mean and the
+            standard deviation measured: √Var[y].
         reconstruction: The γ that gives the pre-activations back best in least squares: Cov(x, y)/√Var[y].
     """
 
@@ -47,7 +47,7 @@ def normalizations(model: keras.Model, samples: Any, *, batch_size: int = 128) -
         batch_size: Samples that go through the model at once. Defaults to 128.
 
     Returns:
-        A record for each, in execution order. The closed forms are for pre-activations of mean 0.
+        A record for each, in execution order.
 
     Raises:
         ConversionError: The model has no graph.
@@ -58,7 +58,7 @@ def normalizations(model: keras.Model, samples: Any, *, batch_size: int = 128) -
     >>> [np.mean(found.gamma / found.identity) for found in keras_prelu.diagnostics.normalizations(model, x)]
 
     References:
-        Claim 8.
+        Claim 8, and claim 7 for means other than 0.
     """
     inputs, program = model_inputs(model, samples), compile_program(model)
     made: dict[Slot, Step] = {slot: step for step in program.steps for slot in step.outputs}
@@ -97,13 +97,15 @@ def _slopes(layer: Any) -> np.ndarray | None:
 
 def _record(rectifier: Step, step: Step, sums: np.ndarray) -> Normalization:
     count, total, squares = sums
-    sigma = np.sqrt(np.maximum(squares / count - np.square(total / count), 0.0))
+    mean = total / count
+    sigma = np.sqrt(np.maximum(squares / count - np.square(mean), np.finfo(np.float32).tiny))  # a channel that never varies has no r = μ/σ
     slopes = _slopes(rectifier.operation)
     assert slopes is not None
+    identity = np.broadcast_to(np.sqrt(theory.output_variance(slopes, mean, sigma)), sigma.shape)
     return Normalization(
         step.path,
         rectifier.path,
         numbers(step.operation.gamma),
-        np.broadcast_to(theory.bn_gamma_identity(slopes, sigma), sigma.shape),
-        np.broadcast_to(theory.bn_gamma_reconstruction(slopes, sigma), sigma.shape),
+        identity,
+        np.divide(theory.input_output_covariance(slopes, mean, sigma), identity, out=np.zeros(sigma.shape), where=identity > 0),
     )
