@@ -19,7 +19,9 @@ EXTRAS = {
     "dev": [
         "hypothesis>=6.100",
         "import-linter>=2.1",
+        "jinja2>=3.1",
         "keras-hub>=0.32; python_version>='3.11'",
+        "matplotlib>=3.8",
         "mypy>=1.11",
         "onnx>=1.17",
         "onnxruntime>=1.19",
@@ -41,7 +43,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["keras_prelu", "keras_prelu.*"]),
-    package_data={"keras_prelu": ["__init__.pyi", "py.typed"]},
+    package_data={"keras_prelu": ["__init__.pyi", "py.typed"], "keras_prelu.report": ["templates/*.html"]},
     install_requires=[
         "click>=8.1",
         "h5py>=3.11",

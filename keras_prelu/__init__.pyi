@@ -8,6 +8,7 @@ from . import errors as errors
 from . import initializers as initializers
 from . import parameterizations as parameterizations
 from . import regularizers as regularizers
+from . import report as report
 from . import theory as theory
 from .deployment.export import Export as Export
 from .deployment.export import export as export

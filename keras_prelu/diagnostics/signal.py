@@ -22,6 +22,9 @@ __all__ = ["LayerSignal", "signal"]
 
 Tensor = Any
 
+_AT_ONCE = 2**25
+"""How many numbers of all layers' outputs gradients are taken by at once."""
+
 
 @dataclass(frozen=True)
 class LayerSignal:
@@ -51,7 +54,7 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
     Args:
         model: Sequential or Functional, nested models included; layers inside layers with Python code of their own are not seen.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All go forward, in batches.
-        probes: How many of them gradients are measured on, all at once. Defaults to 32.
+        probes: How many of them gradients are measured on. Defaults to 32.
         batch_size: Samples that go through the model at once. Defaults to 128.
         seed: Of the random projection.
 
@@ -84,7 +87,11 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
                 squares[positions[id(step)]] += [_sum_of_squares(tensor) for tensor in pair]
                 sizes[positions[id(step)]] += [int(np.prod(tensor.shape)) for tensor in pair]
     moments = squares / sizes
-    backward = _gradient_moments(program, watched, [array[:probes] for array in inputs], seed)
+    probed = [array[:probes] for array in inputs]
+    at_once = max(1, int(_AT_ONCE // max(1.0, sizes[:, 1].sum() / len(inputs[0]))))
+    backward = np.zeros(len(watched))
+    for number, batch in enumerate(batches(probed, model.inputs[0].shape[0] or at_once)):
+        backward += np.array(_gradient_moments(program, watched, batch, [seed, number])) * len(batch[0]) / len(probed[0])
     gains = np.divide(moments[:, 1], moments[:, 0], out=np.full(len(watched), np.nan), where=moments[:, 0] > 0)
     return tuple(
         LayerSignal(
@@ -121,7 +128,7 @@ def _predicted(layer: Any) -> float | None:
     return gain * float(theory.second_moment_gain(rectifier.negative_slope, 1.0, 1))
 
 
-def _gradient_moments(program: Program, watched: Sequence[Step], inputs: Sequence[Any], seed: int) -> list[float]:
+def _gradient_moments(program: Program, watched: Sequence[Step], inputs: Sequence[Any], seed: Sequence[int]) -> list[float]:
     """By what each step puts out: the derivatives by zeros that are added to it."""
     tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
     places = {id(step): index for index, step in enumerate(watched)}

@@ -61,7 +61,7 @@ def relu(folder):
 
 def test_help():
     stored.check("help", invoke("--help").output)
-    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "compare", "diagnose", "evaluate", "bake", "export"):
+    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "compare", "diagnose", "evaluate", "report", "bake", "export"):
         assert "Example" in invoke(command, "--help").output
 
 
@@ -462,3 +462,24 @@ def test_diagnose():
     assert failed.stderr.startswith("signal is ")
     assert "measures are dead" in invoke("diagnose", "relu.keras", "--data", "digits", "--fail-on", "cost=1", expect=2).output
     assert "has no such measure" in invoke("diagnose", "relu.keras", "--data", "samples.npz", "--fail-on", "noise=1", expect=2).output
+
+
+@pytest.mark.usefixtures("converted")
+def test_report(folder):
+    output = invoke("report", "prelu.keras", "--original", "relu.keras", "--data", "labelled.npz").output
+    assert re.search(r"PReLU is|Can't tell PReLU", output)
+    assert "Wrote prelu.report.html" in output
+    assert "keras-prelu" in (folder / "prelu.report.html").read_text()
+    arguments = ["report", "prelu.keras", "--original", "relu.keras", "--data", "samples.npz"]
+    assert "exists" in invoke(*arguments, expect=1).output
+    assert "must end in .html" in invoke(*arguments, "-o", "page.txt", expect=1).output
+    record = json.loads(invoke(*arguments, "--control", "relu.keras", "--force", "--json").output)
+    assert [network["name"] for network in record["report"]["networks"]] == ["PReLU", "ReLU original", "ReLU control"]
+    assert "no PReLU layers" in invoke("report", "relu.keras", *arguments[2:], expect=2).output
+
+
+@pytest.mark.usefixtures("converted")
+def test_a_missing_matplotlib_is_told(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = invoke("report", "prelu.keras", "--original", "relu.keras", "--data", "labelled.npz", expect=1).stderr
+    assert "pip install 'keras-prelu[report]'" in error

@@ -1,5 +1,7 @@
 """keras_prelu.diagnostics.signal: second moments of networks whose signal is known (claims 3 and 4)."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -55,9 +57,20 @@ def test_against_numpy_with_an_inline_relu_and_several_batches():
     np.testing.assert_allclose([first.moment, second.moment], [np.mean(h**2), np.mean((h @ v + c) ** 2)], rtol=1e-5)
     np.testing.assert_allclose([first.gain, second.gain], [np.mean(h**2) / np.mean(x**2), second.moment / np.mean(h**2)], rtol=1e-5)
     np.testing.assert_allclose([first.predicted, second.predicted], [6 * np.mean(w**2) / 2, 4 * np.mean(v**2)], rtol=1e-5)
-    projection = np.random.default_rng(0).normal(size=(50, 3))
+    projection = np.random.default_rng([0, 0]).normal(size=(50, 3))
     np.testing.assert_allclose(second.gradient, np.mean(projection**2), rtol=1e-5)
     np.testing.assert_allclose(first.gradient, np.mean((projection @ v.T) ** 2), rtol=1e-5)
+
+
+def test_gradients_in_parts_are_of_the_same_size(monkeypatch):
+    """Of a linear network, whose gradients are those of the projection alone."""
+    model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), L.Dense(3)]))
+    x = models.samples(model, 30)
+    monkeypatch.setattr(sys.modules["keras_prelu.diagnostics.signal"], "_AT_ONCE", 7 * 4)
+    found = signal(model, x, probes=10)
+    projections = np.concatenate([np.random.default_rng([0, i]).normal(size=(n, 3)) for i, n in enumerate((4, 4, 2))])
+    np.testing.assert_allclose(found[1].gradient, np.mean(projections**2), rtol=1e-5)
+    np.testing.assert_allclose(found[0].gradient, np.mean((projections @ model.layers[1].get_weights()[0].T) ** 2), rtol=1e-5)
 
 
 def test_nested_and_shared_layers_and_bad_numbers():
