@@ -7,7 +7,6 @@ layer that never comes.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 import h5py
 
+from keras_prelu._machine import physical_memory
 from keras_prelu.errors import FileError
 
 __all__ = ["check_archive", "check_hdf5"]
@@ -99,19 +99,11 @@ def _bytes_of(path: Path, name: str, item: Any) -> int:
 
 
 def _check_memory(path: Path, size: int) -> None:
-    memory = _memory()
+    memory = physical_memory()
     if memory and size > memory:
         raise FileError(
             f"'{path}' declares {size / 1e9:,.1f} GB of data, more than the {memory / 1e9:,.1f} GB of memory here; it is not read."
         )
-
-
-def _memory() -> int:
-    """Bytes of memory of this machine; 0 where it can't be asked."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 0
 
 
 def _check_graphs(path: Path, config: Any) -> None:

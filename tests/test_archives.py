@@ -141,7 +141,7 @@ def test_a_zip_bomb_is_not_unpacked(saved):
     data[entry + 24 : entry + 28] = (2**32 - 2).to_bytes(4, "little")  # the declared size
     saved.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("keras_prelu.archives._memory", lambda: 2**30)
+        patch.setattr("keras_prelu.archives.physical_memory", lambda: 2**30)
         with pytest.raises(FileError, match=r"declares 4\.3 GB of data, more than the 1\.1 GB of memory here"):
             kp.load_model(saved)
 

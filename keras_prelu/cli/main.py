@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "Say whether one model is better than another.",
     "diagnose": "Say what is wrong with a network, and what to do about it.",
     "evaluate": "Measure a model on labelled samples.",
+    "equalize": "Make the channels of adjacent layers alike in size, for int8.",
     "report": "Write one HTML page about a conversion: verdict, slopes, dead units, signal, cost.",
     "bake": "Write a converted model as stock Keras layers.",
     "export": "Write a model for another runtime, and check it there.",

@@ -11,13 +11,17 @@ from unittest import mock
 import keras
 import numpy as np
 
+from keras_prelu._machine import physical_memory
 from keras_prelu.deployment.formats import Format, Run, Settings, by_name
 from keras_prelu.deployment.lowering import lowered
 from keras_prelu.deployment.onnx_cpu import with_convolutions
 from keras_prelu.deployment.onnx_graph import constants, remove_unread
+from keras_prelu.errors import ExportError
 
 __all__ = ["OnnxFile", "with_prelus", "without_idle_steps"]
 
+_TIMES_THE_WEIGHTS = 45
+"""InceptionV3's export takes 30 times its 95 MB; that of VGG16, 553 MB, was killed at more than 40 times."""
 _WRITERS = {"tensorflow": "tf2onnx", "jax": "jax2onnx"}
 
 
@@ -31,6 +35,7 @@ class OnnxFile(Format):
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         import onnx
 
+        _check_memory(model)
         _export(lowered(model, settings.samples, settings.prune), path, settings.opset)
         exported = onnx.shape_inference.infer_shapes(onnx.load(path))
         without_idle_steps(exported)
@@ -59,6 +64,17 @@ class OnnxFile(Format):
         import onnx
 
         return dict(Counter(node.op_type for node in onnx.load(path).graph.node).most_common())
+
+
+def _check_memory(model: keras.Model) -> None:
+    """Refuse what TensorFlow and tf2onnx would be killed for: their copies of the weights, as numbers and as text."""
+    weights = 4 * model.count_params()
+    needed, memory = _TIMES_THE_WEIGHTS * weights, physical_memory()
+    if keras.backend.backend() == "tensorflow" and memory and needed > memory:
+        raise ExportError(
+            f"tf2onnx takes about {needed / 1e9:,.0f} GB of memory for {weights / 1e9:,.2f} GB of weights, more than the "
+            f"{memory / 1e9:,.0f} GB of this machine. On PyTorch it takes a tenth: export with KERAS_BACKEND=torch (--backend torch)."
+        )
 
 
 def _export(model: keras.Model, path: Path, opset: int | None) -> None:

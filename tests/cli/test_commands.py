@@ -61,7 +61,20 @@ def relu(folder):
 
 def test_help():
     stored.check("help", invoke("--help").output)
-    for command in ("demo", "inspect", "convert", "calibrate", "finetune", "compare", "diagnose", "evaluate", "report", "bake", "export"):
+    for command in (
+        "demo",
+        "inspect",
+        "convert",
+        "calibrate",
+        "finetune",
+        "compare",
+        "diagnose",
+        "evaluate",
+        "equalize",
+        "report",
+        "bake",
+        "export",
+    ):
         assert "Example" in invoke(command, "--help").output
 
 
@@ -405,6 +418,19 @@ def test_bake():
     assert {type(layer).__module__.split(".")[0] for layer in stock.layers} == {"keras"}
     assert "exists" in invoke("bake", "prelu.keras", expect=1).output
     assert json.loads(invoke("bake", "prelu.keras", "--force", "--json").output)["parameters"] == stock.count_params()
+
+
+@pytest.mark.usefixtures("converted")
+def test_equalize():
+    stored.check("equalize", invoke("equalize", "prelu.keras").output)
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+    before, after = (kp.load_model(name).predict(x, verbose=0) for name in ("prelu.keras", "prelu.equalized.keras"))
+    np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+    assert "exists" in invoke("equalize", "prelu.keras", expect=1).output
+    groups = json.loads(invoke("equalize", "prelu.equalized.keras", "-o", "again.keras", "--json").output)["groups"]
+    assert all(
+        group["spread_after"] == pytest.approx(group["spread_before"], rel=0.01) for group in groups if group["action"] == "equalized"
+    )
 
 
 @pytest.mark.usefixtures("converted")

@@ -308,3 +308,14 @@ def test_options_of_other_formats_are_refused(path, arguments, message):
     with pytest.raises(kp.errors.InvalidArgumentError, match=message):
         kp.export(models.mlp(), path, **arguments)
     assert os.listdir() == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_tf2onnx_would_be_killed_for_is_refused(monkeypatch):
+    model = converted(models.mlp)
+    monkeypatch.setattr("keras_prelu.deployment.onnx_file.physical_memory", lambda: 44 * 4 * model.count_params())
+    with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=torch"):
+        kp.export(model, "model.onnx")
+    assert os.listdir() == []
+    monkeypatch.setattr("keras_prelu.deployment.onnx_file.physical_memory", lambda: 0)
+    assert kp.export(model, "model.onnx").difference <= 1e-5

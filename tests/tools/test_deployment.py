@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tools.calibration.applications import NAMES
 from tools.deployment import __main__ as command
 from tools.deployment import matrix
-from tools.deployment.matrix import FORMS, row_of
+from tools.deployment.matrix import FORMS, NETWORKS, row_of
 from tools.deployment.report import Results, markdown
 
 FOLDER = Path(command.__file__).parent
@@ -25,7 +24,7 @@ def run(output, *arguments):
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")  # Keras's, about training
 def test_a_small_part(tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.calibration.applications.NAMES", ("MobileNet", "MobileNetV2"))
+    monkeypatch.setattr(matrix, "NETWORKS", ("MobileNet", "MobileNetV2"))
     monkeypatch.setattr(matrix, "FORMS", {"tflite": ("model.tflite", {}), "onnx": ("model.onnx", {})})
     asked = []
 
@@ -67,6 +66,6 @@ def test_int8_of_a_network(tmp_path, monkeypatch):
 def test_the_stored_table_is_of_the_stored_results():
     """RESULTS.md is what the report makes of results.json, so neither was edited by hand."""
     results = Results.load(FOLDER)
-    assert {(row.network, row.form) for row in results.matrix} == {(name, form) for name in NAMES for form in FORMS}
+    assert {(row.network, row.form) for row in results.matrix} == {(name, form) for name in NETWORKS for form in FORMS}
     assert len(results.int8) == 2 * 3 * 3
     assert markdown(results) == (FOLDER / "RESULTS.md").read_text()

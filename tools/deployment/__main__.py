@@ -51,14 +51,13 @@ def _int8(results: Results, seeds: int, only: str) -> Results:
 
 def _matrix(results: Results, only: str, again: bool, output: Path) -> None:
     """Every network and format that isn't stored yet, stored as soon as it is measured."""
-    from tools.calibration.applications import NAMES
-    from tools.deployment.matrix import FORMS, row_of_a_process
+    from tools.deployment.matrix import FORMS, NETWORKS, row_of_a_process
 
     def place(row: Row) -> tuple[int, int]:
-        return NAMES.index(row.network), list(FORMS).index(row.form)
+        return NETWORKS.index(row.network), list(FORMS).index(row.form)
 
     rows = {(row.network, row.form): row for row in results.matrix}
-    for name in NAMES:
+    for name in NETWORKS:
         for form in FORMS:
             if only in name and (again or (name, form) not in rows):
                 click.echo(f"{name}, {form}", err=True)

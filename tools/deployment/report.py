@@ -50,8 +50,8 @@ def _matrix(rows: Sequence[Row]) -> list[str]:
     runtimes = sorted({row.runtime for row in rows if row.runtime})
     lines = [
         f"Written by `python -m tools.deployment` ({', '.join(runtimes)}).",
-        f"All networks of `keras.applications` that apply ReLU, for images of {SIZE} × {SIZE} pixels, with random weights and a slope for",
-        f"each channel between {SLOPES[0]:g} and {SLOPES[1]:g}, as logits.",
+        f"The networks of `keras.applications` that apply ReLU, but for the four deepest, for images of {SIZE} × {SIZE} pixels, with",
+        f"random weights and a slope for each channel between {SLOPES[0]:g} and {SLOPES[1]:g}, as logits.",
         "",
         "Difference: the largest to Keras, over the largest output, on 8 images. Time: of one image on one thread (a SavedModel's on",
         "all), over that of the same network with ReLUs in the same format: both in turn, median of the ratio and its quartiles. Size: of",
