@@ -213,6 +213,29 @@ def test_the_users_own_settings(converted, original, digits):
     assert not optimizer.built  # copies were used
 
 
+def test_accumulated_gradients_are_those_of_larger_batches(converted, digits):
+    """Two batches of 20 with plain gradient descent are one of 40, for weights and slopes."""
+    train, validation = digits
+    weights = []
+    for batch_size, accumulated in ((40, None), (20, 2)):
+        optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=accumulated)
+        result = kp.finetune(converted, None, train, validation, epochs=1, batch_size=batch_size, optimizer=optimizer, control=False)
+        weights.append(result.model.get_weights())
+    for one, other, before in zip(*weights, converted.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        assert not np.allclose(one, before, atol=1e-4)
+
+
+def test_frozen_layers_stay_and_the_rest_learns(original, digits):
+    original.layers[0].trainable = False
+    result = kp.finetune(original, None, *digits, recipe="identity", epochs=2)
+    for run in (result.prelu, result.control):
+        for one, other in zip(run.model.layers[0].get_weights(), original.layers[0].get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert not np.allclose(run.model.layers[-1].get_weights()[0], original.layers[-1].get_weights()[0])
+    assert result.slopes_after == result.slopes_before  # of a frozen part they are frozen too
+
+
 def test_slopes_are_frozen_and_warmed_up_for_parts_of_the_training(converted, original, digits):
     train, validation = digits
     options = {"epochs": 4, "batch_size": 50, "slope_multiplier": 2.0, "control": False}
