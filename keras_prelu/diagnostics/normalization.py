@@ -9,9 +9,10 @@ import keras
 import numpy as np
 
 from keras_prelu import theory
-from keras_prelu.data.samples import batches, model_inputs
+from keras_prelu.data.samples import model_inputs
 from keras_prelu.layers import PReLU, slopes_in_effect
-from keras_prelu.surgery.program import Slot, Step, compile_program, run
+from keras_prelu.surgery.probing import probe
+from keras_prelu.surgery.program import Slot, Step, compile_program
 from keras_prelu.surgery.recognition import recognize
 from keras_prelu.surgery.scaling import numbers
 
@@ -64,14 +65,19 @@ def normalizations(model: keras.Model, samples: Any, *, batch_size: int = 128) -
     made: dict[Slot, Step] = {slot: step for step in program.steps for slot in step.outputs}
     pairs = [(made[step.inputs[0]], step) for step in program.steps if _normalizes(step) and step.inputs[0] in made]
     pairs = [(rectifier, step) for rectifier, step in pairs if _slopes(rectifier.operation) is not None]
+    rectifiers = list({id(rectifier): rectifier for rectifier, _ in pairs}.values())
     sums: dict[int, np.ndarray] = {}
-    for batch in batches(inputs, model.inputs[0].shape[0] or batch_size):
-        for step, read, _ in run(program, [keras.ops.convert_to_tensor(array) for array in batch]):
-            if any(step is rectifier for rectifier, _ in pairs):
-                values = numbers(read[0]).reshape(-1, read[0].shape[-1])
-                found = np.stack([np.full(values.shape[1], len(values)), values.sum(axis=0), np.square(values).sum(axis=0)])
-                sums[id(step)] = sums.get(id(step), 0.0) + found
+    for _, found in probe(model, program, inputs, rectifiers, _sums, batch_size):
+        for rectifier, values in zip(rectifiers, found, strict=True):
+            sums[id(rectifier)] = sums.get(id(rectifier), 0.0) + np.stack(values).astype(np.float64)
     return tuple(_record(rectifier, step, sums[id(rectifier)]) for rectifier, step in pairs)
+
+
+def _sums(_step: Step, read: list[Any], _written: list[Any]) -> list[Any]:
+    """Of each channel of what a step reads: how many values, their sum, their squares' sum."""
+    values = keras.ops.cast(read[0], "float32")
+    over = tuple(range(len(values.shape) - 1))
+    return [keras.ops.sum(part, axis=over) for part in (keras.ops.ones_like(values), values, keras.ops.square(values))]
 
 
 def _normalizes(step: Step) -> bool:

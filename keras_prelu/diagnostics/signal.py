@@ -15,6 +15,7 @@ from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.surgery.linear import linear_view
+from keras_prelu.surgery.probing import probe
 from keras_prelu.surgery.program import Program, Step, compile_program, execute, run
 from keras_prelu.surgery.recognition import recognize
 
@@ -77,18 +78,12 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
         raise InvalidArgumentError(f"`probes` must be at least 1. Received: probes={probes}")
     inputs, program = model_inputs(model, samples), compile_program(model)
     watched = [step for step in program.steps if _kind(step.operation)]
-    squares = np.zeros((len(watched), 2))
-    sizes = np.zeros((len(watched), 2))
-    positions = {id(step): index for index, step in enumerate(watched)}
-    for batch in batches(inputs, model.inputs[0].shape[0] or batch_size):
-        for step, read, written in run(program, [keras.ops.convert_to_tensor(array) for array in batch]):
-            if id(step) in positions:
-                pair = (read[0], written[0])
-                squares[positions[id(step)]] += [_sum_of_squares(tensor) for tensor in pair]
-                sizes[positions[id(step)]] += [int(np.prod(tensor.shape)) for tensor in pair]
-    moments = squares / sizes
+    moments, numbers = np.zeros((len(watched), 2)), 0.0
+    for count, found in probe(model, program, inputs, watched, _mean_squares, batch_size):
+        moments += np.array([values[:2] for values in found]) * count / len(inputs[0])
+        numbers = float(sum(values[2] for values in found))
     probed = [array[:probes] for array in inputs]
-    at_once = max(1, int(_AT_ONCE // max(1.0, sizes[:, 1].sum() / len(inputs[0]))))
+    at_once = max(1, int(_AT_ONCE // max(1.0, numbers)))
     backward = np.zeros(len(watched))
     for number, batch in enumerate(batches(probed, model.inputs[0].shape[0] or at_once)):
         backward += np.array(_gradient_moments(program, watched, batch, [seed, number])) * len(batch[0]) / len(probed[0])
@@ -148,6 +143,12 @@ def _gradient_moments(program: Program, watched: Sequence[Step], inputs: Sequenc
 
     found = gradients(projection, [keras.ops.zeros_like(outputs[id(step)]) for step in watched])
     return [_sum_of_squares(gradient) / int(np.prod(gradient.shape)) for gradient in found]
+
+
+def _mean_squares(_step: Step, read: list[Tensor], written: list[Tensor]) -> list[Tensor]:
+    """Of what a step reads and of what it writes, and how many numbers it writes for a sample."""
+    squares = [keras.ops.mean(keras.ops.square(keras.ops.cast(tensor, "float32"))) for tensor in (read[0], written[0])]
+    return [*squares, keras.ops.sum(keras.ops.ones_like(written[0][:1], dtype="float32"))]
 
 
 def _sum_of_squares(tensor: Tensor) -> float:
