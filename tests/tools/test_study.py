@@ -1,8 +1,11 @@
 """tools.study: it runs from its one command and goes on where it was; its table is that of its stored results."""
 
 import json
+import types
 from pathlib import Path
 
+import click
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -33,14 +36,26 @@ def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
     record["errors"]["exp"] = 123.0
     (tmp_path / "results.json").write_text(json.dumps([record]))
     monkeypatch.setattr("tools.study.measure.measure", None)  # what is measured is not measured again
-    with_controls = measure.with_controls
-    monkeypatch.setattr(measure, "with_controls", None)
+    monkeypatch.setattr("tools.study.measure.with_controls", None)
     assert CliRunner().invoke(command.main, arguments).exit_code == 0
     assert json.loads((tmp_path / "results.json").read_text()) == [record]
-    monkeypatch.setattr(measure, "with_controls", with_controls)
-    (tmp_path / "results.json").write_text(json.dumps([{**record, "controls": {}}]))  # results from before there were controls
-    assert CliRunner().invoke(command.main, arguments).exit_code == 0
-    assert json.loads((tmp_path / "results.json").read_text()) == [record]
+
+
+@pytest.mark.parametrize("stored", [25.0, 30.0])
+def test_controls_are_added_to_results_of_the_same_training_alone(monkeypatch, stored):
+    """Of a classifier that is right on three quarters, as is one control; the other is on half."""
+    model = types.SimpleNamespace(loss=keras.losses.SparseCategoricalCrossentropy())
+    runs = [types.SimpleNamespace(score_after=score) for score in (0.75, 0.75, 0.5)]
+    controls = [types.SimpleNamespace(name=name, run=run) for name, run in zip(CONTROLS, runs[1:], strict=True)]
+    tuned = types.SimpleNamespace(model=model, prelu=runs[0], controls=controls)
+    monkeypatch.setattr(measure, "trained", lambda task, seed: None)
+    monkeypatch.setattr(measure, "_tuned", lambda *arguments: tuned)
+    result = Result("t", 0, 0, 4, {"exp": stored}, "exp")
+    if stored == 25.0:
+        assert measure.with_controls(result, types.SimpleNamespace(name="t")).controls == dict(zip(CONTROLS, (25.0, 50.0), strict=True))
+    else:
+        with pytest.raises(click.ClickException, match="another backend"):
+            measure.with_controls(result, types.SimpleNamespace(name="t"))
 
 
 def test_the_stored_table_is_of_the_stored_results():

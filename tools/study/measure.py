@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import click
 import keras
+import numpy as np
 
 import keras_prelu as kp
 from keras_prelu.training.controls import CONTROLS
@@ -58,9 +60,17 @@ def measure(task: Task, seed: int) -> Result:
 
 
 def with_controls(result: Result, task: Task) -> Result:
-    """The same with the further controls."""
+    """The same with the further controls.
+
+    Raises:
+        ClickException: The recipe that they control gives another error here than is stored: pairs would be none.
+    """
     tuned = _tuned(task, result.seed, trained(task, result.seed), CONTROLLED, tuple(CONTROLS))
     keras.backend.clear_session()
+    if not np.isclose(_error(tuned), result.errors[CONTROLLED], rtol=1e-4):
+        raise click.ClickException(
+            f"'{task.name}' was measured on another backend or machine: measure it anew, or use KERAS_BACKEND as then."
+        )
     return replace(result, controls={control.name: _error(tuned, control.run) for control in tuned.controls})
 
 
