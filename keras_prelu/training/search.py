@@ -51,8 +51,8 @@ def search(
     """The recipe with the lowest loss, and what was tried.
 
     Two rounds share what the budget leaves beside the final run. In the first all recipes get the same number of steps, in the second the
-    best third of them, at least 8 steps each; each training is one of its own, whose learning rate decays to 0 within it. The control is
-    one of the recipes.
+    best third of them, at least 8 steps each where two of them can have as many; each training is one of its own, whose learning rate
+    decays to 0 within it. The control is one of the recipes.
 
     Args:
         recipes: In the order in which they are worth a try. Where the budget is too small for all, the last are left out.
@@ -64,7 +64,8 @@ def search(
         checkpoints: Where the losses of trainings are kept, which are then not done again.
 
     Raises:
-        InvalidArgumentError: A ValueError; `times` is below 1.5, or the training data is a stream.
+        InvalidArgumentError: A ValueError; `times` is below 1.5, the training data is a stream, or the training has so few steps that a
+            search can't stay within the budget.
     """
     if times < LEAST_BUDGET:
         raise InvalidArgumentError(f"`budget` must be at least {LEAST_BUDGET}, times one fine-tuning. Received: budget={times}")
@@ -72,6 +73,11 @@ def search(
         raise InvalidArgumentError('recipe="auto" needs training samples as arrays, of which it takes parts. Name a recipe for a stream.')
     whole = budget.steps() or 0
     spent = (times - 1.0) * whole / _ROUNDS
+    if spent < 2:
+        raise InvalidArgumentError(
+            f"A search within {times:g} times {whole} training steps leaves none to try two recipes with: give more epochs or a larger "
+            "`budget`, or name a recipe."
+        )
     chosen = list(recipes)[: max(2, int(spent // _LEAST_STEPS))]
     second = max(2, math.ceil(len(chosen) / _KEPT))
     total = len(chosen) + second
@@ -80,7 +86,7 @@ def search(
     for number, kept in ((1, len(chosen)), (2, second)):
         ranked = sorted(chosen, key=lambda recipe: _loss(trials, recipe)) if trials else chosen
         chosen = ranked[:kept]
-        short = budget.shortened(max(_LEAST_STEPS, int(spent // len(chosen))))
+        short = budget.shortened(int(spent // len(chosen)))
         for recipe in chosen:
             done = len(trials) < len(known)
             loss = known[len(trials)] if done else _trained_loss(prepare(recipe), short, slope_training)
