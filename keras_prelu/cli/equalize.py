@@ -17,7 +17,7 @@ __all__ = ["command"]
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @session_options
 def command(model: Path, output: Path | None, force: bool, session: Session) -> None:
-    """Make the channels of adjacent layers of MODEL alike in size, which per-tensor int8 needs; what it computes stays. MODEL itself too.
+    """Make the channels of adjacent layers alike in size, as per-tensor int8 needs; what MODEL computes stays. MODEL itself is not touched.
 
     \b
     Example:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,15 +91,23 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
     gains = np.divide(moments[:, 1], moments[:, 0], out=np.full(len(watched), np.nan), where=moments[:, 0] > 0)
     return tuple(
         LayerSignal(
-            step.path if step.index == 0 else f"{step.path}#{step.index + 1}",
+            path,
             _kind(step.operation),
             float(moments[index, 1]),
             float(gains[index]),
             _predicted(step.operation),
             float(backward[index]),
         )
-        for index, step in enumerate(watched)
+        for index, (path, step) in enumerate(zip(_names(watched), watched, strict=True))
     )
+
+
+def _names(steps: Sequence[Step]) -> Iterator[str]:
+    """Paths, numbered where a layer is called again, or the model that it is in."""
+    calls: Counter[str] = Counter()
+    for step in steps:
+        calls[step.path] += 1
+        yield step.path if calls[step.path] == 1 else f"{step.path}#{calls[step.path]}"
 
 
 def _kind(layer: Any) -> str:

@@ -73,10 +73,12 @@ def test_gradients_in_parts_are_of_the_same_size(monkeypatch):
     np.testing.assert_allclose(found[0].gradient, np.mean((projections @ model.layers[1].get_weights()[0].T) ** 2), rtol=1e-5)
 
 
-def test_nested_and_shared_layers_and_bad_numbers():
-    model = kp.convert(models.live_in(models.nested()), rescale="none")
+@pytest.mark.parametrize(("build", "again"), [(models.nested, False), (models.siamese, True)])
+def test_nested_and_shared_layers_and_bad_numbers(build, again):
+    model = kp.convert(models.live_in(build()), rescale="none")
     paths = [layer.path for layer in signal(model, models.samples(model, 4))]
     assert any("/" in path for path in paths)
     assert len(set(paths)) == len(paths)
+    assert any(path.endswith("#2") for path in paths) == again
     with pytest.raises(kp.errors.InvalidArgumentError, match="probes"):
         signal(model, models.samples(model, 4), probes=0)
