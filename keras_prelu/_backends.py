@@ -165,6 +165,15 @@ def gpu() -> str | None:
     return None
 
 
+def tensorflow_replicas() -> int:
+    """Into how many parts TensorFlow's strategy in effect divides a batch."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
 def trains_on_several_tensorflow_hosts() -> bool:
     """Whether TensorFlow's strategy in effect is the one of several hosts."""
     if keras.backend.backend() != "tensorflow":

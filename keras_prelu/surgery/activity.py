@@ -8,9 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import model_inputs
-from keras_prelu.surgery.probing import probe
-from keras_prelu.surgery.program import Step, compile_program
+from keras_prelu.data.samples import batches, model_inputs
+from keras_prelu.surgery.program import Step, compile_program, run
 from keras_prelu.surgery.sites import LocatedSite, Site, locate_sites
 
 __all__ = ["SiteActivity", "activity"]
@@ -62,21 +61,17 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
     inputs = model_inputs(model, samples)
     sites = {(id(item.operation), item.index): item for item in locate_sites(model)}
     program = compile_program(model)
-    watched = [(step, item) for step in program.steps if (item := _site(sites, step)) is not None]
-    located = {id(step): item for step, item in watched}
-
-    def measure(step: Step, read: list[Any], written: list[Any]) -> list[Any]:
-        item = located[id(step)]
-        # An inline activation's input is no tensor of the graph; its output is positive exactly where the input is.
-        return _sums(written[0] if item.site.kind == "inline" else read[0], item.data_format)
-
-    sums: dict[str, list[np.ndarray]] = {}
-    for _, found in probe(model, program, inputs, [step for step, _ in watched], measure, batch_size):
-        for (_, item), values in zip(watched, found, strict=True):
-            before = sums.get(item.site.path, [np.zeros(1)] * len(values))
-            sums[item.site.path] = [total + value for total, value in zip(before, values, strict=True)]
-    first = {item.site.path: (item.site, step) for step, item in reversed(watched)}
-    return [_record(*first[path], *rows, samples=len(inputs[0])) for path, rows in sums.items()]
+    steps: dict[str, tuple[Site, Step]] = {}
+    sums: dict[str, np.ndarray] = {}
+    for batch in batches(inputs, model.inputs[0].shape[0] or batch_size):
+        for step, read, written in run(program, [keras.ops.convert_to_tensor(array) for array in batch]):
+            item = _site(sites, step)
+            if item is not None:
+                # An inline activation's input is no tensor of the graph; its output is positive exactly where the input is.
+                found = _sums(written[0] if item.site.kind == "inline" else read[0], item.data_format)
+                steps.setdefault(item.site.path, (item.site, step))
+                sums[item.site.path] = sums.get(item.site.path, 0.0) + found
+    return [_record(*steps[path], *rows, samples=len(inputs[0])) for path, rows in sums.items()]
 
 
 def _site(sites: dict[tuple[int, int], LocatedSite], step: Step) -> LocatedSite | None:
@@ -84,22 +79,22 @@ def _site(sites: dict[tuple[int, int], LocatedSite], step: Step) -> LocatedSite 
     return item if item is not None and (item.index == step.index or item.site.kind == "inline") else None
 
 
-def _sums(tensor: Any, data_format: str) -> list[Any]:
-    """For each channel: samples with a positive value, squares of positive values, of negative ones, values of 0 or less, values."""
-    values = keras.ops.cast(tensor, "float32")
-    channel = 1 if data_format == "channels_first" else len(values.shape) - 1
-    positions = tuple(axis for axis in range(1, len(values.shape)) if axis != channel)
-    over = (0, *positions)
-    positive = keras.ops.relu(values)
-    highest = keras.ops.max(values, axis=positions) if positions else values
-    below = keras.ops.cast(values <= 0, "int32")
-    return [
-        keras.ops.sum(keras.ops.cast(highest > 0, "int32"), axis=0),
-        keras.ops.sum(keras.ops.square(positive), axis=over),
-        keras.ops.sum(keras.ops.square(values - positive), axis=over),
-        keras.ops.sum(below, axis=over),
-        keras.ops.sum(keras.ops.ones_like(below), axis=over),
-    ]
+def _sums(tensor: Any, data_format: str) -> np.ndarray:
+    """For each channel: samples with a positive value, squares of positive values and of negative ones, values of 0 or less, values."""
+    values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
+    channel = 1 if data_format == "channels_first" else values.ndim - 1
+    values = np.moveaxis(values, channel, -1).reshape(len(values), -1, values.shape[channel])
+    positive, squares = values > 0, np.square(values, dtype=np.float64)
+    over = (0, 1)
+    return np.stack(
+        [
+            positive.any(axis=1).sum(axis=0),
+            np.sum(squares, axis=over, where=positive),
+            np.sum(squares, axis=over, where=~positive),
+            np.sum(~positive, axis=over),
+            np.full(values.shape[2], values.shape[0] * values.shape[1]),
+        ]
+    )
 
 
 def _record(site: Site, step: Step, active: Any, positive: Any, negative: Any, below: Any, values: Any, *, samples: int) -> SiteActivity:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._backends import tensorflow_replicas
+from keras_prelu._hosts import hosts
 from keras_prelu.data.samples import batches
 from keras_prelu.surgery.program import Program, Step, run
 
@@ -36,12 +38,22 @@ def probe(
     """
     if not steps:
         return
-    network = _Probe(model, program, {id(step) for step in steps}, measure)
+    wanted = {id(step) for step in steps}
+    network = _Probe(model, program, wanted, measure)
     # As predictions are compiled by default, but for XLA on TensorFlow and `torch.compile`, which take longer than they save.
     network.compile(jit_compile=keras.backend.backend() == "jax")
+    # Where TensorFlow gives each device a part of a batch, and JAX each host, what the parts are measured to be would not be put together.
+    divided = tensorflow_replicas() > 1 or hosts() > 1
     for batch in batches(inputs, model.inputs[0].shape[0] or batch_size):
-        found = network.predict_on_batch(batch if len(batch) > 1 else batch[0])
-        yield len(batch[0]), [[np.asarray(value) for value in values] for values in found]
+        if divided:
+            found = _measured(program, [keras.ops.convert_to_tensor(array) for array in batch], wanted, measure)
+        else:
+            found = network.predict_on_batch(batch if len(batch) > 1 else batch[0])
+        yield len(batch[0]), [[np.asarray(keras.ops.convert_to_numpy(value)) for value in values] for values in found]
+
+
+def _measured(program: Program, tensors: list[Tensor], wanted: set[int], measure: Measure) -> list[list[Tensor]]:
+    return [list(measure(step, read, written)) for step, read, written in run(program, tensors) if id(step) in wanted]
 
 
 class _Probe(keras.Model):
@@ -54,5 +66,4 @@ class _Probe(keras.Model):
 
     def call(self, inputs: Any) -> list[list[Tensor]]:
         tensors = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        steps = run(self._program, tensors)
-        return [list(self._measure(step, read, written)) for step, read, written in steps if id(step) in self._wanted]
+        return _measured(self._program, tensors, self._wanted, self._measure)
