@@ -37,8 +37,10 @@ def test_weights_from_scratch_have_the_variance_of_claim_4():
     before = arrays(prelu)
     fresh = control_model("from-scratch", prelu, 0)
     gain = 2.0 / (1.0 + 0.5**2)
-    for path, fan_in in (("conv2d/kernel", 288), ("depthwise_conv2d/kernel", 9), ("pointwise_kernel", 1024), ("depthwise_kernel", 9)):
-        kernel = next(v for v in fresh.variables if path in v.path or path.replace("conv2d", "conv2d_") in v.path)
+    first, depthwise = (next(layer for layer in fresh.layers if type(layer) is kind) for kind in (L.Conv2D, L.DepthwiseConv2D))
+    separable = next(layer for layer in fresh.layers if isinstance(layer, L.SeparableConv2D))
+    kernels = (first.kernel, 288), (depthwise.kernel, 9), (separable.pointwise_kernel, 1024), (separable.depthwise_kernel, 9)
+    for kernel, fan_in in kernels:
         assert np.var(keras.ops.convert_to_numpy(kernel)) == pytest.approx(gain / fan_in, rel=0.15)
     layers = {type(layer).__name__: layer for layer in fresh.layers}
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(layers["Conv1D"].kernel), 0.0)
