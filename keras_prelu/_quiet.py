@@ -1,13 +1,14 @@
-"""Keeping what C++ libraries print away from the user."""
+"""Keeping what libraries print away from the user."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["let_all_through", "silenced"]
+__all__ = ["errors_alone", "let_all_through", "silenced"]
 
 _loud = False
 
@@ -42,3 +43,16 @@ def silenced(*descriptors: int) -> Iterator[None]:
             for descriptor, copy in zip(descriptors, saved, strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)
+
+
+@contextlib.contextmanager
+def errors_alone(name: str) -> Iterator[None]:
+    """Let nothing but errors through of what is logged under a name."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    if not _loud:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

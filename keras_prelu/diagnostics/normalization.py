@@ -12,7 +12,7 @@ from keras_prelu import theory
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.surgery.probing import probe
-from keras_prelu.surgery.program import Slot, Step, compile_program
+from keras_prelu.surgery.program import Slot, Step, compile_program, run
 from keras_prelu.surgery.recognition import recognize
 from keras_prelu.surgery.scaling import numbers
 
@@ -65,17 +65,23 @@ def normalizations(model: keras.Model, samples: Any, *, batch_size: int = 128) -
     made: dict[Slot, Step] = {slot: step for step in program.steps for slot in step.outputs}
     pairs = [(made[step.inputs[0]], step) for step in program.steps if _normalizes(step) and step.inputs[0] in made]
     pairs = [(rectifier, step) for rectifier, step in pairs if _slopes(rectifier.operation) is not None]
-    rectifiers = list({id(rectifier): rectifier for rectifier, _ in pairs}.values())
-    sums: dict[int, np.ndarray] = {}
-    for _, found in probe(model, program, inputs, rectifiers, _sums, batch_size):
-        for rectifier, values in zip(rectifiers, found, strict=True):
-            sums[id(rectifier)] = sums.get(id(rectifier), 0.0) + np.stack(values).astype(np.float64)
-    return tuple(_record(rectifier, step, sums[id(rectifier)]) for rectifier, step in pairs)
+    if not pairs:
+        return ()
+    rectifiers = {id(rectifier) for rectifier, _ in pairs}
+
+    def look(tensors: list[Any]) -> list[tuple[str, list[Any]]]:
+        return [(str(id(step)), _sums(read[0])) for step, read, _ in run(program, tensors) if id(step) in rectifiers]
+
+    sums: dict[str, np.ndarray] = {}
+    for _, seen in probe(model, inputs, look, batch_size):
+        for key, values in seen.items():
+            sums[key] = sums.get(key, 0.0) + np.stack(values).astype(np.float64)
+    return tuple(_record(rectifier, step, sums[str(id(rectifier))]) for rectifier, step in pairs)
 
 
-def _sums(_step: Step, read: list[Any], _written: list[Any]) -> list[Any]:
-    """Of each channel of what a step reads: how many values, their sum, their squares' sum."""
-    values = keras.ops.cast(read[0], "float32")
+def _sums(tensor: Any) -> list[Any]:
+    """Of each channel: how many values, their sum, their squares' sum."""
+    values = keras.ops.cast(tensor, "float32")
     over = tuple(range(len(values.shape) - 1))
     return [keras.ops.sum(part, axis=over) for part in (keras.ops.ones_like(values), values, keras.ops.square(values))]
 

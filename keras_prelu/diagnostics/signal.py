@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,12 @@ from keras_prelu._backends import gradients
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.surgery.converted import Applied
 from keras_prelu.surgery.linear import linear_view
 from keras_prelu.surgery.probing import probe
-from keras_prelu.surgery.program import Program, Step, compile_program, execute, run
+from keras_prelu.surgery.program import Program, compile_program
 from keras_prelu.surgery.recognition import recognize
+from keras_prelu.surgery.watching import run_watched
 
 __all__ = ["LayerSignal", "signal"]
 
@@ -33,7 +34,8 @@ class LayerSignal:
     """One call of a linear layer or of a rectifier.
 
     Attributes:
-        path: Names of the enclosing models and of the layer, joined by "/"; `#2`, … for its later calls.
+        path: Names of the enclosing models, or of the layer with Python code of its own, and of the layer, joined by "/"; `#2`, … for its
+            later calls.
         kind: "linear", "rectifier", or "linear, rectified" for a linear layer with its activation inside.
         moment: Mean square of what it puts out.
         gain: That over the mean square of what it gets.
@@ -54,7 +56,8 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
     """Measure the signal at each linear layer and rectifier of a model.
 
     Args:
-        model: Sequential or Functional, nested models included; layers inside layers with Python code of their own are not seen.
+        model: Sequential or Functional, nested models included, and layers inside layers with Python code of their own. What that code
+            computes itself is not seen, and neither are the functions that it calls.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All go forward, in batches.
         probes: How many of them gradients are measured on. Defaults to 32.
         batch_size: Samples that go through the model at once. Defaults to 128.
@@ -78,86 +81,98 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
     if probes < 1:
         raise InvalidArgumentError(f"`probes` must be at least 1. Received: probes={probes}")
     inputs, program = model_inputs(model, samples), compile_program(model)
-    watched = [step for step in program.steps if _kind(step.operation)]
-    moments, numbers = np.zeros((len(watched), 2)), 0.0
-    for count, found in probe(model, program, inputs, watched, _mean_squares, batch_size):
-        moments += np.array([values[:2] for values in found]) * count / len(inputs[0])
-        numbers = float(sum(values[2] for values in found))
+    calls: dict[str, Any] = {}
+    moments: dict[str, np.ndarray] = {}
+
+    def look(tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
+        found: list[tuple[str, list[Tensor]]] = []
+
+        def see(path: str, layer: Any, read: Tensor, written: Tensor) -> Tensor:
+            calls[path] = layer
+            found.append((path, _mean_squares(read, written)))
+            return written
+
+        run_watched(program, tensors, _is_watched, see)
+        return found
+
+    for count, seen in probe(model, inputs, look, batch_size):
+        moments = {path: moments.get(path, 0.0) + np.array(values) * count / len(inputs[0]) for path, values in seen.items()}
     probed = [array[:probes] for array in inputs]
-    at_once = max(1, int(_AT_ONCE // max(1.0, numbers)))
-    backward = np.zeros(len(watched))
+    at_once = max(1, int(_AT_ONCE // max(1.0, sum(values[2] for values in moments.values()))))
+    backward = np.zeros(len(calls))
     for number, batch in enumerate(batches(probed, model.inputs[0].shape[0] or at_once)):
-        backward += np.array(_gradient_moments(program, watched, batch, [seed, number])) * len(batch[0]) / len(probed[0])
-    gains = np.divide(moments[:, 1], moments[:, 0], out=np.full(len(watched), np.nan), where=moments[:, 0] > 0)
+        backward += np.array(_gradient_moments(program, batch, [seed, number])) * len(batch[0]) / len(probed[0])
     return tuple(
         LayerSignal(
             path,
-            _kind(step.operation),
-            float(moments[index, 1]),
-            float(gains[index]),
-            _predicted(step.operation),
-            float(backward[index]),
+            _kind(calls[path]),
+            float(written),
+            float(written / read) if read > 0 else float("nan"),
+            _predicted(calls[path]),
+            float(gradient),
         )
-        for index, (path, step) in enumerate(zip(_names(watched), watched, strict=True))
+        for (path, (read, written, _)), gradient in zip(moments.items(), backward, strict=True)
     )
 
 
-def _names(steps: Sequence[Step]) -> Iterator[str]:
-    """Paths, numbered where a layer is called again, or the model that it is in."""
-    calls: Counter[str] = Counter()
-    for step in steps:
-        calls[step.path] += 1
-        yield step.path if calls[step.path] == 1 else f"{step.path}#{calls[step.path]}"
+def _is_watched(layer: Any) -> bool:
+    return linear_view(layer) is not None or _rectifier(layer) is not None
+
+
+def _rectifier(layer: Any) -> Any:
+    """What a layer rectifies with: a PReLU layer, or a `Rectifier`; None for no rectifier."""
+    if isinstance(layer, PReLU):
+        return layer
+    within = vars(layer).get("activation") if isinstance(layer, keras.layers.Layer) else None
+    return within.layers[0] if isinstance(within, Applied) else recognize(layer)
 
 
 def _kind(layer: Any) -> str:
-    linear, rectifies = linear_view(layer) is not None, isinstance(layer, PReLU) or recognize(layer) is not None
-    return ("linear, rectified" if rectifies else "linear") if linear else "rectifier" if rectifies else ""
+    linear, rectifies = linear_view(layer) is not None, _rectifier(layer) is not None
+    return ("linear, rectified" if rectifies else "linear") if linear else "rectifier"
 
 
 def _predicted(layer: Any) -> float | None:
     """The gain of claim 4."""
-    view, gain = linear_view(layer), 1.0
+    view, gain, rectifier = linear_view(layer), 1.0, _rectifier(layer)
     if view is not None:
         matrix = view.to_matrix(np.asarray(keras.ops.convert_to_numpy(view.kernel), dtype=np.float64))
         gain = matrix.shape[1] * float(np.mean(np.square(matrix)))
-    if isinstance(layer, PReLU):
-        slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float64)
-        return gain * float(np.mean((1.0 + np.square(slopes)) / 2.0))
-    rectifier = recognize(layer)
     if rectifier is None:
         return gain
+    if isinstance(rectifier, PReLU):
+        slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(rectifier)), dtype=np.float64)
+        return gain * float(np.mean((1.0 + np.square(slopes)) / 2.0))
     if rectifier.negative_slope is None or rectifier.smooth:
         return None
     return gain * float(theory.second_moment_gain(rectifier.negative_slope, 1.0, 1))
 
 
-def _gradient_moments(program: Program, watched: Sequence[Step], inputs: Sequence[Any], seed: Sequence[int]) -> list[float]:
-    """By what each step puts out: the derivatives by zeros that are added to it."""
+def _gradient_moments(program: Program, inputs: Sequence[Any], seed: Sequence[int]) -> list[float]:
+    """By what each layer puts out: the derivatives by zeros that are added to it."""
     tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
-    places = {id(step): index for index, step in enumerate(watched)}
-    outputs = {id(step): written[0] for step, _, written in run(program, tensors) if id(step) in places}
+    zeros: list[Tensor] = []
+
+    def note(_path: str, _layer: Any, _read: Tensor, written: Tensor) -> Tensor:
+        zeros.append(keras.ops.zeros_like(written))
+        return written
+
+    run_watched(program, tensors, _is_watched, note)
     rng = np.random.default_rng(seed)
 
     def projection(*added: Tensor) -> Tensor:
-        values = dict(zip(program.inputs, tensors, strict=True))
-        for step in program.steps:
-            written = execute(step, values)
-            if id(step) in places:
-                written = [written[0] + added[places[id(step)]], *written[1:]]
-            values.update(zip(step.outputs, written, strict=True))
-        results = [values[slot] for slot in program.outputs]
+        left = iter(added)
+        results = run_watched(program, tensors, _is_watched, lambda _path, _layer, _read, written: written + next(left))
         drawn = [keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype) for result in results]
         return sum(keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True))
 
-    found = gradients(projection, [keras.ops.zeros_like(outputs[id(step)]) for step in watched])
-    return [_sum_of_squares(gradient) / int(np.prod(gradient.shape)) for gradient in found]
+    return [_sum_of_squares(gradient) / int(np.prod(gradient.shape)) for gradient in gradients(projection, zeros)]
 
 
-def _mean_squares(_step: Step, read: list[Tensor], written: list[Tensor]) -> list[Tensor]:
-    """Of what a step reads and of what it writes, and how many numbers it writes for a sample."""
-    squares = [keras.ops.mean(keras.ops.square(keras.ops.cast(tensor, "float32"))) for tensor in (read[0], written[0])]
-    return [*squares, keras.ops.sum(keras.ops.ones_like(written[0][:1], dtype="float32"))]
+def _mean_squares(read: Tensor, written: Tensor) -> list[Tensor]:
+    """Of what a layer reads and of what it writes, and how many numbers it writes for a sample."""
+    squares = [keras.ops.mean(keras.ops.square(keras.ops.cast(tensor, "float32"))) for tensor in (read, written)]
+    return [*squares, keras.ops.sum(keras.ops.ones_like(written[:1], dtype="float32"))]
 
 
 def _sum_of_squares(tensor: Tensor) -> float:

@@ -46,7 +46,8 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
     """Count the dead units at every rectifier of a model (ReLU, LeakyReLU, PReLU; inline ones too), exactly, in one pass over all samples.
 
     Args:
-        model: Sequential or Functional, nested models included.
+        model: Sequential or Functional, nested models included, and layers with Python code of their own (but for functions that their code
+            calls, as `keras.ops.relu`).
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Samples that go through the model at once.
 
@@ -73,7 +74,7 @@ def _units(item: SiteActivity) -> SiteUnits:
 
 
 def _one_sided(item: SiteActivity) -> int | None:
-    layer = item.step.operation
+    layer = item.layer
     if not isinstance(layer, PReLU):
         return None
     slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float64)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import batches, model_inputs
-from keras_prelu.surgery.program import Step, compile_program, run
+from keras_prelu.data.samples import model_inputs
+from keras_prelu.surgery.converted import is_converted, prelus
+from keras_prelu.surgery.probing import probe
+from keras_prelu.surgery.program import Program, Step, compile_program, run
+from keras_prelu.surgery.replacement import replaced
 from keras_prelu.surgery.sites import LocatedSite, Site, locate_sites
 
 __all__ = ["SiteActivity", "activity"]
+
+Tensor = Any
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,20 @@ class SiteActivity:
 
     Attributes:
         site: It.
-        step: Where the model calls it.
+        layer: What applies it.
+        step: Where the model calls it, or the layer with Python code of its own that it is inside.
+        inside: Whether it is inside such a layer.
         active: For each unit, on how many of the samples its pre-activation is positive somewhere.
         samples: How many samples there were.
         positive: For each unit the sum of squares of its positive pre-activations.
-        negative: Of its negative ones; zeros for an inline rectifier, whose pre-activations are no tensor of the graph.
+        negative: Of its negative ones; zeros for an inline rectifier of the graph, whose pre-activations are no tensor of it.
         share: The share of pre-activations that are 0 or less, over all units, samples and positions.
     """
 
     site: Site
+    layer: Any
     step: Step
+    inside: bool
     active: np.ndarray
     samples: int
     positive: np.ndarray
@@ -47,7 +57,8 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
     """Count the samples on which each unit is active, exactly, in one pass over all of them.
 
     Args:
-        model: Sequential or Functional, nested models included; rectifiers inside layers with Python code of their own are not seen.
+        model: Sequential or Functional, nested models included, and layers with Python code of their own; of rectifiers inside those the
+            functions that their code calls are not seen.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Samples that go through the model at once.
 
@@ -59,43 +70,109 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
         DataError: The samples do not fit the model.
     """
     inputs = model_inputs(model, samples)
-    sites = {(id(item.operation), item.index): item for item in locate_sites(model)}
-    program = compile_program(model)
-    steps: dict[str, tuple[Site, Step]] = {}
-    sums: dict[str, np.ndarray] = {}
-    for batch in batches(inputs, model.inputs[0].shape[0] or batch_size):
-        for step, read, written in run(program, [keras.ops.convert_to_tensor(array) for array in batch]):
-            item = _site(sites, step)
+    program, rectifiers = compile_program(model), [_Rectifier(item) for item in locate_sites(model)]
+    if not rectifiers:
+        return []
+    steps: dict[str, Step] = {}
+
+    def look(tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
+        found: dict[str, list[Tensor]] = {}
+        for rectifier, step, tensor in _met(program, rectifiers, tensors):
+            path = rectifier.located.site.path
+            steps.setdefault(path, step)
+            values = _values(tensor, rectifier.located.data_format)
+            found[path] = _joined(found[path], values) if path in found else values
+        return [(path, [_count(values[0]), *values[1:]]) for path, values in found.items()]
+
+    sums: dict[str, list[np.ndarray]] = {}
+    for _, seen in probe(model, inputs, look, batch_size):
+        for path, values in seen.items():
+            exact = [value.astype(np.float64) for value in values]
+            sums[path] = [a + b for a, b in zip(sums[path], exact, strict=True)] if path in sums else exact
+    by_path = {rectifier.located.site.path: rectifier for rectifier in rectifiers}
+    return [_record(by_path[path], steps[path], len(inputs[0]), *totals) for path, totals in sums.items()]
+
+
+class _Rectifier:
+    """A site, and what applies it."""
+
+    def __init__(self, located: LocatedSite) -> None:
+        self.located = located
+        self.layer, self.attribute, self.inside = located.owner, "call", True
+        if located.place is not None:
+            self.attribute = located.place.attribute
+        elif is_converted(located.operation):
+            self.layer = next(layer for layer in prelus(located.operation) if located.site.path.endswith(f"/{layer.name}"))
+        else:
+            self.inside = False
+
+    def is_met_by(self, step: Step) -> bool:
+        """Whether a call in the graph is this site."""
+        same = self.located.operation is step.operation and not self.inside
+        return same and (self.located.index == step.index or self.located.site.kind == "inline")
+
+    def takes(self, shape: Sequence[int | None]) -> bool:
+        """Whether it is the site, of those that one object is, for tensors of a shape."""
+        known = self.located.shapes
+        width = shape[1 if self.located.data_format == "channels_first" else -1]
+        return not known or (len(known[0]) == len(shape) and self.located.site.channels in (None, width))
+
+
+def _met(program: Program, rectifiers: Sequence[_Rectifier], tensors: list[Tensor]) -> Iterator[tuple[_Rectifier, Step, Tensor]]:
+    """Run a program on a batch: the rectifiers in execution order, the calls that they are met in, and their pre-activations."""
+    heard: list[tuple[_Rectifier, Tensor]] = []
+    inside = [item for item in rectifiers if item.inside]
+    owners = {(id(item.layer), item.attribute): item.layer for item in inside}
+
+    def recorder(owner: Any, attribute: str) -> Callable[..., Tensor]:
+        original, sites = getattr(owner, attribute), [item for item in inside if item.layer is owner and item.attribute == attribute]
+
+        def record(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            heard.extend([(item, tensor) for item in sites if item.takes(tensor.shape)][:1])
+            return original(tensor, *args, **kwargs)
+
+        return record
+
+    with replaced([(owner, attribute, recorder(owner, attribute)) for (_, attribute), owner in owners.items()]):
+        for step, read, written in run(program, tensors):
+            yield from ((item, step, tensor) for item, tensor in heard)
+            heard.clear()
+            item = next((item for item in rectifiers if item.is_met_by(step)), None)
             if item is not None:
                 # An inline activation's input is no tensor of the graph; its output is positive exactly where the input is.
-                found = _sums(written[0] if item.site.kind == "inline" else read[0], item.data_format)
-                steps.setdefault(item.site.path, (item.site, step))
-                sums[item.site.path] = sums.get(item.site.path, 0.0) + found
-    return [_record(*steps[path], *rows, samples=len(inputs[0])) for path, rows in sums.items()]
+                yield item, step, written[0] if item.located.site.kind == "inline" else read[0]
 
 
-def _site(sites: dict[tuple[int, int], LocatedSite], step: Step) -> LocatedSite | None:
-    item = sites.get((id(step.operation), step.index)) or sites.get((id(step.operation), 0))
-    return item if item is not None and (item.index == step.index or item.site.kind == "inline") else None
+def _values(tensor: Tensor, data_format: str) -> list[Tensor]:
+    """For each sample and channel whether a value is positive; for each channel the sums of squares of positive values and of others,
+    how many are 0 or less, and how many there are."""
+    values = keras.ops.cast(tensor, "float32")
+    channel = 1 if data_format == "channels_first" else len(values.shape) - 1
+    over = tuple(axis for axis in range(len(values.shape)) if axis not in (0, channel))
+    positive, squares = values > 0, keras.ops.square(values)
+    below = keras.ops.sum(keras.ops.cast(keras.ops.logical_not(positive), "int32"), axis=(0, *over))
+    return [
+        keras.ops.any(positive, axis=over) if over else positive,
+        keras.ops.sum(keras.ops.where(positive, squares, 0.0), axis=(0, *over)),
+        keras.ops.sum(keras.ops.where(positive, 0.0, squares), axis=(0, *over)),
+        below,
+        below + keras.ops.sum(keras.ops.cast(positive, "int32"), axis=(0, *over)),
+    ]
 
 
-def _sums(tensor: Any, data_format: str) -> np.ndarray:
-    """For each channel: samples with a positive value, squares of positive values and of negative ones, values of 0 or less, values."""
-    values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-    channel = 1 if data_format == "channels_first" else values.ndim - 1
-    values = np.moveaxis(values, channel, -1).reshape(len(values), -1, values.shape[channel])
-    positive, squares = values > 0, np.square(values, dtype=np.float64)
-    over = (0, 1)
-    return np.stack(
-        [
-            positive.any(axis=1).sum(axis=0),
-            np.sum(squares, axis=over, where=positive),
-            np.sum(squares, axis=over, where=~positive),
-            np.sum(~positive, axis=over),
-            np.full(values.shape[2], values.shape[0] * values.shape[1]),
-        ]
+def _joined(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
+    """A layer that is called again, or the model that it is in, is one rectifier: a unit is active where it is in any call."""
+    return [keras.ops.logical_or(one[0], other[0]), *(a + b for a, b in zip(one[1:], other[1:], strict=True))]
+
+
+def _count(positive: Tensor) -> Tensor:
+    return keras.ops.sum(keras.ops.cast(positive, "int32"), axis=0)
+
+
+def _record(
+    rectifier: _Rectifier, step: Step, samples: int, active: Any, positive: Any, negative: Any, below: Any, all_: Any
+) -> SiteActivity:
+    share = float(below.sum() / all_.sum())
+    return SiteActivity(
+        rectifier.located.site, rectifier.layer, step, rectifier.inside, active.astype(int), samples, positive, negative, share
     )
-
-
-def _record(site: Site, step: Step, active: Any, positive: Any, negative: Any, below: Any, values: Any, *, samples: int) -> SiteActivity:
-    return SiteActivity(site, step, active.astype(int), samples, positive, negative, float(below.sum() / values.sum()))

@@ -192,6 +192,8 @@ class _Surroundings:
 
 def _surroundings(program: Program, item: SiteActivity) -> _Surroundings | str:
     """What is around a rectifier, or why its units can't be revived."""
+    if item.inside:
+        return "it is inside a layer with Python code of its own"
     made = {slot: step for step in program.steps for slot in step.outputs}
     step, normalization = item.step, None
     producer = step if item.site.kind == "inline" else made.get(step.inputs[0])

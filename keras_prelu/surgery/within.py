@@ -11,7 +11,7 @@ import keras
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.converted import prelus
 from keras_prelu.surgery.linear import linear_view
-from keras_prelu.surgery.replacement import replaced
+from keras_prelu.surgery.watching import listening
 
 __all__ = ["Inner", "holds_linear", "inner_layers", "watch"]
 
@@ -51,7 +51,7 @@ def inner_layers(converted: Any, original: Any, run: Callable[[], object]) -> li
     pairs = {id(a): (a, b) for a, b in zip(graph.sublayers(original), kept, strict=True)}
     watched = [a for a, _ in pairs.values() if linear_view(a) is not None or isinstance(a, keras.layers.BatchNormalization)]
     seen: list[tuple[Any, Tensor, Tensor]] = []
-    with replaced([(layer, "call", _noting(layer, seen)) for layer in watched]):
+    with listening(watched, _noting(seen)):
         run()
     linear = dict.fromkeys(id(layer) for layer, _, _ in seen if linear_view(layer) is not None)
     return [Inner(pairs[key][1], pairs[key][0], _normalization(pairs[key][0], seen, pairs)) for key in linear]
@@ -60,16 +60,13 @@ def inner_layers(converted: Any, original: Any, run: Callable[[], object]) -> li
 def watch(layer: Any, run: Callable[[], object]) -> list[Tensor]:
     """The inputs that a layer gets while something runs, one for each call."""
     seen: list[tuple[Any, Tensor, Tensor]] = []
-    with replaced([(layer, "call", _noting(layer, seen))]):
+    with listening([layer], _noting(seen)):
         run()
     return [inputs for _, inputs, _ in seen]
 
 
-def _noting(layer: Any, seen: list[tuple[Any, Tensor, Tensor]]) -> Callable[..., Tensor]:
-    call = layer.call
-
-    def noting(inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        outputs = call(inputs, *args, **kwargs)
+def _noting(seen: list[tuple[Any, Tensor, Tensor]]) -> Callable[[Any, Tensor, Tensor], Tensor]:
+    def noting(layer: Any, inputs: Tensor, outputs: Tensor) -> Tensor:
         seen.append((layer, inputs, outputs))
         return outputs
 

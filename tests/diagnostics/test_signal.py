@@ -8,7 +8,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.diagnostics import signal
-from tests import models
+from tests import custom, models
 
 L = keras.layers
 
@@ -82,3 +82,25 @@ def test_nested_and_shared_layers_and_bad_numbers(build, again):
     assert any(path.endswith("#2") for path in paths) == again
     with pytest.raises(kp.errors.InvalidArgumentError, match="probes"):
         signal(model, models.samples(model, 4), probes=0)
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_inside_layers_with_python_code_of_their_own_it_is_that_of_the_same_layers_outside(converted):
+    outer = models.live_in(custom.around(custom.Outer(4), shape=(5,)))
+    layers = outer.layers[-1]
+    inputs = x = keras.Input((5,))
+    for block in layers.blocks:
+        x = L.ReLU()(block.dense.__class__.from_config(block.dense.get_config())(x) - 0.1)
+    flat = keras.Model(inputs, layers.mlp(x))
+    flat.set_weights(outer.get_weights())
+    samples = models.samples(outer, 30)
+    pair = [kp.convert(model, rescale="none") for model in (outer, flat)] if converted else [outer, flat]
+    inside, outside = (signal(model, samples, batch_size=20) for model in pair)
+    if converted:
+        assert {layer.kind for layer in inside} == {"rectifier", "linear, rectified", "linear"}
+        # In the graph an inline activation is a layer of its own.
+        inside, outside = ([layer for layer in found if layer.kind == "rectifier"] for found in (inside, outside))
+    assert len(inside) == len(outside) == (6 if converted else 7)
+    for one, other in zip(inside, outside, strict=True):
+        assert one.path.startswith("outer")
+        np.testing.assert_allclose([one.moment, one.gradient], [other.moment, other.gradient], rtol=1e-4)

@@ -6,7 +6,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.diagnostics import dead_units
-from tests import models
+from tests import custom, models
 from tests.gradients import gradients
 
 L = keras.layers
@@ -88,3 +88,59 @@ def test_channels_of_images_in_both_layouts(data_format):
     (site,) = dead_units(model, x)
     assert (site.units, site.dead, site.one_sided) == (3, 1, 1)
     assert site.negative == pytest.approx(np.mean(x <= 0))
+
+
+class Twice(L.Layer):
+    """One rectifier on two tensors of the same width: a unit is dead where it is in both."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.relu = L.ReLU()
+
+    def call(self, inputs):
+        return self.relu(inputs) + self.relu(-keras.ops.flip(inputs, axis=1))
+
+
+def test_a_unit_is_active_where_it_is_in_any_call():
+    x = np.float32([[-1, 2, 1], [-2, -1, 0], [-3, -2, 3]])  # reversed and negated: [-1, -2, 1], [0, 1, 2], [-3, 2, 3]
+    (site,) = dead_units(keras.Sequential([keras.Input((3,)), Twice()]), x, batch_size=2)
+    assert (site.path, site.units, site.dead, site.negative) == ("twice/relu", 3, 1, pytest.approx(10 / 18))
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_layers_with_python_code_of_their_own(converted):
+    """Equal to a count over what the same layers put out, called one by one."""
+    model = models.live_in(custom.around(custom.Block(4)))
+    block = model.layers[-1]
+    block.first.bias.assign(np.float32([-1e3, 0.0, 0.0, -1e3]))
+    x = models.samples(model, 50)
+    first = keras.layers.Conv2D(4, 3, padding="same")
+    first.build(x.shape)
+    first.set_weights(block.first.get_weights())
+    before = np.asarray(keras.ops.convert_to_numpy(first(x)))
+    if converted:
+        model = kp.convert(model, rescale="none", alpha=0.25, parameterization="identity")
+    found = dead_units(model, x, batch_size=20)
+    assert [site.units for site in found] == [4, 4, 8, 8, 8, 4, 4]
+    assert [site.path for site in found] == [site.path for site in kp.find_sites(model)]
+    assert found[0].dead == 2
+    assert found[0].negative == pytest.approx(np.mean(before <= 0))
+    if converted:
+        after = np.where(before > 0, before, 0.25 * before)
+        assert found[1].negative == pytest.approx(np.mean(after <= 0))
+        assert found[0].one_sided == 0
+    else:
+        assert found[1].negative == pytest.approx(np.mean(np.maximum(before, 0) <= 0))
+        assert found[0].one_sided is None
+    record = kp.revive(model, x)
+    assert {site.action for site in record.sites if site.dead_before} == {"kept: it is inside a layer with Python code of its own"}
+
+
+def test_a_pass_in_parts_counts_the_same(monkeypatch):
+    """Where a strategy divides batches, nothing is compiled."""
+    model = kp.convert(models.live_in(models.nested()), rescale="none")
+    x = models.samples(model, 40)
+    compiled = dead_units(model, x)
+    monkeypatch.setattr("keras_prelu.surgery.probing.hosts", lambda: 2)
+    for one, other in zip(dead_units(model, x), compiled, strict=True):
+        assert one == other
