@@ -1,4 +1,4 @@
-"""Keras callbacks that follow slopes and dead units through a training, for TensorBoard and as a CSV file."""
+"""Keras callbacks that follow slopes, dead units and the signal through a training, for TensorBoard and as a CSV file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import keras
 import numpy as np
 
 from keras_prelu._hosts import host
+from keras_prelu.data.samples import model_inputs
+from keras_prelu.diagnostics.signal import MomentsProbe
 from keras_prelu.diagnostics.slopes import slopes
-from keras_prelu.diagnostics.units import dead_units
 from keras_prelu.errors import FileError, InvalidArgumentError
+from keras_prelu.surgery.activity import ActivityProbe
 from keras_prelu.surgery.paths import prelu_layers
 
 __all__ = ["SlopeMonitor"]
 
-_COLUMNS = ("epoch", "layer", "slopes", "mean", "minimum", "maximum", "units", "dead")
+_COLUMNS = ("epoch", "layer", "slopes", "mean", "minimum", "maximum", "units", "dead", "moment")
 
 
 class SlopeMonitor(keras.callbacks.Callback):
@@ -33,7 +35,8 @@ class SlopeMonitor(keras.callbacks.Callback):
     Args:
         log_dir: Folder of TensorBoard's event files.
         csv_file: A file with a line for each epoch and layer.
-        samples: Unlabeled samples on which dead units are counted too, some hundred; they cost a pass over them each time.
+        samples: Unlabeled samples, some hundred, on which dead units are counted too and the signal is measured: the second moment of what
+            each linear layer and rectifier puts out; in the CSV file that of the layer's own. It costs two passes over them each time.
         frequency: Epochs from one record to the next. Defaults to 1.
 
     Raises:
@@ -64,6 +67,7 @@ class SlopeMonitor(keras.callbacks.Callback):
         self._log_dir, self._csv_file = log_dir, csv_file
         self._samples, self._frequency = samples, frequency
         self._writer: Any = None
+        self._measure: _Measure | None = None
 
     def __deepcopy__(self, memo: Any) -> SlopeMonitor:
         return SlopeMonitor(self._log_dir, self._csv_file, samples=self._samples, frequency=self._frequency)
@@ -80,16 +84,17 @@ class SlopeMonitor(keras.callbacks.Callback):
         except OSError as error:
             path = self._csv_file if error.filename is None else error.filename
             raise FileError(f"The slopes can't be written to '{path}': {os.strerror(error.errno or 0)}.") from error
+        self._measure = None if self._samples is None else _Measure(self.model, self._samples)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         found = () if host() else slopes(self.model)
         if not found or (epoch + 1) % self._frequency:
             return
-        dead = {} if self._samples is None else {_layer(site.path): site for site in dead_units(self.model, self._samples)}
+        dead, moments = self._measure() if self._measure is not None else ({}, {})
         if self._csv_file is not None:
             rows = [
                 (epoch, item.path, item.count, item.mean, item.minimum, item.maximum)
-                + ((dead[item.path].units, dead[item.path].dead) if item.path in dead else ("", ""))
+                + ((dead[item.path].size, int(dead[item.path].sum()), moments[item.path]) if item.path in dead else ("", "", ""))
                 for item in found
             ]
             with open(self._csv_file, "a", newline="") as file:
@@ -98,7 +103,8 @@ class SlopeMonitor(keras.callbacks.Callback):
             scalars = {f"epoch/{name}": value for name, value in (logs or {}).items()}
             for item in found:
                 scalars |= {f"slopes/{item.path}/{name}": getattr(item, name) for name in ("mean", "minimum", "maximum")}
-            scalars |= {f"dead_units/{path}": site.dead for path, site in dead.items()}
+            scalars |= {f"dead_units/{path}": units.sum() for path, units in dead.items()}
+            scalars |= {f"signal/{path}": moment for path, moment in moments.items()}
             for tag, value in scalars.items():
                 self._writer.add_scalar(tag, float(value), epoch)
             for path, layer in prelu_layers(self.model):
@@ -110,6 +116,20 @@ class SlopeMonitor(keras.callbacks.Callback):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        self._measure = None
+
+
+class _Measure:
+    """What is measured of a model on samples, after each epoch anew."""
+
+    def __init__(self, model: keras.Model, samples: Any) -> None:
+        self._samples = model_inputs(model, samples)
+        self._activity, self._moments = ActivityProbe(model), MomentsProbe(model)
+
+    def __call__(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """For each rectifier which of its units are dead, and for each linear layer and rectifier the second moment of what it puts out."""
+        dead = {_layer(item.site.path): item.dead for item in self._activity(self._samples)}
+        return dead, {path: float(written) for path, (_, written, _) in self._moments(self._samples).items()}
 
 
 def _layer(path: str) -> str:

@@ -78,6 +78,30 @@ def test_the_csv_file_holds_the_slopes_and_the_dead_units(tmp_path, converted):
     assert {row["dead"] for row in found if row["layer"] == names[0]} == {"2"}
 
 
+def test_the_signal_is_that_of_the_weights_of_the_epoch(tmp_path, converted):
+    """The mean square of what each layer puts out, followed by running the layers one by one."""
+    x = models.samples(converted, 30)
+    seen = []
+
+    class Moments(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            found, value = {}, x
+            for layer in self.model.layers:
+                value = keras.ops.convert_to_numpy(layer(value))
+                found[layer.name] = np.mean(np.square(value))
+            seen.append(found)
+
+    monitor = kp.callbacks.SlopeMonitor(tmp_path / "logs", tmp_path / "slopes.csv", samples=x)
+    fit(converted, Moments(), monitor)
+    for row in rows(tmp_path / "slopes.csv"):
+        assert float(row["moment"]) == pytest.approx(seen[int(row["epoch"])][row["layer"]], rel=1e-5)
+    found = summaries(tmp_path / "logs")
+    for epoch, moments in enumerate(seen):
+        for layer in converted.layers:
+            assert found[f"signal/{layer.name}", epoch] == pytest.approx(moments[layer.name], rel=1e-5)
+    assert seen[0] != seen[-1]
+
+
 def test_tensorboard_gets_scalars_and_histograms(tmp_path, converted):
     slopes = Slopes()
     fit(

@@ -11,7 +11,7 @@ import numpy as np
 from keras_prelu import theory
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.layers import PReLU, slopes_in_effect
-from keras_prelu.surgery.probing import probe
+from keras_prelu.surgery.probing import Probe
 from keras_prelu.surgery.program import Slot, Step, compile_program, run
 from keras_prelu.surgery.recognition import recognize
 from keras_prelu.surgery.scaling import numbers
@@ -73,7 +73,7 @@ def normalizations(model: keras.Model, samples: Any, *, batch_size: int = 128) -
         return [(str(id(step)), _sums(read[0])) for step, read, _ in run(program, tensors) if id(step) in rectifiers]
 
     sums: dict[str, np.ndarray] = {}
-    for _, seen in probe(model, inputs, look, batch_size):
+    for _, seen in Probe(model, look).on(inputs, batch_size):
         for key, values in seen.items():
             sums[key] = sums.get(key, 0.0) + np.stack(values).astype(np.float64)
     return tuple(_record(rectifier, step, sums[str(id(rectifier))]) for rectifier, step in pairs)

@@ -16,12 +16,12 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.surgery.converted import Applied
 from keras_prelu.surgery.linear import linear_view
-from keras_prelu.surgery.probing import probe
+from keras_prelu.surgery.probing import Probe
 from keras_prelu.surgery.program import Program, compile_program
 from keras_prelu.surgery.recognition import recognize
 from keras_prelu.surgery.watching import run_watched
 
-__all__ = ["LayerSignal", "signal"]
+__all__ = ["LayerSignal", "MomentsProbe", "signal"]
 
 Tensor = Any
 
@@ -80,39 +80,55 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
     """
     if probes < 1:
         raise InvalidArgumentError(f"`probes` must be at least 1. Received: probes={probes}")
-    inputs, program = model_inputs(model, samples), compile_program(model)
-    calls: dict[str, Any] = {}
-    moments: dict[str, np.ndarray] = {}
-
-    def look(tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
-        found: list[tuple[str, list[Tensor]]] = []
-
-        def see(path: str, layer: Any, read: Tensor, written: Tensor) -> Tensor:
-            calls[path] = layer
-            found.append((path, _mean_squares(read, written)))
-            return written
-
-        run_watched(program, tensors, _is_watched, see)
-        return found
-
-    for count, seen in probe(model, inputs, look, batch_size):
-        moments = {path: moments.get(path, 0.0) + np.array(values) * count / len(inputs[0]) for path, values in seen.items()}
+    inputs, probe = model_inputs(model, samples), MomentsProbe(model)
+    moments = probe(inputs, batch_size)
     probed = [array[:probes] for array in inputs]
     at_once = max(1, int(_AT_ONCE // max(1.0, sum(values[2] for values in moments.values()))))
-    backward = np.zeros(len(calls))
+    backward = np.zeros(len(moments))
     for number, batch in enumerate(batches(probed, model.inputs[0].shape[0] or at_once)):
-        backward += np.array(_gradient_moments(program, batch, [seed, number])) * len(batch[0]) / len(probed[0])
+        backward += np.array(_gradient_moments(probe.program, batch, [seed, number])) * len(batch[0]) / len(probed[0])
     return tuple(
         LayerSignal(
             path,
-            _kind(calls[path]),
+            _kind(probe.layers[path]),
             float(written),
             float(written / read) if read > 0 else float("nan"),
-            _predicted(calls[path]),
+            _predicted(probe.layers[path]),
             float(gradient),
         )
         for (path, (read, written, _)), gradient in zip(moments.items(), backward, strict=True)
     )
+
+
+class MomentsProbe:
+    """Second moments forward of a model whose weights change meanwhile, compiled once.
+
+    Attributes:
+        program: The model's.
+        layers: Of each path the layer.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.program, self.layers = compile_program(model), dict[str, Any]()
+        self._probe = Probe(model, self._look)
+
+    def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, np.ndarray]:
+        """For each call the mean squares of what it gets and of what it puts out, and how many numbers that are for a sample."""
+        moments: dict[str, np.ndarray] = {}
+        for count, seen in self._probe.on(inputs, batch_size):
+            moments = {path: moments.get(path, 0.0) + np.array(values) * count / len(inputs[0]) for path, values in seen.items()}
+        return moments
+
+    def _look(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
+        found: list[tuple[str, list[Tensor]]] = []
+
+        def see(path: str, layer: Any, read: Tensor, written: Tensor) -> Tensor:
+            self.layers[path] = layer
+            found.append((path, _mean_squares(read, written)))
+            return written
+
+        run_watched(self.program, tensors, _is_watched, see)
+        return found
 
 
 def _is_watched(layer: Any) -> bool:

@@ -11,12 +11,12 @@ import numpy as np
 
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.surgery.converted import is_converted, prelus
-from keras_prelu.surgery.probing import probe
+from keras_prelu.surgery.probing import Probe
 from keras_prelu.surgery.program import Program, Step, compile_program, run
 from keras_prelu.surgery.replacement import replaced
 from keras_prelu.surgery.sites import LocatedSite, Site, locate_sites
 
-__all__ = ["SiteActivity", "activity"]
+__all__ = ["ActivityProbe", "SiteActivity", "activity"]
 
 Tensor = Any
 
@@ -69,28 +69,35 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
         ConversionError: The model has no graph.
         DataError: The samples do not fit the model.
     """
-    inputs = model_inputs(model, samples)
-    program, rectifiers = compile_program(model), [_Rectifier(item) for item in locate_sites(model)]
-    if not rectifiers:
-        return []
-    steps: dict[str, Step] = {}
+    return ActivityProbe(model)(model_inputs(model, samples), batch_size)
 
-    def look(tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
+
+class ActivityProbe:
+    """`activity` of a model whose weights change meanwhile, compiled once."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._program = compile_program(model)
+        self._rectifiers = {located.site.path: _Rectifier(located) for located in locate_sites(model)}
+        self._steps: dict[str, Step] = {}
+        self._probe = Probe(model, self._look)
+
+    def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> list[SiteActivity]:
+        """Of arrays, one for each of the model's inputs."""
+        sums: dict[str, list[np.ndarray]] = {}
+        for _, seen in self._probe.on(inputs, batch_size) if self._rectifiers else ():
+            for path, values in seen.items():
+                exact = [value.astype(np.float64) for value in values]
+                sums[path] = [a + b for a, b in zip(sums[path], exact, strict=True)] if path in sums else exact
+        return [_record(self._rectifiers[path], self._steps[path], len(inputs[0]), *totals) for path, totals in sums.items()]
+
+    def _look(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
         found: dict[str, list[Tensor]] = {}
-        for rectifier, step, tensor in _met(program, rectifiers, tensors):
+        for rectifier, step, tensor in _met(self._program, list(self._rectifiers.values()), tensors):
             path = rectifier.located.site.path
-            steps.setdefault(path, step)
+            self._steps.setdefault(path, step)
             values = _values(tensor, rectifier.located.data_format)
             found[path] = _joined(found[path], values) if path in found else values
         return [(path, [_count(values[0]), *values[1:]]) for path, values in found.items()]
-
-    sums: dict[str, list[np.ndarray]] = {}
-    for _, seen in probe(model, inputs, look, batch_size):
-        for path, values in seen.items():
-            exact = [value.astype(np.float64) for value in values]
-            sums[path] = [a + b for a, b in zip(sums[path], exact, strict=True)] if path in sums else exact
-    by_path = {rectifier.located.site.path: rectifier for rectifier in rectifiers}
-    return [_record(by_path[path], steps[path], len(inputs[0]), *totals) for path, totals in sums.items()]
 
 
 class _Rectifier:

@@ -13,7 +13,7 @@ from keras_prelu._hosts import hosts
 from keras_prelu._quiet import errors_alone
 from keras_prelu.data.samples import batches
 
-__all__ = ["Look", "Seen", "probe"]
+__all__ = ["Look", "Probe", "Seen"]
 
 Tensor = Any
 Look = Callable[[list[Tensor]], Sequence[tuple[str, Sequence[Tensor]]]]
@@ -22,34 +22,42 @@ Seen = dict[str, list[np.ndarray]]
 """What was measured on one batch, by name."""
 
 
-def probe(model: keras.Model, inputs: Sequence[Any], look: Look, batch_size: int) -> Iterator[tuple[int, Seen]]:
-    """Measure something on each batch of samples.
+class Probe:
+    """Measures something on batches of samples, compiled once.
 
     Args:
-        model: What is measured. It has a graph.
-        inputs: An array for each of its inputs.
+        model: What is measured. It has a graph. Its weights may change meanwhile.
         look: Measures one batch. It names the same things on each.
-        batch_size: Samples at once, where the model doesn't say.
-
-    Yields:
-        The number of samples in a batch, and what was measured.
     """
-    network = _Probe(model, look)
-    # As predictions are compiled by default, but for XLA on TensorFlow and `torch.compile`, which take longer than they save.
-    network.compile(jit_compile=keras.backend.backend() == "jax")
-    # Where TensorFlow gives each device a part of a batch, and JAX each host, what the parts are measured to be would not be put together.
-    divided = tensorflow_replicas() > 1 or hosts() > 1
-    for batch in batches(inputs, model.inputs[0].shape[0] or batch_size):
-        if divided:
-            found = network([keras.ops.convert_to_tensor(array) for array in batch])
-        else:
-            with errors_alone("tensorflow"):  # which counts how often functions are compiled, those of different models together
-                found = network.predict_on_batch(batch if len(batch) > 1 else batch[0])
-        values = [[np.asarray(keras.ops.convert_to_numpy(value)) for value in item] for item in found]
-        yield len(batch[0]), dict(zip(network.names, values, strict=True))
+
+    def __init__(self, model: keras.Model, look: Look) -> None:
+        self._network = _Network(model, look)
+        # As predictions are compiled by default, but for XLA on TensorFlow and `torch.compile`, which take longer than they save.
+        self._network.compile(jit_compile=keras.backend.backend() == "jax")
+
+    def on(self, inputs: Sequence[Any], batch_size: int) -> Iterator[tuple[int, Seen]]:
+        """Measure each batch.
+
+        Args:
+            inputs: An array for each of the model's inputs.
+            batch_size: Samples at once, where the model doesn't say.
+
+        Yields:
+            The number of samples in a batch, and what was measured.
+        """
+        # Where TensorFlow gives each device a part of a batch, and JAX each host, the parts' measurements would not be put together.
+        divided = tensorflow_replicas() > 1 or hosts() > 1
+        for batch in batches(inputs, self._network.inner.inputs[0].shape[0] or batch_size):
+            if divided:
+                found = self._network([keras.ops.convert_to_tensor(array) for array in batch])
+            else:
+                with errors_alone("tensorflow"):  # which counts how often functions are compiled, those of different models together
+                    found = self._network.predict_on_batch(batch if len(batch) > 1 else batch[0])
+            values = [[np.asarray(keras.ops.convert_to_numpy(value)) for value in item] for item in found]
+            yield len(batch[0]), dict(zip(self._network.names, values, strict=True))
 
 
-class _Probe(keras.Model):
+class _Network(keras.Model):
     """A model that puts out measurements of another one."""
 
     def __init__(self, model: keras.Model, look: Look) -> None:
