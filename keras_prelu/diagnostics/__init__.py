@@ -2,32 +2,36 @@
 
 from keras_prelu.diagnostics.comparison import Comparison, compare
 from keras_prelu.diagnostics.diagnosis import Diagnosis, Finding, diagnose
-from keras_prelu.diagnostics.embeddings import Embeddings, embeddings
+from keras_prelu.diagnostics.embeddings import CollapseAlarm, Embeddings, collapse_alarms, embeddings
 from keras_prelu.diagnostics.noise import GradientNoise, VariableNoise, noise
 from keras_prelu.diagnostics.normalization import Normalization, normalizations
 from keras_prelu.diagnostics.signal import LayerSignal, signal
 from keras_prelu.diagnostics.similarity import LayerSimilarity, similarity
 from keras_prelu.diagnostics.slopes import LayerSlopes, slopes
-from keras_prelu.diagnostics.symmetry import GroupScale, rescaled, scales
+from keras_prelu.diagnostics.symmetry import GroupScale, LayerInfluence, influences, rescaled, scales
 from keras_prelu.diagnostics.units import SiteUnits, dead_units
 
 __all__ = [
+    "CollapseAlarm",
     "Comparison",
     "Diagnosis",
     "Embeddings",
     "Finding",
     "GradientNoise",
     "GroupScale",
+    "LayerInfluence",
     "LayerSignal",
     "LayerSimilarity",
     "LayerSlopes",
     "Normalization",
     "SiteUnits",
     "VariableNoise",
+    "collapse_alarms",
     "compare",
     "dead_units",
     "diagnose",
     "embeddings",
+    "influences",
     "noise",
     "normalizations",
     "rescaled",

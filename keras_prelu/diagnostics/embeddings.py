@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from keras_prelu.errors import DataError
 
-__all__ = ["Embeddings", "embeddings"]
+__all__ = ["CollapseAlarm", "Embeddings", "collapse_alarms", "embeddings"]
 
+_MEASURES = {"spread": 1.0, "rank": 1.0, "participation": 1.0, "cosine": -1.0}
+"""With 1 where less of it means collapse, −1 where more of it does."""
 _ROUNDING = 1e-28  # squared: what subtracting the mean leaves of rows that are all the same
 
 
@@ -71,6 +74,61 @@ def embeddings(z: Any) -> Embeddings:
         participation=_participation(rows),
         cosine=float((total @ total - np.square(unit).sum()) / (count * (count - 1))),
     )
+
+
+@dataclass(frozen=True)
+class CollapseAlarm:
+    """One measure of embeddings beside those of runs that are known to be healthy and known to have collapsed.
+
+    Attributes:
+        measure: An attribute of `Embeddings`.
+        value: Of the embeddings in question.
+        threshold: Halfway from the healthy run that is nearest to the collapsed ones to the collapsed one that is nearest to it.
+        raised: Whether the value is on the collapsed runs' side of it.
+    """
+
+    measure: str
+    value: float
+    threshold: float
+    raised: bool
+
+
+def collapse_alarms(found: Embeddings, *, healthy: Sequence[Embeddings], collapsed: Sequence[Embeddings]) -> tuple[CollapseAlarm, ...]:
+    """Whether embeddings have collapsed, by each measure, with a positive control: no threshold is good for every N, d and task.
+
+    Args:
+        found: Measures of the embeddings in question.
+        healthy: Of runs that are known to be good.
+        collapsed: Of the positive control: the same training without what prevents collapse (the stopped gradient, a variance term).
+            All are of as many samples and dimensions as `found`.
+
+    Returns:
+        A record for each measure that tells the control from the healthy runs; the others can't raise an alarm.
+
+    Raises:
+        DataError: There are no healthy or no collapsed runs, numbers of samples or dimensions differ, or no measure tells them apart.
+
+    Example:
+
+    >>> measure = keras_prelu.diagnostics.embeddings
+    >>> keras_prelu.diagnostics.collapse_alarms(measure(z), healthy=[measure(good)], collapsed=[measure(control)])
+
+    References:
+        Claim 10.
+    """
+    if not healthy or not collapsed:
+        raise DataError("Alarms need a healthy and a collapsed run at least.")
+    if len({(run.samples, run.dimensions) for run in (found, *healthy, *collapsed)}) > 1:
+        raise DataError("The measures depend on the numbers of samples and dimensions: all runs must have the same.")
+    alarms = []
+    for measure, sign in _MEASURES.items():
+        good, bad = (sign * np.array([getattr(run, measure) for run in runs]) for runs in (healthy, collapsed))
+        if bad.max() < good.min():
+            threshold, value = sign * (bad.max() + good.min()) / 2, getattr(found, measure)
+            alarms.append(CollapseAlarm(measure, value, float(threshold), bool(sign * value < sign * threshold)))
+    if not alarms:
+        raise DataError("No measure tells the collapsed runs from the healthy ones: they are no positive control.")
+    return tuple(alarms)
 
 
 def _rank(rows: np.ndarray) -> float:

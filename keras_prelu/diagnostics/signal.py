@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from keras_prelu.surgery.program import Program, compile_program
 from keras_prelu.surgery.recognition import recognize
 from keras_prelu.surgery.watching import run_watched
 
-__all__ = ["LayerSignal", "MomentsProbe", "signal"]
+__all__ = ["LayerSignal", "MomentsProbe", "backward", "batch_for_gradients", "signal"]
 
 Tensor = Any
 
@@ -83,10 +83,11 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
     inputs, probe = model_inputs(model, samples), MomentsProbe(model)
     moments = probe(inputs, batch_size)
     probed = [array[:probes] for array in inputs]
-    at_once = max(1, int(_AT_ONCE // max(1.0, sum(values[2] for values in moments.values()))))
-    backward = np.zeros(len(moments))
-    for number, batch in enumerate(batches(probed, model.inputs[0].shape[0] or at_once)):
-        backward += np.array(_gradient_moments(probe.program, batch, [seed, number])) * len(batch[0]) / len(probed[0])
+    at_once = batch_for_gradients(model, moments)
+    squares = np.zeros(len(moments))
+    for number, batch in enumerate(batches(probed, at_once)):
+        found = backward(probe.program, batch, [seed, number])
+        squares += np.array([_mean_square(call.gradient) for call in found]) * len(batch[0]) / len(probed[0])
     return tuple(
         LayerSignal(
             path,
@@ -96,7 +97,7 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
             _predicted(probe.layers[path]),
             float(gradient),
         )
-        for (path, (read, written, _)), gradient in zip(moments.items(), backward, strict=True)
+        for (path, (read, written, _)), gradient in zip(moments.items(), squares, strict=True)
     )
 
 
@@ -164,13 +165,23 @@ def _predicted(layer: Any) -> float | None:
     return gain * float(theory.second_moment_gain(rectifier.negative_slope, 1.0, 1))
 
 
-def _gradient_moments(program: Program, inputs: Sequence[Any], seed: Sequence[int]) -> list[float]:
-    """By what each layer puts out: the derivatives by zeros that are added to it."""
-    tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
-    zeros: list[Tensor] = []
+@dataclass(frozen=True)
+class Backward:
+    """One call on one batch: what it puts out, and the derivative of a random projection of the model's outputs by that."""
 
-    def note(_path: str, _layer: Any, _read: Tensor, written: Tensor) -> Tensor:
-        zeros.append(keras.ops.zeros_like(written))
+    path: str
+    layer: Any
+    written: Tensor
+    gradient: Tensor
+
+
+def backward(program: Program, inputs: Sequence[Any], seed: Sequence[int]) -> list[Backward]:
+    """Each linear layer and rectifier on one batch, with gradients of a projection that the seed and the outputs' shapes choose."""
+    tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
+    calls: list[tuple[str, Any, Tensor]] = []
+
+    def note(path: str, layer: Any, _read: Tensor, written: Tensor) -> Tensor:
+        calls.append((path, layer, written))
         return written
 
     run_watched(program, tensors, _is_watched, note)
@@ -182,7 +193,8 @@ def _gradient_moments(program: Program, inputs: Sequence[Any], seed: Sequence[in
         drawn = [keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype) for result in results]
         return sum(keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True))
 
-    return [_sum_of_squares(gradient) / int(np.prod(gradient.shape)) for gradient in gradients(projection, zeros)]
+    found = gradients(projection, [keras.ops.zeros_like(written) for _, _, written in calls])
+    return [Backward(*call, gradient) for call, gradient in zip(calls, found, strict=True)]
 
 
 def _mean_squares(read: Tensor, written: Tensor) -> list[Tensor]:
@@ -191,6 +203,12 @@ def _mean_squares(read: Tensor, written: Tensor) -> list[Tensor]:
     return [*squares, keras.ops.sum(keras.ops.ones_like(written[:1], dtype="float32"))]
 
 
-def _sum_of_squares(tensor: Tensor) -> float:
+def batch_for_gradients(model: keras.Model, moments: Mapping[str, np.ndarray]) -> int:
+    """How many samples' gradients are taken at once: as many as the model says, or as all layers' outputs allow."""
+    numbers = sum(values[2] for values in moments.values())
+    return int(model.inputs[0].shape[0] or max(1, _AT_ONCE // max(1, int(numbers))))
+
+
+def _mean_square(tensor: Tensor) -> float:
     values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-    return float(np.sum(np.square(values, dtype=np.float64)))
+    return float(np.mean(np.square(values, dtype=np.float64)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import embeddings
+from keras_prelu.diagnostics import collapse_alarms, embeddings
 
 RNG = np.random.default_rng(0)
 
@@ -47,3 +47,30 @@ def test_what_are_no_embeddings(z):
     with pytest.raises(kp.errors.DataError, match="samples, dimensions"):
         embeddings(z)
     assert embeddings(np.zeros((3, 3))).participation == 0.0
+
+
+def noisy_line(noise, seed, width=8):
+    """Embeddings near one direction."""
+    rng = np.random.default_rng(seed)
+    return embeddings(np.ones(width) + noise * rng.normal(size=(200, width)))
+
+
+def test_alarms_are_set_by_the_positive_control():
+    healthy, collapsed = [noisy_line(noise, 1) for noise in (3.0, 4.0)], [noisy_line(noise, 2) for noise in (0.01, 0.02)]
+    for noise, expected in ((3.5, False), (0.015, True)):
+        alarms = collapse_alarms(noisy_line(noise, 3), healthy=healthy, collapsed=collapsed)
+        by_measure = {alarm.measure: alarm for alarm in alarms}
+        assert {"spread", "rank", "cosine"} <= set(by_measure)
+        assert by_measure["spread"].threshold == pytest.approx((healthy[0].spread + collapsed[1].spread) / 2)
+        assert by_measure["cosine"].threshold == pytest.approx((healthy[0].cosine + collapsed[1].cosine) / 2)
+        assert all(by_measure[measure].raised == expected for measure in ("spread", "rank", "cosine"))
+
+
+def test_alarms_without_a_control_are_refused():
+    one, other = noisy_line(1.0, 0), noisy_line(1.0, 0, width=4)
+    with pytest.raises(kp.errors.DataError, match="a collapsed run"):
+        collapse_alarms(one, healthy=[one], collapsed=[])
+    with pytest.raises(kp.errors.DataError, match="the same"):
+        collapse_alarms(one, healthy=[one], collapsed=[other])
+    with pytest.raises(kp.errors.DataError, match="no positive control"):
+        collapse_alarms(one, healthy=[one], collapsed=[one])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import rescaled, scales
+from keras_prelu.diagnostics import influences, rescaled, scales, signal
 from tests import models
 
 L = keras.layers
@@ -41,3 +41,29 @@ def test_by_hand_and_a_cap_is_left_out():
     assert group.channels == 3
     np.testing.assert_allclose(group.balance, [1.0, 2.0, np.inf])
     assert scales(keras.Sequential([keras.Input((1,)), L.Dense(2), L.ReLU(6.0), L.Dense(1)])) == ()
+
+
+@pytest.mark.parametrize("build", [models.mlp, models.residual, models.nested])
+def test_influences_are_those_of_every_network_of_the_orbit(build):
+    model = kp.convert(models.live_in(build()), rescale="none")
+    x, other = models.samples(model, 40), rescaled(model, seed=1)
+    for one, two in zip(influences(model, x), influences(other, x), strict=True):
+        assert one.path == two.path
+        np.testing.assert_allclose(one.influence, two.influence, rtol=1e-3, atol=1e-5 * one.influence.max())
+    moments = [[layer.moment for layer in signal(each, x)] for each in (model, other)]
+    assert not np.allclose(*moments, rtol=0.1)
+
+
+def test_influences_by_hand():
+    model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), L.ReLU(), L.Dense(3)]))
+    x = models.samples(model, 20)
+    (w, b), (v, _) = (layer.get_weights() for layer in model.layers[::2])
+    projection = np.random.default_rng([0, 0]).normal(size=(20, 3))
+    h = x @ w + b
+    found = influences(model, x)
+    assert [layer.path for layer in found] == [layer.name for layer in model.layers]
+    expected = np.sqrt(np.mean(np.square(np.maximum(h, 0) * (projection @ v.T)), axis=0))
+    for layer in found[:2]:  # the derivatives by a ReLU's input and by its output, times them, are the same
+        np.testing.assert_allclose(layer.influence, expected, rtol=1e-4)
+    with pytest.raises(kp.errors.InvalidArgumentError, match="probes"):
+        influences(model, x, probes=0)
