@@ -11,18 +11,29 @@ ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_cost.py te
 	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/test_callbacks.py tests/surgery tests/diagnostics \
 	tests/training tests/deployment/test_backends.py
 
-.PHONY: demo test lint test-tensorflow test-jax test-torch bench format clean
+.PHONY: demo test lint docs dist test-tensorflow test-jax test-torch bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
 
-test: lint test-tensorflow test-jax test-torch
+test: lint docs test-tensorflow test-jax test-torch
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, in docs/_build; a warning is an error.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build
+
+# What a release uploads, in dist/, checked.
+dist: $(VENV)/installed-dev
+	rm -rf dist build
+	$(BIN)/python -m build --quiet
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 test-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) tests
@@ -39,7 +50,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps are newer than what they depend on, so an environment is reused until that changes.
 $(VENV)/created:

@@ -29,13 +29,15 @@ class PReLU(keras.layers.Layer):
     Computes φ(x) = max(x, 0) + α·min(x, 0) with a learned slope α = map(β), one for each channel by default. The layer's
     variable is β (float32 also under mixed precision); α is derived from it by the parameterization:
 
-    | parameterization | α(β) | range | L2 on β pulls α to |
-    |---|---|---|---|
-    | `"exp"` | e^β | (0, ∞) | 1 |
-    | `"square"` | β² | [0, ∞) | 0 |
-    | `"softplus"` | log(1 + e^β) | (0, ∞) | log 2 |
-    | `"sigmoid"` | σ(β) | (0, 1) | 1/2 |
-    | `"identity"` | β | any | 0 |
+    ================  ============  ========  ==================
+    parameterization  α(β)          range     L2 on β pulls α to
+    ================  ============  ========  ==================
+    `"exp"`           e^β           (0, ∞)    1
+    `"square"`        β²            [0, ∞)    0
+    `"softplus"`      log(1 + e^β)  (0, ∞)    log 2
+    `"sigmoid"`       σ(β)          (0, 1)    1/2
+    `"identity"`      β             any       0
+    ================  ============  ========  ==================
 
     With `parameterization="identity"` and Keras's arguments this is a drop-in for `keras.layers.PReLU`; `.alpha` is then the
     variable itself.

@@ -35,10 +35,10 @@ class GradientNoise:
 
     Attributes:
         samples: How many gradients were taken of.
-        scale: The simple noise scale tr(Σ)/|G|², in samples: about the batch size above which larger batches bring little. Infinite where
+        scale: The simple noise scale tr(Σ)/‖G‖², in samples: about the batch size above which larger batches bring little. Infinite where
             the mean gradient can't be told from 0 with these samples.
         variance: tr(Σ), of one sample's gradient.
-        squared_norm: |G|², of the mean gradient, unbiased; it may be negative.
+        squared_norm: ‖G‖², of the mean gradient, unbiased; it may be negative.
         variables: The same by trainable variable.
     """
 
@@ -61,7 +61,7 @@ def noise(model: keras.Model, data: Any, *, loss: Any = None, group: int = 8, li
         seed: Of the draw.
 
     Returns:
-        The estimates. Both |G|² and tr(Σ) are unbiased; their ratio is not, and needs many groups where the scale is large.
+        The estimates. Both ‖G‖² and tr(Σ) are unbiased; their ratio is not, and needs many groups where the scale is large.
 
     Raises:
         DataError: There are no labels, or fewer than two groups of samples.

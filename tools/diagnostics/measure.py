@@ -24,7 +24,7 @@ class Setting:
     steps: int
 
 
-FULL = Setting(samples=512, batch=128, rounds=11, epochs=12, steps=10)
+FULL = Setting(samples=256, batch=64, rounds=11, epochs=7, steps=6)
 TRIAL = Setting(samples=8, batch=4, rounds=2, epochs=4, steps=2)
 
 
