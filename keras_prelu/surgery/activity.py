@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,14 +157,17 @@ def _values(tensor: Tensor, data_format: str) -> list[Tensor]:
     values = keras.ops.cast(tensor, "float32")
     channel = 1 if data_format == "channels_first" else len(values.shape) - 1
     over = tuple(axis for axis in range(len(values.shape)) if axis not in (0, channel))
-    positive, squares = values > 0, keras.ops.square(values)
-    below = keras.ops.sum(keras.ops.cast(keras.ops.logical_not(positive), "int32"), axis=(0, *over))
+    # A sample's count is exact in float32, and its sum over samples in integers.
+    not_positive = keras.ops.cast(values <= 0, "float32")
+    below = keras.ops.sum(keras.ops.cast(keras.ops.sum(not_positive, axis=over) if over else not_positive, "int32"), axis=0)
+    sizes = keras.ops.shape(values)
+    positions = math.prod([sizes[axis] for axis in (0, *over)])
     return [
-        keras.ops.any(positive, axis=over) if over else positive,
-        keras.ops.sum(keras.ops.where(positive, squares, 0.0), axis=(0, *over)),
-        keras.ops.sum(keras.ops.where(positive, 0.0, squares), axis=(0, *over)),
+        (keras.ops.max(values, axis=over) if over else values) > 0,
+        keras.ops.sum(keras.ops.square(keras.ops.maximum(values, 0.0)), axis=(0, *over)),
+        keras.ops.sum(keras.ops.square(keras.ops.minimum(values, 0.0)), axis=(0, *over)),
         below,
-        below + keras.ops.sum(keras.ops.cast(positive, "int32"), axis=(0, *over)),
+        keras.ops.ones_like(below) * positions,
     ]
 
 
