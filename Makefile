@@ -11,7 +11,7 @@ ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_cost.py te
 	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/test_callbacks.py tests/surgery tests/diagnostics \
 	tests/training tests/deployment/test_backends.py
 
-.PHONY: demo test lint docs dist test-tensorflow test-jax test-torch bench format clean
+.PHONY: demo test lint docs dist try-wheel lists-tests-of-every-backend test-tensorflow test-jax test-torch bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
@@ -34,6 +34,16 @@ dist: $(VENV)/installed-dev
 	$(BIN)/python -m build --quiet
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+
+# The wheel as a user installs it: in an environment of its own, where the checkout can't be imported.
+try-wheel:
+	rm -rf build/try-wheel && $(PYTHON) -m venv build/try-wheel
+	build/try-wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd build/try-wheel && bin/keras-prelu --version && bin/keras-prelu demo --runs 1 --epochs 2
+
+# For workflows that test with other versions.
+lists-tests-of-every-backend:
+	@echo $(ON_EVERY_BACKEND)
 
 test-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) tests

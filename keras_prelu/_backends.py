@@ -11,6 +11,9 @@ import numpy as np
 
 Tensor = Any
 Tensors = tuple[Tensor, ...]
+Forward = Callable[..., Tensor]
+Residuals = Callable[[Tensors, Tensor], Tensors]
+Backward = Callable[[Tensors, Tensor], Tensors]
 
 
 def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
@@ -23,9 +26,9 @@ def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
 
 
 def with_gradient(
-    forward: Callable[..., Tensor],
-    residuals: Callable[[Tensors, Tensor], Tensors],
-    backward: Callable[[Tensors, Tensor], Tensors],
+    forward: Forward,
+    residuals: Residuals,
+    backward: Backward,
 ) -> Callable[..., Tensor]:
     """A function of tensors with a hand-written gradient, on the active backend.
 
@@ -54,15 +57,15 @@ def with_gradient(
     raise NotImplementedError(f"keras_prelu needs gradients, which the backend {backend!r} doesn't have. Use tensorflow, jax or torch.")
 
 
-def _tensorflow_with_gradient(forward, residuals, backward):
+def _tensorflow_with_gradient(forward: Forward, residuals: Residuals, backward: Backward) -> Forward:
     import tensorflow as tf
 
-    @tf.custom_gradient
-    def function(*inputs):
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def function(*inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensors]]:
         output = forward(*inputs)
         kept = residuals(inputs, output)
 
-        def gradient(upstream):
+        def gradient(upstream: Tensor) -> Tensors:
             return backward(kept, upstream)
 
         return output, gradient
@@ -71,14 +74,14 @@ def _tensorflow_with_gradient(forward, residuals, backward):
     return lambda *inputs: function(*(tf.convert_to_tensor(x) for x in inputs))
 
 
-def _jax_with_gradient(forward, residuals, backward):
+def _jax_with_gradient(forward: Forward, residuals: Residuals, backward: Backward) -> Forward:
     import jax
 
-    @jax.custom_vjp
-    def function(*inputs):
+    @jax.custom_vjp  # type: ignore[untyped-decorator]
+    def function(*inputs: Tensor) -> Tensor:
         return forward(*inputs)
 
-    def forward_and_keep(*inputs):
+    def forward_and_keep(*inputs: Tensor) -> tuple[Tensor, Tensors]:
         output = forward(*inputs)
         return output, residuals(inputs, output)
 
@@ -86,22 +89,22 @@ def _jax_with_gradient(forward, residuals, backward):
     return function
 
 
-def _torch_with_gradient(forward, residuals, backward):
+def _torch_with_gradient(forward: Forward, residuals: Residuals, backward: Backward) -> Forward:
     import torch
 
     class Function(torch.autograd.Function):
         generate_vmap_rule = True
 
         @staticmethod
-        def forward(*inputs):
+        def forward(*inputs: Tensor) -> Tensor:
             return forward(*inputs)
 
         @staticmethod
-        def setup_context(ctx, inputs, output):
+        def setup_context(ctx: Any, inputs: Tensors, output: Tensor) -> None:
             ctx.save_for_backward(*residuals(inputs, output))
 
         @staticmethod
-        def backward(ctx, upstream):
+        def backward(ctx: Any, upstream: Tensor) -> Tensors:
             return backward(ctx.saved_tensors, upstream)
 
     return Function.apply

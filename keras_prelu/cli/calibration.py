@@ -48,7 +48,7 @@ def calibration_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
     """A number of bytes, with a unit of decimal thousands."""
 
     name = "size"

@@ -30,7 +30,7 @@ RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
 _SHARED_AXES = {"channel_wise": "channel_wise", "channel_shared": "channel_shared", "none": None}
 
 
-class _Slope(click.ParamType):
+class _Slope(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
     """A number, or "auto"."""
 
     name = "slope"

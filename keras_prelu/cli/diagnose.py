@@ -17,7 +17,7 @@ MEASURES = ("dead", "nearly-dead", "one-sided", "signal", "gradient", "noise")
 _EXIT_STATUS = 3
 
 
-class _Limit(click.ParamType):
+class _Limit(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
     """A measure's name and the number that it may not exceed."""
 
     name = "MEASURE=NUMBER"

@@ -40,7 +40,7 @@ class TuningOptions:
     log_dir: Path | None = None
 
 
-class _Times(click.ParamType):
+class _Times(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
     """A number of times, with or without an x after it."""
 
     name = "times"

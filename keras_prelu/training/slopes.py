@@ -86,8 +86,8 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
             self.build(trainable_variables)
         pairs = list(zip(grads, trainable_variables, strict=True))
         self.slope_optimizer.learning_rate = self._slope_rate()
-        for optimizer, belongs in ((self.weight_optimizer, lambda v: not is_slope(v)), (self.slope_optimizer, is_slope)):
-            chosen = [(gradient, variable) for gradient, variable in pairs if belongs(variable)]
+        for optimizer, slopes in ((self.weight_optimizer, False), (self.slope_optimizer, True)):
+            chosen = [(gradient, variable) for gradient, variable in pairs if is_slope(variable) == slopes]
             if chosen:
                 optimizer.apply([gradient for gradient, _ in chosen], [variable for _, variable in chosen])
             else:

@@ -5,7 +5,6 @@ import types
 from dataclasses import replace
 from pathlib import Path
 
-import click
 import keras
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     (record,) = json.loads((tmp_path / "results.json").read_text())
     assert {"relu", "exp", "identity", "exp-fast", "exp-half", "auto"} <= set(record["errors"])
-    assert set(record["controls"]) == set(CONTROLS)
+    assert set(record["controls"]) == {"relu", "exp", *CONTROLS}
     assert record["chosen"] in {recipe.name for recipe in RECIPES}
     assert "| wine, MLP 2 × 8 units |" in (tmp_path / "RESULTS.md").read_text()
     record["errors"]["exp"] = 123.0
@@ -44,21 +43,20 @@ def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "results.json").read_text()) == [record]
 
 
-@pytest.mark.parametrize("stored", [25.0, 30.0])
-def test_controls_are_added_to_results_of_the_same_training_alone(monkeypatch, stored):
-    """Of a classifier that is right on three quarters, as is one control; the other is on half."""
+def test_controls_are_paired_with_what_was_trained_beside_them(monkeypatch):
+    """A classifier that is right on three quarters, the ReLU control on half; whatever was stored of other runs."""
     model = types.SimpleNamespace(loss=keras.losses.SparseCategoricalCrossentropy())
-    runs = [types.SimpleNamespace(score_after=score) for score in (0.75, 0.75, 0.5)]
-    controls = [types.SimpleNamespace(name=name, run=run) for name, run in zip(CONTROLS, runs[1:], strict=True)]
-    tuned = types.SimpleNamespace(model=model, prelu=runs[0], controls=controls)
+    prelu, relu, *others = [types.SimpleNamespace(score_after=score) for score in (0.75, 0.5, 0.25, 0.0)]
+    controls = [types.SimpleNamespace(name=name, run=run) for name, run in zip(CONTROLS, others, strict=True)]
+    tuned = types.SimpleNamespace(model=model, prelu=prelu, control=relu, controls=controls)
     monkeypatch.setattr(measure, "trained", lambda task, seed: None)
-    monkeypatch.setattr(measure, "_tuned", lambda *arguments: tuned)
-    result = Result("t", 0, 0, 4, {"exp": stored}, "exp")
-    if stored == 25.0:
-        assert measure.with_controls(result, types.SimpleNamespace(name="t")).controls == dict(zip(CONTROLS, (25.0, 50.0), strict=True))
-    else:
-        with pytest.raises(click.ClickException, match="another backend"):
-            measure.with_controls(result, types.SimpleNamespace(name="t"))
+    monkeypatch.setattr(measure, "_tuned", lambda *arguments, **settings: tuned)
+    results = [
+        measure.with_controls(Result("t", seed, 0, 4, {"exp": 1.0, "relu": 2.0, "auto": 1.0}, "exp"), types.SimpleNamespace(name="t"))
+        for seed in range(2)
+    ]
+    assert results[0].controls == {"relu": 50.0, "exp": 25.0, **dict(zip(CONTROLS, (75.0, 100.0), strict=True))}
+    assert "| t | 2 | **-50 ± 0** | **+50 ± 0** | **+100 ± 0** |" in markdown(results)
 
 
 def test_the_stored_table_is_of_the_stored_results():

@@ -44,8 +44,9 @@ def main(seeds: int, controls: int, only: str, output: Path) -> None:
 
 
 def _line(result: Any) -> str:
-    errors = ", ".join(f"{recipe} {error:.3g}" for recipe, error in {**result.errors, **result.controls}.items())
-    return f"{result.task}, seed {result.seed}: {errors}; auto chose {result.chosen}"
+    errors = ", ".join(f"{recipe} {error:.3g}" for recipe, error in result.errors.items())
+    controls = ", ".join(f"{name} {error:.3g}" for name, error in result.controls.items())
+    return f"{result.task}, seed {result.seed}: {errors}; auto chose {result.chosen}; controls: {controls or 'none'}"
 
 
 if __name__ == "__main__":

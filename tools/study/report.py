@@ -43,13 +43,13 @@ def _controls(results: Sequence[Result]) -> list[str]:
         return []
     lines = [
         f'What "{CONTROLLED}" gains by: the same change where its slopes don\'t learn, and where the whole network starts from fresh',
-        "weights (`PReLUHeNormal`) with the budget of the fine-tuning; paired by seed.",
+        "weights (`PReLUHeNormal`) with the budget of the fine-tuning; paired by seed, all four trained in a run of their own.",
         "",
         f"| task | seeds | {CONTROLLED} | " + " | ".join(CONTROLS) + " |",
         "|---|---:|" + "---:|" * (len(CONTROLS) + 1),
     ]
     for task in dict.fromkeys(result.task for result in controlled):
-        of_task = [replace(item, errors={**item.errors, **item.controls}) for item in controlled if item.task == task]
+        of_task = [replace(item, errors=item.controls) for item in controlled if item.task == task]
         cells = [_cell(change(of_task, way)) for way in (CONTROLLED, *CONTROLS)]
         lines.append(f"| {task} | {len(of_task)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
