@@ -1,5 +1,6 @@
 """Sphinx's settings: `make docs` builds the site into docs/_build."""
 
+import inspect
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,11 +13,9 @@ author = "the keras_prelu authors"
 copyright = "2026, the keras_prelu authors"
 version = release = keras_prelu.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode", "myst_parser", "sphinx_click"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser", "sphinx_click"]
 exclude_patterns = ["_build"]
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-mathjax_path = "https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -24,7 +23,21 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
+smartquotes = False  # two hyphens are an option
 default_role = "code"
 html_theme = "furo"
 html_title = f"keras_prelu {version}"
 html_static_path: list[str] = []
+
+
+def setup(app):
+    """Keras's layers take anything as far as their class says; what they take is in their constructor."""
+
+    def own_signature(_app, what, _name, obj, _options, signature, returns):
+        if what != "class" or signature != "(*args, **kwargs)":
+            return None
+        parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
+        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+        return str(inspect.Signature(bare)), returns
+
+    app.connect("autodoc-process-signature", own_signature)
