@@ -56,7 +56,7 @@ def test_controls_are_paired_with_what_was_trained_beside_them(monkeypatch):
         for seed in range(2)
     ]
     assert results[0].controls == {"relu": 50.0, "exp": 25.0, **dict(zip(CONTROLS, (75.0, 100.0), strict=True))}
-    assert "| t | 2 | **-50 ± 0** | **+50 ± 0** | **+100 ± 0** |" in markdown(results)
+    assert "| t | 2 | **-50 ± 0** | **+50 ± 0** | **+100 ± 0** | **-66.7 ± 0.0** |" in markdown(results)
 
 
 def test_the_stored_table_is_of_the_stored_results():

@@ -15,6 +15,7 @@ from keras_prelu.training.controls import CONTROLS
 from keras_prelu.training.recipes import CONTROL, RECIPES, REVIVED_CONTROL
 from tools.study.measure import CONTROLLED, Result
 
+FIXED_SLOPES = "fixed-slopes"
 WAYS = (*(recipe.name for recipe in RECIPES if recipe != CONTROL), "auto")
 
 
@@ -44,13 +45,14 @@ def _controls(results: Sequence[Result]) -> list[str]:
     lines = [
         f'What "{CONTROLLED}" gains by: the same change where its slopes don\'t learn, and where the whole network starts from fresh',
         "weights (`PReLUHeNormal`) with the budget of the fine-tuning; paired by seed, all four trained in a run of their own.",
+        f"The last column is {CONTROLLED} against {FIXED_SLOPES}: what it brings that slopes learn, in percent of that control.",
         "",
-        f"| task | seeds | {CONTROLLED} | " + " | ".join(CONTROLS) + " |",
-        "|---|---:|" + "---:|" * (len(CONTROLS) + 1),
+        f"| task | seeds | {CONTROLLED} | " + " | ".join(CONTROLS) + " | slopes learn |",
+        "|---|---:|" + "---:|" * (len(CONTROLS) + 2),
     ]
     for task in dict.fromkeys(result.task for result in controlled):
         of_task = [replace(item, errors=item.controls) for item in controlled if item.task == task]
-        cells = [_cell(change(of_task, way)) for way in (CONTROLLED, *CONTROLS)]
+        cells = [_cell(change(of_task, way)) for way in (CONTROLLED, *CONTROLS)] + [_cell(change(of_task, CONTROLLED, FIXED_SLOPES), 1)]
         lines.append(f"| {task} | {len(of_task)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -77,11 +79,11 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean() - spread), float(values.mean() + spread)
 
 
-def _cell(values: np.ndarray) -> str:
+def _cell(values: np.ndarray, digits: int = 0) -> str:
     if len(values) < 2:
-        return "–" if len(values) == 0 else f"{values[0]:+.0f}"
+        return "–" if len(values) == 0 else f"{values[0]:+.{digits}f}"
     low, high = interval(values)
-    text = f"{values.mean():+.0f} ± {values.std(ddof=1) / np.sqrt(len(values)):.0f}"
+    text = f"{values.mean():+.{digits}f} ± {values.std(ddof=1) / np.sqrt(len(values)):.{digits}f}"
     return f"**{text}**" if low > 0 or high < 0 else text
 
 
