@@ -5,13 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS)
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 # What is tested on every backend; the rest, the command line above all, does not depend on it.
 ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_cost.py tests/test_parameterizations.py \
 	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/test_callbacks.py tests/surgery tests/diagnostics \
 	tests/training tests/deployment/test_backends.py tests/test_released.py
 
-.PHONY: demo test lint docs dist try-wheel lists-tests-of-every-backend test-tensorflow test-jax test-torch bench format clean
+.PHONY: demo test lint docs dist try-wheel lists-tests-of-every-backend test-tensorflow test-jax test-torch bench mutation format clean
 
 demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
@@ -39,15 +39,18 @@ dist: $(VENV)/installed-dev
 try-wheel:
 	rm -rf build/try-wheel && $(PYTHON) -m venv build/try-wheel
 	build/try-wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
-	cd build/try-wheel && bin/keras-prelu --version && bin/keras-prelu demo --runs 1 --epochs 2
+	cd build/try-wheel && bin/keras-prelu --version && bin/python -c 'import keras_prelu as kp; kp.PReLU()'
 
 # For workflows that test with other versions.
 lists-tests-of-every-backend:
 	@echo $(ON_EVERY_BACKEND)
 
+# Lines and branches that no test takes are told; the rest of what only JAX and PyTorch take is tested there.
 test-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) tests
+	KERAS_BACKEND=tensorflow $(PYTEST) --cov --cov-report=term-missing:skip-covered tests
 
+# JAX compiles each example of a property test anew.
+test-jax: export HYPOTHESIS_PROFILE ?= short
 test-jax test-torch: test-%: $(VENV)/installed-dev
 	KERAS_BACKEND=$* $(PYTEST) $(ON_EVERY_BACKEND)
 
@@ -55,12 +58,17 @@ test-jax test-torch: test-%: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tools.bench
 
+# An hour: whether tests notice small changes to what everything else rests on (pyproject.toml says to what).
+mutation: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.6'
+	OMP_NUM_THREADS=1 KERAS_BACKEND=torch $(BIN)/mutmut run
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps are newer than what they depend on, so an environment is reused until that changes.
 $(VENV)/created:

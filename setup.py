@@ -31,6 +31,7 @@ EXTRAS = {
         "onnxruntime>=1.19",
         "openvino>=2025.0",
         "pytest>=8.2",
+        "pytest-cov>=5.0",
         "pytest-xdist>=3.6",
         "ruff>=0.8",
         "sphinx>=8.1",

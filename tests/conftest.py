@@ -12,6 +12,7 @@ from hypothesis import settings
 import keras_prelu  # noqa: F401  registers the classes
 
 settings.register_profile("default", max_examples=25, deadline=None)
+settings.register_profile("short", max_examples=8, deadline=None)
 settings.register_profile("long", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

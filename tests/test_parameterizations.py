@@ -73,3 +73,38 @@ def test_a_map_of_the_users_own(tmp_path):
         np.testing.assert_allclose(keras.ops.convert_to_numpy(loaded.layers[0].alpha), 0.25, rtol=1e-6)
     finally:
         del parameterizations._REGISTRY["half"]
+
+
+def test_maps_are_equal_where_class_and_configuration_are():
+    exp, softplus, square, with_zero = (
+        parameterizations.Exp(),
+        parameterizations.Softplus(),
+        parameterizations.Square(),
+        parameterizations.Square(allow_zero=True),
+    )
+    assert exp == parameterizations.Exp()
+    assert exp != softplus
+    assert square != with_zero
+    assert len({exp, parameterizations.Exp(), softplus, square, with_zero}) == 4
+    assert hash(exp) != hash(softplus)
+    assert hash(square) != hash(with_zero)
+    assert (repr(exp), repr(square), repr(with_zero)) == ("Exp()", "Square()", "Square(allow_zero=True)")
+    assert (square.get_config(), with_zero.get_config()) == ({}, {"allow_zero": True})
+
+
+def test_the_ends_of_the_ranges():
+    assert set(MAPS) >= {"exp", "square", "softplus", "sigmoid", "identity"}
+    for name, zero, one in (("exp", False, True), ("square", True, True), ("softplus", False, True), ("sigmoid", False, False)):
+        assert [bool(parameterizations.get(name).contains(np.array(slope))) for slope in (0.0, 1.0)] == [zero, one]
+    with pytest.raises(ValueError, match="finite"):
+        parameterizations.get("exp").beta([0.1, np.inf])
+
+
+def test_a_square_that_starts_at_zero_is_refused_with_the_ways_out():
+    with pytest.raises(ValueError) as caught:
+        parameterizations.Square().beta(0.0)
+    assert str(caught.value) == (
+        "An initial slope of exactly 0 never moves under parameterization 'square': dα/dβ = 2β is 0 there. Start from a "
+        "positive slope, use 'identity', or ask for it with keras_prelu.parameterizations.Square(allow_zero=True)."
+    )
+    np.testing.assert_array_equal(parameterizations.Square(allow_zero=True).beta([0, 4]), [0.0, 2.0])

@@ -23,7 +23,7 @@ def test_a_trial(tmp_path):
     found = json.loads((tmp_path / "results.json").read_text())["torch"]
     assert [step["activation"] for step in found["steps"]] == [RELU, STOCK, OURS]
     assert all(step["milliseconds"] > 0 for step in found["steps"])
-    assert f"| 4 × 32² | mixed_bfloat16 | {OURS} |" in (tmp_path / "RESULTS.md").read_text()
+    assert f"| 1 × 32² | float32 | {OURS} |" in (tmp_path / "RESULTS.md").read_text()
 
 
 def test_memory_is_beside_that_of_relu():

@@ -17,7 +17,7 @@ def main(trial: bool, output: Path) -> None:
     from tools.bench.worker import machine
     from tools.gpu.step import Setting, steps
 
-    setting = Setting(size=32, batch=4, rounds=2) if trial else Setting()
+    setting = Setting(size=32, batch=1, policy="float32", rounds=2) if trial else Setting()
     measured = steps(setting)
     where = machine()  # asking JAX for its device takes most of the memory, which the processes that were measured needed
     found = {
