@@ -13,6 +13,20 @@ from tools.bench.records import OURS, RELU, STOCK
 jax_only = pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX tells what it keeps and allocates")
 
 
+@pytest.fixture(autouse=True)
+def _optimized():
+    """As users compile it, whatever the other tests are compiled with."""
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @jax_only
 @pytest.mark.parametrize(
     ("network", "residuals", "temporaries"),

@@ -23,8 +23,8 @@ pytestmark = [
 ]
 
 
-SLOW = ("BASNetImageSegmenter",)
-"""Its backbone is among the others, and takes half as long; `python -m tools.zoo` takes all."""
+SLOW = ("BASNetBackbone", "BASNetImageSegmenter")
+"""A minute and more each; `python -m tools.zoo` takes all."""
 
 
 @pytest.mark.parametrize(("name", "build"), [pytest.param(name, build, id=name) for name, build in hub() if name not in SLOW])
