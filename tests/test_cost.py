@@ -1,5 +1,7 @@
 """What the layer costs, counted: bytes that are kept, temporary bytes, operations, kernels. Time is measured by tools/bench."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -21,10 +23,9 @@ def _optimized():
         return
     import jax
 
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1")
 
 
 @jax_only

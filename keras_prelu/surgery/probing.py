@@ -31,9 +31,11 @@ class Probe:
     """
 
     def __init__(self, model: keras.Model, look: Look) -> None:
-        self._network = _Network(model, look)
-        # As predictions are compiled by default, but for XLA on TensorFlow and `torch.compile`, which take longer than they save.
-        self._network.compile(jit_compile=keras.backend.backend() == "jax")
+        self._batch = model.inputs[0].shape[0]
+        # Where TensorFlow gives each device a part of a batch, and JAX each host, the parts' measurements would not be put together. And
+        # one host, which may measure alone, would wait for the others where it makes the variables that compiling needs.
+        divided = tensorflow_replicas() > 1 or hosts() > 1
+        self._measure = _step_by_step(look) if divided else _compiled(model, look)
 
     def on(self, inputs: Sequence[Any], batch_size: int) -> Iterator[tuple[int, Seen]]:
         """Measure each batch.
@@ -45,16 +47,26 @@ class Probe:
         Yields:
             The number of samples in a batch, and what was measured.
         """
-        # Where TensorFlow gives each device a part of a batch, and JAX each host, the parts' measurements would not be put together.
-        divided = tensorflow_replicas() > 1 or hosts() > 1
-        for batch in batches(inputs, self._network.inner.inputs[0].shape[0] or batch_size):
-            if divided:
-                found = self._network([keras.ops.convert_to_tensor(array) for array in batch])
-            else:
-                with errors_alone("tensorflow"):  # which counts how often functions are compiled, those of different models together
-                    found = self._network.predict_on_batch(batch if len(batch) > 1 else batch[0])
-            values = [[np.asarray(keras.ops.convert_to_numpy(value)) for value in item] for item in found]
-            yield len(batch[0]), dict(zip(self._network.names, values, strict=True))
+        for batch in batches(inputs, self._batch or batch_size):
+            seen = self._measure(batch)
+            yield len(batch[0]), {name: [np.asarray(keras.ops.convert_to_numpy(value)) for value in values] for name, values in seen}
+
+
+def _step_by_step(look: Look) -> Callable[[list[np.ndarray]], Sequence[tuple[str, Sequence[Tensor]]]]:
+    return lambda batch: look([keras.ops.convert_to_tensor(array) for array in batch])
+
+
+def _compiled(model: keras.Model, look: Look) -> Callable[[list[np.ndarray]], Sequence[tuple[str, Sequence[Tensor]]]]:
+    network = _Network(model, look)
+    # As predictions are compiled by default, but for XLA on TensorFlow and `torch.compile`, which take longer than they save.
+    network.compile(jit_compile=keras.backend.backend() == "jax")
+
+    def measure(batch: list[np.ndarray]) -> Sequence[tuple[str, Sequence[Tensor]]]:
+        with errors_alone("tensorflow"):  # which counts how often functions are compiled, those of different models together
+            found = network.predict_on_batch(batch if len(batch) > 1 else batch[0])
+        return list(zip(network.names, found, strict=True))
+
+    return measure
 
 
 class _Network(keras.Model):
