@@ -94,7 +94,7 @@ class SlopeMonitor(keras.callbacks.Callback):
         if self._csv_file is not None:
             rows = [
                 (epoch, item.path, item.count, item.mean, item.minimum, item.maximum)
-                + ((dead[item.path].size, int(dead[item.path].sum()), moments[item.path]) if item.path in dead else ("", "", ""))
+                + ((dead[item.path].size, int(dead[item.path].sum()), moments.get(item.path, "")) if item.path in dead else ("", "", ""))
                 for item in found
             ]
             with open(self._csv_file, "a", newline="") as file:

@@ -16,6 +16,7 @@ from keras_prelu.surgery.probing import Probe
 from keras_prelu.surgery.program import Program, Step, compile_program, run
 from keras_prelu.surgery.replacement import replaced
 from keras_prelu.surgery.sites import LocatedSite, Site, locate_sites
+from keras_prelu.surgery.watching import run_in_loops
 
 __all__ = ["ActivityProbe", "SiteActivity", "activity"]
 
@@ -59,7 +60,7 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
 
     Args:
         model: Sequential or Functional, nested models included, and layers with Python code of their own; of rectifiers inside those the
-            functions that their code calls are not seen.
+            functions that their code calls, and what a recurrent layer runs in a loop, are not seen.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Samples that go through the model at once.
 
@@ -78,7 +79,8 @@ class ActivityProbe:
 
     def __init__(self, model: keras.Model) -> None:
         self._program = compile_program(model)
-        self._rectifiers = {located.site.path: _Rectifier(located) for located in locate_sites(model)}
+        rectifiers = (_Rectifier(located) for located in locate_sites(model))
+        self._rectifiers = {item.located.site.path: item for item in rectifiers if not item.in_loop}
         self._steps: dict[str, Step] = {}
         self._probe = Probe(model, self._look)
 
@@ -114,6 +116,11 @@ class _Rectifier:
         else:
             self.inside = False
 
+    @property
+    def in_loop(self) -> bool:
+        """Whether a recurrent layer runs it in a loop, where what it reads can't be seen."""
+        return self.inside and id(self.layer) in run_in_loops(self.located.operation)
+
     def is_met_by(self, step: Step) -> bool:
         """Whether a call in the graph is this site."""
         same = self.located.operation is step.operation and not self.inside
@@ -135,9 +142,10 @@ def _met(program: Program, rectifiers: Sequence[_Rectifier], tensors: list[Tenso
     def recorder(owner: Any, attribute: str) -> Callable[..., Tensor]:
         original, sites = getattr(owner, attribute), [item for item in inside if item.layer is owner and item.attribute == attribute]
 
-        def record(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        def record(*args: Any, **kwargs: Any) -> Tensor:
+            tensor = next(leaf for leaf in keras.tree.flatten((args, kwargs)) if hasattr(leaf, "shape"))
             heard.extend([(item, tensor) for item in sites if item.takes(tensor.shape)][:1])
-            return original(tensor, *args, **kwargs)
+            return original(*args, **kwargs)
 
         return record
 

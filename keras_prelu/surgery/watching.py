@@ -6,15 +6,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
+
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.program import Program, Slot, count_readers, execute
 from keras_prelu.surgery.replacement import replaced
 
-__all__ = ["listening", "run_watched"]
+__all__ = ["listening", "run_in_loops", "run_watched"]
 
 Tensor = Any
 Hear = Callable[[Any, Tensor, Tensor], Tensor]
 """Gets a layer, what it reads and what it writes; gives back what its callers get."""
+
+
+def run_in_loops(layer: Any) -> set[int]:
+    """The ids of the recurrent layers inside a layer, and of all layers inside those: what they compute can't be seen outside of a loop."""
+    inside = graph.sublayers(layer)
+    recurrent = [inner for inner in inside if isinstance(inner, keras.layers.RNN)]
+    cells = inside if isinstance(layer, keras.layers.RNN) else [part for inner in recurrent for part in graph.sublayers(inner)]
+    return {id(part) for part in (*recurrent, *cells)}
 
 
 def listening(layers: Sequence[Any], hear: Hear) -> Any:
@@ -39,7 +49,7 @@ def run_watched(
     Args:
         program: It.
         inputs: A tensor for each of its inputs.
-        wanted: Whether a layer is looked at.
+        wanted: Whether a layer is looked at. Those that recurrent layers run in a loop are not.
         see: Gets the path of a call, the layer, what it reads and what it writes; gives back what goes on in the place of the last.
 
     Returns:
@@ -59,7 +69,8 @@ def run_watched(
             first, *others = execute(step, values)
             outputs = [see(numbered(step.path), step.operation, values[step.inputs[0]], first), *others]
         else:
-            inner = {id(layer): layer for layer in graph.sublayers(step.operation) if wanted(layer)}
+            loops = run_in_loops(step.operation)
+            inner = {id(layer): layer for layer in graph.sublayers(step.operation) if wanted(layer) and id(layer) not in loops}
             names = dict(zip(inner, _unique([layer.name for layer in inner.values()]), strict=True))
 
             def hear(layer: Any, read: Tensor, written: Tensor, path: str = step.path, names: dict[int, str] = names) -> Tensor:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import dead_units
+from keras_prelu.diagnostics import dead_units, influences, signal
 from tests import custom, models
 from tests.gradients import gradients
 
@@ -134,6 +134,49 @@ def test_layers_with_python_code_of_their_own(converted):
         assert found[0].one_sided is None
     record = kp.revive(model, x)
     assert {site.action for site in record.sites if site.dead_before} == {"kept: it is inside a layer with Python code of its own"}
+
+
+class Cell(L.Layer):
+    """A recurrent cell, whose layer is run in a loop."""
+
+    state_size = output_size = 6
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = L.Dense(6, activation="relu")
+
+    def build(self, shape):
+        self.dense.build((None, shape[-1] + 6))
+
+    def call(self, inputs, states):
+        output = self.dense(keras.ops.concatenate([inputs, states[0]], axis=-1))
+        return output, [output]
+
+
+class ByKeyword(L.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.relu = L.ReLU()
+
+    def call(self, inputs):
+        return self.relu(inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    ("first", "seen"),
+    [
+        (lambda: L.RNN(Cell()), []),
+        (lambda: L.Bidirectional(L.GRU(6, activation="relu")), []),
+        (lambda: ByKeyword(name="by"), ["by/relu"]),
+    ],
+    ids=["cell", "bidirectional", "keyword"],
+)
+def test_what_is_run_in_a_loop_is_left_out_and_spoils_nothing(first, seen):
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, L.Dense(3, activation="relu", name="last")(first()(inputs)))
+    x = models.samples(model, 6)
+    assert [site.path for site in dead_units(model, x)] == [*seen, "last"]
+    assert signal(model, x)[-1].path == influences(model, x)[-1].path == "last"
 
 
 def test_a_pass_in_parts_counts_the_same(monkeypatch):
