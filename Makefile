@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist workstea
 # What is tested on every backend; the rest, the command line above all, does not depend on it.
 ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_cost.py tests/test_parameterizations.py \
 	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/test_callbacks.py tests/surgery tests/diagnostics \
-	tests/training tests/deployment/test_backends.py tests/test_released.py
+	tests/training tests/deployment/test_backends.py tests/test_released.py tests/test_private_keras.py
 
 .PHONY: demo test lint docs dist try-wheel lists-tests-of-every-backend test-tensorflow test-jax test-torch coverage bench mutation format clean
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "keras_prelu" / "version.py").read_text()).group(1)
 
 EXTRAS = {
-    "jax": ["jax>=0.4.30"],
+    "jax": ["jax>=0.6"],
     "torch": ["torch>=2.4"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.19", "tf2onnx>=1.16"],  # with JAX jax2onnx instead of the last
     "openvino": ["openvino>=2025.0"],
@@ -70,7 +70,7 @@ setup(
         "pillow>=10.0",
         "rich>=13.7",
         "scikit-learn>=1.4",
-        "scipy>=1.12",
+        "scipy>=1.15",
         "tensorflow>=2.18",
         "tensorflow-datasets>=4.9.6",
         "threadpoolctl>=3.5",

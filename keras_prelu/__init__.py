@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 _SERIALIZABLE = (
     "keras_prelu.registration",
     "keras_prelu._backends",
+    "keras_prelu._private_keras",
     "keras_prelu._formulations",
     "keras_prelu.parameterizations",
     "keras_prelu.constraints",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import json
 import os
 import re
 import tempfile
@@ -197,7 +198,24 @@ def _load_failure(path: Path, error: Exception) -> str:
             f"'{path}' holds a Lambda layer, whose Python code is not run from a file. If you trust it as you would a program, "
             "allow_unsafe=True runs it; on the command line --allow-unsafe."
         )
+    newer = _newer_keras(path)
+    if newer:
+        return f"'{path}' was written by Keras {newer}, and this is {keras.version()}: pip install --upgrade keras. ({reason_of(error)}.)"
     return f"'{path}' can't be loaded; it may be damaged: {reason_of(error)}."
+
+
+def _newer_keras(path: Path) -> str:
+    """The version of Keras that wrote a file that can't be loaded, where it is newer than this one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrote = str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        return ""
+    return wrote if _numbers(wrote) > _numbers(keras.version()) else ""
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 def _write_failure(error: Exception) -> str:

@@ -35,6 +35,10 @@ def _optimized():
     ids=lambda value: getattr(value, "name", None),
 )
 def test_bytes_against_relu(network, residuals, temporaries):
+    import jax
+
+    if jax.__version_info__ < (0, 8):
+        pytest.skip("the bytes are those of newer compilers")
     relu, ours = (jax_bytes(network.build(ACTIVATIONS[name]), *network.samples()) for name in (RELU, OURS))
     assert ours[0] / relu[0] <= residuals
     assert ours[1] / relu[1] <= temporaries

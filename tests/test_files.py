@@ -1,5 +1,6 @@
 """keras_prelu.files: loading says what is wrong; saving is all or nothing."""
 
+import json
 import os
 import resource
 import subprocess
@@ -73,6 +74,30 @@ def test_damaged_files(saved, damage):
         kp.load_model(saved)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def from_keras(path, version):
+    """As if that version had written a file, with an argument that this one doesn't know."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"]["from_another_version"] = None
+    members["config.json"] = json.dumps(config).encode()
+    members["metadata.json"] = json.dumps({**json.loads(members["metadata.json"]), "keras_version": version}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_a_file_of_a_newer_keras_is_told_from_a_damaged_one(saved):
+    from_keras(saved, "99.1.0")
+    with pytest.raises(
+        FileError, match=r"was written by Keras 99\.1\.0, and this is \d.*pip install --upgrade keras.*from_another_version"
+    ):
+        kp.load_model(saved)
+    from_keras(saved, "3.0.0")
+    with pytest.raises(FileError, match="may be damaged"):
+        kp.load_model(saved)
 
 
 def test_what_is_no_model_file(tmp_path):

@@ -14,7 +14,12 @@ FILES = sorted(FOLDER.glob("*/*.keras"))
 @pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")  # Keras's, about a layer whose own layers are built when called
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_it_computes_what_it_did(path):
-    model = kp.load_model(path)
+    try:
+        model = kp.load_model(path)
+    except kp.FileError as error:
+        if "was written by Keras" not in str(error):
+            raise
+        pytest.skip("this Keras is older than the one that wrote it")
     with np.load(path.with_suffix(".npz")) as stored:
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(model(stored["x"])), stored["y"], rtol=1e-4, atol=1e-4 * np.abs(stored["y"]).max()

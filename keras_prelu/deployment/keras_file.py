@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._private_keras import sublayers
 from keras_prelu.deployment.formats import Format, Run, Settings
 from keras_prelu.errors import ExportError, reason_of
-from keras_prelu.surgery import graph
 from keras_prelu.surgery.bake import bake
 
 __all__ = ["KerasFile"]
@@ -71,7 +71,7 @@ def _outputs(path: Path, inputs: Any) -> list[np.ndarray]:
 
 
 def _layers(path: Path) -> list[keras.layers.Layer]:
-    return graph.sublayers(keras.models.load_model(path, compile=False))
+    return sublayers(keras.models.load_model(path, compile=False))
 
 
 def _modules(path: Path) -> list[str]:

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu._private_keras import sublayers
 from keras_prelu.layers import PReLU, slopes_in_effect
-from keras_prelu.surgery import graph
 from keras_prelu.surgery.bake import with_stock_activations
 from keras_prelu.surgery.converted import exchange_prelus, is_converted
 from keras_prelu.surgery.rewrite import rewrite
@@ -34,7 +34,7 @@ def lowered(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.Model
         prune: As in `bake`.
     """
     copy = with_stock_activations(model, prune, _capped) if is_taken_apart(model) else rewrite(model)
-    for layer in (copy, *graph.sublayers(copy)):
+    for layer in (copy, *sublayers(copy)):
         if is_converted(layer):
             exchange_prelus(layer, partial(_formula, prune))
     copy(keras.tree.map_structure(lambda part: part[:1], samples))

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu._private_keras import sublayers
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.surgery import graph
@@ -76,7 +77,7 @@ def _refuse_python_code(model: keras.Model, prune: float) -> None:
         graph.functional_view(model)  # raises where there is none, and says what it is
         raise ConversionError(f"Model '{model.name}' ({type(model).__name__}) is built by its own constructor. {way_out}.")
     for step in compile_program(model).steps:
-        inside = [layer for layer in graph.sublayers(step.operation) if isinstance(layer, PReLU)]
+        inside = [layer for layer in sublayers(step.operation) if isinstance(layer, PReLU)]
         if inside and not (is_converted(step.operation) and is_as_written(step.operation, prune)):
             raise ConversionError(
                 f"Layer '{step.path}' ({type(step.operation).__name__}) applies '{inside[0].name}' in its own Python code, where no stock "

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_prelu import parameterizations
+from keras_prelu._private_keras import sublayers
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization, Square
@@ -64,7 +65,7 @@ def convert(
     `activation="relu"` by a linear layer followed by a new layer `<name>_prelu`; a cap such as ReLU6's is kept. Layers with Python code
     of their own, and subclassed models, are rebuilt from their configuration and apply PReLUs inside; they stay of their class. Weights,
     names, `trainable` flags, dtype policies and compile settings (with a fresh optimizer state) are kept. At `alpha=0` with "identity"
-    or "square" the new model's output equals the old one's bit for bit.
+    or "square" the new model's output equals the old one's bit for bit (compiled by JAX, which rounds as it likes, to float32's precision).
 
     Args:
         model: A built model: Sequential, Functional or subclassed, with nested models and layers of your own. It is not changed.
@@ -181,7 +182,7 @@ def _be_cautious(converted: keras.Model, rescaled: list[str], targets: list[str]
 
 
 def _warn_of_lost_classes(model: keras.Model) -> None:
-    lost = [layer for layer in (model, *graph.sublayers(model)) if is_taken_apart(layer) and has_class_of_its_own(layer)]
+    lost = [layer for layer in (model, *sublayers(model)) if is_taken_apart(layer) and has_class_of_its_own(layer)]
     if lost:
         names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in lost)
         warnings.warn(
@@ -229,7 +230,7 @@ def _make_built(item: LocatedSite, make: Callable[[LocatedSite], PReLU]) -> PReL
 
 
 def _refuse_quantized(model: keras.Model) -> None:
-    for layer in graph.sublayers(model):
+    for layer in sublayers(model):
         mode = getattr(layer, "quantization_mode", None)
         if mode:
             raise ConversionError(

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._private_keras import unlocked
 from keras_prelu.errors import ConversionError
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.surgery.places import OWN_LAYERS, find_places
@@ -205,18 +206,9 @@ def prelus(layer: Any) -> list[PReLU]:
 
 
 def _track(layer: Any, layers: list[PReLU]) -> None:
-    """Make PReLUs sublayers of a layer, under an attribute that saved weights name.
-
-    Keras locks a layer that is built against new sublayers, rightly so against its own code; its tracker's lock is private.
-    """
-    tracker = layer._tracker
-    locked = tracker.locked
-    tracker.unlock()
-    try:
+    """Make PReLUs sublayers of a layer, under an attribute that saved weights name."""
+    with unlocked(layer):
         setattr(layer, OWN_LAYERS, layers)
-    finally:
-        if locked:
-            tracker.lock()
 
 
 def _input_shape(layer: PReLU) -> Shape:

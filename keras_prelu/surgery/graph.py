@@ -1,24 +1,18 @@
-"""The graph of a functional model as data: calls of operations in execution order.
-
-Keras has no public view of a model's nodes, so private attributes (`_nodes_by_depth`, `_keras_history`, `_inbound_nodes`,
-`_outbound_nodes`, `_flatten_layers`) are used here and nowhere else.
-"""
+"""The graph of a functional model as data: calls of operations in execution order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional, functional_like_constructor  # the public keras.Model tells neither
 
+from keras_prelu._private_keras import Functional, functional_like_constructor, nodes_in_order, nodes_kept, sublayers
 from keras_prelu.errors import ConversionError
 
 __all__ = [
     "Call", "Graph", "calls", "detached", "functional_view", "has_functional_constructor", "has_graph", "of_model", "opened", "operations",
-    "producer", "sublayers",
 ]  # fmt: skip
 
 
@@ -109,7 +103,7 @@ def calls(model: keras.Model) -> Iterator[Call]:
     Raises:
         ConversionError: `model` has no graph.
     """
-    yield from _calls(functional_view(model)._nodes_by_depth)
+    yield from _calls(functional_view(model))
 
 
 def of_model(model: keras.Model) -> Graph:
@@ -131,14 +125,14 @@ def opened(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph 
     """
     args, kwargs = detached((tuple(args), dict(kwargs)))
     inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(leaf)]
-    with _nodes_kept(layer):
+    with nodes_kept(sublayers(layer)):
         try:
             found = keras.tree.flatten(layer.call(*args, **kwargs))
             outputs = tuple(leaf for leaf in found if keras.utils.is_keras_tensor(leaf))
             function = keras.Function(inputs, outputs)
         except Exception:  # whatever the user's code raises when it meets no real tensor
             return None
-        return Graph(tuple(_calls(function._nodes_by_depth)), outputs)
+        return Graph(tuple(_calls(function)), outputs)
 
 
 def detached(structure: Any) -> Any:
@@ -150,40 +144,9 @@ def _like(leaf: Any) -> Any:
     return keras.Input(batch_shape=leaf.shape, dtype=leaf.dtype, sparse=leaf.sparse) if keras.utils.is_keras_tensor(leaf) else leaf
 
 
-@contextmanager
-def _nodes_kept(layer: Any) -> Iterator[None]:
-    """Forget the calls of the layers inside that are made meanwhile."""
-    kept = [(list_, len(list_)) for inner in sublayers(layer) for list_ in (inner._inbound_nodes, inner._outbound_nodes)]
-    try:
-        yield
-    finally:
-        for list_, length in kept:
-            del list_[length:]
-
-
-def _calls(nodes_by_depth: Mapping[int, Sequence[Any]]) -> Iterator[Call]:
+def _calls(function: Any) -> Iterator[Call]:
     counts: dict[int, int] = {}
-    for depth in sorted(nodes_by_depth, reverse=True):
-        for node in nodes_by_depth[depth]:
-            if not node.operation or node.is_input:
-                continue
-            index = counts.get(id(node.operation), 0)
-            counts[id(node.operation)] = index + 1
-            yield Call(
-                node.operation,
-                index,
-                node.arguments.args,
-                node.arguments.kwargs,
-                tuple(node.input_tensors),
-                tuple(node.output_tensors),
-            )
-
-
-def producer(tensor: keras.KerasTensor) -> keras.Operation:
-    """The operation that created a symbolic tensor."""
-    return tensor._keras_history.operation
-
-
-def sublayers(layer: Any) -> list[keras.layers.Layer]:
-    """The layers that a layer holds, directly or deeper, itself left out."""
-    return list(layer._flatten_layers(include_self=False)) if isinstance(layer, keras.layers.Layer) else []
+    for node in nodes_in_order(function):
+        index = counts.get(id(node.operation), 0)
+        counts[id(node.operation)] = index + 1
+        yield Call(node.operation, index, node.args, node.kwargs, node.inputs, node.outputs)

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu._private_keras import sublayers
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.gates import Gates
@@ -91,7 +92,7 @@ def _find(layer: Any, uses: Sequence[Sequence[_Use]]) -> Iterator[Found]:
         return
     works, observed, failure = _observe(layer, uses, places)
     graphs = [view for use in works[:1] for view in _opened(layer, use, places)]
-    data_format = next((item.data_format for item in graph.sublayers(layer) if hasattr(item, "data_format")), "channels_last")
+    data_format = next((item.data_format for item in sublayers(layer) if hasattr(item, "data_format")), "channels_last")
     rebuilt = _why_not_rebuilt(layer) if observed else ""
     gates = _gates(graphs, places)
     for address in dict.fromkeys(item.place.address for item in observed):

@@ -6,13 +6,13 @@ layer that is rebuilt from its configuration, where the automatic names of layer
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
+from keras_prelu._private_keras import own_attributes
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.recognition import recognize, recognize_function
 from keras_prelu.surgery.rectifiers import RECURRENT, Rectifier
@@ -21,12 +21,6 @@ __all__ = ["OWN_LAYERS", "Place", "find_places"]
 
 OWN_LAYERS = "keras_prelus"
 """The attribute of a converted layer under which it has its PReLUs."""
-
-
-@functools.cache
-def _of_keras() -> frozenset[str]:
-    """The attributes that Keras itself, and PyTorch, keep in a layer."""
-    return frozenset(vars(keras.layers.Layer())) | {"_functional", "_layers", "_modules"}
 
 
 @dataclass(frozen=True)
@@ -68,8 +62,9 @@ class _Search:
         if isinstance(layer, keras.Model):
             for index, operation in enumerate(graph.operations(layer)):
                 yield from self._value(operation, f"{address}[{index}]", _join(path, operation.name), layer, "", recurrent)
-        for name, value in _attributes(layer):
-            yield from self._value(value, _join(address, name), _join(path, name), layer, name, recurrent)
+        for name, value in own_attributes(layer):
+            if name != OWN_LAYERS:
+                yield from self._value(value, _join(address, name), _join(path, name), layer, name, recurrent)
 
     def _value(self, value: Any, address: str, path: str, owner: Any, name: str, recurrent: bool) -> Iterator[Place]:
         if isinstance(value, (list, tuple)):
@@ -95,13 +90,6 @@ class _Search:
         self._seen.add(id(operation))
         attribute = "activation" if rectifier.kind == "inline" else "call"
         yield Place(address, path, operation, attribute, _checked(rectifier, recurrent))
-
-
-def _attributes(layer: Any) -> list[tuple[str, Any]]:
-    """The attributes of a layer's own. PyTorch keeps those that are modules apart; TensorFlow keeps a list of its own."""
-    own = {**vars(layer), **vars(layer).get("_modules", {})}
-    apart = _of_keras() | {OWN_LAYERS}
-    return [(name, value) for name, value in own.items() if name not in apart and not name.startswith("_self_")]
 
 
 def _checked(rectifier: Rectifier, recurrent: bool) -> Rectifier:

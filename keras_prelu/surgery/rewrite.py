@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu._private_keras import has_automatic_name, producer, sublayers
 from keras_prelu.errors import KerasPReLUWarning, reason_of
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.converted import attach, freeze_like, prelus, rebuild_as_written
@@ -164,7 +165,7 @@ class _Rewriter:
         apart = [*added, *(prelus(original) if id(original) in self._restored else [])]
         ids, variables = {id(layer) for layer in apart}, frozenset(id(variable) for layer in apart for variable in layer.variables)
         check_variables(original, copy, variables)
-        one_by_one = ([layer for layer in graph.sublayers(whole) if id(layer) not in ids] for whole in (original, copy))
+        one_by_one = ([layer for layer in sublayers(whole) if id(layer) not in ids] for whole in (original, copy))
         inside = list(zip(*one_by_one, strict=False))
         for one, other in ((original, copy), *inside):
             copy_other_state(one, other)
@@ -197,7 +198,7 @@ def _view(model: keras.Model) -> keras.Model:
 
 def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
     """An input of the same name: the tensor's, by which dicts of samples go, or the layer's where the tensor has an automatic one."""
-    name = graph.producer(tensor).name if tensor.name.startswith("keras_tensor") else tensor.name
+    name = producer(tensor).name if has_automatic_name(tensor) else tensor.name
     return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.surgery import graph
+from keras_prelu._private_keras import sublayers
 from keras_prelu.surgery.program import Program, Slot, count_readers, execute
 from keras_prelu.surgery.replacement import replaced
 
@@ -21,9 +21,9 @@ Hear = Callable[[Any, Tensor, Tensor], Tensor]
 
 def run_in_loops(layer: Any) -> set[int]:
     """The ids of the recurrent layers inside a layer, and of all layers inside those: what they compute can't be seen outside of a loop."""
-    inside = graph.sublayers(layer)
+    inside = sublayers(layer)
     recurrent = [inner for inner in inside if isinstance(inner, keras.layers.RNN)]
-    cells = inside if isinstance(layer, keras.layers.RNN) else [part for inner in recurrent for part in graph.sublayers(inner)]
+    cells = inside if isinstance(layer, keras.layers.RNN) else [part for inner in recurrent for part in sublayers(inner)]
     return {id(part) for part in (*recurrent, *cells)}
 
 
@@ -70,7 +70,7 @@ def run_watched(
             outputs = [see(numbered(step.path), step.operation, values[step.inputs[0]], first), *others]
         else:
             loops = run_in_loops(step.operation)
-            inner = {id(layer): layer for layer in graph.sublayers(step.operation) if wanted(layer) and id(layer) not in loops}
+            inner = {id(layer): layer for layer in sublayers(step.operation) if wanted(layer) and id(layer) not in loops}
             names = dict(zip(inner, _unique([layer.name for layer in inner.values()]), strict=True))
 
             def hear(layer: Any, read: Tensor, written: Tensor, path: str = step.path, names: dict[int, str] = names) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.surgery import graph
+from keras_prelu._private_keras import sublayers
 from keras_prelu.surgery.converted import prelus
 from keras_prelu.surgery.linear import linear_view
 from keras_prelu.surgery.watching import listening
@@ -35,7 +35,7 @@ class Inner:
 
 def holds_linear(layer: Any) -> bool:
     """Whether there are linear layers inside, the layer itself left out."""
-    return any(linear_view(inner) is not None for inner in graph.sublayers(layer))
+    return any(linear_view(inner) is not None for inner in sublayers(layer))
 
 
 def inner_layers(converted: Any, original: Any, run: Callable[[], object]) -> list[Inner]:
@@ -47,8 +47,8 @@ def inner_layers(converted: Any, original: Any, run: Callable[[], object]) -> li
         run: Runs `original` once.
     """
     own = {id(layer) for layer in prelus(converted)}
-    kept = [layer for layer in graph.sublayers(converted) if id(layer) not in own]
-    pairs = {id(a): (a, b) for a, b in zip(graph.sublayers(original), kept, strict=True)}
+    kept = [layer for layer in sublayers(converted) if id(layer) not in own]
+    pairs = {id(a): (a, b) for a, b in zip(sublayers(original), kept, strict=True)}
     watched = [a for a, _ in pairs.values() if linear_view(a) is not None or isinstance(a, keras.layers.BatchNormalization)]
     seen: list[tuple[Any, Tensor, Tensor]] = []
     with listening(watched, _noting(seen)):

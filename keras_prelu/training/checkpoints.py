@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_prelu._backends import snapshot
 from keras_prelu._hosts import gather, host, wait_for_all
+from keras_prelu._private_keras import begin_at_epoch
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.errors import FileError, FineTuningError
 
@@ -66,7 +67,7 @@ class Checkpoint(keras.callbacks.Callback):
             weights = self.model.get_weights()
             self._stopping.best_weights = [_restored(state[f"b{number}"], array) for number, array in enumerate(weights)]
             self._stopping.best, self._stopping.best_epoch = meta["best"], meta["best_epoch"]
-        self.model._initial_epoch = meta["epoch"]  # as BackupAndRestore does; Keras has no public way
+        begin_at_epoch(self.model, meta["epoch"])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in (logs or {}).items():

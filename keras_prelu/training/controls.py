@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._private_keras import sublayers
 from keras_prelu.diagnostics.comparison import Comparison
 from keras_prelu.diagnostics.slopes import slopes
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU, is_slope
-from keras_prelu.surgery import graph
 from keras_prelu.surgery.rewrite import rewrite
 from keras_prelu.training.runs import Run
 
@@ -77,7 +77,7 @@ def control_model(name: str, prelu: keras.Model, seed: int) -> keras.Model:
     """
     model = rewrite(prelu)
     if name == "fixed-slopes":
-        for layer in graph.sublayers(model):
+        for layer in sublayers(model):
             if isinstance(layer, PReLU):
                 layer.trainable = False
     else:
@@ -88,7 +88,7 @@ def control_model(name: str, prelu: keras.Model, seed: int) -> keras.Model:
 def _redraw(model: keras.Model, slope: float, rng: np.random.Generator) -> None:
     """Give all variables but slopes what they might have had before any training."""
     drawn = set()
-    for layer in graph.sublayers(model):
+    for layer in sublayers(model):
         for role, variable, initializer in _initialized(layer):
             seed = int(rng.integers(2**31))
             if isinstance(layer, _LINEAR) and role in _KERNELS and "seed" in initializer.get_config():

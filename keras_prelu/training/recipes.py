@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_prelu._private_keras import sublayers
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.surgery import graph
 from keras_prelu.surgery.convert import convert
 from keras_prelu.surgery.revive import Revival, revive
 from keras_prelu.surgery.rewrite import rewrite
@@ -96,7 +96,7 @@ def get_recipe(name: str) -> Recipe:
 
 def candidates(original: keras.Model, has_dead_units: bool) -> tuple[Recipe, ...]:
     """The recipes that are worth a try for a model."""
-    normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in graph.sublayers(original))
+    normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in sublayers(original))
     return tuple(recipe for recipe in RECIPES if (recipe.with_normalization or not normalized) and (has_dead_units or not recipe.revives))
 
 

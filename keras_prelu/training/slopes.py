@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu._private_keras import built_for, steps_counter
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.registration import serializable
@@ -80,7 +81,7 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
 
     def apply(self, grads: list[Tensor], trainable_variables: list[Any] | None = None) -> None:
         if trainable_variables is None:
-            trainable_variables = self._trainable_variables
+            trainable_variables = built_for(self)
         trainable_variables = list(trainable_variables)
         if not self.built:
             self.build(trainable_variables)
@@ -91,15 +92,15 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
             if chosen:
                 optimizer.apply([gradient for gradient, _ in chosen], [variable for _, variable in chosen])
             else:
-                optimizer._iterations.assign_add(1)  # a schedule goes on where only slopes are trained
-        self._iterations.assign_add(1)
+                steps_counter(optimizer).assign_add(1)  # a schedule goes on where only slopes are trained
+        steps_counter(self).assign_add(1)
 
     def _slope_rate(self) -> Tensor:
         """Of the step that comes next."""
         rate = self.multiplier * self.weight_optimizer.learning_rate
         if not self.frozen_steps and not self.warmup_steps:
             return rate
-        step = keras.ops.cast(self._iterations, "float32")
+        step = keras.ops.cast(steps_counter(self), "float32")
         share = (step - self.frozen_steps + 1.0) / (self.warmup_steps + 1.0)
         return rate * keras.ops.clip(share, 0.0, 1.0)
 

@@ -18,6 +18,10 @@ def predict(model, x):
     return keras.tree.flatten(model.predict(x, verbose=0))
 
 
+def step_by_step(model, x):
+    return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(model(x, training=False))]
+
+
 def slopes_of(model):
     return {path: keras.ops.convert_to_numpy(layer.alpha) for path, layer in prelu_layers(model)}
 
@@ -28,7 +32,9 @@ def test_at_slope_zero_the_output_is_the_same_bit_for_bit(build, parameterizatio
     model = models.live_in(build())
     x = models.samples(model)
     converted = kp.convert(model, alpha=0.0, parameterization=parameterization, rescale="none", keep_slopes=True)
-    for before, after in zip(predict(model, x), predict(converted, x), strict=True):
+    # JAX's compiler may round a network with PReLUs otherwise than one with ReLUs.
+    outputs = step_by_step if keras.backend.backend() == "jax" else predict
+    for before, after in zip(outputs(model, x), outputs(converted, x), strict=True):
         if build is models.leaky:  # a learned or leaky slope is computed by another formula
             np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
         else:
