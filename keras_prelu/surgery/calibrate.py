@@ -76,7 +76,7 @@ def calibrate(
     >>> calibration.error_after < calibration.error_before
 
     References:
-        THEORY's section on conversion, layerwise least squares.
+        docs/explanation/calibration.md.
     """
     if (ridge is not None and not ridge > 0) or rows_per_unknown < 1 or batch_size < 1 or not memory_limit >= 0:
         raise InvalidArgumentError(

@@ -103,7 +103,7 @@ def convert(
     >>> converted = keras_prelu.convert(model, calibration_data=x_train[:512])
 
     References:
-        He et al. 2015, https://arxiv.org/abs/1502.01852. THEORY's section on conversion; claims 4 and 6.
+        He et al. 2015, https://arxiv.org/abs/1502.01852. Claims 4, 6 and 7; docs/explanation/calibration.md.
     """
     _check_rescale(rescale, calibration_data)
     _check_search(alpha, tolerance, rescale, calibration_data)

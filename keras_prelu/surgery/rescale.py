@@ -36,7 +36,7 @@ def rescale_analytic(converted: keras.Model, targets: Sequence[str]) -> list[Res
 
     Claim 4 for x symmetric about 0; by claim 6, φ(s·x) = s·φ(x), the factor of the PReLU's output is folded into the kernel and bias,
     or the γ and β of a BatchNormalization, that alone feed it. Right for fresh weights and nearly worthless for trained ones, whose
-    biases are not symmetric (THEORY's table of conversion).
+    biases are not symmetric (docs/explanation/calibration.md).
 
     Args:
         converted: A converted model. It is changed.

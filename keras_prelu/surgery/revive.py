@@ -106,7 +106,7 @@ def revive(model: keras.Model, samples: Any, *, threshold: float = 0.01, batch_s
     >>> converted = keras_prelu.convert(model, calibration_data=x_train[:512])
 
     References:
-        Claims 2 and 4. THEORY's section after fine-tuning.
+        Claims 2 and 4; docs/explanation/results.md.
     """
     if not 0 <= threshold < 1:
         raise InvalidArgumentError(f"`threshold` must be in [0, 1), a share of the samples. Received: threshold={threshold}")

@@ -121,7 +121,7 @@ def find_slopes(
     >>> search.within
 
     References:
-        THEORY's section on conversion: a narrow layer loses what calibration can't restore.
+        docs/explanation/calibration.md: a narrow layer loses what calibration can't restore.
     """
     if (tolerance is not None and not tolerance > 0) or not largest > 0:
         raise InvalidArgumentError(f"`tolerance` and `largest` must be positive. Received: tolerance={tolerance}, largest={largest}")

@@ -175,7 +175,7 @@ def finetune(
 
     References:
         He et al. 2015, https://arxiv.org/abs/1502.01852 (no weight decay on slopes). Jamieson and Talwalkar 2016,
-        https://arxiv.org/abs/1502.07943 (successive halving). Claim 2; THEORY's section after fine-tuning.
+        https://arxiv.org/abs/1502.07943 (successive halving). Claim 2; docs/explanation/results.md.
     """
     if epochs < 1 or batch_size < 1:
         raise InvalidArgumentError(f"`epochs` and `batch_size` must be at least 1. Received: epochs={epochs}, batch_size={batch_size}")

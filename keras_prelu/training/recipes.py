@@ -66,7 +66,7 @@ RECIPES = (
 )
 """In the order in which they are worth a try. In `tools/study/RESULTS.md` no single one is best: "identity" is worse than the control on
 none of fourteen tasks with an interval off zero; a high slope rate from 0.5 is far off with shortcuts or twenty layers, and harmful with
-BatchNormalization (THEORY's table after fine-tuning); revival helps most where units are dead, with PReLU and without. Distillation from
+BatchNormalization (docs/explanation/results.md); revival helps most where units are dead, with PReLU and without. Distillation from
 the original's outputs and shrinking the weights before fine-tuning were tried on the same tasks and did not earn a place: the first was
 worse than the same recipe without it on most, the second helped one network of twenty layers, with ReLU as much as with PReLU."""
 

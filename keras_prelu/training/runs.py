@@ -26,7 +26,7 @@ from keras_prelu.training.slopes import SlopeTraining
 __all__ = ["DEFAULT_LEARNING_RATE", "Budget", "Run", "lowest_loss", "run"]
 
 DEFAULT_LEARNING_RATE = 3e-3
-"""Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden on the networks of THEORY's last table."""
+"""Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden (docs/explanation/results.md)."""
 
 
 @dataclass(frozen=True)
