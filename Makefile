@@ -1,4 +1,4 @@
-# `make demo`, `make test` and `make bench` need Python 3.10 or later and make, and set up everything else in .venv.
+# `make demo`, `make test` and `make bench` need Python 3.11 or later and make, and set up everything else in .venv.
 
 PYTHON ?= python3
 VENV := .venv

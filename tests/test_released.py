@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.errors import FileError
 from tests import custom  # noqa: F401  registers the layers in some of the files
 from tests.released.write import FOLDER, networks
 
@@ -16,7 +17,7 @@ FILES = sorted(FOLDER.glob("*/*.keras"))
 def test_it_computes_what_it_did(path):
     try:
         model = kp.load_model(path)
-    except kp.FileError as error:
+    except FileError as error:
         if "was written by Keras" not in str(error):
             raise
         pytest.skip("this Keras is older than the one that wrote it")
