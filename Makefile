@@ -84,5 +84,5 @@ $(VENV)/installed: $(VENV)/created setup.py constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(INSTALL) '.[dev,jax,torch]'
+	$(INSTALL) '.[dev,hub,jax,torch]'
 	touch $@

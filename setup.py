@@ -16,6 +16,7 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6"],
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
+    "hub": ["keras-hub>=0.32"],  # for tools.zoo; it asks for a newer Keras than the package itself
     "dev": [
         "build>=1.2",
         "check-wheel-contents>=0.6",
@@ -23,7 +24,6 @@ EXTRAS = {
         "hypothesis>=6.100",
         "import-linter>=2.1",
         "jinja2>=3.1",
-        "keras-hub>=0.32",
         "matplotlib>=3.8",
         "mypy>=1.11",
         "myst-parser>=4.0",

@@ -20,6 +20,7 @@ import keras
 
 from keras_prelu._hosts import alone
 from keras_prelu._large_graphs import on_large_graphs
+from keras_prelu._versions import numbers
 from keras_prelu._weight_budget import weights_within
 from keras_prelu.archives import check_archive, check_hdf5
 from keras_prelu.errors import FileError, reason_of
@@ -211,11 +212,7 @@ def _newer_keras(path: Path) -> str:
             wrote = str(json.loads(archive.read("metadata.json"))["keras_version"])
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
         return ""
-    return wrote if _numbers(wrote) > _numbers(keras.version()) else ""
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+    return wrote if numbers(wrote) > numbers(keras.version()) else ""
 
 
 def _write_failure(error: Exception) -> str:

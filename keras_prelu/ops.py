@@ -113,7 +113,7 @@ _MADE: dict[tuple[str, float | None], Callable[..., Tensor]] = {}
 
 def keeping_the_input() -> Callable[..., Tensor]:
     """The operation behind `prelu`, on tensors of floating dtypes."""
-    return _MADE.get(("any_slope", None)) or _made("any_slope", None)
+    return _made("any_slope", None)
 
 
 def keeping_the_output(form: str, max_value: float | None) -> Callable[..., Tensor]:
@@ -121,13 +121,14 @@ def keeping_the_output(form: str, max_value: float | None) -> Callable[..., Tens
 
     Under torch.compile, make it beforehand, outside of what is compiled.
     """
-    return _MADE.get((form, max_value)) or _made(form, max_value)
+    return _made(form, max_value)
 
 
 def _made(form: str, max_value: float | None) -> Callable[..., Tensor]:
-    operation = _from_the_input() if form == "any_slope" else _from_the_output(form, max_value)
-    _MADE[form, max_value] = operation
-    return operation
+    # Asked whether it is there, not whether it is true: older versions of torch.compile can't tell of an operation.
+    if (form, max_value) not in _MADE:
+        _MADE[form, max_value] = _from_the_input() if form == "any_slope" else _from_the_output(form, max_value)
+    return _MADE[form, max_value]
 
 
 # What follows asks for the formulation anew in each function: torch.compile can't trace one that a function holds on to.

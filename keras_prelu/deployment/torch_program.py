@@ -9,15 +9,25 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu._versions import numbers
 from keras_prelu.deployment.formats import Format, Run, Settings
 from keras_prelu.deployment.lowering import lowered
+from keras_prelu.errors import ExportError
 
 __all__ = ["TorchProgram"]
+
+_SINCE = "3.15"
+"""The version of Keras that exports them."""
 
 
 class TorchProgram(Format):
     name, suffix, backends = "torch", ".pt2", ("torch",)
     takes_threads = False
+
+    def check(self) -> None:
+        super().check()
+        if numbers(keras.version()) < numbers(_SINCE):
+            raise ExportError(f"The format {self.name} needs Keras {_SINCE}, and this is {keras.version()}: pip install --upgrade keras.")
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         import torch

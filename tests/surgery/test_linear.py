@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_prelu.surgery.linear import linear_view
+from tests.versions import older
 
 L = keras.layers
 ON_CPU_OF_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -50,17 +51,13 @@ CHANNELS_FIRST = {
 ALL_CASES = CASES if ON_CPU_OF_TENSORFLOW else CASES | CHANNELS_FIRST
 
 
-def _tensorflow():
-    import tensorflow as tf
-
-    return tuple(map(int, tf.__version__.split(".")[:2]))
-
-
 @pytest.mark.parametrize("case", ALL_CASES)
 def test_rows_times_matrix_is_the_output(case):
     layer, shape = ALL_CASES[case]
-    if case == "einsum elided" and keras.backend.backend() == "tensorflow" and _tensorflow() < (2, 20):
+    if case == "einsum elided" and keras.backend.backend() == "tensorflow" and older("tensorflow", "2.20"):
         pytest.skip("TensorFlow's own einsum is wrong there on some CPUs")
+    if case.startswith("transposed") and keras.backend.backend() == "torch" and older("keras", "3.15"):
+        pytest.skip("Keras's own transposed convolutions were others on PyTorch")
     layer = type(layer).from_config(layer.get_config())
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, *shape)).astype("float32")

@@ -11,7 +11,7 @@ from tools.zoo.applications import applications
 from tools.zoo.report import markdown
 from tools.zoo.trial import Trial, attempt
 
-keras_hub = pytest.importorskip("keras_hub", reason="KerasHub needs a newer Python")
+keras_hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed")
 from tools.zoo.hub import hub  # noqa: E402  needs KerasHub
 
 FOLDER = Path(zoo.__file__).parent
