@@ -177,15 +177,8 @@ def finetune(
         He et al. 2015, https://arxiv.org/abs/1502.01852 (no weight decay on slopes). Jamieson and Talwalkar 2016,
         https://arxiv.org/abs/1502.07943 (successive halving). Claim 2; docs/explanation/results.md.
     """
-    if epochs < 1 or batch_size < 1:
-        raise InvalidArgumentError(f"`epochs` and `batch_size` must be at least 1. Received: epochs={epochs}, batch_size={batch_size}")
-    if optimizer is not None and learning_rate is not None:
-        raise InvalidArgumentError("`learning_rate` is that of the default optimizer. Set it on your own optimizer instead.")
+    _check_arguments(converted, original, recipe, epochs, batch_size, optimizer, learning_rate, control)
     _check_distribution()
-    if recipe is not None and slopes(converted):
-        raise InvalidArgumentError("A recipe starts from the ReLU model, and this one has PReLU layers. Give the original, or no recipe.")
-    if recipe is None and control and original is None:
-        raise InvalidArgumentError("The control needs the `original` ReLU model. Give it, or say control=False.")
     if slope_frozen_epochs < 0 or slope_warmup_epochs < 0 or slope_frozen_epochs + slope_warmup_epochs > epochs:
         raise InvalidArgumentError(
             f"`slope_frozen_epochs` and `slope_warmup_epochs` must be 0 or more and end within the {epochs} epochs. Received: "
@@ -207,22 +200,8 @@ def finetune(
 
     kept = None
     if checkpoints is not None:
-        settings = (
-            recipe,
-            budget,
-            epochs,
-            batch_size,
-            _described(optimizer),
-            repr(keras.saving.serialize_keras_object(keras.losses.get(loss))),
-            learning_rate,
-            slope_multiplier,
-            slope_training,
-            seed,
-            keras.backend.backend(),
-        )
-        arrays = [part for part in (train, selection) if isinstance(part, Samples)]
-        models = [converted] if original is None else [converted, original]
-        kept = Checkpoints(Path(checkpoints), fingerprint(models, [[part.x, part.y] for part in arrays], settings))
+        models = [model for model in (converted, original) if model is not None]
+        kept = _checkpoints(checkpoints, models, spent, [recipe, budget, slope_multiplier, slope_training])
     trials: tuple[RecipeTrial, ...] = ()
     if recipe is None:
         maker = None
@@ -235,6 +214,42 @@ def finetune(
         prepared = maker(named)
     revived = maker(REVIVED_CONTROL) if maker is not None and control and prepared.recipe.converts and prepared.recipe.revives else None
     return _judged(prepared, original if control else None, revived, further, spent, slope_training, validation, trials, kept)
+
+
+def _checkpoints(folder: str | os.PathLike[str], models: Sequence[keras.Model], spent: Budget, settings: list[Any]) -> Checkpoints:
+    """The checkpoints of the fine-tuning that these models, what is spent, and further settings make."""
+    loss = repr(keras.saving.serialize_keras_object(keras.losses.get(spent.loss)))
+    settings += [
+        spent.epochs,
+        spent.batch_size,
+        _described(spent.optimizer),
+        loss,
+        spent.learning_rate,
+        spent.seed,
+        keras.backend.backend(),
+    ]
+    arrays = [[part.x, part.y] for part in (spent.train, spent.selection) if isinstance(part, Samples)]
+    return Checkpoints(Path(folder), fingerprint(models, arrays, settings))
+
+
+def _check_arguments(
+    converted: keras.Model,
+    original: keras.Model | None,
+    recipe: str | None,
+    epochs: int,
+    batch_size: int,
+    optimizer: Any,
+    learning_rate: float | None,
+    control: bool,
+) -> None:
+    if epochs < 1 or batch_size < 1:
+        raise InvalidArgumentError(f"`epochs` and `batch_size` must be at least 1. Received: epochs={epochs}, batch_size={batch_size}")
+    if optimizer is not None and learning_rate is not None:
+        raise InvalidArgumentError("`learning_rate` is that of the default optimizer. Set it on your own optimizer instead.")
+    if recipe is not None and slopes(converted):
+        raise InvalidArgumentError("A recipe starts from the ReLU model, and this one has PReLU layers. Give the original, or no recipe.")
+    if recipe is None and control and original is None:
+        raise InvalidArgumentError("The control needs the `original` ReLU model. Give it, or say control=False.")
 
 
 def _check_distribution() -> None:
