@@ -218,7 +218,55 @@ def test_slopes_of_unknown_shape(operation):
 
 
 def test_integers_are_cast():
-    np.testing.assert_array_equal(evaluate(np.array([-4, 3]), 0.5), [-2.0, 3.0])
+    np.testing.assert_array_equal(evaluate(np.array([-2, 3]), 0.5), np.float32([-1, 3]))
+    keras.config.set_floatx("float16")
+    try:
+        assert keras.backend.standardize_dtype(prelu(keras.ops.array([-2, 3], "int32"), 0.5).dtype) == "float16"
+    finally:
+        keras.config.set_floatx("float32")
+
+
+@every_operation
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("alpha", [1, 0.5, np.int32([1, 1]), np.float32([0.5, 1])], ids=str)
+def test_slopes_of_any_type_leave_the_inputs_dtype(operation, alpha, dtype):
+    x = keras.ops.array([[-2.0, 3.0], [0.0, -4.0]], dtype)
+    result = operation(x, alpha)
+    assert keras.backend.standardize_dtype(result.dtype) == dtype
+    expected = references.prelu(np.array([[-2.0, 3.0], [0.0, -4.0]]), np.asarray(alpha, "float64"))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(keras.ops.cast(result, "float32")), expected)
+
+
+@pytest.mark.parametrize("operation", KEEPING_THE_OUTPUT)
+def test_a_cap_leaves_half_precision_as_it_is(operation):
+    x, alpha = np.float16([-2.0, 3.0, 9.0]), np.float16(0.5)
+    assert keras.backend.standardize_dtype(operation(x, alpha, 6.0).dtype) == "float16"
+    of_input, of_slope = gradients(summed(operation, max_value=6.0), x, alpha)
+    assert (of_input.dtype, of_slope.dtype) == (np.float16, np.float16)
+    np.testing.assert_array_equal(of_input, [0.5, 1.0, 0.0])
+    assert float(of_slope) == -2.0
+
+
+@pytest.mark.parametrize(
+    ("x", "alpha"), [((2, 1, 3), (4, 1)), ((3,), (2, 1)), ((2, 3), (3,)), ((1, 1), (5, 1, 1)), ((2, 3), ()), ((0, 2), (1, 2))], ids=str
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_symbolic_tensors_have_the_shape_and_dtype_of_real_ones(x, alpha, dtype):
+    expected = prelu(keras.ops.zeros(x, dtype), keras.ops.ones(alpha, dtype))
+    for one, other in (
+        (keras.KerasTensor(x, dtype), keras.KerasTensor(alpha, dtype)),
+        (keras.KerasTensor(x, dtype), keras.ops.ones(alpha, dtype)),
+        (keras.ops.zeros(x, dtype), keras.KerasTensor(alpha, dtype)),
+    ):
+        symbolic = prelu(one, other)
+        assert isinstance(symbolic, keras.KerasTensor)
+        assert tuple(symbolic.shape) == tuple(expected.shape)
+        assert symbolic.dtype == keras.backend.standardize_dtype(expected.dtype) == dtype
+
+
+def test_unknown_sizes_of_symbolic_tensors():
+    assert prelu(keras.KerasTensor((None, 1, 3)), keras.KerasTensor((4, 1))).shape == (None, 4, 3)
+    assert prelu(keras.KerasTensor((1, 3)), keras.KerasTensor((None, 1))).shape == (None, 3)
 
 
 def test_as_a_node_of_a_functional_model(tmp_path):

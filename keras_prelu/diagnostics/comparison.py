@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import scipy.stats
 
+from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import Samples, batches, model_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError
 
@@ -109,6 +110,7 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
     data = data if isinstance(data, Samples) else Samples(*data)
     if data.y is None:
         raise DataError("Comparing and evaluating need labels: give samples with y.")
+    check_labels(model, data, None)
     labels, outputs = np.asarray(data.y), _predict(model, data)
     predicted = _classes(labels, outputs)
     if predicted is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_prelu.data.batches import Batches
+from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.errors import DataError
@@ -40,6 +41,7 @@ def evaluate(model: keras.Model, samples: Samples, *, loss: Any = None, batch_si
     if samples.y is None:
         raise DataError("Evaluating needs labels, and the samples have none: add an array 'y'.")
     count = len(model_inputs(model, samples)[0])
+    check_labels(model, samples, loss if loss is not None else getattr(model, "loss", None))
     if model.compiled and loss is None:
         data = (Batches(samples, batch_size),) if samples.on_disk else (samples.x, samples.y, batch_size)
         metrics = model.evaluate(*data, verbose=0, return_dict=True)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_prelu._backends import gradients, snapshot
+from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError
 
@@ -80,6 +81,7 @@ def noise(model: keras.Model, data: Any, *, loss: Any = None, group: int = 8, li
     loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError("The model is not compiled: give the `loss` whose gradient is meant.")
+    check_labels(model, data, loss)
     chosen = data.take(np.sort(np.random.default_rng(seed).permutation(len(data))[:limit]))
     groups = len(chosen) // group
     if groups < 2:

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_prelu._backends import trains_on_several_tensorflow_hosts
 from keras_prelu._hosts import hosts
+from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.data.sources import split
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
@@ -196,6 +197,9 @@ def finetune(
         selection = _labelled(converted, selection, "selection")
     elif recipe is not None:
         train, selection = _held_back(train, seed)
+    for labelled in (train, validation):
+        if isinstance(labelled, Samples):
+            check_labels(converted, labelled, loss if loss is not None else getattr(converted, "loss", None))
     spent = Budget(train, epochs, batch_size, optimizer, learning_rate, loss, metrics, callbacks, seed, verbose, selection)
 
     kept = None

@@ -1,0 +1,71 @@
+"""Labels that a loss takes, looked at before anything is trained or measured with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.data.lazy import is_lazy
+from keras_prelu.data.samples import Samples, model_inputs
+from keras_prelu.errors import DataError, reason_of
+
+__all__ = ["check_labels"]
+
+_FEW = 2
+_OF_CLASS_NUMBERS = "sparse_categorical_crossentropy"
+_OF_ONE_HOT = "categorical_crossentropy"
+
+
+def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
+    """Raise a DataError for labels that are text, or that a loss doesn't take beside what the model puts out.
+
+    Args:
+        model: Any built model. One with several outputs is not looked at further.
+        samples: Labelled samples that fit it.
+        loss: A Keras loss, its name, or None where none is computed.
+    """
+    parts = keras.tree.flatten(samples.y)
+    for part in parts:
+        if not is_lazy(part) and np.asarray(part).dtype.kind in "SUO":
+            raise DataError(
+                f"The labels are text or objects, such as {np.ravel(part)[0]!r}. Give class numbers from 0 on: "
+                "numpy.unique(y, return_inverse=True)[1]."
+            )
+    count = model.inputs[0].shape[0] or _FEW
+    if loss is None or isinstance(loss, (dict, list, tuple)) or len(parts) != 1 or len(model.outputs) != 1 or len(samples) < count:
+        return
+    function = keras.losses.get(loss)
+    name = getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
+    if name == _OF_CLASS_NUMBERS:
+        _check_classes(parts[0], tuple(model.outputs[0].shape), getattr(function, "ignore_class", None))
+    few = samples.take(slice(0, count))
+    inputs = model_inputs(model, few)
+    outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    try:
+        function(keras.ops.convert_to_tensor(few.y), outputs)
+    except Exception as error:  # each backend has its own
+        raise DataError(
+            f"The loss {name} can't be computed of labels of shape {np.shape(few.y)[1:]} and outputs of shape {tuple(outputs.shape[1:])} a "
+            f"sample ({reason_of(error, 80)}).{_advice(name, np.shape(few.y)[1:], tuple(outputs.shape[1:]))}"
+        ) from error
+
+
+def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | None) -> None:
+    """Raise a DataError for a class number that a model doesn't have: some backends compute NaN of it, or nothing wrong at all."""
+    *places, classes = outputs[1:]
+    in_classes = np.shape(labels)[1:] in (tuple(places), (*places, 1))
+    if is_lazy(labels) or classes is None or not in_classes or np.asarray(labels).dtype.kind not in "iu":
+        return
+    wrong = [int(number) for number in np.unique(labels) if number != ignored and not 0 <= number < classes]
+    if wrong:
+        raise DataError(f"The label {wrong[-1]} is none of the model's {classes} classes, which are 0 to {classes - 1}.")
+
+
+def _advice(loss: str, labels: tuple[int, ...], outputs: tuple[int, ...]) -> str:
+    if loss == _OF_CLASS_NUMBERS and labels == outputs:
+        return f" Give class numbers, y.argmax(-1), or a loss for one-hot labels, {_OF_ONE_HOT!r}."
+    if loss == _OF_ONE_HOT and labels in ((), (1,)):
+        return f" Give one-hot labels, keras.utils.to_categorical(y), or a loss for class numbers, {_OF_CLASS_NUMBERS!r}."
+    return ""
