@@ -37,7 +37,7 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
     if loss is None or isinstance(loss, (dict, list, tuple)) or len(parts) != 1 or len(model.outputs) != 1 or len(samples) < count:
         return
     function = keras.losses.get(loss)
-    name = getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
+    name = str(getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__))
     if name == _OF_CLASS_NUMBERS:
         _check_classes(parts[0], tuple(model.outputs[0].shape), getattr(function, "ignore_class", None))
     few = samples.take(slice(0, count))
