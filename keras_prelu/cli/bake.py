@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from keras_prelu.cli.pruning import prune_option
 from keras_prelu.cli.session import Session, session_options
 
 __all__ = ["command"]
@@ -16,9 +17,7 @@ __all__ = ["command"]
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write.  [default: MODEL.stock.keras beside MODEL]")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @click.option("--fold-batch-normalization", "fold", is_flag=True, help="Take BatchNormalization into the layer before it.")
-@click.option(
-    "--prune", type=click.FloatRange(min=0), default=0.0, help="Make a ReLU of a layer whose slopes are all at most this far from 0."
-)
+@prune_option
 @session_options
 def command(model: Path, output: Path | None, force: bool, fold: bool, prune: float, session: Session) -> None:
     """Write MODEL, a converted one, as stock Keras layers: it loads where keras_prelu is not installed. MODEL itself is not touched.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from keras_prelu.cli.data import DataOptions, data_options
+from keras_prelu.cli.pruning import prune_option
 from keras_prelu.cli.session import Session, session_options
 
 __all__ = ["FORMATS", "QUANTIZATIONS", "command"]
@@ -29,9 +30,7 @@ QUANTIZATIONS = ("float16", "dynamic", "int8")
 @click.option("--quantize", type=click.Choice(QUANTIZATIONS), help="For .tflite: what its numbers become.")
 @data_options("Samples to check and to quantize with", required=False)
 @click.option("--samples", type=click.IntRange(min=1), default=512, show_default=True, help="How many of them.")
-@click.option(
-    "--prune", type=click.FloatRange(min=0), default=0.0, help="Make a ReLU of a layer whose slopes are all at most this far from 0."
-)
+@prune_option
 @click.option("--opset", type=click.IntRange(min=7), help="For .onnx: the version of its operators.")
 @click.option("--optimize-for", type=click.Choice(["cpu"]), help="For .onnx: activations as onnxruntime is fastest at on CPUs.")
 @click.option("--measure", is_flag=True, help="Time the file beside that of the same network with ReLUs.")

@@ -12,7 +12,7 @@ from keras_prelu import theory
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.surgery.probing import Probe
-from keras_prelu.surgery.program import Slot, Step, compile_program, run
+from keras_prelu.surgery.program import Step, compile_program, run, writers
 from keras_prelu.surgery.recognition import recognize
 from keras_prelu.surgery.scaling import numbers
 
@@ -62,7 +62,7 @@ def normalizations(model: keras.Model, samples: Any, *, batch_size: int = 128) -
         Claim 8, and claim 7 for means other than 0.
     """
     inputs, program = model_inputs(model, samples), compile_program(model)
-    made: dict[Slot, Step] = {slot: step for step in program.steps for slot in step.outputs}
+    made = writers(program)
     pairs = [(made[step.inputs[0]], step) for step in program.steps if _normalizes(step) and step.inputs[0] in made]
     pairs = [(rectifier, step) for rectifier, step in pairs if _slopes(rectifier.operation) is not None]
     if not pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from keras_prelu.layers import PReLU
 from keras_prelu.surgery.channelwise import CHANNELWISE
 from keras_prelu.surgery.linear import linear_view
-from keras_prelu.surgery.program import Program, Slot, Step
+from keras_prelu.surgery.program import Program, Slot, Step, count_calls, writers
 from keras_prelu.surgery.scaling import numbers, output_channels, reads_channels, scale_inputs, scale_outputs
 
 __all__ = ["ChannelGroup", "channel_groups"]
@@ -92,13 +93,12 @@ def channel_groups(program: Program) -> Iterator[ChannelGroup]:
             slot = parents[slot]
         return slot
 
-    calls: dict[int, int] = {}
+    calls = count_calls(program)
     for step in program.steps:
-        calls[id(step.operation)] = calls.get(id(step.operation), 0) + 1
         if _connects(step):
             for slot in (*step.inputs[1:], *step.outputs):
                 parents[root(slot)] = root(step.inputs[0])
-    made = {slot: step for step in program.steps for slot in step.outputs}
+    made = writers(program)
     feeders = {
         id(step.operation): made[step.inputs[0]].operation
         for step in program.steps
@@ -112,7 +112,7 @@ def channel_groups(program: Program) -> Iterator[ChannelGroup]:
             yield _group(program, group, root, calls, feeders)
 
 
-def _group(program: Program, group: Slot, root: Any, calls: dict[int, int], feeders: dict[int, Any]) -> ChannelGroup:
+def _group(program: Program, group: Slot, root: Any, calls: Counter[int], feeders: dict[int, Any]) -> ChannelGroup:
     producers, consumers, reason = [], [], ""
     if any(root(slot) is group for slot in (*program.inputs, *program.outputs)):
         reason = "it is an input or output of the model"

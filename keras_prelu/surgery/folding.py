@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_prelu.surgery.linear import linear_view
-from keras_prelu.surgery.program import Program, compile_program, count_readers
+from keras_prelu.surgery.program import Program, compile_program, count_calls, count_readers, writers
 from keras_prelu.surgery.rewrite import rewrite
 from keras_prelu.surgery.scaling import numbers, scale_outputs
 
@@ -47,10 +47,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 def _pairs(program: Program) -> Iterator[tuple[Any, Any]]:
     """Linear layers and the BatchNormalization layers that read them and nothing else does."""
     readers = count_readers(program)
-    made = {slot: step for step in program.steps for slot in step.outputs}
-    calls: dict[int, int] = {}
-    for step in program.steps:
-        calls[id(step.operation)] = calls.get(id(step.operation), 0) + 1
+    made, calls = writers(program), count_calls(program)
     for step in program.steps:
         before = made.get(step.inputs[0]) if step.inputs else None
         if before is None or not isinstance(step.operation, keras.layers.BatchNormalization):

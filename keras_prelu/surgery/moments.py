@@ -13,7 +13,7 @@ from keras_prelu import theory
 from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.layers import PReLU
 from keras_prelu.surgery.linear import linear_view
-from keras_prelu.surgery.program import Program, Slot, Step, compile_program, execute
+from keras_prelu.surgery.program import Program, Slot, Step, compile_program, count_calls, execute, writers
 from keras_prelu.surgery.rescale import Rescaling
 from keras_prelu.surgery.scaling import numbers, output_channels, reads_channels, scale_inputs, scale_outputs
 
@@ -80,11 +80,9 @@ class _Moments:
         self._program = program
         self._targets = set(targets)
         self._beliefs: dict[Slot, _Belief] = {}
-        self._producers = {slot: step for step in program.steps for slot in step.outputs}
-        self._calls: dict[int, int] = {}
+        self._producers, self._calls = writers(program), count_calls(program)
         self._readers: dict[Slot, list[Step]] = {}
         for step in program.steps:
-            self._calls[id(step.operation)] = self._calls.get(id(step.operation), 0) + 1
             for slot in set(step.inputs):
                 self._readers.setdefault(slot, []).append(step)
         self._records: list[Rescaling] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from keras_prelu._large_graphs import on_large_graphs
 from keras_prelu.surgery import graph
 from keras_prelu.surgery.wholes import is_taken_apart
 
-__all__ = ["Program", "Slot", "Step", "compile_program", "count_readers", "execute", "run"]
+__all__ = ["Program", "Slot", "Step", "compile_program", "count_calls", "count_readers", "execute", "run", "writers"]
 
 Tensor = Any
 
@@ -110,6 +111,16 @@ def count_readers(program: Program) -> dict[Slot, int]:
         for slot in set(step.inputs):
             readers[slot] = readers.get(slot, 0) + 1
     return readers
+
+
+def count_calls(program: Program) -> Counter[int]:
+    """How often each operation is called, by its id."""
+    return Counter(id(step.operation) for step in program.steps)
+
+
+def writers(program: Program) -> dict[Slot, Step]:
+    """The step that writes each slot, inputs left out."""
+    return {slot: step for step in program.steps for slot in step.outputs}
 
 
 def run(program: Program, inputs: list[Tensor]) -> Iterator[tuple[Step, list[Tensor], list[Tensor]]]:

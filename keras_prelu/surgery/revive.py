@@ -22,7 +22,7 @@ from keras_prelu.layers import PReLU
 from keras_prelu.surgery.activity import SiteActivity, activity
 from keras_prelu.surgery.channelwise import CHANNELWISE
 from keras_prelu.surgery.linear import LinearView, linear_view
-from keras_prelu.surgery.program import Program, Slot, Step, compile_program, run
+from keras_prelu.surgery.program import Program, Slot, Step, compile_program, run, writers
 from keras_prelu.surgery.refit import linear_output
 from keras_prelu.surgery.scaling import numbers, reads_channels
 
@@ -194,7 +194,7 @@ def _surroundings(program: Program, item: SiteActivity) -> _Surroundings | str:
     """What is around a rectifier, or why its units can't be revived."""
     if item.inside:
         return "it is inside a layer with Python code of its own"
-    made = {slot: step for step in program.steps for slot in step.outputs}
+    made = writers(program)
     step, normalization = item.step, None
     producer = step if item.site.kind == "inline" else made.get(step.inputs[0])
     if producer is not step and (producer is None or _count(program, step.inputs[0]) > 1):
