@@ -56,3 +56,12 @@ def test_the_theory_names_files_that_exist():
             found = re.search(re.escape(kind) + r"(.*?)(\*Tests:\*|$)", line)
             for name in re.findall(r"`([\w/]+\.py)`", found.group(1)) if found else ():
                 assert (ROOT / folder / name).exists(), name
+
+
+def test_the_lowest_versions_are_those_that_are_asked_for():
+    setup, table = ((ROOT / name).read_text(encoding="utf-8") for name in ("setup.py", "docs/reference/compatibility.md"))
+    lowest = dict(re.findall(r"^\| (\w+) \| ([\d.]+) \|", table, re.MULTILINE))
+    assert list(lowest) == ["Python", "Keras", "TensorFlow", "JAX", "PyTorch"]
+    assert f'python_requires=">={lowest.pop("Python")}"' in setup
+    for name, version in lowest.items():
+        assert f'"{name.lower().removeprefix("py")}>={version}"' in setup
