@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -41,8 +42,7 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
     if name == _OF_CLASS_NUMBERS:
         _check_classes(parts[0], tuple(model.outputs[0].shape), getattr(function, "ignore_class", None))
     few = samples.take(slice(0, count))
-    inputs = model_inputs(model, few)
-    outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    outputs = _outputs_like(model, few, count)
     try:
         function(keras.ops.convert_to_tensor(few.y), outputs)
     except Exception as error:  # each backend has its own
@@ -52,15 +52,28 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
         ) from error
 
 
+def _outputs_like(model: keras.Model, few: Samples, count: int) -> Any:
+    """A tensor like a model's outputs; they themselves only where their shape is not known before."""
+    shape = tuple(model.outputs[0].shape[1:])
+    if None not in shape:
+        return keras.ops.zeros((count, *shape), dtype=model.outputs[0].dtype)
+    inputs = model_inputs(model, few)
+    return model(inputs if len(inputs) > 1 else inputs[0], training=False)
+
+
 def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | None) -> None:
     """Raise a DataError for a class number that a model doesn't have: some backends compute NaN of it, or nothing wrong at all."""
     *places, classes = outputs[1:]
-    in_classes = np.shape(labels)[1:] in (tuple(places), (*places, 1))
+    in_classes = any(_fits(np.shape(labels)[1:], expected) for expected in (places, [*places, 1]))
     if is_lazy(labels) or classes is None or not in_classes or np.asarray(labels).dtype.kind not in "iu":
         return
     wrong = [int(number) for number in np.unique(labels) if number != ignored and not 0 <= number < classes]
     if wrong:
         raise DataError(f"The label {wrong[-1]} is none of the model's {classes} classes, which are 0 to {classes - 1}.")
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(size in (None, found) for found, size in zip(shape, expected, strict=True))
 
 
 def _advice(loss: str, labels: tuple[int, ...], outputs: tuple[int, ...]) -> str:

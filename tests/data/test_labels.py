@@ -68,3 +68,13 @@ def test_whoever_needs_labels_looks_at_them(model):
             use()
     with pytest.raises(DataError, match="text"):
         kp.compare(model, converted, (X, np.array(list("abc"))[CLASSES]))
+
+
+def test_outputs_of_unknown_size():
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(3)])
+    x = RNG.normal(size=(6, 5, 4)).astype("float32")
+    check_labels(model, Samples(x, np.ones((6, 5), int)), SPARSE)
+    with pytest.raises(DataError, match=r"shape \(5, 3\) and outputs of shape \(5, 3\)"):
+        check_labels(model, Samples(x, np.ones((6, 5, 3))), SPARSE)
+    with pytest.raises(DataError, match="label 3"):
+        check_labels(model, Samples(x, np.full((6, 5), 3)), SPARSE)
