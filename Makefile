@@ -62,17 +62,16 @@ test-jax test-torch: test-%: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tools.bench
 
-# An hour: whether tests notice small changes to what everything else rests on (pyproject.toml says to what).
+# Two hours on two cores: whether tests notice small changes to what everything else rests on; MODULES are those of tools/mutation.
 mutation: $(VENV)/installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.6'
-	OMP_NUM_THREADS=1 KERAS_BACKEND=torch $(BIN)/mutmut run
+	$(BIN)/python -m tools.mutation --jobs $(JOBS) $(MODULES)
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf $(VENV) build dist docs/_build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps are newer than what they depend on, so an environment is reused until that changes.
 $(VENV)/created:

@@ -25,6 +25,7 @@ EXTRAS = {
         "import-linter>=2.1",
         "jinja2>=3.1",
         "matplotlib>=3.8",
+        "mutmut>=3.8.1",
         "mypy>=1.11",
         "myst-parser>=4.0",
         "onnx>=1.17",

@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_prelu as kp
+from keras_prelu import _hosts
+from keras_prelu.data.samples import Samples
+from keras_prelu.surgery import calibrate as calibrating
 from tests import custom, models, references
 
 L = keras.layers
@@ -254,7 +257,7 @@ def test_models_that_do_not_belong_together():
     [
         (np.zeros((4, 6)), "at least 5 samples"),
         (np.zeros((9, 7)), r"shape \(9, 7\).*\('batch', 6\)"),
-        (np.full((9, 6), np.nan), "NaN"),
+        (np.full((9, 6), np.nan), "^The calibration samples hold NaN"),
         (np.zeros((0, 6)), "no samples"),
         ("digits", "not an array"),
         ([np.zeros((9, 6)), np.zeros((8, 6))], "not an array|shape"),
@@ -460,3 +463,99 @@ def test_an_original_whose_class_names_its_layers_anew():
     assert second.layers[1].name != first.layers[1].name
     record = kp.calibrate(converted, second, models.samples(first, 300))
     assert record.error_after < 0.3 * record.error_before
+
+
+class StoppedError(Exception):
+    """Raised in the place of a sweep."""
+
+
+@pytest.fixture
+def sweep_arguments(monkeypatch):
+    """What `calibrate` would hand to the sweep."""
+    found = {}
+
+    def stop(converted, original, options, **kwargs):
+        found.update(kwargs, options=options)
+        raise StoppedError
+
+    monkeypatch.setattr(calibrating, "Sweep", stop)
+    return found
+
+
+def test_the_defaults_are_those_of_the_documentation(sweep_arguments):
+    model = models.mlp()
+    with pytest.raises(StoppedError):
+        kp.calibrate(uncalibrated(model), model, models.samples(model, 5))
+    options = sweep_arguments.pop("options")
+    assert sweep_arguments == {"refit_frozen": False, "batch_size": 128, "memory_limit": 4e9}
+    assert (options.ridge, options.rows_per_unknown, options.seed, options.exchange) == (None, 16, 0, None)
+    assert (options.samples, int(options.held_out.sum())) == (5, 1)
+
+
+@pytest.mark.parametrize("host", [0, 1])
+def test_two_hosts_take_every_other_batch_and_exchange(host, sweep_arguments, monkeypatch):
+    monkeypatch.setattr(_hosts, "hosts", lambda: 2)
+    monkeypatch.setattr(_hosts, "host", lambda: host)
+    model = models.mlp()
+    with pytest.raises(StoppedError):
+        kp.calibrate(uncalibrated(model), model, models.samples(model, 93), batch_size=10)
+    options = sweep_arguments["options"]
+    assert options.batches.tolist() == list(range(host, 10, 2))
+    all_held_out = calibrating.hold_out(93, np.random.default_rng(0))
+    expected = np.concatenate([all_held_out[10 * number : 10 * number + 10] for number in options.batches])
+    np.testing.assert_array_equal(options.held_out, expected)
+    assert options.samples == 93
+    assert options.exchange is _hosts
+
+
+@pytest.mark.parametrize("held_out", [[True, False, True, True], [False, False, True, False]])
+def test_hosts_do_not_divide_what_would_leave_one_without_samples_of_both_kinds(held_out, monkeypatch):
+    """Two hosts, two batches of two."""
+    monkeypatch.setattr(_hosts, "hosts", lambda: 2)
+    monkeypatch.setattr(_hosts, "host", lambda: 0)
+    numbers, divided = calibrating._share(np.array(held_out), 2)
+    assert (numbers.tolist(), divided) == ([0, 1], False)
+
+
+def test_one_row_for_each_unknown_and_one_sample_at_once_do():
+    model = models.live_in(models.mlp())
+    record = kp.calibrate(uncalibrated(model), model, models.samples(model, 30), rows_per_unknown=1, batch_size=1)
+    assert record.error_after < record.error_before
+
+
+def test_samples_with_labels_give_the_same_as_without():
+    model = models.live_in(models.mlp())
+    x = models.samples(model, 60)
+    calibrated = []
+    for samples in (x, Samples(x, np.zeros(60))):
+        converted = uncalibrated(model)
+        kp.calibrate(converted, model, samples)
+        calibrated.append(converted.get_weights())
+    for one, other in zip(*calibrated, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_written_in_python_keeps_its_name_and_its_inputs_dtype():
+    class Lookup(keras.Model):
+        def __init__(self):
+            super().__init__(name="lookup")
+            self.table, self.out = L.Embedding(5, 4), L.Dense(2)
+
+        def call(self, ids):
+            assert keras.backend.is_int_dtype(ids.dtype)
+            return self.out(self.table(ids))
+
+    model = Lookup()
+    graph = calibrating.with_graph(model, np.zeros((6, 3), "int32"))
+    assert graph.name == "lookup"
+    assert graph.inputs[0].dtype == "int32"
+    assert graph.inputs[0].shape == (None, 3)
+
+
+def test_a_model_that_can_not_be_traced_is_named_with_the_reason():
+    class Stubborn(keras.Model):
+        def call(self, inputs):
+            raise RuntimeError("needs numbers")
+
+    with pytest.raises(kp.errors.CalibrationError, match=r"'stubborn' \(Stubborn\).*needs numbers"):
+        calibrating.with_graph(Stubborn(name="stubborn"), np.zeros((6, 3)))
