@@ -508,6 +508,14 @@ def test_two_hosts_take_every_other_batch_and_exchange(host, sweep_arguments, mo
     assert options.exchange is _hosts
 
 
+def test_all_samples_of_a_batch_count_for_whether_hosts_divide(monkeypatch):
+    """Of each batch the first sample fits, and the second is held out."""
+    monkeypatch.setattr(_hosts, "hosts", lambda: 2)
+    monkeypatch.setattr(_hosts, "host", lambda: 1)
+    numbers, divided = calibrating._share(np.array([False, True, False, True]), 2)
+    assert (numbers.tolist(), divided) == ([1], True)
+
+
 @pytest.mark.parametrize("held_out", [[True, False, True, True], [False, False, True, False]])
 def test_hosts_do_not_divide_what_would_leave_one_without_samples_of_both_kinds(held_out, monkeypatch):
     """Two hosts, two batches of two."""
@@ -550,6 +558,15 @@ def test_a_model_written_in_python_keeps_its_name_and_its_inputs_dtype():
     assert graph.name == "lookup"
     assert graph.inputs[0].dtype == "int32"
     assert graph.inputs[0].shape == (None, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
+def test_samples_with_labels_for_a_model_written_in_python():
+    model = custom.Classifier()
+    model(IMAGES[:1])
+    models.live_in(model, seed=1)
+    record = kp.calibrate(uncalibrated(model), model, Samples(IMAGES[:100], np.zeros(100)))
+    assert record.samples == 100
 
 
 def test_a_model_that_can_not_be_traced_is_named_with_the_reason():
