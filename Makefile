@@ -62,7 +62,7 @@ test-jax test-torch: test-%: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tools.bench
 
-# Two hours on two cores: whether tests notice small changes to what everything else rests on; MODULES are those of tools/mutation.
+# More than an hour on two cores: whether tests notice small changes to what everything else rests on; MODULES are those of tools/mutation.
 mutation: $(VENV)/installed-dev
 	$(BIN)/python -m tools.mutation --jobs $(JOBS) $(MODULES)
 
