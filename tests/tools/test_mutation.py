@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tools.mutation import __main__ as command
 from tools.mutation.mutants import Mutants, Target
 
-pytestmark = pytest.mark.tensorflow  # once is enough: the mutants choose their backend themselves
+pytestmark = pytest.mark.tensorflow  # once is enough: the mutants run on PyTorch whatever is tested
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,8 +34,6 @@ def test_what_is_noticed_and_what_is_not(target, tmp_path):
 
 
 def test_the_command_stores_and_says_what_survived(target, tmp_path, monkeypatch):
-    from click.testing import CliRunner
-
     monkeypatch.setitem(command.TARGETS, "theory", target)
     monkeypatch.setattr(command, "Mutants", lambda target, folder: Mutants(target, folder, root=tmp_path))
     result = CliRunner().invoke(command.main, ["theory", "--output", str(tmp_path / "results")])

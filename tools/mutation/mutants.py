@@ -61,24 +61,13 @@ class Mutants:
     def notice(self, name: str | None) -> bool:
         """Whether the tests fail with a mutant; with None, without any."""
         environment = {
+            **os.environ,
             "KERAS_BACKEND": "torch",
             "HYPOTHESIS_PROFILE": "short",
-            **os.environ,
             "OMP_NUM_THREADS": "1",
             "MUTANT_UNDER_TEST": f"{self._target.module}.{name}" if name else "",
         }
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--quiet",
-            "--exitfirst",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
-            *self._target.tests,
-        ]
+        command = [sys.executable, "-m", "pytest", "--quiet", "--exitfirst", "-p", "no:cacheprovider", *self._target.tests]
         try:
             result = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, timeout=_SECONDS, check=False)
         except subprocess.TimeoutExpired:
