@@ -90,6 +90,7 @@ def _print_converted(result: Converted, output: Path, layers: Sequence[Any]) -> 
         print_calibration(result.calibration)
     if result.search is not None:
         print_search(result.search)
-    click.echo(f"Wrote {output}: {len(layers)} PReLU layers, {sum(layer.count for layer in layers):,} slopes.")
+    count = sum(layer.count for layer in layers)
+    click.echo(f"Wrote {output}: {len(layers)} PReLU layer{'' if len(layers) == 1 else 's'}, {count:,} slopes.")
     if result.calibration is None:
         click.echo(f"Initial slopes: {min(layer.minimum for layer in layers):g} to {max(layer.maximum for layer in layers):g}.")

@@ -65,9 +65,9 @@ def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | 
     """Raise a DataError for a class number that a model doesn't have: some backends compute NaN of it, or nothing wrong at all."""
     *places, classes = outputs[1:]
     in_classes = any(_fits(np.shape(labels)[1:], expected) for expected in (places, [*places, 1]))
-    if is_lazy(labels) or classes is None or not in_classes or np.asarray(labels).dtype.kind not in "iu":
+    if is_lazy(labels) or classes is None or not in_classes or np.asarray(labels).dtype.kind not in "iuf":
         return
-    wrong = [int(number) for number in np.unique(labels) if number != ignored and not 0 <= number < classes]
+    wrong = [number for number in np.unique(labels) if number != ignored and not (0 <= number < classes and number == int(number))]
     if wrong:
         raise DataError(f"The label {wrong[-1]} is none of the model's {classes} classes, which are 0 to {classes - 1}.")
 

@@ -31,6 +31,7 @@ def model():
         (np.where(CLASSES == 2, -1, CLASSES), keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)),
         (CLASSES, None),
         (CLASSES[:1], SPARSE),
+        (CLASSES.astype("float32"), SPARSE),
     ],
 )
 def test_labels_that_are_right(model, labels, loss):
@@ -44,6 +45,9 @@ def test_labels_that_are_right(model, labels, loss):
         (np.array(list("abc"))[CLASSES], None, "text or objects"),
         (CLASSES + 1, SPARSE, "The label 3 is none of the model's 3 classes, which are 0 to 2"),
         (CLASSES - 1, SPARSE, "The label -1 is none"),
+        (CLASSES + 1.0, SPARSE, r"The label 3\.0 is none"),
+        (CLASSES / 2, SPARSE, r"The label 0\.5 is none"),
+        (np.where(CLASSES == 1, np.nan, CLASSES), SPARSE, "The label nan is none"),
         (np.eye(3)[CLASSES], SPARSE, r"sparse_categorical_crossentropy can't be .*shape \(3,\).*y\.argmax\(-1\)"),
         (CLASSES, ONE_HOT, r"categorical_crossentropy can't be .*shape \(\).*to_categorical"),
         (RNG.normal(size=(12, 7)), "mse", r"mean_squared_error can't be .*\(7,\) and outputs of shape \(3,\)"),
