@@ -14,6 +14,7 @@ from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.surgery.calibrate import calibrate
 from keras_prelu.surgery.convert import convert
 from keras_prelu.training.batches import ShuffledBatches
+from keras_prelu.training.building import build_for_training
 from keras_prelu.training.finetune import DEFAULT_LEARNING_RATE, FineTuning, finetune
 
 __all__ = ["ALPHA", "CALIBRATION_SAMPLES", "Conversion", "Demo", "digits_network", "run_demo"]
@@ -157,6 +158,7 @@ def _train(samples: data.Samples, seed: int, epochs: int) -> keras.Model:
     batches = ShuffledBatches(samples, _BATCH_SIZE, seed)
     schedule = keras.optimizers.schedules.CosineDecay(DEFAULT_LEARNING_RATE, epochs * len(batches))
     model.compile(keras.optimizers.Adam(schedule), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    build_for_training(model, samples)
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
     return model
 

@@ -20,6 +20,7 @@ from keras_prelu.diagnostics.units import SiteUnits, dead_units
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.surgery.rewrite import rewrite
 from keras_prelu.training.batches import FollowEpochs, ShuffledBatches
+from keras_prelu.training.building import build_for_training
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.slopes import SlopeTraining
 
@@ -144,6 +145,7 @@ def _compiled_copy(source: keras.Model, budget: Budget, slope_training: SlopeTra
 
 def _fit(model: keras.Model, budget: Budget, watched: Samples) -> dict[str, list[float]]:
     """Train; what each epoch recorded. The model ends with its best epoch's weights where the budget has selection samples."""
+    build_for_training(model, watched)
     keras.utils.set_random_seed(budget.seed)
     data, callbacks = budget.data(), [_SeedEpochs(budget.seed), *budget.make_callbacks()]
     if isinstance(data, ShuffledBatches):
