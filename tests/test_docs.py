@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 import keras_prelu as kp
-from tests.test_readme import BLOCK, README, ROOT, commands_of, run_python
+from tests.test_readme import README, ROOT, commands_of, programs_of, run_page
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 BY_NAME = {str(page.relative_to(ROOT / "docs")): page for page in PAGES}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-IN_README = [run.args[0] for run in commands_of(README, None)]
-"""What the test of README runs already."""
 HOME = "https://github.com/keras-prelu/keras-prelu/"
 
 
@@ -23,9 +21,8 @@ HOME = "https://github.com/keras-prelu/keras-prelu/"
 def test_snippets_and_commands_run(name, tmp_path):
     """The Python blocks of a page are one program; its commands come after them, in the same folder."""
     page = BY_NAME[name].read_text(encoding="utf-8")
-    run_python("\n".join(body for language, body in BLOCK.findall(page) if language == "python"), tmp_path)
-    for run in commands_of(page, tmp_path):
-        assert run.args[0] in IN_README or run()
+    in_readme = commands_of(README)
+    run_page(["\n".join(programs_of(page)), *(command for command in commands_of(page) if command not in in_readme)], tmp_path)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md"), *(ROOT / "tools").rglob("*.md"), *(ROOT / "examples").rglob("*.md")], ids=str)

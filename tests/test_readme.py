@@ -1,6 +1,6 @@
 """README: each Python block and each command runs as written, in order, in one folder."""
 
-import functools
+import json
 import os
 import re
 import shlex
@@ -15,33 +15,49 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def run(command, folder):
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder, env={**os.environ, "PATH": path})
-    assert result.returncode == 0, f"{command}\n{result.stderr}"
-    return result.stdout
+# One process runs all of a page, as TensorFlow takes seconds to import: each block of Python in names of its own, each command as it is
+# called from a terminal, by the function behind `keras-prelu`.
+ALL_IN_ORDER = """
+import json, sys
+from keras_prelu.cli.main import main
+for step in json.load(sys.stdin):
+    if isinstance(step, str):
+        exec(compile(step, "<page>", "exec"), {"__name__": "__main__"})
+    else:
+        print(">", *step, flush=True)
+        try:
+            main(step, prog_name="keras-prelu")
+        except SystemExit as end:
+            assert not end.code, f"{step}: {end.code}"
+"""
 
 
-def run_python(body, folder):
-    return run([sys.executable, "-c", body], folder)
+def run_page(steps, folder):
+    """Run programs (text) and commands (lists of arguments) in order; what each command printed."""
+    command = [sys.executable, "-c", ALL_IN_ORDER]
+    result = subprocess.run(command, input=json.dumps(steps), capture_output=True, text=True, timeout=600, check=False, cwd=folder)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return [part.partition("\n")[2] for part in re.split(r"^> ", result.stdout, flags=re.MULTILINE)[1:]]
 
 
-def commands_of(page, folder):
-    """For each command of a page's console blocks a function that runs it and returns what it printed."""
+def programs_of(page):
+    return [body for language, body in BLOCK.findall(page) if language == "python"]
+
+
+def commands_of(page):
+    """The arguments of the commands in a page's console blocks; those about samples that nobody has are left out."""
     lines = [line for language, body in BLOCK.findall(page) if language == "console" for line in body.splitlines()]
-    commands = [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ keras-prelu ")]
-    return [functools.partial(run, command, folder) for command in commands if "samples.npz" not in command]
+    commands = [shlex.split(line.removeprefix("$ keras-prelu ")) for line in lines if line.startswith("$ keras-prelu ")]
+    return [command for command in commands if "samples.npz" not in command]
 
 
 @pytest.mark.tensorflow
 def test_everything_in_it_runs(tmp_path):
-    for language, body in BLOCK.findall(README):
-        if language == "python":
-            run_python(body, tmp_path)
-    commands = commands_of(README, tmp_path)
+    commands = commands_of(README)
     assert len(commands) >= 6
-    for command in commands:
-        assert command()
+    printed = run_page([*programs_of(README), *commands], tmp_path)
+    assert len(printed) == len(commands)
+    assert all(printed)
     assert {"model.keras", "model.tuned.keras", "model.prelu.keras", "model.prelu.finetuned.keras", "exact.keras"} <= set(
         os.listdir(tmp_path)
     )
