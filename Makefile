@@ -11,7 +11,7 @@ ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_cost.py te
 	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/test_callbacks.py tests/surgery tests/diagnostics \
 	tests/training tests/deployment/test_backends.py tests/test_released.py tests/test_private_keras.py
 
-.PHONY: demo test lint docs dist try-wheel lists-tests-of-every-backend test-tensorflow test-jax test-torch coverage bench mutation format clean
+.PHONY: demo test lint docs dist try-wheel lists-tests-of-every-backend test-tensorflow test-jax test-torch bench mutation format clean
 
 demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
@@ -45,11 +45,8 @@ try-wheel:
 lists-tests-of-every-backend:
 	@echo $(ON_EVERY_BACKEND)
 
-test-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) tests
-
 # Lines and branches that no test takes are told, and too many of them are an error; what JAX and PyTorch alone take is tested there.
-coverage: $(VENV)/installed-dev
+test-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) --cov --cov-report=term-missing:skip-covered tests
 
 # JAX compiles each example of a property test anew, and everything twice as long with optimizations; tests of cost turn them on.

@@ -170,7 +170,9 @@ def initialization(seeds: int) -> Iterator[Check]:
             error = np.std(found, ddof=1) / np.sqrt(len(found))
             verdict = HOLDS if abs(np.mean(found) - np.log(gain)) <= 3 * error else FAILS
             measured = f"{np.exp(np.mean(found)):.4f} ± {error:.4f}"
-            yield Check(4, f"gain of a layer, {direction}, {name}, {networks} networks", f"{gain:.4f}", measured, "3 standard errors", verdict)
+            yield Check(
+                4, f"gain of a layer, {direction}, {name}, {networks} networks", f"{gain:.4f}", measured, "3 standard errors", verdict
+            )
 
 
 def maps(_seeds: int) -> Iterator[Check]:

@@ -70,9 +70,8 @@ def command(
     if session.json:
         print_json({"model": model, "output": output, "report": result})
         return
-    names = [f"the {network.name}" for network in result.networks[1:]]
-    for verdict, other in zip(result.verdicts, names, strict=False):
-        click.echo(verdict.sentence("PReLU", other))
+    for sentence in result.sentences:
+        click.echo(sentence)
     click.echo(f"Wrote {output} ({output.stat().st_size:,} bytes).")
 
 

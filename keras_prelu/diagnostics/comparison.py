@@ -65,7 +65,7 @@ class Comparison:
 def compare(a: keras.Model, b: keras.Model, data: Any, *, loss: Any = None, margin: float = MARGIN, seed: int = 0) -> Comparison:
     """Compare two models on labelled samples that neither of them was trained or selected on.
 
-    Classifiers (integer or one-hot labels) are compared by accuracy, other models by their loss.
+    Classifiers (class numbers or one-hot labels) are compared by accuracy, other models by their loss.
 
     Args:
         a: The model that may be better.
@@ -143,7 +143,8 @@ def _classes(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray | None:
     if outputs.ndim != 2:
         return None
     classes = outputs.shape[1]
-    integer = labels.dtype.kind in "iub" and labels.reshape(len(labels), -1).shape[1] == 1
+    numbers = labels.dtype.kind in "iub" or (classes > 1 and bool(np.all(np.isin(labels, np.arange(classes)))))
+    integer = numbers and labels.reshape(len(labels), -1).shape[1] == 1
     one_hot = labels.shape == outputs.shape and classes > 1 and bool(np.all(np.isin(labels, (0, 1)))) and bool(np.all(labels.sum(1) == 1))
     if classes > 1 and (integer or one_hot):
         return outputs.argmax(-1)

@@ -66,7 +66,7 @@ def noise(model: keras.Model, data: Any, *, loss: Any = None, group: int = 8, li
 
     Raises:
         DataError: There are no labels, or fewer than two groups of samples.
-        InvalidArgumentError: A ValueError; there is no loss.
+        InvalidArgumentError: A ValueError; there is no loss, or `group` is less than 1.
 
     Example:
 
@@ -81,6 +81,8 @@ def noise(model: keras.Model, data: Any, *, loss: Any = None, group: int = 8, li
     loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError("The model is not compiled: give the `loss` whose gradient is meant.")
+    if group < 1:
+        raise InvalidArgumentError(f"`group` must be at least 1. Received: group={group}")
     check_labels(model, data, loss)
     chosen = data.take(np.sort(np.random.default_rng(seed).permutation(len(data))[:limit]))
     groups = len(chosen) // group

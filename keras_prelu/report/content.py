@@ -71,6 +71,13 @@ class Report:
     made: tuple[tuple[str, str], ...]
     limits: tuple[str, ...]
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdicts, a sentence each."""
+        return tuple(
+            verdict.sentence("PReLU", f"the {other.name}") for verdict, other in zip(self.verdicts, self.networks[1:], strict=False)
+        )
+
 
 def gather(
     converted: keras.Model,

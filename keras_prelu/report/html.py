@@ -66,10 +66,7 @@ def render(report: Report) -> str:
         loader=PackageLoader("keras_prelu.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = _number
-    sentences = [
-        verdict.sentence("PReLU", f"the {other.name}") for verdict, other in zip(report.verdicts, report.networks[1:], strict=False)
-    ]
-    return environment.get_template("report.html").render(report=report, sentences=sentences, plots=_plots(report))
+    return environment.get_template("report.html").render(report=report, sentences=report.sentences, plots=_plots(report))
 
 
 def _plots(report: Report) -> list[Plot]:

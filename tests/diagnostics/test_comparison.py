@@ -99,7 +99,7 @@ def constant(values):
 
 def test_scores_of_classifiers():
     x = np.zeros((3, 1), "float32")
-    for labels in (np.array([0, 1, 1]), np.array([[0], [1], [1]]), np.eye(2)[[0, 1, 1]]):
+    for labels in (np.array([0, 1, 1]), np.array([[0], [1], [1]]), np.eye(2)[[0, 1, 1]], np.array([0.0, 1.0, 1.0])):
         metric, scores = sample_scores(constant([0.2, 0.8]), (x, labels))
         assert metric == "accuracy"
         np.testing.assert_array_equal(scores, [0, 1, 1])

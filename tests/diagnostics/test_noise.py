@@ -68,5 +68,7 @@ def test_what_is_missing_is_told():
         noise(model, kp.data.Samples(x, None))
     with pytest.raises(kp.errors.DataError, match="two groups of 16"):
         noise(model, (x, np.zeros((20, 1))), group=16)
+    with pytest.raises(kp.errors.InvalidArgumentError, match="`group` must be at least 1"):
+        noise(model, (x, np.zeros((20, 1))), group=0)
     with pytest.raises(kp.errors.InvalidArgumentError, match="not compiled"):
         noise(keras.Sequential([keras.Input((3,)), L.Dense(1)]), (x, np.zeros((20, 1))))

@@ -22,7 +22,7 @@ FOLDER = Path(command.__file__).parent
 def test_a_small_part(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "MEMORY", (("spilled", 200),))
     monkeypatch.setattr("tools.calibration.applications.WAYS", ("none", "calibrated"))
-    monkeypatch.setattr("tools.calibration.applications.NAMES", ("MobileNetV2",))
+    monkeypatch.setattr("tools.calibration.applications.NAMES", ("MobileNet",))
     monkeypatch.setattr("tools.calibration.applications.SEARCHED", ())
     monkeypatch.setattr("tools.calibration.applications.STEPS", 1)
     monkeypatch.setattr("tools.calibration.applications.SAMPLES", 40)
