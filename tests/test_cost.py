@@ -1,7 +1,5 @@
 """What the layer costs, counted: bytes that are kept, temporary bytes, operations, kernels. Time is measured by tools/bench."""
 
-import os
-
 import keras
 import numpy as np
 import pytest
@@ -16,17 +14,7 @@ from tools.bench.records import OURS, RELU, STOCK
 jax_only = pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX tells what it keeps and allocates")
 
 
-@pytest.fixture(autouse=True)
-def _optimized():
-    """As users compile it, whatever the other tests are compiled with."""
-    if keras.backend.backend() != "jax":
-        yield
-        return
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1")
+pytestmark = pytest.mark.usefixtures("optimized")
 
 
 @jax_only

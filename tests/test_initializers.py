@@ -85,6 +85,7 @@ def _layer_gains(layer, shape, initializer):
 NETWORKS = [(_dense_layer, (600, 1, 128)), (_convolution_layer, (800, 4, 4, 32))]
 
 
+@pytest.mark.usefixtures("optimized")  # more is computed than compiled
 @pytest.mark.parametrize(("layer", "shape"), NETWORKS)
 @pytest.mark.parametrize("ours", [True, False])
 def test_the_signal_in_deep_plain_networks(layer, shape, ours):

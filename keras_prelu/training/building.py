@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from keras_prelu._backends import tensorflow_replicas
 from keras_prelu.data.lazy import loaded
 from keras_prelu.data.samples import Samples
 
@@ -19,13 +20,13 @@ def build_for_training(model: keras.Model, samples: Samples) -> None:
 
     Args:
         model: A built model, compiled with an optimizer.
-        samples: Labelled samples that fit it; one is looked at.
+        samples: Labelled samples that fit it; one is looked at, or as many as the model wants at once.
     """
-    if keras.backend.backend() != "tensorflow" or model.distribute_strategy.num_replicas_in_sync > 1:
+    if keras.backend.backend() != "tensorflow" or tensorflow_replicas() > 1:
         return
     model.optimizer.build(model.trainable_variables)
-    one = samples.take(slice(0, 1))
-    x, y = (keras.tree.map_structure(keras.ops.convert_to_tensor, loaded(part)) for part in (one.x, one.y))
+    few = samples.take(slice(0, model.inputs[0].shape[0] or 1))
+    x, y = (keras.tree.map_structure(keras.ops.convert_to_tensor, loaded(part)) for part in (few.x, few.y))
     outputs = model(x, training=False)
     model.compute_loss(x, y, outputs)  # each output's loss has a mean of its own
     model.compute_metrics(x, y, outputs)
