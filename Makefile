@@ -49,7 +49,8 @@ lists-tests-of-every-backend:
 test-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) --cov --cov-report=term-missing:skip-covered tests
 
-# JAX compiles each example of a property test anew, and everything twice as long with optimizations; tests of cost turn them on.
+# JAX compiles each example of a property test anew, and everything twice as long with optimizations; tests that use
+# the fixture `optimized` turn them on.
 test-jax: export HYPOTHESIS_PROFILE ?= short
 test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test-jax test-torch: test-%: $(VENV)/installed-dev

@@ -8,6 +8,8 @@ import keras_prelu as kp
 from keras_prelu.data import Samples
 from keras_prelu.training.building import build_for_training
 
+pytestmark = pytest.mark.tensorflow  # elsewhere there is nothing to do
+
 RNG = np.random.default_rng(0)
 
 
@@ -26,7 +28,6 @@ def samples(count):
     return Samples(x, {"one": np.arange(count) % 3, "two": RNG.normal(size=(count, 1)).astype("float32")})
 
 
-@pytest.mark.tensorflow
 def test_a_step_is_traced_once():
     model, given, traced = network(), samples(8), []
     weights, train_step = model.get_weights(), model.train_step
