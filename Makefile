@@ -1,4 +1,5 @@
-# `make demo`, `make test` and `make bench` need Python 3.11 or later and make, and set up everything else in .venv.
+# `make demo`, `make test`, `make test-slow` and `make bench` need Python 3.11 or later and make, and
+# set up everything else in .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,17 +7,16 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
-# What is tested on every backend; the rest, the command line above all, does not depend on it.
-ON_EVERY_BACKEND := tests/test_ops.py tests/test_layers.py tests/test_cost.py tests/test_parameterizations.py \
-	tests/test_initializers.py tests/test_constraints.py tests/test_regularizers.py tests/test_callbacks.py tests/surgery tests/diagnostics \
-	tests/training tests/deployment/test_backends.py tests/test_released.py tests/test_private_keras.py
 
-.PHONY: demo test lint docs dist try-wheel lists-tests-of-every-backend test-tensorflow test-jax test-torch bench mutation format clean
+.PHONY: demo test test-slow lint docs coverage dist try-wheel bench mutation format clean
+.PHONY: test-torch test-tensorflow test-jax slow-tensorflow slow-jax
 
 demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
 
-test: lint docs test-tensorflow test-jax test-torch
+# Minutes: style, types, import directions; code that knows no backend is tested once, on PyTorch, which
+# starts fastest; what differs between backends is tested on each of them.
+test: lint test-torch test-tensorflow test-jax
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check --quiet .
@@ -24,9 +24,35 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+test-torch: $(VENV)/installed-dev
+	KERAS_BACKEND=torch $(PYTEST) -m "not slow" tests
+
+test-tensorflow: $(VENV)/installed-dev
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "(backends or tensorflow) and not slow" tests
+
+# JAX compiles each example of a property test anew, and everything twice as long with optimizations;
+# tests that use the fixture `optimized` turn them on.
+test-jax slow-jax: export HYPOTHESIS_PROFILE ?= short
+test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+test-jax: $(VENV)/installed-dev
+	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" tests
+
+# The rest: documentation, examples, tools, kills and devices, and the unit tests on TensorFlow and JAX.
+test-slow: docs slow-tensorflow slow-jax
+
+slow-tensorflow: $(VENV)/installed-dev
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow or not (backends or tensorflow)" tests
+
+slow-jax: $(VENV)/installed-dev
+	KERAS_BACKEND=jax $(PYTEST) -m "not slow and not backends" tests/unit
+
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build
+
+# Lines and branches that no test takes on TensorFlow are listed; below 95 % it fails.
+coverage: $(VENV)/installed-dev
+	KERAS_BACKEND=tensorflow $(PYTEST) --cov --cov-report=term-missing:skip-covered tests
 
 # What a release uploads, in dist/, checked.
 dist: $(VENV)/installed-dev
@@ -41,26 +67,12 @@ try-wheel:
 	build/try-wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
 	cd build/try-wheel && bin/keras-prelu --version && bin/python -c 'import keras_prelu as kp; kp.PReLU()'
 
-# For workflows that test with other versions.
-lists-tests-of-every-backend:
-	@echo $(ON_EVERY_BACKEND)
-
-# Lines and branches that no test takes are told, and too many of them are an error; what JAX and PyTorch alone take is tested there.
-test-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) --cov --cov-report=term-missing:skip-covered tests
-
-# JAX compiles each example of a property test anew, and everything twice as long with optimizations; tests that use
-# the fixture `optimized` turn them on.
-test-jax: export HYPOTHESIS_PROFILE ?= short
-test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
-test-jax test-torch: test-%: $(VENV)/installed-dev
-	KERAS_BACKEND=$* $(PYTEST) $(ON_EVERY_BACKEND)
-
 # Forty minutes on two cores, with nothing else running.
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tools.bench
 
-# More than an hour on two cores: whether tests notice small changes to what everything else rests on; MODULES are those of tools/mutation.
+# More than an hour on two cores: whether tests notice small changes to what everything else rests on;
+# MODULES are those of tools/mutation.
 mutation: $(VENV)/installed-dev
 	$(BIN)/python -m tools.mutation --jobs $(JOBS) $(MODULES)
 

@@ -6,12 +6,18 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "keras_prelu" / "version.py").read_text()).group(1)
+VERSION = re.search(
+    r'__version__ = "([^"]+)"', (ROOT / "keras_prelu" / "version.py").read_text()
+).group(1)
 
 EXTRAS = {
     "jax": ["jax>=0.6"],
     "torch": ["torch>=2.4"],
-    "onnx": ["onnx>=1.17", "onnxruntime>=1.19", "tf2onnx>=1.16"],  # with JAX jax2onnx instead of the last
+    "onnx": [
+        "onnx>=1.17",
+        "onnxruntime>=1.19",
+        "tf2onnx>=1.16",
+    ],  # with JAX jax2onnx instead of the last
     "openvino": ["openvino>=2025.0"],
     "tensorboard": ["tensorboardX>=2.6"],
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
@@ -46,7 +52,10 @@ EXTRAS = {
 setup(
     name="keras-prelu",
     version=VERSION,
-    description="PReLU layers for Keras 3 and model surgery that turns a trained ReLU network into a PReLU network.",
+    description=(
+        "PReLU layers for Keras 3 and model surgery that turns a trained ReLU network into a PReLU"
+        " network."
+    ),
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -56,14 +65,21 @@ setup(
         "Changelog": "https://github.com/keras-prelu/keras-prelu/blob/main/CHANGELOG.md",
         "Issues": "https://github.com/keras-prelu/keras-prelu/issues",
     },
-    keywords="keras prelu relu leaky-relu model-surgery fine-tuning calibration tensorflow jax pytorch onnx tflite",
+    keywords=(
+        "keras prelu relu leaky-relu model-surgery fine-tuning calibration tensorflow jax pytorch"
+        " onnx tflite"
+    ),
     python_requires=">=3.11",
     packages=find_packages(include=["keras_prelu", "keras_prelu.*"]),
-    package_data={"keras_prelu": ["__init__.pyi", "py.typed"], "keras_prelu.report": ["templates/*.html"]},
+    package_data={
+        "keras_prelu": ["__init__.pyi", "py.typed"],
+        "keras_prelu.report": ["templates/*.html"],
+    },
     install_requires=[
         "click>=8.1",
         "h5py>=3.11",
-        "importlib-resources>=6.0",  # tensorflow-datasets imports it through etils without asking for it
+        # Tensorflow-datasets imports it through etils without asking for it
+        "importlib-resources>=6.0",
         "keras>=3.13",
         "lazy-loader>=0.4",
         "numpy>=1.26",

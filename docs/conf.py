@@ -13,7 +13,13 @@ author = "the keras_prelu authors"
 copyright = "2026, the keras_prelu authors"
 version = release = keras_prelu.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser", "sphinx_click"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "myst_parser",
+    "sphinx_click",
+]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 
@@ -31,7 +37,8 @@ html_static_path: list[str] = []
 
 
 def setup(app):
-    """Keras's layers take anything as far as their class says; what they take is in their constructor."""
+    """Keras's layers take anything as far as their class says; what they take is in their
+    constructor."""
 
     def own_signature(_app, what, _name, obj, _options, signature, returns):
         if what != "class" or signature != "(*args, **kwargs)":

@@ -1,4 +1,5 @@
-"""What a conversion does to a trained network's function: nothing at slope 0, much at 0.25, little after calibration.
+"""What a conversion does to a trained network's function: nothing at slope 0, much at 0.25, little
+after calibration.
 
 python examples/convert_a_model.py [EPOCHS]
 """
@@ -16,9 +17,13 @@ def trained_network(digits, epochs):
     x = keras.layers.Conv2D(32, 3, padding="same", activation="relu")(inputs)
     for _ in range(2):  # two residual blocks
         y = keras.layers.Conv2D(32, 3, padding="same", activation="relu")(x)
-        x = keras.layers.ReLU()(keras.layers.Add()([x, keras.layers.Conv2D(32, 3, padding="same")(y)]))
+        x = keras.layers.ReLU()(
+            keras.layers.Add()([x, keras.layers.Conv2D(32, 3, padding="same")(y)])
+        )
     model = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
-    model.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     model.fit(digits.train.x, digits.train.y, epochs=epochs, verbose=0)
     return model
 
@@ -34,10 +39,18 @@ def main(epochs=10):
     exact = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
     raw = kp.convert(model, alpha=0.25, rescale="none")
     calibrated = kp.convert(model, alpha=0.25, calibration_data=digits.train.x[:512])
-    for name, network in {"original": model, "slope 0": exact, "slope 0.25": raw, "slope 0.25, calibrated": calibrated}.items():
+    for name, network in {
+        "original": model,
+        "slope 0": exact,
+        "slope 0.25": raw,
+        "slope 0.25, calibrated": calibrated,
+    }.items():
         new = network.predict(digits.test.x, verbose=0)
         accuracy = 100 * np.mean(new.argmax(axis=1) == digits.test.y)
-        print(f"{name}: {accuracy:.1f} % of the test digits, logit error {np.mean((new - logits) ** 2) / np.var(logits):.5f}")
+        print(
+            f"{name}: {accuracy:.1f} % of the test digits, logit error"
+            f" {np.mean((new - logits) ** 2) / np.var(logits):.5f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""A training loop of one's own over a converted network, on whichever backend KERAS_BACKEND names: tape, jax.grad or autograd.
+"""A training loop of one's own over a converted network, on whichever backend KERAS_BACKEND names:
+tape, jax.grad or autograd.
 
     python examples/custom_training_loop.py [EPOCHS]
 
-prints the loss by epoch, the range of the slopes before and after, and how many of the test digits are right.
+prints the loss by epoch, the range of the slopes before and after, and how many of the test digits
+are right.
 """
 
 import sys
@@ -54,13 +56,17 @@ def jax_step(model, optimizer):
 
     @jax.jit
     def update(trainable, others, state, x, y):
-        (loss, others), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable, others, x, y)
+        (loss, others), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            trainable, others, x, y
+        )
         trainable, state = optimizer.stateless_apply(state, gradients, trainable)
         return loss, trainable, others, state
 
     def step(x, y):
         holders = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
-        loss, *values = update(*([variable.value for variable in variables] for variables in holders), x, y)
+        loss, *values = update(
+            *([variable.value for variable in variables] for variables in holders), x, y
+        )
         for variables, found in zip(holders, values, strict=True):
             for variable, value in zip(variables, found, strict=True):
                 variable.assign(value)
@@ -85,17 +91,32 @@ def main(epochs=5):
     keras.utils.set_random_seed(0)
     digits = kp.data.load("digits", input_shape=(64,))
     model = kp.convert(trained_network(digits), calibration_data=digits.train.x[:512])
-    make = {"tensorflow": tensorflow_step, "jax": jax_step, "torch": torch_step}[keras.backend.backend()]
+    make = {"tensorflow": tensorflow_step, "jax": jax_step, "torch": torch_step}[
+        keras.backend.backend()
+    ]
     step = make(model, keras.optimizers.Adam(1e-3))
-    print(f"slopes before: {kp.diagnostics.slopes(model)[0].minimum:.3f} to {kp.diagnostics.slopes(model)[0].maximum:.3f}")
+    print(
+        f"slopes before: {kp.diagnostics.slopes(model)[0].minimum:.3f} to"
+        f" {kp.diagnostics.slopes(model)[0].maximum:.3f}"
+    )
     rng = np.random.default_rng(0)
     for epoch in range(epochs):
-        order = rng.permutation(len(digits.train))[: len(digits.train) // BATCH * BATCH].reshape(-1, BATCH)
+        order = rng.permutation(len(digits.train))[: len(digits.train) // BATCH * BATCH].reshape(
+            -1, BATCH
+        )
         losses = [
-            float(step(*map(keras.ops.convert_to_tensor, (digits.train.x[rows], digits.train.y[rows])))) for rows in np.sort(order, axis=1)
+            float(
+                step(
+                    *map(keras.ops.convert_to_tensor, (digits.train.x[rows], digits.train.y[rows]))
+                )
+            )
+            for rows in np.sort(order, axis=1)
         ]
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}")
-    print(f"slopes after: {kp.diagnostics.slopes(model)[0].minimum:.3f} to {kp.diagnostics.slopes(model)[0].maximum:.3f}")
+    print(
+        f"slopes after: {kp.diagnostics.slopes(model)[0].minimum:.3f} to"
+        f" {kp.diagnostics.slopes(model)[0].maximum:.3f}"
+    )
     right = np.mean(model.predict(digits.test.x, verbose=0).argmax(axis=1) == digits.test.y)
     print(f"{100 * right:.1f} % of the test digits are right")
 

@@ -1,8 +1,10 @@
-"""Slope and parameterization chosen by scikit-learn's grid search with cross-validation, the network as the last step of a pipeline.
+"""Slope and parameterization chosen by scikit-learn's grid search with cross-validation, the
+network as the last step of a pipeline.
 
     python examples/scikit_learn_pipeline.py [EPOCHS]
 
-prints the mean accuracy of each choice over three folds, and how many of the test digits the best one is right on.
+prints the mean accuracy of each choice over three folds, and how many of the test digits the best
+one is right on.
 """
 
 import sys
@@ -38,10 +40,21 @@ def main(epochs=10):
     x, x_test, y, y_test = train_test_split(*load_digits(return_X_y=True), random_state=0)
     settings = {"alpha": 0.25, "parameterization": "exp"}
     classifier = SKLearnClassifier(network, model_kwargs=settings)
-    choices = [{**settings, "alpha": alpha} for alpha in (0.05, 0.25)] + [{"alpha": 0.25, "parameterization": "sigmoid"}]
-    search = GridSearchCV(make_pipeline(StandardScaler(), classifier), {"sklearnclassifier__model_kwargs": choices}, cv=3)
+    choices = [{**settings, "alpha": alpha} for alpha in (0.05, 0.25)] + [
+        {"alpha": 0.25, "parameterization": "sigmoid"}
+    ]
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), classifier),
+        {"sklearnclassifier__model_kwargs": choices},
+        cv=3,
+    )
     search.fit(x, y, sklearnclassifier__epochs=epochs, sklearnclassifier__verbose=0)
-    for choice, mean, spread in zip(choices, search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"], strict=True):
+    for choice, mean, spread in zip(
+        choices,
+        search.cv_results_["mean_test_score"],
+        search.cv_results_["std_test_score"],
+        strict=True,
+    ):
         print(f"{choice}: {100 * mean:.1f} ± {100 * spread:.1f} %")
     print(f"the best: {100 * search.score(x_test, y_test):.1f} % of the test digits")
 

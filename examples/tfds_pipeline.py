@@ -1,9 +1,11 @@
-"""Fine-tuning from a `tf.data` pipeline of TensorFlow Datasets, with augmentation, after calibrating on some of its batches.
+"""Fine-tuning from a `tf.data` pipeline of TensorFlow Datasets, with augmentation, after
+calibrating on some of its batches.
 
     python examples/tfds_pipeline.py [EPOCHS]
 
-prints the accuracy of the ReLU network, of the converted one before and after fine-tuning beside its control, and the verdict. It needs
-TensorFlow. The data set is scikit-learn's digits as a TensorFlow Datasets builder, so that nothing is downloaded; any other works alike.
+prints the accuracy of the ReLU network, of the converted one before and after fine-tuning beside
+its control, and the verdict. It needs TensorFlow. The data set is scikit-learn's digits as a
+TensorFlow Datasets builder, so that nothing is downloaded; any other works alike.
 """
 
 import sys
@@ -22,9 +24,14 @@ def scaled(image, label):
 
 
 def shifted(image, label):
-    """One of nine shifts by a pixel, the same in each epoch: all networks that are compared see the same."""
-    offset = tf.random.stateless_uniform([2], [label, tf.cast(1e4 * tf.reduce_mean(image), label.dtype)], 0, 3, tf.int32)
-    return tf.image.crop_to_bounding_box(tf.pad(image, [[1, 1], [1, 1], [0, 0]]), offset[0], offset[1], 8, 8), label
+    """One of nine shifts by a pixel, the same in each epoch: all networks that are compared see the
+    same."""
+    offset = tf.random.stateless_uniform(
+        [2], [label, tf.cast(1e4 * tf.reduce_mean(image), label.dtype)], 0, 3, tf.int32
+    )
+    return tf.image.crop_to_bounding_box(
+        tf.pad(image, [[1, 1], [1, 1], [0, 0]]), offset[0], offset[1], 8, 8
+    ), label
 
 
 def main(epochs=5):
@@ -32,8 +39,15 @@ def main(epochs=5):
     with tempfile.TemporaryDirectory() as folder:
         builder = tfds.builder("sklearn_digits", data_dir=folder)
         builder.download_and_prepare()
-        train, test = (builder.as_dataset(split, as_supervised=True).map(scaled) for split in ("train", "test"))
-        batches = train.map(shifted).cache().shuffle(2000, seed=0, reshuffle_each_iteration=False).batch(64)
+        train, test = (
+            builder.as_dataset(split, as_supervised=True).map(scaled) for split in ("train", "test")
+        )
+        batches = (
+            train.map(shifted)
+            .cache()
+            .shuffle(2000, seed=0, reshuffle_each_iteration=False)
+            .batch(64)
+        )
         x_test, y_test = map(tf.convert_to_tensor, next(iter(test.batch(1000))))
 
         model = keras.Sequential(

@@ -1,6 +1,8 @@
-"""A deep, plain network (no BatchNormalization, no shortcuts) on the digits, with ReLU and with PReLU, from the same seeds.
+"""A deep, plain network (no BatchNormalization, no shortcuts) on the digits, with ReLU and with
+PReLU, from the same seeds.
 
-The PReLU network is initialized with PReLUHeNormal for its slope, so that the signal keeps its size through all layers.
+The PReLU network is initialized with PReLUHeNormal for its slope, so that the signal keeps its size
+through all layers.
 
     python examples/train_from_scratch.py [EPOCHS]
 """
@@ -37,7 +39,10 @@ def main(epochs=30):
             model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
             model.fit(digits.train.x, digits.train.y, epochs=epochs, verbose=0)
             accuracies.append(100 * model.evaluate(digits.test.x, digits.test.y, verbose=0)[1])
-        print(f"{name}: {np.mean(accuracies):.1f} ± {np.std(accuracies, ddof=1):.1f} % of the test digits (3 seeds)")
+        print(
+            f"{name}: {np.mean(accuracies):.1f} ± {np.std(accuracies, ddof=1):.1f} % of the test"
+            " digits (3 seeds)"
+        )
 
 
 if __name__ == "__main__":

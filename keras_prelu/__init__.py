@@ -1,6 +1,7 @@
 """PReLU layers for Keras 3, and surgery that turns a trained ReLU network into a PReLU network.
 
-The public names are listed in `__init__.pyi` and imported when first used, so that `import keras_prelu` costs milliseconds.
+The public names are listed in `__init__.pyi` and imported when first used, so that `import
+keras_prelu` costs milliseconds.
 """
 
 import sys
@@ -14,36 +15,51 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 # The modules that define serializable classes, and those of ours that they import.
 _SERIALIZABLE = (
     "keras_prelu.registration",
-    "keras_prelu._backends",
-    "keras_prelu._private_keras",
-    "keras_prelu._formulations",
+    "keras_prelu.backend.autodiff",
+    "keras_prelu.backend.variables",
+    "keras_prelu.backend.keras_internals",
+    "keras_prelu.backend.kernels",
     "keras_prelu.parameterizations",
     "keras_prelu.constraints",
     "keras_prelu.initializers",
     "keras_prelu.regularizers",
     "keras_prelu.ops",
     "keras_prelu.layers",
-    "keras_prelu.surgery.graph",
-    "keras_prelu.surgery.recognition",
-    "keras_prelu.surgery.places",
-    "keras_prelu.surgery.replacement",
-    "keras_prelu.surgery.converted",
-    "keras_prelu.training.slopes",
+    "keras_prelu.graph.functional",
+    "keras_prelu.graph.detection",
+    "keras_prelu.custom_layers.held_rectifiers",
+    "keras_prelu.graph.replacement",
+    "keras_prelu.custom_layers.converted_layer",
+    "keras_prelu.training.slope_optimizer",
 )
 
 
 def _register_with_keras(imported: ModuleType) -> None:
     """Import the serializable classes, so that saved models that use them load."""
-    # The flag is the import system's own, read because nothing public tells whether a module's body has come to its end.
-    others = [sys.modules[name] for name in _SERIALIZABLE if name in sys.modules and name != imported.__name__]
+    # The flag is the import system's own, read because nothing public tells whether a module's body
+    # has come to its end.
+    others = [
+        sys.modules[name]
+        for name in _SERIALIZABLE
+        if name in sys.modules and name != imported.__name__
+    ]
     if any(getattr(module.__spec__, "_initializing", False) for module in others):
-        return  # One of them is importing Keras right now, and the rest can't import it half made. Its own hook comes at its end.
-    from keras_prelu import constraints, initializers, layers, parameterizations, regularizers  # noqa: F401
-    from keras_prelu.surgery import converted  # noqa: F401
-    from keras_prelu.training import slopes  # noqa: F401
+        # One of them is importing Keras right now, and the rest can't import it half made. Its own
+        # hook comes at its end.
+        return
+    from keras_prelu import (  # noqa: F401
+        constraints,
+        initializers,
+        layers,
+        parameterizations,
+        regularizers,
+    )
+    from keras_prelu.custom_layers import converted_layer  # noqa: F401
+    from keras_prelu.training import slope_optimizer  # noqa: F401
 
 
-# Keras resolves a saved layer by its registered name, so registration can't wait for a first use of kp.PReLU; importing Keras
-# here would cost seconds. The hook runs when Keras is imported, or at once where it already is.
+# Keras resolves a saved layer by its registered name, so registration can't wait for a first use of
+# kp.PReLU; importing Keras here would cost seconds. The hook runs when Keras is imported, or at
+# once where it already is.
 for _module in ("keras", *_SERIALIZABLE):
     register_post_import_hook(_register_with_keras, _module)

@@ -1,4 +1,5 @@
-"""Keras callbacks that follow slopes, dead units and the signal through a training, for TensorBoard and as a CSV file."""
+"""Keras callbacks that follow slopes, dead units and the signal through a training, for TensorBoard
+and as a CSV file."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu._hosts import host
+from keras_prelu.backend.devices import host
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe
 from keras_prelu.diagnostics.slopes import slopes
 from keras_prelu.errors import FileError, InvalidArgumentError
-from keras_prelu.surgery.activity import ActivityProbe
-from keras_prelu.surgery.paths import prelu_layers
+from keras_prelu.sites.activity import ActivityProbe
+from keras_prelu.sites.prelu_layers import prelu_layers
 
 __all__ = ["SlopeMonitor"]
 
@@ -27,20 +28,24 @@ _COLUMNS = ("epoch", "layer", "slopes", "mean", "minimum", "maximum", "units", "
 class SlopeMonitor(keras.callbacks.Callback):
     """Follows the slopes of a model's PReLU layers, epoch by epoch.
 
-    For TensorBoard each layer gets a histogram of its slopes and scalars of their mean, minimum and maximum, and what `model.fit`
-    records (losses, metrics) becomes scalars too; this needs `tensorboardX`, and no TensorFlow. Files that exist are added to, so a
-    training that goes on after it was stopped goes on in them. A model without PReLU layers writes nothing: given to `finetune`,
-    the callback follows the PReLU model and leaves its control alone. Of several hosts the first writes.
+    For TensorBoard each layer gets a histogram of its slopes and scalars of their mean, minimum and
+    maximum, and what `model.fit` records (losses, metrics) becomes scalars too; this needs
+    `tensorboardX`, and no TensorFlow. Files that exist are added to, so a training that goes on
+    after it was stopped goes on in them. A model without PReLU layers writes nothing: given to
+    `finetune`, the callback follows the PReLU model and leaves its control alone. Of several hosts
+    the first writes.
 
     Args:
         log_dir: Folder of TensorBoard's event files.
         csv_file: A file with a line for each epoch and layer.
-        samples: Unlabeled samples, some hundred, on which dead units are counted too and the signal is measured: the second moment of what
-            each linear layer and rectifier puts out; in the CSV file that of the layer's own. It costs two passes over them each time.
+        samples: Unlabeled samples, some hundred, on which dead units are counted too and the signal
+            is measured: the second moment of what each linear layer and rectifier puts out; in the
+            CSV file that of the layer's own. It costs two passes over them each time.
         frequency: Epochs from one record to the next. Defaults to 1.
 
     Raises:
-        InvalidArgumentError: A ValueError; neither output is given, `frequency` is no positive integer, or tensorboardX is not installed.
+        InvalidArgumentError: A ValueError; neither output is given, `frequency` is no positive
+            integer, or tensorboardX is not installed.
         FileError: When training begins: an output can't be written.
 
     Example:
@@ -59,9 +64,13 @@ class SlopeMonitor(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if log_dir is None and csv_file is None:
-            raise InvalidArgumentError("SlopeMonitor writes nothing: give `log_dir`, `csv_file` or both.")
+            raise InvalidArgumentError(
+                "SlopeMonitor writes nothing: give `log_dir`, `csv_file` or both."
+            )
         if isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1:
-            raise InvalidArgumentError(f"`frequency` must be a number of epochs, at least 1. Received: {frequency!r}")
+            raise InvalidArgumentError(
+                f"`frequency` must be a number of epochs, at least 1. Received: {frequency!r}"
+            )
         if log_dir is not None:
             _summary_writer()
         self._log_dir, self._csv_file = log_dir, csv_file
@@ -70,7 +79,9 @@ class SlopeMonitor(keras.callbacks.Callback):
         self._measure: _Measure | None = None
 
     def __deepcopy__(self, memo: Any) -> SlopeMonitor:
-        return SlopeMonitor(self._log_dir, self._csv_file, samples=self._samples, frequency=self._frequency)
+        return SlopeMonitor(
+            self._log_dir, self._csv_file, samples=self._samples, frequency=self._frequency
+        )
 
     def on_train_begin(self, logs: Any = None) -> None:
         if host() or not slopes(self.model):
@@ -78,12 +89,16 @@ class SlopeMonitor(keras.callbacks.Callback):
         try:
             if self._log_dir is not None:
                 # Its own file names are by the second, and a file that exists would be overwritten.
-                self._writer = _summary_writer()(str(self._log_dir), filename_suffix=f".{time.time_ns()}")
+                self._writer = _summary_writer()(
+                    str(self._log_dir), filename_suffix=f".{time.time_ns()}"
+                )
             if self._csv_file is not None:
                 _begin(Path(self._csv_file))
         except OSError as error:
             path = self._csv_file if error.filename is None else error.filename
-            raise FileError(f"The slopes can't be written to '{path}': {os.strerror(error.errno or 0)}.") from error
+            raise FileError(
+                f"The slopes can't be written to '{path}': {os.strerror(error.errno or 0)}."
+            ) from error
         self._measure = None if self._samples is None else _Measure(self.model, self._samples)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -94,7 +109,11 @@ class SlopeMonitor(keras.callbacks.Callback):
         if self._csv_file is not None:
             rows = [
                 (epoch, item.path, item.count, item.mean, item.minimum, item.maximum)
-                + ((dead[item.path].size, int(dead[item.path].sum()), moments.get(item.path, "")) if item.path in dead else ("", "", ""))
+                + (
+                    (dead[item.path].size, int(dead[item.path].sum()), moments.get(item.path, ""))
+                    if item.path in dead
+                    else ("", "", "")
+                )
                 for item in found
             ]
             with open(self._csv_file, "a", newline="") as file:
@@ -102,7 +121,10 @@ class SlopeMonitor(keras.callbacks.Callback):
         if self._writer is not None:
             scalars = {f"epoch/{name}": value for name, value in (logs or {}).items()}
             for item in found:
-                scalars |= {f"slopes/{item.path}/{name}": getattr(item, name) for name in ("mean", "minimum", "maximum")}
+                scalars |= {
+                    f"slopes/{item.path}/{name}": getattr(item, name)
+                    for name in ("mean", "minimum", "maximum")
+                }
             scalars |= {f"dead_units/{path}": units.sum() for path, units in dead.items()}
             scalars |= {f"signal/{path}": moment for path, moment in moments.items()}
             for tag, value in scalars.items():
@@ -127,9 +149,12 @@ class _Measure:
         self._activity, self._moments = ActivityProbe(model), MomentsProbe(model)
 
     def __call__(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """For each rectifier which of its units are dead, and for each linear layer and rectifier the second moment of what it puts out."""
+        """For each rectifier which of its units are dead, and for each linear layer and rectifier
+        the second moment of what it puts out."""
         dead = {_layer(item.site.path): item.dead for item in self._activity(self._samples)}
-        return dead, {path: float(written) for path, (_, written, _) in self._moments(self._samples).items()}
+        return dead, {
+            path: float(written) for path, (_, written, _) in self._moments(self._samples).items()
+        }
 
 
 def _layer(path: str) -> str:
@@ -149,5 +174,7 @@ def _summary_writer() -> Any:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise InvalidArgumentError("`log_dir` needs tensorboardX: pip install 'keras-prelu[tensorboard]'.") from error
+        raise InvalidArgumentError(
+            "`log_dir` needs tensorboardX: pip install 'keras-prelu[tensorboard]'."
+        ) from error
     return SummaryWriter

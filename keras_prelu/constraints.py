@@ -18,10 +18,12 @@ Tensor = Any
 
 @serializable()
 class AtLeast(keras.constraints.Constraint):
-    """Keeps slopes at or above a positive minimum: after each training step, smaller ones are set to it.
+    """Keeps slopes at or above a positive minimum: after each training step, smaller ones are set
+    to it.
 
-    Give it to `PReLU(parameterization="identity", alpha_constraint=...)`. As slopes are then certainly positive, the backward pass
-    rests on the layer's output alone and its input is freed, as under `"exp"`; with any other constraint the input is kept.
+    Give it to `PReLU(parameterization="identity", alpha_constraint=...)`. As slopes are then
+    certainly positive, the backward pass rests on the layer's output alone and its input is freed,
+    as under `"exp"`; with any other constraint the input is kept.
 
     Args:
         minimum: Float > 0. Defaults to 0.001.
@@ -31,15 +33,22 @@ class AtLeast(keras.constraints.Constraint):
 
     Example:
 
-    >>> layer = keras_prelu.PReLU(parameterization="identity", alpha_constraint=keras_prelu.constraints.AtLeast(0.01))
+    >>> layer = keras_prelu.PReLU(parameterization="identity",
+    ...     alpha_constraint=keras_prelu.constraints.AtLeast(0.01))
 
     References:
         Claim 1; for the backward pass, `keras_prelu.ops.positive_prelu`.
     """
 
     def __init__(self, minimum: float = 1e-3) -> None:
-        if isinstance(minimum, bool) or not isinstance(minimum, (int, float)) or not (math.isfinite(minimum) and minimum > 0):
-            raise InvalidArgumentError(f"`minimum` must be a positive finite number. Received: minimum={minimum!r}")
+        if (
+            isinstance(minimum, bool)
+            or not isinstance(minimum, (int, float))
+            or not (math.isfinite(minimum) and minimum > 0)
+        ):
+            raise InvalidArgumentError(
+                f"`minimum` must be a positive finite number. Received: minimum={minimum!r}"
+            )
         self.minimum = float(minimum)
 
     def __call__(self, w: Tensor) -> Tensor:
@@ -47,7 +56,8 @@ class AtLeast(keras.constraints.Constraint):
         return ops.maximum(w, ops.cast(self.minimum, w.dtype))
 
     def enforced(self, slopes: Tensor) -> Tensor:
-        """Slopes with the minimum in effect also for values that were assigned or loaded; the gradient passes unchanged."""
+        """Slopes with the minimum in effect also for values that were assigned or loaded; the
+        gradient passes unchanged."""
         return slopes + ops.stop_gradient(self(slopes) - slopes)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The whole story on the bundled digits: train a ReLU net, convert it, calibrate it, fine-tune it beside its control, judge."""
+"""The whole story on the bundled digits: train a ReLU net, convert it, calibrate it, fine-tune it
+beside its control, judge."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ import keras
 import numpy as np
 
 from keras_prelu import data
+from keras_prelu.calibration.calibrate import calibrate
+from keras_prelu.conversion.convert import convert
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
-from keras_prelu.surgery.calibrate import calibrate
-from keras_prelu.surgery.convert import convert
-from keras_prelu.training.batches import ShuffledBatches
-from keras_prelu.training.building import build_for_training
+from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.finetune import DEFAULT_LEARNING_RATE, FineTuning, finetune
+from keras_prelu.training.warmup import build_for_training
 
 __all__ = ["ALPHA", "CALIBRATION_SAMPLES", "Conversion", "Demo", "digits_network", "run_demo"]
 
@@ -28,11 +29,13 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Conversion:
-    """How well one way of rescaling keeps a network's function, without training; a value for each seed.
+    """How well one way of rescaling keeps a network's function, without training; a value for each
+    seed.
 
     Attributes:
         rescale: "none", "analytic" or "calibrated".
-        accuracy_change: Test accuracy of the converted network minus the original's, in percentage points.
+        accuracy_change: Test accuracy of the converted network minus the original's, in percentage
+            points.
         logit_error: Mean squared change of the logits over their variance, on the test samples.
     """
 
@@ -50,8 +53,10 @@ class Demo:
         alpha: The initial slope.
         original_accuracy: Test accuracy of the ReLU networks, in percent.
         conversions: The ways of rescaling, side by side.
-        tuned_accuracy, control_accuracy: Of the fine-tuned PReLU networks and their fine-tuned ReLU controls, in percent.
-        comparison: PReLU against control on the test samples, each sample's score averaged over the seeds.
+        tuned_accuracy, control_accuracy: Of the fine-tuned PReLU networks and their fine-tuned ReLU
+            controls, in percent.
+        comparison: PReLU against control on the test samples, each sample's score averaged over the
+            seeds.
         first: The first seed's fine-tuning.
         original, converted: The first seed's ReLU network, and its calibrated conversion.
     """
@@ -69,7 +74,8 @@ class Demo:
 
 
 def digits_network() -> keras.Model:
-    """A convolutional network with four 3 × 3 convolutions, each with BatchNormalization and ReLU, and ten logits."""
+    """A convolutional network with four 3 × 3 convolutions, each with BatchNormalization and ReLU,
+    and ten logits."""
     layers: list[Any] = [keras.Input((8, 8, 1))]
     for index, filters in enumerate((32, 32, 64, 64), start=1):
         layers += [
@@ -79,11 +85,16 @@ def digits_network() -> keras.Model:
         ]
         if index == 2:
             layers.append(keras.layers.MaxPooling2D(name="pool"))
-    layers += [keras.layers.GlobalAveragePooling2D(name="mean"), keras.layers.Dense(10, name="logits")]
+    layers += [
+        keras.layers.GlobalAveragePooling2D(name="mean"),
+        keras.layers.Dense(10, name="logits"),
+    ]
     return keras.Sequential(layers, name="digits")
 
 
-def run_demo(seeds: Sequence[int] = (0, 1, 2), *, epochs: int = 16, on_progress: Progress | None = None) -> Demo:
+def run_demo(
+    seeds: Sequence[int] = (0, 1, 2), *, epochs: int = 16, on_progress: Progress | None = None
+) -> Demo:
     """Train, convert, calibrate, fine-tune and judge, once for each seed.
 
     Args:
@@ -136,7 +147,9 @@ def _story(digits: data.Dataset, seed: int, epochs: int, say: Progress) -> _Stor
     say(f"seed {seed}: converting and calibrating")
     chosen = np.random.default_rng(seed).permutation(len(digits.train))[:CALIBRATION_SAMPLES]
     samples = digits.train.take(chosen).x
-    candidates = {rescale: convert(original, alpha=ALPHA, rescale=rescale) for rescale in ("none", "analytic")}
+    candidates = {
+        rescale: convert(original, alpha=ALPHA, rescale=rescale) for rescale in ("none", "analytic")
+    }
     candidates["calibrated"] = convert(original, alpha=ALPHA, rescale="none")
     calibrate(candidates["calibrated"], original, samples, seed=seed)
     logits = _logits(original, digits.test)
@@ -144,10 +157,19 @@ def _story(digits: data.Dataset, seed: int, epochs: int, say: Progress) -> _Stor
     changes = {}
     for rescale, model in candidates.items():
         new = _logits(model, digits.test)
-        changes[rescale] = (100.0 * (_accuracy(new, digits.test) - accuracy), float(np.mean((new - logits) ** 2) / np.var(logits)))
+        changes[rescale] = (
+            100.0 * (_accuracy(new, digits.test) - accuracy),
+            float(np.mean((new - logits) ** 2) / np.var(logits)),
+        )
     say(f"seed {seed}: fine-tuning PReLU and the ReLU control")
     tuning = finetune(
-        candidates["calibrated"], original, digits.train, digits.test, epochs=max(1, epochs // 2), batch_size=_BATCH_SIZE, seed=seed
+        candidates["calibrated"],
+        original,
+        digits.train,
+        digits.test,
+        epochs=max(1, epochs // 2),
+        batch_size=_BATCH_SIZE,
+        seed=seed,
     )
     return _Story(original, candidates["calibrated"], accuracy, changes, tuning)
 
@@ -157,7 +179,11 @@ def _train(samples: data.Samples, seed: int, epochs: int) -> keras.Model:
     model = digits_network()
     batches = ShuffledBatches(samples, _BATCH_SIZE, seed)
     schedule = keras.optimizers.schedules.CosineDecay(DEFAULT_LEARNING_RATE, epochs * len(batches))
-    model.compile(keras.optimizers.Adam(schedule), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(schedule),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
     build_for_training(model, samples)
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
     return model

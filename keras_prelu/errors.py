@@ -1,6 +1,7 @@
 """The exceptions of keras_prelu.
 
-Every error that a user can cause is a `KerasPReLUError`; the command line prints its message on one line, without a traceback.
+Every error that a user can cause is a `KerasPReLUError`; the command line prints its message on one
+line, without a traceback.
 """
 
 import re
@@ -44,7 +45,8 @@ class DataError(KerasPReLUError):
 
 
 class ExportError(KerasPReLUError):
-    """A model can't be exported as asked, or the exported file does not compute what the model does."""
+    """A model can't be exported as asked, or the exported file does not compute what the model
+    does."""
 
 
 class FileError(KerasPReLUError):
@@ -56,10 +58,15 @@ class KerasPReLUWarning(UserWarning):
 
 
 def reason_of(error: BaseException, limit: int = 200) -> str:
-    """The reason that another library's exception gives, on one line of at most about `limit` characters, with no final full stop.
+    """The reason that another library's exception gives, on one line of at most about `limit`
+    characters, with no final full stop.
 
-    Keras wraps what went wrong into pages of configuration, after "Exception encountered:" or "Error encountered:".
+    Keras wraps what went wrong into pages of configuration, after "Exception encountered:" or
+    "Error encountered:".
     """
-    text = " ".join(re.split("(?:Exception|Error) encountered:", str(error))[-1].split()) or type(error).__name__
+    text = (
+        " ".join(re.split("(?:Exception|Error) encountered:", str(error))[-1].split())
+        or type(error).__name__
+    )
     shortened = text if len(text) <= limit else f"{text[:limit].rsplit(' ', 1)[0]} …"
     return shortened.rstrip(".: ")

@@ -21,11 +21,22 @@ class _PReLUHe(keras.initializers.VarianceScaling):
     _distribution: str
 
     def __init__(self, alpha: float = 0.25, mode: str = "fan_in", seed: Any = None) -> None:
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
-            raise InvalidArgumentError(f"`alpha` must be a finite number, the slope the layers start with. Received: alpha={alpha!r}")
+        if (
+            isinstance(alpha, bool)
+            or not isinstance(alpha, (int, float))
+            or not math.isfinite(alpha)
+        ):
+            raise InvalidArgumentError(
+                "`alpha` must be a finite number, the slope the layers start with. Received:"
+                f" alpha={alpha!r}"
+            )
         if mode not in _MODES:
-            raise InvalidArgumentError(f"`mode` must be 'fan_in' or 'fan_out'. Received: mode={mode!r}")
-        super().__init__(scale=2.0 / (1.0 + alpha**2), mode=mode, distribution=self._distribution, seed=seed)
+            raise InvalidArgumentError(
+                f"`mode` must be 'fan_in' or 'fan_out'. Received: mode={mode!r}"
+            )
+        super().__init__(
+            scale=2.0 / (1.0 + alpha**2), mode=mode, distribution=self._distribution, seed=seed
+        )
         self.alpha = float(alpha)
 
     def get_config(self) -> dict[str, Any]:
@@ -37,9 +48,9 @@ class _PReLUHe(keras.initializers.VarianceScaling):
 class PReLUHeNormal(_PReLUHe):
     """He's normal initializer for layers whose inputs come from a PReLU of slope `alpha`.
 
-    Draws from a truncated normal distribution with variance 2 / (n·(1 + α²)), n the layer's fan-in (or fan-out): the second
-    moment of the signal (backward: of the gradient) is then the same in every layer. α = 0 is `keras.initializers.HeNormal`;
-    α = 1, a linear net, is `LecunNormal`.
+    Draws from a truncated normal distribution with variance 2 / (n·(1 + α²)), n the layer's fan-in
+    (or fan-out): the second moment of the signal (backward: of the gradient) is then the same in
+    every layer. α = 0 is `keras.initializers.HeNormal`; α = 1, a linear net, is `LecunNormal`.
 
     Args:
         alpha: Float, the initial negative slope of the network's PReLU layers. Defaults to 0.25.
@@ -47,12 +58,15 @@ class PReLUHeNormal(_PReLUHe):
         seed: Integer, `keras.random.SeedGenerator` or None (default: a random seed).
 
     Raises:
-        InvalidArgumentError: A ValueError; `alpha` is not a finite number or `mode` is neither of the two.
+        InvalidArgumentError: A ValueError; `alpha` is not a finite number or `mode` is neither of
+            the two.
 
     Example:
 
-    >>> layer = keras.layers.Dense(64, kernel_initializer=keras_prelu.initializers.PReLUHeNormal(alpha=0.25))
-    >>> layer = keras.layers.Dense(64, kernel_initializer="PReLUHeNormal")     # by name, once keras_prelu is imported
+    >>> layer = keras.layers.Dense(64,
+    ...     kernel_initializer=keras_prelu.initializers.PReLUHeNormal(alpha=0.25))
+    # By name, once keras_prelu is imported
+    >>> layer = keras.layers.Dense(64, kernel_initializer="PReLUHeNormal")
 
     References:
         He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2. Claim 4.
@@ -71,11 +85,13 @@ class PReLUHeUniform(_PReLUHe):
         seed: Integer, `keras.random.SeedGenerator` or None (default: a random seed).
 
     Raises:
-        InvalidArgumentError: A ValueError; `alpha` is not a finite number or `mode` is neither of the two.
+        InvalidArgumentError: A ValueError; `alpha` is not a finite number or `mode` is neither of
+            the two.
 
     Example:
 
-    >>> layer = keras.layers.Conv2D(8, 3, kernel_initializer=keras_prelu.initializers.PReLUHeUniform(seed=0))
+    >>> layer = keras.layers.Conv2D(8, 3,
+    ...     kernel_initializer=keras_prelu.initializers.PReLUHeUniform(seed=0))
 
     References:
         He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2. Claim 4.

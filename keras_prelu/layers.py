@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_prelu import constraints, parameterizations
-from keras_prelu._backends import outside_of_graphs
+from keras_prelu.backend.variables import outside_of_graphs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.ops import positive_prelu, prelu, prelu_to_one
 from keras_prelu.registration import serializable
@@ -26,8 +26,9 @@ Shape = tuple[int | None, ...]
 class PReLU(keras.layers.Layer):
     """Parametric ReLU with a learned negative slope under a constraint.
 
-    Computes φ(x) = max(x, 0) + α·min(x, 0) with a learned slope α = map(β), one for each channel by default. The layer's
-    variable is β (float32 also under mixed precision); α is derived from it by the parameterization:
+    Computes φ(x) = max(x, 0) + α·min(x, 0) with a learned slope α = map(β), one for each channel by
+    default. The layer's variable is β (float32 also under mixed precision); α is derived from it by
+    the parameterization:
 
     ================  ============  ========  ==================
     parameterization  α(β)          range     L2 on β pulls α to
@@ -39,24 +40,28 @@ class PReLU(keras.layers.Layer):
     `"identity"`      β             any       0
     ================  ============  ========  ==================
 
-    With `parameterization="identity"` and Keras's arguments this is a drop-in for `keras.layers.PReLU`; `.alpha` is then the
-    variable itself.
+    With `parameterization="identity"` and Keras's arguments this is a drop-in for
+    `keras.layers.PReLU`; `.alpha` is then the variable itself.
 
     Args:
-        alpha_initializer: The initial *slope*, under every map: a float, an array (of the slopes' shape, or with one value for
-            each slope), or a Keras initializer. Defaults to 0.25.
-        parameterization: `"exp"` (default), `"square"`, `"softplus"`, `"sigmoid"`, `"identity"`, or an instance from
-            `keras_prelu.parameterizations`.
-        alpha_regularizer: Keras regularizer of the slope α in effect, such as `keras_prelu.regularizers.AlphaL2`.
+        alpha_initializer: The initial *slope*, under every map: a float, an array (of the slopes'
+            shape, or with one value for each slope), or a Keras initializer. Defaults to 0.25.
+        parameterization: `"exp"` (default), `"square"`, `"softplus"`, `"sigmoid"`, `"identity"`, or
+            an instance from `keras_prelu.parameterizations`.
+        alpha_regularizer: Keras regularizer of the slope α in effect, such as
+            `keras_prelu.regularizers.AlphaL2`.
         beta_regularizer: Keras regularizer of β, with the map's implicit bias (table above).
-        alpha_constraint: Keras constraint of α; with `parameterization="identity"` only (the other maps are constraints). Under
-            `keras_prelu.constraints.AtLeast` the backward pass keeps the output alone, as it does under the positive maps.
-        shared_axes: The axes along which a slope is shared: `"channel_wise"` (default; one slope a channel, whatever the rank),
-            `"channel_shared"` (one slope), None (a slope for each element, as in Keras), or an int or ints, as in
-            `keras.layers.PReLU` (axis 0 is the batch and always shared).
-        max_value: Float > 0 or None (default): a cap on the output, so that a converted ReLU6 keeps it.
-        data_format: `"channels_last"` or `"channels_first"`: where `"channel_wise"` finds the channels (axis −1 or 1). Defaults
-            to `keras.config.image_data_format()`.
+        alpha_constraint: Keras constraint of α; with `parameterization="identity"` only (the other
+            maps are constraints). Under `keras_prelu.constraints.AtLeast` the backward pass keeps
+            the output alone, as it does under the positive maps.
+        shared_axes: The axes along which a slope is shared: `"channel_wise"` (default; one slope a
+            channel, whatever the rank), `"channel_shared"` (one slope), None (a slope for each
+            element, as in Keras), or an int or ints, as in `keras.layers.PReLU` (axis 0 is the
+            batch and always shared).
+        max_value: Float > 0 or None (default): a cap on the output, so that a converted ReLU6 keeps
+            it.
+        data_format: `"channels_last"` or `"channels_first"`: where `"channel_wise"` finds the
+            channels (axis −1 or 1). Defaults to `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype`, `trainable`, as for every Keras layer.
 
     Input shape:
@@ -66,12 +71,14 @@ class PReLU(keras.layers.Layer):
         The input's. The dtype is the layer's compute dtype.
 
     Raises:
-        InvalidArgumentError: A ValueError, when an argument has none of the values above or the map cannot represent the initial
-            slope; also from `build`, when the size of an axis that carries a slope is unknown.
+        InvalidArgumentError: A ValueError, when an argument has none of the values above or the map
+            cannot represent the initial slope; also from `build`, when the size of an axis that
+            carries a slope is unknown.
 
     Example:
 
-    >>> model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(16, 3), keras_prelu.PReLU()])
+    >>> model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(16, 3),
+    ...     keras_prelu.PReLU()])
     >>> model.layers[-1].alpha.shape
     (1, 1, 16)
 
@@ -102,8 +109,9 @@ class PReLU(keras.layers.Layer):
         self.alpha_constraint = keras.constraints.get(alpha_constraint)
         if self.alpha_constraint is not None and not self._is_identity:
             raise InvalidArgumentError(
-                "`alpha_constraint` needs parameterization='identity'; the other maps are constraints themselves. "
-                f"Received: alpha_constraint={alpha_constraint!r}, parameterization={self.parameterization.name!r}"
+                "`alpha_constraint` needs parameterization='identity'; the other maps are"
+                f" constraints themselves. Received: alpha_constraint={alpha_constraint!r},"
+                f" parameterization={self.parameterization.name!r}"
             )
         self.shared_axes = _standardize_shared_axes(shared_axes)
         self.max_value = _standardize_max_value(max_value)
@@ -112,7 +120,8 @@ class PReLU(keras.layers.Layer):
 
     @property
     def alpha(self) -> Tensor:
-        """The slope in effect: a float32 tensor of the slopes' shape; under `"identity"` the variable itself. None before `build`."""
+        """The slope in effect: a float32 tensor of the slopes' shape; under `"identity"` the
+        variable itself. None before `build`."""
         if self.beta is None or self._is_identity:
             return self.beta
         return self.parameterization.alpha(ops.convert_to_tensor(self.beta))
@@ -123,7 +132,8 @@ class PReLU(keras.layers.Layer):
 
     @property
     def _sign_is_certain(self) -> bool:
-        """Whether slopes are certainly positive, so that the backward pass can rest on the output alone."""
+        """Whether slopes are certainly positive, so that the backward pass can rest on the output
+        alone."""
         if isinstance(self.alpha_constraint, constraints.AtLeast):
             # ∂L/∂α is Σ g·min(y, 0)/α: in float16 y = αx may underflow where the quotient does not.
             return self.compute_dtype != "float16"
@@ -134,28 +144,37 @@ class PReLU(keras.layers.Layer):
         for axis in carrying:
             if input_shape[axis] is None:
                 raise InvalidArgumentError(
-                    f"PReLU layer '{self.name}' needs a known size for axis {axis}, which carries a slope for each position. Give "
-                    f"the input a size there, or share slopes along it (shared_axes). Received: input_shape={tuple(input_shape)}"
+                    f"PReLU layer '{self.name}' needs a known size for axis {axis}, which carries a"
+                    " slope for each position. Give the input a size there, or share slopes along"
+                    f" it (shared_axes). Received: input_shape={tuple(input_shape)}"
                 )
-        shape = tuple(input_shape[axis] if axis in carrying else 1 for axis in range(1, len(input_shape)))
+        shape = tuple(
+            input_shape[axis] if axis in carrying else 1 for axis in range(1, len(input_shape))
+        )
         self.beta = self.add_weight(
             shape=shape,
             name="alpha" if self._is_identity else "beta",
             initializer=self._initial_beta,
             regularizer=self._penalty(),
             constraint=self.alpha_constraint,
-            # The map is evaluated in float32: e^β in half precision would move every slope by up to 0.1 %.
+            # The map is evaluated in float32: e^β in half precision would move every slope by up to
+            # 0.1 %.
             autocast=False,
         )
         self.beta.keras_prelu_slope = True  # see is_slope
         # Once outside of any compiled function: torch.compile can't trace how an operation is made.
         self._activate(ops.zeros((0,)), ops.ones(()))
-        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: input_shape[axis] for axis in carrying})
+        self.input_spec = keras.layers.InputSpec(
+            ndim=len(input_shape), axes={axis: input_shape[axis] for axis in carrying}
+        )
 
     def _axes_with_slopes(self, rank: int) -> tuple[int, ...]:
         """The axes of an input of `rank` along which slopes differ."""
         if rank < 2:
-            raise InvalidArgumentError(f"PReLU layer '{self.name}' needs inputs of rank 2 or more, batch first. Received: rank {rank}")
+            raise InvalidArgumentError(
+                f"PReLU layer '{self.name}' needs inputs of rank 2 or more, batch first. Received:"
+                f" rank {rank}"
+            )
         if self.shared_axes == "channel_shared":
             return ()
         if self.shared_axes == "channel_wise":
@@ -164,8 +183,9 @@ class PReLU(keras.layers.Layer):
         shared = {axis + rank if axis < 0 else axis for axis in axes}
         if not shared <= set(range(1, rank)):
             raise InvalidArgumentError(
-                f"`shared_axes` of PReLU layer '{self.name}' must name axes 1 to {rank - 1} of its input of rank {rank} (axis 0 is the "
-                f"batch, always shared). Received: shared_axes={self.shared_axes}"
+                f"`shared_axes` of PReLU layer '{self.name}' must name axes 1 to {rank - 1} of its"
+                f" input of rank {rank} (axis 0 is the batch, always shared). Received:"
+                f" shared_axes={self.shared_axes}"
             )
         return tuple(axis for axis in range(1, rank) if axis not in shared)
 
@@ -221,7 +241,8 @@ class PReLU(keras.layers.Layer):
 
 
 def slopes_in_effect(layer: PReLU) -> Tensor:
-    """What a layer's forward pass multiplies by: `alpha`, a constraint enforced that the backward pass rests on."""
+    """What a layer's forward pass multiplies by: `alpha`, a constraint enforced that the backward
+    pass rests on."""
     alpha = ops.convert_to_tensor(layer.alpha)
     if isinstance(layer.alpha_constraint, constraints.AtLeast):
         alpha = layer.alpha_constraint.enforced(alpha)
@@ -229,14 +250,19 @@ def slopes_in_effect(layer: PReLU) -> Tensor:
 
 
 def is_slope(variable: Any) -> bool:
-    """Whether a variable is the β of a PReLU layer. Optimizers see variables without their layers, so the layer marks it."""
+    """Whether a variable is the β of a PReLU layer. Optimizers see variables without their layers,
+    so the layer marks it."""
     return getattr(variable, "keras_prelu_slope", False)
 
 
 def _slope_initializer(value: Any) -> Any:
-    """A Keras initializer of slopes from a number, an array, or whatever `keras.initializers.get` takes."""
+    """A Keras initializer of slopes from a number, an array, or whatever `keras.initializers.get`
+    takes."""
     if isinstance(value, (bool, np.bool_)):
-        raise InvalidArgumentError(f"`alpha_initializer` must be a slope, an array of slopes or an initializer. Received: {value!r}")
+        raise InvalidArgumentError(
+            "`alpha_initializer` must be a slope, an array of slopes or an initializer. Received:"
+            f" {value!r}"
+        )
     if isinstance(value, (int, float, np.number)):
         return keras.initializers.Constant(float(value))
     if isinstance(value, (list, tuple, np.ndarray)) or ops.is_tensor(value):
@@ -244,12 +270,16 @@ def _slope_initializer(value: Any) -> Any:
         return keras.initializers.Constant(np.asarray(slopes, dtype="float32"))
     initializer = keras.initializers.get(value)
     if initializer is None:
-        raise InvalidArgumentError("`alpha_initializer` must be a slope, an array of slopes or an initializer. Received: None")
+        raise InvalidArgumentError(
+            "`alpha_initializer` must be a slope, an array of slopes or an initializer. Received:"
+            " None"
+        )
     return initializer
 
 
 def _fit_slopes(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Given slopes in the shape of the variable: broadcast, or one value for each slope in order."""
+    """Given slopes in the shape of the variable: broadcast, or one value for each slope in
+    order."""
     slopes = np.asarray(value, dtype=np.float64)
     if slopes.size == math.prod(shape):
         return slopes.reshape(shape)
@@ -257,8 +287,8 @@ def _fit_slopes(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
         return np.broadcast_to(slopes, shape)
     except ValueError:
         raise InvalidArgumentError(
-            f"`alpha_initializer` of PReLU layer '{name}' has shape {slopes.shape}, which fits neither the slopes' shape {shape} nor "
-            f"their number."
+            f"`alpha_initializer` of PReLU layer '{name}' has shape {slopes.shape}, which fits"
+            f" neither the slopes' shape {shape} nor their number."
         ) from None
 
 
@@ -268,7 +298,8 @@ def _standardize_shared_axes(value: Any) -> str | list[int] | None:
     axes = list(value) if isinstance(value, (list, tuple)) else [value]
     if not all(isinstance(axis, (int, np.integer)) and not isinstance(axis, bool) for axis in axes):
         raise InvalidArgumentError(
-            f"`shared_axes` must be 'channel_wise', 'channel_shared', None, or an int or ints. Received: shared_axes={value!r}"
+            "`shared_axes` must be 'channel_wise', 'channel_shared', None, or an int or ints."
+            f" Received: shared_axes={value!r}"
         )
     return [int(axis) for axis in axes]
 
@@ -277,7 +308,9 @@ def _standardize_max_value(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not value > 0:
-        raise InvalidArgumentError(f"`max_value` must be a positive number or None. Received: max_value={value!r}")
+        raise InvalidArgumentError(
+            f"`max_value` must be a positive number or None. Received: max_value={value!r}"
+        )
     return float(value)
 
 
@@ -285,5 +318,8 @@ def _standardize_data_format(value: Any) -> str:
     if value is None:
         value = keras.config.image_data_format()
     if value not in ("channels_last", "channels_first"):
-        raise InvalidArgumentError(f"`data_format` must be 'channels_last' or 'channels_first'. Received: data_format={value!r}")
+        raise InvalidArgumentError(
+            "`data_format` must be 'channels_last' or 'channels_first'. Received:"
+            f" data_format={value!r}"
+        )
     return str(value)

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_prelu._backends import with_gradient
-from keras_prelu._formulations import formulation, sum_to_shape
+from keras_prelu.backend.autodiff import with_gradient
+from keras_prelu.backend.kernels import formulation, sum_to_shape
 from keras_prelu.registration import serializable
 
 __all__ = ["PReLUOperation", "positive_prelu", "prelu", "prelu_to_one"]
@@ -23,13 +23,16 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 def prelu(x: Tensor, alpha: Tensor) -> Tensor:
     """Parametric ReLU: `x` where it is positive, `alpha * x` where it is not.
 
-    φ(x) = max(x, 0) + α·min(x, 0), with ∂φ/∂x = 1 for x > 0 and α for x ≤ 0, and ∂φ/∂α = min(x, 0). At α = 0 the result equals
-    `keras.ops.relu(x)` bit for bit on finite x. NaN propagates. Infinities follow IEEE arithmetic: −∞ at α = 0 is 0·∞ = NaN.
+    φ(x) = max(x, 0) + α·min(x, 0), with ∂φ/∂x = 1 for x > 0 and α for x ≤ 0, and ∂φ/∂α = min(x, 0).
+    At α = 0 the result equals `keras.ops.relu(x)` bit for bit on finite x. NaN propagates.
+    Infinities follow IEEE arithmetic: −∞ at α = 0 is 0·∞ = NaN.
 
     Args:
-        x: Tensor of floating dtype (other dtypes are cast to `keras.config.floatx()`), of any shape.
-        alpha: Negative slope: a number, or a tensor that broadcasts against `x` by NumPy's rules. Any real value; it may have a
-            wider dtype than `x` (float32 slopes in a mixed-precision model), and its gradient then has that dtype.
+        x: Tensor of floating dtype (other dtypes are cast to `keras.config.floatx()`), of any
+            shape.
+        alpha: Negative slope: a number, or a tensor that broadcasts against `x` by NumPy's rules.
+            Any real value; it may have a wider dtype than `x` (float32 slopes in a mixed-precision
+            model), and its gradient then has that dtype.
 
     Returns:
         Tensor of the dtype of `x` and of the broadcast shape.
@@ -69,7 +72,9 @@ class PReLUOperation(keras.Operation):
         return keras.KerasTensor(shape, dtype=x.dtype)
 
 
-def _broadcast_shapes(first: tuple[int | None, ...], second: tuple[int | None, ...]) -> tuple[int | None, ...]:
+def _broadcast_shapes(
+    first: tuple[int | None, ...], second: tuple[int | None, ...]
+) -> tuple[int | None, ...]:
     """NumPy's broadcasting rule for shapes in which `None` is an unknown size."""
     rank = max(len(first), len(second))
     padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in (first, second)]
@@ -77,16 +82,20 @@ def _broadcast_shapes(first: tuple[int | None, ...], second: tuple[int | None, .
 
 
 def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
-    """`prelu` for slopes that are certainly positive, with a backward pass that keeps the output alone.
+    """`prelu` for slopes that are certainly positive, with a backward pass that keeps the output
+    alone.
 
-    Where α > 0 the output has the sign of x, and x = y/α on the negative side, so that ∂L/∂α = Σ g·min(y, 0)/α needs nothing but y,
-    which the next layer keeps anyway; x is freed. (In-place ABN, arXiv:1712.02616, rests on the same fact.) Under α = e^β the division
-    cancels: ∂L/∂β = Σ g·min(y, 0). A slope so small that y underflows to 0 (α < 1e-38 in float32 and bfloat16; in float16 α = 1e-8,
-    where the smallest number is 6e-8) still gives the exact ∂L/∂x, and the terms that underflow are missing from ∂L/∂α.
+    Where α > 0 the output has the sign of x, and x = y/α on the negative side, so that ∂L/∂α = Σ
+    g·min(y, 0)/α needs nothing but y, which the next layer keeps anyway; x is freed. (In-place ABN,
+    arXiv:1712.02616, rests on the same fact.) Under α = e^β the division cancels: ∂L/∂β = Σ
+    g·min(y, 0). A slope so small that y underflows to 0 (α < 1e-38 in float32 and bfloat16; in
+    float16 α = 1e-8, where the smallest number is 6e-8) still gives the exact ∂L/∂x, and the terms
+    that underflow are missing from ∂L/∂α.
 
     Args:
         x: Tensor of floating dtype, of any shape.
-        alpha: Tensor of slopes, all > 0, that broadcasts to the shape of `x`. With slopes ≤ 0 the gradients are wrong: use `prelu`.
+        alpha: Tensor of slopes, all > 0, that broadcasts to the shape of `x`. With slopes ≤ 0 the
+            gradients are wrong: use `prelu`.
         max_value: Cap on the output, > 0, or None (default). Where it holds, gradients are 0.
 
     Returns:
@@ -94,7 +103,8 @@ def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> 
 
     Example:
 
-    >>> keras_prelu.ops.positive_prelu(keras.ops.array([-2.0, 3.0]), keras.ops.array([0.25]))   # [-0.5, 3.0]
+    # [-0.5, 3.0]
+    >>> keras_prelu.ops.positive_prelu(keras.ops.array([-2.0, 3.0]), keras.ops.array([0.25]))
 
     References:
         Claims 1 and 5.
@@ -103,11 +113,13 @@ def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> 
 
 
 def prelu_to_one(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
-    """`positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx), which XLA can fuse in more networks."""
+    """`positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx), which XLA can fuse in more
+    networks."""
     return keeping_the_output("slope_to_one", max_value)(*_floating(x, alpha))
 
 
-# A dictionary, not functools.cache: torch.compile looks through the cache, and can't trace how an operation is made.
+# A dictionary, not functools.cache: torch.compile looks through the cache, and can't trace how an
+# operation is made.
 _MADE: dict[tuple[str, float | None], Callable[..., Tensor]] = {}
 
 
@@ -117,7 +129,8 @@ def keeping_the_input() -> Callable[..., Tensor]:
 
 
 def keeping_the_output(form: str, max_value: float | None) -> Callable[..., Tensor]:
-    """The operation behind `positive_prelu` and `prelu_to_one`: `form` names the forward pass among the formulation's pieces.
+    """The operation behind `positive_prelu` and `prelu_to_one`: `form` names the forward pass among
+    the formulation's pieces.
 
     Under torch.compile, make it beforehand, outside of what is compiled.
     """
@@ -125,13 +138,17 @@ def keeping_the_output(form: str, max_value: float | None) -> Callable[..., Tens
 
 
 def _made(form: str, max_value: float | None) -> Callable[..., Tensor]:
-    # Asked whether it is there, not whether it is true: older versions of torch.compile can't tell of an operation.
+    # Asked whether it is there, not whether it is true: older versions of torch.compile can't tell
+    # of an operation.
     if (form, max_value) not in _MADE:
-        _MADE[form, max_value] = _from_the_input() if form == "any_slope" else _from_the_output(form, max_value)
+        _MADE[form, max_value] = (
+            _from_the_input() if form == "any_slope" else _from_the_output(form, max_value)
+        )
     return _MADE[form, max_value]
 
 
-# What follows asks for the formulation anew in each function: torch.compile can't trace one that a function holds on to.
+# What follows asks for the formulation anew in each function: torch.compile can't trace one that a
+# function holds on to.
 
 
 def _from_the_input() -> Callable[..., Tensor]:
@@ -169,6 +186,8 @@ def _from_the_output(form: str, max_value: float | None) -> Callable[..., Tensor
                 dx = ops.where(y < ops.cast(max_value, y.dtype), dx, ops.zeros_like(dx))
             total = formulation().slope_gradient(y, upstream, alpha)
             # A slope that underflowed to 0 has total 0: its gradient is then 0 and not 0/0.
-            return dx, ops.cast(total / ops.maximum(ops.cast(alpha, total.dtype), _SMALLEST), alpha.dtype)
+            return dx, ops.cast(
+                total / ops.maximum(ops.cast(alpha, total.dtype), _SMALLEST), alpha.dtype
+            )
 
     return with_gradient(forward, residuals, backward)

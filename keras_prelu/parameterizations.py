@@ -12,7 +12,17 @@ from keras import ops
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.registration import serializable
 
-__all__ = ["Exp", "Identity", "Parameterization", "Sigmoid", "Softplus", "Square", "get", "names", "serialize"]
+__all__ = [
+    "Exp",
+    "Identity",
+    "Parameterization",
+    "Sigmoid",
+    "Softplus",
+    "Square",
+    "get",
+    "names",
+    "serialize",
+]
 
 Tensor = Any
 
@@ -20,12 +30,14 @@ _REGISTRY: dict[str, type[Parameterization]] = {}
 
 
 class Parameterization:
-    """A map α(β) that constrains a slope to its range. A new one subclasses this, sets the three class attributes, and is found by name.
+    """A map α(β) that constrains a slope to its range. A new one subclasses this, sets the three
+    class attributes, and is found by name.
 
     Attributes:
         name: What `PReLU(parameterization=...)` and the command line call it.
         interval: The range of α, for messages.
-        positive: Whether α > 0 for every β. The backward pass then rests on the output alone (see `sign_is_certain`).
+        positive: Whether α > 0 for every β. The backward pass then rests on the output alone (see
+            `sign_is_certain`).
         at_most_one: Whether α ≤ 1 for every β, so that φ(x) = max(x, αx). Defaults to False.
     """
 
@@ -46,25 +58,29 @@ class Parameterization:
         """The raw value β with α(β) = `alpha`, elementwise, as float64.
 
         Raises:
-            InvalidArgumentError: A ValueError; the map cannot represent some slope. The message names maps that can.
+            InvalidArgumentError: A ValueError; the map cannot represent some slope. The message
+                names maps that can.
         """
         alpha = np.asarray(alpha, dtype=np.float64)
         self.check(alpha)
         return self._inverse(alpha)
 
     def check(self, alpha: Any) -> None:
-        """Raise InvalidArgumentError (a ValueError) unless the map can represent every slope in `alpha`."""
+        """Raise InvalidArgumentError (a ValueError) unless the map can represent every slope in
+        `alpha`."""
         alpha = np.asarray(alpha, dtype=np.float64)
         outside = alpha[~self.contains(alpha)]
         if outside.size == 0:
             return
         slope = float(outside.flat[0])
         if not math.isfinite(slope):
-            raise InvalidArgumentError(f"A negative slope must be a finite number. Received: alpha={slope}")
+            raise InvalidArgumentError(
+                f"A negative slope must be a finite number. Received: alpha={slope}"
+            )
         able = [name for name, cls in _REGISTRY.items() if bool(np.all(cls().contains(alpha)))]
         raise InvalidArgumentError(
-            f"The slope {slope:g} is outside of {self.interval}, the range of parameterization '{self.name}'. "
-            f"It can be represented by {' and '.join(repr(name) for name in able)}."
+            f"The slope {slope:g} is outside of {self.interval}, the range of parameterization"
+            f" '{self.name}'. It can be represented by {' and '.join(repr(name) for name in able)}."
         )
 
     def contains(self, alpha: np.ndarray) -> np.ndarray:
@@ -75,7 +91,8 @@ class Parameterization:
         raise NotImplementedError
 
     def sign_is_certain(self, dtype: str) -> bool:
-        """Whether an output computed in `dtype` always tells the sign of its input and, where it is negative, ∂L/∂β."""
+        """Whether an output computed in `dtype` always tells the sign of its input and, where it is
+        negative, ∂L/∂β."""
         return self.positive
 
     def get_config(self) -> dict[str, Any]:
@@ -100,8 +117,8 @@ class Parameterization:
 class Exp(Parameterization):
     """α = e^β, in (0, ∞), with dα/dβ = α. L2 on β pulls α to 1. β = log α₀.
 
-    A relative step: under a gradient step of size η, α changes by a factor, so a small slope moves little in absolute terms
-    and never reaches 0 or changes its sign. Claim 5.
+    A relative step: under a gradient step of size η, α changes by a factor, so a small slope moves
+    little in absolute terms and never reaches 0 or changes its sign. Claim 5.
     """
 
     name = "exp"
@@ -122,11 +139,12 @@ class Exp(Parameterization):
 class Square(Parameterization):
     """α = β², in [0, ∞), with dα/dβ = 2β. L2 on β pulls α to 0, towards ReLU. Claim 5.
 
-    β = 0 is a stationary point: the slope gets no gradient there and never leaves 0. β and −β are the same slope; the positive
-    root is taken.
+    β = 0 is a stationary point: the slope gets no gradient there and never leaves 0. β and −β are
+    the same slope; the positive root is taken.
 
     Args:
-        allow_zero: Whether an initial slope of exactly 0 is accepted although it never moves. Defaults to False.
+        allow_zero: Whether an initial slope of exactly 0 is accepted although it never moves.
+            Defaults to False.
     """
 
     name = "square"
@@ -143,13 +161,15 @@ class Square(Parameterization):
         super().check(alpha)
         if not self.allow_zero and np.any(np.asarray(alpha) == 0):
             raise InvalidArgumentError(
-                "An initial slope of exactly 0 never moves under parameterization 'square': dα/dβ = 2β is 0 there. Start from a "
-                "positive slope, use 'identity', or ask for it with keras_prelu.parameterizations.Square(allow_zero=True)."
+                "An initial slope of exactly 0 never moves under parameterization 'square': dα/dβ ="
+                " 2β is 0 there. Start from a positive slope, use 'identity', or ask for it with"
+                " keras_prelu.parameterizations.Square(allow_zero=True)."
             )
 
     def sign_is_certain(self, dtype: str) -> bool:
-        # At β = 0 both the negative output and ∂α/∂β = 2β are 0, so ∂L/∂β is right there too. It is (2/β)·Σ g·min(y, 0): in
-        # float16 y = β²x underflows while 2β does not. Whoever allows 0 may ask for second derivatives there, which need x.
+        # At β = 0 both the negative output and ∂α/∂β = 2β are 0, so ∂L/∂β is right there too. It is
+        # (2/β)·Σ g·min(y, 0): in float16 y = β²x underflows while 2β does not. Whoever allows 0 may
+        # ask for second derivatives there, which need x.
         return not self.allow_zero and dtype != "float16"
 
     def contains(self, alpha: np.ndarray) -> np.ndarray:
@@ -164,7 +184,8 @@ class Square(Parameterization):
 
 @serializable()
 class Softplus(Parameterization):
-    """α = log(1 + e^β), in (0, ∞), with dα/dβ = σ(β). L2 on β pulls α to log 2. Grows linearly for large β. Claim 5."""
+    """α = log(1 + e^β), in (0, ∞), with dα/dβ = σ(β). L2 on β pulls α to log 2. Grows linearly for
+    large β. Claim 5."""
 
     name = "softplus"
     interval = "(0, ∞)"
@@ -182,7 +203,8 @@ class Softplus(Parameterization):
 
 @serializable()
 class Sigmoid(Parameterization):
-    """α = σ(β), in (0, 1), with dα/dβ = α(1 − α). L2 on β pulls α to 1/2. Keeps max(x, αx) exact. Claim 5."""
+    """α = σ(β), in (0, 1), with dα/dβ = α(1 − α). L2 on β pulls α to 1/2. Keeps max(x, αx) exact.
+    Claim 5."""
 
     name = "sigmoid"
     interval = "(0, 1)"
@@ -243,14 +265,18 @@ def get(identifier: Any) -> Parameterization:
         if isinstance(found, Parameterization):
             return found
     raise InvalidArgumentError(
-        f"`parameterization` must be one of {', '.join(repr(name) for name in _REGISTRY)}, or an instance of "
-        f"keras_prelu.parameterizations.Parameterization. Received: parameterization={identifier!r}"
+        f"`parameterization` must be one of {', '.join(repr(name) for name in _REGISTRY)}, or an"
+        " instance of keras_prelu.parameterizations.Parameterization. Received:"
+        f" parameterization={identifier!r}"
     )
 
 
 def serialize(parameterization: Parameterization) -> str | dict[str, Any]:
     """The name where it says everything, else Keras's serialized form."""
-    if type(parameterization) is _REGISTRY.get(parameterization.name) and not parameterization.get_config():
+    if (
+        type(parameterization) is _REGISTRY.get(parameterization.name)
+        and not parameterization.get_config()
+    ):
         return parameterization.name
     serialized: dict[str, Any] = keras.saving.serialize_keras_object(parameterization)
     return serialized

@@ -1,4 +1,5 @@
-"""How classes of this package become known to Keras: by registered name in saved models, by plain name in layer arguments."""
+"""How classes of this package become known to Keras: by registered name in saved models, by plain
+name in layer arguments."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ ClassT = TypeVar("ClassT", bound=type)
 def serializable(*aliases: str) -> Callable[[ClassT], ClassT]:
     """Register a class under `keras_prelu>Name`, and under each alias for use by name.
 
-    Keras looks a bare string such as `kernel_initializer="PReLUHeNormal"` up among its custom objects under exactly that
-    string, which the registered name alone does not satisfy.
+    Keras looks a bare string such as `kernel_initializer="PReLUHeNormal"` up among its custom
+    objects under exactly that string, which the registered name alone does not satisfy.
 
     Args:
         *aliases: Plain names, such as `"PReLUHeNormal"` and `"prelu_he_normal"`.

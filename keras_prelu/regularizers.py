@@ -21,11 +21,13 @@ Tensor = Any
 class AlphaL2(keras.regularizers.Regularizer):
     """L2 penalty (λ/2)·Σα² on the slope in effect.
 
-    Pulls α to 0, towards ReLU, under every map: its gradient with respect to β is λ·α·dα/dβ. Give it to
-    `PReLU(alpha_regularizer=...)`. Keras's own `L2(λ)` is λ·Σα²: twice as strong for the same λ.
+    Pulls α to 0, towards ReLU, under every map: its gradient with respect to β is λ·α·dα/dβ. Give
+    it to `PReLU(alpha_regularizer=...)`. Keras's own `L2(λ)` is λ·Σα²: twice as strong for the same
+    λ.
 
-    To pull elsewhere, penalize β (`PReLU(beta_regularizer=...)`): decay of β to 0 pulls α to the map's value at 0, which is 1
-    under exp, log 2 under softplus, 1/2 under sigmoid and 0 under square and identity.
+    To pull elsewhere, penalize β (`PReLU(beta_regularizer=...)`): decay of β to 0 pulls α to the
+    map's value at 0, which is 1 under exp, log 2 under softplus, 1/2 under sigmoid and 0 under
+    square and identity.
 
     Args:
         penalty: Float ≥ 0, the factor λ. Defaults to 0.01.
@@ -42,8 +44,14 @@ class AlphaL2(keras.regularizers.Regularizer):
     """
 
     def __init__(self, penalty: float = 0.01) -> None:
-        if isinstance(penalty, bool) or not isinstance(penalty, (int, float)) or not (math.isfinite(penalty) and penalty >= 0):
-            raise InvalidArgumentError(f"`penalty` must be a finite number of at least 0. Received: penalty={penalty!r}")
+        if (
+            isinstance(penalty, bool)
+            or not isinstance(penalty, (int, float))
+            or not (math.isfinite(penalty) and penalty >= 0)
+        ):
+            raise InvalidArgumentError(
+                f"`penalty` must be a finite number of at least 0. Received: penalty={penalty!r}"
+            )
         self.penalty = float(penalty)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -56,11 +64,13 @@ class AlphaL2(keras.regularizers.Regularizer):
 class SlopePenalty(keras.regularizers.Regularizer):
     """What `PReLU` attaches to its variable β: `alpha_regularizer(α(β)) + beta_regularizer(β)`.
 
-    As a regularizer of the variable, not a loss added in `call`, the penalty counts once however often the layer is called.
-    It is rebuilt from the layer's own configuration and never saved.
+    As a regularizer of the variable, not a loss added in `call`, the penalty counts once however
+    often the layer is called. It is rebuilt from the layer's own configuration and never saved.
     """
 
-    def __init__(self, parameterization: Parameterization, alpha_regularizer: Any, beta_regularizer: Any) -> None:
+    def __init__(
+        self, parameterization: Parameterization, alpha_regularizer: Any, beta_regularizer: Any
+    ) -> None:
         self.parameterization = parameterization
         self.alpha_regularizer = alpha_regularizer
         self.beta_regularizer = beta_regularizer

@@ -1,12 +1,15 @@
-"""Closed forms of claims 3 to 9 in NumPy, with no backend: what the rest of the package is tested against.
+"""Closed forms of claims 3 to 9 in NumPy, with no backend: what the rest of the package is tested
+against.
 
-Notation: x ~ N(μ, σ²) is a pre-activation, r = μ/σ, y = φ(x) = max(x, 0) + α·min(x, 0), Φ and ϕ the standard normal cdf and pdf.
-All functions take floats or arrays, which broadcast, and return float64.
+Notation: x ~ N(μ, σ²) is a pre-activation, r = μ/σ, y = φ(x) = max(x, 0) + α·min(x, 0), Φ and ϕ the
+standard normal cdf and pdf. All functions take floats or arrays, which broadcast, and return
+float64.
 
 Example:
 
 >>> from keras_prelu import theory
->>> float(theory.output_variance(0.25, 0.0, 1.0)) ** 0.5    # the γ that makes a BatchNormalization after PReLU the identity
+# The γ that makes a BatchNormalization after PReLU the identity
+>>> float(theory.output_variance(0.25, 0.0, 1.0)) ** 0.5
 0.664...
 """
 
@@ -49,7 +52,9 @@ ArrayLike = npt.ArrayLike
 
 def normal_cdf(r: ArrayLike) -> Array:
     """Φ(r) = erfc(−r/√2)/2, accurate in both tails."""
-    return np.asarray(np.vectorize(math.erfc, otypes=[np.float64])(-_array(r) / math.sqrt(2.0)) / 2.0)
+    return np.asarray(
+        np.vectorize(math.erfc, otypes=[np.float64])(-_array(r) / math.sqrt(2.0)) / 2.0
+    )
 
 
 def normal_pdf(r: ArrayLike) -> Array:
@@ -58,12 +63,14 @@ def normal_pdf(r: ArrayLike) -> Array:
 
 
 def path_gradient_factor(alpha: ArrayLike, weight: ArrayLike, depth: int) -> Array:
-    """(αc)^L: the gradient's factor along L layers of weight c whose pre-activations are all negative. Claim 3."""
+    """(αc)^L: the gradient's factor along L layers of weight c whose pre-activations are all
+    negative. Claim 3."""
     return np.power(_array(alpha) * _array(weight), depth)
 
 
 def second_moment_gain(alpha: ArrayLike, weight_variance: ArrayLike, fan_in: int) -> Array:
-    """n_in·Var(W)·(1 + α²)/2: one layer's gain of the second moment, for symmetric inputs. Claim 4."""
+    """n_in·Var(W)·(1 + α²)/2: one layer's gain of the second moment, for symmetric inputs. Claim
+    4."""
     return fan_in * _array(weight_variance) * (1.0 + np.square(_array(alpha))) / 2.0
 
 
@@ -73,7 +80,8 @@ def he_variance(alpha: ArrayLike, fan: int) -> Array:
 
 
 def network_gain(alpha: ArrayLike, depth: int) -> Array:
-    """(1 + α²)^L: how the second moment grows over L layers of slope α initialized with He's 2/n. Claim 4."""
+    """(1 + α²)^L: how the second moment grows over L layers of slope α initialized with He's 2/n.
+    Claim 4."""
     return np.power(1.0 + np.square(_array(alpha)), depth)
 
 
@@ -81,11 +89,20 @@ _SLOPES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = 
     "exp": (np.exp, np.exp),
     "square": (np.square, lambda beta: 2.0 * beta),
     "softplus": (lambda beta: np.logaddexp(0.0, beta), lambda beta: 1.0 / (1.0 + np.exp(-beta))),
-    "sigmoid": (lambda beta: 1.0 / (1.0 + np.exp(-beta)), lambda beta: np.exp(-beta) / np.square(1.0 + np.exp(-beta))),
+    "sigmoid": (
+        lambda beta: 1.0 / (1.0 + np.exp(-beta)),
+        lambda beta: np.exp(-beta) / np.square(1.0 + np.exp(-beta)),
+    ),
     "identity": (lambda beta: beta, np.ones_like),
 }
 
-L2_FIXED_POINTS = {"exp": 1.0, "square": 0.0, "softplus": math.log(2.0), "sigmoid": 0.5, "identity": 0.0}
+L2_FIXED_POINTS = {
+    "exp": 1.0,
+    "square": 0.0,
+    "softplus": math.log(2.0),
+    "sigmoid": 0.5,
+    "identity": 0.0,
+}
 """The slope α(0) that L2 on β pulls to, by the map's name. Claim 5."""
 
 
@@ -102,7 +119,8 @@ def slope_derivative(parameterization: str, beta: ArrayLike) -> Array:
 def equalizing_scales(producer_norms: ArrayLike, consumer_norms: ArrayLike) -> Array:
     """s_c = √(‖consumer_c‖/‖producer_c‖), which makes the norms of channel c equal. Claim 6.
 
-    The producer's channel is scaled by s_c and the consumer's by 1/s_c; the function is unchanged, since φ(s·x) = s·φ(x) for s > 0.
+    The producer's channel is scaled by s_c and the consumer's by 1/s_c; the function is unchanged,
+    since φ(s·x) = s·φ(x) for s > 0.
     """
     return np.sqrt(_array(consumer_norms) / _array(producer_norms))
 
@@ -127,11 +145,14 @@ def output_variance(alpha: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Array:
 
 def output_third_moment(alpha: ArrayLike, sigma: ArrayLike) -> Array:
     """E[y³] = (1 − α³)·σ³·√(2/π), for μ = 0. Claim 7."""
-    return (1.0 - np.power(_array(alpha), 3)) * np.power(_array(sigma), 3) * math.sqrt(2.0 / math.pi)
+    return (
+        (1.0 - np.power(_array(alpha), 3)) * np.power(_array(sigma), 3) * math.sqrt(2.0 / math.pi)
+    )
 
 
 def output_skewness(alpha: ArrayLike) -> Array:
-    """E[(y − E[y])³]/Var[y]^{3/2} for μ = 0: 0 at α = 1, largest at α = 0. From claim 7's moments."""
+    """E[(y − E[y])³]/Var[y]^{3/2} for μ = 0: 0 at α = 1, largest at α = 0. From claim 7's
+    moments."""
     mean, second = output_mean(alpha, 0.0, 1.0), output_second_moment(alpha, 0.0, 1.0)
     central = output_third_moment(alpha, 1.0) - 3.0 * mean * second + 2.0 * np.power(mean, 3)
     return central / np.power(second - np.square(mean), 1.5)
@@ -143,11 +164,14 @@ def input_output_covariance(alpha: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -
 
 
 def restoring_factor(alpha: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Array:
-    """a = Cov(x⁺, y)/Var[y]: the factor of the affine map of y = φ(x) that best restores ReLU's output x⁺, in least squares. Claim 7.
+    """a = Cov(x⁺, y)/Var[y]: the factor of the affine map of y = φ(x) that best restores ReLU's
+    output x⁺, in least squares. Claim 7.
 
     Cov(x⁺, y) = E[(x⁺)²] − E[x⁺]·E[y], since x⁺·y = (x⁺)².
     """
-    covariance = _positive_second_moment(mu, sigma) - _positive_mean(mu, sigma) * output_mean(alpha, mu, sigma)
+    covariance = _positive_second_moment(mu, sigma) - _positive_mean(mu, sigma) * output_mean(
+        alpha, mu, sigma
+    )
     return covariance / output_variance(alpha, mu, sigma)
 
 
@@ -163,19 +187,29 @@ def derivative_second_moment(alpha: ArrayLike, mu: ArrayLike, sigma: ArrayLike) 
 
 
 def bn_gamma_identity(alpha: ArrayLike, sigma: ArrayLike) -> Array:
-    """γ = √Var[y], which makes a BatchNormalization after PReLU the identity on y, for μ = 0. Claim 8."""
+    """γ = √Var[y], which makes a BatchNormalization after PReLU the identity on y, for μ = 0. Claim
+    8."""
     return np.sqrt(output_variance(alpha, 0.0, sigma))
 
 
 def bn_gamma_reconstruction(alpha: ArrayLike, sigma: ArrayLike) -> Array:
-    """γ = Cov(x, y)/√Var[y], which best reconstructs x from BN(y) in least squares, for μ = 0. Claim 8."""
+    """γ = Cov(x, y)/√Var[y], which best reconstructs x from BN(y) in least squares, for μ = 0.
+    Claim 8."""
     return input_output_covariance(alpha, 0.0, sigma) / bn_gamma_identity(alpha, sigma)
 
 
-def derivative_relative_variance(alpha: ArrayLike, mu: ArrayLike = 0.0, sigma: ArrayLike = 1.0) -> Array:
-    """Var(φ′)/E[φ′]² = Φ(r)Φ(−r)(1 − α)²/(Φ(r) + αΦ(−r))²; ((1 − α)/(1 + α))² for μ = 0. Claim 9."""
+def derivative_relative_variance(
+    alpha: ArrayLike, mu: ArrayLike = 0.0, sigma: ArrayLike = 1.0
+) -> Array:
+    """Var(φ′)/E[φ′]² = Φ(r)Φ(−r)(1 − α)²/(Φ(r) + αΦ(−r))²; ((1 − α)/(1 + α))² for μ = 0. Claim
+    9."""
     r = _array(mu) / _array(sigma)
-    return normal_cdf(r) * normal_cdf(-r) * np.square(1.0 - _array(alpha)) / np.square(derivative_mean(alpha, mu, sigma))
+    return (
+        normal_cdf(r)
+        * normal_cdf(-r)
+        * np.square(1.0 - _array(alpha))
+        / np.square(derivative_mean(alpha, mu, sigma))
+    )
 
 
 def _positive_mean(mu: ArrayLike, sigma: ArrayLike) -> Array:

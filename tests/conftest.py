@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -12,25 +13,28 @@ from hypothesis import settings
 
 import keras_prelu  # noqa: F401  registers the classes
 
+FOLDER = Path(__file__).parent
+
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("short", max_examples=8, deadline=None)
 settings.register_profile("long", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-# The many objects that the libraries keep are not looked through again and again: a twentieth of the time.
+# The many objects that the libraries keep are not looked through again and again: a twentieth of
+# the time.
 gc.collect()
 gc.freeze()
 gc.set_threshold(100_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs TensorFlow where another backend is tested."""
-    if keras.backend.backend() == "tensorflow":
-        return
-    skip = pytest.mark.skip(reason="needs the TensorFlow backend")
+    """Mark tests by their folder, and skip those that need TensorFlow on another backend."""
     for item in items:
-        if "tensorflow" in item.keywords:
-            item.add_marker(skip)
+        for name in ("backends", "slow"):
+            if FOLDER / name in item.path.parents:
+                item.add_marker(name)
+        if "tensorflow" in item.keywords and keras.backend.backend() != "tensorflow":
+            item.add_marker(pytest.mark.skip(reason="needs the TensorFlow backend"))
 
 
 @pytest.fixture(autouse=True)
@@ -51,4 +55,6 @@ def optimized():
 
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1")
+    jax.config.update(
+        "jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"
+    )

@@ -1,4 +1,5 @@
-"""Serving an exported network with TensorFlow alone, as TensorFlow Serving does: no keras_prelu, and none of the model's Python code.
+"""Serving an exported network with TensorFlow alone, as TensorFlow Serving does: no keras_prelu,
+and none of the model's Python code.
 
 keras-prelu export model.prelu.keras -o model
 python examples/serving/with_tensorflow.py model

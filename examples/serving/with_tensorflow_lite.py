@@ -1,4 +1,5 @@
-"""Serving an exported network with an interpreter of TensorFlow Lite alone: no Keras, no keras_prelu.
+"""Serving an exported network with an interpreter of TensorFlow Lite alone: no Keras, no
+keras_prelu.
 
 keras-prelu export model.prelu.keras -o model.tflite
 python examples/serving/with_tensorflow_lite.py model.tflite
@@ -10,7 +11,9 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 try:
-    from ai_edge_litert.interpreter import Interpreter  # pip install ai-edge-litert: the interpreter without the rest of TensorFlow
+    from ai_edge_litert.interpreter import (
+        Interpreter,
+    )  # pip install ai-edge-litert: the interpreter without the rest of TensorFlow
 except ImportError:
     import tensorflow
 

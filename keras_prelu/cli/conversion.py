@@ -1,4 +1,5 @@
-"""The options of a conversion, shared by `convert` and `finetune`, and converting with what is measured printed."""
+"""The options of a conversion, shared by `convert` and `finetune`, and converting with what is
+measured printed."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ class _Slope(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return "FLOAT|auto"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
         return "auto" if value == "auto" else float(click.FLOAT.convert(value, param, ctx))
 
 
@@ -65,31 +68,65 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
         type=_Slope(),
         default=0.25,
         show_default=True,
-        help="Initial negative slope; auto: for each layer the largest that calibration can make up for.",
+        help=(
+            "Initial negative slope; auto: for each layer the largest that calibration can make up"
+            " for."
+        ),
     )
     @click.option(
         "--tolerance",
         type=click.FloatRange(min=0, min_open=True),
-        help="Loss of function that --alpha auto may leave.  [default: what held-out samples can't tell from none]",
+        help=(
+            "Loss of function that --alpha auto may leave.  [default: what held-out samples can't"
+            " tell from none]"
+        ),
     )
-    @click.option("--parameterization", type=click.Choice(PARAMETERIZATIONS), default="exp", show_default=True, help="The slopes' map.")
     @click.option(
-        "--shared-axes", type=click.Choice(tuple(_SHARED_AXES)), default="channel_wise", show_default=True, help="Who shares a slope."
+        "--parameterization",
+        type=click.Choice(PARAMETERIZATIONS),
+        default="exp",
+        show_default=True,
+        help="The slopes' map.",
+    )
+    @click.option(
+        "--shared-axes",
+        type=click.Choice(tuple(_SHARED_AXES)),
+        default="channel_wise",
+        show_default=True,
+        help="Who shares a slope.",
     )
     @click.option(
         "--rescale",
         type=click.Choice(RESCALES),
         default="auto",
         show_default=True,
-        help="What keeps the model working; auto is calibrated with --data, else moments and small slopes.",
+        help=(
+            "What keeps the model working; auto is calibrated with --data, else moments and small"
+            " slopes."
+        ),
     )
     @calibration_options
-    @click.option("--include", multiple=True, metavar="GLOB", help="Convert only these sites (may be repeated).")
-    @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these sites as they are (may be repeated).")
     @click.option(
-        "--keep-slopes/--overwrite-slopes", default=True, show_default=True, help="Whether LeakyReLU and PReLU keep their slopes."
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        help="Convert only these sites (may be repeated).",
     )
-    @click.option("--train-frozen-slopes", is_flag=True, help="Let new slopes in frozen parts learn.")
+    @click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave these sites as they are (may be repeated).",
+    )
+    @click.option(
+        "--keep-slopes/--overwrite-slopes",
+        default=True,
+        show_default=True,
+        help="Whether LeakyReLU and PReLU keep their slopes.",
+    )
+    @click.option(
+        "--train-frozen-slopes", is_flag=True, help="Let new slopes in frozen parts learn."
+    )
     @functools.wraps(function)
     def command(
         *args: Any,
@@ -105,7 +142,15 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
         **kwargs: Any,
     ) -> None:
         options = ConversionOptions(
-            alpha, tolerance, parameterization, shared_axes, rescale, include, exclude, keep_slopes, train_frozen_slopes
+            alpha,
+            tolerance,
+            parameterization,
+            shared_axes,
+            rescale,
+            include,
+            exclude,
+            keep_slopes,
+            train_frozen_slopes,
         )
         function(*args, conversion=options, **kwargs)
 
@@ -114,16 +159,23 @@ def conversion_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class Converted:
-    """A converted model and what was measured on the way: the `Calibration`, the `SlopeSearch`, or None."""
+    """A converted model and what was measured on the way: the `Calibration`, the `SlopeSearch`, or
+    None."""
 
     model: Any
     calibration: Any = None
     search: Any = None
 
 
-def convert_with(original: Any, options: ConversionOptions, calibration: CalibrationOptions, session: Session, samples: Any) -> Converted:
+def convert_with(
+    original: Any,
+    options: ConversionOptions,
+    calibration: CalibrationOptions,
+    session: Session,
+    samples: Any,
+) -> Converted:
     """Convert a model, and with samples calibrate it, as the options say."""
-    from keras_prelu.surgery.convert import LARGEST_SLOPE, convert, new_slopes
+    from keras_prelu.conversion.convert import LARGEST_SLOPE, convert, new_slopes
 
     rescale, searching = options.rescale, options.alpha == "auto"
     calibrates = samples is not None and rescale in ("auto", "calibrated")
@@ -148,17 +200,25 @@ def convert_with(original: Any, options: ConversionOptions, calibration: Calibra
         return Converted(converted)
     layers = new_slopes(original, converted, keep_slopes=options.keep_slopes) if searching else []
     if layers:
-        search = _find_slopes(converted, original, samples, calibration, session, layers, options.tolerance)
+        search = _find_slopes(
+            converted, original, samples, calibration, session, layers, options.tolerance
+        )
         return Converted(converted, search.calibration, search)
     return Converted(converted, calibrate_with(converted, original, samples, calibration, session))
 
 
 def calibrate_with(
-    converted: Any, original: Any, samples: Any, options: CalibrationOptions, session: Session, *, refit_frozen: bool = False
+    converted: Any,
+    original: Any,
+    samples: Any,
+    options: CalibrationOptions,
+    session: Session,
+    *,
+    refit_frozen: bool = False,
 ) -> Any:
     """The `Calibration` of a converted model on some of the samples, under a progress bar."""
-    from keras_prelu.cli.output import progress
-    from keras_prelu.surgery.calibrate import calibrate
+    from keras_prelu.calibration.calibrate import calibrate
+    from keras_prelu.cli.console import progress
 
     with progress("Calibrating") as update:
         return calibrate(
@@ -173,10 +233,16 @@ def calibrate_with(
 
 
 def _find_slopes(
-    converted: Any, original: Any, samples: Any, options: CalibrationOptions, session: Session, layers: list[str], tolerance: float | None
+    converted: Any,
+    original: Any,
+    samples: Any,
+    options: CalibrationOptions,
+    session: Session,
+    layers: list[str],
+    tolerance: float | None,
 ) -> Any:
-    from keras_prelu.cli.output import progress
-    from keras_prelu.surgery.slope_search import find_slopes
+    from keras_prelu.calibration.slope_search import find_slopes
+    from keras_prelu.cli.console import progress
 
     with progress("Calibrating, up to 7 times") as update:
         return find_slopes(
@@ -197,17 +263,24 @@ def _chosen(samples: Any, options: CalibrationOptions, session: Session) -> Any:
 
     from keras_prelu.data.samples import Samples
 
-    return Samples(samples.take(np.random.default_rng(session.seed).permutation(len(samples))[: options.samples]).x)
+    return Samples(
+        samples.take(
+            np.random.default_rng(session.seed).permutation(len(samples))[: options.samples]
+        ).x
+    )
 
 
 def refuse_conversion_options(reason: str) -> None:
-    """Raise a usage error if an option of the conversion was given on the command line, where none is used."""
+    """Raise a usage error if an option of the conversion was given on the command line, where none
+    is used."""
     context = click.get_current_context()
     names = {field.name for field in dataclasses.fields(ConversionOptions)}
     given = [
         parameter.opts[0]
         for parameter in context.command.params
-        if parameter.name in names and context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
+        if parameter.name in names
+        and context.get_parameter_source(str(parameter.name))
+        is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
         raise click.UsageError(f"{given[0]} is not used: {reason}. Leave it out.")

@@ -16,7 +16,8 @@ KINDS = "digits, FILE.npz, dir:FOLDER, tfds:NAME[:SPLIT] or module:function"
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The options as given: where the data comes from, or None, and the function that prepares it."""
+    """The options as given: where the data comes from, or None, and the function that prepares
+    it."""
 
     source: str | None
     preprocess: str | None
@@ -30,12 +31,21 @@ class DataOptions:
         return load(self.source, input_shape=shape, preprocess=self.preprocess)
 
 
-def data_options(text: str, *, required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add --data, with what it is for as help, and --preprocess to a command, which is called with `data=`."""
+def data_options(
+    text: str, *, required: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add --data, with what it is for as help, and --preprocess to a command, which is called with
+    `data=`."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @click.option("--data", "source", metavar="DATA", required=required, help=f"{text}: {KINDS}.")
-        @click.option("--preprocess", metavar="MODULE:FUNCTION", help="A function of your own that the samples go through first.")
+        @click.option(
+            "--data", "source", metavar="DATA", required=required, help=f"{text}: {KINDS}."
+        )
+        @click.option(
+            "--preprocess",
+            metavar="MODULE:FUNCTION",
+            help="A function of your own that the samples go through first.",
+        )
         @functools.wraps(function)
         def command(*args: Any, source: str | None, preprocess: str | None, **kwargs: Any) -> None:
             if preprocess and not source:

@@ -34,7 +34,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"keras_prelu.cli.{name}").command
+        command: click.Command = importlib.import_module(f"keras_prelu.cli.commands.{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -42,19 +42,23 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
-        from keras_prelu.cli.failures import reported
+        from keras_prelu.cli.errors import reported
 
         with reported(ctx):
             return super().invoke(ctx)
 
 
-@click.group("keras-prelu", cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "keras-prelu", cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="keras-prelu")
 def main() -> None:
-    """Turn a trained ReLU network into a PReLU network that still works, fine-tune it, and hear honestly whether that was worth it.
+    """Turn a trained ReLU network into a PReLU network that still works, fine-tune it, and hear
+    honestly whether that was worth it.
 
-    DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, dir:FOLDER with images in a subfolder for each class,
-    tfds:NAME[:SPLIT], or module:function, a function of yours that returns (x, y).
+    DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, dir:FOLDER with images in a
+    subfolder for each class, tfds:NAME[:SPLIT], or module:function, a function of yours that
+    returns (x, y).
     """
 
 

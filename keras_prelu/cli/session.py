@@ -1,4 +1,5 @@
-"""What every command shares: the options `--json`, `--backend`, `--seed`, `--import` and `--debug`, and starting Keras."""
+"""What every command shares: the options `--json`, `--backend`, `--seed`, `--import` and `--debug`,
+and starting Keras."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ from typing import Any
 
 import click
 
-from keras_prelu._quiet import let_all_through, silenced
-from keras_prelu.cli.failures import set_debug
+from keras_prelu.cli.errors import set_debug
 from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
+from keras_prelu.utils.quiet import let_all_through, silenced
 
 __all__ = ["Session", "session_options"]
 
@@ -40,14 +41,42 @@ class Session:
 
 
 def session_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the shared options to a command; it is called with `session=` after Keras has been started."""
+    """Add the shared options to a command; it is called with `session=` after Keras has been
+    started."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-    @click.option("--backend", type=click.Choice(_BACKENDS), help="Keras backend.  [default: KERAS_BACKEND, else tensorflow]")
-    @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything random.")
-    @click.option("--import", "modules", multiple=True, metavar="MODULE", help="Import a module that registers custom layers.")
-    @click.option("--allow-unsafe", is_flag=True, help="Run the Python code of Lambda layers in model files, as if they were programs.")
-    @click.option("--debug", is_flag=True, callback=set_debug, help="Show tracebacks, and all that the libraries print.")
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."
+    )
+    @click.option(
+        "--backend",
+        type=click.Choice(_BACKENDS),
+        help="Keras backend.  [default: KERAS_BACKEND, else tensorflow]",
+    )
+    @click.option(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        default=0,
+        show_default=True,
+        help="Seed of everything random.",
+    )
+    @click.option(
+        "--import",
+        "modules",
+        multiple=True,
+        metavar="MODULE",
+        help="Import a module that registers custom layers.",
+    )
+    @click.option(
+        "--allow-unsafe",
+        is_flag=True,
+        help="Run the Python code of Lambda layers in model files, as if they were programs.",
+    )
+    @click.option(
+        "--debug",
+        is_flag=True,
+        callback=set_debug,
+        help="Show tracebacks, and all that the libraries print.",
+    )
     @functools.wraps(function)
     def command(
         *args: Any,
@@ -67,8 +96,15 @@ def session_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool) -> None:
-    if backend is not None and "keras" in sys.modules and sys.modules["keras"].backend.backend() != backend:
-        raise KerasPReLUError(f"Keras runs on another backend in this process already; {backend} can't be chosen any more.")
+    if (
+        backend is not None
+        and "keras" in sys.modules
+        and sys.modules["keras"].backend.backend() != backend
+    ):
+        raise KerasPReLUError(
+            f"Keras runs on another backend in this process already; {backend} can't be chosen any"
+            " more."
+        )
     if backend is not None:
         os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
@@ -78,12 +114,16 @@ def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool
         try:
             import keras
 
-            # On JAX and PyTorch Keras imports an installed TensorFlow when it first serializes something. Let it speak here, unheard.
+            # On JAX and PyTorch Keras imports an installed TensorFlow when it first serializes
+            # something. Let it speak here, unheard.
             keras.saving.serialize_keras_object(keras.dtype_policies.get("float32"))
         except ImportError as error:
             name = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
             extra = f"'keras-prelu[{name}]'" if name in ("jax", "torch") else name
-            raise KerasPReLUError(f"The Keras backend {name} can't be imported ({error}). Install it: pip install {extra}.") from error
+            raise KerasPReLUError(
+                f"The Keras backend {name} can't be imported ({error}). Install it: pip install"
+                f" {extra}."
+            ) from error
     if not debug:
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,4 +1,5 @@
-"""The options of a fine-tuning, shared by `finetune` and `convert --finetune`, and doing it with what came out printed."""
+"""The options of a fine-tuning, shared by `finetune` and `convert --finetune`, and doing it with
+what came out printed."""
 
 from __future__ import annotations
 
@@ -13,10 +14,28 @@ import click
 
 from keras_prelu.cli.session import Session
 
-__all__ = ["CONTROLS", "RECIPES", "TuningOptions", "labelled_data", "print_tuning", "tune_with", "tuning_options"]
+__all__ = [
+    "CONTROLS",
+    "RECIPES",
+    "TuningOptions",
+    "labelled_data",
+    "print_tuning",
+    "tune_with",
+    "tuning_options",
+]
 
 # Repeated from the package, which can't be asked without importing Keras; a test compares them.
-RECIPES = ("auto", "relu", "identity", "exp", "exp-revived", "relu-revived", "exp-fast", "exp-fast-revived", "exp-half")
+RECIPES = (
+    "auto",
+    "relu",
+    "identity",
+    "exp",
+    "exp-revived",
+    "relu-revived",
+    "exp-fast",
+    "exp-fast-revived",
+    "exp-half",
+)
 CONTROLS = ("fixed-slopes", "from-scratch")
 
 
@@ -45,24 +64,46 @@ class _Times(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
 
     name = "times"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         times: float = click.FLOAT.convert(str(value).removesuffix("x"), param, ctx)  # type: ignore[arg-type]  # it takes text
         return times
 
 
-def _needs_tensorboardx(context: click.Context, option: click.Parameter, folder: Path | None) -> Path | None:
+def _needs_tensorboardx(
+    context: click.Context, option: click.Parameter, folder: Path | None
+) -> Path | None:
     """Refuse --log-dir before anything is trained for it."""
     if folder is not None and importlib.util.find_spec("tensorboardX") is None:
-        raise click.UsageError("--log-dir needs tensorboardX: pip install 'keras-prelu[tensorboard]'.")
+        raise click.UsageError(
+            "--log-dir needs tensorboardX: pip install 'keras-prelu[tensorboard]'."
+        )
     return folder
 
 
 def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a fine-tuning to a command, which is called with `tuning=`."""
 
-    @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Passes over the training samples.")
-    @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples in a step.")
-    @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam, cosine decay.  [default: 0.003]")
+    @click.option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        default=10,
+        show_default=True,
+        help="Passes over the training samples.",
+    )
+    @click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=32,
+        show_default=True,
+        help="Samples in a step.",
+    )
+    @click.option(
+        "--learning-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Of Adam, cosine decay.  [default: 0.003]",
+    )
     @click.option(
         "--slope-multiplier",
         type=click.FloatRange(min=0, min_open=True),
@@ -88,26 +129,44 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
         help="Largest norm of the gradient of a layer's slopes.  [default: not clipped]",
     )
     @click.option("--loss", help="Keras loss.  [default: the one MODEL is compiled with]")
-    @click.option("--control/--no-control", default=True, show_default=True, help="Whether to train the ReLU control for the verdict.")
+    @click.option(
+        "--control/--no-control",
+        default=True,
+        show_default=True,
+        help="Whether to train the ReLU control for the verdict.",
+    )
     @click.option(
         "--also",
         "controls",
         multiple=True,
         type=click.Choice(CONTROLS),
-        help="A further control to train: PReLU whose slopes don't learn, or from fresh weights. Can be repeated.",
+        help=(
+            "A further control to train: PReLU whose slopes don't learn, or from fresh weights. Can"
+            " be repeated."
+        ),
     )
     @click.option(
         "--recipe",
         type=click.Choice(RECIPES),
-        help="How a ReLU model is made ready; auto finds out by short trainings.  [default: converted as the options say]",
+        help=(
+            "How a ReLU model is made ready; auto finds out by short trainings.  [default:"
+            " converted as the options say]"
+        ),
     )
     @click.option(
-        "--budget", type=_Times(), default="3x", show_default=True, help="What --recipe auto may spend, in times of one fine-tuning."
+        "--budget",
+        type=_Times(),
+        default="3x",
+        show_default=True,
+        help="What --recipe auto may spend, in times of one fine-tuning.",
     )
     @click.option(
         "--checkpoints",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Folder that the training's state is kept in; the same command goes on from there after it was stopped.",
+        help=(
+            "Folder that the training's state is kept in; the same command goes on from there after"
+            " it was stopped."
+        ),
     )
     @click.option(
         "--log-dir",
@@ -117,28 +176,39 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
     )
     @functools.wraps(function)
     def command(*args: Any, **given: Any) -> None:
-        options = TuningOptions(**{field.name: given.pop(field.name) for field in fields(TuningOptions)})
+        options = TuningOptions(
+            **{field.name: given.pop(field.name) for field in fields(TuningOptions)}
+        )
         function(*args, tuning=options, **given)
 
     return command
 
 
 def labelled_data(dataset: Any, session: Session) -> tuple[Any, Any]:
-    """Training samples, and those that judge: the data's test samples, or a fifth that is held out."""
+    """Training samples, and those that judge: the data's test samples, or a fifth that is held
+    out."""
     from keras_prelu.data.sources import split
     from keras_prelu.errors import DataError
 
     if dataset.train.y is None:
-        raise DataError(f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y'.")
-    return (dataset.train, dataset.test) if dataset.test is not None else split(dataset.train, 0.2, session.seed)
+        raise DataError(
+            f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y'."
+        )
+    return (
+        (dataset.train, dataset.test)
+        if dataset.test is not None
+        else split(dataset.train, 0.2, session.seed)
+    )
 
 
-def tune_with(model: Any, original: Any, train: Any, validation: Any, options: TuningOptions, session: Session) -> Any:
+def tune_with(
+    model: Any, original: Any, train: Any, validation: Any, options: TuningOptions, session: Session
+) -> Any:
     """The `FineTuning` of a model, under a progress bar."""
     import keras
 
-    from keras_prelu._backends import gpu
-    from keras_prelu.cli.output import progress
+    from keras_prelu.backend.devices import gpu
+    from keras_prelu.cli.console import progress
     from keras_prelu.training.finetune import finetune
 
     settings = asdict(options)
@@ -179,23 +249,35 @@ def _epoch_counter(update: Any, monitors: Any) -> Any:
 
 def print_tuning(result: Any) -> None:
     """What a fine-tuning brought, and the verdict."""
-    from keras_prelu.cli.output import dead_of, number, print_table
+    from keras_prelu.cli.console import dead_of, number, print_table
 
     if result.trials:
         print_table(
             "Recipes tried, losses on samples held back for the choice",
             ["recipe", "round", "steps", "loss"],
-            [[trial.recipe, str(trial.round), str(trial.steps), number(trial.loss)] for trial in result.trials],
+            [
+                [trial.recipe, str(trial.round), str(trial.steps), number(trial.loss)]
+                for trial in result.trials
+            ],
             right=["round", "steps", "loss"],
         )
     controls = [("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
     controls += [(f"PReLU control, {control.name}", control.run) for control in result.controls]
-    runs = [(_name(result), result.prelu), *((name, run) for name, run in controls if run is not None and run is not result.prelu)]
+    runs = [
+        (_name(result), result.prelu),
+        *((name, run) for name, run in controls if run is not None and run is not result.prelu),
+    ]
     print_table(
         "Fine-tuning, scores on samples that no training saw",
         ["model", "before", "after", "dead units before", "dead units after"],
         [
-            [name, number(run.score_before), number(run.score_after), dead_of(run.dead_before), dead_of(run.dead_after)]
+            [
+                name,
+                number(run.score_before),
+                number(run.score_after),
+                dead_of(run.dead_before),
+                dead_of(run.dead_after),
+            ]
             for name, run in runs
         ],
         right=["before", "after"],
@@ -205,7 +287,14 @@ def print_tuning(result: Any) -> None:
             "Slopes",
             ["layer", "count", "mean before", "mean after", "lowest", "highest"],
             [
-                [after.path, str(after.count), number(before.mean), number(after.mean), number(after.minimum), number(after.maximum)]
+                [
+                    after.path,
+                    str(after.count),
+                    number(before.mean),
+                    number(after.mean),
+                    number(after.minimum),
+                    number(after.maximum),
+                ]
                 for before, after in zip(result.slopes_before, result.slopes_after, strict=True)
             ],
             right=["count", "mean before", "mean after", "lowest", "highest"],

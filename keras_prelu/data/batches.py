@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu._hosts import host, hosts, replicas
+from keras_prelu.backend.devices import host, hosts, replicas
 from keras_prelu.data.lazy import loaded
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import InvalidArgumentError
@@ -19,8 +19,8 @@ __all__ = ["Batches"]
 class Batches(keras.utils.PyDataset):
     """The samples in their order. Those on disk are read one batch ahead, in a thread.
 
-    Where `keras.distribution` divides batches among devices, the last batch is cut to what can be divided, and of several hosts each gets
-    its part of every batch.
+    Where `keras.distribution` divides batches among devices, the last batch is cut to what can be
+    divided, and of several hosts each gets its part of every batch.
 
     Args:
         samples: Labelled samples.
@@ -34,7 +34,10 @@ class Batches(keras.utils.PyDataset):
         super().__init__(**kwargs)
         self._replicas, self._hosts, self._host = replicas(), hosts(), host()
         if batch_size % self._replicas:
-            raise InvalidArgumentError(f"`batch_size` must be a multiple of the {self._replicas} devices. Received: {batch_size}")
+            raise InvalidArgumentError(
+                f"`batch_size` must be a multiple of the {self._replicas} devices. Received:"
+                f" {batch_size}"
+            )
         self._samples = samples
         self._batch_size = batch_size
         self._order = np.arange(len(samples))

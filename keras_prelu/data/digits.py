@@ -1,4 +1,5 @@
-"""The digits bundled with scikit-learn: 1,797 grey images of 8 × 8 pixels in 10 classes; 1,437 for training, 360 for testing."""
+"""The digits bundled with scikit-learn: 1,797 grey images of 8 × 8 pixels in 10 classes; 1,437 for
+training, 360 for testing."""
 
 from __future__ import annotations
 
@@ -7,11 +8,13 @@ import numpy as np
 __all__ = ["TEST_SIZE", "digit_images"]
 
 TEST_SIZE = 360
-_SPLIT_SEED = 0  # part of the data set's definition: a model trained on one split must be tested on its complement
+# Part of the data set's definition: a model trained on one split must be tested on its complement
+_SPLIT_SEED = 0
 
 
 def digit_images() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Train images, train labels, test images, test labels; images float32 (n, 8, 8, 1) in [0, 1], labels int64, stratified."""
+    """Train images, train labels, test images, test labels; images float32 (n, 8, 8, 1) in [0, 1],
+    labels int64, stratified."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

@@ -1,4 +1,5 @@
-"""The bundled digits as a TensorFlow Datasets builder, so that `tfds:sklearn_digits` works with no network.
+"""The bundled digits as a TensorFlow Datasets builder, so that `tfds:sklearn_digits` works with no
+network.
 
 Importing this module registers the builder; it needs tensorflow-datasets and TensorFlow.
 """
@@ -17,7 +18,8 @@ __all__ = ["SklearnDigits"]
 
 
 class SklearnDigits(tfds.core.GeneratorBasedBuilder):
-    """scikit-learn's digits: (8, 8, 1) uint8 images, grey values stretched from 0–16 to 0–255, and labels 0–9."""
+    """scikit-learn's digits: (8, 8, 1) uint8 images, grey values stretched from 0–16 to 0–255, and
+    labels 0–9."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -25,7 +27,10 @@ class SklearnDigits(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             description="The 1,797 8 × 8 images of handwritten digits that scikit-learn bundles.",
             features=tfds.features.FeaturesDict(
-                {"image": tfds.features.Image(shape=(8, 8, 1)), "label": tfds.features.ClassLabel(num_classes=10)}
+                {
+                    "image": tfds.features.Image(shape=(8, 8, 1)),
+                    "label": tfds.features.ClassLabel(num_classes=10),
+                }
             ),
             supervised_keys=("image", "label"),
             homepage="https://scikit-learn.org/stable/datasets/toy_dataset.html#digits-dataset",
@@ -33,8 +38,13 @@ class SklearnDigits(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, _dl_manager: Any) -> dict[str, Any]:
         x_train, y_train, x_test, y_test = digit_images()
-        return {"train": self._generate_examples(x_train, y_train), "test": self._generate_examples(x_test, y_test)}
+        return {
+            "train": self._generate_examples(x_train, y_train),
+            "test": self._generate_examples(x_test, y_test),
+        }
 
-    def _generate_examples(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         for index, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield index, {"image": np.round(image * 255.0).astype("uint8"), "label": int(label)}

@@ -1,6 +1,8 @@
-"""Image folders: one subfolder for each class, in the order and with the labels of `keras.utils.image_dataset_from_directory`.
+"""Image folders: one subfolder for each class, in the order and with the labels of
+`keras.utils.image_dataset_from_directory`.
 
-That function itself needs TensorFlow and reads everything; here single images are read by `keras.utils.load_img`, when they are needed."""
+That function itself needs TensorFlow and reads everything; here single images are read by
+`keras.utils.load_img`, when they are needed."""
 
 from __future__ import annotations
 
@@ -22,22 +24,30 @@ _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _COLORS = {1: "grayscale", 3: "rgb", 4: "rgba"}
 
 
-def image_folder(folder: Path, input_shape: Sequence[int | None] | None, memory_limit: float = math.inf) -> tuple[Samples, Samples | None]:
+def image_folder(
+    folder: Path, input_shape: Sequence[int | None] | None, memory_limit: float = math.inf
+) -> tuple[Samples, Samples | None]:
     """The images of a folder in [0, 1] with the number of their class, and those to test with.
 
     Args:
         folder: It has a subfolder for each class; or subfolders `train` and `test` that have.
-        input_shape: (height, width, channels) that images are read at. Unknown sizes are 256 × 256, in color.
-        memory_limit: Bytes above which images are read batch by batch, each time anew, instead of all at once.
+        input_shape: (height, width, channels) that images are read at. Unknown sizes are 256 × 256,
+            in color.
+        memory_limit: Bytes above which images are read batch by batch, each time anew, instead of
+            all at once.
 
     Raises:
-        DataError: There is no such folder, it holds no images, or they can't be read; a single one that is damaged, when it is read.
+        DataError: There is no such folder, it holds no images, or they can't be read; a single one
+            that is damaged, when it is read.
     """
     if not folder.is_dir():
         raise DataError(f"No such folder: '{folder}'.")
     shape = tuple(input_shape or (None, None, 3))
     if len(shape) != 3 or shape[2] not in _COLORS:
-        raise DataError(f"'{folder}' holds images, and the model takes {shape}. Read your data with --data module:function.")
+        raise DataError(
+            f"'{folder}' holds images, and the model takes {shape}. Read your data with --data"
+            " module:function."
+        )
     if (folder / "train").is_dir():
         test = _read(folder / "test", shape, memory_limit) if (folder / "test").is_dir() else None
         return _read(folder / "train", shape, memory_limit), test
@@ -47,18 +57,30 @@ def image_folder(folder: Path, input_shape: Sequence[int | None] | None, memory_
 def _read(folder: Path, shape: tuple[int | None, ...], memory_limit: float) -> Samples:
     height, width, channels = shape[0] or 256, shape[1] or 256, shape[2] or 3
     classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    files = [(path, number) for number, directory in enumerate(classes) for path in sorted(directory.rglob("*")) if _is_image(path)]
+    files = [
+        (path, number)
+        for number, directory in enumerate(classes)
+        for path in sorted(directory.rglob("*"))
+        if _is_image(path)
+    ]
     if not files:
-        raise DataError(f"'{folder}' has no images: it must have a subfolder for each class with {', '.join(_SUFFIXES)} in it.")
+        raise DataError(
+            f"'{folder}' has no images: it must have a subfolder for each class with"
+            f" {', '.join(_SUFFIXES)} in it."
+        )
     paths = [path for path, _ in files]
 
     def read(rows: np.ndarray) -> np.ndarray:
         with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock
-            return np.stack(list(pool.map(lambda row: _image(paths[row], (height, width), channels), rows)))
+            return np.stack(
+                list(pool.map(lambda row: _image(paths[row], (height, width), channels), rows))
+            )
 
     images = LazyArray(read, (len(files), height, width, channels), np.float32)
     in_memory = len(files) * height * width * channels * 4 <= memory_limit
-    return Samples(np.asarray(images) if in_memory else images, np.array([number for _, number in files]))
+    return Samples(
+        np.asarray(images) if in_memory else images, np.array([number for _, number in files])
+    )
 
 
 def _is_image(path: Path) -> bool:
@@ -67,7 +89,9 @@ def _is_image(path: Path) -> bool:
 
 def _image(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
     try:
-        image = keras.utils.load_img(path, color_mode=_COLORS[channels], target_size=size, interpolation="bilinear")
+        image = keras.utils.load_img(
+            path, color_mode=_COLORS[channels], target_size=size, interpolation="bilinear"
+        )
     except ImportError as error:
         raise DataError(f"Images need Pillow: pip install pillow. ({reason_of(error)})") from error
     except Exception as error:  # Pillow's own for damaged files

@@ -16,7 +16,11 @@ __all__ = ["is_function_name", "named_function"]
 def is_function_name(text: str) -> bool:
     """Whether a text can name a function of a module."""
     module, colon, function = text.partition(":")
-    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    return (
+        bool(colon)
+        and function.isidentifier()
+        and all(part.isidentifier() for part in module.split("."))
+    )
 
 
 def named_function(name: str) -> Callable[..., Any]:
@@ -33,7 +37,9 @@ def named_function(name: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), function, None)
     except Exception as error:  # whatever the user's module raises
-        raise DataError(f"'{name}': module '{module}' can't be imported: {reason_of(error)}.") from error
+        raise DataError(
+            f"'{name}': module '{module}' can't be imported: {reason_of(error)}."
+        ) from error
     if not callable(found):
         raise DataError(f"'{name}': module '{module}' has no function '{function}'.")
     result: Callable[..., Any] = found

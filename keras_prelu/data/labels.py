@@ -20,7 +20,8 @@ _OF_ONE_HOT = "categorical_crossentropy"
 
 
 def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
-    """Raise a DataError for labels that are text, or that a loss doesn't take beside what the model puts out.
+    """Raise a DataError for labels that are text, or that a loss doesn't take beside what the model
+    puts out.
 
     Args:
         model: Any built model. One with several outputs is not looked at further.
@@ -31,29 +32,41 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
     for part in parts:
         if not is_lazy(part) and np.asarray(part).dtype.kind in "SUO":
             raise DataError(
-                f"The labels are text or objects, such as {np.ravel(part)[0]!r}. Give class numbers from 0 on: "
-                "numpy.unique(y, return_inverse=True)[1]."
+                f"The labels are text or objects, such as {np.ravel(part)[0]!r}. Give class numbers"
+                " from 0 on: numpy.unique(y, return_inverse=True)[1]."
             )
     count = model.inputs[0].shape[0] or _FEW
-    if loss is None or isinstance(loss, (dict, list, tuple)) or len(parts) != 1 or len(model.outputs) != 1 or len(samples) < count:
+    if (
+        loss is None
+        or isinstance(loss, (dict, list, tuple))
+        or len(parts) != 1
+        or len(model.outputs) != 1
+        or len(samples) < count
+    ):
         return
     function = keras.losses.get(loss)
-    name = str(getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__))
+    name = str(
+        getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
+    )
     if name == _OF_CLASS_NUMBERS:
-        _check_classes(parts[0], tuple(model.outputs[0].shape), getattr(function, "ignore_class", None))
+        _check_classes(
+            parts[0], tuple(model.outputs[0].shape), getattr(function, "ignore_class", None)
+        )
     few = samples.take(slice(0, count))
     outputs = _outputs_like(model, few, count)
     try:
         function(keras.ops.convert_to_tensor(few.y), outputs)
     except Exception as error:  # each backend has its own
         raise DataError(
-            f"The loss {name} can't be computed of labels of shape {np.shape(few.y)[1:]} and outputs of shape {tuple(outputs.shape[1:])} a "
-            f"sample ({reason_of(error, 80)}).{_advice(name, np.shape(few.y)[1:], tuple(outputs.shape[1:]))}"
+            f"The loss {name} can't be computed of labels of shape {np.shape(few.y)[1:]} and"
+            f" outputs of shape {tuple(outputs.shape[1:])} a sample ({reason_of(error, 80)})."
+            f"{_advice(name, np.shape(few.y)[1:], tuple(outputs.shape[1:]))}"
         ) from error
 
 
 def _outputs_like(model: keras.Model, few: Samples, count: int) -> Any:
-    """A tensor like a model's outputs; they themselves only where their shape is not known before."""
+    """A tensor like a model's outputs; they themselves only where their shape is not known
+    before."""
     shape = tuple(model.outputs[0].shape[1:])
     if None not in shape:
         return keras.ops.zeros((count, *shape), dtype=model.outputs[0].dtype)
@@ -62,23 +75,41 @@ def _outputs_like(model: keras.Model, few: Samples, count: int) -> Any:
 
 
 def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | None) -> None:
-    """Raise a DataError for a class number that a model doesn't have: some backends compute NaN of it, or nothing wrong at all."""
+    """Raise a DataError for a class number that a model doesn't have: some backends compute NaN of
+    it, or nothing wrong at all."""
     *places, classes = outputs[1:]
     in_classes = any(_fits(np.shape(labels)[1:], expected) for expected in (places, [*places, 1]))
-    if is_lazy(labels) or classes is None or not in_classes or np.asarray(labels).dtype.kind not in "iuf":
+    if (
+        is_lazy(labels)
+        or classes is None
+        or not in_classes
+        or np.asarray(labels).dtype.kind not in "iuf"
+    ):
         return
-    wrong = [number for number in np.unique(labels) if number != ignored and not (0 <= number < classes and number == int(number))]
+    wrong = [
+        number
+        for number in np.unique(labels)
+        if number != ignored and not (0 <= number < classes and number == int(number))
+    ]
     if wrong:
-        raise DataError(f"The label {wrong[-1]} is none of the model's {classes} classes, which are 0 to {classes - 1}.")
+        raise DataError(
+            f"The label {wrong[-1]} is none of the model's {classes} classes, which are 0 to"
+            f" {classes - 1}."
+        )
 
 
 def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
-    return len(shape) == len(expected) and all(size in (None, found) for found, size in zip(shape, expected, strict=True))
+    return len(shape) == len(expected) and all(
+        size in (None, found) for found, size in zip(shape, expected, strict=True)
+    )
 
 
 def _advice(loss: str, labels: tuple[int, ...], outputs: tuple[int, ...]) -> str:
     if loss == _OF_CLASS_NUMBERS and labels == outputs:
         return f" Give class numbers, y.argmax(-1), or a loss for one-hot labels, {_OF_ONE_HOT!r}."
     if loss == _OF_ONE_HOT and labels in ((), (1,)):
-        return f" Give one-hot labels, keras.utils.to_categorical(y), or a loss for class numbers, {_OF_CLASS_NUMBERS!r}."
+        return (
+            " Give one-hot labels, keras.utils.to_categorical(y), or a loss for class numbers,"
+            f" {_OF_CLASS_NUMBERS!r}."
+        )
     return ""

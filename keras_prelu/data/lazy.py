@@ -28,7 +28,9 @@ class LazyArray:
         shape, dtype, ndim: As of a NumPy array.
     """
 
-    def __init__(self, read: Reader, shape: tuple[int, ...], dtype: Any, rows: np.ndarray | None = None) -> None:
+    def __init__(
+        self, read: Reader, shape: tuple[int, ...], dtype: Any, rows: np.ndarray | None = None
+    ) -> None:
         self._read = read
         self._rows = np.arange(shape[0]) if rows is None else rows
         self.shape = (len(self._rows), *shape[1:])
@@ -54,16 +56,20 @@ class LazyArray:
         return LazyArray(self._read, self.shape, self.dtype, self._rows[key])
 
     def map(self, function: Callable[[np.ndarray], Any]) -> LazyArray:
-        """What a function makes of the rows, batch by batch. It is called with the first row at once, to learn the shape."""
+        """What a function makes of the rows, batch by batch. It is called with the first row at
+        once, to learn the shape."""
         first = np.asarray(function(self[:1]))
         if first.ndim == 0 or len(first) != 1:
-            raise DataError(f"A function of one sample must return one, not an array of shape {first.shape}.")
+            raise DataError(
+                f"A function of one sample must return one, not an array of shape {first.shape}."
+            )
         shape = (len(self), *first.shape[1:])
         return LazyArray(lambda rows: np.asarray(function(self[rows])), shape, first.dtype)
 
 
 def is_lazy(array: Any) -> bool:
-    """Whether this is no array in memory but something like one: a `LazyArray`, a `numpy.memmap`, a data set of h5py or zarr."""
+    """Whether this is no array in memory but something like one: a `LazyArray`, a `numpy.memmap`, a
+    data set of h5py or zarr."""
     if isinstance(array, (LazyArray, np.memmap)):
         return True
     if isinstance(array, np.ndarray) or keras.ops.is_tensor(array):
@@ -80,11 +86,15 @@ def as_lazy(array: Any) -> LazyArray:
         try:
             return np.asarray(array[rows])
         except Exception as error:  # whatever the user's object raises
-            raise DataError(f"Samples can't be read from {type(array).__name__}: {reason_of(error)}.") from error
+            raise DataError(
+                f"Samples can't be read from {type(array).__name__}: {reason_of(error)}."
+            ) from error
 
     return LazyArray(read, tuple(array.shape), array.dtype)
 
 
 def loaded(structure: Any) -> Any:
     """A structure of arrays with those that are lazy read into memory."""
-    return keras.tree.map_structure(lambda array: np.asarray(as_lazy(array)) if is_lazy(array) else array, structure)
+    return keras.tree.map_structure(
+        lambda array: np.asarray(as_lazy(array)) if is_lazy(array) else array, structure
+    )

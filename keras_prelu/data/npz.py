@@ -9,7 +9,9 @@ import numpy as np
 
 __all__ = ["read_arrays"]
 
-_LOCAL_HEADER = 30  # bytes before a member's name, whose length and that of the field after it are the last four of them
+# Bytes before a member's name, whose length and that of the field after it are the last four of
+# them
+_LOCAL_HEADER = 30
 
 
 def read_arrays(path: Path, memory_limit: float) -> dict[str, np.ndarray]:
@@ -17,14 +19,22 @@ def read_arrays(path: Path, memory_limit: float) -> dict[str, np.ndarray]:
 
     Args:
         path: An `.npz` file.
-        memory_limit: Bytes above which an array that was saved without compression is mapped instead of read.
+        memory_limit: Bytes above which an array that was saved without compression is mapped
+            instead of read.
 
     Raises:
-        Exception: What zipfile, numpy and zlib raise for a damaged archive, or one that holds pickled objects.
+        Exception: What zipfile, numpy and zlib raise for a damaged archive, or one that holds
+            pickled objects.
     """
     with zipfile.ZipFile(path) as archive:
-        large = [member for member in archive.infolist() if member.file_size > memory_limit and member.compress_type == zipfile.ZIP_STORED]
-    found: dict[str, np.ndarray] = {member.filename.removesuffix(".npy"): _mapped(path, member) for member in large}
+        large = [
+            member
+            for member in archive.infolist()
+            if member.file_size > memory_limit and member.compress_type == zipfile.ZIP_STORED
+        ]
+    found: dict[str, np.ndarray] = {
+        member.filename.removesuffix(".npy"): _mapped(path, member) for member in large
+    }
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         found |= {key: archive[key] for key in archive.files if key not in found}
     return found
@@ -37,7 +47,11 @@ def _mapped(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
         name, extra = (int.from_bytes(header[start : start + 2], "little") for start in (26, 28))
         file.seek(member.header_offset + _LOCAL_HEADER + name + extra)
         version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
         shape, fortran, dtype = read_header(file)
         if dtype.hasobject:
             raise ValueError("Object arrays cannot be loaded when allow_pickle=False")

@@ -53,20 +53,25 @@ def load(
     """The data set that a name stands for.
 
     Args:
-        source: `"digits"`: scikit-learn's, bundled with it, in [0, 1]. `"FILE.npz"`: arrays `x` and, where labels are needed, `y`; or
-            `x_train`, `y_train`, `x_test`, `y_test`. `"tfds:NAME"` or `"tfds:NAME:SPLIT"`: a data set of TensorFlow Datasets with
-            supervised keys; integer images are scaled to [0, 1]. `tfds:sklearn_digits` needs no network. `"dir:FOLDER"`: images in a
-            subfolder for each class, or in `train` and `test` with such subfolders, in [0, 1]. `"module:function"`: what a function of
-            yours returns: x, a pair (x, y), `Samples`, a pair of such pairs to train and test with, or a `Dataset`.
-        input_shape: Shape of one sample as the model takes it. The digits, (8, 8, 1), also come as (8, 8) or (64,); images are resized.
-        preprocess: `"module:function"`, a function of the array (or structure of arrays) of samples that returns them prepared. It must
-            treat each sample by itself: of samples on disk it gets a batch at a time.
-        memory_limit: Bytes. Larger `dir:` images and arrays in `.npz` files that were saved without compression stay on disk and are
-            read batch by batch; so does what `module:function` returns as `numpy.memmap` or data sets of h5py or zarr, of any size.
-            Defaults to 1 GB.
+        source: `"digits"`: scikit-learn's, bundled with it, in [0, 1]. `"FILE.npz"`: arrays `x`
+            and, where labels are needed, `y`; or `x_train`, `y_train`, `x_test`, `y_test`.
+            `"tfds:NAME"` or `"tfds:NAME:SPLIT"`: a data set of TensorFlow Datasets with supervised
+            keys; integer images are scaled to [0, 1]. `tfds:sklearn_digits` needs no network.
+            `"dir:FOLDER"`: images in a subfolder for each class, or in `train` and `test` with such
+            subfolders, in [0, 1]. `"module:function"`: what a function of yours returns: x, a pair
+            (x, y), `Samples`, a pair of such pairs to train and test with, or a `Dataset`.
+        input_shape: Shape of one sample as the model takes it. The digits, (8, 8, 1), also come as
+            (8, 8) or (64,); images are resized.
+        preprocess: `"module:function"`, a function of the array (or structure of arrays) of samples
+            that returns them prepared. It must treat each sample by itself: of samples on disk it
+            gets a batch at a time.
+        memory_limit: Bytes. Larger `dir:` images and arrays in `.npz` files that were saved without
+            compression stay on disk and are read batch by batch; so does what `module:function`
+            returns as `numpy.memmap` or data sets of h5py or zarr, of any size. Defaults to 1 GB.
 
     Raises:
-        DataError: There is no such source, file or function, or it does not give what is described above.
+        DataError: There is no such source, file or function, or it does not give what is described
+            above.
 
     Example:
 
@@ -84,7 +89,9 @@ def _load(source: str, input_shape: Sequence[int | None] | None, memory_limit: f
     if source.startswith("tfds:"):
         return _tfds(source)
     if source.startswith("dir:"):
-        return Dataset(source, *image_folder(Path(source.removeprefix("dir:")), input_shape, memory_limit))
+        return Dataset(
+            source, *image_folder(Path(source.removeprefix("dir:")), input_shape, memory_limit)
+        )
     if source.endswith(".npz"):
         return _npz(source, memory_limit)
     if is_function_name(source):
@@ -97,7 +104,9 @@ def split(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Sample
     count = len(samples)
     held_out = round(count * fraction)
     if not 0 < held_out < count:
-        raise DataError(f"{count} samples can't be split into two parts, one of them {fraction:.0%}.")
+        raise DataError(
+            f"{count} samples can't be split into two parts, one of them {fraction:.0%}."
+        )
     order = np.random.default_rng(seed).permutation(count)
     return samples.take(np.sort(order[held_out:])), samples.take(np.sort(order[:held_out]))
 
@@ -115,20 +124,29 @@ def _npz(source: str, memory_limit: float) -> Dataset:
         raise DataError(f"No such file: '{source}'.")
     try:
         arrays = read_arrays(Path(source), memory_limit)
-    except Exception as error:  # zipfile, numpy and zlib each have exceptions of their own for a damaged archive
-        raise DataError(f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}.") from error
+    except (
+        Exception
+    ) as error:  # zipfile, numpy and zlib each have exceptions of their own for a damaged archive
+        raise DataError(
+            f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}."
+        ) from error
     if "x" in arrays:
         return Dataset(source, _labelled(source, arrays, "x", "y"))
     if "x_train" in arrays:
         test = _labelled(source, arrays, "x_test", "y_test") if "x_test" in arrays else None
         return Dataset(source, _labelled(source, arrays, "x_train", "y_train"), test)
-    raise DataError(f"'{source}' has no array 'x' (nor 'x_train'). It has: {', '.join(map(repr, arrays)) or 'nothing'}.")
+    raise DataError(
+        f"'{source}' has no array 'x' (nor 'x_train'). It has:"
+        f" {', '.join(map(repr, arrays)) or 'nothing'}."
+    )
 
 
 def _labelled(source: str, arrays: dict[str, Any], x: str, y: str) -> Samples:
     labels = arrays.get(y)
     if labels is not None and len(labels) != len(arrays[x]):
-        raise DataError(f"'{source}' has {len(arrays[x])} samples in '{x}' and {len(labels)} labels in '{y}'.")
+        raise DataError(
+            f"'{source}' has {len(arrays[x])} samples in '{x}' and {len(labels)} labels in '{y}'."
+        )
     if labels is not None and labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
         raise DataError(f"The labels '{y}' in '{source}' hold NaN or infinite values.")
     return Samples(arrays[x], labels)
@@ -152,18 +170,35 @@ def _returned(source: str, value: Any) -> Dataset:
 
 
 def _as_samples(source: str, value: Any) -> Samples:
-    samples = value if isinstance(value, Samples) else Samples(*value) if isinstance(value, tuple) and len(value) == 2 else Samples(value)
+    samples = (
+        value
+        if isinstance(value, Samples)
+        else Samples(*value)
+        if isinstance(value, tuple) and len(value) == 2
+        else Samples(value)
+    )
     try:
-        counts = {len(array) for array in keras.tree.flatten((samples.x, samples.y) if samples.y is not None else samples.x)}
+        counts = {
+            len(array)
+            for array in keras.tree.flatten(
+                (samples.x, samples.y) if samples.y is not None else samples.x
+            )
+        }
     except TypeError:
         counts = set()
     if len(counts) != 1:
-        raise DataError(f"'{source}' must return arrays x, or (x, y), of the same length. It returned {type(value).__name__}.")
+        raise DataError(
+            f"'{source}' must return arrays x, or (x, y), of the same length. It returned"
+            f" {type(value).__name__}."
+        )
     return samples
 
 
 def _preprocessed(dataset: Dataset, name: str) -> Dataset:
-    parts = [None if part is None else Samples(_prepared(name, part.x), part.y) for part in (dataset.train, dataset.test)]
+    parts = [
+        None if part is None else Samples(_prepared(name, part.x), part.y)
+        for part in (dataset.train, dataset.test)
+    ]
     for part in parts:
         if part is not None and part.y is not None and len(part) != len(part.y):
             raise DataError(f"'{name}' returned {len(part)} samples for {len(part.y)}.")
@@ -184,26 +219,44 @@ def _tfds(source: str) -> Dataset:
         import tensorflow_datasets as tfds
 
         import keras_prelu.data.digits_tfds  # noqa: F401  registers the bundled digits
-    except (ImportError, AttributeError) as error:  # without TensorFlow tensorflow_datasets can be imported, but is empty
-        raise DataError(f"'{source}' needs TensorFlow and tensorflow-datasets: pip install tensorflow tensorflow-datasets.") from error
+    except (
+        ImportError,
+        AttributeError,
+    ) as error:  # without TensorFlow tensorflow_datasets can be imported, but is empty
+        raise DataError(
+            f"'{source}' needs TensorFlow and tensorflow-datasets: pip install tensorflow"
+            " tensorflow-datasets."
+        ) from error
     try:
-        # What TFDS prints while it prepares must not get between the lines of a JSON object on standard output.
+        # What TFDS prints while it prepares must not get between the lines of a JSON object on
+        # standard output.
         with contextlib.redirect_stdout(sys.stderr):
             builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
             builder.download_and_prepare()
     except Exception as error:
-        raise DataError(f"TensorFlow Datasets can't provide '{name}': {reason_of(error)}.") from error
+        raise DataError(
+            f"TensorFlow Datasets can't provide '{name}': {reason_of(error)}."
+        ) from error
     if rest:
         return Dataset(source, _tfds_split(tfds, builder, rest[0]))
     if "train" not in builder.info.splits:
-        raise DataError(f"'{source}' has no split 'train'. Name one of: {', '.join(builder.info.splits)}.")
+        raise DataError(
+            f"'{source}' has no split 'train'. Name one of: {', '.join(builder.info.splits)}."
+        )
     test = next((split for split in ("test", "validation") if split in builder.info.splits), None)
-    return Dataset(source, _tfds_split(tfds, builder, "train"), _tfds_split(tfds, builder, test) if test else None)
+    return Dataset(
+        source,
+        _tfds_split(tfds, builder, "train"),
+        _tfds_split(tfds, builder, test) if test else None,
+    )
 
 
 def _tfds_split(tfds: Any, builder: Any, name: str) -> Samples:
     try:
         x, y = tfds.as_numpy(builder.as_dataset(split=name, batch_size=-1, as_supervised=True))
     except Exception as error:
-        raise DataError(f"TensorFlow Datasets can't read split '{name}' of '{builder.name}': {reason_of(error)}.") from error
+        raise DataError(
+            f"TensorFlow Datasets can't read split '{name}' of '{builder.name}':"
+            f" {reason_of(error)}."
+        ) from error
     return Samples(x.astype("float32") / 255.0 if x.dtype == np.uint8 else x, y)

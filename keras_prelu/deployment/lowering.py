@@ -1,4 +1,5 @@
-"""A converted model as runtimes' converters understand it best: one operation for each activation, the cap one more."""
+"""A converted model as runtimes' converters understand it best: one operation for each activation,
+the cap one more."""
 
 from __future__ import annotations
 
@@ -9,13 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu._large_graphs import on_large_graphs
-from keras_prelu._private_keras import sublayers
+from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.conversion.bake import with_stock_activations
+from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted
+from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.layers import PReLU, slopes_in_effect
-from keras_prelu.surgery.bake import with_stock_activations
-from keras_prelu.surgery.converted import exchange_prelus, is_converted
-from keras_prelu.surgery.rewrite import rewrite
-from keras_prelu.surgery.wholes import is_taken_apart
+from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["lowered"]
 
@@ -24,16 +25,21 @@ Tensor = Any
 
 @on_large_graphs
 def lowered(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.Model:
-    """A copy of a model, to export and not to save, whose activations have a form that converters recognize.
+    """A copy of a model, to export and not to save, whose activations have a form that converters
+    recognize.
 
-    In the graph they are stock layers, as `bake` makes them; inside layers with Python code the PReLU's formula, with constant slopes.
+    In the graph they are stock layers, as `bake` makes them; inside layers with Python code the
+    PReLU's formula, with constant slopes.
 
     Args:
         model: Any built model, subclassed too. It is not changed.
-        samples: Inputs as the model takes them. The copy is called on one, which exporters want of a model.
+        samples: Inputs as the model takes them. The copy is called on one, which exporters want of
+            a model.
         prune: As in `bake`.
     """
-    copy = with_stock_activations(model, prune, _capped) if is_taken_apart(model) else rewrite(model)
+    copy = (
+        with_stock_activations(model, prune, _capped) if is_taken_apart(model) else rewrite(model)
+    )
     for layer in (copy, *sublayers(copy)):
         if is_converted(layer):
             exchange_prelus(layer, partial(_formula, prune))
@@ -48,7 +54,8 @@ def _capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.laye
 
 
 class _Cap(keras.layers.Layer):
-    """The smaller of each element and a number: one operation, where a stock ReLU of slope 1 becomes four."""
+    """The smaller of each element and a number: one operation, where a stock ReLU of slope 1
+    becomes four."""
 
     def __init__(self, cap: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -68,7 +75,13 @@ def _formula(prune: float, layer: PReLU) -> Callable[[Tensor], Tensor]:
         elif np.all(slopes == slopes.flat[0]) and slopes.flat[0] > 0:
             outputs = keras.ops.leaky_relu(inputs, float(slopes.flat[0]))
         else:
-            outputs = keras.ops.relu(inputs) + keras.ops.cast(-slopes, inputs.dtype) * keras.ops.relu(-inputs)
-        return outputs if layer.max_value is None else keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, inputs.dtype))
+            outputs = keras.ops.relu(inputs) + keras.ops.cast(
+                -slopes, inputs.dtype
+            ) * keras.ops.relu(-inputs)
+        return (
+            outputs
+            if layer.max_value is None
+            else keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, inputs.dtype))
+        )
 
     return activation

@@ -1,4 +1,5 @@
-"""Whether one model is better than another on the same samples, with the uncertainty of having only so many of them."""
+"""Whether one model is better than another on the same samples, with the uncertainty of having only
+so many of them."""
 
 from __future__ import annotations
 
@@ -32,8 +33,10 @@ class Comparison:
         gain: By how much a is better: a − b for accuracy, b − a for loss.
         low, high: 95 % confidence interval of the gain (paired bootstrap over samples).
         p_value: For accuracies of single models, McNemar's exact test of no difference; else None.
-        verdict: Of a against b: "better", "worse", "as good" (the whole interval within the margin), or "can't tell".
-        needed: Where it can't tell: about how many samples would show a gain of this size, if it is real; None where there is none.
+        verdict: Of a against b: "better", "worse", "as good" (the whole interval within the
+            margin), or "can't tell".
+        needed: Where it can't tell: about how many samples would show a gain of this size, if it is
+            real; None where there is none.
     """
 
     metric: str
@@ -48,13 +51,16 @@ class Comparison:
     needed: int | None
 
     def sentence(self, a: str, b: str) -> str:
-        """The verdict in words, with the names of the two models, the interval, and what it would take to tell."""
+        """The verdict in words, with the names of the two models, the interval, and what it would
+        take to tell."""
         meaning = {
             "better": f"{a} is better than {b}",
             "worse": f"{a} is worse than {b}",
             "as good": f"{a} is as good as {b}",
-            "can't tell": f"Can't tell {a} from {b} with this much data"
-            + (f" (about {self.needed:,} samples are needed)" if self.needed else ""),
+            "can't tell": (
+                f"Can't tell {a} from {b} with this much data"
+                + (f" (about {self.needed:,} samples are needed)" if self.needed else "")
+            ),
         }[self.verdict]
         return (
             f"{meaning}: {self.metric} {self.a:.4f} against {self.b:.4f}, gain {self.gain:+.4f} "
@@ -62,22 +68,33 @@ class Comparison:
         )
 
 
-def compare(a: keras.Model, b: keras.Model, data: Any, *, loss: Any = None, margin: float = MARGIN, seed: int = 0) -> Comparison:
+def compare(
+    a: keras.Model,
+    b: keras.Model,
+    data: Any,
+    *,
+    loss: Any = None,
+    margin: float = MARGIN,
+    seed: int = 0,
+) -> Comparison:
     """Compare two models on labelled samples that neither of them was trained or selected on.
 
-    Classifiers (class numbers or one-hot labels) are compared by accuracy, other models by their loss.
+    Classifiers (class numbers or one-hot labels) are compared by accuracy, other models by their
+    loss.
 
     Args:
         a: The model that may be better.
         b: What it is compared with.
         data: `Samples` or a pair (x, y).
-        loss: Keras loss, for models that are no classifiers; by default the one `a` is compiled with.
-        margin: How little a difference does not matter: of accuracies in absolute terms, of losses relative to b's. Defaults to 0.01.
+        loss: Keras loss, for models that are no classifiers; by default the one `a` is compiled
+            with.
+        margin: How little a difference does not matter: of accuracies in absolute terms, of losses
+            relative to b's. Defaults to 0.01.
         seed: Seed of the bootstrap.
 
     Returns:
-        The comparison. It says "better" only where the whole interval is above zero and, for accuracies, McNemar's exact test rejects
-        equality at 5 %.
+        The comparison. It says "better" only where the whole interval is above zero and, for
+        accuracies, McNemar's exact test rejects equality at 5 %.
 
     Raises:
         DataError: The samples have no labels, or do not fit.
@@ -88,12 +105,17 @@ def compare(a: keras.Model, b: keras.Model, data: Any, *, loss: Any = None, marg
     >>> keras_prelu.compare(tuned, control, (x_test, y_test)).verdict
     """
     metric, scores_a = sample_scores(a, data, loss=loss)
-    _, scores_b = sample_scores(b, data, loss=loss if loss is not None else getattr(a, "loss", None))
+    _, scores_b = sample_scores(
+        b, data, loss=loss if loss is not None else getattr(a, "loss", None)
+    )
     return compare_scores(metric, scores_a, scores_b, margin=margin, seed=seed)
 
 
-def compare_scores(metric: str, a: np.ndarray, b: np.ndarray, *, margin: float = MARGIN, seed: int = 0) -> Comparison:
-    """Compare two models by the scores of each sample: 0 or 1 or their mean over runs for "accuracy", the loss for "loss"."""
+def compare_scores(
+    metric: str, a: np.ndarray, b: np.ndarray, *, margin: float = MARGIN, seed: int = 0
+) -> Comparison:
+    """Compare two models by the scores of each sample: 0 or 1 or their mean over runs for
+    "accuracy", the loss for "loss"."""
     gains = (a - b) if metric == "accuracy" else (b - a)
     low, high = _interval(gains, seed)
     p_value = _mcnemar(a, b) if metric == "accuracy" and _binary(a) and _binary(b) else None
@@ -102,11 +124,23 @@ def compare_scores(metric: str, a: np.ndarray, b: np.ndarray, *, margin: float =
     if p_value is None or p_value < 1.0 - CONFIDENCE:
         verdict = "better" if low > 0 else "worse" if high < 0 else verdict
     needed = _needed(gains) if verdict == "can't tell" else None
-    return Comparison(metric, len(a), float(a.mean()), float(b.mean()), float(gains.mean()), low, high, p_value, verdict, needed)
+    return Comparison(
+        metric,
+        len(a),
+        float(a.mean()),
+        float(b.mean()),
+        float(gains.mean()),
+        low,
+        high,
+        p_value,
+        verdict,
+        needed,
+    )
 
 
 def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[str, np.ndarray]:
-    """The metric's name, and its value for each sample: whether it is classified correctly, or its loss."""
+    """The metric's name, and its value for each sample: whether it is classified correctly, or its
+    loss."""
     data = data if isinstance(data, Samples) else Samples(*data)
     if data.y is None:
         raise DataError("Comparing and evaluating need labels: give samples with y.")
@@ -119,11 +153,18 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
         return "accuracy", (predicted == truth).astype(np.float64)
     loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
-        raise InvalidArgumentError("The model is no classifier for these labels and is not compiled: give a `loss` to compare by.")
+        raise InvalidArgumentError(
+            "The model is no classifier for these labels and is not compiled: give a `loss` to"
+            " compare by."
+        )
     function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    losses = keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(labels), keras.ops.convert_to_tensor(outputs)))
+    losses = keras.ops.convert_to_numpy(
+        function(keras.ops.convert_to_tensor(labels), keras.ops.convert_to_tensor(outputs))
+    )
     if losses.ndim == 0 or len(losses) != len(labels):
-        raise InvalidArgumentError("The loss gives no value for each sample, so that models can't be compared by it.")
+        raise InvalidArgumentError(
+            "The loss gives no value for each sample, so that models can't be compared by it."
+        )
     return "loss", losses.reshape(len(labels), -1).mean(axis=1).astype(np.float64)
 
 
@@ -133,7 +174,10 @@ def _predict(model: keras.Model, data: Samples) -> np.ndarray:
     for batch in batches(inputs, model.inputs[0].shape[0] or 256):
         output = model(batch if len(batch) > 1 else batch[0], training=False)
         if len(keras.tree.flatten(output)) != 1:
-            raise InvalidArgumentError("Models with several outputs can't be compared by one score; evaluate them with model.evaluate.")
+            raise InvalidArgumentError(
+                "Models with several outputs can't be compared by one score; evaluate them with"
+                " model.evaluate."
+            )
         chunks.append(keras.ops.convert_to_numpy(keras.tree.flatten(output)[0]))
     return np.concatenate(chunks)
 
@@ -143,9 +187,16 @@ def _classes(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray | None:
     if outputs.ndim != 2:
         return None
     classes = outputs.shape[1]
-    numbers = labels.dtype.kind in "iub" or (classes > 1 and bool(np.all(np.isin(labels, np.arange(classes)))))
+    numbers = labels.dtype.kind in "iub" or (
+        classes > 1 and bool(np.all(np.isin(labels, np.arange(classes))))
+    )
     integer = numbers and labels.reshape(len(labels), -1).shape[1] == 1
-    one_hot = labels.shape == outputs.shape and classes > 1 and bool(np.all(np.isin(labels, (0, 1)))) and bool(np.all(labels.sum(1) == 1))
+    one_hot = (
+        labels.shape == outputs.shape
+        and classes > 1
+        and bool(np.all(np.isin(labels, (0, 1))))
+        and bool(np.all(labels.sum(1) == 1))
+    )
     if classes > 1 and (integer or one_hot):
         return outputs.argmax(-1)
     if classes == 1 and integer and bool(np.all(np.isin(labels, (0, 1)))):
@@ -158,7 +209,11 @@ def _needed(gains: np.ndarray) -> int | None:
     """The samples at which an interval around this mean would end at 0."""
     mean = float(gains.mean())
     quantile = float(scipy.stats.norm.ppf(0.5 + CONFIDENCE / 2))
-    return None if mean == 0 else max(len(gains) + 1, int(np.ceil((quantile * float(gains.std()) / mean) ** 2)))
+    return (
+        None
+        if mean == 0
+        else max(len(gains) + 1, int(np.ceil((quantile * float(gains.std()) / mean) ** 2)))
+    )
 
 
 def _interval(gains: np.ndarray, seed: int) -> tuple[float, float]:

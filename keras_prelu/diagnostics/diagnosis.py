@@ -1,4 +1,5 @@
-"""What is wrong with a network, and what to do about it: several measures together, with findings in words."""
+"""What is wrong with a network, and what to do about it: several measures together, with findings
+in words."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ import keras
 import numpy as np
 
 from keras_prelu.data.samples import Samples
-from keras_prelu.diagnostics.noise import GradientNoise, noise
-from keras_prelu.diagnostics.normalization import Normalization, normalizations
+from keras_prelu.diagnostics.batch_norm import Normalization, normalizations
+from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
+from keras_prelu.diagnostics.gradient_noise import GradientNoise, noise
 from keras_prelu.diagnostics.signal import LayerSignal, signal
-from keras_prelu.diagnostics.units import SiteUnits, dead_units
 
 __all__ = ["MEASURES", "Diagnosis", "Finding", "diagnose"]
 
@@ -68,12 +69,16 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
 
-def diagnose(model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 128, seed: int = 0) -> Diagnosis:
-    """Measure units, signal, normalization and gradient noise of a network, and say what stands out.
+def diagnose(
+    model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 128, seed: int = 0
+) -> Diagnosis:
+    """Measure units, signal, normalization and gradient noise of a network, and say what stands
+    out.
 
     Args:
         model: Sequential or Functional, nested models included; ReLU or PReLU.
-        samples: `Samples`, or unlabeled samples: an array, or a list or dict of arrays. With labels the gradient noise is measured too.
+        samples: `Samples`, or unlabeled samples: an array, or a list or dict of arrays. With labels
+            the gradient noise is measured too.
         loss: Keras loss, for the noise. Defaults to the one that the model is compiled with.
         batch_size: Samples that go through the model at once. Defaults to 128.
         seed: Of what is drawn.
@@ -100,17 +105,30 @@ def diagnose(model: keras.Model, samples: Any, *, loss: Any = None, batch_size: 
     noisy = data.y is not None and (loss is not None or getattr(model, "loss", None) is not None)
     found = noise(model, data, loss=loss, seed=seed) if noisy else None
     measures = dict(_measures(units, layers, found))
-    return Diagnosis(len(data), units, layers, normalized, found, measures, tuple(_findings(units, layers, found, measures)))
+    return Diagnosis(
+        len(data),
+        units,
+        layers,
+        normalized,
+        found,
+        measures,
+        tuple(_findings(units, layers, found, measures)),
+    )
 
 
-def _measures(units: tuple[SiteUnits, ...], layers: tuple[LayerSignal, ...], found: GradientNoise | None) -> Iterator[tuple[str, float]]:
+def _measures(
+    units: tuple[SiteUnits, ...], layers: tuple[LayerSignal, ...], found: GradientNoise | None
+) -> Iterator[tuple[str, float]]:
     count = sum(site.units for site in units)
     if count:
         yield "dead", sum(site.dead for site in units) / count
         yield "nearly-dead", sum(site.nearly_dead for site in units) / count
     prelus = [site for site in units if site.one_sided is not None]
     if prelus:
-        yield "one-sided", sum(site.one_sided or 0 for site in prelus) / sum(site.units for site in prelus)
+        yield (
+            "one-sided",
+            sum(site.one_sided or 0 for site in prelus) / sum(site.units for site in prelus),
+        )
     linear = [layer for layer in layers if "linear" in layer.kind]
     if len(linear) > 1:
         yield "signal", _spread([layer.moment for layer in linear])
@@ -124,26 +142,48 @@ def _spread(values: list[float]) -> float:
 
 
 def _findings(
-    units: tuple[SiteUnits, ...], layers: tuple[LayerSignal, ...], found: GradientNoise | None, measures: Mapping[str, float]
+    units: tuple[SiteUnits, ...],
+    layers: tuple[LayerSignal, ...],
+    found: GradientNoise | None,
+    measures: Mapping[str, float],
 ) -> Iterator[Finding]:
-    revive = "Units get fresh weights, and the function is kept, with keras_prelu.revive; or fine-tune with --recipe exp-revived."
+    revive = (
+        "Units get fresh weights, and the function is kept, with keras_prelu.revive; or fine-tune"
+        " with --recipe exp-revived."
+    )
     for measure, name in (("dead", "dead"), ("nearly_dead", "nearly dead")):
         counts = [(getattr(site, measure), site) for site in units]
         if sum(count for count, _ in counts):
             worst = max(counts, key=lambda pair: pair[0] / pair[1].units)
             total, all_ = sum(count for count, _ in counts), sum(site.units for site in units)
-            text = f"{total} of {all_} units are {name}, most at '{worst[1].path}' ({worst[0]} of {worst[1].units})."
+            text = (
+                f"{total} of {all_} units are {name}, most at '{worst[1].path}' ({worst[0]} of"
+                f" {worst[1].units})."
+            )
             yield Finding(measure.replace("_", "-"), text, revive)
     if measures.get("one-sided", 0.0) > _FEW:
         text = f"{measures['one-sided']:.0%} of the PReLU units' negative sides carry nothing."
-        yield Finding("one-sided", text, "Layers of such units alone become ReLUs, which cost less: keras-prelu bake --prune.")
+        yield Finding(
+            "one-sided",
+            text,
+            "Layers of such units alone become ReLUs, which cost less: keras-prelu bake --prune.",
+        )
     linear = [layer for layer in layers if "linear" in layer.kind]
-    for measure, attribute, what in (("signal", "moment", "outputs"), ("gradient", "gradient", "gradients")):
+    for measure, attribute, what in (
+        ("signal", "moment", "outputs"),
+        ("gradient", "gradient", "gradients"),
+    ):
         if measures.get(measure, 1.0) > _ORDERS:
             values = [getattr(layer, attribute) for layer in linear]
             low, high = linear[int(np.argmin(values))].path, linear[int(np.argmax(values))].path
-            text = f"The second moments of {what} differ {measures[measure]:.1g}-fold, from '{low}' to '{high}'."
-            advice = "Start from initializers.PReLUHeNormal with the slope of the activations, or put BatchNormalization in between."
+            text = (
+                f"The second moments of {what} differ {measures[measure]:.1g}-fold, from '{low}' to"
+                f" '{high}'."
+            )
+            advice = (
+                "Start from initializers.PReLUHeNormal with the slope of the activations, or put"
+                " BatchNormalization in between."
+            )
             yield Finding(measure, text, advice)
     if found is not None:
         yield _noise(found)
@@ -151,7 +191,10 @@ def _findings(
 
 def _noise(found: GradientNoise) -> Finding:
     if not np.isfinite(found.scale):
-        text = f"The mean gradient can't be told from 0 on {found.samples} samples: the network is at rest there."
+        text = (
+            f"The mean gradient can't be told from 0 on {found.samples} samples: the network is at"
+            " rest there."
+        )
         return Finding("noise", text, "More samples would tell its noise scale.")
     text = f"The simple noise scale of the gradient is {found.scale:.3g} samples."
     return Finding("noise", text, "Batches that are much larger bring little per step.")

@@ -25,8 +25,11 @@ class Evaluation:
     metrics: Mapping[str, float]
 
 
-def evaluate(model: keras.Model, samples: Samples, *, loss: Any = None, batch_size: int = 32) -> Evaluation:
-    """The metrics the model is compiled with; for one that is not compiled, accuracy (classifiers) or the given loss.
+def evaluate(
+    model: keras.Model, samples: Samples, *, loss: Any = None, batch_size: int = 32
+) -> Evaluation:
+    """The metrics the model is compiled with; for one that is not compiled, accuracy (classifiers)
+    or the given loss.
 
     Args:
         model: Sequential or Functional. Not changed.
@@ -43,7 +46,11 @@ def evaluate(model: keras.Model, samples: Samples, *, loss: Any = None, batch_si
     count = len(model_inputs(model, samples)[0])
     check_labels(model, samples, loss if loss is not None else getattr(model, "loss", None))
     if model.compiled and loss is None:
-        data = (Batches(samples, batch_size),) if samples.on_disk else (samples.x, samples.y, batch_size)
+        data = (
+            (Batches(samples, batch_size),)
+            if samples.on_disk
+            else (samples.x, samples.y, batch_size)
+        )
         metrics = model.evaluate(*data, verbose=0, return_dict=True)
         return Evaluation(count, {name: float(value) for name, value in metrics.items()})
     name, scores = sample_scores(model, samples, loss=loss)

@@ -1,4 +1,5 @@
-"""How strong the signal is by depth: second moments forward, and of gradients backward (claims 3 and 4)."""
+"""How strong the signal is by depth: second moments forward, and of gradients backward (claims 3
+and 4)."""
 
 from __future__ import annotations
 
@@ -10,16 +11,16 @@ import keras
 import numpy as np
 
 from keras_prelu import theory
-from keras_prelu._backends import gradients
+from keras_prelu.backend.autodiff import gradients
+from keras_prelu.custom_layers.converted_layer import Applied
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.graph.batch_probe import Probe
+from keras_prelu.graph.detection import recognize
+from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.graph.plan import Program, compile_program
+from keras_prelu.graph.recorders import run_watched
 from keras_prelu.layers import PReLU, slopes_in_effect
-from keras_prelu.surgery.converted import Applied
-from keras_prelu.surgery.linear import linear_view
-from keras_prelu.surgery.probing import Probe
-from keras_prelu.surgery.program import Program, compile_program
-from keras_prelu.surgery.recognition import recognize
-from keras_prelu.surgery.watching import run_watched
 
 __all__ = ["LayerSignal", "MomentsProbe", "backward", "batch_for_gradients", "signal"]
 
@@ -34,14 +35,17 @@ class LayerSignal:
     """One call of a linear layer or of a rectifier.
 
     Attributes:
-        path: Names of the enclosing models, or of the layer with Python code of its own, and of the layer, joined by "/"; `#2`, … for its
-            later calls.
-        kind: "linear", "rectifier", or "linear, rectified" for a linear layer with its activation inside.
+        path: Names of the enclosing models, or of the layer with Python code of its own, and of the
+            layer, joined by "/"; `#2`, … for its later calls.
+        kind: "linear", "rectifier", or "linear, rectified" for a linear layer with its activation
+            inside.
         moment: Mean square of what it puts out.
         gain: That over the mean square of what it gets.
-        predicted: What claim 4 says of that gain, for inputs without correlations and of mean 0: the fan-in times the mean square of the
-            weights for a linear layer (biases left out), (1 + α²)/2 for a rectifier, their product for both. None where neither is known.
-        gradient: Mean square of the derivative of a random projection of the model's outputs (normal, of variance 1) by what it puts out.
+        predicted: What claim 4 says of that gain, for inputs without correlations and of mean 0:
+            the fan-in times the mean square of the weights for a linear layer (biases left out), (1
+            + α²)/2 for a rectifier, their product for both. None where neither is known.
+        gradient: Mean square of the derivative of a random projection of the model's outputs
+            (normal, of variance 1) by what it puts out.
     """
 
     path: str
@@ -52,13 +56,17 @@ class LayerSignal:
     gradient: float
 
 
-def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: int = 128, seed: int = 0) -> tuple[LayerSignal, ...]:
+def signal(
+    model: keras.Model, samples: Any, *, probes: int = 32, batch_size: int = 128, seed: int = 0
+) -> tuple[LayerSignal, ...]:
     """Measure the signal at each linear layer and rectifier of a model.
 
     Args:
-        model: Sequential or Functional, nested models included, and layers inside layers with Python code of their own. What that code
-            computes itself is not seen, and neither are the functions that it calls.
-        samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All go forward, in batches.
+        model: Sequential or Functional, nested models included, and layers inside layers with
+            Python code of their own. What that code computes itself is not seen, and neither are
+            the functions that it calls.
+        samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All go
+            forward, in batches.
         probes: How many of them gradients are measured on. Defaults to 32.
         batch_size: Samples that go through the model at once. Defaults to 128.
         seed: Of the random projection.
@@ -73,7 +81,8 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
 
     Example:
 
-    >>> [(layer.path, layer.gain, layer.predicted) for layer in keras_prelu.diagnostics.signal(model, x)]
+    >>> [(layer.path, layer.gain, layer.predicted)
+    ...     for layer in keras_prelu.diagnostics.signal(model, x)]
 
     References:
         Claims 3 and 4. He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2.
@@ -87,7 +96,11 @@ def signal(model: keras.Model, samples: Any, *, probes: int = 32, batch_size: in
     squares = np.zeros(len(moments))
     for number, batch in enumerate(batches(probed, at_once)):
         found = backward(probe.program, batch, [seed, number])
-        squares += np.array([_mean_square(call.gradient) for call in found]) * len(batch[0]) / len(probed[0])
+        squares += (
+            np.array([_mean_square(call.gradient) for call in found])
+            * len(batch[0])
+            / len(probed[0])
+        )
     return tuple(
         LayerSignal(
             path,
@@ -114,10 +127,14 @@ class MomentsProbe:
         self._probe = Probe(model, self._look)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, np.ndarray]:
-        """For each call the mean squares of what it gets and of what it puts out, and how many numbers that are for a sample."""
+        """For each call the mean squares of what it gets and of what it puts out, and how many
+        numbers that are for a sample."""
         moments: dict[str, np.ndarray] = {}
         for count, seen in self._probe.on(inputs, batch_size):
-            moments = {path: moments.get(path, 0.0) + np.array(values) * count / len(inputs[0]) for path, values in seen.items()}
+            moments = {
+                path: moments.get(path, 0.0) + np.array(values) * count / len(inputs[0])
+                for path, values in seen.items()
+            }
         return moments
 
     def _look(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
@@ -153,12 +170,16 @@ def _predicted(layer: Any) -> float | None:
     """The gain of claim 4."""
     view, gain, rectifier = linear_view(layer), 1.0, _rectifier(layer)
     if view is not None:
-        matrix = view.to_matrix(np.asarray(keras.ops.convert_to_numpy(view.kernel), dtype=np.float64))
+        matrix = view.to_matrix(
+            np.asarray(keras.ops.convert_to_numpy(view.kernel), dtype=np.float64)
+        )
         gain = matrix.shape[1] * float(np.mean(np.square(matrix)))
     if rectifier is None:
         return gain
     if isinstance(rectifier, PReLU):
-        slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(rectifier)), dtype=np.float64)
+        slopes = np.asarray(
+            keras.ops.convert_to_numpy(slopes_in_effect(rectifier)), dtype=np.float64
+        )
         return gain * float(np.mean((1.0 + np.square(slopes)) / 2.0))
     if rectifier.negative_slope is None or rectifier.smooth:
         return None
@@ -167,7 +188,8 @@ def _predicted(layer: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Backward:
-    """One call on one batch: what it puts out, and the derivative of a random projection of the model's outputs by that."""
+    """One call on one batch: what it puts out, and the derivative of a random projection of the
+    model's outputs by that."""
 
     path: str
     layer: Any
@@ -176,7 +198,8 @@ class Backward:
 
 
 def backward(program: Program, inputs: Sequence[Any], seed: Sequence[int]) -> list[Backward]:
-    """Each linear layer and rectifier on one batch, with gradients of a projection that the seed and the outputs' shapes choose."""
+    """Each linear layer and rectifier on one batch, with gradients of a projection that the seed
+    and the outputs' shapes choose."""
     tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
     calls: list[tuple[str, Any, Tensor]] = []
 
@@ -189,9 +212,19 @@ def backward(program: Program, inputs: Sequence[Any], seed: Sequence[int]) -> li
 
     def projection(*added: Tensor) -> Tensor:
         left = iter(added)
-        results = run_watched(program, tensors, _is_watched, lambda _path, _layer, _read, written: written + next(left))
-        drawn = [keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype) for result in results]
-        return sum(keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True))
+        results = run_watched(
+            program,
+            tensors,
+            _is_watched,
+            lambda _path, _layer, _read, written: written + next(left),
+        )
+        drawn = [
+            keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype)
+            for result in results
+        ]
+        return sum(
+            keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True)
+        )
 
     found = gradients(projection, [keras.ops.zeros_like(written) for _, _, written in calls])
     return [Backward(*call, gradient) for call, gradient in zip(calls, found, strict=True)]
@@ -199,12 +232,16 @@ def backward(program: Program, inputs: Sequence[Any], seed: Sequence[int]) -> li
 
 def _mean_squares(read: Tensor, written: Tensor) -> list[Tensor]:
     """Of what a layer reads and of what it writes, and how many numbers it writes for a sample."""
-    squares = [keras.ops.mean(keras.ops.square(keras.ops.cast(tensor, "float32"))) for tensor in (read, written)]
+    squares = [
+        keras.ops.mean(keras.ops.square(keras.ops.cast(tensor, "float32")))
+        for tensor in (read, written)
+    ]
     return [*squares, keras.ops.sum(keras.ops.ones_like(written[:1], dtype="float32"))]
 
 
 def batch_for_gradients(model: keras.Model, moments: Mapping[str, np.ndarray]) -> int:
-    """How many samples' gradients are taken at once: as many as the model says, or as all layers' outputs allow."""
+    """How many samples' gradients are taken at once: as many as the model says, or as all layers'
+    outputs allow."""
     numbers = sum(values[2] for values in moments.values())
     return int(model.inputs[0].shape[0] or max(1, _AT_ONCE // max(1, int(numbers))))
 

@@ -1,4 +1,5 @@
-"""What two networks make of the same samples, layer by layer: an original and what was converted from it."""
+"""What two networks make of the same samples, layer by layer: an original and what was converted
+from it."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ import numpy as np
 
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.errors import DataError
-from keras_prelu.surgery.linear import linear_view
-from keras_prelu.surgery.program import Slot, compile_program, run
+from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.graph.plan import Slot, compile_program, run
 
 __all__ = ["LayerSimilarity", "similarity"]
 
@@ -21,11 +22,14 @@ class LayerSimilarity:
     """What reaches a layer in two networks.
 
     Attributes:
-        path: The layer's, the same in both; "output" or "output#2", … for what the networks put out.
-        cka: Linear centred kernel alignment: 1 where one network's representation is a rotation and scaling of the other's, 0 where they
-            have nothing in common. NaN where one of them does not vary.
-        explained: The share of the first network's variance that the second's values account for, as they are: 1 where they are equal, less
-            than 0 where they are farther away than the mean. None where the shapes differ.
+        path: The layer's, the same in both; "output" or "output#2", … for what the networks put
+            out.
+        cka: Linear centred kernel alignment: 1 where one network's representation is a rotation and
+            scaling of the other's, 0 where they have nothing in common. NaN where one of them does
+            not vary.
+        explained: The share of the first network's variance that the second's values account for,
+            as they are: 1 where they are equal, less than 0 where they are farther away than the
+            mean. None where the shapes differ.
     """
 
     path: str
@@ -33,17 +37,21 @@ class LayerSimilarity:
     explained: float | None
 
 
-def similarity(model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256) -> tuple[LayerSimilarity, ...]:
+def similarity(
+    model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256
+) -> tuple[LayerSimilarity, ...]:
     """Compare what reaches the linear layers of two networks, and their outputs.
 
     Args:
         model: Sequential or Functional, nested models included; the original.
         other: Another, such as the converted model. Layers are matched by their paths.
         samples: Unlabeled samples, as both take them.
-        limit: How many of them are used: all are in memory at once, and products of pairs of samples are. Defaults to 256.
+        limit: How many of them are used: all are in memory at once, and products of pairs of
+            samples are. Defaults to 256.
 
     Returns:
-        A record for each linear layer that both have, in the order of `model`, then for each output that both have.
+        A record for each linear layer that both have, in the order of `model`, then for each output
+        that both have.
 
     Raises:
         ConversionError: A model has no graph.
@@ -51,7 +59,8 @@ def similarity(model: keras.Model, other: keras.Model, samples: Any, *, limit: i
 
     Example:
 
-    >>> min(keras_prelu.diagnostics.similarity(original, converted, x), key=lambda layer: layer.explained)
+    >>> min(keras_prelu.diagnostics.similarity(original, converted, x),
+    ...     key=lambda layer: layer.explained)
 
     References:
         Kornblith et al. 2019, https://arxiv.org/abs/1905.00414.
@@ -65,13 +74,18 @@ def similarity(model: keras.Model, other: keras.Model, samples: Any, *, limit: i
 
 
 def _read(model: keras.Model, samples: Any, limit: int) -> dict[str, np.ndarray]:
-    """What each linear layer reads at its first call, and what the model puts out, a row for each sample."""
+    """What each linear layer reads at its first call, and what the model puts out, a row for each
+    sample."""
     inputs = [np.asarray(array[:limit]) for array in model_inputs(model, samples)]
     if len(inputs[0]) < 3:
-        raise DataError(f"Comparing representations needs three samples at least. Received: {len(inputs[0])}")
+        raise DataError(
+            f"Comparing representations needs three samples at least. Received: {len(inputs[0])}"
+        )
     program, found = compile_program(model), {}
     outputs: dict[Slot, Any] = {}
-    for step, read, written in run(program, [keras.ops.convert_to_tensor(array) for array in inputs]):
+    for step, read, written in run(
+        program, [keras.ops.convert_to_tensor(array) for array in inputs]
+    ):
         if linear_view(step.operation) is not None and step.index == 0:
             found[step.path] = _rows(read[0])
         outputs.update(zip(step.outputs, written, strict=True))
@@ -88,7 +102,10 @@ def _rows(tensor: Any) -> np.ndarray:
 
 def _cka(first: np.ndarray, second: np.ndarray) -> float:
     """By products of pairs of samples, which are fewer than pairs of features."""
-    grams = [centred @ centred.T for centred in ((rows - rows.mean(axis=0)).astype(np.float64) for rows in (first, second))]
+    grams = [
+        centred @ centred.T
+        for centred in ((rows - rows.mean(axis=0)).astype(np.float64) for rows in (first, second))
+    ]
     size = float(np.linalg.norm(grams[0]) * np.linalg.norm(grams[1]))
     return float(np.sum(grams[0] * grams[1])) / size if size else float("nan")
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_prelu.layers import PReLU
-from keras_prelu.surgery.paths import prelu_layers
+from keras_prelu.sites.prelu_layers import prelu_layers
 
 __all__ = ["LayerSlopes", "slopes"]
 
@@ -31,7 +31,8 @@ class LayerSlopes:
 
 
 def slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
-    """A summary of each `keras_prelu.PReLU` of a model, nested models included, in the model's order of layers.
+    """A summary of each `keras_prelu.PReLU` of a model, nested models included, in the model's
+    order of layers.
 
     Example:
 
@@ -42,4 +43,6 @@ def slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
 
 def _summarize(path: str, layer: PReLU) -> LayerSlopes:
     values = keras.ops.convert_to_numpy(layer.alpha).astype(np.float64)
-    return LayerSlopes(path, values.size, float(values.mean()), float(values.min()), float(values.max()))
+    return LayerSlopes(
+        path, values.size, float(values.mean()), float(values.min()), float(values.max())
+    )

@@ -11,14 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu._timing import Ratio, compare
+from keras_prelu.calibration.records import Calibration
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores, sample_scores
 from keras_prelu.diagnostics.diagnosis import Diagnosis, diagnose
 from keras_prelu.diagnostics.similarity import LayerSimilarity, similarity
 from keras_prelu.diagnostics.slopes import LayerSlopes, slopes
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.surgery.calibration import Calibration
+from keras_prelu.utils.timing import Ratio, compare
 from keras_prelu.version import __version__
 
 __all__ = ["Network", "Report", "gather"]
@@ -51,9 +51,11 @@ class Report:
 
     Attributes:
         title: Of the page.
-        networks: The converted network first, then the original, then the control where there is one.
+        networks: The converted network first, then the original, then the control where there is
+            one.
         metric: "accuracy", "loss", or None without labels.
-        verdicts: The converted network against each of the others, in the order of `networks`; empty without labels.
+        verdicts: The converted network against each of the others, in the order of `networks`;
+            empty without labels.
         slopes: Of the converted network.
         similarity: What reaches each layer in the original and in the converted network.
         calibration: Its record, or None.
@@ -75,7 +77,8 @@ class Report:
     def sentences(self) -> tuple[str, ...]:
         """The verdicts, a sentence each."""
         return tuple(
-            verdict.sentence("PReLU", f"the {other.name}") for verdict, other in zip(self.verdicts, self.networks[1:], strict=False)
+            verdict.sentence("PReLU", f"the {other.name}")
+            for verdict, other in zip(self.verdicts, self.networks[1:], strict=False)
         )
 
 
@@ -96,7 +99,8 @@ def gather(
     Args:
         converted: The PReLU network, fine-tuned or not.
         original: The ReLU network that it was made from.
-        samples: `Samples` or a pair (x, y) that no training and no choice has seen, or unlabeled samples alone: then there is no verdict.
+        samples: `Samples` or a pair (x, y) that no training and no choice has seen, or unlabeled
+            samples alone: then there is no verdict.
         control: The original fine-tuned with the same budget.
         loss: Keras loss, for networks that are no classifiers and not compiled.
         calibration: The record of the conversion's calibration.
@@ -118,10 +122,26 @@ def gather(
     """
     learned = slopes(converted)
     if not learned:
-        raise InvalidArgumentError(f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on.")
-    data = samples if isinstance(samples, Samples) else Samples(*samples) if isinstance(samples, tuple) else Samples(samples, None)
-    named = {"PReLU": converted, "ReLU original": original, **({} if control is None else {"ReLU control": control})}
-    loss = loss if loss is not None else next((found for found in map(_loss, named.values()) if found is not None), None)
+        raise InvalidArgumentError(
+            f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on."
+        )
+    data = (
+        samples
+        if isinstance(samples, Samples)
+        else Samples(*samples)
+        if isinstance(samples, tuple)
+        else Samples(samples, None)
+    )
+    named = {
+        "PReLU": converted,
+        "ReLU original": original,
+        **({} if control is None else {"ReLU control": control}),
+    }
+    loss = (
+        loss
+        if loss is not None
+        else next((found for found in map(_loss, named.values()) if found is not None), None)
+    )
     metric, scores = _scores(named.values(), data, loss)
     measured = data.take(np.sort(np.random.default_rng(seed).permutation(len(data))[:_MEASURED]))
     times = _times(named, measured)
@@ -135,7 +155,9 @@ def gather(
         )
         for index, (name, model) in enumerate(named.items())
     )
-    verdicts = tuple(compare_scores(str(metric), scores[0], other, seed=seed) for other in scores[1:])
+    verdicts = tuple(
+        compare_scores(str(metric), scores[0], other, seed=seed) for other in scores[1:]
+    )
     return Report(
         title,
         networks,
@@ -165,7 +187,12 @@ def _times(named: Mapping[str, keras.Model], data: Samples) -> dict[str, Ratio]:
         batch = [np.asarray(array[:_TIMED]) for array in model_inputs(model, data)]
         return lambda: model.predict_on_batch(batch if len(batch) > 1 else batch[0])
 
-    return compare({name: predict(model) for name, model in named.items()}, "ReLU original", rounds=40, seconds=10.0)
+    return compare(
+        {name: predict(model) for name, model in named.items()},
+        "ReLU original",
+        rounds=40,
+        seconds=10.0,
+    )
 
 
 def _versions(seed: int, samples: int, measured: int) -> list[tuple[str, str]]:
@@ -173,19 +200,36 @@ def _versions(seed: int, samples: int, measured: int) -> list[tuple[str, str]]:
     return [
         ("Samples", f"{samples:,} for scores, {measured:,} of them for all else"),
         ("Seed", str(seed)),
-        ("Versions", f"keras_prelu {__version__}, Keras {keras.__version__}, {backend} {metadata.version(backend)}"),
+        (
+            "Versions",
+            (
+                f"keras_prelu {__version__}, Keras {keras.__version__}, {backend}"
+                f" {metadata.version(backend)}"
+            ),
+        ),
         ("Machine", f"Python {platform.python_version()} on {platform.machine()}"),
     ]
 
 
 def _limits(data: Samples, control: Any, verdicts: Sequence[Comparison]) -> list[str]:
-    found = ["Times are of Keras in this process; what an exported file costs in its runtime is measured by keras-prelu export --measure."]
+    found = [
+        "Times are of Keras in this process; what an exported file costs in its runtime is measured"
+        " by keras-prelu export --measure."
+    ]
     if data.y is None:
-        found.append("The samples have no labels: nothing is known about accuracy, only about what the network computes.")
+        found.append(
+            "The samples have no labels: nothing is known about accuracy, only about what the"
+            " network computes."
+        )
     else:
-        found.append("Scores are of one training each. Other seeds of the training may give others.")
+        found.append(
+            "Scores are of one training each. Other seeds of the training may give others."
+        )
     if control is None:
-        found.append("There is no ReLU control that was trained as long: a gain may come from training alone.")
+        found.append(
+            "There is no ReLU control that was trained as long: a gain may come from training"
+            " alone."
+        )
     if any(verdict.verdict == "can't tell" for verdict in verdicts):
         found.append("These samples are too few to tell all networks apart.")
     return found

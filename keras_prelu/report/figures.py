@@ -8,12 +8,18 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from keras_prelu.calibration.records import Calibration
 from keras_prelu.diagnostics.diagnosis import Diagnosis
 from keras_prelu.diagnostics.similarity import LayerSimilarity
 from keras_prelu.diagnostics.slopes import LayerSlopes
-from keras_prelu.surgery.calibration import Calibration
 
-__all__ = ["calibration_figure", "signal_figure", "similarity_figure", "slopes_figure", "units_figure"]
+__all__ = [
+    "calibration_figure",
+    "signal_figure",
+    "similarity_figure",
+    "slopes_figure",
+    "units_figure",
+]
 
 _LONGEST = 40
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # told apart by people who see few colours
@@ -28,8 +34,17 @@ def slopes_figure(slopes: Sequence[LayerSlopes]) -> Figure:
     """
     figure, axes = _rows([layer.path for layer in slopes])
     for row, layer in enumerate(slopes):
-        axes.plot([layer.minimum, layer.maximum], [row, row], color=_COLORS[0], linewidth=2, alpha=0.5, solid_capstyle="round")
-    axes.plot([layer.mean for layer in slopes], range(len(slopes)), "o", color=_COLORS[0], markersize=4)
+        axes.plot(
+            [layer.minimum, layer.maximum],
+            [row, row],
+            color=_COLORS[0],
+            linewidth=2,
+            alpha=0.5,
+            solid_capstyle="round",
+        )
+    axes.plot(
+        [layer.mean for layer in slopes], range(len(slopes)), "o", color=_COLORS[0], markersize=4
+    )
     axes.set_xlim(left=min(0.0, *(layer.minimum for layer in slopes)))
     axes.set_xlabel("slope: mean, smallest to largest")
     return figure
@@ -40,7 +55,8 @@ def units_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
 
     Example:
 
-    >>> keras_prelu.report.figures.units_figure({"ReLU": keras_prelu.diagnostics.diagnose(model, x)})
+    >>> keras_prelu.report.figures.units_figure({"ReLU": keras_prelu.diagnostics.diagnose(model,
+    ...     x)})
     """
     longest = max((diagnosis.units for diagnosis in diagnoses.values()), key=len)
     figure, axes = _rows([site.path for site in longest])
@@ -60,16 +76,29 @@ def signal_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
 
     Example:
 
-    >>> keras_prelu.report.figures.signal_figure({"ReLU": keras_prelu.diagnostics.diagnose(model, x)})
+    >>> keras_prelu.report.figures.signal_figure({"ReLU": keras_prelu.diagnostics.diagnose(model,
+    ...     x)})
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for place, (attribute, text) in enumerate((("moment", "second moment of the outputs"), ("gradient", "of the gradients there")), 1):
+    for place, (attribute, text) in enumerate(
+        (("moment", "second moment of the outputs"), ("gradient", "of the gradients there")), 1
+    ):
         axes = figure.add_subplot(1, 2, place)
         positive = False
         for index, (name, diagnosis) in enumerate(diagnoses.items()):
-            values = [getattr(layer, attribute) for layer in diagnosis.signal if "linear" in layer.kind]
+            values = [
+                getattr(layer, attribute) for layer in diagnosis.signal if "linear" in layer.kind
+            ]
             positive = positive or min(values, default=0.0) > 0
-            axes.plot(range(1, len(values) + 1), values, "o-", color=_COLORS[index % len(_COLORS)], markersize=3, linewidth=1, label=name)
+            axes.plot(
+                range(1, len(values) + 1),
+                values,
+                "o-",
+                color=_COLORS[index % len(_COLORS)],
+                markersize=3,
+                linewidth=1,
+                label=name,
+            )
         if positive:
             axes.set_yscale("log")
         axes.set_xlabel("linear layer, by depth")
@@ -84,12 +113,31 @@ def similarity_figure(similarity: Sequence[LayerSimilarity]) -> Figure:
 
     Example:
 
-    >>> keras_prelu.report.figures.similarity_figure(keras_prelu.diagnostics.similarity(original, converted, x))
+    >>> keras_prelu.report.figures.similarity_figure(keras_prelu.diagnostics.similarity(original,
+    ...     converted, x))
     """
     figure, axes = _rows([layer.path for layer in similarity])
-    axes.plot([layer.cka for layer in similarity], range(len(similarity)), "o", color=_COLORS[0], markersize=5, label="CKA")
-    known = [(layer.explained, row) for row, layer in enumerate(similarity) if layer.explained is not None]
-    axes.plot([value for value, _ in known], [row for _, row in known], "x", color=_COLORS[1], markersize=5, label="explained variance")
+    axes.plot(
+        [layer.cka for layer in similarity],
+        range(len(similarity)),
+        "o",
+        color=_COLORS[0],
+        markersize=5,
+        label="CKA",
+    )
+    known = [
+        (layer.explained, row)
+        for row, layer in enumerate(similarity)
+        if layer.explained is not None
+    ]
+    axes.plot(
+        [value for value, _ in known],
+        [row for _, row in known],
+        "x",
+        color=_COLORS[1],
+        markersize=5,
+        label="explained variance",
+    )
     axes.set_xlabel("what reaches the layer, converted against original: 1 where equal")
     axes.legend(frameon=False)
     return figure
@@ -102,12 +150,26 @@ def calibration_figure(calibration: Calibration) -> Figure:
 
     >>> keras_prelu.report.figures.calibration_figure(keras_prelu.calibrate(converted, original, x))
     """
-    layers = [layer for layer in calibration.layers if layer.error_before is not None and layer.error_after is not None]
+    layers = [
+        layer
+        for layer in calibration.layers
+        if layer.error_before is not None and layer.error_after is not None
+    ]
     figure, axes = _rows([layer.path for layer in layers])
-    smallest = min([error for layer in layers for error in (layer.error_before, layer.error_after) if error], default=1.0)
+    smallest = min(
+        [error for layer in layers for error in (layer.error_before, layer.error_after) if error],
+        default=1.0,
+    )
     for index, attribute in enumerate(("error_before", "error_after")):
         values = [max(getattr(layer, attribute), smallest) for layer in layers]
-        axes.plot(values, range(len(layers)), "o", color=_COLORS[1 - index], markersize=5, label=attribute.removeprefix("error_"))
+        axes.plot(
+            values,
+            range(len(layers)),
+            "o",
+            color=_COLORS[1 - index],
+            markersize=5,
+            label=attribute.removeprefix("error_"),
+        )
     axes.set_xscale("log")
     axes.set_xlabel("error of the layer's output over its variance")
     axes.legend(frameon=False)

@@ -1,4 +1,5 @@
-"""The page: one HTML file that needs nothing else, for the screen in light and dark and for paper."""
+"""The page: one HTML file that needs nothing else, for the screen in light and dark and for
+paper."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from keras_prelu.files import save_record
+from keras_prelu.io.model_files import save_record
 from keras_prelu.report import figures
 from keras_prelu.report.content import Report
 
@@ -55,7 +56,8 @@ def write(report: Report, path: str | os.PathLike[str], *, force: bool = False) 
 
     Example:
 
-    >>> keras_prelu.report.html.write(keras_prelu.report.gather(converted, original, (x_test, y_test)), "report.html")
+    >>> keras_prelu.report.html.write(keras_prelu.report.gather(converted, original, (x_test,
+    ...     y_test)), "report.html")
     """
     save_record(render(report), path, force=force)
 
@@ -63,10 +65,16 @@ def write(report: Report, path: str | os.PathLike[str], *, force: bool = False) 
 def render(report: Report) -> str:
     """The page's text."""
     environment = Environment(
-        loader=PackageLoader("keras_prelu.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("keras_prelu.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["number"] = _number
-    return environment.get_template("report.html").render(report=report, sentences=report.sentences, plots=_plots(report))
+    return environment.get_template("report.html").render(
+        report=report, sentences=report.sentences, plots=_plots(report)
+    )
 
 
 def _plots(report: Report) -> list[Plot]:
@@ -74,56 +82,93 @@ def _plots(report: Report) -> list[Plot]:
     found = [
         Plot(
             "Slopes",
-            "The negative slopes of each PReLU layer: their mean, and the range from the smallest to the largest.",
+            "The negative slopes of each PReLU layer: their mean, and the range from the smallest"
+            " to the largest.",
             _svg(lambda: figures.slopes_figure(report.slopes)),
             ("layer", "slopes", "mean", "smallest", "largest"),
             tuple(
-                (layer.path, str(layer.count), _number(layer.mean), _number(layer.minimum), _number(layer.maximum))
+                (
+                    layer.path,
+                    str(layer.count),
+                    _number(layer.mean),
+                    _number(layer.minimum),
+                    _number(layer.maximum),
+                )
                 for layer in report.slopes
             ),
         ),
         Plot(
             "Dead units",
-            "The share of units at each rectifier whose pre-activation is positive on no sample. Under ReLU they get no gradient.",
+            "The share of units at each rectifier whose pre-activation is positive on no sample."
+            " Under ReLU they get no gradient.",
             _svg(lambda: figures.units_figure(diagnoses)),
             ("network", "site", "units", "dead", "nearly dead", "negative pre-activations"),
             tuple(
-                (name, site.path, str(site.units), str(site.dead), str(site.nearly_dead), f"{100 * site.negative:.1f} %")
+                (
+                    name,
+                    site.path,
+                    str(site.units),
+                    str(site.dead),
+                    str(site.nearly_dead),
+                    f"{100 * site.negative:.1f} %",
+                )
                 for name, diagnosis in diagnoses.items()
                 for site in diagnosis.units
             ),
         ),
         Plot(
             "What the conversion changed",
-            "What reaches each linear layer, converted against original: linear CKA and explained variance, 1 where equal.",
+            "What reaches each linear layer, converted against original: linear CKA and explained"
+            " variance, 1 where equal.",
             _svg(lambda: figures.similarity_figure(report.similarity)),
             ("layer", "CKA", "explained variance"),
-            tuple((layer.path, _number(layer.cka), _number(layer.explained)) for layer in report.similarity),
+            tuple(
+                (layer.path, _number(layer.cka), _number(layer.explained))
+                for layer in report.similarity
+            ),
         ),
         Plot(
             "Signal by depth",
-            "Second moments of what the linear layers put out, and of the gradients there of a random projection of the outputs.",
+            "Second moments of what the linear layers put out, and of the gradients there of a"
+            " random projection of the outputs.",
             _svg(lambda: figures.signal_figure(diagnoses)),
             ("network", "layer", "second moment", "gain", "predicted gain", "gradient"),
             tuple(
-                (name, layer.path, *(_number(value) for value in (layer.moment, layer.gain, layer.predicted, layer.gradient)))
+                (
+                    name,
+                    layer.path,
+                    *(
+                        _number(value)
+                        for value in (layer.moment, layer.gain, layer.predicted, layer.gradient)
+                    ),
+                )
                 for name, diagnosis in diagnoses.items()
                 for layer in diagnosis.signal
             ),
         ),
     ]
     calibration = report.calibration
-    if calibration is not None and any(layer.error_after is not None for layer in calibration.layers):
+    if calibration is not None and any(
+        layer.error_after is not None for layer in calibration.layers
+    ):
         found.insert(
             2,
             Plot(
                 "Calibration",
-                f"The error of each layer's output before and after its refit, on {calibration.held_out} held-out samples; of the model's "
-                f"outputs {_number(calibration.error_before)} before and {_number(calibration.error_after)} after.",
+                "The error of each layer's output before and after its refit, on"
+                f" {calibration.held_out} held-out samples; of the model's outputs"
+                f" {_number(calibration.error_before)} before and"
+                f" {_number(calibration.error_after)} after.",
                 _svg(lambda: figures.calibration_figure(calibration)),
                 ("layer", "kind", "error before", "error after", "action"),
                 tuple(
-                    (layer.path, layer.layer, _number(layer.error_before), _number(layer.error_after), layer.action)
+                    (
+                        layer.path,
+                        layer.layer,
+                        _number(layer.error_before),
+                        _number(layer.error_after),
+                        layer.action,
+                    )
                     for layer in calibration.layers
                 ),
             ),
@@ -133,14 +178,27 @@ def _plots(report: Report) -> list[Plot]:
 
 def _svg(draw: Callable[[], Figure]) -> Markup:
     """A figure as SVG for a page: text stays text, and what is black takes the page's colour."""
-    ink = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK)
-    settings: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "keras_prelu", "font.family": "sans-serif", **ink}
+    ink = dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
+    )
+    settings: dict[str, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "keras_prelu",
+        "font.family": "sans-serif",
+        **ink,
+    }
     file = io.StringIO()
     with matplotlib.rc_context(settings):
-        draw().savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        draw().savefig(
+            file,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+        )
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
-    # Of fixed size it would not fit a narrow screen; and its own description is no better than the page's.
+    # Of fixed size it would not fit a narrow screen; and its own description is no better than the
+    # page's.
     tag, rest = text.split(">", 1)
     tag = re.sub(r' (?:width|height)="[^"]*"', "", tag)
     return Markup(f'{tag} aria-hidden="true" focusable="false">{rest}')

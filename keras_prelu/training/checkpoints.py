@@ -1,7 +1,9 @@
-"""Checkpoints of a training that goes on exactly where it was: after `kill -9` the final weights are those of an uninterrupted run.
+"""Checkpoints of a training that goes on exactly where it was: after `kill -9` the final weights
+are those of an uninterrupted run.
 
-Keras's own `BackupAndRestore` writes weights and epoch as two files, between which a process can be killed, and leaves out the state of
-random generators (dropout) and the best weights so far. Here all of it is in one file, which replaces the one before in one step.
+Keras's own `BackupAndRestore` writes weights and epoch as two files, between which a process can be
+killed, and leaves out the state of random generators (dropout) and the best weights so far. Here
+all of it is in one file, which replaces the one before in one step.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu._backends import snapshot
-from keras_prelu._hosts import gather, host, wait_for_all
-from keras_prelu._private_keras import begin_at_epoch
+from keras_prelu.backend.devices import gather, host, wait_for_all
+from keras_prelu.backend.keras_internals import begin_at_epoch
+from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.errors import FileError, FineTuningError
 
@@ -50,7 +52,10 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         found = gather(np.array(self._path.exists()))
         if found.any() != found.all():
-            raise FineTuningError(f"Some hosts see the checkpoint '{self._path}' and some do not. It must lie in a folder that all share.")
+            raise FineTuningError(
+                f"Some hosts see the checkpoint '{self._path}' and some do not. It must lie in a"
+                " folder that all share."
+            )
         if not found.any():
             return
         optimizer = self.model.optimizer
@@ -59,13 +64,17 @@ class Checkpoint(keras.callbacks.Callback):
         state, meta = _read(self._path)
         variables = _variables(self.model)
         if len(variables) != meta["variables"]:
-            raise FineTuningError(f"The checkpoint '{self._path}' is of another model. Remove it to begin anew.")
+            raise FineTuningError(
+                f"The checkpoint '{self._path}' is of another model. Remove it to begin anew."
+            )
         for number, variable in enumerate(variables):
             variable.assign(_restored(state[f"v{number}"], variable))
         self.history = meta["history"]
         if self._stopping is not None and meta["best_epoch"] is not None:
             weights = self.model.get_weights()
-            self._stopping.best_weights = [_restored(state[f"b{number}"], array) for number, array in enumerate(weights)]
+            self._stopping.best_weights = [
+                _restored(state[f"b{number}"], array) for number, array in enumerate(weights)
+            ]
             self._stopping.best, self._stopping.best_epoch = meta["best"], meta["best_epoch"]
         begin_at_epoch(self.model, meta["epoch"])
 
@@ -74,10 +83,16 @@ class Checkpoint(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(float(value))
         if host():
             return
-        state = {f"v{number}": _raw(snapshot(variable)) for number, variable in enumerate(_variables(self.model))}
+        state = {
+            f"v{number}": _raw(snapshot(variable))
+            for number, variable in enumerate(_variables(self.model))
+        }
         best = self._stopping is not None and self._stopping.best_weights is not None
         if best:
-            state |= {f"b{number}": _raw(array) for number, array in enumerate(self._stopping.best_weights)}
+            state |= {
+                f"b{number}": _raw(array)
+                for number, array in enumerate(self._stopping.best_weights)
+            }
         meta = {
             "epoch": epoch + 1,
             "variables": len(_variables(self.model)),
@@ -89,7 +104,8 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Checkpoints:
-    """The checkpoints of one fine-tuning: a folder with a file for each run, and the losses of short trainings.
+    """The checkpoints of one fine-tuning: a folder with a file for each run, and the losses of
+    short trainings.
 
     Args:
         folder: It is made.
@@ -108,12 +124,15 @@ class Checkpoints:
             wait_for_all("checkpoints are read")
             if known and known != [key]:
                 raise FineTuningError(
-                    f"'{folder}' holds checkpoints of another fine-tuning: other data, models or options. Remove it, or choose another one."
+                    f"'{folder}' holds checkpoints of another fine-tuning: other data, models or"
+                    " options. Remove it, or choose another one."
                 )
             if not known and not host():
                 _replace(folder / "key.json", json.dumps([key]).encode())
         except OSError as error:
-            raise FileError(f"Checkpoints can't be written to '{folder}': {os.strerror(error.errno or 0)}.") from error
+            raise FileError(
+                f"Checkpoints can't be written to '{folder}': {os.strerror(error.errno or 0)}."
+            ) from error
 
     def run(self, name: str) -> Path:
         """Where the checkpoint of a run lies."""
@@ -136,22 +155,36 @@ class Checkpoints:
 
 
 def fingerprint(models: Sequence[Any], arrays: Sequence[Any], settings: Sequence[Any]) -> str:
-    """A digest of what a fine-tuning depends on: the models' structure and weights, the samples, and the settings. Of samples on disk some
-    rows stand for all."""
+    """A digest of what a fine-tuning depends on: the models' structure and weights, the samples,
+    and the settings. Of samples on disk some rows stand for all."""
     digest = hashlib.sha256(repr(list(settings)).encode())
     for model in models:
-        digest.update(repr([(variable.path.rsplit("/", 1)[-1], tuple(variable.shape)) for variable in model.weights]).encode())
+        digest.update(
+            repr(
+                [
+                    (variable.path.rsplit("/", 1)[-1], tuple(variable.shape))
+                    for variable in model.weights
+                ]
+            ).encode()
+        )
         for variable in model.weights:
             digest.update(_raw(snapshot(variable)).data)
     for array in keras.tree.flatten(list(arrays)):
-        values = np.asarray(array if not is_lazy(array) else as_lazy(array)[np.linspace(0, len(array) - 1, _ROWS_ON_DISK, dtype=int)])
+        values = np.asarray(
+            array
+            if not is_lazy(array)
+            else as_lazy(array)[np.linspace(0, len(array) - 1, _ROWS_ON_DISK, dtype=int)]
+        )
         digest.update(repr((np.shape(array), values.dtype.str)).encode())
-        digest.update(_raw(values).data if values.dtype != object else repr(values.tolist()).encode())
+        digest.update(
+            _raw(values).data if values.dtype != object else repr(values.tolist()).encode()
+        )
     return digest.hexdigest()
 
 
 def _variables(model: Any) -> list[Any]:
-    """All that changes while a model is trained: weights, the state of random generators, and that of the optimizer."""
+    """All that changes while a model is trained: weights, the state of random generators, and that
+    of the optimizer."""
     return [*model.variables, *model.optimizer.variables]
 
 
@@ -176,7 +209,10 @@ def _write(path: Path, state: dict[str, np.ndarray], meta: dict[str, Any]) -> No
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise FileError(f"The checkpoint '{path}' can't be written: {os.strerror(error.errno or 0)}. The one before is whole.") from error
+        raise FileError(
+            f"The checkpoint '{path}' can't be written: {os.strerror(error.errno or 0)}. The one"
+            " before is whole."
+        ) from error
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -191,4 +227,6 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             state = {key: archive[key] for key in archive.files}
         return state, json.loads(state.pop("meta").tobytes())
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise FileError(f"The checkpoint '{path}' can't be read. Remove it to begin anew.") from error
+        raise FileError(
+            f"The checkpoint '{path}' can't be read. Remove it to begin anew."
+        ) from error

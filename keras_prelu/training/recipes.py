@@ -7,20 +7,31 @@ from typing import Any
 
 import keras
 
-from keras_prelu._private_keras import sublayers
+from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.conversion.convert import convert
+from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.surgery.convert import convert
-from keras_prelu.surgery.revive import Revival, revive
-from keras_prelu.surgery.rewrite import rewrite
+from keras_prelu.revival import Revival, revive
 
-__all__ = ["AUTO", "CONTROL", "RECIPES", "REVIVED_CONTROL", "Prepared", "Recipe", "candidates", "get_recipe", "prepare"]
+__all__ = [
+    "AUTO",
+    "CONTROL",
+    "RECIPES",
+    "REVIVED_CONTROL",
+    "Prepared",
+    "Recipe",
+    "candidates",
+    "get_recipe",
+    "prepare",
+]
 
 AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done with a trained ReLU model before it is fine-tuned, and how fast its slopes learn.
+    """What is done with a trained ReLU model before it is fine-tuned, and how fast its slopes
+    learn.
 
     Attributes:
         name: What it is asked for by.
@@ -46,16 +57,40 @@ class Recipe:
 
 
 CONTROL = Recipe("relu", "the ReLU model as it is: the control", converts=False)
-REVIVED_CONTROL = Recipe("relu-revived", "the ReLU model with its dead units revived: the other control", converts=False, revives=True)
+REVIVED_CONTROL = Recipe(
+    "relu-revived",
+    "the ReLU model with its dead units revived: the other control",
+    converts=False,
+    revives=True,
+)
 
 RECIPES = (
     CONTROL,
-    Recipe("identity", "slopes that start at 0 and learn ten times as fast: exact from the start", True, "identity", 0.0, False, 10.0),
+    Recipe(
+        "identity",
+        "slopes that start at 0 and learn ten times as fast: exact from the start",
+        True,
+        "identity",
+        0.0,
+        False,
+        10.0,
+    ),
     Recipe("exp", "slopes 0.25 under exp, calibrated"),
-    Recipe("exp-revived", "dead units revived, then slopes 0.25 under exp, calibrated", revives=True),
+    Recipe(
+        "exp-revived", "dead units revived, then slopes 0.25 under exp, calibrated", revives=True
+    ),
     REVIVED_CONTROL,
-    Recipe("exp-fast", "slopes 0.25 under exp, calibrated, learning four times as fast", slope_multiplier=4.0),
-    Recipe("exp-fast-revived", "the same with dead units revived first", slope_multiplier=4.0, revives=True),
+    Recipe(
+        "exp-fast",
+        "slopes 0.25 under exp, calibrated, learning four times as fast",
+        slope_multiplier=4.0,
+    ),
+    Recipe(
+        "exp-fast-revived",
+        "the same with dead units revived first",
+        slope_multiplier=4.0,
+        revives=True,
+    ),
     Recipe(
         "exp-half",
         "slopes 0.5 under exp, calibrated, learning ten times as fast; not with BatchNormalization",
@@ -64,11 +99,13 @@ RECIPES = (
         with_normalization=False,
     ),
 )
-"""In the order in which they are worth a try. In `tools/study/RESULTS.md` no single one is best: "identity" is worse than the control on
-none of fourteen tasks with an interval off zero; a high slope rate from 0.5 is far off with shortcuts or twenty layers, and harmful with
-BatchNormalization (docs/explanation/results.md); revival helps most where units are dead, with PReLU and without. Distillation from
-the original's outputs and shrinking the weights before fine-tuning were tried on the same tasks and did not earn a place: the first was
-worse than the same recipe without it on most, the second helped one network of twenty layers, with ReLU as much as with PReLU."""
+"""In the order in which they are worth a try. In `tools/study/RESULTS.md` no single one is best:
+"identity" is worse than the control on none of fourteen tasks with an interval off zero; a high
+slope rate from 0.5 is far off with shortcuts or twenty layers, and harmful with BatchNormalization
+(docs/explanation/results.md); revival helps most where units are dead, with PReLU and without.
+Distillation from the original's outputs and shrinking the weights before fine-tuning were tried on
+the same tasks and did not earn a place: the first was worse than the same recipe without it on
+most, the second helped one network of twenty layers, with ReLU as much as with PReLU."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +126,27 @@ def get_recipe(name: str) -> Recipe:
     found = next((recipe for recipe in RECIPES if recipe.name == name), None)
     if found is None:
         raise InvalidArgumentError(
-            f"`recipe` must be {AUTO!r} or one of {', '.join(repr(recipe.name) for recipe in RECIPES)}. Received: {name!r}"
+            f"`recipe` must be {AUTO!r} or one of"
+            f" {', '.join(repr(recipe.name) for recipe in RECIPES)}. Received: {name!r}"
         )
     return found
 
 
 def candidates(original: keras.Model, has_dead_units: bool) -> tuple[Recipe, ...]:
     """The recipes that are worth a try for a model."""
-    normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in sublayers(original))
-    return tuple(recipe for recipe in RECIPES if (recipe.with_normalization or not normalized) and (has_dead_units or not recipe.revives))
+    normalized = any(
+        isinstance(layer, keras.layers.BatchNormalization) for layer in sublayers(original)
+    )
+    return tuple(
+        recipe
+        for recipe in RECIPES
+        if (recipe.with_normalization or not normalized) and (has_dead_units or not recipe.revives)
+    )
 
 
-def prepare(recipe: Recipe, original: keras.Model, samples: Any, calibration_samples: Any, *, seed: int = 0) -> Prepared:
+def prepare(
+    recipe: Recipe, original: keras.Model, samples: Any, calibration_samples: Any, *, seed: int = 0
+) -> Prepared:
     """Make a model ready for fine-tuning.
 
     Args:

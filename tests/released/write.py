@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from tests import custom, models
+from tests.helpers import custom, models
 
 L = keras.layers
 FOLDER = Path(__file__).parent
@@ -23,20 +23,37 @@ def networks():
         "shared_axes": "channel_shared",
         "max_value": 6.0,
     }
-    initializers = kp.initializers.PReLUHeNormal(0.2, seed=1), kp.initializers.PReLUHeUniform(0.2, mode="fan_out", seed=1)
+    initializers = (
+        kp.initializers.PReLUHeNormal(0.2, seed=1),
+        kp.initializers.PReLUHeUniform(0.2, mode="fan_out", seed=1),
+    )
     steps = [
         L.Conv2D(3, 2, kernel_initializer=initializers[0]),
         kp.PReLU(0.2, **settings),
         L.Conv2D(3, 2, kernel_initializer=initializers[1]),
     ]
     yield "settings", keras.Sequential([keras.Input((5, 5, 2)), *steps])
-    bounded = kp.PReLU(0.2, parameterization="identity", alpha_constraint=kp.constraints.AtLeast(0.01))
+    bounded = kp.PReLU(
+        0.2, parameterization="identity", alpha_constraint=kp.constraints.AtLeast(0.01)
+    )
     yield "constraint", keras.Sequential([keras.Input((4,)), bounded])
-    yield "wrapped", keras.Sequential([keras.Input((4, 3)), L.TimeDistributed(L.Dense(3)), L.TimeDistributed(kp.PReLU(0.2))])
-    for name, build in (("nested", models.nested), ("residual", models.residual), ("capped", models.capped)):
+    yield (
+        "wrapped",
+        keras.Sequential(
+            [keras.Input((4, 3)), L.TimeDistributed(L.Dense(3)), L.TimeDistributed(kp.PReLU(0.2))]
+        ),
+    )
+    for name, build in (
+        ("nested", models.nested),
+        ("residual", models.residual),
+        ("capped", models.capped),
+    ):
         yield f"converted-{name}", kp.convert(models.live_in(build()), rescale="none")
     for block in (custom.Block(4), custom.SqueezeExcite(4)):
-        yield f"converted-{type(block).__name__}", kp.convert(models.live_in(custom.around(block)), rescale="none")
+        yield (
+            f"converted-{type(block).__name__}",
+            kp.convert(models.live_in(custom.around(block)), rescale="none"),
+        )
 
 
 def main():
@@ -44,7 +61,12 @@ def main():
     folder.mkdir()
     for name, model in networks():
         keras.utils.set_random_seed(0)
-        model.set_weights([np.random.default_rng(0).uniform(0.1, 0.5, weights.shape) for weights in model.get_weights()])
+        model.set_weights(
+            [
+                np.random.default_rng(0).uniform(0.1, 0.5, weights.shape)
+                for weights in model.get_weights()
+            ]
+        )
         x = models.samples(model, 3)
         model.save(folder / f"{name}.keras")
         np.savez(folder / f"{name}.npz", x=x, y=model.predict(x, verbose=0))

@@ -1,1 +1,2 @@
-"""What PReLU costs, measured against ReLU: time, memory, and what bounds both. Run `python -m tools.bench`."""
+"""What PReLU costs, measured against ReLU: time, memory, and what bounds both. Run `python -m
+tools.bench`."""

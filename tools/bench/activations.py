@@ -14,7 +14,9 @@ Activation = Callable[[int], keras.layers.Layer]
 
 def _stock(rank: int) -> keras.layers.Layer:
     shared = list(range(1, rank - 1)) or None
-    return keras.layers.PReLU(alpha_initializer=keras.initializers.Constant(0.25), shared_axes=shared)
+    return keras.layers.PReLU(
+        alpha_initializer=keras.initializers.Constant(0.25), shared_axes=shared
+    )
 
 
 ACTIVATIONS: dict[str, Activation] = {

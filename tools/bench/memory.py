@@ -1,4 +1,5 @@
-"""Memory, counted where the backend tells (JAX) and taken from the operating system where it doesn't (TensorFlow)."""
+"""Memory, counted where the backend tells (JAX) and taken from the operating system where it
+doesn't (TensorFlow)."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ import numpy as np
 def jax_bytes(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
     """Bytes that the backward pass keeps, and temporary bytes of the compiled gradient (JAX alone).
 
-    Residuals are counted without compiling: what `jax.vjp` of the loss with respect to the weights holds. Temporaries are what XLA
-    allocates beside arguments and results for the compiled value and gradient.
+    Residuals are counted without compiling: what `jax.vjp` of the loss with respect to the weights
+    holds. Temporaries are what XLA allocates beside arguments and results for the compiled value
+    and gradient.
     """
     import jax
 
@@ -22,7 +24,9 @@ def jax_bytes(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tuple[int, in
 
     def loss(trainable):
         logits, _ = model.stateless_call(trainable, other, x, training=True)
-        return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True))
+        return keras.ops.mean(
+            keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+        )
 
     compiled = jax.jit(jax.value_and_grad(loss)).lower(trainable).compile()
     return kept_by_jax(loss, trainable), compiled.memory_analysis().temp_size_in_bytes

@@ -1,4 +1,5 @@
-"""The ways in which each backend can run a layer: a name, and a function that runs it forward and backward in that way."""
+"""The ways in which each backend can run a layer: a name, and a function that runs it forward and
+backward in that way."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ class Mode:
     Attributes:
         name: As the results call it.
         compile_options: What `model.compile` takes for it.
-        activation: `activation(layer, x, upstream) -> step` that runs the layer forward and backward and waits for the end.
+        activation: `activation(layer, x, upstream) -> step` that runs the layer forward and
+            backward and waits for the end.
         forward: `forward(function, x) -> step` for a function of one tensor, forward only.
     """
 
@@ -37,7 +39,11 @@ def _tensorflow() -> tuple[Mode, ...]:
     import tensorflow as tf
 
     def wrapped(**options):
-        wrap = (lambda f: f) if options.get("eager") else (lambda f: tf.function(f, jit_compile=options["jit_compile"] or None))
+        wrap = (
+            (lambda f: f)
+            if options.get("eager")
+            else (lambda f: tf.function(f, jit_compile=options["jit_compile"] or None))
+        )
 
         def activation(layer, x, upstream):
             x, upstream = tf.cast(x, layer.compute_dtype), tf.cast(upstream, layer.compute_dtype)
@@ -47,7 +53,9 @@ def _tensorflow() -> tuple[Mode, ...]:
                 with tf.GradientTape() as tape:
                     tape.watch(x)
                     y = layer(x)
-                return y, tape.gradient(y, [x, *layer.trainable_variables], output_gradients=upstream)
+                return y, tape.gradient(
+                    y, [x, *layer.trainable_variables], output_gradients=upstream
+                )
 
             return lambda: _read(step(x, upstream)[0])
 
@@ -76,7 +84,9 @@ def _jax() -> tuple[Mode, ...]:
 
         @jax.jit
         def step(variables, x, upstream):
-            y, pullback = jax.vjp(lambda variables, x: layer.stateless_call(variables, [], x)[0], variables, x)
+            y, pullback = jax.vjp(
+                lambda variables, x: layer.stateless_call(variables, [], x)[0], variables, x
+            )
             return y, pullback(upstream)
 
         return lambda: jax.block_until_ready(step(variables, x, upstream))
@@ -122,5 +132,9 @@ def _torch() -> tuple[Mode, ...]:
 
     return (
         Mode("eager", {"jit_compile": False}, *wrapped(lambda function: function)),
-        Mode("compile", {"jit_compile": True}, *wrapped(lambda function: torch.compile(function, dynamic=False))),
+        Mode(
+            "compile",
+            {"jit_compile": True},
+            *wrapped(lambda function: torch.compile(function, dynamic=False)),
+        ),
     )

@@ -1,4 +1,5 @@
-"""Networks whose train steps are measured: each a function of the activation, and a batch for it."""
+"""Networks whose train steps are measured: each a function of the activation, and a batch for
+it."""
 
 from __future__ import annotations
 
@@ -14,19 +15,24 @@ from tools.bench.activations import Activation
 
 @dataclass(frozen=True)
 class Network:
-    """A network and its batch: `body(inputs, activation)` gives the features before the classifier."""
+    """A network and its batch: `body(inputs, activation)` gives the features before the
+    classifier."""
 
     name: str
     input_shape: tuple[int, ...]
     batch: int
     body: Callable[[keras.KerasTensor, Activation], keras.KerasTensor]
 
-    def build(self, activation: Activation, dtype: str = "float32", **compile_options: object) -> keras.Model:
+    def build(
+        self, activation: Activation, dtype: str = "float32", **compile_options: object
+    ) -> keras.Model:
         keras.utils.set_random_seed(0)
         keras.config.set_dtype_policy(dtype)
         try:
             inputs = keras.Input(self.input_shape)
-            logits = layers.Dense(10, dtype="float32")(layers.Flatten()(self.body(inputs, activation)))
+            logits = layers.Dense(10, dtype="float32")(
+                layers.Flatten()(self.body(inputs, activation))
+            )
             model = keras.Model(inputs, logits)
         finally:
             keras.config.set_dtype_policy("float32")
@@ -36,7 +42,9 @@ class Network:
 
     def samples(self) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(0)
-        return rng.normal(size=(self.batch, *self.input_shape)).astype("float32"), rng.integers(0, 10, self.batch)
+        return rng.normal(size=(self.batch, *self.input_shape)).astype("float32"), rng.integers(
+            0, 10, self.batch
+        )
 
 
 def _convolutions(x, activation, normalize):
@@ -52,7 +60,11 @@ def _convolutions(x, activation, normalize):
 
 
 def _depthwise(x, activation):
-    x = activation(4)(layers.BatchNormalization()(layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False)(x)))
+    x = activation(4)(
+        layers.BatchNormalization()(
+            layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False)(x)
+        )
+    )
     for width, strides in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)):
         x = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(x)
         x = activation(4)(layers.BatchNormalization()(x))
@@ -75,8 +87,15 @@ def _sequence(x, activation):
     return layers.GlobalAveragePooling1D()(x)
 
 
-PLAIN = Network("9 convolutions", (32, 32, 3), 256, lambda x, a: _convolutions(x, a, normalize=False))
-NORMALIZED = Network("9 convolutions + BatchNormalization", (32, 32, 3), 256, lambda x, a: _convolutions(x, a, normalize=True))
+PLAIN = Network(
+    "9 convolutions", (32, 32, 3), 256, lambda x, a: _convolutions(x, a, normalize=False)
+)
+NORMALIZED = Network(
+    "9 convolutions + BatchNormalization",
+    (32, 32, 3),
+    256,
+    lambda x, a: _convolutions(x, a, normalize=True),
+)
 DEPTHWISE = Network("depthwise (MobileNet-like)", (64, 64, 3), 64, _depthwise)
 DENSE = Network("MLP, 6 x 1024", (256,), 512, _dense)
 SEQUENCE = Network("sequence (dilated convolutions)", (256, 16), 64, _sequence)

@@ -31,7 +31,8 @@ class Measurement:
         ratio: Median over rounds of this activation's figure to ReLU's in the same round.
         low: Lower quartile of that ratio.
         high: Upper quartile.
-        floor: For times of an activation: the time of moving the same bytes with a copy kernel, in the same unit; else None.
+        floor: For times of an activation: the time of moving the same bytes with a copy kernel, in
+            the same unit; else None.
     """
 
     backend: str

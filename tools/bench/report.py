@@ -33,10 +33,17 @@ def markdown(runs: Sequence[Run]) -> str:
     lines = [INTRODUCTION, "## Machine", ""]
     for run in runs:
         versions = ", ".join(f"{name} {version}" for name, version in run.machine.versions.items())
-        lines.append(f"- {run.backend}: {run.machine.device}, {run.machine.cores} cores; {versions}")
+        lines.append(
+            f"- {run.backend}: {run.machine.device}, {run.machine.cores} cores; {versions}"
+        )
     measured = [result for run in runs for result in run.results if isinstance(result, Measurement)]
     for quantity in dict.fromkeys(result.quantity for result in measured):
-        lines += ["", f"## {quantity[0].upper()}{quantity[1:]}", "", *_table([m for m in measured if m.quantity == quantity])]
+        lines += [
+            "",
+            f"## {quantity[0].upper()}{quantity[1:]}",
+            "",
+            *_table([m for m in measured if m.quantity == quantity]),
+        ]
     failures = [result for run in runs for result in run.results if isinstance(result, Failure)]
     if failures:
         lines += ["", "## What could not be measured", ""]
@@ -48,10 +55,23 @@ def _table(measurements: Iterable[Measurement]) -> list[str]:
     measurements = list(measurements)
     floors = any(m.floor is not None for m in measurements)
     names = [f"`{STOCK}`", f"`{OURS}`", *(["floor (ours)"] if floors else [])]
-    lines = [f"| backend | mode | work | dtype | {RELU} | {' | '.join(names)} |", "|---|---|---|---|---:|" + "---:|" * len(names)]
-    for (backend, mode, work, dtype), group in groupby(measurements, key=lambda m: (m.backend, m.mode, m.work, m.dtype)):
+    lines = [
+        f"| backend | mode | work | dtype | {RELU} | {' | '.join(names)} |",
+        "|---|---|---|---|---:|" + "---:|" * len(names),
+    ]
+    for (backend, mode, work, dtype), group in groupby(
+        measurements, key=lambda m: (m.backend, m.mode, m.work, m.dtype)
+    ):
         row = {m.activation: m for m in group}
-        cells = [backend, mode, work, dtype, f"{row[RELU].value:.4g}", _ratio(row[STOCK]), _ratio(row[OURS])]
+        cells = [
+            backend,
+            mode,
+            work,
+            dtype,
+            f"{row[RELU].value:.4g}",
+            _ratio(row[STOCK]),
+            _ratio(row[OURS]),
+        ]
         if floors:
             cells.append(f"{row[OURS].floor:.4g} ({row[OURS].floor / row[OURS].value:.0%})")
         lines.append(f"| {' | '.join(cells)} |")

@@ -1,4 +1,5 @@
-"""Measures one backend, in a process of its own: `python -m tools.bench.worker jax`. A JSON line for each result."""
+"""Measures one backend, in a process of its own: `python -m tools.bench.worker jax`. A JSON line
+for each result."""
 
 from __future__ import annotations
 
@@ -21,13 +22,15 @@ ACTIVATION_SHAPE = (32, 56, 56, 64)
 GPU_SHAPE = (64, 56, 56, 256)
 CHANNELS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 SIDES = (7, 14, 28, 56, 112)
-# A copy kernel reads x and writes y. Forward and backward of an activation: read x, write y; read g, read y, write dx.
+# A copy kernel reads x and writes y. Forward and backward of an activation: read x, write y; read
+# g, read y, write dx.
 PASSES, COPY_PASSES = 5, 2
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds, seconds for the rounds of a network, and the factor that divides batches in a trial run."""
+    """How much is measured: rounds, seconds for the rounds of a network, and the factor that
+    divides batches in a trial run."""
 
     rounds: int
     step_rounds: int
@@ -43,23 +46,32 @@ TRIAL = Effort(rounds=2, step_rounds=2, step_seconds=0.0, reduction=32)
 
 
 def machine() -> Machine:
-    from keras_prelu._backends import gpu
+    from keras_prelu.backend.devices import gpu
 
-    versions = {"python": platform.python_version()} | {package: metadata.version(package) for package in ("keras", _backend())}
-    return Machine(device=gpu() or _processor(), cores=len(os.sched_getaffinity(0)), versions=versions)
+    versions = {"python": platform.python_version()} | {
+        package: metadata.version(package) for package in ("keras", _backend())
+    }
+    return Machine(
+        device=gpu() or _processor(), cores=len(os.sched_getaffinity(0)), versions=versions
+    )
 
 
 def _processor() -> str:
     try:
-        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
         return models[0].partition(":")[2].strip()
     except (OSError, IndexError):
         return platform.processor() or platform.machine()
 
 
 def activation_times(effort: Effort) -> Iterator[Measurement]:
-    """Forward and backward of the activation alone, in every mode, beside the time of the same traffic in a copy kernel."""
-    from keras_prelu._backends import gpu
+    """Forward and backward of the activation alone, in every mode, beside the time of the same
+    traffic in a copy kernel."""
+    from keras_prelu.backend.devices import gpu
     from tools.bench.modes import modes
 
     cases = [(ACTIVATION_SHAPE, "float32")]
@@ -67,25 +79,34 @@ def activation_times(effort: Effort) -> Iterator[Measurement]:
         cases += [(GPU_SHAPE, "float32"), (GPU_SHAPE, "mixed_bfloat16")]
     for mode in modes():
         for shape, dtype in cases:
-            yield from _activation(mode, effort.shape(shape), dtype, "activation, forward + backward, ms", effort)
+            yield from _activation(
+                mode, effort.shape(shape), dtype, "activation, forward + backward, ms", effort
+            )
 
 
 def growth(effort: Effort) -> Iterator[Measurement]:
-    """How the activation's time grows with channels, at 2^22 elements, and with pixels, at 64 channels and batch 32."""
+    """How the activation's time grows with channels, at 2^22 elements, and with pixels, at 64
+    channels and batch 32."""
     from tools.bench.modes import modes
 
-    shapes = [(2**18 // channels, 4, 4, channels) for channels in CHANNELS] + [(32, side, side, 64) for side in SIDES]
+    shapes = [(2**18 // channels, 4, 4, channels) for channels in CHANNELS] + [
+        (32, side, side, 64) for side in SIDES
+    ]
     for mode in modes():
         if (_backend() == "tensorflow" and mode.name == "eager") or mode.name == "compile":
             continue
         for shape in shapes:
-            yield from _activation(mode, effort.shape(shape), "float32", "growth, forward + backward, ms", effort)
+            yield from _activation(
+                mode, effort.shape(shape), "float32", "growth, forward + backward, ms", effort
+            )
 
 
-def _activation(mode, shape: tuple[int, ...], dtype: str, quantity: str, effort: Effort) -> Iterator[Measurement]:
+def _activation(
+    mode, shape: tuple[int, ...], dtype: str, quantity: str, effort: Effort
+) -> Iterator[Measurement]:
     import numpy as np
 
-    from keras_prelu._timing import compare
+    from keras_prelu.utils.timing import compare
     from tools.bench.activations import ACTIVATIONS
 
     rng = np.random.default_rng(0)
@@ -114,26 +135,41 @@ def network_times(effort: Effort) -> Iterator[Measurement | Failure]:
                 continue  # TensorFlow without graphs is for debugging
             if mode.name == "compile" and network not in (PLAIN, SEQUENCE):
                 continue  # minutes of compilation for each
-            for dtype in ("float32", "mixed_bfloat16") if network in (PLAIN, NORMALIZED) else ("float32",):
+            for dtype in (
+                ("float32", "mixed_bfloat16") if network in (PLAIN, NORMALIZED) else ("float32",)
+            ):
                 try:
                     yield from _network(mode, network, dtype, effort)
-                except Exception as problem:  # a backend that can't compile a network; the rest is still measured
+                except (
+                    Exception
+                ) as problem:  # a backend that can't compile a network; the rest is still measured
                     reason = f"{type(problem).__name__}: {problem}".splitlines()[0]
-                    yield Failure(_backend(), mode.name, "train step, ms", network.name, dtype, reason[:200])
+                    yield Failure(
+                        _backend(), mode.name, "train step, ms", network.name, dtype, reason[:200]
+                    )
 
 
 def _network(mode, network, dtype: str, effort: Effort) -> Iterator[Measurement]:
-    from keras_prelu._timing import compare
+    from keras_prelu.utils.timing import compare
     from tools.bench.activations import ACTIVATIONS
 
     network = dataclasses.replace(network, batch=max(1, network.batch // effort.reduction))
     x, y = network.samples()
-    models = {name: network.build(activation, dtype, **mode.compile_options) for name, activation in ACTIVATIONS.items()}
+    models = {
+        name: network.build(activation, dtype, **mode.compile_options)
+        for name, activation in ACTIVATIONS.items()
+    }
     for quantity, calls in {
-        "train step, ms": {name: lambda model=model: model.train_on_batch(x, y) for name, model in models.items()},
-        "inference, ms": {name: lambda model=model: model.predict_on_batch(x) for name, model in models.items()},
+        "train step, ms": {
+            name: lambda model=model: model.train_on_batch(x, y) for name, model in models.items()
+        },
+        "inference, ms": {
+            name: lambda model=model: model.predict_on_batch(x) for name, model in models.items()
+        },
     }.items():
-        times = compare(calls, RELU, rounds=effort.step_rounds, seconds=effort.step_seconds, warm_up=2)
+        times = compare(
+            calls, RELU, rounds=effort.step_rounds, seconds=effort.step_seconds, warm_up=2
+        )
         yield from _measurements(mode.name, quantity, network.name, dtype, times)
 
 
@@ -147,18 +183,44 @@ def counted_memory(effort: Effort) -> Iterator[Measurement]:
 
     for network in NETWORKS:
         network = dataclasses.replace(network, batch=max(1, network.batch // effort.reduction))
-        counted = {name: jax_bytes(network.build(activation), *network.samples()) for name, activation in ACTIVATIONS.items()}
+        counted = {
+            name: jax_bytes(network.build(activation), *network.samples())
+            for name, activation in ACTIVATIONS.items()
+        }
         for index, quantity in enumerate(("residuals, MiB", "compiled temporaries, MiB")):
             for name, found in counted.items():
                 ratio = found[index] / counted[RELU][index]
-                yield Measurement("jax", "jit", quantity, network.name, "float32", name, found[index] / 2**20, ratio, ratio, ratio)
+                yield Measurement(
+                    "jax",
+                    "jit",
+                    quantity,
+                    network.name,
+                    "float32",
+                    name,
+                    found[index] / 2**20,
+                    ratio,
+                    ratio,
+                    ratio,
+                )
 
 
-def _measurements(mode: str, quantity: str, work: str, dtype: str, times: Mapping, floor: float | None = None) -> Iterator[Measurement]:
+def _measurements(
+    mode: str, quantity: str, work: str, dtype: str, times: Mapping, floor: float | None = None
+) -> Iterator[Measurement]:
     for name, ratio in times.items():
         yield Measurement(
-            _backend(), mode, quantity, work, dtype, name, ratio.milliseconds, ratio.median, ratio.low, ratio.high, floor
-        )  # fmt: skip
+            _backend(),
+            mode,
+            quantity,
+            work,
+            dtype,
+            name,
+            ratio.milliseconds,
+            ratio.median,
+            ratio.low,
+            ratio.high,
+            floor,
+        )
 
 
 def _backend() -> str:
@@ -168,7 +230,8 @@ def _backend() -> str:
 
 
 def peak(activation: str, effort: Effort) -> float:
-    """Peak megabytes of this process after five train steps of the plain network in a TensorFlow graph."""
+    """Peak megabytes of this process after five train steps of the plain network in a TensorFlow
+    graph."""
     from tools.bench.activations import ACTIVATIONS
     from tools.bench.memory import peak_of_this_process
     from tools.bench.networks import PLAIN

@@ -1,4 +1,5 @@
-"""`python -m tools.calibration`: train, convert, calibrate, and write RESULTS.md and results.json."""
+"""`python -m tools.calibration`: train, convert, calibrate, and write RESULTS.md and
+results.json."""
 
 from __future__ import annotations
 
@@ -21,18 +22,39 @@ QUANTIZED = ("digits conv", "digits MLP")
 
 
 @click.command()
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS, help="What to measure; all by default.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    default=PARTS,
+    help="What to measure; all by default.",
+)
 @click.option("--seeds", default=3, show_default=True, help="Trainings of each network.")
 @click.option("--only", default="", metavar="TEXT", help="Networks whose name contains this.")
 @click.option(
-    "--depth", "depths", multiple=True, type=int, default=(10, 20, 40, 50, 80), show_default=True, help="Convolutions, for the cost."
+    "--depth",
+    "depths",
+    multiple=True,
+    type=int,
+    default=(10, 20, 40, 50, 80),
+    show_default=True,
+    help="Convolutions, for the cost.",
 )
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
-def main(parts: tuple[str, ...], seeds: int, only: str, depths: tuple[int, ...], output: Path) -> None:
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(__file__).parent,
+    help="Folder of the results.",
+)
+def main(
+    parts: tuple[str, ...], seeds: int, only: str, depths: tuple[int, ...], output: Path
+) -> None:
     """Measure what calibration keeps of a network's function; nothing else should run meanwhile.
 
-    Results are stored as they come. Parts that aren't measured are kept as they are stored, and so are networks of keras.applications
-    that are stored already (two hours on two cores for all; twenty minutes for the rest).
+    Results are stored as they come. Parts that aren't measured are kept as they are stored, and so
+    are networks of keras.applications that are stored already (two hours on two cores for all;
+    twenty minutes for the rest).
     """
     warnings.simplefilter("ignore")
     from tools.calibration.report import Results
@@ -76,7 +98,8 @@ def _kept(results: Results, seeds: int, only: str) -> Results:
 
 
 def _applications(results: Results, only: str, output: Path) -> None:
-    """Every network of keras.applications that isn't stored yet, stored as soon as it is measured."""
+    """Every network of keras.applications that isn't stored yet, stored as soon as it is
+    measured."""
     import keras
 
     from tools.calibration.applications import NAMES, applications
@@ -85,9 +108,16 @@ def _applications(results: Results, only: str, output: Path) -> None:
         if only not in name or name in {item.name for item in results.applications}:
             continue
         found = tuple(applications(name))
-        click.echo("\n".join(f"{name}, {item.rescale}: error {item.error:.2g}" for item in found), err=True)
+        click.echo(
+            "\n".join(f"{name}, {item.rescale}: error {item.error:.2g}" for item in found), err=True
+        )
         keras.backend.clear_session()  # else what one network left grows with the next
-        results = replace(results, applications=tuple(sorted((*results.applications, *found), key=lambda item: NAMES.index(item.name))))
+        results = replace(
+            results,
+            applications=tuple(
+                sorted((*results.applications, *found), key=lambda item: NAMES.index(item.name))
+            ),
+        )
         results.save(output)
 
 

@@ -1,4 +1,5 @@
-"""Networks of `keras.applications`, trained a little on crops of two photographs, converted and calibrated."""
+"""Networks of `keras.applications`, trained a little on crops of two photographs, converted and
+calibrated."""
 
 from __future__ import annotations
 
@@ -13,10 +14,27 @@ import keras_prelu as kp
 from tools.calibration.measure import ALPHA, SAMPLES
 
 NAMES = (
-    "MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "ResNet50", "ResNet50V2", "DenseNet121", "Xception", "InceptionV3",
-    "VGG16", "VGG19", "NASNetMobile", "DenseNet169", "DenseNet201", "ResNet101", "ResNet101V2", "InceptionResNetV2", "ResNet152",
-    "ResNet152V2", "NASNetLarge",
-)  # fmt: skip
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "MobileNetV3Large",
+    "ResNet50",
+    "ResNet50V2",
+    "DenseNet121",
+    "Xception",
+    "InceptionV3",
+    "VGG16",
+    "VGG19",
+    "NASNetMobile",
+    "DenseNet169",
+    "DenseNet201",
+    "ResNet101",
+    "ResNet101V2",
+    "InceptionResNetV2",
+    "ResNet152",
+    "ResNet152V2",
+    "NASNetLarge",
+)
 SEARCHED = ("ResNet50", "DenseNet121", "MobileNetV2")
 WAYS = ("none", "moments", "calibrated")
 SIZES = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
@@ -70,12 +88,16 @@ def applications(name: str) -> Iterator[Application]:
 
 
 def _trained(name: str, size: int, rng: np.random.Generator) -> keras.Model:
-    """Trained to tell from which sixth of which photograph a crop is, until it is right on half of the last 20 batches' crops;
-    then its statistics are taken anew."""
+    """Trained to tell from which sixth of which photograph a crop is, until it is right on half of
+    the last 20 batches' crops; then its statistics are taken anew."""
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=12, classifier_activation=None)
+    model = getattr(keras.applications, name)(
+        weights=None, input_shape=(size, size, 3), classes=12, classifier_activation=None
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-4 if name.startswith("VGG") else 1e-3), loss, metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(1e-4 if name.startswith("VGG") else 1e-3), loss, metrics=["accuracy"]
+    )
     last: deque[float] = deque(maxlen=20)
     for _ in range(STEPS):
         model.reset_metrics()
@@ -91,12 +113,21 @@ def _trained(name: str, size: int, rng: np.random.Generator) -> keras.Model:
 
 
 def _crops(count: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Crops of scikit-learn's two photographs (427 × 640 pixels), in -1 to 1, and from which sixth of which photograph they are."""
+    """Crops of scikit-learn's two photographs (427 × 640 pixels), in -1 to 1, and from which sixth
+    of which photograph they are."""
     from sklearn.datasets import load_sample_images
 
     images = np.stack(load_sample_images().images).astype("float32") / 127.5 - 1.0
     photograph = rng.integers(0, 2, count)
-    row, column = rng.integers(0, images.shape[1] - size, count), rng.integers(0, images.shape[2] - size, count)
-    crops = np.stack([images[p, r : r + size, c : c + size] for p, r, c in zip(photograph, row, column, strict=True)])
+    row, column = (
+        rng.integers(0, images.shape[1] - size, count),
+        rng.integers(0, images.shape[2] - size, count),
+    )
+    crops = np.stack(
+        [
+            images[p, r : r + size, c : c + size]
+            for p, r, c in zip(photograph, row, column, strict=True)
+        ]
+    )
     sixth = (row * 2 // (images.shape[1] - size)) * 3 + column * 3 // (images.shape[2] - size)
     return crops, photograph * 6 + sixth

@@ -1,4 +1,5 @@
-"""The measurements: how well each way of rescaling keeps a function, how many samples that takes, and how the cost grows with depth."""
+"""The measurements: how well each way of rescaling keeps a function, how many samples that takes,
+and how the cost grows with depth."""
 
 from __future__ import annotations
 
@@ -20,11 +21,13 @@ L = keras.layers
 
 @dataclass(frozen=True)
 class Kept:
-    """What one way of rescaling kept of a trained network's function, on samples that it did not see.
+    """What one way of rescaling kept of a trained network's function, on samples that it did not
+    see.
 
     Attributes:
         task: The network.
-        rescale: "none", "analytic", "moments", "calibrated", or "auto" for slopes that were searched and calibrated.
+        rescale: "none", "analytic", "moments", "calibrated", or "auto" for slopes that were
+            searched and calibrated.
         seed: Of the training and of the calibration samples.
         samples: How many were calibrated with.
         error: Mean squared change of the outputs over their variance.
@@ -61,7 +64,8 @@ class Memory:
     """Memory of a process of its own.
 
     Attributes:
-        what: "predict" (all samples at once through the original), "calibrate", or "spilled" (calibrate under a limit).
+        what: "predict" (all samples at once through the original), "calibrate", or "spilled"
+            (calibrate under a limit).
         samples: How many.
         bytes: The most that it had over what it had before.
         weights: A digest of the weights afterwards.
@@ -89,13 +93,17 @@ def kept(task: Task, seed: int, model: keras.Model, counts: tuple[int, ...] = ()
     yield _kept(task, "auto", seed, len(chosen), before, converted)
 
 
-def _kept(task: Task, rescale: str, seed: int, count: int, before: np.ndarray, converted: keras.Model) -> Kept:
+def _kept(
+    task: Task, rescale: str, seed: int, count: int, before: np.ndarray, converted: keras.Model
+) -> Kept:
     _, test = task.samples()
     after = converted.predict(test.x, verbose=0)
     error = float(np.mean((after - before) ** 2) / np.var(before))
     change = None
     if task.classifies:
-        change = 100.0 * float(np.mean(after.argmax(-1) == test.y) - np.mean(before.argmax(-1) == test.y))
+        change = 100.0 * float(
+            np.mean(after.argmax(-1) == test.y) - np.mean(before.argmax(-1) == test.y)
+        )
     slope = float(np.mean([layer.mean for layer in kp.diagnostics.slopes(converted)]))
     return Kept(task.name, rescale, seed, count, error, change, slope)
 

@@ -1,4 +1,5 @@
-"""Peak memory of calibrating beside that of one pass of the original, each in a process of its own. Prints one JSON object (Linux)."""
+"""Peak memory of calibrating beside that of one pass of the original, each in a process of its own.
+Prints one JSON object (Linux)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ LAYERS = 10
 def main(what: str, samples: int) -> None:
     """WHAT to do with SAMPLES images of 16 × 16 pixels.
 
-    predict: all at once through the original; spilled: calibrate with 700 MB of activations in memory, for a cap of 1 GB.
+    predict: all at once through the original; spilled: calibrate with 700 MB of activations in
+    memory, for a cap of 1 GB.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
@@ -44,12 +46,15 @@ def main(what: str, samples: int) -> None:
         "calibrate": lambda: kp.calibrate(converted, model, x, memory_limit=limit),
     }
     peak = _peak(runs["predict" if what == "predict" else "calibrate"])
-    digest = hashlib.sha256(b"".join(weights.tobytes() for weights in converted.get_weights())).hexdigest()
+    digest = hashlib.sha256(
+        b"".join(weights.tobytes() for weights in converted.get_weights())
+    ).hexdigest()
     click.echo(json.dumps({"bytes": peak, "weights": digest}))
 
 
 def _peak(run: Callable[[], object]) -> float:
-    """The most memory of its own that the process had while something ran, over what it had before."""
+    """The most memory of its own that the process had while something ran, over what it had
+    before."""
     before, most, done = _own_memory(), 0.0, threading.Event()
 
     def watch() -> None:
@@ -67,7 +72,11 @@ def _peak(run: Callable[[], object]) -> float:
 
 def _own_memory() -> float:
     """Anonymous resident memory: not that of files, which the system takes back when it likes."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("RssAnon")
+    )
     return int(line.split()[1]) * 1024.0
 
 

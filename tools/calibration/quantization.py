@@ -1,4 +1,5 @@
-"""What `kp.equalize` is for: per-tensor int8 of a network with badly scaled channels, by TensorFlow Lite's converter and interpreter."""
+"""What `kp.equalize` is for: per-tensor int8 of a network with badly scaled channels, by TensorFlow
+Lite's converter and interpreter."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
+from keras_prelu.deployment.formats.tflite import TensorFlowLite, converter_of
 from keras_prelu.deployment.lowering import lowered
-from keras_prelu.deployment.tensorflow_lite import TensorFlowLite, converter_of
 from tools.calibration.tasks import Task
 
 
@@ -36,7 +37,8 @@ class Quantized:
 
 
 def quantized(task: Task, seed: int, model: keras.Model) -> Quantized:
-    """Convert and calibrate a trained network, scale its channels without changing its function, and quantize it before and after."""
+    """Convert and calibrate a trained network, scale its channels without changing its function,
+    and quantize it before and after."""
     train, test = task.samples()
     chosen = np.random.default_rng(seed).permutation(len(train))[:512]
     converted = kp.convert(model, calibration_data=train.take(chosen).x)
@@ -48,13 +50,20 @@ def quantized(task: Task, seed: int, model: keras.Model) -> Quantized:
     floating = accuracy(converted.predict(test.x, verbose=0))
     before = accuracy(int8_outputs(converted, train.x[:200], test.x))
     kp.equalize(converted)
-    return Quantized(task.name, seed, floating, before, accuracy(int8_outputs(converted, train.x[:200], test.x)))
+    return Quantized(
+        task.name, seed, floating, before, accuracy(int8_outputs(converted, train.x[:200], test.x))
+    )
 
 
 def scale_badly(model: keras.Model, seed: int) -> None:
-    """Multiply the channels between adjacent layers by 0.1 to 10, and divide what reads them: the function stays (claim 6)."""
+    """Multiply the channels between adjacent layers by 0.1 to 10, and divide what reads them: the
+    function stays (claim 6)."""
     rng = np.random.default_rng(seed)
-    linear = [layer for layer in model.layers if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))]
+    linear = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
+    ]
     for first, second in itertools.pairwise(linear):
         factors = 10.0 ** rng.uniform(-1.0, 1.0, first.kernel.shape[-1])
         first.kernel.assign(keras.ops.convert_to_numpy(first.kernel) * factors)
@@ -67,7 +76,9 @@ def int8_outputs(model: keras.Model, representative: np.ndarray, x: np.ndarray) 
     with tempfile.TemporaryDirectory() as folder:
         lowered(model, x).export(f"{folder}/model", verbose=False)
         converter = converter_of(f"{folder}/model", "int8", representative)
-        converter._experimental_disable_per_channel = True  # the converter has no public switch for per-tensor weights
+        converter._experimental_disable_per_channel = (
+            True  # the converter has no public switch for per-tensor weights
+        )
         path = Path(folder) / "model.tflite"
         path.write_bytes(converter.convert())
         return TensorFlowLite().load(path)(x)[0]

@@ -37,8 +37,19 @@ class Results:
         path = folder / "results.json"
         if not path.exists():
             return cls()
-        kinds = {"kept": Kept, "quantized": Quantized, "applications": Application, "cost": Cost, "memory": Memory}
-        return cls(**{name: tuple(kinds[name](**record) for record in records) for name, records in json.loads(path.read_text()).items()})
+        kinds = {
+            "kept": Kept,
+            "quantized": Quantized,
+            "applications": Application,
+            "cost": Cost,
+            "memory": Memory,
+        }
+        return cls(
+            **{
+                name: tuple(kinds[name](**record) for record in records)
+                for name, records in json.loads(path.read_text()).items()
+            }
+        )
 
     def save(self, folder: Path) -> None:
         """As results.json, and as tables in RESULTS.md."""
@@ -58,29 +69,58 @@ def markdown(results: Results) -> str:
 
 
 def _head() -> list[str]:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("keras", keras.backend.backend()))
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("keras", keras.backend.backend())
+    )
     return [
         "# What a conversion keeps of a network's function",
         "",
-        f"Written by `python -m tools.calibration` ({versions}). Trained networks, all slopes set to {ALPHA:g}, no training afterwards;",
-        f"{SAMPLES} unlabeled training samples where data is used; measured on test samples that nothing else saw. Error: mean squared",
-        "change of the outputs over their variance; mean ± standard deviation over seeds. Accuracy changes are in percentage points.",
-        f'"auto": the largest slopes up to {ALPHA:g} whose loss held-out samples can\'t tell from none (`alpha="auto"`), with their mean.',
+        (
+            f"Written by `python -m tools.calibration` ({versions}). Trained networks, all slopes"
+            f" set to {ALPHA:g}, no training afterwards;"
+        ),
+        (
+            f"{SAMPLES} unlabeled training samples where data is used; measured on test samples"
+            " that nothing else saw. Error: mean squared"
+        ),
+        (
+            "change of the outputs over their variance; mean ± standard deviation over seeds."
+            " Accuracy changes are in percentage points."
+        ),
+        (
+            f'"auto": the largest slopes up to {ALPHA:g} whose loss held-out samples can\'t tell'
+            ' from none (`alpha="auto"`), with their mean.'
+        ),
     ]
 
 
 def _kept(found: Sequence[Kept]) -> list[str]:
     lines = [
-        "| network | " + " | ".join(_WAYS) + " | none over calibrated | slopes, auto | accuracy, " + " | accuracy, ".join(_WAYS) + " |",
+        "| network | "
+        + " | ".join(_WAYS)
+        + " | none over calibrated | slopes, auto | accuracy, "
+        + " | accuracy, ".join(_WAYS)
+        + " |",
         "|---|" + "---:|" * (2 * len(_WAYS) + 2),
     ]
     for task in dict.fromkeys(item.task for item in found):
-        of_task = {way: [item for item in found if item.task == task and _main(item) and item.rescale == way] for way in _WAYS}
+        of_task = {
+            way: [
+                item for item in found if item.task == task and _main(item) and item.rescale == way
+            ]
+            for way in _WAYS
+        }
         errors = {way: np.array([item.error for item in items]) for way, items in of_task.items()}
         changes = [_changes([item.accuracy_change for item in items]) for items in of_task.values()]
         ratio = f"{errors['none'].mean() / errors['calibrated'].mean():.0f}"
         slopes = _spread(np.array([item.slope for item in of_task["auto"]]))
-        lines.append("| " + " | ".join([task, *(_spread(values) for values in errors.values()), ratio, slopes, *changes]) + " |")
+        lines.append(
+            "| "
+            + " | ".join(
+                [task, *(_spread(values) for values in errors.values()), ratio, slopes, *changes]
+            )
+            + " |"
+        )
     return lines
 
 
@@ -93,21 +133,30 @@ def _curve(found: Sequence[Kept]) -> list[str]:
     lines.append("|---|" + "---:|" * (len(CURVE) + 1))
     for task in dict.fromkeys(item.task for item in found if item.samples in CURVE):
         items = [item for item in found if item.task == task and item.rescale == "calibrated"]
-        cells = [_spread(np.array([item.error for item in items if item.samples == count])) for count in (*CURVE, SAMPLES)]
+        cells = [
+            _spread(np.array([item.error for item in items if item.samples == count]))
+            for count in (*CURVE, SAMPLES)
+        ]
         lines.append(f"| {task} | " + " | ".join(cells) + " |")
     return lines
 
 
 def _applications(found: Sequence[Application]) -> list[str]:
     return [
-        f"All networks of `keras.applications` that apply ReLU, on {SIZE} × {SIZE} crops of photographs (the smallest that Xception and",
-        f"the Inceptions take), twelve classes, trained until every second crop is right, at most {STEPS} steps of {BATCH}; one seed:",
+        (
+            f"All networks of `keras.applications` that apply ReLU, on {SIZE} × {SIZE} crops of"
+            " photographs (the smallest that Xception and"
+        ),
+        (
+            "the Inceptions take), twelve classes, trained until every second crop is right, at"
+            f" most {STEPS} steps of {BATCH}; one seed:"
+        ),
         "",
         "| network | sites | accuracy of the original | rescale | mean slope | error | accuracy |",
         "|---|---:|---:|---|---:|---:|---:|",
         *(
-            f"| {item.name} | {item.sites} | {item.accuracy:.1f} % | {item.rescale} | {item.slope:.3f} | {_short(item.error)} | "
-            f"{item.accuracy_change:+.1f} |"
+            f"| {item.name} | {item.sites} | {item.accuracy:.1f} % | {item.rescale} |"
+            f" {item.slope:.3f} | {_short(item.error)} | {item.accuracy_change:+.1f} |"
             for item in found
         ),
     ]
@@ -115,14 +164,19 @@ def _applications(found: Sequence[Application]) -> list[str]:
 
 def _cost(costs: Sequence[Cost]) -> list[str]:
     lines = [
-        f"Cost of calibrating a chain of 3 × 3 convolutions with BatchNormalization, 32 channels, on {SAMPLES} images of 16 × 16 pixels:",
+        (
+            "Cost of calibrating a chain of 3 × 3 convolutions with BatchNormalization, 32"
+            f" channels, on {SAMPLES} images of 16 × 16 pixels:"
+        ),
         "",
         "| convolutions | seconds | passes of `predict` over the same samples |",
         "|---:|---:|---:|",
         *(f"| {item.layers} | {item.seconds:.1f} | {item.predictions:.0f} |" for item in costs),
     ]
     if len(costs) > 1:
-        exponent = np.polyfit(np.log([item.layers for item in costs]), np.log([item.seconds for item in costs]), 1)[0]
+        exponent = np.polyfit(
+            np.log([item.layers for item in costs]), np.log([item.seconds for item in costs]), 1
+        )[0]
         lines += ["", f"Time grows with depth to the power {exponent:.2f}."]
     return lines
 
@@ -136,8 +190,8 @@ def _memory(used: Sequence[Memory]) -> list[str]:
     weights = {(item.samples, item.weights) for item in used if item.what != "predict"}
     same = len(weights) == len({samples for samples, _ in weights})
     return [
-        "Peak memory over what the process had before, a chain of 10 such convolutions; the weights under the limit are "
-        + ("the same bit for bit:" if same else "OTHER ones:"),
+        "Peak memory over what the process had before, a chain of 10 such convolutions; the weights"
+        " under the limit are " + ("the same bit for bit:" if same else "OTHER ones:"),
         "",
         "| what | samples | GB |",
         "|---|---:|---:|",
@@ -147,7 +201,10 @@ def _memory(used: Sequence[Memory]) -> list[str]:
 
 def _quantized(found: Sequence[Quantized]) -> list[str]:
     lines = [
-        "Accuracy in percent of per-tensor int8 files in TensorFlow Lite's interpreter, whose channels were scaled by 0.1 to 10",
+        (
+            "Accuracy in percent of per-tensor int8 files in TensorFlow Lite's interpreter, whose"
+            " channels were scaled by 0.1 to 10"
+        ),
         "without changing what they compute; PReLU as TensorFlow Lite's own operation:",
         "",
         "| network | float32 | int8 | int8 after `kp.equalize` |",
@@ -155,7 +212,10 @@ def _quantized(found: Sequence[Quantized]) -> list[str]:
     ]
     for task in dict.fromkeys(item.task for item in found):
         items = [item for item in found if item.task == task]
-        cells = [_percent([getattr(item, name) for item in items]) for name in ("floating", "int8", "equalized")]
+        cells = [
+            _percent([getattr(item, name) for item in items])
+            for name in ("floating", "int8", "equalized")
+        ]
         lines.append(f"| {task} | " + " | ".join(cells) + " |")
     return lines
 
@@ -165,7 +225,9 @@ def _main(item: Kept) -> bool:
 
 
 def _percent(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+    return f"{np.mean(values):.1f}" + (
+        f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    )
 
 
 def _spread(values: np.ndarray) -> str:
@@ -174,9 +236,19 @@ def _spread(values: np.ndarray) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}" if 0 < value < 1 else f"{value:.2f}"
+    return (
+        f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}"
+        if 0 < value < 1
+        else f"{value:.2f}"
+    )
 
 
 def _changes(changes: Sequence[float | None]) -> str:
     known = [change for change in changes if change is not None]
-    return f"{np.mean(known):+.2f} ± {np.std(known, ddof=1):.2f}" if len(known) > 1 else f"{known[0]:+.2f}" if known else "–"
+    return (
+        f"{np.mean(known):+.2f} ± {np.std(known, ddof=1):.2f}"
+        if len(known) > 1
+        else f"{known[0]:+.2f}"
+        if known
+        else "–"
+    )

@@ -75,36 +75,66 @@ def _images() -> tuple[data.Samples, data.Samples]:
 def _noisy() -> tuple[data.Samples, data.Samples]:
     rng = np.random.default_rng(0)
     train, test = _digits()
-    return tuple(data.Samples(part.x + rng.normal(0, 0.3, part.x.shape).astype("float32"), part.x) for part in (train, test))  # type: ignore[return-value]
+    return tuple(
+        data.Samples(part.x + rng.normal(0, 0.3, part.x.shape).astype("float32"), part.x)
+        for part in (train, test)
+    )  # type: ignore[return-value]
 
 
 def _diabetes() -> tuple[data.Samples, data.Samples]:
     from sklearn.datasets import load_diabetes
 
     x, y = load_diabetes(return_X_y=True)
-    x, y = (x / x.std(axis=0)).astype("float32"), ((y - y.mean()) / y.std()).astype("float32")[:, None]
+    x, y = (
+        (x / x.std(axis=0)).astype("float32"),
+        ((y - y.mean()) / y.std()).astype("float32")[:, None],
+    )
     order = np.random.default_rng(0).permutation(len(x))
-    return data.Samples(x[order[:340]], y[order[:340]]), data.Samples(x[order[340:]], y[order[340:]])
+    return data.Samples(x[order[:340]], y[order[:340]]), data.Samples(
+        x[order[340:]], y[order[340:]]
+    )
 
 
 def _conv() -> keras.Model:
-    layers = [L.Conv2D(filters, 3, padding="same", activation="relu") for filters in (32, 32, 64, 64)]
-    return keras.Sequential([keras.Input((8, 8, 1)), *layers[:2], L.MaxPooling2D(), *layers[2:], L.GlobalAveragePooling2D(), L.Dense(10)])
+    layers = [
+        L.Conv2D(filters, 3, padding="same", activation="relu") for filters in (32, 32, 64, 64)
+    ]
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            *layers[:2],
+            L.MaxPooling2D(),
+            *layers[2:],
+            L.GlobalAveragePooling2D(),
+            L.Dense(10),
+        ]
+    )
 
 
 def _mlp() -> keras.Model:
-    return keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), *(L.Dense(128, "relu") for _ in range(4)), L.Dense(10)])
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            L.Flatten(),
+            *(L.Dense(128, "relu") for _ in range(4)),
+            L.Dense(10),
+        ]
+    )
 
 
 def _narrow() -> keras.Model:
-    return keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), *(L.Dense(6, "relu") for _ in range(4)), L.Dense(10)])
+    return keras.Sequential(
+        [keras.Input((8, 8, 1)), L.Flatten(), *(L.Dense(6, "relu") for _ in range(4)), L.Dense(10)]
+    )
 
 
 def _pre_activation() -> keras.Model:
     inputs = keras.Input((8, 8, 1))
     x = L.Conv2D(32, 3, padding="same")(inputs)
     for _ in range(4):
-        y = L.Conv2D(32, 3, padding="same", use_bias=False)(L.ReLU()(L.BatchNormalization(momentum=0.9)(x)))
+        y = L.Conv2D(32, 3, padding="same", use_bias=False)(
+            L.ReLU()(L.BatchNormalization(momentum=0.9)(x))
+        )
         y = L.Conv2D(32, 3, padding="same")(L.ReLU()(L.BatchNormalization(momentum=0.9)(y)))
         x = L.Add()([x, y])
     x = L.ReLU()(L.BatchNormalization(momentum=0.9)(x))
@@ -113,17 +143,35 @@ def _pre_activation() -> keras.Model:
 
 def _inverted() -> keras.Model:
     inputs = keras.Input((8, 8, 1))
-    x = L.ReLU(6.0)(L.BatchNormalization(momentum=0.9)(L.Conv2D(16, 3, padding="same", use_bias=False)(inputs)))
+    x = L.ReLU(6.0)(
+        L.BatchNormalization(momentum=0.9)(L.Conv2D(16, 3, padding="same", use_bias=False)(inputs))
+    )
     for _ in range(3):
         y = L.ReLU(6.0)(L.BatchNormalization(momentum=0.9)(L.Conv2D(64, 1, use_bias=False)(x)))
-        y = L.ReLU(6.0)(L.BatchNormalization(momentum=0.9)(L.DepthwiseConv2D(3, padding="same", use_bias=False)(y)))
+        y = L.ReLU(6.0)(
+            L.BatchNormalization(momentum=0.9)(
+                L.DepthwiseConv2D(3, padding="same", use_bias=False)(y)
+            )
+        )
         x = L.Add()([x, L.BatchNormalization(momentum=0.9)(L.Conv2D(16, 1, use_bias=False)(y))])
     return keras.Model(inputs, L.Dense(10)(L.GlobalAveragePooling2D()(x)))
 
 
 def _sequence() -> keras.Model:
-    layers = [L.Conv1D(48, 3, padding="causal", dilation_rate=rate, activation="relu") for rate in (1, 2, 4)]
-    return keras.Sequential([keras.Input((8, 8, 1)), L.Reshape((8, 8)), *layers, L.Flatten(), L.Dense(32, "relu"), L.Dense(10)])
+    layers = [
+        L.Conv1D(48, 3, padding="causal", dilation_rate=rate, activation="relu")
+        for rate in (1, 2, 4)
+    ]
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            L.Reshape((8, 8)),
+            *layers,
+            L.Flatten(),
+            L.Dense(32, "relu"),
+            L.Dense(10),
+        ]
+    )
 
 
 def _autoencoder() -> keras.Model:
@@ -146,9 +194,16 @@ def _autoencoder() -> keras.Model:
 def _denoising() -> keras.Model:
     layers = [L.SeparableConv2D(32, 3, padding="same", activation="relu") for _ in range(3)]
     return keras.Sequential(
-        [keras.Input((8, 8, 1)), L.Conv2D(16, 3, padding="same", activation="relu"), *layers, L.Conv2D(1, 3, padding="same")]
+        [
+            keras.Input((8, 8, 1)),
+            L.Conv2D(16, 3, padding="same", activation="relu"),
+            *layers,
+            L.Conv2D(1, 3, padding="same"),
+        ]
     )
 
 
 def _regression() -> keras.Model:
-    return keras.Sequential([keras.Input((10,)), L.Dense(64, "relu"), L.Dense(64, "relu"), L.Dense(1)])
+    return keras.Sequential(
+        [keras.Input((10,)), L.Dense(64, "relu"), L.Dense(64, "relu"), L.Dense(1)]
+    )

@@ -1,4 +1,5 @@
-"""`python -m tools.deployment`: export all networks to all formats, and write RESULTS.md and results.json."""
+"""`python -m tools.deployment`: export all networks to all formats, and write RESULTS.md and
+results.json."""
 
 from __future__ import annotations
 
@@ -18,13 +19,26 @@ QUANTIZED = ("digits conv", "pre-activation residual")
 
 
 @click.command()
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS, help="What to measure; all by default.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    default=PARTS,
+    help="What to measure; all by default.",
+)
 @click.option("--seeds", default=3, show_default=True, help="Trainings of each network, for int8.")
 @click.option("--only", default="", metavar="TEXT", help="Networks whose name contains this.")
 @click.option("--again", is_flag=True, help="Also what is stored already.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(__file__).parent,
+    help="Folder of the results.",
+)
 def main(parts: tuple[str, ...], seeds: int, only: str, again: bool, output: Path) -> None:
-    """Measure what exported networks compute and cost (two hours on two cores); nothing else should run meanwhile.
+    """Measure what exported networks compute and cost (two hours on two cores); nothing else should
+    run meanwhile.
 
     Results are stored as they come, and networks that are stored already are kept.
     """
@@ -45,7 +59,9 @@ def _int8(results: Results, seeds: int, only: str) -> Results:
     from tools.deployment.ranges import int8_forms
 
     chosen = [task for task in tasks() if task.name in QUANTIZED and only in task.name]
-    found = tuple(form for task in chosen for seed in range(seeds) for form in int8_forms(task, seed))
+    found = tuple(
+        form for task in chosen for seed in range(seeds) for form in int8_forms(task, seed)
+    )
     return replace(results, int8=found or results.int8)
 
 

@@ -1,4 +1,5 @@
-"""One network in all formats: what is in the file, what its runtime makes of it, and how long that takes beside ReLUs."""
+"""One network in all formats: what is in the file, what its runtime makes of it, and how long that
+takes beside ReLUs."""
 
 from __future__ import annotations
 
@@ -19,10 +20,25 @@ import click
 SIZE, SLOPES = 224, (0.1, 0.4)
 
 NETWORKS = (
-    "MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "ResNet50", "ResNet50V2", "DenseNet121", "Xception", "InceptionV3",
-    "VGG16", "VGG19", "NASNetMobile", "DenseNet169", "DenseNet201", "ResNet101", "ResNet101V2",
-)  # fmt: skip
-"""Those of `keras.applications` that apply ReLU, but for the four deepest, which are made of the same blocks and take another hour."""
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "MobileNetV3Large",
+    "ResNet50",
+    "ResNet50V2",
+    "DenseNet121",
+    "Xception",
+    "InceptionV3",
+    "VGG16",
+    "VGG19",
+    "NASNetMobile",
+    "DenseNet169",
+    "DenseNet201",
+    "ResNet101",
+    "ResNet101V2",
+)
+"""Those of `keras.applications` that apply ReLU, but for the four deepest, which are made of the
+same blocks and take another hour."""
 
 FORMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "keras": ("model.keras", {}),
@@ -47,7 +63,8 @@ class Row:
         operations: How often each kind is in the file; empty where the format doesn't tell.
         runtime: What ran it.
         difference: The largest to Keras, relative to the largest output.
-        milliseconds: Of one sample on one thread; None where that isn't measured, like what follows.
+        milliseconds: Of one sample on one thread; None where that isn't measured, like what
+            follows.
         ratio: Of that to the same network with ReLUs.
         low: Lower quartile of the ratio.
         high: Upper quartile of the ratio.
@@ -71,7 +88,8 @@ class Row:
 
 
 def row_of(network: str, form: str, size: int = SIZE) -> Row:
-    """A network in one form, with random weights, statistics as training leaves them, and a slope for each channel."""
+    """A network in one form, with random weights, statistics as training leaves them, and a slope
+    for each channel."""
     import keras
     import numpy as np
 
@@ -81,7 +99,9 @@ def row_of(network: str, form: str, size: int = SIZE) -> Row:
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     constructor = getattr(keras.applications, network)
-    original = live_in(constructor(weights=None, input_shape=(size, size, 3), classifier_activation=None))
+    original = live_in(
+        constructor(weights=None, input_shape=(size, size, 3), classifier_activation=None)
+    )
     model = kp.convert(original, rescale="none", parameterization="identity")
     sites = [layer for layer in model.layers if isinstance(layer, kp.PReLU)]
     for layer in sites:
@@ -93,8 +113,21 @@ def row_of(network: str, form: str, size: int = SIZE) -> Row:
             export = kp.export(model, Path(folder) / name, samples=x, **arguments)
         except kp.errors.ExportError as error:
             return _failed(network, form, len(sites), capped, str(error))
-    cost = [getattr(export.cost, name, None) for name in ("milliseconds", "ratio", "low", "high", "size_ratio")]
-    return Row(network, form, len(sites), capped, export.operations, export.runtime, export.difference, *cost, "")
+    cost = [
+        getattr(export.cost, name, None)
+        for name in ("milliseconds", "ratio", "low", "high", "size_ratio")
+    ]
+    return Row(
+        network,
+        form,
+        len(sites),
+        capped,
+        export.operations,
+        export.runtime,
+        export.difference,
+        *cost,
+        "",
+    )
 
 
 def _failed(network: str, form: str, sites: int, capped: int, reason: str) -> Row:
@@ -109,7 +142,9 @@ def row_of_a_process(network: str, form: str, size: int = SIZE) -> Row:
         return _failed(network, form, 0, 0, "the exporter ran out of memory")
     if result.returncode:
         raise click.ClickException(f"Exporting {network} failed:\n{result.stderr}")
-    return next(Row(**json.loads(line)) for line in result.stdout.splitlines() if line.startswith("{"))
+    return next(
+        Row(**json.loads(line)) for line in result.stdout.splitlines() if line.startswith("{")
+    )
 
 
 @click.command()

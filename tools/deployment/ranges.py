@@ -1,4 +1,5 @@
-"""What PReLU does to int8: TensorFlow Lite files of trained networks with ReLU, with PReLU, and with PReLU after `kp.equalize`."""
+"""What PReLU does to int8: TensorFlow Lite files of trained networks with ReLU, with PReLU, and
+with PReLU after `kp.equalize`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu.deployment.tensorflow_lite import TensorFlowLite
+from keras_prelu.deployment.formats.tflite import TensorFlowLite
 from tools.calibration.tasks import Task, trained
 
 REPRESENTATIVE = 200
@@ -28,7 +29,8 @@ class Int8:
         floating: Accuracy in float32, in percent.
         int8: Accuracy of the int8 file.
         error: Mean squared difference of the int8 file's outputs to float32, over their variance.
-        width: Mean over the activations of the range of their outputs, over that of the ReLU network's.
+        width: Mean over the activations of the range of their outputs, over that of the ReLU
+            network's.
     """
 
     task: str
@@ -54,9 +56,18 @@ def int8_forms(task: Task, seed: int) -> Iterator[Int8]:
     for form, network in (("ReLU", model), ("PReLU", converted), ("PReLU, equalized", equalized)):
         floating = network.predict(test.x, verbose=0)
         rounded = _int8_outputs(network, samples, test.x)
-        accuracies = [100.0 * float(np.mean(outputs.argmax(-1) == test.y)) for outputs in (floating, rounded)]
+        accuracies = [
+            100.0 * float(np.mean(outputs.argmax(-1) == test.y)) for outputs in (floating, rounded)
+        ]
         error = float(np.mean((rounded - floating) ** 2) / np.var(floating))
-        yield Int8(task.name, seed, form, *accuracies, error, float(np.mean(_widths(network, samples) / widths)))
+        yield Int8(
+            task.name,
+            seed,
+            form,
+            *accuracies,
+            error,
+            float(np.mean(_widths(network, samples) / widths)),
+        )
 
 
 def _int8_outputs(model: keras.Model, samples: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -74,4 +85,7 @@ def _widths(model: keras.Model, samples: np.ndarray) -> np.ndarray:
 
 
 def _rectifies(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, (keras.layers.ReLU, kp.PReLU)) or getattr(layer, "activation", None) is keras.activations.relu
+    return (
+        isinstance(layer, (keras.layers.ReLU, kp.PReLU))
+        or getattr(layer, "activation", None) is keras.activations.relu
+    )

@@ -1,1 +1,2 @@
-"""What measuring a network costs: diagnostics beside predictions, and the callback beside training."""
+"""What measuring a network costs: diagnostics beside predictions, and the callback beside
+training."""

@@ -1,4 +1,5 @@
-"""`python -m tools.diagnostics`: what measuring costs on each installed backend; writes RESULTS.md and results.json."""
+"""`python -m tools.diagnostics`: what measuring costs on each installed backend; writes RESULTS.md
+and results.json."""
 
 from __future__ import annotations
 
@@ -33,11 +34,27 @@ which compiles.
 
 
 @click.command()
-@click.option("--backend", "backends", multiple=True, type=click.Choice(BACKENDS), help="Measure this one. Default: all installed.")
-@click.option("--trial", is_flag=True, help="Small and few, to see that everything runs; the figures mean nothing.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(BACKENDS),
+    help="Measure this one. Default: all installed.",
+)
+@click.option(
+    "--trial",
+    is_flag=True,
+    help="Small and few, to see that everything runs; the figures mean nothing.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(__file__).parent,
+    help="Folder of the results.",
+)
 def main(backends: tuple[str, ...], trial: bool, output: Path) -> None:
-    """Measure what diagnostics and the callback cost. A few minutes on two cores; nothing else should run meanwhile."""
+    """Measure what diagnostics and the callback cost. A few minutes on two cores; nothing else
+    should run meanwhile."""
     installed = [name for name in backends or BACKENDS if importlib.util.find_spec(name)]
     results = [_measure(backend, trial) for backend in installed]
     output.mkdir(parents=True, exist_ok=True)
@@ -48,7 +65,9 @@ def main(backends: tuple[str, ...], trial: bool, output: Path) -> None:
 
 def _measure(backend: str, trial: bool) -> dict[str, Any]:
     command = [sys.executable, "-m", "tools.diagnostics.measure", *(["--trial"] if trial else [])]
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": backend})
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": backend}
+    )
     if result.returncode:
         raise click.ClickException(f"Measuring {backend} failed:\n{result.stderr}")
     found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
@@ -63,16 +82,29 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
         cells = []
         for result in results:
             milliseconds, low, ratio, high = result["ratios"][measure]
-            cells.append(f"{milliseconds:.0f} ms" if measure == "predict" else f"{ratio:.2f} ({low:.2f}–{high:.2f})")
+            cells.append(
+                f"{milliseconds:.0f} ms"
+                if measure == "predict"
+                else f"{ratio:.2f} ({low:.2f}–{high:.2f})"
+            )
         lines.append(f"| {measure} | {' | '.join(cells)} |")
-    callback = ["| backend | train step | slopes alone | with samples | epochs from | first |", "|---|---:|---:|---:|---:|---:|"]
+    callback = [
+        "| backend | train step | slopes alone | with samples | epochs from | first |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for result in results:
         found = result["record"]
-        cells = [f"{1e3 * found['step']:.0f} ms", f"{found['slopes']:.2f} steps", f"{found['samples']:.2f} steps"]
+        cells = [
+            f"{1e3 * found['step']:.0f} ms",
+            f"{found['slopes']:.2f} steps",
+            f"{found['samples']:.2f} steps",
+        ]
         cells += [f"{found['samples'] / _SHARE:.0f} steps", f"{found['first']:.1f} s"]
         callback.append(f"| {result['backend']} | {' | '.join(cells)} |")
     versions = f"\nKeras {', '.join(sorted({result['keras'] for result in results}))}.\n"
-    return _INTRODUCTION + "\n".join(lines) + "\n" + _CALLBACK + "\n".join(callback) + "\n" + versions
+    return (
+        _INTRODUCTION + "\n".join(lines) + "\n" + _CALLBACK + "\n".join(callback) + "\n" + versions
+    )
 
 
 if __name__ == "__main__":

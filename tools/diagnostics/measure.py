@@ -1,4 +1,5 @@
-"""Measures on the active backend, in a process of its own: `KERAS_BACKEND=jax python -m tools.diagnostics.measure`. Prints JSON."""
+"""Measures on the active backend, in a process of its own: `KERAS_BACKEND=jax python -m
+tools.diagnostics.measure`. Prints JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ import click
 
 @dataclass(frozen=True)
 class Setting:
-    """How much is measured: samples, in batches of which size, rounds, epochs, and train steps in each."""
+    """How much is measured: samples, in batches of which size, rounds, epochs, and train steps in
+    each."""
 
     samples: int
     batch: int
@@ -29,14 +31,15 @@ TRIAL = Setting(samples=8, batch=4, rounds=2, epochs=4, steps=2)
 
 
 def measure(setting: Setting) -> dict[str, Any]:
-    """Ratios to `predict` over the same samples, and what a record of the callback costs, in train steps."""
+    """Ratios to `predict` over the same samples, and what a record of the callback costs, in train
+    steps."""
     import keras
     import numpy as np
 
     import keras_prelu as kp
-    from keras_prelu._timing import compare
     from keras_prelu.diagnostics.signal import MomentsProbe
-    from keras_prelu.surgery.activity import ActivityProbe
+    from keras_prelu.sites.activity import ActivityProbe
+    from keras_prelu.utils.timing import compare
     from tools.bench.activations import ACTIVATIONS
     from tools.bench.networks import NORMALIZED
     from tools.bench.records import OURS
@@ -49,11 +52,21 @@ def measure(setting: Setting) -> dict[str, Any]:
         "predict": lambda: model.predict(x, batch_size=setting.batch, verbose=0),
         "units": lambda: units([x], setting.batch),
         "signal, forward": lambda: moments([x], setting.batch),
-        "signal, forward and gradients of 32 samples": lambda: kp.diagnostics.signal(model, x, batch_size=setting.batch),
+        "signal, forward and gradients of 32 samples": lambda: kp.diagnostics.signal(
+            model, x, batch_size=setting.batch
+        ),
     }
     times = compare(calls, "predict", rounds=setting.rounds, warm_up=1)
-    ratios = {name: [found.milliseconds, found.low, found.median, found.high] for name, found in times.items()}
-    return {"backend": keras.backend.backend(), "keras": keras.__version__, "ratios": ratios, "record": _record(model, x, setting)}
+    ratios = {
+        name: [found.milliseconds, found.low, found.median, found.high]
+        for name, found in times.items()
+    }
+    return {
+        "backend": keras.backend.backend(),
+        "keras": keras.__version__,
+        "ratios": ratios,
+        "record": _record(model, x, setting),
+    }
 
 
 def _record(model: Any, x: Any, setting: Setting) -> dict[str, float]:
@@ -91,9 +104,19 @@ def _record(model: Any, x: Any, setting: Setting) -> dict[str, float]:
     def train(**arguments: Any) -> tuple[list[float], float]:
         rows = np.resize(np.arange(len(x)), setting.batch * setting.steps)
         with tempfile.TemporaryDirectory() as folder:
-            watch, clock = Stopwatch(log_dir=f"{folder}/logs", csv_file=f"{folder}/slopes.csv", **arguments), Clock()
+            watch, clock = (
+                Stopwatch(log_dir=f"{folder}/logs", csv_file=f"{folder}/slopes.csv", **arguments),
+                Clock(),
+            )
             callbacks = [clock, watch]
-            model.fit(x[rows], rows % 10, batch_size=setting.batch, epochs=setting.epochs, callbacks=callbacks, verbose=0)
+            model.fit(
+                x[rows],
+                rows % 10,
+                batch_size=setting.batch,
+                epochs=setting.epochs,
+                callbacks=callbacks,
+                verbose=0,
+            )
         return watch.taken, float(np.median(clock.steps[setting.steps :]))
 
     (slopes, step), (measured, other) = train(), train(samples=x)

@@ -1,1 +1,2 @@
-"""Damaged files, kills and full disks: what `keras-prelu convert` promises to survive. `python -m tools.fuzz`."""
+"""Damaged files, kills and full disks: what `keras-prelu convert` promises to survive. `python -m
+tools.fuzz`."""

@@ -55,11 +55,16 @@ def attempt(seed: int, bases: list[bytes]) -> Case:
         return Case(seed, mutation, result.exit_code, (lines or [""])[-1][:300], broken)
 
 
-def _broken(folder: Path, archive: bytes, exit_code: int, lines: list[str], exception: BaseException | None) -> str:
+def _broken(
+    folder: Path, archive: bytes, exit_code: int, lines: list[str], exception: BaseException | None
+) -> str:
     import keras_prelu as kp
 
     files = {path.name for path in folder.iterdir()}
-    if hashlib.sha256((folder / "model.keras").read_bytes()).digest() != hashlib.sha256(archive).digest():
+    if (
+        hashlib.sha256((folder / "model.keras").read_bytes()).digest()
+        != hashlib.sha256(archive).digest()
+    ):
         return "the input was changed"
     if exit_code == 0:
         if files != {"model.keras", "model.prelu.keras"}:
@@ -106,13 +111,32 @@ def bases() -> list[bytes]:
     outer = keras.Input((8, 8, 3))
     dense = layers.Dense(3, activation="relu")
     networks = [
-        keras.Sequential([keras.Input((6,)), layers.Dense(8, activation="relu"), layers.Dropout(0.1), layers.Dense(3)]),
+        keras.Sequential(
+            [
+                keras.Input((6,)),
+                layers.Dense(8, activation="relu"),
+                layers.Dropout(0.1),
+                layers.Dense(3),
+            ]
+        ),
         body,
         keras.Model(outer, layers.Dense(3)(keras.ops.relu(body(outer)))),
-        keras.Sequential([keras.Input((5, 3)), layers.LSTM(4, return_sequences=True), layers.TimeDistributed(dense)]),
+        keras.Sequential(
+            [
+                keras.Input((5, 3)),
+                layers.LSTM(4, return_sequences=True),
+                layers.TimeDistributed(dense),
+            ]
+        ),
     ]
     networks[0].compile("adam", "mse")
-    half = keras.Sequential([keras.Input((5, 3)), layers.TimeDistributed(layers.Dense(4, activation="relu")), layers.Dense(3, "relu")])
+    half = keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            layers.TimeDistributed(layers.Dense(4, activation="relu")),
+            layers.Dense(3, "relu"),
+        ]
+    )
     networks.append(kp.convert(half, rescale="none", include="time_distributed*"))
     archives = []
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +150,8 @@ def bases() -> list[bytes]:
 @click.argument("first", type=int)
 @click.argument("count", type=int)
 def main(first: int, count: int) -> None:
-    """Print one JSON object for each of COUNT seeds from FIRST on. A crash ends the process; the last line tells where."""
+    """Print one JSON object for each of COUNT seeds from FIRST on. A crash ends the process; the
+    last line tells where."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     made = bases()
     for seed in range(first, first + count):

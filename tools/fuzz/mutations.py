@@ -41,7 +41,9 @@ def drop_a_member(archive: bytes, rng: random.Random) -> bytes:
 
 
 def point_outside(archive: bytes, rng: random.Random) -> bytes:
-    return _changed(archive, {rng.choice(("../evil.txt", "/tmp/evil.txt", "assets/../../evil.txt")): b"evil"})
+    return _changed(
+        archive, {rng.choice(("../evil.txt", "/tmp/evil.txt", "assets/../../evil.txt")): b"evil"}
+    )
 
 
 def edit_the_configuration(archive: bytes, rng: random.Random) -> bytes:
@@ -87,7 +89,18 @@ def change_a_shape(archive: bytes, rng: random.Random) -> bytes:
         name = rng.choice(_datasets(store))
         shape = store[name].shape
         del store[name]
-        store[name] = np.zeros(rng.choice(((), (1,), (*shape, 1), (*shape[:-1], shape[-1] + 1) if shape else (2,), shape[::-1])), "float32")
+        store[name] = np.zeros(
+            rng.choice(
+                (
+                    (),
+                    (1,),
+                    (*shape, 1),
+                    (*shape[:-1], shape[-1] + 1) if shape else (2,),
+                    shape[::-1],
+                )
+            ),
+            "float32",
+        )
 
     return _with_weights(archive, change)
 
@@ -96,7 +109,9 @@ def declare_an_absurd_shape(archive: bytes, rng: random.Random) -> bytes:
     def declare(store: h5py.File) -> None:
         name = rng.choice(_datasets(store))
         del store[name]
-        store.create_dataset(name, shape=(1 << rng.choice((40, 45, 50)),), dtype="float32", chunks=(1024,))
+        store.create_dataset(
+            name, shape=(1 << rng.choice((40, 45, 50)),), dtype="float32", chunks=(1024,)
+        )
 
     return _with_weights(archive, declare)
 
@@ -105,7 +120,9 @@ def link_elsewhere(archive: bytes, rng: random.Random) -> bytes:
     def link(store: h5py.File) -> None:
         name = rng.choice(_datasets(store))
         del store[name]
-        store[name] = rng.choice((h5py.ExternalLink("/etc/passwd", "/"), h5py.SoftLink("/nowhere"), h5py.SoftLink("/")))
+        store[name] = rng.choice(
+            (h5py.ExternalLink("/etc/passwd", "/"), h5py.SoftLink("/nowhere"), h5py.SoftLink("/"))
+        )
 
     return _with_weights(archive, link)
 
@@ -124,7 +141,14 @@ def change_a_dtype(archive: bytes, rng: random.Random) -> bytes:
         name = rng.choice(_datasets(store))
         value = store[name][()]
         del store[name]
-        store[name] = rng.choice((value.astype("int8"), value.astype("float64"), value.astype("complex64"), value.astype("S3")))
+        store[name] = rng.choice(
+            (
+                value.astype("int8"),
+                value.astype("float64"),
+                value.astype("complex64"),
+                value.astype("S3"),
+            )
+        )
 
     return _with_weights(archive, change)
 
@@ -227,5 +251,7 @@ def _with_weights(archive: bytes, change: Callable[[h5py.File], None]) -> bytes:
 
 def _datasets(store: h5py.File) -> list[str]:
     names: list[str] = []
-    store.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    store.visititems(
+        lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+    )
     return sorted(names)

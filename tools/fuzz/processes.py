@@ -1,4 +1,5 @@
-"""Conversions in processes of their own: killed at random moments, on full disks, in folders that can't be written, two at once."""
+"""Conversions in processes of their own: killed at random moments, on full disks, in folders that
+can't be written, two at once."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def write_model(path: Path) -> None:
     import keras
 
     layers = keras.layers
-    keras.Sequential([keras.Input((1000,)), layers.Dense(6000, activation="relu"), layers.Dense(1000)]).save(path)
+    keras.Sequential(
+        [keras.Input((1000,)), layers.Dense(6000, activation="relu"), layers.Dense(1000)]
+    ).save(path)
 
 
 def kills(model: Path, count: int, seed: int) -> Iterator[Outcome]:
@@ -51,7 +54,13 @@ def kills(model: Path, count: int, seed: int) -> Iterator[Outcome]:
         duration = time.monotonic() - start
     for number in range(count):
         with _folder(model) as folder:
-            process = subprocess.Popen(COMMAND, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                COMMAND,
+                cwd=folder,
+                env=ENVIRONMENT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             if number % 2:
                 _wait_for_a_partial_file(folder, process)
                 delay = rng.uniform(0, 0.3)
@@ -60,13 +69,24 @@ def kills(model: Path, count: int, seed: int) -> Iterator[Outcome]:
             time.sleep(delay)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            while_writing = [path.name for path in folder.iterdir() if path.name not in ("model.keras", "model.prelu.keras")]
-            what = "while writing" if while_writing else "after it was done" if (folder / "model.prelu.keras").exists() else "before"
+            while_writing = [
+                path.name
+                for path in folder.iterdir()
+                if path.name not in ("model.keras", "model.prelu.keras")
+            ]
+            what = (
+                "while writing"
+                if while_writing
+                else "after it was done"
+                if (folder / "model.prelu.keras").exists()
+                else "before"
+            )
             yield Outcome(f"killed {what}", "", _broken(folder, model) or _not_repeatable(folder))
 
 
 def full_disks(model: Path, count: int, seed: int) -> Iterator[Outcome]:
-    """A file system of its own, too small for the output by a random amount. Needs the right to mount one."""
+    """A file system of its own, too small for the output by a random amount. Needs the right to
+    mount one."""
     rng = random.Random(seed)
     size = model.stat().st_size
     for _ in range(count):
@@ -76,7 +96,8 @@ def full_disks(model: Path, count: int, seed: int) -> Iterator[Outcome]:
 
 
 def read_only(model: Path) -> Outcome:
-    """A folder in which nothing can be created, for root neither: a file system mounted read-only."""
+    """A folder in which nothing can be created, for root neither: a file system mounted
+    read-only."""
     with _small_disk(3 * model.stat().st_size) as folder:
         shutil.copy(model, folder / "model.keras")
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
@@ -86,10 +107,22 @@ def read_only(model: Path) -> Outcome:
 def two_at_once(model: Path) -> Outcome:
     """One wins, the other says so."""
     with _folder(model) as folder:
-        both = [subprocess.Popen(COMMAND, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
+        both = [
+            subprocess.Popen(
+                COMMAND,
+                cwd=folder,
+                env=ENVIRONMENT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            for _ in range(2)
+        ]
         messages = [process.communicate()[1].decode() for process in both]
         codes = sorted(process.returncode for process in both)
-        message = next((line for text in messages for line in text.splitlines() if line.startswith("Error")), "")
+        message = next(
+            (line for text in messages for line in text.splitlines() if line.startswith("Error")),
+            "",
+        )
         broken = "" if codes == [0, 1] and message else f"exit codes {codes}, message {message!r}"
         return Outcome("two at once", message, broken or _broken(folder, model))
 
@@ -121,13 +154,21 @@ def _broken(folder: Path, model: Path) -> str:
 
 def _not_repeatable(folder: Path) -> str:
     """Afterwards the same command must work, and tidy up."""
-    result = subprocess.run([*COMMAND, "--force"], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    result = subprocess.run(
+        [*COMMAND, "--force"], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
+    )
     files = sorted(path.name for path in folder.iterdir())
-    return "" if result.returncode == 0 and files == ["model.keras", "model.prelu.keras"] else f"repeated: {result.stderr[-200:]}, {files}"
+    return (
+        ""
+        if result.returncode == 0 and files == ["model.keras", "model.prelu.keras"]
+        else f"repeated: {result.stderr[-200:]}, {files}"
+    )
 
 
 def _wait_for_a_partial_file(folder: Path, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None and not any(path.name.startswith(".") for path in folder.iterdir()):
+    while process.poll() is None and not any(
+        path.name.startswith(".") for path in folder.iterdir()
+    ):
         time.sleep(0.005)
 
 

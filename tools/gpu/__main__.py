@@ -1,4 +1,5 @@
-"""`python -m tools.gpu`: time and memory of a training step of ResNet50 on the device that Keras's backend uses."""
+"""`python -m tools.gpu`: time and memory of a training step of ResNet50 on the device that Keras's
+backend uses."""
 
 from __future__ import annotations
 
@@ -10,16 +11,28 @@ import click
 
 
 @click.command()
-@click.option("--trial", is_flag=True, help="Small and few, to see that everything runs; the figures mean nothing.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
+@click.option(
+    "--trial",
+    is_flag=True,
+    help="Small and few, to see that everything runs; the figures mean nothing.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(__file__).parent,
+    help="Folder of the results.",
+)
 def main(trial: bool, output: Path) -> None:
-    """Measure with the backend of KERAS_BACKEND; the results of other backends in the folder are kept."""
+    """Measure with the backend of KERAS_BACKEND; the results of other backends in the folder are
+    kept."""
     from tools.bench.worker import machine
     from tools.gpu.step import Setting, steps
 
     setting = Setting(size=32, batch=1, policy="float32", rounds=2) if trial else Setting()
     measured = steps(setting)
-    where = machine()  # asking JAX for its device takes most of the memory, which the processes that were measured needed
+    # Asking JAX for its device takes most of the memory, which the processes that were measured
+    # needed
+    where = machine()
     found = {
         "machine": dataclasses.asdict(where),
         "setting": dataclasses.asdict(setting),
@@ -40,7 +53,10 @@ def markdown(results: dict) -> str:
     lines = [
         "# A training step of ResNet50",
         "",
-        "Written by `KERAS_BACKEND=jax python -m tools.gpu` and the same with torch. Median of steps taken in turn; ratio to ReLU round by",
+        (
+            "Written by `KERAS_BACKEND=jax python -m tools.gpu` and the same with torch. Median of"
+            " steps taken in turn; ratio to ReLU round by"
+        ),
         "round with its quartiles; the most device memory of a process of its own.",
         "",
         "| backend | device | images | policy | activation | ms | ratio | memory, GB | ratio |",
@@ -50,7 +66,11 @@ def markdown(results: dict) -> str:
         setting, steps = found["setting"], found["steps"]
         relu = next(step for step in steps if step["activation"] == "ReLU")
         for step in steps:
-            memory = ["–", "–"] if not step["bytes"] else [f"{step['bytes'] / 1e9:.2f}", f"{step['bytes'] / relu['bytes']:.2f}"]
+            memory = (
+                ["–", "–"]
+                if not step["bytes"]
+                else [f"{step['bytes'] / 1e9:.2f}", f"{step['bytes'] / relu['bytes']:.2f}"]
+            )
             cells = [
                 backend,
                 found["machine"]["device"],

@@ -1,4 +1,5 @@
-"""`python -m tools.mutation`: how many mutants the tests notice, and which they don't; writes RESULTS.md and results.json."""
+"""`python -m tools.mutation`: how many mutants the tests notice, and which they don't; writes
+RESULTS.md and results.json."""
 
 from __future__ import annotations
 
@@ -16,10 +17,13 @@ from tools.mutation.mutants import Mutants, Target
 TARGETS = {
     target.module.rpartition(".")[2]: target
     for target in (
-        Target("keras_prelu.theory", ("tests/test_theory.py",)),
-        Target("keras_prelu.parameterizations", ("tests/test_parameterizations.py", "tests/test_layers.py")),
-        Target("keras_prelu.ops", ("tests/test_ops.py", "tests/test_layers.py")),
-        Target("keras_prelu.surgery.calibrate", ("tests/surgery/test_calibrate.py",)),
+        Target("keras_prelu.theory", ("tests/unit/test_theory.py",)),
+        Target(
+            "keras_prelu.parameterizations",
+            ("tests/backends/test_parameterizations.py", "tests/backends/test_layers.py"),
+        ),
+        Target("keras_prelu.ops", ("tests/backends/test_ops.py", "tests/backends/test_layers.py")),
+        Target("keras_prelu.calibration.calibrate", ("tests/unit/calibration/test_calibrate.py",)),
     )
 }
 WANTED = 0.9
@@ -34,10 +38,22 @@ what they change makes no difference, or is not tested.
 
 @click.command()
 @click.argument("modules", nargs=-1, type=click.Choice(list(TARGETS)))
-@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Mutants that are tried at once.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
+@click.option(
+    "--jobs",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Mutants that are tried at once.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(__file__).parent,
+    help="Folder of the results.",
+)
 def main(modules: tuple[str, ...], jobs: int, output: Path) -> None:
-    """Try all mutants of MODULES, or of all; the stored results of others are kept. More than an hour on two cores."""
+    """Try all mutants of MODULES, or of all; the stored results of others are kept. More than an
+    hour on two cores."""
     output.mkdir(parents=True, exist_ok=True)
     stored = output / "results.json"
     results: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
@@ -47,7 +63,10 @@ def main(modules: tuple[str, ...], jobs: int, output: Path) -> None:
         (output / "RESULTS.md").write_text(markdown(results))
     missed = [name for name in modules or TARGETS if score(results[name]) < WANTED]
     if missed:
-        raise click.ClickException(f"Fewer than {WANTED:.0%} are noticed of {', '.join(missed)}; see {output / 'RESULTS.md'}.")
+        raise click.ClickException(
+            f"Fewer than {WANTED:.0%} are noticed of {', '.join(missed)}; see"
+            f" {output / 'RESULTS.md'}."
+        )
 
 
 def tried(target: Target, jobs: int) -> dict[str, Any]:
@@ -57,9 +76,16 @@ def tried(target: Target, jobs: int) -> dict[str, Any]:
         if mutants.notice(None):
             raise click.ClickException(f"The tests of {target.module} fail without any mutant.")
         noticed = pool.map(mutants.notice, mutants.names)
-        with click.progressbar(noticed, label=target.module, length=len(mutants.names), show_pos=True) as progress:
-            survivors = [name for name, killed in zip(mutants.names, progress, strict=True) if not killed]
-        return {"mutants": len(mutants.names), "survivors": {name: mutants.difference(name) for name in survivors}}
+        with click.progressbar(
+            noticed, label=target.module, length=len(mutants.names), show_pos=True
+        ) as progress:
+            survivors = [
+                name for name, killed in zip(mutants.names, progress, strict=True) if not killed
+            ]
+        return {
+            "mutants": len(mutants.names),
+            "survivors": {name: mutants.difference(name) for name in survivors},
+        }
 
 
 def score(result: Mapping[str, Any]) -> float:

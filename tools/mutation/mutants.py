@@ -1,7 +1,7 @@
 """The mutants of a module, made by mutmut, each tried in a process of its own.
 
-mutmut's own runner forks after imports, which PyTorch's threads don't survive, and picks tests by who called a function when, which
-misses what `ops` makes once and keeps.
+mutmut's own runner forks after imports, which PyTorch's threads don't survive, and picks tests by
+who called a function when, which misses what `ops` makes once and keeps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Target:
 
 
 class Mutants:
-    """A copy of the checkout in which a module has all its mutants; which of them runs is said by the environment.
+    """A copy of the checkout in which a module has all its mutants; which of them runs is said by
+    the environment.
 
     Args:
         target: The module and its tests.
@@ -67,13 +68,31 @@ class Mutants:
             "OMP_NUM_THREADS": "1",
             "MUTANT_UNDER_TEST": f"{self._target.module}.{name}" if name else "",
         }
-        command = [sys.executable, "-m", "pytest", "--quiet", "--exitfirst", "-p", "no:cacheprovider", *self._target.tests]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--quiet",
+            "--exitfirst",
+            "-p",
+            "no:cacheprovider",
+            *self._target.tests,
+        ]
         try:
-            result = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, timeout=_SECONDS, check=False)
+            result = subprocess.run(
+                command,
+                cwd=self._folder,
+                env=environment,
+                capture_output=True,
+                timeout=_SECONDS,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             return True
         return result.returncode != 0
 
     def difference(self, name: str) -> str:
         """What a mutant changes."""
-        return get_diff_for_mutant(f"{self._target.module}.{name}", source=self._code, path=self._target.path)
+        return get_diff_for_mutant(
+            f"{self._target.module}.{name}", source=self._code, path=self._target.path
+        )

@@ -26,7 +26,8 @@ def main() -> None:
 @main.command()
 @click.argument("layers", type=int)
 def depth(layers: int) -> None:
-    """Seconds to load, convert and save a file of LAYERS layers in a row, under Python's ordinary recursion limit."""
+    """Seconds to load, convert and save a file of LAYERS layers in a row, under Python's ordinary
+    recursion limit."""
     import keras_prelu as kp
 
     with _file(lambda: _chain(layers)) as path:
@@ -50,7 +51,7 @@ def resnet(rounds: int) -> None:
     import keras
 
     import keras_prelu as kp
-    from keras_prelu._timing import compare
+    from keras_prelu.utils.timing import compare
 
     with _file(lambda: keras.applications.ResNet50(weights=None)) as path:
         out = path.with_name("out.keras")
@@ -61,7 +62,12 @@ def resnet(rounds: int) -> None:
         def load_convert_save() -> None:
             kp.save_model(kp.convert(kp.load_model(path), rescale="none"), out, force=True)
 
-        found = compare({"load + save": load_save, "with convert": load_convert_save}, "load + save", rounds=rounds, warm_up=1)
+        found = compare(
+            {"load + save": load_save, "with convert": load_convert_save},
+            "load + save",
+            rounds=rounds,
+            warm_up=1,
+        )
     ratio = found["with convert"]
     click.echo(json.dumps({"low": ratio.low, "median": ratio.median, "high": ratio.high}))
 
@@ -74,7 +80,10 @@ def memory(network: str) -> None:
 
     import keras_prelu as kp
 
-    build = {"ResNet152": lambda: keras.applications.ResNet152(weights=None), "VGG16": lambda: keras.applications.VGG16(weights=None)}
+    build = {
+        "ResNet152": lambda: keras.applications.ResNet152(weights=None),
+        "VGG16": lambda: keras.applications.VGG16(weights=None),
+    }
     with _file(build[network]) as path:
         kp.convert(_chain(4), rescale="none")  # what is imported and allocated once
         before = _status("VmRSS")
@@ -94,7 +103,9 @@ def _chain(layers: int) -> Any:
     import keras
 
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(100_000)  # of Keras, which builds the model; what is measured starts from its file
+    sys.setrecursionlimit(
+        100_000
+    )  # of Keras, which builds the model; what is measured starts from its file
     try:
         inputs = outputs = keras.Input((4,))
         for number in range(layers):
@@ -105,7 +116,8 @@ def _chain(layers: int) -> Any:
 
 
 class _file:  # noqa: N801  used as a function
-    """A file of a model that another process builds, so that this one's memory and caches are fresh."""
+    """A file of a model that another process builds, so that this one's memory and caches are
+    fresh."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
@@ -137,7 +149,9 @@ def _peak(run: Callable[[], Any], step: str, peaks: dict[str, float]) -> Any:
 
 
 def _status(name: str) -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)
+    )
     return int(line.split()[1]) * 1024.0
 
 

@@ -1,4 +1,5 @@
-"""One task with one seed: the control and every recipe, fine-tuned with the same budget, and what the search chooses."""
+"""One task with one seed: the control and every recipe, fine-tuned with the same budget, and what
+the search chooses."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import keras
 
 import keras_prelu as kp
 from keras_prelu.training.controls import CONTROLS
+from keras_prelu.training.fit import Run
 from keras_prelu.training.recipes import CONTROL, RECIPES, candidates
-from keras_prelu.training.runs import Run
 from tools.study.tasks import Task, trained
 
 BATCH_SIZE = 32
@@ -27,9 +28,11 @@ class Result:
         seed: Of the training and everything after it.
         dead: Units that were dead before fine-tuning.
         units: Units in all.
-        errors: For each recipe by name; "auto" for what the search chose. A recipe that is no candidate has the error of none.
+        errors: For each recipe by name; "auto" for what the search chose. A recipe that is no
+            candidate has the error of none.
         chosen: The name of the recipe that the search chose.
-        controls: The errors of `CONTROLLED` and of all its controls by name, of one run together; none where they weren't trained.
+        controls: The errors of `CONTROLLED` and of all its controls by name, of one run together;
+            none where they weren't trained.
     """
 
     task: str
@@ -55,23 +58,53 @@ def measure(task: Task, seed: int) -> Result:
     errors = {recipe.name: _error(tuned(recipe.name)) for recipe in RECIPES if recipe in worth}
     errors["auto"] = errors[CONTROL.name] if auto.recipe == CONTROL.name else _error(auto)
     keras.backend.clear_session()
-    return Result(task.name, seed, sum(site.dead for site in dead), sum(site.units for site in dead), errors, auto.recipe)
+    return Result(
+        task.name,
+        seed,
+        sum(site.dead for site in dead),
+        sum(site.units for site in dead),
+        errors,
+        auto.recipe,
+    )
 
 
 def with_controls(result: Result, task: Task) -> Result:
-    """The same with the further controls. What they are compared with is trained beside them: deep networks differ between machines."""
-    tuned = _tuned(task, result.seed, trained(task, result.seed), CONTROLLED, controls=tuple(CONTROLS), control=True)
+    """The same with the further controls. What they are compared with is trained beside them: deep
+    networks differ between machines."""
+    tuned = _tuned(
+        task,
+        result.seed,
+        trained(task, result.seed),
+        CONTROLLED,
+        controls=tuple(CONTROLS),
+        control=True,
+    )
     keras.backend.clear_session()
     assert tuned.control is not None
     errors = {CONTROL.name: _error(tuned, tuned.control), CONTROLLED: _error(tuned)}
-    return replace(result, controls=errors | {control.name: _error(tuned, control.run) for control in tuned.controls})
+    return replace(
+        result,
+        controls=errors | {control.name: _error(tuned, control.run) for control in tuned.controls},
+    )
 
 
-def _tuned(task: Task, seed: int, model: keras.Model, recipe: str, **settings: Any) -> kp.FineTuning:
+def _tuned(
+    task: Task, seed: int, model: keras.Model, recipe: str, **settings: Any
+) -> kp.FineTuning:
     train, test = task.samples(seed)
     epochs = max(1, task.epochs // 2)
     settings = {"control": False, **settings}
-    return kp.finetune(model, None, train, test, recipe=recipe, epochs=epochs, batch_size=BATCH_SIZE, seed=seed, **settings)
+    return kp.finetune(
+        model,
+        None,
+        train,
+        test,
+        recipe=recipe,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        seed=seed,
+        **settings,
+    )
 
 
 def _error(result: kp.FineTuning, run: Run | None = None) -> float:
@@ -80,4 +113,6 @@ def _error(result: kp.FineTuning, run: Run | None = None) -> float:
 
 
 def _classifies(result: kp.FineTuning) -> bool:
-    return isinstance(keras.losses.get(result.model.loss), keras.losses.SparseCategoricalCrossentropy)
+    return isinstance(
+        keras.losses.get(result.model.loss), keras.losses.SparseCategoricalCrossentropy
+    )

@@ -1,4 +1,5 @@
-"""Small tasks of many kinds on data that is bundled with scikit-learn: where PReLU may help, and where it should not."""
+"""Small tasks of many kinds on data that is bundled with scikit-learn: where PReLU may help, and
+where it should not."""
 
 from __future__ import annotations
 
@@ -38,13 +39,17 @@ class Task:
 def tasks() -> Iterator[Task]:
     yield Task("digits, MLP 4 × 6 units", lambda: _mlp(4, 6), _digits, CROSSENTROPY, 40)
     yield Task("digits, plain MLP of 20 layers", lambda: _mlp(20, 16), _digits, CROSSENTROPY, 30)
-    yield Task("digits, plain convolutions, 20 layers", _deep_convolutions, _digits, CROSSENTROPY, 12)
+    yield Task(
+        "digits, plain convolutions, 20 layers", _deep_convolutions, _digits, CROSSENTROPY, 12
+    )
     yield Task("digits, small conv + BN", _normalized, _digits, CROSSENTROPY, 12)
     yield Task("digits, small conv", _convolutions, _digits, CROSSENTROPY, 16)
     yield Task("digits, residual", _residual, _digits, CROSSENTROPY, 10)
     yield Task("rows as a sequence, Conv1D", _sequence, _digits, CROSSENTROPY, 20)
     yield Task("wine, MLP 2 × 8 units", lambda: _mlp(2, 8, 13, 3), _wine, CROSSENTROPY, 60)
-    yield Task("breast cancer, MLP 3 × 8 units", lambda: _mlp(3, 8, 30, 2), _cancer, CROSSENTROPY, 40)
+    yield Task(
+        "breast cancer, MLP 3 × 8 units", lambda: _mlp(3, 8, 30, 2), _cancer, CROSSENTROPY, 40
+    )
     yield Task("denoising, 8 channels, dead units", _denoiser, _noisy, "mse", 24)
     yield Task("autoencoder on digits", _autoencoder, _images, "mse", 30)
     yield Task("super-resolution", _super_resolution, _small, "mse", 24)
@@ -86,11 +91,17 @@ def _images(seed: int) -> tuple[Samples, Samples]:
 
 def _noisy(seed: int) -> tuple[Samples, Samples]:
     rng = np.random.default_rng(seed)
-    return tuple(Samples(part.x + rng.normal(0, 0.3, part.x.shape).astype("float32"), part.x) for part in _digits(seed))  # type: ignore[return-value]
+    return tuple(
+        Samples(part.x + rng.normal(0, 0.3, part.x.shape).astype("float32"), part.x)
+        for part in _digits(seed)
+    )  # type: ignore[return-value]
 
 
 def _small(seed: int) -> tuple[Samples, Samples]:
-    return tuple(Samples(part.x.reshape(-1, 4, 2, 4, 2, 1).mean(axis=(2, 4)), part.x) for part in _digits(seed))  # type: ignore[return-value]
+    return tuple(
+        Samples(part.x.reshape(-1, 4, 2, 4, 2, 1).mean(axis=(2, 4)), part.x)
+        for part in _digits(seed)
+    )  # type: ignore[return-value]
 
 
 def _rotations(seed: int) -> tuple[Samples, Samples]:
@@ -99,7 +110,9 @@ def _rotations(seed: int) -> tuple[Samples, Samples]:
     parts = []
     for part in _digits(seed):
         turns = rng.integers(0, 4, len(part))
-        parts.append(Samples(np.stack([np.rot90(x, k) for x, k in zip(part.x, turns, strict=True)]), turns))
+        parts.append(
+            Samples(np.stack([np.rot90(x, k) for x, k in zip(part.x, turns, strict=True)]), turns)
+        )
     return parts[0], parts[1]
 
 
@@ -142,19 +155,32 @@ def _conv(filters: int, **options: Any) -> keras.layers.Layer:
 
 def _deep_convolutions() -> keras.Model:
     layers = [_conv(12, activation="relu") for _ in range(20)]
-    return keras.Sequential([keras.Input((8, 8, 1)), *layers, L.GlobalAveragePooling2D(), L.Dense(10)])
+    return keras.Sequential(
+        [keras.Input((8, 8, 1)), *layers, L.GlobalAveragePooling2D(), L.Dense(10)]
+    )
 
 
 def _convolutions() -> keras.Model:
     layers = [_conv(filters, activation="relu") for filters in (8, 8, 16)]
-    return keras.Sequential([keras.Input((8, 8, 1)), *layers[:2], L.MaxPooling2D(), layers[2], L.GlobalAveragePooling2D(), L.Dense(10)])
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            *layers[:2],
+            L.MaxPooling2D(),
+            layers[2],
+            L.GlobalAveragePooling2D(),
+            L.Dense(10),
+        ]
+    )
 
 
 def _normalized() -> keras.Model:
     layers: list[keras.layers.Layer] = []
     for filters in (8, 8, 16):
         layers += [_conv(filters, use_bias=False), L.BatchNormalization(momentum=0.9), L.ReLU()]
-    return keras.Sequential([keras.Input((8, 8, 1)), *layers, L.GlobalAveragePooling2D(), L.Dense(10)])
+    return keras.Sequential(
+        [keras.Input((8, 8, 1)), *layers, L.GlobalAveragePooling2D(), L.Dense(10)]
+    )
 
 
 def _residual() -> keras.Model:
@@ -166,22 +192,39 @@ def _residual() -> keras.Model:
 
 
 def _sequence() -> keras.Model:
-    layers = [L.Conv1D(12, 3, padding="causal", dilation_rate=rate, activation="relu") for rate in (1, 2, 4)]
-    return keras.Sequential([keras.Input((8, 8, 1)), L.Reshape((8, 8)), *layers, L.GlobalAveragePooling1D(), L.Dense(10)])
+    layers = [
+        L.Conv1D(12, 3, padding="causal", dilation_rate=rate, activation="relu")
+        for rate in (1, 2, 4)
+    ]
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            L.Reshape((8, 8)),
+            *layers,
+            L.GlobalAveragePooling1D(),
+            L.Dense(10),
+        ]
+    )
 
 
 def _denoiser() -> keras.Model:
-    return keras.Sequential([keras.Input((8, 8, 1)), *(_conv(8, activation="relu") for _ in range(4)), _conv(1)])
+    return keras.Sequential(
+        [keras.Input((8, 8, 1)), *(_conv(8, activation="relu") for _ in range(4)), _conv(1)]
+    )
 
 
 def _autoencoder() -> keras.Model:
     layers = [L.Dense(width, "relu", kernel_initializer="he_normal") for width in (48, 12, 48)]
-    return keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), *layers, L.Dense(64), L.Reshape((8, 8, 1))])
+    return keras.Sequential(
+        [keras.Input((8, 8, 1)), L.Flatten(), *layers, L.Dense(64), L.Reshape((8, 8, 1))]
+    )
 
 
 def _super_resolution() -> keras.Model:
     layers = [_conv(filters, activation="relu") for filters in (16, 6, 6, 16)]
-    return keras.Sequential([keras.Input((4, 4, 1)), *layers, L.Conv2DTranspose(1, 3, strides=2, padding="same")])
+    return keras.Sequential(
+        [keras.Input((4, 4, 1)), *layers, L.Conv2DTranspose(1, 3, strides=2, padding="same")]
+    )
 
 
 def _rotation_network() -> keras.Model:

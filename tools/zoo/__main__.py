@@ -1,4 +1,5 @@
-"""`python -m tools.zoo`: convert every architecture of keras.applications and KerasHub's ReLU models, and write down what happened."""
+"""`python -m tools.zoo`: convert every architecture of keras.applications and KerasHub's ReLU
+models, and write down what happened."""
 
 from __future__ import annotations
 
@@ -13,10 +14,18 @@ import click
 
 
 @click.command()
-@click.option("--only", default="*", show_default=True, metavar="GLOB", help="Networks to try, by name.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
+@click.option(
+    "--only", default="*", show_default=True, metavar="GLOB", help="Networks to try, by name."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(__file__).parent,
+    help="Folder of the results.",
+)
 def main(only: str, output: Path) -> None:
-    """Convert all networks, about half an hour on two cores, and write RESULTS.md and results.json."""
+    """Convert all networks, about half an hour on two cores, and write RESULTS.md and
+    results.json."""
     warnings.simplefilter("ignore")
     import keras
 
@@ -31,13 +40,18 @@ def main(only: str, output: Path) -> None:
             if not fnmatchcase(name, only):
                 continue
             trials.append(attempt(collection, name, build))
-            click.echo(f"{name}: {trials[-1].converted} of {trials[-1].sites} sites, {trials[-1].failure or trials[-1].passed}")
+            click.echo(
+                f"{name}: {trials[-1].converted} of {trials[-1].sites} sites,"
+                f" {trials[-1].failure or trials[-1].passed}"
+            )
             keras.utils.clear_session()
             gc.collect()
     if not trials:
         raise click.ClickException(f"No network's name matches {only!r}.")
     output.mkdir(parents=True, exist_ok=True)
-    (output / "results.json").write_text(json.dumps([dataclasses.asdict(trial) for trial in trials], indent=1) + "\n")
+    (output / "results.json").write_text(
+        json.dumps([dataclasses.asdict(trial) for trial in trials], indent=1) + "\n"
+    )
     (output / "RESULTS.md").write_text(markdown(trials))
     failed = [trial.model for trial in trials if not trial.passed]
     if failed:

@@ -1,4 +1,5 @@
-"""All constructors of `keras.applications`, with random weights, on the smallest images they take."""
+"""All constructors of `keras.applications`, with random weights, on the smallest images they
+take."""
 
 from __future__ import annotations
 

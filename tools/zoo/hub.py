@@ -1,4 +1,5 @@
-"""KerasHub's backbones and tasks that apply ReLU, and some that don't, in small configurations with random weights."""
+"""KerasHub's backbones and tasks that apply ReLU, and some that don't, in small configurations with
+random weights."""
 
 from __future__ import annotations
 
@@ -20,11 +21,24 @@ def hub() -> Iterator[tuple[str, Builder]]:
 def _backbones(models: Any) -> Iterator[tuple[str, Builder]]:
     for version, pre_activation in (("v1", False), ("v2", True)):
         for block in ("basic_block", "bottleneck_block"):
-            yield f"ResNetBackbone {version} {block}", _bound(_resnet, models, block, pre_activation)
+            yield (
+                f"ResNetBackbone {version} {block}",
+                _bound(_resnet, models, block, pre_activation),
+            )
     yield "ResNetBackbone vd", _bound(_resnet, models, "bottleneck_block_vd", False)
-    yield "DenseNetBackbone", lambda: models.DenseNetBackbone(stackwise_num_repeats=[2, 3], image_shape=(32, 32, 3), growth_rate=8)
+    yield (
+        "DenseNetBackbone",
+        lambda: models.DenseNetBackbone(
+            stackwise_num_repeats=[2, 3], image_shape=(32, 32, 3), growth_rate=8
+        ),
+    )
     yield "VGGBackbone", lambda: models.VGGBackbone([1, 1, 2], [8, 16, 16], image_shape=(32, 32, 3))
-    yield "XceptionBackbone", lambda: models.XceptionBackbone([[8, 16], [16, 32], [32, 32]], [True, True, False], image_shape=(32, 32, 3))
+    yield (
+        "XceptionBackbone",
+        lambda: models.XceptionBackbone(
+            [[8, 16], [16, 32], [32, 32]], [True, True, False], image_shape=(32, 32, 3)
+        ),
+    )
     yield "MobileNetBackbone", _bound(_mobilenet, models)
     for light in (False, True):
         yield f"HGNetV2Backbone{' light' if light else ''}", _bound(_hgnet, models, light)
@@ -39,7 +53,10 @@ def _backbones(models: Any) -> Iterator[tuple[str, Builder]]:
     yield "OPTBackbone", lambda: models.OPTBackbone(50, 2, 2, 16, 32, max_sequence_length=16)
     for gated in (False, True):
         yield f"T5Backbone {'gated relu' if gated else 'relu'}", _bound(_t5, models, gated)
-    yield "RoformerV2Backbone", lambda: models.RoformerV2Backbone(50, 2, 2, 16, 32, 8, num_segments=10)
+    yield (
+        "RoformerV2Backbone",
+        lambda: models.RoformerV2Backbone(50, 2, 2, 16, 32, 8, num_segments=10),
+    )
     yield "BertBackbone", lambda: models.BertBackbone(50, 2, 2, 16, 32, max_sequence_length=16)
     yield "GPT2Backbone", lambda: models.GPT2Backbone(50, 2, 2, 16, 32, max_sequence_length=16)
 
@@ -47,7 +64,9 @@ def _backbones(models: Any) -> Iterator[tuple[str, Builder]]:
 def _tasks(models: Any) -> Iterator[tuple[str, Builder]]:
     yield (
         "ResNetImageClassifier",
-        lambda: models.ResNetImageClassifier(backbone=_resnet(models, "basic_block", False), num_classes=5, preprocessor=None),
+        lambda: models.ResNetImageClassifier(
+            backbone=_resnet(models, "basic_block", False), num_classes=5, preprocessor=None
+        ),
     )
     yield (
         "VGGImageClassifier",
@@ -60,19 +79,34 @@ def _tasks(models: Any) -> Iterator[tuple[str, Builder]]:
     )
     yield (
         "HGNetV2ImageClassifier",
-        lambda: models.HGNetV2ImageClassifier(backbone=_hgnet(models, False), num_classes=5, head_filters=16, preprocessor=None),
+        lambda: models.HGNetV2ImageClassifier(
+            backbone=_hgnet(models, False), num_classes=5, head_filters=16, preprocessor=None
+        ),
     )
-    yield "DeepLabV3ImageSegmenter", lambda: models.DeepLabV3ImageSegmenter(backbone=_deeplab(models), num_classes=3, preprocessor=None)
-    yield "BASNetImageSegmenter", lambda: models.BASNetImageSegmenter(backbone=_basnet(models), preprocessor=None)
+    yield (
+        "DeepLabV3ImageSegmenter",
+        lambda: models.DeepLabV3ImageSegmenter(
+            backbone=_deeplab(models), num_classes=3, preprocessor=None
+        ),
+    )
+    yield (
+        "BASNetImageSegmenter",
+        lambda: models.BASNetImageSegmenter(backbone=_basnet(models), preprocessor=None),
+    )
     yield (
         "DistilBertTextClassifier",
         lambda: models.DistilBertTextClassifier(
-            backbone=models.DistilBertBackbone(50, 2, 2, 16, 32, max_sequence_length=16), num_classes=3, hidden_dim=8, preprocessor=None
+            backbone=models.DistilBertBackbone(50, 2, 2, 16, 32, max_sequence_length=16),
+            num_classes=3,
+            hidden_dim=8,
+            preprocessor=None,
         ),
     )
     yield (
         "OPTCausalLM",
-        lambda: models.OPTCausalLM(backbone=models.OPTBackbone(50, 2, 2, 16, 32, max_sequence_length=16), preprocessor=None),
+        lambda: models.OPTCausalLM(
+            backbone=models.OPTBackbone(50, 2, 2, 16, 32, max_sequence_length=16), preprocessor=None
+        ),
     )
 
 
@@ -167,7 +201,9 @@ def _basnet(models: Any) -> keras.Model:
         stackwise_num_strides=[1, 2, 2, 2],
         block_type="basic_block",
     )
-    return models.BASNetBackbone(image_encoder=encoder, num_classes=1, image_shape=(64, 64, 3), projection_filters=64)
+    return models.BASNetBackbone(
+        image_encoder=encoder, num_classes=1, image_shape=(64, 64, 3), projection_filters=64
+    )
 
 
 def _retinanet(models: Any) -> keras.Model:
@@ -180,7 +216,9 @@ def _retinanet(models: Any) -> keras.Model:
         block_type="bottleneck_block",
         image_shape=(128, 128, 3),
     )
-    return models.RetinaNetBackbone(image_encoder=encoder, min_level=3, max_level=5, use_p5=False, image_shape=(128, 128, 3))
+    return models.RetinaNetBackbone(
+        image_encoder=encoder, min_level=3, max_level=5, use_p5=False, image_shape=(128, 128, 3)
+    )
 
 
 def _segformer(models: Any) -> keras.Model:
@@ -214,7 +252,10 @@ def _sam(models: Any) -> keras.Model:
             image_shape=(64, 64, 3),
         ),
         prompt_encoder=keras_hub.layers.SAMPromptEncoder(
-            hidden_size=8, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_channels=16
+            hidden_size=8,
+            image_embedding_size=(4, 4),
+            input_image_size=(64, 64),
+            mask_in_channels=16,
         ),
         mask_decoder=keras_hub.layers.SAMMaskDecoder(
             num_layers=2,
@@ -253,7 +294,12 @@ def _depth_anything(models: Any) -> keras.Model:
 def _dfine(models: Any) -> keras.Model:
     encoder = models.HGNetV2Backbone(
         stem_channels=[3, 8, 8],
-        stackwise_stage_filters=[[8, 8, 16, 1, 1, 3], [16, 8, 32, 1, 1, 3], [32, 16, 64, 1, 1, 3], [64, 16, 64, 1, 1, 3]],
+        stackwise_stage_filters=[
+            [8, 8, 16, 1, 1, 3],
+            [16, 8, 32, 1, 1, 3],
+            [32, 16, 64, 1, 1, 3],
+            [64, 16, 64, 1, 1, 3],
+        ],
         apply_downsample=[False, True, True, True],
         use_lightweight_conv_block=[False, False, True, True],
         depths=[1, 1, 1, 1],
@@ -297,5 +343,11 @@ def _dfine(models: Any) -> keras.Model:
 
 def _t5(models: Any, gated: bool) -> keras.Model:
     return models.T5Backbone(
-        vocabulary_size=50, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32, activation="relu", use_gated_activation=gated
+        vocabulary_size=50,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        activation="relu",
+        use_gated_activation=gated,
     )

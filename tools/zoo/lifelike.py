@@ -9,7 +9,8 @@ import numpy as np
 
 
 def live_in(model: Any, seed: int = 0) -> Any:
-    """Weights as training leaves them, the same on every backend: biases and statistics that are not zeros and ones."""
+    """Weights as training leaves them, the same on every backend: biases and statistics that are
+    not zeros and ones."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         name, shape = variable.path.rsplit("/", 1)[-1], variable.shape
@@ -24,7 +25,8 @@ def live_in(model: Any, seed: int = 0) -> Any:
 
 
 def inputs_of(model: Any, count: int, open_size: int = 12, seed: int = 1) -> Any:
-    """Random inputs of a model, as it takes them: normal numbers, integers from 0 to 9; open sizes are `open_size`."""
+    """Random inputs of a model, as it takes them: normal numbers, integers from 0 to 9; open sizes
+    are `open_size`."""
     rng = np.random.default_rng(seed)
     symbolic = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 

@@ -21,21 +21,32 @@ bit for bit; converted at slope 0.25, saved, loaded and compared bit for bit. Se
 
 
 def markdown(trials: Sequence[Trial]) -> str:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("keras", "keras-hub", keras.backend.backend()))
-    return _HEADER.format(versions=versions) + "".join(f"| {' | '.join(_row(trial))} |\n" for trial in trials)
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}"
+        for name in ("keras", "keras-hub", keras.backend.backend())
+    )
+    return _HEADER.format(versions=versions) + "".join(
+        f"| {' | '.join(_row(trial))} |\n" for trial in trials
+    )
 
 
 def _row(trial: Trial) -> list[str]:
     if trial.failure:
         return [trial.collection, trial.model, "–", "–", "–", "–", "–", f"**{trial.failure}**"]
-    left = "; ".join(f"{count} × {reason}" for reason, count in trial.left_alone) or ("no ReLU" if not trial.converted else "")
+    left = "; ".join(f"{count} × {reason}" for reason, count in trial.left_alone) or (
+        "no ReLU" if not trial.converted else ""
+    )
     return [
         trial.collection,
         trial.model,
         str(trial.sites),
         str(trial.converted),
         _word(trial.exact),
-        "as the original: not" if trial.reloaded is False and trial.original_reloaded is False else _word(trial.reloaded),
+        (
+            "as the original: not"
+            if trial.reloaded is False and trial.original_reloaded is False
+            else _word(trial.reloaded)
+        ),
         f"{trial.seconds:.1f}",
         left,
     ]

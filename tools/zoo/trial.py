@@ -25,7 +25,8 @@ class Trial:
         sites: Rectifiers found, smooth ones included.
         converted: How many became PReLU.
         left_alone: Why others did not, with the number of each.
-        exact: Whether the outputs at slope 0 are the original's bit for bit; None where there is nothing to convert.
+        exact: Whether the outputs at slope 0 are the original's bit for bit; None where there is
+            nothing to convert.
         reloaded: Whether a file of the model converted at slope 0.25 computes the same bit for bit.
         original_reloaded: Whether a file of the original does.
         seconds: Finding and converting, building and predicting left out.
@@ -46,7 +47,11 @@ class Trial:
     @property
     def passed(self) -> bool:
         """Whether nothing was lost: exact, and a file as good as the original's."""
-        return not self.failure and self.exact is not False and (self.reloaded is not False or self.original_reloaded is False)
+        return (
+            not self.failure
+            and self.exact is not False
+            and (self.reloaded is not False or self.original_reloaded is False)
+        )
 
 
 def attempt(collection: str, name: str, build: Callable[[], keras.Model]) -> Trial:
@@ -54,7 +59,9 @@ def attempt(collection: str, name: str, build: Callable[[], keras.Model]) -> Tri
     try:
         return _attempt(collection, name, live_in(build()))
     except Exception as error:  # a table of what fails is what this is for
-        return Trial(collection, name, failure=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+        return Trial(
+            collection, name, failure=" ".join(f"{type(error).__name__}: {error}".split())[:300]
+        )
 
 
 def _attempt(collection: str, name: str, model: keras.Model) -> Trial:
@@ -64,7 +71,9 @@ def _attempt(collection: str, name: str, model: keras.Model) -> Trial:
     converts = [site for site in sites if site.convertible and not site.on_request]
     left = Counter(site.reason for site in sites if site not in converts).most_common()
     if not converts:
-        return Trial(collection, name, len(sites), 0, tuple(left), seconds=time.perf_counter() - start)
+        return Trial(
+            collection, name, len(sites), 0, tuple(left), seconds=time.perf_counter() - start
+        )
     at_zero = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
     seconds = time.perf_counter() - start
     sloped = kp.convert(model, rescale="none")
@@ -83,13 +92,20 @@ def _attempt(collection: str, name: str, model: keras.Model) -> Trial:
 
 def _same(first: keras.Model, second: keras.Model, x: object) -> bool:
     one, other = (
-        [keras.ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(model(x, training=False))] for model in (first, second)
+        [
+            keras.ops.convert_to_numpy(tensor)
+            for tensor in keras.tree.flatten(model(x, training=False))
+        ]
+        for model in (first, second)
     )
-    return len(one) == len(other) and all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in zip(one, other, strict=True))
+    return len(one) == len(other) and all(
+        np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in zip(one, other, strict=True)
+    )
 
 
 def _reloads(model: keras.Model, x: object) -> bool:
-    """Whether a file of a model computes the same; False where it can't be loaded, as with classes that are not registered."""
+    """Whether a file of a model computes the same; False where it can't be loaded, as with classes
+    that are not registered."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         kp.save_model(model, path)

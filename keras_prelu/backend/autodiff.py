@@ -1,0 +1,129 @@
+"""Gradients on TensorFlow, JAX and PyTorch: functions with a gradient of their own, and the
+gradient of a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+Tensor = Any
+Tensors = tuple[Tensor, ...]
+Forward = Callable[..., Tensor]
+Residuals = Callable[[Tensors, Tensor], Tensors]
+Backward = Callable[[Tensors, Tensor], Tensors]
+
+
+def with_gradient(
+    forward: Forward,
+    residuals: Residuals,
+    backward: Backward,
+) -> Callable[..., Tensor]:
+    """A function of tensors with a hand-written gradient, on the active backend.
+
+    `keras.ops.custom_gradient` is not used because on PyTorch it always keeps every input for the
+    backward pass and swallows exceptions of the forward pass; the three backends' own mechanisms
+    let `residuals` decide what is kept, and compose with `jax.vmap`, `jax.checkpoint`, `torch.func`
+    and second derivatives.
+
+    Args:
+        forward: `forward(*inputs) -> output`, in `keras.ops`.
+        residuals: `residuals(inputs, output) -> tensors` that the backward pass needs.
+        backward: `backward(residuals, upstream) -> gradients`, one for each input, in `keras.ops`.
+
+    Returns:
+        A function of tensors.
+
+    Raises:
+        NotImplementedError: The active backend is none of TensorFlow, JAX and PyTorch.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return _tensorflow_with_gradient(forward, residuals, backward)
+    if backend == "jax":
+        return _jax_with_gradient(forward, residuals, backward)
+    if backend == "torch":
+        return _torch_with_gradient(forward, residuals, backward)
+    raise NotImplementedError(
+        f"keras_prelu needs gradients, which the backend {backend!r} doesn't have. Use tensorflow,"
+        " jax or torch."
+    )
+
+
+def _tensorflow_with_gradient(
+    forward: Forward, residuals: Residuals, backward: Backward
+) -> Forward:
+    import tensorflow as tf
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def function(*inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensors]]:
+        output = forward(*inputs)
+        kept = residuals(inputs, output)
+
+        def gradient(upstream: Tensor) -> Tensors:
+            return backward(kept, upstream)
+
+        return output, gradient
+
+    # `keras.ops.convert_to_tensor` hands a variable through unread, and a custom gradient must not
+    # touch one.
+    return lambda *inputs: function(*(tf.convert_to_tensor(x) for x in inputs))
+
+
+def _jax_with_gradient(forward: Forward, residuals: Residuals, backward: Backward) -> Forward:
+    import jax
+
+    @jax.custom_vjp  # type: ignore[untyped-decorator]
+    def function(*inputs: Tensor) -> Tensor:
+        return forward(*inputs)
+
+    def forward_and_keep(*inputs: Tensor) -> tuple[Tensor, Tensors]:
+        output = forward(*inputs)
+        return output, residuals(inputs, output)
+
+    function.defvjp(forward_and_keep, backward)
+    return function
+
+
+def _torch_with_gradient(forward: Forward, residuals: Residuals, backward: Backward) -> Forward:
+    import torch
+
+    class Function(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*inputs: Tensor) -> Tensor:
+            return forward(*inputs)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Tensors, output: Tensor) -> None:
+            ctx.save_for_backward(*residuals(inputs, output))
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Tensor) -> Tensors:
+            return backward(ctx.saved_tensors, upstream)
+
+    return Function.apply
+
+
+def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The derivatives of a scalar, which a function computes from tensors, by each of them. The
+    function may have other effects once."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        return list(tape.gradient(value, list(tensors), unconnected_gradients="zero"))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return list(jax.grad(function, argnums=tuple(range(len(tensors))))(*tensors))
+    import torch
+
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    with torch.enable_grad():
+        value = function(*leaves)
+    return list(torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True))

@@ -1,0 +1,141 @@
+"""Computing on several devices and several hosts: JAX's processes, one on each host, that run the
+same program.
+
+Every other backend, and JAX in one process, is one host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+
+__all__ = [
+    "alone",
+    "gather",
+    "gather_rows",
+    "gpu",
+    "host",
+    "hosts",
+    "replicas",
+    "tensorflow_replicas",
+    "trains_on_several_tensorflow_hosts",
+    "wait_for_all",
+]
+
+
+def hosts() -> int:
+    """How many processes compute together."""
+    if keras.backend.backend() != "jax":
+        return 1
+    import jax
+
+    return int(jax.process_count())
+
+
+def host() -> int:
+    """The number of this process among them, from 0."""
+    if keras.backend.backend() != "jax":
+        return 0
+    import jax
+
+    return int(jax.process_index())
+
+
+def replicas() -> int:
+    """Into how many equal parts a batch is divided by `keras.distribution`, over all devices of all
+    hosts."""
+    distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
+    if distribution is None or distribution.batch_dim_name is None:
+        return 1
+    mesh = distribution.device_mesh
+    return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
+
+
+def gather(array: np.ndarray) -> np.ndarray:
+    """The arrays of all hosts, of the same shape and dtype, along a new first axis; bit for bit the
+    same on each."""
+    if hosts() == 1:
+        return array[None]
+    from jax.experimental import multihost_utils
+
+    raw = multihost_utils.process_allgather(
+        np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    )  # as bytes: JAX would round float64
+    return np.ascontiguousarray(raw).view(array.dtype).reshape(-1, *array.shape)
+
+
+def gather_rows(array: np.ndarray) -> np.ndarray:
+    """The rows of all hosts' arrays, which may have different numbers of them, one host after the
+    other."""
+    counts = gather(np.array(len(array)))
+    padded = np.zeros((counts.max(), *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return np.concatenate(
+        [rows[:count] for rows, count in zip(gather(padded), counts, strict=True)]
+    )
+
+
+def wait_for_all(name: str) -> None:
+    """Return when all hosts have come here."""
+    if hosts() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What one host does without the others: a variable that is made under a distribution waits for
+    all of them to make it."""
+    distribution = keras.distribution.distribution() if hosts() > 1 else None
+    if distribution is not None:
+        keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        if distribution is not None:
+            keras.distribution.set_distribution(distribution)
+
+
+def gpu() -> str | None:
+    """The name of the GPU that the active backend computes on, or None."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return str(jax.devices()[0].device_kind) if jax.default_backend() == "gpu" else None
+    if backend == "torch":
+        import torch
+
+        return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        return (
+            str(tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU"))
+            if devices
+            else None
+        )
+    return None
+
+
+def tensorflow_replicas() -> int:
+    """Into how many parts TensorFlow's strategy in effect divides a batch."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def trains_on_several_tensorflow_hosts() -> bool:
+    """Whether TensorFlow's strategy in effect is the one of several hosts."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)

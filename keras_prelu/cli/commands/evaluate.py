@@ -1,0 +1,58 @@
+"""`keras-prelu evaluate`: a model on labelled samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from keras_prelu.cli.data import DataOptions, data_options
+from keras_prelu.cli.session import Session, session_options
+
+__all__ = ["command"]
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path(path_type=Path))
+@data_options("Labelled samples")
+@click.option("--loss", help="Keras loss.  [default: the one MODEL is compiled with]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Samples in a step.",
+)
+@session_options
+def command(
+    model: Path, data: DataOptions, loss: str | None, batch_size: int, session: Session
+) -> None:
+    """Measure MODEL on the test samples of DATA, or on all of them where there is no test part.
+
+    \b
+    Example:
+      keras-prelu evaluate model.prelu.keras --data digits
+    """
+    from keras_prelu.cli.console import number, print_json, print_table
+    from keras_prelu.diagnostics.evaluation import evaluate
+    from keras_prelu.io.model_files import load_model
+
+    loaded = load_model(model, allow_unsafe=session.allow_unsafe)
+    dataset = data.load(loaded)
+    evaluation = evaluate(loaded, dataset.test or dataset.train, loss=loss, batch_size=batch_size)
+    if session.json:
+        print_json(
+            {
+                "model": model,
+                "data": data.source,
+                "samples": evaluation.samples,
+                "metrics": evaluation.metrics,
+            }
+        )
+        return
+    print_table(
+        f"{model} on {evaluation.samples} samples of {data.source}",
+        ["metric", "value"],
+        [[name, number(value, 6)] for name, value in evaluation.metrics.items()],
+        right=["value"],
+    )

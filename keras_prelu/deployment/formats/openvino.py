@@ -1,0 +1,63 @@
+"""OpenVINO models, a file of operations and one of weights: one PReLU for each site, which OpenVINO
+fuses into convolutions on CPUs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.deployment.format import Format, Run, Settings, by_name
+from keras_prelu.deployment.lowering import lowered
+
+__all__ = ["OpenVino"]
+
+
+class OpenVino(Format):
+    # On PyTorch Keras traces a batch of one, and the activation stays in five operations.
+    name, suffix, backends = "openvino", ".xml", ("tensorflow",)
+
+    def packages(self) -> tuple[str, ...]:
+        return ("openvino",)
+
+    def parts(self, path: Path) -> tuple[Path, ...]:
+        return path.with_suffix(".bin"), path
+
+    def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
+        lowered(model, settings.samples, settings.prune).export(
+            str(path), format="openvino", verbose=False
+        )
+
+    def load(self, path: Path, threads: int | None = None) -> Run:
+        import openvino
+
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32"
+        }  # else bfloat16 where the processor has it
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        compiled = openvino.compile_model(path, "CPU", options)
+        names = [port.get_any_name() for port in compiled.inputs]
+        return lambda inputs: [
+            np.array(part) for part in compiled(by_name(inputs, names)).to_tuple()
+        ]
+
+    def runtime(self) -> str:
+        import openvino
+
+        return f"OpenVINO {openvino.__version__.split('-')[0]}"
+
+    def operations(self, path: Path) -> dict[str, int]:
+        import openvino
+
+        kinds = Counter(
+            operation.get_type_name() for operation in openvino.Core().read_model(path).get_ops()
+        )
+        return {
+            kind: count
+            for kind, count in kinds.most_common()
+            if kind not in ("Constant", "Parameter", "Result")
+        }

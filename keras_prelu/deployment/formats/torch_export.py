@@ -1,0 +1,77 @@
+"""PyTorch's exported programs, with an open batch size. Activations are several operations of
+ATen's, which compilers fuse."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.deployment.format import Format, Run, Settings
+from keras_prelu.deployment.lowering import lowered
+from keras_prelu.errors import ExportError
+from keras_prelu.utils.versions import numbers
+
+__all__ = ["TorchProgram"]
+
+_SINCE = "3.15"
+"""The version of Keras that exports them."""
+
+
+class TorchProgram(Format):
+    name, suffix, backends = "torch", ".pt2", ("torch",)
+    takes_threads = False
+
+    def check(self) -> None:
+        super().check()
+        if numbers(keras.version()) < numbers(_SINCE):
+            raise ExportError(
+                f"The format {self.name} needs Keras {_SINCE}, and this is {keras.version()}: pip"
+                " install --upgrade keras."
+            )
+
+    def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
+        import torch
+
+        batch = torch.export.Dim("batch", min=1)
+        axes = keras.tree.map_structure(lambda _: {0: batch}, settings.samples)
+        lowered(model, settings.samples, settings.prune).export(
+            path, format="torch", verbose=False, dynamic_shapes=[(axes,)]
+        )
+
+    def load(self, path: Path, threads: int | None = None) -> Run:
+        import torch
+
+        program = torch.export.load(path).module()
+
+        def run(inputs: Any) -> list[np.ndarray]:
+            with torch.inference_mode():
+                outputs = program(
+                    keras.tree.map_structure(
+                        lambda part: torch.from_numpy(np.asarray(part)), inputs
+                    )
+                )
+            return [part.numpy() for part in keras.tree.flatten(outputs)]
+
+        return run
+
+    def runtime(self) -> str:
+        import torch
+
+        return f"PyTorch {torch.__version__}"
+
+    def operations(self, path: Path) -> dict[str, int]:
+        import torch
+
+        nodes = torch.export.load(path).graph.nodes
+        called = Counter(
+            node.target.name().removeprefix("aten::")
+            for node in nodes
+            if node.op == "call_function"
+        )
+        return {
+            kind: count for kind, count in called.most_common() if not kind.startswith("_assert")
+        }

@@ -1,0 +1,208 @@
+"""Telling rectifiers from other operations by class name and configuration: pure Python that knows
+no backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["RECURRENT", "Rectifier", "classify", "may_rectify", "named"]
+
+_RELU6_CAP = 6.0
+_LEAKY_SLOPE = 0.2  # the default of keras.activations.leaky_relu
+
+_INLINE = frozenset(
+    {
+        "Conv1D",
+        "Conv1DTranspose",
+        "Conv2D",
+        "Conv2DTranspose",
+        "Conv3D",
+        "Conv3DTranspose",
+        "Dense",
+        "DepthwiseConv1D",
+        "DepthwiseConv2D",
+        "EinsumDense",
+        "SeparableConv1D",
+        "SeparableConv2D",
+    }
+)
+RECURRENT = frozenset(
+    {
+        "ConvLSTM1D",
+        "ConvLSTM2D",
+        "ConvLSTM3D",
+        "GRU",
+        "GRUCell",
+        "LSTM",
+        "LSTMCell",
+        "RNN",
+        "SimpleRNN",
+        "SimpleRNNCell",
+        "StackedRNNCells",
+    }
+)
+"""Layers that apply their cell's activation in a loop over time."""
+_ACTIVATION_LAYERS = frozenset({"Activation", "ELU", "LeakyReLU", "PReLU", "ReLU"})
+_OPS = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "LeakyRelu": "leaky_relu",
+    "ReLU": "relu",
+    "Elu": "elu",
+    "Selu": "selu",
+    "Celu": "celu",
+    "Gelu": "gelu",
+    "Silu": "silu",
+    "HardSilu": "hard_silu",
+    "Mish": "mish",
+    "Softplus": "softplus",
+}
+_SMOOTH = {
+    "celu": "celu",
+    "elu": "elu",
+    "gelu": "gelu",
+    "hard_silu": "hard_silu",
+    "hard_swish": "hard_silu",
+    "mish": "mish",
+    "selu": "selu",
+    "silu": "silu",
+    "softplus": "softplus",
+    "swish": "silu",
+}
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """A rectifier as it stands in a model.
+
+    Attributes:
+        kind: How it is applied: "relu", "leaky_relu", "prelu" or "elu" (layers of that name),
+            "activation" (an Activation layer), "inline" (the `activation` of another layer), "op"
+            (an operation of a graph) or "function" (an attribute that a layer calls).
+        negative_slope: Its slope for x < 0; None for the learned slopes of a PReLU.
+        max_value: The cap on its output, or None.
+        reason: Why it can't be converted; empty where it can.
+        smooth: Name of the function where it is no ReLU but a smooth relative, which PReLU replaces
+            on request; else empty.
+    """
+
+    kind: str
+    negative_slope: float | None = 0.0
+    max_value: float | None = None
+    reason: str = ""
+    smooth: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether all calls of the layer are one site: where they share weights already, they share
+        slopes."""
+        return self.kind in ("inline", "prelu")
+
+
+def may_rectify(class_name: str) -> bool:
+    """Whether `classify` needs the configuration of a layer class: a cheap test that spares reading
+    it for all other layers."""
+    return class_name in _ACTIVATION_LAYERS or class_name in _INLINE or class_name in RECURRENT
+
+
+def classify(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
+    """Whether an operation of Keras's own is a rectifier, from its class name and configuration
+    alone.
+
+    Args:
+        class_name: Name of a class of Keras's, such as "ReLU", "Conv2D" or "Relu" (the op of
+            `keras.ops.relu`).
+        config: Its `get_config()`. For an op its attributes, since its configuration says less, and
+            under "constant" the number that it combines a tensor with.
+
+    Returns:
+        The finding, or None for an operation that applies no rectifier.
+    """
+    if class_name == "ReLU":
+        return _relu(config)
+    if class_name == "LeakyReLU":
+        return Rectifier("leaky_relu", float(config.get("negative_slope", 0.3)))
+    if class_name == "PReLU":
+        own = "parameterization" in config
+        return Rectifier("prelu", None, reason="it is a keras_prelu.PReLU already" if own else "")
+    if class_name == "ELU":
+        return Rectifier("elu", smooth="elu")
+    if class_name == "Activation":
+        return _applied(config.get("activation"), "activation")
+    if class_name in _INLINE:
+        return _applied(config.get("activation"), "inline")
+    if class_name in RECURRENT:
+        inner = _applied(config.get("activation"), "inline")
+        return inner and Rectifier(
+            inner.kind,
+            inner.negative_slope,
+            inner.max_value,
+            "a recurrent cell applies it in a loop",
+        )
+    if (
+        class_name == "Clip"
+        and config.get("x_min") == 0
+        and isinstance(config.get("x_max"), (int, float))
+        and config["x_max"] > 0
+    ):
+        return Rectifier("op", max_value=float(config["x_max"]))
+    if class_name == "Maximum" and config.get("constant") == 0:
+        return Rectifier("op")
+    if class_name in _OPS:
+        slope = config.get("negative_slope") if class_name == "LeakyRelu" else None
+        return named(_OPS[class_name], "op", slope=slope)
+    return None
+
+
+def named(function: str, kind: str, slope: float | None = None) -> Rectifier | None:
+    """The rectifier that a function of Keras's applies, by its name, with a negative slope of its
+    own where it takes one."""
+    if function == "relu":
+        return Rectifier(kind, float(slope or 0.0))
+    if function == "relu6":
+        return Rectifier(kind, max_value=_RELU6_CAP)
+    if function == "leaky_relu":
+        return Rectifier(kind, _LEAKY_SLOPE if slope is None else float(slope))
+    if function in _SMOOTH:
+        return Rectifier(kind, smooth=_SMOOTH[function])
+    return None
+
+
+def _relu(config: Mapping[str, Any]) -> Rectifier:
+    threshold = float(config.get("threshold") or 0.0)
+    cap = config.get("max_value")
+    reason = ""
+    if threshold != 0.0:
+        reason = f"it has a threshold of {threshold:g}, which PReLU does not have"
+    elif cap is not None and cap <= 0:
+        reason = f"its output is capped at {cap:g}"
+    return Rectifier(
+        "relu",
+        float(config.get("negative_slope") or 0.0),
+        None if cap is None else float(cap),
+        reason,
+    )
+
+
+def _applied(activation: Any, kind: str) -> Rectifier | None:
+    """A rectifier applied as the `activation` of a layer: a name, or the serialized form of a
+    function or a layer object."""
+    if isinstance(activation, str):
+        return named(activation, kind)
+    if not isinstance(activation, Mapping):
+        return None
+    if activation.get("class_name") == "function" and str(activation.get("module") or "").split(
+        "."
+    )[0] in ("builtins", "keras"):
+        return named(str(activation.get("config")), kind)
+    inner = classify(str(activation.get("class_name")), activation.get("config") or {})
+    if inner is None or inner.kind not in ("relu", "leaky_relu", "prelu", "elu"):
+        return None
+    reason = inner.reason or (
+        "a PReLU layer given as an activation keeps its slopes inside"
+        if inner.kind == "prelu"
+        else ""
+    )
+    return Rectifier(kind, inner.negative_slope, inner.max_value, reason, inner.smooth)

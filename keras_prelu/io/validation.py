@@ -1,0 +1,194 @@
+"""What a model file declares, checked before anything is built from it: sizes, paths, links, and
+the graph's own consistency.
+
+Keras reads a file in good faith. A damaged or malicious one can make it take all memory, follow a
+path out of the archive, or wait for a layer that never comes.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import h5py
+
+from keras_prelu.errors import FileError
+from keras_prelu.utils.machine import physical_memory
+
+__all__ = ["check_archive", "check_hdf5"]
+
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+
+def check_archive(path: Path) -> int:
+    """Check a `.keras` file.
+
+    Returns:
+        The bytes of the weights that it holds.
+
+    Raises:
+        FileError: It lacks a part, or declares what can't be; the message says what.
+        zipfile.BadZipFile, OSError, ValueError: It can't be read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        for member in members:
+            if (
+                PurePosixPath(member.filename).is_absolute()
+                or ".." in PurePosixPath(member.filename).parts
+            ):
+                raise FileError(
+                    f"'{path}' holds a file '{member.filename}' that points outside of the archive;"
+                    " it is not read."
+                )
+        _check_memory(path, sum(member.file_size for member in members))
+        names = {member.filename for member in members}
+        missing = [name for name in (_CONFIG, _METADATA) if name not in names]
+        if missing:
+            raise FileError(
+                f"'{path}' is not a Keras file, or is damaged: it holds no {missing[0]}."
+            )
+        _check_graphs(path, json.loads(archive.read(_CONFIG)))
+        held = 0
+        for member in members:
+            if member.filename.endswith(".h5"):
+                with archive.open(member) as file:
+                    held += check_hdf5(path, file)
+            elif member.filename.endswith(".npz"):
+                held += member.file_size
+        return held
+
+
+def check_hdf5(path: Path, file: IO[bytes] | Path) -> int:
+    """Check an HDF5 file, of weights or a legacy model.
+
+    Args:
+        path: The file that is named in errors.
+        file: What is read.
+
+    Returns:
+        The bytes of its data sets.
+
+    Raises:
+        FileError: It declares more than the memory there is, or leads to other files.
+        OSError: It can't be read.
+    """
+    with h5py.File(file, "r") as store:
+        if isinstance(file, Path) and "model_config" in store.attrs:
+            _check_graphs(path, json.loads(store.attrs["model_config"]))
+        elif isinstance(file, Path):
+            raise FileError(
+                f"'{path}' holds weights without a model. Build the model from its code, load them,"
+                " and save it: model.save('model.keras')."
+            )
+        held = sum(_bytes_of(path, name, item) for name, item in _items(path, store))
+    _check_memory(path, held)
+    return held
+
+
+def _items(path: Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise FileError(
+                f"'{path}' holds a link at '{group.name}/{name}' where weights should be; it is not"
+                " followed."
+            )
+        item = group[name]
+        yield item.name, item
+        if isinstance(item, h5py.Group):
+            yield from _items(path, item)
+
+
+def _bytes_of(path: Path, name: str, item: Any) -> int:
+    if not isinstance(item, h5py.Dataset):
+        return 0
+    if item.external or item.is_virtual:
+        raise FileError(f"'{path}' keeps the weights '{name}' in another file, which is not read.")
+    return int(item.size) * item.dtype.itemsize if item.size else 0
+
+
+def _check_memory(path: Path, size: int) -> None:
+    memory = physical_memory()
+    if memory and size > memory:
+        raise FileError(
+            f"'{path}' declares {size / 1e9:,.1f} GB of data, more than the {memory / 1e9:,.1f} GB"
+            " of memory here; it is not read."
+        )
+
+
+def _check_graphs(path: Path, config: Any) -> None:
+    """Check every functional model in a configuration: Keras waits forever for an input that no
+    layer makes."""
+    if isinstance(config, Mapping):
+        layers = config.get("layers")
+        if isinstance(layers, Sequence) and any(
+            isinstance(layer, Mapping) and layer.get("inbound_nodes") for layer in layers
+        ):
+            _check_graph(path, layers)
+        for value in config.values():
+            _check_graphs(path, value)
+    elif isinstance(config, list):
+        for value in config:
+            _check_graphs(path, value)
+
+
+def _check_graph(path: Path, layers: Sequence[Any]) -> None:
+    """Order the calls as Keras will, and see whether any is left over."""
+    nodes = {
+        str(layer.get("name")): layer.get("inbound_nodes") or []
+        for layer in layers
+        if isinstance(layer, Mapping)
+    }
+    waiting = {
+        (name, index): set(_inputs(node))
+        for name, inbound in nodes.items()
+        for index, node in enumerate(inbound)
+    }
+    readers: dict[tuple[str, int], list[tuple[str, int]]] = {}
+    for call, inputs in waiting.items():
+        for source in inputs:
+            readers.setdefault(source, []).append(call)
+    done = [(name, 0) for name, inbound in nodes.items() if not inbound]
+    done += [call for call, inputs in waiting.items() if not inputs]
+    while done:
+        source = done.pop()
+        waiting.pop(source, None)
+        for call in readers.pop(source, []):
+            waiting[call].discard(source)
+            if not waiting[call]:
+                done.append(call)
+    if waiting:
+        (name, _), inputs = next(iter(waiting.items()))
+        needed, _ = next(iter(inputs))
+        why = (
+            "which waits for others in a circle" if needed in nodes else "which is not in the model"
+        )
+        raise FileError(
+            f"'{path}' is damaged: layer '{name}' takes the output of '{needed}', {why}."
+        )
+
+
+def _inputs(node: Any) -> Iterator[tuple[str, int]]:
+    """The calls (layer, index) whose outputs a call takes, as Keras 3 or Keras 2 writes them."""
+    if isinstance(node, Mapping):
+        history = node.get("keras_history")
+        if isinstance(history, Sequence) and len(history) >= 2:
+            yield str(history[0]), history[1]
+            return
+        for value in node.values():
+            yield from _inputs(value)
+    elif isinstance(node, list):
+        if (
+            len(node) >= 3
+            and isinstance(node[0], str)
+            and isinstance(node[1], int)
+            and isinstance(node[2], int)
+        ):
+            yield node[0], node[1]
+            return
+        for value in node:
+            yield from _inputs(value)

@@ -1,0 +1,134 @@
+"""What the layer costs, counted: bytes that are kept, temporary bytes, operations, kernels. Time is
+measured by tools/bench."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_prelu import PReLU
+from tests.helpers.versions import older
+from tools.bench.activations import ACTIVATIONS
+from tools.bench.memory import jax_bytes
+from tools.bench.networks import DENSE, NORMALIZED, PLAIN
+from tools.bench.records import OURS, RELU, STOCK
+
+jax_only = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="JAX tells what it keeps and allocates"
+)
+
+
+pytestmark = pytest.mark.usefixtures("optimized")
+
+
+@jax_only
+@pytest.mark.parametrize(
+    ("network", "residuals", "temporaries"),
+    [(PLAIN, 0.50, 0.95), (NORMALIZED, 0.75, 1.20), (DENSE, 0.70, 0.40)],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_bytes_against_relu(network, residuals, temporaries):
+    if older("jax", "0.8"):
+        pytest.skip("the bytes are those of newer compilers")
+    relu, ours = (
+        jax_bytes(network.build(ACTIVATIONS[name]), *network.samples()) for name in (RELU, OURS)
+    )
+    assert ours[0] / relu[0] <= residuals
+    assert ours[1] / relu[1] <= temporaries
+
+
+@jax_only
+def test_kernels_of_a_compiled_step():
+    """Forward, backward and the slopes' sum: three kernels over the tensor, of which ReLU has
+    two."""
+    import jax
+
+    layer = PReLU()
+    layer.build((None, 32, 32, 16))
+    variables, x = [layer.beta.value], np.zeros((8, 32, 32, 16), "float32")
+
+    def step(variables, x, upstream):
+        y, pullback = jax.vjp(
+            lambda variables, x: layer.stateless_call(variables, [], x)[0], variables, x
+        )
+        return y, pullback(upstream)
+
+    compiled = jax.jit(step).lower(variables, x, x).compile()
+    entry = compiled.as_text().partition("ENTRY")[2]
+    large = [
+        line
+        for line in entry.splitlines()
+        if " fusion(" in line and any(s in line for s in ("[8,32,32,16]", "%y.", "%x."))
+    ]
+    assert len(large) <= 3, "\n".join(large)
+    assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 8
+
+
+def _operations(layer, shape):
+    """Operations of a TensorFlow graph that runs the layer forward and backward, without constants,
+    inputs and bookkeeping."""
+    import tensorflow as tf
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        return y, tape.gradient(y, [x, *layer.trainable_variables])
+
+    graph = step.get_concrete_function(tf.TensorSpec((None, *shape))).graph
+    bookkeeping = {
+        "Const",
+        "Placeholder",
+        "Identity",
+        "IdentityN",
+        "ReadVariableOp",
+        "NoOp",
+        "Shape",
+        "OnesLike",
+        "ZerosLike",
+        "Fill",
+    }
+    return [op for op in graph.get_operations() if op.type not in bookkeeping]
+
+
+@pytest.mark.tensorflow
+def test_operations_in_a_tensorflow_graph():
+    """Those that write a large tensor: fewer than the stock layer has, and marked to be compiled
+    into one kernel each way."""
+    shape = (32, 32, 16)
+    ours, stock = (
+        [
+            op
+            for op in _operations(ACTIVATIONS[name](4), shape)
+            if any(tuple(output.shape[1:]) == shape for output in op.outputs)
+        ]
+        for name in (OURS, STOCK)
+    )
+    assert 4 <= len(ours) <= 9 < len(stock), ([op.type for op in ours], [op.type for op in stock])
+    assert all("_XlaCompile" in op.node_def.attr for op in ours), [op.type for op in ours]
+
+
+@pytest.mark.tensorflow
+def test_small_tensors_are_not_clustered():
+    assert not any("_XlaCompile" in op.node_def.attr for op in _operations(PReLU(), (4, 4, 16)))
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch" or older("torch", "2.8") or older("keras", "3.15"),
+    reason="torch.compile, where it follows Keras's own code",
+)
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # by torch.compile itself
+@pytest.mark.parametrize("parameterization", ["exp", "identity", "sigmoid"])
+@pytest.mark.parametrize("max_value", [None, 6])
+def test_torch_compiles_the_layer_as_a_whole(parameterization, max_value):
+    import torch
+
+    layer = PReLU(parameterization=parameterization, max_value=max_value)
+    layer.build((None, 4, 4, 3))
+    x = torch.randn(2, 4, 4, 3, requires_grad=True)
+    compiled = torch.compile(layer.call, fullgraph=True, backend="aot_eager")
+    (found,) = torch.autograd.grad((compiled(x) ** 2).sum(), x)
+    (expected,) = torch.autograd.grad((layer(x) ** 2).sum(), x)
+    torch.testing.assert_close(found, expected)

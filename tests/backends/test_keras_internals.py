@@ -1,0 +1,159 @@
+"""What is taken from Keras that is not public does what it is taken for: where a new Keras breaks
+something, these fail first."""
+
+import ast
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_prelu.backend import keras_internals
+
+PACKAGE = Path(keras_internals.__file__).parent
+# What is private and not Keras's: TensorFlow Lite's list of a file's operations, which has no
+# other.
+ELSEWHERE = {"_get_ops_details"}
+
+
+@pytest.fixture
+def model():
+    inputs = keras.Input((4,), name="features")
+    hidden = keras.layers.Dense(3, name="hidden")(inputs)
+    outputs = keras.layers.Add(name="sum")([hidden, keras.ops.relu(hidden)])
+    return keras.Model(inputs, outputs)
+
+
+def test_models_over_a_graph_are_told_from_others(model):
+    class Subclassed(keras.Model):
+        def __init__(self, units):
+            super().__init__()
+
+    assert isinstance(model, keras_internals.Functional)
+    assert not isinstance(Subclassed(3), keras_internals.Functional)
+    assert keras_internals.functional_like_constructor(type(model))
+    assert not keras_internals.functional_like_constructor(Subclassed)
+
+
+def test_the_calls_of_a_graph_come_in_the_order_of_their_execution(model):
+    nodes = list(keras_internals.nodes_in_order(model))
+    assert [type(node.operation).__name__ for node in nodes] == ["Dense", "Relu", "Add"]
+    dense, relu, added = nodes
+    assert dense.inputs == tuple(model.inputs)
+    assert dense.args[0] is model.inputs[0]
+    assert relu.inputs == dense.outputs
+    assert [id(tensor) for tensor in added.inputs] == [id(dense.outputs[0]), id(relu.outputs[0])]
+    assert added.outputs == tuple(model.outputs)
+    assert all(node.kwargs == {} for node in nodes)
+
+
+def test_calls_on_symbolic_tensors_are_forgotten(model):
+    layer = model.get_layer("hidden")
+    before = [
+        len(list(keras_internals.nodes_in_order(model))),
+        len(layer._inbound_nodes),
+        len(layer._outbound_nodes),
+    ]
+    with keras_internals.nodes_kept([layer]):
+        keras.ops.relu(layer(keras.Input((4,))))
+        assert len(layer._inbound_nodes) == before[1] + 1
+    assert [
+        len(list(keras_internals.nodes_in_order(model))),
+        len(layer._inbound_nodes),
+        len(layer._outbound_nodes),
+    ] == before
+
+
+def test_a_symbolic_tensor_tells_its_producer_and_whether_it_was_named(model):
+    assert keras_internals.producer(model.outputs[0]) is model.get_layer("sum")
+    assert not keras_internals.has_automatic_name(model.inputs[0])
+    assert keras_internals.has_automatic_name(keras.KerasTensor((None, 4)))
+
+
+def test_layers_inside_are_listed_at_any_depth(model):
+    outer = keras.Sequential([keras.Input((4,)), model, keras.layers.Dense(1, name="head")])
+    names = [layer.name for layer in keras_internals.sublayers(outer)]
+    assert {"hidden", "sum", "head", model.name} <= set(names)
+    assert outer.name not in names
+    assert keras_internals.sublayers(keras.ops.relu) == []
+
+
+def test_only_what_a_class_of_ones_own_adds_is_its_own():
+    class Block(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.units, self.inner, self.parts = 3, keras.layers.ReLU(), [keras.layers.Dense(3)]
+
+        def call(self, x):
+            return self.inner(self.parts[0](x))
+
+    block = Block(name="block")
+    block(np.zeros((1, 4), "float32"))
+    assert {name for name, _ in keras_internals.own_attributes(block)} == {
+        "units",
+        "inner",
+        "parts",
+    }
+    assert dict(keras_internals.own_attributes(block))["inner"] is block.inner
+
+
+def test_a_layer_that_is_built_takes_sublayers_while_it_is_unlocked(model):
+    block = keras.layers.Dense(2)
+    block.build((None, 4))
+    with pytest.raises(ValueError, match="state"):
+        block.late = keras.layers.ReLU()
+    with keras_internals.unlocked(block):
+        block.added = keras.layers.Dense(2, name="added")
+    assert [layer.name for layer in keras_internals.sublayers(block)] == ["added"]
+    with pytest.raises(ValueError, match="state"):
+        block.later = keras.layers.ReLU()
+
+
+def test_an_optimizers_steps_are_counted_also_where_gradients_accumulate(model):
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
+    model.compile(optimizer, "mse")
+    model.fit(np.zeros((6, 4)), np.zeros((6, 3)), batch_size=2, epochs=2, verbose=0)
+    assert int(keras.ops.convert_to_numpy(keras_internals.steps_counter(optimizer))) == 6
+    assert [id(variable) for variable in keras_internals.built_for(optimizer)] == [
+        id(variable) for variable in model.trainable_variables
+    ]
+
+
+def test_a_training_that_is_beginning_can_go_on_from_an_epoch(model):
+    class Later(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            keras_internals.begin_at_epoch(self.model, 3)
+
+    model.compile("sgd", "mse")
+    history = model.fit(
+        np.zeros((4, 4)), np.zeros((4, 3)), epochs=5, verbose=0, callbacks=[Later()]
+    )
+    assert history.epoch == [3, 4]
+
+
+def test_nothing_private_is_used_anywhere_else():
+    files = [path for path in PACKAGE.rglob("*.py") if path.name != "keras_internals.py"]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    ours = {path.stem for path in files} | ELSEWHERE
+    for node in (node for tree in trees.values() for node in ast.walk(tree)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            ours.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            ours.add(node.attr)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            ours.add(node.target.id)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            ours.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            ours.add(node.value)  # vars(layer)["_applied"] = …
+    used = {
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.attr}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and re.match(r"_[a-z]", node.attr)
+        and node.attr not in ours
+    }
+    assert used == set()
+    assert [path.name for path in files if "keras.src" in path.read_text(encoding="utf-8")] == []

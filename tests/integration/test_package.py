@@ -1,0 +1,170 @@
+"""The package as a whole: light to import, and registered with Keras however it is imported."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import keras_prelu
+
+HEAVY = ("keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "rich", "tensorflow_datasets")
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_the_import_is_light():
+    result = run(
+        f"import sys, keras_prelu; print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["convert", "--help"], ["demo", "-h"], []]
+)
+def test_help_is_light(arguments):
+    result = run(
+        f"import sys; from keras_prelu.cli.main import main\ntry: main({arguments!r})\nexcept"
+        f" SystemExit: print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    assert result.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_the_command_line_offers_what_the_package_has():
+    """The command line repeats these names, since asking the package for them would import Keras
+    for --help."""
+    from keras_prelu.cli import conversion, tuning
+    from keras_prelu.cli.commands import diagnose, export
+    from keras_prelu.conversion.convert import RESCALES
+    from keras_prelu.deployment.export import FORMATS
+    from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
+    from keras_prelu.diagnostics import diagnosis
+    from keras_prelu.training import recipes
+    from keras_prelu.training.controls import CONTROLS
+
+    assert keras_prelu.parameterizations.names() == conversion.PARAMETERIZATIONS
+    assert conversion.RESCALES == RESCALES
+    assert tuple(FORMATS) == export.FORMATS
+    assert export.QUANTIZATIONS == QUANTIZATIONS
+    assert tuple(CONTROLS) == tuning.CONTROLS
+    assert tuple(diagnosis.MEASURES) == diagnose.MEASURES
+    assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == tuning.RECIPES
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras_prelu, keras",
+        "import keras, keras_prelu",
+        "from keras_prelu.layers import PReLU; import keras",
+        "from keras_prelu.ops import prelu; import keras",
+        "from keras_prelu.regularizers import AlphaL2; import keras",
+    ],
+)
+def test_registered_whichever_is_imported_first(imports):
+    code = f"{imports}\nprint(keras.saving.get_registered_object('keras_prelu>PReLU').__module__)"
+    result = run(code)
+    assert result.stdout.strip() == "keras_prelu.layers", result.stderr
+
+
+def test_every_public_name_resolves():
+    for name in keras_prelu.__all__:
+        assert getattr(keras_prelu, name) is not None
+    assert set(keras_prelu.__all__) <= set(dir(keras_prelu))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "errors",
+        "theory",
+        "ops",
+        "layers",
+        "initializers",
+        "regularizers",
+        "parameterizations",
+        "io.model_files",
+        "demo",
+        "sites.finder",
+        "data.sources",
+    ],
+)
+def test_all_lists_what_exists(name):
+    module = importlib.import_module(f"keras_prelu.{name}")
+    assert all(hasattr(module, public) for public in module.__all__)
+
+
+def test_a_saved_model_loads_on_another_backend(tmp_path):
+    """Written on one backend, read and run in new processes on each of those installed."""
+    path = tmp_path / "model.keras"
+    write = (
+        "import keras, numpy as np, keras_prelu as kp; keras.utils.set_random_seed(0)\nm ="
+        " keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation='relu'),"
+        " keras.layers.Flatten(), keras.layers.Dense(2)])\nc = kp.convert(m, rescale='none');"
+        f" kp.save_model(c, {str(path)!r})\nx = np.linspace(-1, 1, 384, dtype='float32').reshape(2,"
+        " 8, 8, 3)\nprint(c.predict(x, verbose=0).ravel().tolist())"
+    )
+    read = (
+        "import keras_prelu, keras, numpy as np\n"
+        f"m = keras.models.load_model({str(path)!r})\n"
+        "x = np.linspace(-1, 1, 384, dtype='float32').reshape(2, 8, 8, 3)\n"
+        "print(m.predict(x, verbose=0).ravel().tolist())"
+    )
+
+    def outputs(code, backend):
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env={**os.environ, "KERAS_BACKEND": backend},
+        )
+        assert result.returncode == 0, result.stderr
+        return np.array(json.loads(result.stdout.strip().splitlines()[-1]))
+
+    backends = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+    written = outputs(write, backends[0])
+    for backend in backends:
+        np.testing.assert_allclose(outputs(read, backend), written, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_everything_but_tfds_works_without_tensorflow(backend, tmp_path):
+    pytest.importorskip(backend, reason="JAX and PyTorch are optional")
+    code = """
+import sys
+sys.modules["tensorflow"] = None
+import keras, keras_prelu as kp
+digits = kp.data.load("digits", input_shape=(64,))
+train, test = digits.train.take(slice(0, 200)), digits.test
+model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(10)])
+model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+result = kp.finetune(kp.convert(model, calibration_data=train.x), model, train, test, epochs=1)
+kp.save_model(result.model, "model.keras")
+assert kp.diagnostics.slopes(kp.load_model("model.keras"))
+try:
+    kp.data.load("tfds:sklearn_digits")
+except kp.KerasPReLUError as error:
+    print(error)
+"""
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "needs TensorFlow" in result.stdout

@@ -1,0 +1,218 @@
+"""Calibration and fine-tuning on two devices: the result of one, to float tolerance. In processes
+of their own, whose devices are set up before anything else."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.data.batches import Batches
+from keras_prelu.data.samples import Samples
+from tests.helpers import models
+
+COMMON = """
+import json, keras, numpy as np, keras_prelu as kp
+L = keras.layers
+digits = kp.data.load("digits")
+train, test = digits.train.take(slice(0, 300)), digits.test.take(slice(0, 100))
+
+def network():
+    keras.utils.set_random_seed(0)
+    layers = [L.Conv2D(8, 3, activation="relu"), L.Flatten(), L.Dense(16, "relu"), L.Dense(10)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    return model
+
+def tuned():
+    model = network()
+    converted = kp.convert(model, calibration_data=train.x)
+    return converted, kp.finetune(converted, model, train, test, epochs=2)
+
+def report(one, two, replicas):
+    difference = [max(float(np.abs(a - b).max()) for a, b in zip(x.get_weights(), y.get_weights())) for x, y in zip(one, two)]
+    print(json.dumps({"calibrated": difference[0], "tuned": difference[1], "replicas": replicas}))
+"""
+
+MIRRORED = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+one = tuned()
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    two = tuned()
+assert type(two[1].model.layers[0].kernel.value).__name__ == "MirroredVariable"
+report((one[0], one[1].model), (two[0], two[1].model), strategy.num_replicas_in_sync)
+"""
+
+PARALLEL = """
+one = tuned()
+devices = keras.distribution.list_devices()
+keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+two = tuned()
+assert len(two[1].model.layers[0].kernel.value.sharding.device_set) == 2
+fewer = test.take(slice(0, 33))
+odd = kp.finetune(two[0], None, train.take(slice(0, 65)), fewer, selection=fewer, epochs=1, control=False)
+# Keras itself can't divide the last batch, of one sample
+assert np.isfinite(odd.prelu.history["val_loss"]).all()
+report((one[0], one[1].model), (two[0], two[1].model), len(devices))
+"""
+
+HOST = """
+import sys
+rank, hosts, address, checkpoints = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+if hosts > 1:
+    keras.distribution.initialize(",".join([address] * hosts), hosts, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+model = network()
+converted = kp.convert(model, rescale="none")
+# The layers have as few rows as to be solved from them, and as many as to be summed up
+images = train.x[:180]
+calibration = kp.calibrate(converted, model, images, batch_size=50)
+results = [
+    kp.finetune(
+        converted,
+        model,
+        train,
+        test,
+        selection=test,
+        epochs=2,
+        batch_size=30,
+        checkpoints=f"{checkpoints}/run",
+        callbacks=[kp.callbacks.SlopeMonitor(csv_file=f"{checkpoints}/slopes.csv", samples=test.x)],
+    )
+    for _ in range(2)
+]
+if rank == 0:  # the others do not wait
+    kp.save_model(results[0].model, f"{checkpoints}/model.keras")
+weights = [[weight.tolist() for weight in x.get_weights()] for x in (converted, results[0].model, results[1].model)]
+print(json.dumps({"weights": weights, "error": calibration.error_after, "samples": calibration.samples, "held_out": calibration.held_out}))
+"""
+
+
+@pytest.mark.parametrize(("backend", "script"), [("tensorflow", MIRRORED), ("jax", PARALLEL)])
+def test_two_devices_give_the_result_of_one(backend, script):
+    if keras.backend.backend() != backend:
+        pytest.skip(f"It is {backend}'s.")
+    env = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2" if backend == "jax" else "",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", COMMON + script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=env,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["replicas"] == 2
+    assert found["calibrated"] < 1e-6
+    assert 0 < found["tuned"] < 1e-5
+
+
+def test_two_hosts_give_the_result_of_one(tmp_path):
+    """Two processes of JAX, each with half of the samples of a calibration and half of each batch
+    of a fine-tuning."""
+    if keras.backend.backend() != "jax":
+        pytest.skip("It is JAX's.")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+
+    def start(rank, hosts, folder):
+        command = [
+            sys.executable,
+            "-c",
+            COMMON + HOST,
+            str(rank),
+            str(hosts),
+            address,
+            str(tmp_path / folder),
+        ]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(start, (0, 1, 0), (2, 2, 1), ("two", "two", "one")))
+    assert all(process.returncode == 0 for process in ended), [
+        process.stderr[-2000:] for process in ended
+    ]
+    first, second, alone = (json.loads(process.stdout.splitlines()[-1]) for process in ended)
+    assert first == second
+    assert (
+        (first["samples"], first["held_out"]) == (alone["samples"], alone["held_out"]) == (180, 36)
+    )
+    np.testing.assert_allclose(first["error"], alone["error"], rtol=1e-6)
+    for two, one, tolerance in zip(
+        first["weights"], alone["weights"], (1e-6, 1e-5, 1e-5), strict=True
+    ):
+        for a, b in zip(two, one, strict=True):
+            np.testing.assert_allclose(a, b, atol=tolerance)
+    assert (
+        first["weights"][1] == first["weights"][2]
+    )  # the second time they come from the checkpoints
+    assert sorted(path.name for path in (tmp_path / "two" / "run").iterdir()) == [
+        "control.npz",
+        "key.json",
+        "model.npz",
+    ]
+    lines = (tmp_path / "two" / "slopes.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "epoch",
+        "0",
+        "0",
+        "1",
+        "1",
+    ]  # two layers, written by one host
+
+
+def test_batches_that_can_not_be_divided(monkeypatch):
+    monkeypatch.setattr("keras_prelu.data.batches.replicas", lambda: 4)
+    with pytest.raises(ValueError, match="multiple of the 4 devices"):
+        Batches(Samples(np.zeros((40, 2)), np.zeros(40)), 30)
+    monkeypatch.setattr("keras_prelu.data.batches.hosts", lambda: 2)
+    samples = Samples(np.arange(23.0), np.arange(23))
+    seen = []
+    for host in range(2):
+        monkeypatch.setattr("keras_prelu.data.batches.host", lambda host=host: host)
+        part = Batches(samples, 8)
+        assert len(part) == 3
+        seen.append([part[index][1].tolist() for index in range(3)])
+    assert seen == [
+        [[0, 1, 2, 3], [8, 9, 10, 11], [16, 17]],
+        [[4, 5, 6, 7], [12, 13, 14, 15], [18, 19]],
+    ]
+    assert len(Batches(Samples(np.zeros(19), np.zeros(19)), 8)) == 2
+
+
+def test_several_hosts_need_a_distribution(monkeypatch):
+    model = models.mlp()
+    x = models.samples(model, 40)
+    monkeypatch.setattr("keras_prelu.training.finetune.hosts", lambda: 2)
+    with pytest.raises(kp.errors.FineTuningError, match="auto_shard_dataset=False"):
+        kp.finetune(model, None, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")
+
+
+@pytest.mark.tensorflow
+def test_several_hosts_on_tensorflow_are_refused_with_the_reason():
+    import tensorflow as tf
+
+    model = models.mlp()
+    x = models.samples(model, 40)
+    with (
+        tf.distribute.MultiWorkerMirroredStrategy().scope(),
+        pytest.raises(kp.errors.FineTuningError, match="MultiWorkerMirroredStrategy"),
+    ):
+        kp.finetune(model, None, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")

@@ -1,0 +1,97 @@
+"""The documentation: its snippets and commands run as written, page by page, its links lead
+somewhere, and it names all that is public."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import keras_prelu as kp
+from tests.test_readme import README, ROOT, commands_of, programs_of, run_page
+
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+BY_NAME = {str(page.relative_to(ROOT / "docs")): page for page in PAGES}
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HOME = "https://github.com/keras-prelu/keras-prelu/"
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "name",
+    [name for name, page in BY_NAME.items() if "```python" in page.read_text(encoding="utf-8")],
+)
+def test_snippets_and_commands_run(name, tmp_path):
+    """The Python blocks of a page are one program; its commands come after them, in the same
+    folder."""
+    page = BY_NAME[name].read_text(encoding="utf-8")
+    in_readme = commands_of(README)
+    run_page(
+        [
+            "\n".join(programs_of(page)),
+            *(command for command in commands_of(page) if command not in in_readme),
+        ],
+        tmp_path,
+    )
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *PAGES,
+        *ROOT.glob("*.md"),
+        *(ROOT / "tools").rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+    ],
+    ids=str,
+)
+def test_links_lead_to_files_that_exist(page):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        if target.startswith(HOME):
+            path = re.sub(r"^(blob|tree)/main/", "", path.removeprefix(HOME))
+            assert (ROOT / path).exists(), target
+        elif not target.startswith(("http:", "https:", "mailto:")) and path:
+            assert (page.parent / path).exists(), target
+        assert not anchor or target.startswith("http"), (
+            f"{target}: anchors are not checked; link the page"
+        )
+
+
+def test_every_public_name_is_documented():
+    """What the stub of the package names is listed one by one, or by a module with all of its
+    members."""
+    reference = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    stub = ast.parse(
+        (Path(inspect.getfile(kp)).parent / "__init__.pyi").read_text(encoding="utf-8")
+    )
+    names = {
+        alias.asname
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    missing = [name for name in names if not re.search(rf":: keras_prelu\.{name}\b", reference)]
+    assert sorted(missing) == ["KerasPReLUError", "__version__"]  # the first is a member of errors
+
+
+def test_the_theory_names_files_that_exist():
+    page = BY_NAME["explanation/theory.md"].read_text(encoding="utf-8")
+    for line in page.splitlines():
+        for kind, folder in (("*Code:*", "keras_prelu"), ("*Tests:*", "tests")):
+            found = re.search(re.escape(kind) + r"(.*?)(\*Tests:\*|$)", line)
+            for name in re.findall(r"`([\w/]+\.py)`", found.group(1)) if found else ():
+                assert (ROOT / folder / name).exists(), name
+
+
+def test_the_lowest_versions_are_those_that_are_asked_for():
+    setup, table = (
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("setup.py", "docs/reference/compatibility.md")
+    )
+    lowest = dict(re.findall(r"^\| (\w+) \| ([\d.]+) \|", table, re.MULTILINE))
+    assert list(lowest) == ["Python", "Keras", "TensorFlow", "JAX", "PyTorch"]
+    assert f'python_requires=">={lowest.pop("Python")}"' in setup
+    for name, version in lowest.items():
+        assert f'"{name.lower().removeprefix("py")}>={version}"' in setup

@@ -1,0 +1,136 @@
+"""Every example runs, on small settings, as a user runs it."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import keras_prelu as kp
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_runs(path, tmp_path):
+    result = subprocess.run(
+        [sys.executable, path, "1"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "% of the test digits" in result.stdout
+
+
+def test_the_stored_claims_are_those_that_are_checked():
+    """Each claim has rows, in order, and the counts of the verdicts are those of the rows."""
+    lines = (EXAMPLES / "CLAIMS.md").read_text().splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if re.match(r"\| \d", line)]
+    assert sorted({int(row[0]) for row in rows}) == list(range(1, 11))
+    assert [int(row[0]) for row in rows] == sorted(int(row[0]) for row in rows)
+    for verdict in ("holds", "holds under a condition", "does not hold"):
+        assert f"{sum(row[-1] == verdict for row in rows)} of {len(rows)}: {verdict}." in lines
+
+
+@pytest.mark.tensorflow
+def test_serving_without_this_package(tmp_path):
+    """Each script, where neither it nor Keras can be imported, is right as often as the network in
+    Keras."""
+    digits = load_digits()
+    images = (digits.images / 16.0).astype("float32")[..., None]
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
+    model.compile(
+        keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    model.fit(images, digits.target, epochs=2, verbose=0)
+    model = kp.convert(model, calibration_data=images[:200])
+    right = (
+        f"{100 * np.mean(model.predict(images, verbose=0).argmax(-1) == digits.target):.1f} % of"
+        " the digits are right."
+    )
+    files = {
+        "with_onnxruntime": "model.onnx",
+        "with_tensorflow_lite": "model.tflite",
+        "with_tensorflow": "model",
+    }
+    assert set(files) == {path.stem for path in EXAMPLES.glob("serving/*.py")}
+    for script, file in files.items():
+        kp.export(model, tmp_path / file)
+        program = (
+            "import runpy, sys; sys.modules.update(keras=None, keras_prelu=None); sys.argv ="
+            f" ['serve', {file!r}]; runpy.run_path({str(EXAMPLES / 'serving' / f'{script}.py')!r})"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.strip() == right
+
+
+def run_on(host, hosts, address, folder):
+    names = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
+    variables = {
+        f"KERAS_DISTRIBUTION_{name}": str(value)
+        for name, value in zip(names, (address, hosts, host), strict=True)
+    }
+    command = [sys.executable, EXAMPLES / "several_hosts.py", "1"]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=folder,
+        env={**os.environ, **variables},
+    )
+
+
+@pytest.mark.tensorflow
+def test_several_hosts_as_two_processes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda host: run_on(host, 2, address, tmp_path), range(2))
+    assert first.returncode == second.returncode == 0, first.stderr[-2000:] + second.stderr[-2000:]
+    assert "% of the test digits" in first.stdout
+    assert "% of the test digits" not in second.stdout
+    assert (tmp_path / "digits.prelu.keras").exists()
+
+
+@pytest.mark.tensorflow
+def test_several_hosts_on_vertex():
+    cluster = {"workerpool0": ["host-a:2222"], "workerpool1": ["host-b:2222", "host-c:2222"]}
+    spec = json.dumps({"cluster": cluster, "task": {"type": "workerpool1", "index": 1}})
+    command = [sys.executable, EXAMPLES / "several_hosts.py", "--vertex"]
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "CLUSTER_SPEC": spec},
+    )
+    assert result.stdout.splitlines() == [
+        "export KERAS_DISTRIBUTION_JOB_ADDRESSES=host-a:12345",
+        "export KERAS_DISTRIBUTION_NUM_PROCESSES=3",
+        "export KERAS_DISTRIBUTION_PROCESS_ID=2",
+    ]

@@ -1,0 +1,252 @@
+"""keras_prelu.conversion.bake: stock layers alone that compute the same, and load where this
+package is not installed."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.training.slope_optimizer import SlopeOptimizer
+from tests.helpers import custom, models
+from tests.helpers.references import prelu
+
+L = keras.layers
+
+
+def numbers(model, x):
+    return np.concatenate(
+        [
+            keras.ops.convert_to_numpy(part).reshape(len(part), -1)
+            for part in keras.tree.flatten(model(x))
+        ],
+        axis=1,
+    )
+
+
+def assert_same_function(model, baked, rtol=1e-6):
+    x = models.samples(model, 16)
+    expected = numbers(model, x)
+    np.testing.assert_allclose(
+        numbers(baked, x), expected, rtol=0, atol=rtol * np.abs(expected).max()
+    )
+
+
+def with_slopes(converted, seed=0):
+    """Another slope for each channel, as training leaves them."""
+    rng = np.random.default_rng(seed)
+    for layer in kp.diagnostics.slopes(converted):
+        live = converted
+        for name in layer.path.split("/"):
+            live = live.get_layer(name)
+        live.beta.assign(live.parameterization.beta(rng.uniform(0.05, 0.5, live.beta.shape)))
+    return converted
+
+
+def classes(model):
+    """The class of each layer, and the package it is from, nested models opened."""
+    found = set()
+    for layer in model.layers:
+        found |= {(type(layer).__module__.split(".")[0], type(layer).__name__)}
+        found |= classes(layer) if isinstance(layer, keras.Model) else set()
+    return found
+
+
+@pytest.mark.parametrize("build", models.ALL)
+@pytest.mark.parametrize("fold", [False, True])
+def test_stock_layers_compute_the_same(build, fold):
+    converted = with_slopes(kp.convert(models.live_in(build()), rescale="none"))
+    before = numbers(converted, models.samples(converted, 16))
+    baked = kp.bake(converted, fold_batch_normalization=fold)
+    assert_same_function(converted, baked, 2e-5 if fold else 1e-6)
+    np.testing.assert_array_equal(
+        numbers(converted, models.samples(converted, 16)), before
+    )  # it is untouched
+    assert {package for package, _ in classes(baked)} == {"keras"}
+    assert isinstance(baked, keras.Sequential) == isinstance(converted, keras.Sequential)
+    assert ("keras", "PReLU") in classes(baked)
+
+
+def one_layer(slopes, max_value=None, **kwargs):
+    shape = np.shape(slopes) or (4,)
+    layer = kp.PReLU(slopes, parameterization="identity", max_value=max_value, name="act", **kwargs)
+    return keras.Sequential([keras.Input(shape), layer])
+
+
+@pytest.mark.parametrize(
+    ("slopes", "max_value", "expected"),
+    [
+        (0.0, None, ["ReLU"]),
+        (0.0, 6.0, ["ReLU"]),
+        (0.3, None, ["LeakyReLU"]),
+        (0.3, 2.0, ["ReLU"]),
+        (1.0, None, ["Identity"]),
+        (1.0, 2.0, ["ReLU"]),
+        (-0.3, None, ["PReLU"]),
+        ([0.1, 0.2, 0.0, -3.0], None, ["PReLU"]),
+        ([0.1, 0.2, 0.0, -3.0], 2.0, ["PReLU", "ReLU"]),
+    ],
+)
+def test_the_simplest_stock_layer_is_chosen(slopes, max_value, expected):
+    model = one_layer(slopes, max_value)
+    baked = kp.bake(model)
+    assert [type(layer).__name__ for layer in baked.layers] == expected
+    assert [layer.name for layer in baked.layers] == ["act", "act_cap"][: len(expected)]
+    x = np.random.default_rng(0).normal(0.0, 3.0, (64, 4)).astype("float32")
+    reference = prelu(x, slopes) if max_value is None else np.minimum(prelu(x, slopes), max_value)
+    np.testing.assert_allclose(numbers(baked, x), reference, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shared_axes", ["channel_wise", "channel_shared", None, [1, 3]])
+def test_slopes_are_shared_along_the_same_axes(shared_axes):
+    model = keras.Sequential(
+        [
+            keras.Input((5, 4, 3)),
+            kp.PReLU(keras.initializers.RandomUniform(0.1, 0.4, seed=1), shared_axes=shared_axes),
+        ]
+    )
+    baked = kp.bake(model)
+    assert_same_function(model, baked)
+    assert baked.count_params() == (0 if shared_axes == "channel_shared" else model.count_params())
+
+
+def test_a_frozen_layer_stays_frozen_and_policies_stay():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            L.Dense(3),
+            kp.PReLU([0.1, 0.2, 0.3], dtype="mixed_bfloat16", name="act"),
+        ]
+    )
+    model.get_layer("act").trainable = False
+    baked = kp.bake(model)
+    assert not baked.get_layer("act").trainable
+    assert baked.get_layer("act").dtype_policy.name == "mixed_bfloat16"
+    assert baked.get_layer(model.layers[0].name).trainable
+
+
+def test_small_slopes_are_pruned_on_request():
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            kp.PReLU([0.01, 0.02, 0.005], name="small"),
+            kp.PReLU([0.01, 0.2, 0.1], name="large"),
+        ]
+    )
+    assert [type(layer).__name__ for layer in kp.bake(model).layers] == ["PReLU", "PReLU"]
+    pruned = kp.bake(model, prune=0.02)
+    assert [type(layer).__name__ for layer in pruned.layers] == ["ReLU", "PReLU"]
+    for wrong in (-0.1, float("nan"), True, "0"):
+        with pytest.raises(kp.errors.InvalidArgumentError, match="prune"):
+            kp.bake(model, prune=wrong)
+
+
+def test_a_constraint_that_is_enforced_is_baked_in():
+    layer = kp.PReLU(
+        [-0.5, 0.2], parameterization="identity", alpha_constraint=kp.constraints.AtLeast(0.1)
+    )
+    model = keras.Sequential([keras.Input((2,)), layer])
+    assert_same_function(model, kp.bake(model))
+
+
+def test_compile_settings_stay_without_our_optimizer():
+    model = kp.convert(models.mlp(), rescale="none")
+    x, y = models.samples(model, 32), np.zeros((32, 3))
+    model.compile(
+        SlopeOptimizer(keras.optimizers.Adam(0.02), multiplier=4.0), loss="mse", metrics=["mae"]
+    )
+    baked = kp.bake(model)
+    assert isinstance(baked.optimizer, keras.optimizers.Adam)
+    assert float(baked.optimizer.learning_rate) == pytest.approx(0.02)
+    np.testing.assert_allclose(
+        baked.evaluate(x, y, verbose=0), model.evaluate(x, y, verbose=0), rtol=1e-5
+    )
+    assert not kp.bake(kp.convert(models.mlp(), rescale="none")).compiled
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: custom.Block(4), lambda: L.TimeDistributed(L.Dense(3, activation="relu"))]
+)
+def test_python_code_that_applies_slopes_is_refused_by_name(make):
+    inputs = keras.Input((6, 6, 3))
+    layer = make()
+    converted = kp.convert(keras.Model(inputs, layer(inputs)), rescale="none")
+    with pytest.raises(
+        kp.errors.ConversionError, match=f"'{layer.name}'.*applies.*Python code"
+    ) as caught:
+        kp.bake(converted)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build")  # custom.Outer
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: custom.Block(4),
+        custom.Outer,
+        lambda: L.TimeDistributed(L.Dense(3, activation="relu")),
+    ],
+)
+def test_python_code_whose_slopes_are_pruned_is_the_users_own_again(tmp_path, make):
+    """With weights, frozen parts and the class as they were; the same slopes unpruned are
+    refused."""
+    inputs = keras.Input((6, 6, 3))
+    model = models.live_in(keras.Model(inputs, L.Dense(2)(make()(inputs))))
+    layer = model.layers[1]
+    next(iter(layer._flatten_layers(include_self=False))).trainable = False
+    converted = kp.convert(
+        model, alpha=0.01, rescale="none", parameterization="identity", include="*"
+    )
+    baked = kp.bake(converted, prune=0.01)
+    assert type(baked.layers[1]) is type(layer)
+    assert not any(isinstance(part, kp.PReLU) for part in baked._flatten_layers())
+    x = models.samples(model, 8)
+    np.testing.assert_array_equal(numbers(baked, x), numbers(model, x))
+    assert [v.trainable for v in baked.variables] == [v.trainable for v in model.variables]
+    baked.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        numbers(keras.models.load_model(tmp_path / "model.keras"), x), numbers(model, x)
+    )
+    with pytest.raises(kp.errors.ConversionError, match="Python code"):
+        kp.bake(converted, prune=0.001)
+    assert any(isinstance(part, kp.PReLU) for part in converted._flatten_layers())
+
+
+def test_subclassed_models_are_refused():
+    model = custom.Classifier()
+    model(np.zeros((2, 8, 8, 3), "float32"))
+    with pytest.raises(kp.errors.ConversionError, match="subclassed"):
+        kp.bake(model)
+
+
+@pytest.mark.parametrize("build", [models.residual, models.capped])
+def test_it_loads_where_this_package_is_not_installed(tmp_path, build):
+    """A fresh process in which importing the package fails."""
+    model = kp.convert(models.live_in(build()), rescale="none")
+    with_slopes(model).compile(SlopeOptimizer(keras.optimizers.Adam(0.02)), loss="mse")
+    x = models.samples(model, 8)
+    kp.bake(model).save(tmp_path / "stock.keras")
+    np.save(tmp_path / "x.npy", x)
+    program = """
+        import sys
+        sys.modules["keras_prelu"] = None
+        import keras, numpy as np
+        model = keras.models.load_model("stock.keras")
+        np.save("y.npy", keras.ops.convert_to_numpy(model(np.load("x.npy"))))
+    """
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        timeout=300,
+    )
+    expected = numbers(model, x)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "y.npy"), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )

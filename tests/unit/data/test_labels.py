@@ -1,0 +1,100 @@
+"""keras_prelu.data.labels: what a beginner gives as labels, told before anything is trained."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.data import Samples
+from keras_prelu.data.labels import check_labels
+from keras_prelu.diagnostics.evaluation import evaluate
+from keras_prelu.errors import DataError
+
+RNG = np.random.default_rng(0)
+X, CLASSES = RNG.normal(size=(12, 4)).astype("float32"), np.arange(12) % 3
+SPARSE, ONE_HOT = (
+    keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    keras.losses.CategoricalCrossentropy(from_logits=True),
+)
+
+
+@pytest.fixture
+def model():
+    return keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(3)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "loss"),
+    [
+        (CLASSES, SPARSE),
+        (CLASSES[:, None], SPARSE),
+        (CLASSES, "sparse_categorical_crossentropy"),
+        (np.eye(3)[CLASSES], ONE_HOT),
+        (RNG.normal(size=(12, 3)), "mse"),
+        (
+            np.where(CLASSES == 2, -1, CLASSES),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1),
+        ),
+        (CLASSES, None),
+        (CLASSES[:1], SPARSE),
+        (CLASSES.astype("float32"), SPARSE),
+    ],
+)
+def test_labels_that_are_right(model, labels, loss):
+    check_labels(model, Samples(X[: len(labels)], labels), loss)
+
+
+@pytest.mark.parametrize(
+    ("labels", "loss", "message"),
+    [
+        (np.array(list("abc"))[CLASSES], SPARSE, r"text or objects, such as .*'a'.*numpy\.unique"),
+        (np.array(list("abc"))[CLASSES], None, "text or objects"),
+        (CLASSES + 1, SPARSE, "The label 3 is none of the model's 3 classes, which are 0 to 2"),
+        (CLASSES - 1, SPARSE, "The label -1 is none"),
+        (CLASSES + 1.0, SPARSE, r"The label 3\.0 is none"),
+        (CLASSES / 2, SPARSE, r"The label 0\.5 is none"),
+        (np.where(CLASSES == 1, np.nan, CLASSES), SPARSE, "The label nan is none"),
+        (
+            np.eye(3)[CLASSES],
+            SPARSE,
+            r"sparse_categorical_crossentropy can't be .*shape \(3,\).*y\.argmax\(-1\)",
+        ),
+        (CLASSES, ONE_HOT, r"categorical_crossentropy can't be .*shape \(\).*to_categorical"),
+        (
+            RNG.normal(size=(12, 7)),
+            "mse",
+            r"mean_squared_error can't be .*\(7,\) and outputs of shape \(3,\)",
+        ),
+    ],
+)
+def test_labels_that_are_wrong(model, labels, loss, message):
+    with pytest.raises(DataError, match=message) as caught:
+        check_labels(model, Samples(X, labels), loss)
+    assert "\n" not in str(caught.value)
+
+
+def test_whoever_needs_labels_looks_at_them(model):
+    model.compile("adam", SPARSE)
+    converted, wrong = kp.convert(model, alpha=0.1, rescale="none"), (X, CLASSES + 1)
+    for use in (
+        lambda: kp.finetune(converted, model, wrong, (X, CLASSES), epochs=1),
+        lambda: kp.finetune(converted, model, (X, CLASSES), wrong, epochs=1),
+        lambda: evaluate(model, Samples(*wrong)),
+        lambda: kp.diagnostics.noise(model, wrong, group=4),
+    ):
+        with pytest.raises(DataError, match="none of the model's 3 classes"):
+            use()
+    with pytest.raises(DataError, match="text"):
+        kp.compare(model, converted, (X, np.array(list("abc"))[CLASSES]))
+
+
+def test_outputs_of_unknown_size():
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(3)])
+    x = RNG.normal(size=(6, 5, 4)).astype("float32")
+    check_labels(model, Samples(x, np.ones((6, 5), int)), SPARSE)
+    with pytest.raises(DataError, match=r"shape \(5, 3\) and outputs of shape \(5, 3\)"):
+        check_labels(model, Samples(x, np.ones((6, 5, 3))), SPARSE)
+    with pytest.raises(DataError, match="label 3"):
+        check_labels(model, Samples(x, np.full((6, 5), 3)), SPARSE)

@@ -1,0 +1,132 @@
+"""keras_prelu.deployment.formats.onnx.cpu: activations of images as convolutions, with the same
+function."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from keras_prelu.deployment.formats.onnx.cpu import with_convolutions
+
+pytestmark = pytest.mark.tensorflow
+
+SLOPES = np.array([0.0, 0.25, 1.0], "float32").reshape(3, 1, 1)
+
+
+def graph_of(
+    activation,
+    *constants,
+    shape=("batch", 3, 4, 5),
+    cap=None,
+    read_twice=False,
+    kind=TensorProto.FLOAT,
+    opset=15,
+):
+    """y = min(activation(x), cap), without a cap y = activation(x); the activation's own result is
+    read too where it is read twice."""
+    constants = list(constants)
+    nodes = [
+        helper.make_node(
+            *activation[:1],
+            [*activation[1], *(tensor.name for tensor in constants)],
+            ["a"],
+            **activation[2],
+        )
+    ]
+    if cap is not None:
+        constants.append(numpy_helper.from_array(np.array(cap, "float32"), "cap"))
+        nodes.append(helper.make_node("Min", ["cap", "a"], ["y"]))
+    names = ["a"] if cap is None else ["y", "a"] if read_twice else ["y"]
+    inputs, *outputs = (helper.make_tensor_value_info(name, kind, shape) for name in ["x", *names])
+    graph = helper.make_graph(nodes, "g", [inputs], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def prelu(slopes=SLOPES, **arguments):
+    return graph_of(("PRelu", ["x"], {}), numpy_helper.from_array(slopes, "slopes"), **arguments)
+
+
+def run(model):
+    value = model.graph.input[0].type.tensor_type
+    dtype = helper.tensor_dtype_to_np_dtype(value.elem_type)
+    x = (
+        np.random.default_rng(0)
+        .normal(0, 2, [axis.dim_value or 8 for axis in value.shape.dim])
+        .astype(dtype)
+    )
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+
+
+def kinds(model):
+    return [node.op_type for node in model.graph.node]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        prelu(),
+        prelu(SLOPES[None]),
+        prelu(np.full((1, 1, 1), 0.3, "float32")),
+        graph_of(("LeakyRelu", ["x"], {"alpha": 0.3})),
+    ],
+    ids=["channels", "rank 4", "shared", "LeakyRelu"],
+)
+def test_activations_become_convolutions_of_the_same_function(model):
+    before = run(model)
+    assert with_convolutions(model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert kinds(model) == ["Conv", "Relu", "Conv", "Add"]
+    np.testing.assert_allclose(run(model)[0], before[0], rtol=1e-6)
+
+
+def test_a_cap_goes_before():
+    model = prelu(cap=1.5)
+    before = run(model)
+    assert before[0].max() == 1.5
+    assert with_convolutions(model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert kinds(model) == ["Clip", "Conv", "Relu", "Conv", "Add"]
+    np.testing.assert_allclose(run(model)[0], before[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "after"), [({"read_twice": True}, "Min"), ({"opset": 10}, "Min")]
+)
+def test_a_cap_stays_behind_where_what_is_not_capped_is_read_and_where_clips_have_two_ends(
+    arguments, after
+):
+    model = prelu(cap=1.5, **arguments)
+    before = run(model) if arguments.get("opset", 15) > 10 else None
+    assert with_convolutions(model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert kinds(model) == ["Conv", "Relu", "Conv", "Add", after]
+    for one, other in zip(run(model) if before else [], before or [], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        prelu(SLOPES - 0.1),
+        prelu(SLOPES + 0.1),
+        prelu(SLOPES[..., 0], shape=("batch", 3, 4)),
+        prelu(np.full((4, 5), 0.3, "float32")),
+        prelu(SLOPES.astype("float16"), kind=TensorProto.FLOAT16),
+        graph_of(("LeakyRelu", ["x"], {"alpha": 0.3}), shape=("batch", "channels", 4, 5)),
+        graph_of(("Relu", ["x"], {})),
+    ],
+    ids=["negative", "above 1", "sequence", "each element", "float16", "open channels", "Relu"],
+)
+def test_what_has_another_form_stays(model):
+    before = model.SerializeToString()
+    assert with_convolutions(model) == 0
+    assert model.SerializeToString() == before
+
+
+def test_a_capped_slope_below_zero_stays_capped_after():
+    """min(−0.5·x, 1) of x below −2 is 1: a cap before it would be lost."""
+    model = prelu(SLOPES - 0.5, cap=1.0)
+    assert with_convolutions(model) == 0
+    assert kinds(model) == ["PRelu", "Min"]

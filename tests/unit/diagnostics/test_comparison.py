@@ -1,0 +1,150 @@
+"""keras_prelu.diagnostics.comparison: scores, intervals and the verdict."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import keras_prelu as kp
+from keras_prelu.diagnostics.comparison import compare_scores, sample_scores
+from keras_prelu.errors import DataError
+
+
+def outcomes(both, only_a, only_b, neither):
+    a = np.repeat([1.0, 1.0, 0.0, 0.0], [both, only_a, only_b, neither])
+    b = np.repeat([1.0, 0.0, 1.0, 0.0], [both, only_a, only_b, neither])
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        ((300, 30, 5, 25), "better"),
+        ((300, 5, 30, 25), "worse"),
+        ((300, 12, 8, 40), "can't tell"),
+        ((300, 3, 0, 57), "can't tell"),
+        ((3000, 12, 10, 400), "as good"),
+    ],
+)
+def test_verdicts_on_accuracy(counts, verdict):
+    a, b = outcomes(*counts)
+    result = compare_scores("accuracy", a, b)
+    assert result.verdict == verdict
+    np.testing.assert_allclose(result.gain, (counts[1] - counts[2]) / sum(counts))
+    assert result.low <= result.gain <= result.high
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_equals_the_binomial_tail(only_a, only_b):
+    result = compare_scores("accuracy", *outcomes(10, only_a, only_b, 10))
+    n, k = only_a + only_b, min(only_a, only_b)
+    expected = min(1.0, 2 * stats.binom.cdf(k, n, 0.5)) if n else 1.0
+    np.testing.assert_allclose(result.p_value, expected, rtol=1e-9)
+
+
+def test_lower_losses_are_better():
+    rng = np.random.default_rng(0)
+    b = rng.gamma(2.0, 1.0, 200)
+    assert compare_scores("loss", b - 0.1 - rng.normal(0, 0.05, 200), b).verdict == "better"
+    assert compare_scores("loss", b + 0.1, b).verdict == "worse"
+    assert compare_scores("loss", b, b).verdict == "as good"
+
+
+def test_so_many_samples_as_it_says_are_needed():
+    """The same outcomes, as many times as it takes, are just about enough."""
+    counts = np.array((300, 12, 6, 40))
+    result = compare_scores("accuracy", *outcomes(*counts))
+    assert result.verdict == "can't tell"
+    times = result.needed / counts.sum()
+    mean, deviation = result.gain, np.std(np.repeat([0.0, 1.0, -1.0], [340, 12, 6]))
+    np.testing.assert_allclose(1.96 * deviation / np.sqrt(result.needed), mean, rtol=0.01)
+    assert (
+        compare_scores(
+            "accuracy", *outcomes(*np.ceil(counts * times * 1.3).astype(int)), margin=0.0
+        ).verdict
+        == "better"
+    )
+    assert (
+        compare_scores(
+            "accuracy", *outcomes(*np.ceil(counts * times * 0.5).astype(int)), margin=0.0
+        ).verdict
+        == "can't tell"
+    )
+
+
+def test_a_margin_of_the_users_own():
+    a, b = outcomes(3000, 40, 42, 100)
+    assert compare_scores("accuracy", a, b, margin=0.02).verdict == "as good"
+    assert compare_scores("accuracy", a, b, margin=0.001).verdict == "can't tell"
+
+
+def test_it_rarely_says_better_of_equals():
+    rng = np.random.default_rng(0)
+    better = sum(
+        compare_scores("accuracy", *(rng.random((2, 200)) < 0.8).astype(float), seed=seed).verdict
+        == "better"
+        for seed in range(100)
+    )
+    assert better <= 6  # 2.5 % are expected at most
+
+
+def test_the_interval_covers_the_true_gain():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for seed in range(100):
+        b = rng.exponential(1.0, 100)
+        result = compare_scores("loss", b - rng.normal(0.3, 1.0, 100), b, seed=seed)
+        covered += result.low <= 0.3 <= result.high
+    assert covered >= 88
+
+
+def constant(values):
+    """A model that gives the same outputs for every sample."""
+    inputs = keras.Input((1,))
+    layer = keras.layers.Dense(len(values), kernel_initializer="zeros")
+    model = keras.Model(inputs, layer(inputs))
+    layer.set_weights([np.zeros((1, len(values))), np.array(values)])
+    return model
+
+
+def test_scores_of_classifiers():
+    x = np.zeros((3, 1), "float32")
+    for labels in (
+        np.array([0, 1, 1]),
+        np.array([[0], [1], [1]]),
+        np.eye(2)[[0, 1, 1]],
+        np.array([0.0, 1.0, 1.0]),
+    ):
+        metric, scores = sample_scores(constant([0.2, 0.8]), (x, labels))
+        assert metric == "accuracy"
+        np.testing.assert_array_equal(scores, [0, 1, 1])
+    for output, expected in (
+        (0.7, [0, 1, 1]),
+        (0.3, [1, 0, 0]),
+        (-2.0, [1, 0, 0]),
+        (3.0, [0, 1, 1]),
+    ):  # probabilities, then logits
+        np.testing.assert_array_equal(
+            sample_scores(constant([output]), (x, np.array([0, 1, 1])))[1], expected
+        )
+
+
+def test_scores_of_regressors():
+    model = constant([1.0, 2.0])
+    x, y = np.zeros((2, 1), "float32"), np.array([[1.0, 2.0], [0.0, 0.0]])
+    metric, scores = sample_scores(model, (x, y), loss="mse")
+    assert metric == "loss"
+    np.testing.assert_allclose(scores, [0.0, 2.5])
+    model.compile("sgd", keras.losses.MeanAbsoluteError())
+    np.testing.assert_allclose(sample_scores(model, (x, y))[1], [0.0, 1.5])
+    assert kp.compare(model, constant([3.0, 3.0]), (x, y)).metric == "loss"
+
+
+def test_what_cannot_be_compared():
+    x = np.zeros((2, 1), "float32")
+    with pytest.raises(DataError, match="labels"):
+        sample_scores(constant([1.0]), kp.data.Samples(x))
+    with pytest.raises(ValueError, match="give a `loss`"):
+        sample_scores(constant([1.0]), (x, np.array([0.3, 0.4])))

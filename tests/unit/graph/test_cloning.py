@@ -1,0 +1,153 @@
+"""keras_prelu.graph.cloning: every kind of Keras layer comes through a conversion as it was,
+whatever it keeps its state in."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from tests.helpers import models
+
+L = keras.layers
+VECTOR, SEQUENCE, IMAGE, VOLUME, VIDEO = (6,), (8, 6), (8, 8, 3), (4, 4, 4, 2), (5, 8, 8, 3)
+
+LAYERS = [
+    (L.Dense(4), VECTOR),
+    (L.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d"), SEQUENCE),
+    (L.Conv1D(4, 3), SEQUENCE),
+    (L.Conv2D(4, 3), IMAGE),
+    (L.Conv3D(4, 3), VOLUME),
+    (L.Conv1DTranspose(4, 3), SEQUENCE),
+    (L.Conv2DTranspose(4, 3), IMAGE),
+    (L.Conv3DTranspose(4, 3), VOLUME),
+    (L.DepthwiseConv1D(3), SEQUENCE),
+    (L.DepthwiseConv2D(3), IMAGE),
+    (L.SeparableConv1D(4, 3), SEQUENCE),
+    (L.SeparableConv2D(4, 3), IMAGE),
+    (L.LSTM(4, return_sequences=True), SEQUENCE),
+    (L.GRU(4), SEQUENCE),
+    (L.SimpleRNN(4), SEQUENCE),
+    (L.RNN(L.LSTMCell(4)), SEQUENCE),
+    (L.Bidirectional(L.LSTM(4)), SEQUENCE),
+    (L.TimeDistributed(L.Dense(4)), SEQUENCE),
+    (L.ConvLSTM2D(4, 3), VIDEO),
+    (L.BatchNormalization(), IMAGE),
+    (L.LayerNormalization(), VECTOR),
+    (L.GroupNormalization(3), IMAGE),
+    (L.UnitNormalization(), VECTOR),
+    (L.SpectralNormalization(L.Dense(4)), VECTOR),
+    (L.Normalization(mean=[0.0] * 6, variance=[2.0] * 6), VECTOR),
+    (L.Rescaling(0.5), VECTOR),
+    (L.MaxPooling2D(), IMAGE),
+    (L.ZeroPadding2D(), IMAGE),
+    (L.UpSampling2D(), IMAGE),
+    (L.Permute((2, 1)), SEQUENCE),
+    (L.Masking(), SEQUENCE),
+    (L.Softmax(), VECTOR),
+    (L.Dropout(0.5, seed=1), VECTOR),
+    (L.RandomFlip(seed=1), IMAGE),
+]
+WITH_SEVERAL_INPUTS = [L.MultiHeadAttention(2, 4), L.GroupQueryAttention(4, 4, 2)]
+WITH_A_LIST = [L.Attention(use_scale=True), L.AdditiveAttention()]
+
+
+def assert_survives(model, x, tmp_path):
+    """Converted exactly, and exactly back from a file."""
+    converted = kp.convert(
+        model, alpha=0.0, parameterization="identity", rescale="none", include="last"
+    )
+    expected = keras.ops.convert_to_numpy(model(x))
+    assert keras.ops.convert_to_numpy(converted(x)).tobytes() == expected.tobytes()
+    kp.save_model(converted, tmp_path / "model.keras")
+    loaded = kp.load_model(tmp_path / "model.keras")
+    assert keras.ops.convert_to_numpy(loaded(x)).tobytes() == expected.tobytes()
+
+
+def with_relu(inputs, outputs):
+    return models.live_in(keras.Model(inputs, L.ReLU(name="last")(outputs)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [pytest.param(layer, shape, id=type(layer).__name__) for layer, shape in LAYERS],
+)
+def test_every_kind_of_layer(layer, shape, tmp_path):
+    inputs = keras.Input(shape)
+    model = with_relu(inputs, type(layer).from_config(layer.get_config())(inputs))
+    assert_survives(model, models.samples(model, 4), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "layer", [*WITH_SEVERAL_INPUTS, *WITH_A_LIST], ids=lambda layer: type(layer).__name__
+)
+def test_attention(layer, tmp_path):
+    inputs = keras.Input(SEQUENCE)
+    layer = type(layer).from_config(layer.get_config())
+    model = with_relu(
+        inputs, layer([inputs, inputs]) if isinstance(layer, L.Attention) else layer(inputs, inputs)
+    )
+    assert_survives(model, models.samples(model, 4), tmp_path)
+
+
+def test_what_follows_from_variables(tmp_path):
+    """A Normalization that was adapted keeps its mean in variables, and what it subtracts beside
+    them."""
+    x = np.random.default_rng(0).normal(3.0, 2.0, size=(64, 6)).astype("float32")
+    normalization = L.Normalization()
+    normalization.adapt(x)
+    inputs = keras.Input((6,))
+    assert_survives(
+        keras.Model(inputs, L.ReLU(name="last")(L.Dense(3)(normalization(inputs)))), x, tmp_path
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
+def test_what_follows_from_variables_inside_a_custom_layer(tmp_path):
+    @keras.saving.register_keras_serializable("tests")
+    class Prepares(L.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.normalization, self.relu = L.Normalization(), L.ReLU()
+
+        def call(self, inputs):
+            return self.relu(self.normalization(inputs))
+
+    x = np.random.default_rng(0).normal(3.0, 2.0, size=(64, 6)).astype("float32")
+    layer = Prepares()
+    layer.normalization.adapt(x)
+    inputs = keras.Input((6,))
+    assert_survives(keras.Model(inputs, L.ReLU(name="last")(layer(inputs) - 0.1)), x, tmp_path)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "kind", ["StringLookup", "IntegerLookup", "TextVectorization", "Discretization"]
+)
+def test_what_is_no_number(kind, tmp_path):
+    import tensorflow as tf
+
+    inputs, layer, x = {
+        "StringLookup": (
+            keras.Input((2,), dtype="string"),
+            L.StringLookup(),
+            tf.constant([["a", "b"], ["c", "a"]]),
+        ),
+        "IntegerLookup": (
+            keras.Input((2,), dtype="int64"),
+            L.IntegerLookup(),
+            np.array([[5, 7], [9, 5]]),
+        ),
+        "TextVectorization": (
+            keras.Input((), dtype="string"),
+            L.TextVectorization(output_sequence_length=2),
+            tf.constant(["a b", "c"]),
+        ),
+        "Discretization": (
+            keras.Input((2,)),
+            L.Discretization(num_bins=3),
+            np.float32([[1, 2], [3, 4]]),
+        ),
+    }[kind]
+    layer.adapt(x)
+    embedded = L.Flatten()(L.Embedding(8, 4)(layer(inputs)))
+    assert_survives(keras.Model(inputs, L.ReLU(name="last")(L.Dense(3)(embedded))), x, tmp_path)

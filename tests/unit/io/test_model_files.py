@@ -1,0 +1,205 @@
+"""keras_prelu.io.model_files: loading says what is wrong; saving is all or nothing."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.errors import FileError
+from keras_prelu.io.model_files import beside
+from tests.helpers import models
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.keras"
+    models.mlp().save(path)
+    return path
+
+
+def test_round_trip(tmp_path):
+    model = models.live_in(models.mlp())
+    kp.save_model(model, tmp_path / "a.keras")
+    x = models.samples(model, 3)
+    np.testing.assert_array_equal(
+        kp.load_model(tmp_path / "a.keras").predict(x, verbose=0), model.predict(x, verbose=0)
+    )
+    assert os.listdir(tmp_path) == ["a.keras"]
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "a.keras").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+@pytest.mark.filterwarnings(
+    "ignore:You are saving your model as an HDF5 file"
+)  # Keras's advice; the test is about these files
+def test_legacy_h5(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("absl.logging.warning", lambda *args: None)
+        models.mlp().save(tmp_path / "model.h5")
+    assert kp.load_model(tmp_path / "model.h5").name == "mlp"
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def no_archive(path):
+    path.write_bytes(b"not a zip archive")
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def no_config(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+
+
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    for position in range(len(data) // 3, len(data) // 3 + 400):
+        data[position] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [truncated, no_archive, empty, no_config, flipped])
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # h5py closing what it could not open
+def test_damaged_files(saved, damage):
+    damage(saved)
+    with pytest.raises(FileError, match=r"model\.keras'") as caught:
+        kp.load_model(saved)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def from_keras(path, version):
+    """As if that version had written a file, with an argument that this one doesn't know."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"]["from_another_version"] = None
+    members["config.json"] = json.dumps(config).encode()
+    members["metadata.json"] = json.dumps(
+        {**json.loads(members["metadata.json"]), "keras_version": version}
+    ).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_a_file_of_a_newer_keras_is_told_from_a_damaged_one(saved):
+    from_keras(saved, "99.1.0")
+    with pytest.raises(
+        FileError,
+        match=(
+            r"was written by Keras 99\.1\.0, and this is \d.*pip install --upgrade"
+            r" keras.*from_another_version"
+        ),
+    ):
+        kp.load_model(saved)
+    from_keras(saved, "3.0.0")
+    with pytest.raises(FileError, match="may be damaged"):
+        kp.load_model(saved)
+
+
+def test_what_is_no_model_file(tmp_path):
+    with pytest.raises(FileError, match="No such file"):
+        kp.load_model(tmp_path / "missing.keras")
+    with pytest.raises(FileError, match="is a folder"):
+        kp.load_model(tmp_path)
+    (tmp_path / "model.txt").write_text("hello")
+    with pytest.raises(FileError, match=r"ends in \.keras"):
+        kp.load_model(tmp_path / "model.txt")
+
+
+def test_an_unknown_custom_layer_is_named(tmp_path):
+    code = (
+        "import keras\n"
+        "class Mystery(keras.layers.Layer):\n"
+        "    def call(self, x): return x\n"
+        f"keras.Sequential([keras.Input((2,)), Mystery()]).save({str(tmp_path / 'm.keras')!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=300)
+    with pytest.raises(FileError, match=r"custom class 'Mystery'.*--import MODULE"):
+        kp.load_model(tmp_path / "m.keras")
+
+
+def test_a_lambda_layer_in_a_file_is_not_run(tmp_path):
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)]).save(
+        tmp_path / "m.keras"
+    )
+    with pytest.raises(FileError, match="Lambda"):
+        kp.load_model(tmp_path / "m.keras")
+
+
+def test_nothing_is_overwritten_without_force(saved):
+    before = saved.read_bytes()
+    with pytest.raises(FileError, match="--force"):
+        kp.save_model(models.residual(), saved)
+    assert saved.read_bytes() == before
+    kp.save_model(models.residual(), saved, force=True)
+    assert kp.load_model(saved).name == "residual"
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    model = models.mlp()
+    save = type(model).save
+
+    def slow(self, *args, **kwargs):
+        save(self, *args, **kwargs)
+        path.write_text("someone else's")
+
+    monkeypatch.setattr(type(model), "save", slow)
+    with pytest.raises(FileError, match="appeared"):
+        kp.save_model(model, path)
+    assert path.read_text() == "someone else's"
+    assert os.listdir(tmp_path) == ["model.keras"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.h5", r"end in \.keras"),
+        ("nosuch/model.keras", "does not exist"),
+        ("folder.keras", "is a folder"),
+    ],
+)
+def test_bad_outputs(tmp_path, name, message):
+    (tmp_path / "folder.keras").mkdir()
+    with pytest.raises(FileError, match=message):
+        kp.save_model(models.mlp(), tmp_path / name, force=True)
+    assert os.listdir(tmp_path) == ["folder.keras"]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_full_disk_leaves_everything_as_it_was(tmp_path, existing):
+    """A limit on file sizes stands in for a full disk: writing fails in the middle."""
+    path = tmp_path / "model.keras"
+    if existing:
+        path.write_text("precious")
+    model = keras.Sequential([keras.Input((300,)), keras.layers.Dense(1000)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(FileError, match=r"Could not write .*model\.keras"):
+            kp.save_model(model, path, force=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == (["model.keras"] if existing else [])
+    assert not existing or path.read_text() == "precious"
+
+
+def test_beside():
+    assert str(beside("a/b.keras", "prelu")) == "a/b.prelu.keras"
+    assert str(beside("model.h5", "prelu")) == "model.prelu.keras"

@@ -1,0 +1,215 @@
+"""keras_prelu.revival: dead units get fresh weights, and the function is kept."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.graph.linear_layers import linear_view
+from tests.helpers import models
+
+L = keras.layers
+
+
+def numbers(tensor):
+    return np.asarray(keras.ops.convert_to_numpy(tensor), dtype="float64")
+
+
+def kill(layer, units):
+    """Make units of a layer, or of the BatchNormalization after it, negative on every sample."""
+    variable = layer.beta if isinstance(layer, L.BatchNormalization) else layer.bias
+    values = numbers(variable)
+    values[list(units)] = -100.0
+    variable.assign(values)
+
+
+def dense():
+    layers = [
+        L.Dense(12, "relu", name="first"),
+        L.Dropout(0.5),
+        L.Dense(10, name="second"),
+        L.ReLU(name="act"),
+        L.Dense(3),
+    ]
+    return models.live_in(keras.Sequential([keras.Input((6,)), *layers]))
+
+
+def convolutions():
+    layers = [
+        L.Conv2D(8, 3, use_bias=False, name="conv"),
+        L.BatchNormalization(name="norm"),
+        L.ReLU(max_value=6.0, name="act"),
+        L.MaxPooling2D(),
+        L.Conv2D(5, 2, activation="relu", name="second"),
+        L.Flatten(),
+        L.Dense(3),
+    ]
+    return models.live_in(keras.Sequential([keras.Input((8, 8, 3)), *layers]))
+
+
+@pytest.mark.parametrize("build", [dense, convolutions])
+def test_exactly_the_dead_units_are_revived_and_the_function_is_kept(build):
+    model = build()
+    first, second = (
+        (model.get_layer("norm"), model.get_layer("second"))
+        if build is convolutions
+        else model.layers[:3:2]
+    )
+    kill(first, [1, 4, 5])
+    kill(second, [0])
+    x = models.samples(model, 200)
+    before = model.predict(x, verbose=0)
+    kernels = {
+        layer.name: numbers(layer.kernel)
+        for layer in model.layers
+        if linear_view(layer) is not None
+    }
+    record = kp.revive(model, x, threshold=0.0)
+    assert [(site.dead_before, site.revived, site.dead_after) for site in record.sites] == [
+        (3, 3, 0),
+        (1, 1, 0),
+    ]
+    assert record.revived == 4
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), before, rtol=0, atol=1e-5 * np.abs(before).max()
+    )
+    assert record.loss < 1e-9
+    assert sum(units.dead for units in kp.diagnostics.dead_units(model, x)) == 0
+    # No other unit's incoming weights were touched, and no weights but the dead units' outgoing
+    # ones.
+    producer = "conv" if build is convolutions else "first"
+    alive = [unit for unit in range(kernels[producer].shape[-1]) if unit not in (1, 4, 5)]
+    after = numbers(model.get_layer(producer).kernel)
+    np.testing.assert_array_equal(after[..., alive], kernels[producer][..., alive])
+    assert not np.allclose(after[..., [1, 4, 5]], kernels[producer][..., [1, 4, 5]])
+    reads = numbers(model.get_layer("second").kernel)
+    np.testing.assert_array_equal(reads[..., [1, 4, 5], :], 0.0)
+    np.testing.assert_array_equal(
+        reads[..., alive, :][..., 1:], kernels["second"][..., alive, :][..., 1:]
+    )
+
+
+def test_fresh_weights_have_the_variance_of_claim_4_and_centred_pre_activations():
+    model = models.live_in(
+        keras.Sequential(
+            [keras.Input((50,)), L.Dense(200, name="first"), kp.PReLU(0.5), L.Dense(1)]
+        )
+    )
+    model.layers[0].bias.assign(np.full(200, -1000.0))
+    x = models.samples(model, 300) + 2.0
+    kp.revive(model, x, threshold=0.0)
+    kernel = numbers(model.layers[0].kernel)
+    slope = numbers(model.layers[1].alpha).mean()
+    np.testing.assert_allclose(kernel.var(), 2 / (50 * (1 + slope**2)), rtol=0.05)
+    pre_activation = x @ kernel + numbers(model.layers[0].bias)
+    np.testing.assert_allclose(pre_activation.mean(axis=0), 0.0, atol=1e-4)
+
+
+def test_statistics_of_a_normalization_are_those_of_the_samples():
+    model = convolutions()
+    kill(model.get_layer("norm"), range(8))
+    x = models.samples(model, 100)
+    kp.revive(model, x)
+    norm = model.get_layer("norm")
+    outputs = numbers(model.get_layer("conv")(x))
+    np.testing.assert_allclose(numbers(norm.moving_mean), outputs.mean(axis=(0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(
+        numbers(norm.moving_variance), outputs.var(axis=(0, 1, 2)), rtol=1e-4
+    )
+    np.testing.assert_array_equal(numbers(norm.gamma), 1.0)
+    np.testing.assert_array_equal(numbers(norm.beta), 0.0)
+
+
+def test_units_active_on_few_samples_count_up_to_the_threshold():
+    model = dense()
+    x = models.samples(model, 200)
+    pre_activation = x @ numbers(model.layers[0].kernel)[:, 2]
+    bias = numbers(model.layers[0].bias)
+    bias[2] = -np.sort(pre_activation)[-4]  # positive on three samples
+    model.layers[0].bias.assign(bias)
+    assert kp.revive(model, x, threshold=0.01).revived == 0
+    record = kp.revive(model, x, threshold=0.015)
+    assert record.revived == 1
+    assert 0 < record.loss < 0.05
+
+
+def test_a_revived_network_is_converted_and_calibrated_with_its_units_alive():
+    model = dense()
+    kill(model.layers[0], [1, 4, 5])
+    x = models.samples(model, 400)
+    before = model.predict(x, verbose=0)
+    kp.revive(model, x, threshold=0.0)
+    converted = kp.convert(model, calibration_data=x)
+    assert np.mean((converted.predict(x, verbose=0) - before) ** 2) < 0.05 * np.var(before)
+    assert kp.diagnostics.dead_units(converted, x)[0].dead == 0
+
+
+def test_a_dead_unit_of_a_prelu_network_is_revived_and_what_it_handed_on_is_counted_as_lost():
+    model = dense()
+    kill(model.layers[0], [1, 4, 5])
+    x = models.samples(model, 400)
+    converted = kp.convert(model, calibration_data=x)
+    before = converted.predict(x, verbose=0)
+    record = kp.revive(converted, x, threshold=0.0)
+    assert record.sites[0].revived == 3
+    change = np.mean((converted.predict(x, verbose=0) - before) ** 2) / np.var(before)
+    assert record.loss == pytest.approx(change, rel=1e-3)
+    assert record.loss > 0
+
+
+def test_training_uses_revived_units():
+    model = dense()
+    kill(model.layers[0], range(6))
+    x = models.samples(model, 200)
+    kp.revive(model, x)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    before = numbers(model.layers[0].kernel)
+    model.fit(x, np.ones((200, 3), "float32"), epochs=3, verbose=0)
+    assert (np.abs(numbers(model.layers[0].kernel) - before).max(axis=0) > 0)[:6].all()
+
+
+def test_the_same_seed_gives_the_same_weights():
+    found = []
+    for seed in (1, 1, 2):
+        model = dense()
+        kill(model.layers[0], [0])
+        kp.revive(model, models.samples(model, 50), seed=seed)
+        found.append(numbers(model.layers[0].kernel))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_where_units_can_not_be_revived_it_is_said_and_nothing_changes():
+    inputs = keras.Input((6,))
+    x = L.Dense(8, activation="relu", name="branch")(inputs)
+    x = L.Add(name="sum")([x, L.Dense(8, activation="relu", name="other", use_bias=False)(inputs)])
+    model = models.live_in(keras.Model(inputs, L.Dense(8, "relu", name="last")(x)))
+    kill(model.get_layer("branch"), [2])
+    kill(model.get_layer("last"), [3])
+    before = model.get_weights()
+    sites = {site.path: site for site in kp.revive(model, models.samples(model, 50)).sites}
+    assert (
+        sites["branch"].action
+        == "kept: 'sum' (Add) reads its units, which has no weights for them alone"
+    )
+    assert sites["last"].action == "kept: its units are an output of the model"
+    assert (sites["last"].dead_before, sites["last"].dead_after, sites["last"].revived) == (1, 1, 0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("build", models.ALL)
+def test_all_kinds_of_models_are_gone_through(build):
+    model = models.live_in(build())
+    record = kp.revive(model, models.samples(model, 30), threshold=0.0)
+    assert record.loss < 1e-6
+    assert all(
+        site.action in ("none dead", "revived") or site.action.startswith("kept: ")
+        for site in record.sites
+    )
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0])
+def test_a_threshold_that_is_no_share(threshold):
+    with pytest.raises(kp.errors.InvalidArgumentError, match="threshold"):
+        kp.revive(dense(), np.zeros((5, 6), "float32"), threshold=threshold)

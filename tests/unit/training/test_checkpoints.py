@@ -1,0 +1,244 @@
+"""keras_prelu.training.checkpoints: a training goes on where it was, to the same weights bit for
+bit."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.training.checkpoints import Checkpoints, _raw, _restored, fingerprint
+
+L = keras.layers
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    layers = [L.Dense(16, activation="relu"), L.BatchNormalization(), L.Dropout(0.3), L.Dense(10)]
+    model = keras.Sequential([keras.Input((64,)), *layers])
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = kp.data.load("digits", input_shape=(64,))
+    return data.train.take(slice(0, 300)), data.test.take(slice(0, 100))
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C in the middle of an epoch, or of that epoch of a later run."""
+
+    def __init__(self, epoch, runs=0):
+        super().__init__()
+        self.epoch, self.runs = epoch, runs
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (Interrupt.run, self.now, batch) == (self.runs, self.epoch, 2):
+            raise KeyboardInterrupt
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_begin(self, logs=None):
+        Interrupt.run = getattr(Interrupt, "run", -1) + 1
+
+
+def tuned(digits, folder, interrupt=None, **options):
+    Interrupt.run = -1
+    callbacks = None if interrupt is None else lambda: [Interrupt(*interrupt)]
+    return kp.finetune(
+        network(),
+        None,
+        *digits,
+        recipe="exp",
+        epochs=4,
+        seed=3,
+        callbacks=callbacks,
+        checkpoints=folder,
+        **options,
+    )
+
+
+def same(first, second):
+    for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert first.prelu.history == second.prelu.history
+    assert first.verdict == second.verdict
+
+
+@pytest.mark.parametrize("interrupt", [(0, 0), (2, 0), (3, 0), (1, 1)])
+def test_interrupted_and_gone_on_is_uninterrupted(interrupt, digits, tmp_path):
+    whole = tuned(digits, None)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(digits, tmp_path / "run", interrupt)
+    result = tuned(digits, tmp_path / "run")
+    same(whole, result)
+    for a, b in zip(
+        whole.control.model.get_weights(), result.control.model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+class ForgetAll(keras.callbacks.Callback):
+    """The third epoch starts from zeros, so that the second is the best."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            self.model.set_weights([np.zeros_like(weights) for weights in self.model.get_weights()])
+
+
+def test_the_best_epoch_is_kept_from_before_the_interrupt(digits, tmp_path):
+    def result(folder, *others):
+        Interrupt.run = -1
+        callbacks = lambda: [ForgetAll(), *others]  # noqa: E731
+        options = {"recipe": "exp", "epochs": 4, "control": False, "checkpoints": folder}
+        return kp.finetune(network(), None, *digits, callbacks=callbacks, **options)
+
+    whole = result(None)
+    losses = whole.prelu.history["val_loss"]
+    assert min(losses) == losses[1]
+    with pytest.raises(KeyboardInterrupt):
+        result(tmp_path / "run", Interrupt(3))
+    same(whole, result(tmp_path / "run"))
+
+
+def test_what_is_done_is_not_done_again(digits, tmp_path, monkeypatch):
+    first = tuned(digits, tmp_path)
+    steps = []
+    monkeypatch.setattr(keras.Model, "train_step", lambda *args: steps.append(1))
+    same(first, tuned(digits, tmp_path))
+    assert steps == []
+
+
+def test_a_search_goes_on_too(digits, tmp_path, monkeypatch):
+    import keras_prelu.training.recipe_search as module
+
+    arguments = {"recipe": "auto", "epochs": 2, "control": False}
+    whole = kp.finetune(network(), None, *digits, **arguments)
+    train, count = module.lowest_loss, []
+
+    def failing(*args):
+        count.append(1)
+        if len(count) == 4:
+            raise KeyboardInterrupt
+        return train(*args)
+
+    monkeypatch.setattr(module, "lowest_loss", failing)
+    with pytest.raises(KeyboardInterrupt):
+        kp.finetune(network(), None, *digits, checkpoints=tmp_path, **arguments)
+    result = kp.finetune(network(), None, *digits, checkpoints=tmp_path, **arguments)
+    assert len(count) == len(whole.trials) + 1  # the three that were done were not done again
+    assert result.trials == whole.trials
+    assert result.recipe == whole.recipe
+    for a, b in zip(whole.model.get_weights(), result.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_checkpoints_of_another_fine_tuning_are_refused(digits, tmp_path):
+    tuned(digits, tmp_path)
+    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
+        tuned(digits, tmp_path, batch_size=16)
+    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
+        tuned(digits, tmp_path, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=False))
+    train, validation = digits
+    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
+        tuned((train.take(slice(0, 299)), validation), tmp_path)
+
+
+def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, tmp_path):
+    tuned(digits, tmp_path / "run")
+    path = tmp_path / "run" / "model.npz"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(kp.errors.FileError, match="can't be read"):
+        tuned(digits, tmp_path / "run")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(kp.errors.FileError, match="can't be written"):
+        tuned(digits, tmp_path / "file")
+
+
+def test_losses_are_kept_as_they_are(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "key")
+    for loss in (0.1, float("inf"), 1 / 3):
+        checkpoints.add_loss(loss)
+    assert Checkpoints(tmp_path, "key").losses() == [0.1, float("inf"), 1 / 3]
+
+
+def test_a_fingerprint_is_of_models_arrays_and_settings():
+    model = network()
+    x = np.arange(6.0)
+    first = fingerprint([model], [x], (1, "a"))
+    assert fingerprint([network()], [x.copy()], (1, "a")) == first
+    other = network()
+    other.layers[0].kernel.assign(other.layers[0].kernel * 1.0001)
+    assert (
+        len(
+            {
+                first,
+                fingerprint([other], [x], (1, "a")),
+                fingerprint([model], [x[:5]], (1, "a")),
+                fingerprint([model], [x], (2, "a")),
+            }
+        )
+        == 4
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", ml_dtypes.bfloat16, "int64"])
+def test_arrays_come_back_bit_for_bit(dtype):
+    array = np.random.default_rng(0).normal(size=(3, 2)).astype(dtype)
+    like = keras.Variable(array, dtype=np.dtype(dtype).name) if dtype != "int64" else array
+    np.testing.assert_array_equal(_restored(_raw(array), like), array)
+
+
+SCRIPT = """
+import sys, keras, numpy as np
+sys.path.insert(0, {root!r})
+import keras_prelu as kp
+from tests.training.test_checkpoints import network
+data = kp.data.load("digits", input_shape=(64,))
+class Slow(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): print("started", flush=True)
+    def on_train_batch_end(self, batch, logs=None):
+        import time; time.sleep(0.01)
+result = kp.finetune(network(), None, data.train.take(slice(0, 300)), data.test.take(slice(0, 100)), recipe="exp", epochs=6,
+                     callbacks=lambda: [Slow()], checkpoints=sys.argv[1] if sys.argv[1] != "none" else None)
+np.savez(sys.argv[2], *result.model.get_weights())
+"""
+
+
+@pytest.mark.tensorflow
+def test_killed_at_any_moment(tmp_path, pytestconfig):
+    script = SCRIPT.format(root=str(pytestconfig.rootpath))
+
+    def start(folder, output, seconds=None):
+        """Run it; with `seconds`, kill it so long after its training has begun. Its exit status."""
+        command = [sys.executable, "-c", script, str(folder), str(output)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+            process.stdout.readline()
+            if seconds is not None:
+                time.sleep(seconds)
+                process.kill()
+            process.communicate()
+        return process.returncode
+
+    assert start("none", tmp_path / "whole.npz") == 0
+    moments = random.Random(0)
+    killed = [
+        start(tmp_path / "run", tmp_path / "killed.npz", moments.uniform(0.1, 1.0))
+        == -signal.SIGKILL
+        for _ in range(3)
+    ]
+    assert sum(killed) >= 2
+    assert start(tmp_path / "run", tmp_path / "killed.npz") == 0
+    with np.load(tmp_path / "whole.npz") as whole, np.load(tmp_path / "killed.npz") as result:
+        for name in whole.files:
+            np.testing.assert_array_equal(whole[name], result[name])
