@@ -8,7 +8,7 @@ float64.
 Example:
 
 >>> from keras_prelu import theory
-# The γ that makes a BatchNormalization after PReLU the identity
+The γ that makes a BatchNormalization after PReLU the identity is the square root of
 >>> float(theory.output_variance(0.25, 0.0, 1.0)) ** 0.5
 0.664...
 """
@@ -40,6 +40,7 @@ __all__ = [
     "output_third_moment",
     "output_variance",
     "path_gradient_factor",
+    "relative_error",
     "restoring_factor",
     "second_moment_gain",
     "slope",
@@ -225,3 +226,24 @@ def _positive_second_moment(mu: ArrayLike, sigma: ArrayLike) -> Array:
 
 def _array(value: ArrayLike) -> Array:
     return np.asarray(value, dtype=np.float64)
+
+
+def relative_error(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
+    """Return the mean squared difference of outputs from targets over the targets' variance.
+
+    Args:
+        outputs: Array-like of numbers. What is judged, of any shape.
+        targets: Array-like of numbers of the same shape. What `outputs` should be.
+
+    Returns:
+        A float: 0 where the two are equal, 1 where `outputs` is no better than the targets' mean.
+        For constant targets, whose variance is 0, the mean squared difference itself.
+
+    Example:
+
+    >>> theory.relative_error([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    0.0
+    """
+    outputs, targets = np.asarray(outputs, np.float64), np.asarray(targets, np.float64)
+    variance = float(np.var(targets))
+    return float(np.mean(np.square(outputs - targets))) / (variance if variance > 0 else 1.0)

@@ -192,3 +192,13 @@ def test_equalizing_scales_make_norms_equal(producer, consumer):
 def test_normal_distribution(r):
     np.testing.assert_allclose(theory.normal_cdf(r), stats.norm.cdf(r), rtol=1e-10, atol=0)
     np.testing.assert_allclose(theory.normal_pdf(r), stats.norm.pdf(r), rtol=1e-10, atol=0)
+
+
+def test_the_relative_error_is_one_minus_the_explained_variance():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(50, 3))
+    outputs = targets + rng.normal(size=(50, 3))
+    residual = ((outputs - targets) ** 2).sum() / ((targets - targets.mean()) ** 2).sum()
+    assert theory.relative_error(outputs, targets) == pytest.approx(residual, rel=1e-12)
+    assert theory.relative_error(np.full((50, 3), targets.mean()), targets) == pytest.approx(1.0)
+    assert theory.relative_error([3.0, 3.0], [1.0, 1.0]) == 4.0
