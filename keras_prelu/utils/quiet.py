@@ -8,15 +8,24 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["errors_alone", "let_all_through", "silenced"]
+__all__ = ["errors_alone", "nothing_silenced", "silenced"]
 
-_loud = False
+_loud = 0  # how many `nothing_silenced` contexts are open
 
 
-def let_all_through() -> None:
-    """Silence nothing any more, in this process."""
+@contextlib.contextmanager
+def nothing_silenced() -> Iterator[None]:
+    """Make the other contexts of this module silence nothing during the body, in all threads.
+
+    The count lets the context be nested. If it were not restored, one command with `--debug` would
+    make every later command of the process print what libraries print.
+    """
     global _loud
-    _loud = True
+    _loud += 1
+    try:
+        yield
+    finally:
+        _loud -= 1
 
 
 @contextlib.contextmanager

@@ -1,0 +1,236 @@
+"""Conversion, calibration and fine-tuning with the options of the command line, each under a
+progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_prelu.cli.console import progress
+from keras_prelu.cli.options.calibration import CalibrationOptions
+from keras_prelu.cli.options.conversion import ConversionOptions
+from keras_prelu.cli.options.session import SessionOptions
+from keras_prelu.cli.options.training import TrainingOptions
+
+__all__ = [
+    "calibrate_model",
+    "class_numbers",
+    "convert_model",
+    "finetune_model",
+    "random_indices",
+    "split_labelled",
+]
+
+_MONITORED_SAMPLES = 512
+_HELD_OUT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model.
+
+    Attributes:
+        model: `keras.Model`.
+        calibration: `Calibration` or None.
+        slope_search: `SlopeSearch` or None.
+    """
+
+    model: Any
+    calibration: Any = None
+    slope_search: Any = None
+
+
+def convert_model(
+    original: Any,
+    samples: Any,
+    options: ConversionOptions,
+    calibration: CalibrationOptions,
+    session: SessionOptions,
+) -> Conversion:
+    """Convert a model, and calibrate it if there are samples.
+
+    Args:
+        original: `keras.Model`.
+        samples: `Samples` or None.
+        options: `ConversionOptions`.
+        calibration: `CalibrationOptions`.
+        session: `SessionOptions`.
+    """
+    from keras_prelu.conversion.convert import LARGEST_SLOPE, convert, new_slopes
+
+    rescale, searching = options.rescale, options.alpha == "auto"
+    calibrates = samples is not None and rescale in ("auto", "calibrated")
+    if rescale == "calibrated" and samples is None:
+        raise click.UsageError("--rescale calibrated needs --data.")
+    if searching and not calibrates:
+        raise click.UsageError("--alpha auto needs --data, and --rescale calibrated or auto.")
+    if options.tolerance is not None and not searching:
+        raise click.UsageError("--tolerance is for --alpha auto.")
+    converted = convert(
+        original,
+        alpha=LARGEST_SLOPE if searching else options.alpha,
+        parameterization=options.parameterization,
+        shared_axes=None if options.shared_axes == "none" else options.shared_axes,
+        rescale="none" if calibrates else rescale,
+        include=options.include or None,
+        exclude=options.exclude or None,
+        keep_slopes=options.keep_slopes,
+        train_frozen_slopes=options.train_frozen_slopes,
+    )
+    if not calibrates:
+        return Conversion(converted)
+    layers = new_slopes(original, converted, keep_slopes=options.keep_slopes) if searching else []
+    if layers:
+        search = _find_slopes(
+            converted, original, samples, calibration, session, layers, options.tolerance
+        )
+        return Conversion(converted, search.calibration, search)
+    return Conversion(
+        converted, calibrate_model(converted, original, samples, calibration, session)
+    )
+
+
+def _find_slopes(
+    converted: Any,
+    original: Any,
+    samples: Any,
+    options: CalibrationOptions,
+    session: SessionOptions,
+    layers: list[str],
+    tolerance: float | None,
+) -> Any:
+    from keras_prelu.calibration.slope_search import find_slopes
+
+    with progress("Calibrating, up to 7 times") as update:
+        return find_slopes(
+            converted,
+            original,
+            _draw_unlabelled(samples, options.samples, session.seed),
+            tolerance=tolerance,
+            layers=layers,
+            memory_limit=options.memory_limit,
+            seed=session.seed,
+            on_step=update,
+        )
+
+
+def calibrate_model(
+    converted: Any,
+    original: Any,
+    samples: Any,
+    options: CalibrationOptions,
+    session: SessionOptions,
+    *,
+    refit_frozen: bool = False,
+) -> Any:
+    """Calibrate a converted model in place, and return the `Calibration`."""
+    from keras_prelu.calibration.calibrate import calibrate
+
+    with progress("Calibrating") as update:
+        return calibrate(
+            converted,
+            original,
+            _draw_unlabelled(samples, options.samples, session.seed),
+            memory_limit=options.memory_limit,
+            seed=session.seed,
+            refit_frozen=refit_frozen,
+            on_step=update,
+        )
+
+
+def _draw_unlabelled(samples: Any, count: int, seed: int) -> Any:
+    """Draw at most `count` of the samples, and return them without labels."""
+    from keras_prelu.data.samples import Samples
+
+    return Samples(samples.take(random_indices(samples, count, seed)).x)
+
+
+def random_indices(samples: Any, count: int, seed: int) -> Any:
+    """Return the positions of at most `count` samples, drawn without replacement."""
+    import numpy as np
+
+    return np.random.default_rng(seed).permutation(len(samples))[:count]
+
+
+def class_numbers(labels: Any, model: Any) -> Any:
+    """Return the labels if they are the class numbers of a classifier, and None otherwise."""
+    import numpy as np
+
+    outputs = getattr(model, "outputs", None) or []
+    if labels is None or len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] < 2:
+        return None
+    label_array = np.asarray(labels)
+    one_number_each = label_array.dtype.kind in "iu" and label_array.size == len(label_array)
+    return label_array if one_number_each else None
+
+
+def split_labelled(dataset: Any, session: SessionOptions) -> tuple[Any, Any]:
+    """Return training samples and validation samples.
+
+    The validation samples are the data set's test samples; without any, a fifth of its samples is
+    held out.
+    """
+    from keras_prelu.data.sources import split
+    from keras_prelu.errors import DataError
+
+    if dataset.train.y is None:
+        raise DataError(
+            f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y'."
+        )
+    if dataset.test is not None:
+        return dataset.train, dataset.test
+    return split(dataset.train, _HELD_OUT_SHARE, session.seed)
+
+
+def finetune_model(
+    model: Any,
+    original: Any,
+    train: Any,
+    validation: Any,
+    options: TrainingOptions,
+    session: SessionOptions,
+) -> Any:
+    """Fine-tune a model beside its controls, and return the `FineTuning`."""
+    import keras
+
+    from keras_prelu.backend.devices import gpu
+    from keras_prelu.training.finetune import finetune
+
+    settings = asdict(options)
+    monitors = _slope_monitors(settings.pop("log_dir"), train)
+    with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
+        return finetune(
+            model,
+            original,
+            train,
+            validation,
+            callbacks=lambda: [_epoch_counter(update), *monitors()],
+            seed=session.seed,
+            on_trial=update,
+            **settings,
+        )
+
+
+def _slope_monitors(log_dir: Path | None, train: Any) -> Callable[[], list[Any]]:
+    """Return a factory of the callbacks that log slopes during one training."""
+    from keras_prelu.callbacks import SlopeMonitor
+
+    if log_dir is None:
+        return list
+    samples = train.take(range(min(len(train), _MONITORED_SAMPLES))).x
+    return lambda: [SlopeMonitor(log_dir, log_dir / "slopes.csv", samples=samples)]
+
+
+def _epoch_counter(update: Callable[[int, int], None]) -> Any:
+    """Return a callback that shows the epochs of one training on the progress bar."""
+    import keras
+
+    class EpochCounter(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            update(epoch + 1, self.params["epochs"])
+
+    return EpochCounter()
