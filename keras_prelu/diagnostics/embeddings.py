@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_prelu.errors import DataError
 
-__all__ = ["CollapseAlarm", "Embeddings", "collapse_alarms", "embeddings"]
+__all__ = ["CollapseAlarm", "Embeddings", "collapse_alarms", "embedding_statistics"]
 
 _MEASURES = {"spread": 1.0, "rank": 1.0, "participation": 1.0, "cosine": -1.0}
 """With 1 where less of it means collapse, −1 where more of it does."""
@@ -40,7 +40,7 @@ class Embeddings:
     cosine: float
 
 
-def embeddings(z: Any) -> Embeddings:
+def embedding_statistics(z: Any) -> Embeddings:
     """Measure embeddings.
 
     Args:
@@ -55,7 +55,7 @@ def embeddings(z: Any) -> Embeddings:
 
     Example:
 
-    >>> keras_prelu.diagnostics.embeddings(encoder.predict(x)).rank
+    >>> keras_prelu.diagnostics.embedding_statistics(encoder.predict(x)).rank
 
     References:
         Claim 10. Chen and He 2020, https://arxiv.org/abs/2011.10566 (spread). Garrido et al. 2022,
@@ -123,7 +123,7 @@ def collapse_alarms(
 
     Example:
 
-    >>> measure = keras_prelu.diagnostics.embeddings
+    >>> measure = keras_prelu.diagnostics.embedding_statistics
     >>> keras_prelu.diagnostics.collapse_alarms(measure(z), healthy=[measure(good)],
     ...     collapsed=[measure(control)])
 

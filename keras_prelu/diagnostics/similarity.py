@@ -14,7 +14,7 @@ from keras_prelu.errors import DataError
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import Slot, compile_program, run
 
-__all__ = ["LayerSimilarity", "similarity"]
+__all__ = ["LayerSimilarity", "layer_similarity"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LayerSimilarity:
     explained: float | None
 
 
-def similarity(
+def layer_similarity(
     model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256
 ) -> tuple[LayerSimilarity, ...]:
     """Compare what reaches the linear layers of two networks, and their outputs.
@@ -59,7 +59,7 @@ def similarity(
 
     Example:
 
-    >>> min(keras_prelu.diagnostics.similarity(original, converted, x),
+    >>> min(keras_prelu.diagnostics.layer_similarity(original, converted, x),
     ...     key=lambda layer: layer.explained)
 
     References:

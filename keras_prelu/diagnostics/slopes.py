@@ -10,7 +10,7 @@ import numpy as np
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import prelu_layers
 
-__all__ = ["LayerSlopes", "slopes"]
+__all__ = ["LayerSlopes", "layer_slopes"]
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class LayerSlopes:
     maximum: float
 
 
-def slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
+def layer_slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
     """A summary of each `keras_prelu.PReLU` of a model, nested models included, in the model's
     order of layers.
 
     Example:
 
-    >>> [(layer.path, layer.mean) for layer in keras_prelu.diagnostics.slopes(converted)]
+    >>> [(layer.path, layer.mean) for layer in keras_prelu.diagnostics.layer_slopes(converted)]
     """
     return tuple(_summarize(path, layer) for path, layer in prelu_layers(model))
 

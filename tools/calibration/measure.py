@@ -104,7 +104,7 @@ def _kept(
         change = 100.0 * float(
             np.mean(after.argmax(-1) == test.y) - np.mean(before.argmax(-1) == test.y)
         )
-    slope = float(np.mean([layer.mean for layer in kp.diagnostics.slopes(converted)]))
+    slope = float(np.mean([layer.mean for layer in kp.diagnostics.layer_slopes(converted)]))
     return Kept(task.name, rescale, seed, count, error, change, slope)
 
 
