@@ -98,7 +98,7 @@ def _kept(
 ) -> Kept:
     _, test = task.samples()
     after = converted.predict(test.x, verbose=0)
-    error = float(np.mean((after - before) ** 2) / np.var(before))
+    error = kp.diagnostics.relative_error(after, before)
     change = None
     if task.classifies:
         change = 100.0 * float(
