@@ -1,4 +1,4 @@
-"""The slopes of a model's PReLU layers, summarized."""
+"""Summaries of the slopes of a model's PReLU layers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ class LayerSlopes:
     """The slopes in effect of one PReLU layer.
 
     Attributes:
-        path: The layer's path: names of the enclosing models and of the layer, joined by "/".
-        count: Number of slopes.
-        mean, minimum, maximum: Over them.
+        path: String. The names of the enclosing models and of the layer, joined by "/".
+        count: Integer. The number of slopes.
+        mean: Float. The mean slope.
+        minimum: Float. The smallest slope.
+        maximum: Float. The largest slope.
     """
 
     path: str
@@ -31,8 +33,13 @@ class LayerSlopes:
 
 
 def layer_slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
-    """A summary of each `keras_prelu.PReLU` of a model, nested models included, in the model's
-    order of layers.
+    """Return a summary of the slopes of each `keras_prelu.PReLU` layer of a model.
+
+    Args:
+        model: Any Keras model. Nested models are included.
+
+    Returns:
+        A tuple of `LayerSlopes`, one for each layer, in the order of the model's layers.
 
     Example:
 
@@ -42,7 +49,11 @@ def layer_slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
 
 
 def _summarize(path: str, layer: PReLU) -> LayerSlopes:
-    values = keras.ops.convert_to_numpy(layer.alpha).astype(np.float64)
+    slopes: np.ndarray = keras.ops.convert_to_numpy(layer.alpha).astype(np.float64)
     return LayerSlopes(
-        path, values.size, float(values.mean()), float(values.min()), float(values.max())
+        path=path,
+        count=slopes.size,
+        mean=float(slopes.mean()),
+        minimum=float(slopes.min()),
+        maximum=float(slopes.max()),
     )

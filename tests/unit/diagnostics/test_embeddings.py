@@ -81,7 +81,7 @@ def test_alarms_are_set_by_the_positive_control():
 
 def test_alarms_without_a_control_are_refused():
     one, other = noisy_line(1.0, 0), noisy_line(1.0, 0, width=4)
-    with pytest.raises(kp.errors.DataError, match="a collapsed run"):
+    with pytest.raises(kp.errors.DataError, match="one collapsed run"):
         collapse_alarms(one, healthy=[one], collapsed=[])
     with pytest.raises(kp.errors.DataError, match="the same"):
         collapse_alarms(one, healthy=[one], collapsed=[other])
