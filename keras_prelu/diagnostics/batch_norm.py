@@ -13,7 +13,8 @@ from keras_prelu.data.samples import model_inputs
 from keras_prelu.graph.batch_probe import Probe
 from keras_prelu.graph.channel_scaling import numbers
 from keras_prelu.graph.detection import recognize
-from keras_prelu.graph.plan import Step, compile_program, run, writers
+from keras_prelu.graph.interpreter import iterate_steps
+from keras_prelu.graph.plan import Step, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
 __all__ = ["BatchNormGamma", "batch_norm_gammas"]
@@ -67,15 +68,12 @@ def batch_norm_gammas(
     References:
         Claim 8, and claim 7 for means other than 0.
     """
-    inputs, program = model_inputs(model, samples), compile_program(model)
-    made = writers(program)
+    inputs, plan = model_inputs(model, samples), compile_plan(model)
+    writers = [(plan.writer(step.inputs[0]), step) for step in plan.steps if _normalizes(step)]
     pairs = [
-        (made[step.inputs[0]], step)
-        for step in program.steps
-        if _normalizes(step) and step.inputs[0] in made
-    ]
-    pairs = [
-        (rectifier, step) for rectifier, step in pairs if _slopes(rectifier.operation) is not None
+        (rectifier, step)
+        for rectifier, step in writers
+        if rectifier is not None and _slopes(rectifier.operation) is not None
     ]
     if not pairs:
         return ()
@@ -83,9 +81,9 @@ def batch_norm_gammas(
 
     def look(tensors: list[Any]) -> list[tuple[str, list[Any]]]:
         return [
-            (str(id(step)), _sums(read[0]))
-            for step, read, _ in run(program, tensors)
-            if id(step) in rectifiers
+            (str(id(executed.step)), _sums(executed.inputs[0]))
+            for executed in iterate_steps(plan, tensors)
+            if id(executed.step) in rectifiers
         ]
 
     sums: dict[str, np.ndarray] = {}

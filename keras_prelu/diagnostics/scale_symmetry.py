@@ -13,7 +13,7 @@ from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe, backward, batch_for_gradients
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.plan import compile_program
+from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import channel_groups
 
 __all__ = [
@@ -67,7 +67,7 @@ def channel_scales(model: keras.Model) -> tuple[GroupScale, ...]:
         Claim 6.
     """
     found = []
-    for group in channel_groups(compile_program(model)):
+    for group in channel_groups(compile_plan(model)):
         if not group.reason:
             made, used = group.made(), group.used()
             balance = np.divide(made, used, out=np.full(made.shape, np.inf), where=used > 0)
@@ -101,7 +101,7 @@ def rescale_channels(model: keras.Model, *, factor: float = 10.0, seed: int = 0)
         Claim 6.
     """
     copy, rng = rewrite(model), np.random.default_rng(seed)
-    for group in channel_groups(compile_program(copy)):
+    for group in channel_groups(compile_plan(copy)):
         if not group.reason:
             group.scale(factor ** rng.uniform(-1.0, 1.0, group.channels))
     return copy
@@ -163,7 +163,7 @@ def channel_influences(
     at_once = batch_for_gradients(model, probe([array[:1] for array in inputs]))
     squares: dict[str, np.ndarray] = {}
     for number, batch in enumerate(batches(inputs, at_once)):
-        for call in backward(probe.program, batch, [seed, number]):
+        for call in backward(probe.plan, batch, [seed, number]):
             products = _by_channel(
                 call.written * call.gradient, getattr(call.layer, "data_format", "channels_last")
             )
