@@ -150,7 +150,7 @@ model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8, activation="
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 result = kp.finetune(kp.convert(model, calibration_data=train.x), model, train, test, epochs=1)
 kp.save_model(result.model, "model.keras")
-assert kp.diagnostics.slopes(kp.load_model("model.keras"))
+assert kp.diagnostics.layer_slopes(kp.load_model("model.keras"))
 try:
     kp.data.load("tfds:sklearn_digits")
 except kp.KerasPReLUError as error:
