@@ -4,11 +4,10 @@ progress bar."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import click
 
 from keras_prelu.cli.console import progress
 from keras_prelu.cli.options.calibration import CalibrationOptions
@@ -29,29 +28,14 @@ _MONITORED_SAMPLES = 512
 _HELD_OUT_SHARE = 0.2
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """A converted model.
-
-    Attributes:
-        model: `keras.Model`.
-        calibration: `Calibration` or None.
-        slope_search: `SlopeSearch` or None.
-    """
-
-    model: Any
-    calibration: Any = None
-    slope_search: Any = None
-
-
 def convert_model(
     original: Any,
     samples: Any,
     options: ConversionOptions,
     calibration: CalibrationOptions,
     session: SessionOptions,
-) -> Conversion:
-    """Convert a model, and calibrate it if there are samples.
+) -> Any:
+    """Convert a model, calibrate it if the options say so, and return the `Conversion`.
 
     Args:
         original: `keras.Model`.
@@ -60,59 +44,25 @@ def convert_model(
         calibration: `CalibrationOptions`.
         session: `SessionOptions`.
     """
-    from keras_prelu.conversion.convert import LARGEST_SLOPE, convert, new_slopes
+    from keras_prelu.conversion.convert import run_conversion
 
-    rescale, searching = options.rescale, options.alpha == "auto"
-    calibrates = samples is not None and rescale in ("auto", "calibrated")
-    if rescale == "calibrated" and samples is None:
-        raise click.UsageError("--rescale calibrated needs --data.")
-    if searching and not calibrates:
-        raise click.UsageError("--alpha auto needs --data, and --rescale calibrated or auto.")
-    if options.tolerance is not None and not searching:
-        raise click.UsageError("--tolerance is for --alpha auto.")
-    converted = convert(
-        original,
-        alpha=LARGEST_SLOPE if searching else options.alpha,
-        parameterization=options.parameterization,
-        shared_axes=None if options.shared_axes == "none" else options.shared_axes,
-        rescale="none" if calibrates else rescale,
-        include=options.include or None,
-        exclude=options.exclude or None,
-        keep_slopes=options.keep_slopes,
-        train_frozen_slopes=options.train_frozen_slopes,
-    )
-    if not calibrates:
-        return Conversion(converted)
-    layers = new_slopes(original, converted, keep_slopes=options.keep_slopes) if searching else []
-    if layers:
-        search = _find_slopes(
-            converted, original, samples, calibration, session, layers, options.tolerance
-        )
-        return Conversion(converted, search.calibration, search)
-    return Conversion(
-        converted, calibrate_model(converted, original, samples, calibration, session)
-    )
-
-
-def _find_slopes(
-    converted: Any,
-    original: Any,
-    samples: Any,
-    options: CalibrationOptions,
-    session: SessionOptions,
-    layers: list[str],
-    tolerance: float | None,
-) -> Any:
-    from keras_prelu.calibration.slope_search import find_slopes
-
-    with progress("Calibrating, up to 7 times") as update:
-        return find_slopes(
-            converted,
+    calibrates = options.calibrates(has_data=samples is not None)
+    description = "Calibrating, up to 7 times" if options.alpha == "auto" else "Calibrating"
+    with progress(description) if calibrates else nullcontext() as update:
+        return run_conversion(
             original,
-            _draw_unlabelled(samples, options.samples, session.seed),
-            tolerance=tolerance,
-            layers=layers,
-            memory_limit=options.memory_limit,
+            alpha=options.alpha,
+            tolerance=options.tolerance,
+            parameterization=options.parameterization,
+            shared_axes=None if options.shared_axes == "none" else options.shared_axes,
+            rescale=options.rescale,
+            calibration_data=samples if calibrates else None,
+            include=options.include or None,
+            exclude=options.exclude or None,
+            keep_slopes=options.keep_slopes,
+            train_frozen_slopes=options.train_frozen_slopes,
+            max_samples=calibration.samples,
+            memory_limit=calibration.memory_limit,
             seed=session.seed,
             on_step=update,
         )

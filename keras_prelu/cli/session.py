@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
 from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
+from keras_prelu.utils.process_state import SharedChange
 from keras_prelu.utils.quiet import errors_alone, nothing_silenced, silenced
 
 __all__ = ["keras_session"]
@@ -38,7 +40,7 @@ def keras_session(
     with contextlib.ExitStack() as stack:
         if debug:
             stack.enter_context(nothing_silenced())
-        stack.enter_context(_warnings_as_notes(third_parties=debug))
+        stack.enter_context(_warnings_as_notes(third_parties=debug)())
         _choose_backend(backend)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
         keras = _import_keras()
@@ -48,7 +50,7 @@ def keras_session(
             stack.enter_context(errors_alone(name))
         keras.utils.set_random_seed(seed)
         if modules:
-            stack.enter_context(_working_directory_importable())
+            stack.enter_context(_importable(os.getcwd())())
             _import_modules(modules)
         yield
 
@@ -92,40 +94,46 @@ def _import_modules(modules: Sequence[str]) -> None:
             raise KerasPReLUError(f"--import {module}: {error}.") from error
 
 
-@contextlib.contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """Put the working directory first on `sys.path` for the body.
+@functools.cache
+def _importable(directory: str) -> SharedChange:
+    """Return the change that puts a directory first on `sys.path`.
 
-    An installed script does not have it there, unlike `python -m`. The modules of --import may
-    import others when they are called, so the entry stays for the whole command. If it were left
-    behind, later imports of the process could find a user's file instead of an installed package.
+    An installed script does not find modules of the working directory, unlike `python -m`. The
+    modules of --import may import others when their functions are called, so the change lasts for
+    the whole command. Failure mode: if it were not undone, later imports of the process could find
+    a user's file instead of an installed package.
     """
-    directory = os.getcwd()
-    if directory in sys.path:
-        yield
-        return
-    sys.path.insert(0, directory)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # the body removed it
-            sys.path.remove(directory)
+
+    def make() -> Callable[[], None]:
+        if directory in sys.path:
+            return lambda: None
+        sys.path.insert(0, directory)
+
+        def undo() -> None:
+            with contextlib.suppress(ValueError):  # Imported code may have removed the entry.
+                sys.path.remove(directory)
+
+        return undo
+
+    return SharedChange(make)
 
 
-@contextlib.contextmanager
-def _warnings_as_notes(*, third_parties: bool) -> Iterator[None]:
-    """Print this package's warnings as one-line notes on standard error during the body.
+@functools.cache
+def _warnings_as_notes(*, third_parties: bool) -> SharedChange:
+    """Return the change that prints this package's warnings as one-line notes on standard error.
 
-    Assigning to `warnings.showwarning` is the way that Python documents for printing warnings in
-    another form. `warnings.catch_warnings` restores it and the filters, also after an exception, so
-    the context can be nested. Both belong to the whole process: warnings of other threads are
-    printed the same way meanwhile. Entering it in two threads at once could restore the wrong
-    function; the command line enters it in the main thread only.
+    Python documents the assignment to `warnings.showwarning` as the way to print warnings in
+    another form. `warnings.catch_warnings` restores the function and the filters. Failure mode:
+    both belong to the whole process, so warnings of other threads are printed the same way
+    meanwhile, and filters that other threads set meanwhile are lost.
 
     Args:
         third_parties: Boolean. Whether warnings of other packages are shown, as Python prints them.
     """
-    with warnings.catch_warnings():
+
+    def make() -> Callable[[], None]:
+        restoring = contextlib.ExitStack()
+        restoring.enter_context(warnings.catch_warnings())
         if not third_parties:
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", KerasPReLUWarning)
@@ -138,4 +146,6 @@ def _warnings_as_notes(*, third_parties: bool) -> Iterator[None]:
                 show_other(message, category, *args, **kwargs)
 
         warnings.showwarning = show
-        yield
+        return restoring.close
+
+    return SharedChange(make)

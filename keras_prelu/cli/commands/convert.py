@@ -61,10 +61,10 @@ def command(
     from keras_prelu.cli.console import print_finetuning, print_json
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
-    from keras_prelu.diagnostics.slopes import slopes
+    from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import beside, check_output, save_model
 
-    _check_data_use(data, conversion, then_finetune)
+    _check_options(data, conversion, then_finetune)
     output = output or beside(model, "prelu")
     finetuned_output = beside(output, "finetuned")
     original = session.load_model(model)
@@ -80,7 +80,7 @@ def command(
     save_model(result.model, output, force=force)
     if result.calibration is not None:
         write_calibration(result.calibration, output, force=force)
-    layers = slopes(result.model)
+    layers = layer_slopes(result.model)
     report = {
         "model": model,
         "output": output,
@@ -106,11 +106,12 @@ def command(
         print_json(report)
 
 
-def _check_data_use(data: DataOptions, conversion: ConversionOptions, then_finetune: bool) -> None:
-    """Raise a usage error for --data that nothing uses, or that is missing."""
+def _check_options(data: DataOptions, conversion: ConversionOptions, then_finetune: bool) -> None:
+    """Raise a usage error for options that contradict each other."""
     if then_finetune and not data.source:
         raise click.UsageError("--finetune needs --data with labels.")
-    calibrates = conversion.rescale in ("auto", "calibrated")
+    conversion.check(has_data=bool(data.source))
+    calibrates = conversion.calibrates(has_data=bool(data.source))
     if data.source and not calibrates and not then_finetune:
         raise click.UsageError(
             f"--rescale {conversion.rescale} does not use --data. Leave one of them out."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -62,25 +61,24 @@ def command(
     """
     from keras_prelu.cli.console import print_finetuning, print_json
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
-    from keras_prelu.diagnostics.slopes import slopes
+    from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import beside, check_output, save_model
 
     if training.recipe:
         refuse_conversion_options("--recipe says how MODEL is converted")
+    conversion.check(has_data=True)
     output = output or beside(model, "finetuned")
     loaded = session.load_model(model)
     check_output(output, force=force)
     train, validation = split_labelled(data.load(loaded), session)
-    prelu: Any
-    relu: Any
-    if slopes(loaded):
+    if layer_slopes(loaded):
         _check_converted(model, original, training)
         prelu, relu = loaded, session.load_model(original) if original else None
     elif training.recipe:
         prelu, relu = loaded, loaded
     else:
-        conversion_result = convert_model(loaded, train, conversion, calibration, session)
-        prelu, relu = conversion_result.model, loaded
+        relu = loaded
+        prelu = convert_model(relu, train, conversion, calibration, session).model
     result = finetune_model(prelu, relu, train, validation, training, session)
     save_model(result.model, output, force=force)
     if session.json:

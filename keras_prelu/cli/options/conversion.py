@@ -95,6 +95,20 @@ class ConversionOptions:
         help="Make new slopes in frozen layers trainable.",
     )
 
+    def calibrates(self, *, has_data: bool) -> bool:
+        """Return whether a conversion with these options calibrates the model."""
+        return has_data and self.rescale in ("auto", "calibrated")
+
+    def check(self, *, has_data: bool) -> None:
+        """Raise a usage error for options that contradict each other."""
+        calibrates = self.calibrates(has_data=has_data)
+        if self.rescale == "calibrated" and not has_data:
+            raise click.UsageError("--rescale calibrated needs --data.")
+        if self.alpha == "auto" and not calibrates:
+            raise click.UsageError("--alpha auto needs --data, and --rescale calibrated or auto.")
+        if self.tolerance is not None and self.alpha != "auto":
+            raise click.UsageError("--tolerance is for --alpha auto.")
+
 
 conversion_options = option_group("conversion", ConversionOptions)
 
