@@ -69,7 +69,7 @@ def test_convert_with_samples_calibrates():
     record = invoke_json("convert relu.keras --data digits -o other.keras")
     assert record["output"] == "other.keras"
     assert record["calibration"]["samples"] == 512
-    assert record["calibration"]["error_after"] < 0.1 * record["calibration"]["error_before"]
+    assert record["calibration"]["error_after"] < 0.2 * record["calibration"]["error_before"]
     assert record["slope_search"] is None
 
 
@@ -84,7 +84,7 @@ def test_options_of_the_conversion():
     assert slopes_of("relu.prelu.keras") == {"conv_prelu": pytest.approx(0.1)}
     models.leaky().save("leaky.keras")
     invoke("convert leaky.keras --overwrite-slopes --rescale none")
-    assert set(slopes_of("leaky.prelu.keras").values()) == {pytest.approx(0.25)}
+    assert list(slopes_of("leaky.prelu.keras").values()) == pytest.approx([0.25] * 4)
 
 
 def test_calibrate_is_the_second_half_of_convert(folder):
@@ -94,7 +94,7 @@ def test_calibrate_is_the_second_half_of_convert(folder):
     assert (folder / "relu.prelu.calibrated.keras").exists()
     record = json.loads((folder / "relu.prelu.calibrated.calibration.json").read_text())
     assert record["samples"] == 200
-    assert record["error_after"] < 0.1 * record["error_before"]
+    assert record["error_after"] < 0.2 * record["error_before"]
     invoke("convert relu.keras --data samples.npz -o both.keras")
     assert json.loads((folder / "both.calibration.json").read_text()) == record
 
