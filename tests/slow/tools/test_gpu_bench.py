@@ -17,11 +17,18 @@ from tools.bench.gpu.tasks import tasks
 from tools.bench.gpu.variants import EXP, LAYERS
 from tools.bench.records import RELU, Machine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def _timing(**fields):
-    timing = {"part": "step", "mode": "jit", "work": "training step", "dtype": "float32", "activation": RELU, "milliseconds": 2.0}
+    timing = {
+        "part": "step",
+        "mode": "jit",
+        "work": "training step",
+        "dtype": "float32",
+        "activation": RELU,
+        "milliseconds": 2.0,
+    }
     return Timing(**{**timing, "ratio": 1.0, "low": 1.0, "high": 1.0, "rounds": 2, **fields})
 
 
@@ -47,14 +54,21 @@ def _records(folder, backend):
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize(("backend", "parts"), [("jax", ("activation", "step:float32")), ("torch", ("activation:eager",))])
+@pytest.mark.parametrize(
+    ("backend", "parts"),
+    [("jax", ("activation", "step:float32")), ("torch", ("activation:eager",))],
+)
 def test_a_trial(tmp_path, backend, parts):
     result = _run(backend, tmp_path, "--trial", *(f"--part={part}" for part in parts))
     assert result.returncode == 0, result.stderr
     records = _records(tmp_path, backend)
     assert not [record for record in records if isinstance(record, Failure)]
     for part in parts:
-        timings = [record for record in records if isinstance(record, Timing) and record.part == part.partition(":")[0]]
+        timings = [
+            record
+            for record in records
+            if isinstance(record, Timing) and record.part == part.partition(":")[0]
+        ]
         assert {timing.activation for timing in timings} == set(LAYERS)
         assert all(timing.milliseconds > 0 for timing in timings)
     assert "A trial" in (tmp_path / "TRIAL.md").read_text()
@@ -69,7 +83,10 @@ def test_the_whole_job_of_a_trial(tmp_path):
     assert not [record for record in records if isinstance(record, Failure)]
     facts = {record.name: record.value for record in records if isinstance(record, Fact)}
     assert facts["the resumed fine-tuning equals an uninterrupted one bit for bit"] == "yes"
-    assert facts["error of the outputs after calibration"] < facts["error of the outputs before calibration"]
+    assert (
+        facts["error of the outputs after calibration"]
+        < facts["error of the outputs before calibration"]
+    )
 
 
 @pytest.mark.tensorflow
@@ -108,12 +125,21 @@ def test_results_of_backends_are_merged_and_a_trial_leaves_them_alone(tmp_path):
 
 def test_the_report():
     machine = Machine(device="chip", cores=2, versions={"keras": "3"})
-    step = [_timing(peak_bytes=2_000_000_000), _timing(activation=EXP, milliseconds=3.0, ratio=1.5, low=1.25, high=1.75, peak_bytes=3e9)]
+    step = [
+        _timing(peak_bytes=2_000_000_000),
+        _timing(activation=EXP, milliseconds=3.0, ratio=1.5, low=1.25, high=1.75, peak_bytes=3e9),
+    ]
     alone = _timing(part="activation", work="forward", floor=1.0, launch=0.1, residual_bytes=5e8)
     failure = Failure(part="job", work="fine-tuning", reason="no memory")
     text = markdown({"jax": {"step:float32": _fields(machine, *step, alone, failure)}}, trial=False)
-    assert f"| jax | chip | training step | float32 | {EXP} | 3.00 | 1.50 [1.25, 1.75] | 3.00 | 1.50 |" in text
-    assert f"| jax | chip | jit | forward | float32 | {RELU} | 2.000 | 1.00 [1.00, 1.00] | 0.50 | 0.100 | – | 0.500 |" in text
+    assert (
+        f"| jax | chip | training step | float32 | {EXP} | 3.00 | 1.50 [1.25, 1.75] | 3.00 | 1.50 |"
+        in text
+    )
+    assert (
+        f"| jax | chip | jit | forward | float32 | {RELU} | 2.000 | 1.00 [1.00, 1.00] | 0.50 | 0.100 | – | 0.500 |"
+        in text
+    )
     assert "- jax, job: fine-tuning: no memory" in text
 
 
@@ -132,5 +158,8 @@ def test_images_of_a_class_are_more_alike_than_those_of_others():
     other, _ = images(40, 32, 1)
     assert not np.array_equal(x, other)
     means = np.stack([x[y == label].mean(axis=(0, 1, 2)) for label in np.unique(y)])
-    between, within = means.var(axis=0).mean(), np.mean([x[y == label].mean(axis=(1, 2)).var(axis=0).mean() for label in np.unique(y)])
+    between, within = (
+        means.var(axis=0).mean(),
+        np.mean([x[y == label].mean(axis=(1, 2)).var(axis=0).mean() for label in np.unique(y)]),
+    )
     assert between > within

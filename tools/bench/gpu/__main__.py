@@ -22,10 +22,30 @@ _LEAST_SECONDS = 15
 
 
 @click.command()
-@click.option("--part", "parts", multiple=True, default=PARTS, help=f"One of {', '.join(PARTS)}, or a task, as step:float32.")
-@click.option("--seconds", type=float, default=float("inf"), help="How long all may take; what doesn't fit is left out.")
-@click.option("--trial", is_flag=True, help="Small and few, also without a GPU, to see that everything runs; the figures mean nothing.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent, help="Folder of the results.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    default=PARTS,
+    help=f"One of {', '.join(PARTS)}, or a task, as step:float32.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    default=float("inf"),
+    help="How long all may take; what doesn't fit is left out.",
+)
+@click.option(
+    "--trial",
+    is_flag=True,
+    help="Small and few, also without a GPU, to see that everything runs; the figures mean nothing.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(__file__).parent,
+    help="Folder of the results.",
+)
 def main(parts: tuple[str, ...], seconds: float, trial: bool, output: Path) -> None:
     """Measure with the backend of KERAS_BACKEND, jax or torch; other results in the folder are kept.
 
@@ -34,7 +54,9 @@ def main(parts: tuple[str, ...], seconds: float, trial: bool, output: Path) -> N
     end = time.monotonic() + seconds
     backend = os.environ.get("KERAS_BACKEND", "")
     if backend not in BACKENDS:
-        raise click.ClickException(f"KERAS_BACKEND must be {' or '.join(BACKENDS)}. It is {backend!r}.")
+        raise click.ClickException(
+            f"KERAS_BACKEND must be {' or '.join(BACKENDS)}. It is {backend!r}."
+        )
     try:
         wanted = [task for part in parts for task in tasks(part, backend)]
     except ValueError as problem:
@@ -44,7 +66,10 @@ def main(parts: tuple[str, ...], seconds: float, trial: bool, output: Path) -> N
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a worker is ended too
     with tempfile.TemporaryDirectory(prefix="bench_gpu_") as cache:
         for task in wanted:
-            log, allowed = Log(store.records(backend), task), min(limit(task), end - time.monotonic())
+            log, allowed = (
+                Log(store.records(backend), task),
+                min(limit(task), end - time.monotonic()),
+            )
             if allowed < _LEAST_SECONDS:
                 click.echo(f"{backend} {task}: no time left", err=True)
                 continue
@@ -60,12 +85,25 @@ def main(parts: tuple[str, ...], seconds: float, trial: bool, output: Path) -> N
 
 def _environment(cache: str) -> dict[str, str]:
     """Of the workers: JAX takes memory as it needs it, and compiles what a later process needs too only once."""
-    defaults = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_COMPILATION_CACHE_DIR": cache, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    defaults = {
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     return {**defaults, **os.environ, "PYTHONUNBUFFERED": "1"}
 
 
-def _run(task: str, store: Store, backend: str, seconds: float, environment: dict[str, str], log: Log) -> None:
-    command = [sys.executable, "-m", "tools.bench.gpu.worker", task, "--records", str(store.records(backend))]
+def _run(
+    task: str, store: Store, backend: str, seconds: float, environment: dict[str, str], log: Log
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tools.bench.gpu.worker",
+        task,
+        "--records",
+        str(store.records(backend)),
+    ]
     part = task.partition(":")[0]
     with open(store.log(backend), "a", encoding="utf-8") as output:
         output.write(f"== {task}\n")
@@ -87,7 +125,11 @@ def _run(task: str, store: Store, backend: str, seconds: float, environment: dic
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
     if code:
-        log.add(Failure(part=part, work=task, reason=f"ended with {code}: {_last_line(store.log(backend))}"))
+        log.add(
+            Failure(
+                part=part, work=task, reason=f"ended with {code}: {_last_line(store.log(backend))}"
+            )
+        )
 
 
 def _last_line(path: Path) -> str:

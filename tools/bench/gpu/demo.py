@@ -17,7 +17,14 @@ def measure(effort: Effort, log: Log) -> None:
     """Run it in a process of its own; note how long it took, how it ended, and what it found."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bench_gpu_") as folder:
-        command = [sys.executable, "-m", "keras_prelu.cli.main", "demo", f"--output={folder}", *effort.demo]
+        command = [
+            sys.executable,
+            "-m",
+            "keras_prelu.cli.main",
+            "demo",
+            f"--output={folder}",
+            *effort.demo,
+        ]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
     log.add(Fact(part=PART, name="keras-prelu demo", value=time.perf_counter() - start, unit="s"))
     log.add(Fact(part=PART, name="exit code", value=float(found.returncode)))
@@ -25,4 +32,6 @@ def measure(effort: Effort, log: Log) -> None:
     if verdicts:
         log.add(Fact(part=PART, name="verdict", value=verdicts[-1].partition(": ")[2]))
     else:
-        log.add(Failure(part=PART, work="keras-prelu demo", reason=found.stderr[-300:] or "no verdict"))
+        log.add(
+            Failure(part=PART, work="keras-prelu demo", reason=found.stderr[-300:] or "no verdict")
+        )

@@ -17,7 +17,9 @@ def check_device(trial: bool) -> None:
     """Raise unless Keras puts its tensors on a GPU; a trial may run without one."""
     place = str(getattr(ops.zeros(1), "device", "unknown"))
     if not trial and (gpu() is None or "cpu" in place.lower()):
-        raise RuntimeError(f"Keras on {backend()} puts its tensors on {place}, and this measures GPUs. --trial runs without one.")
+        raise RuntimeError(
+            f"Keras on {backend()} puts its tensors on {place}, and this measures GPUs. --trial runs without one."
+        )
 
 
 def machine() -> Machine:

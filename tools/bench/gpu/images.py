@@ -21,7 +21,9 @@ def images(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     found = np.empty((count, size, size, 3), dtype=np.float32)
     for number, (label, shift, noise) in enumerate(zip(labels, shifts, chosen, strict=True)):
         # A quarter of the image at most, so that patterns of different classes stay apart.
-        found[number] = 0.5 * np.roll(patterns[label], tuple(shift // 4), axis=(0, 1)) + np.roll(noises[noise], tuple(shift), axis=(0, 1))
+        found[number] = 0.5 * np.roll(patterns[label], tuple(shift // 4), axis=(0, 1)) + np.roll(
+            noises[noise], tuple(shift), axis=(0, 1)
+        )
     return found, labels.astype("int32")
 
 

@@ -31,7 +31,9 @@ class Kernel(Protocol):
 
     name: str
 
-    def repeated(self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int) -> Run:
+    def repeated(
+        self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int
+    ) -> Run:
         """A function that does `work` so many times, with each of the inputs in turn, and returns when the device is done."""
 
     def peak_bytes(self, work: str, layer: keras.layers.Layer, inputs: Inputs) -> int | None:
@@ -55,10 +57,15 @@ class Jit:
     def __init__(self) -> None:
         self._programs: dict[tuple, Any] = {}
 
-    def repeated(self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int) -> Run:
+    def repeated(
+        self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int
+    ) -> Run:
         import jax
 
-        step, arguments = self._program(work, layer, inputs[0]), [self._arguments(layer, item) for item in inputs]
+        step, arguments = (
+            self._program(work, layer, inputs[0]),
+            [self._arguments(layer, item) for item in inputs],
+        )
 
         def run() -> None:
             result = None
@@ -88,16 +95,24 @@ class Jit:
             y, pullback = jax.vjp(forward, variables, x)
             return y, pullback(upstream)
 
-        functions = {FORWARD: lambda variables, x, upstream: forward(variables, x), BOTH: both, COPY: lambda variables, x, upstream: -x}
+        functions = {
+            FORWARD: lambda variables, x, upstream: forward(variables, x),
+            BOTH: both,
+            COPY: lambda variables, x, upstream: -x,
+        }
         key = (work, layer, inputs.x.shape)
         if key not in self._programs:
-            self._programs[key] = jax.jit(functions[work]).lower(*self._arguments(layer, inputs)).compile()
+            self._programs[key] = (
+                jax.jit(functions[work]).lower(*self._arguments(layer, inputs)).compile()
+            )
         return self._programs[key]
 
 
 def _stateless(layer: keras.layers.Layer, variables: Sequence[Tensor], x: Tensor) -> Tensor:
     """A layer called with values in place of its variables; `stateless_call` would not cast them to the layer's compute dtype."""
-    with keras.StatelessScope(state_mapping=list(zip(layer.trainable_variables, variables, strict=True))):
+    with keras.StatelessScope(
+        state_mapping=list(zip(layer.trainable_variables, variables, strict=True))
+    ):
         return layer(x)
 
 
@@ -106,7 +121,12 @@ def program_bytes(compiled: Any) -> int | None:
     found = compiled.memory_analysis()
     if found is None:
         return None
-    return int(found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes - found.alias_size_in_bytes)
+    return int(
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        + found.temp_size_in_bytes
+        - found.alias_size_in_bytes
+    )
 
 
 class Eager:
@@ -114,7 +134,9 @@ class Eager:
 
     name = "eager"
 
-    def repeated(self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int) -> Run:
+    def repeated(
+        self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int
+    ) -> Run:
         once = self._once(work, layer, inputs)
 
         def run() -> None:
@@ -170,7 +192,9 @@ class Eager:
     def _wrapped(self, layer: keras.layers.Layer) -> Callable[[Tensor], Tensor]:
         return layer
 
-    def _once(self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs]) -> Callable[[int], object]:
+    def _once(
+        self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs]
+    ) -> Callable[[int], object]:
         """A function of the number of the inputs that asks for the work, and doesn't wait for its end."""
         import torch
 
@@ -183,7 +207,9 @@ class Eager:
                 return call(leaves[number])
 
         def both(number: int) -> object:
-            return torch.autograd.grad(call(leaves[number]), [leaves[number], *variables], inputs[number].upstream)
+            return torch.autograd.grad(
+                call(leaves[number]), [leaves[number], *variables], inputs[number].upstream
+            )
 
         def copy(number: int) -> object:
             with torch.no_grad():
@@ -197,10 +223,16 @@ class Graph(Eager):
 
     name = "graph"
 
-    def repeated(self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int) -> Run:
+    def repeated(
+        self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int
+    ) -> Run:
         import torch
 
-        once, stream, graph = self._once(work, layer, inputs), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        once, stream, graph = (
+            self._once(work, layer, inputs),
+            torch.cuda.Stream(),
+            torch.cuda.CUDAGraph(),
+        )
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):

@@ -91,7 +91,9 @@ class Log:
             self._path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def add(self, record: Record) -> None:
-        line = json.dumps({"task": self._task, "type": type(record).__name__, **dataclasses.asdict(record)})
+        line = json.dumps(
+            {"task": self._task, "type": type(record).__name__, **dataclasses.asdict(record)}
+        )
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
         print(line, flush=True)

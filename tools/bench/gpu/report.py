@@ -45,7 +45,11 @@ def markdown(results: dict, *, trial: bool) -> str:
     lines += _section("The whole job", _facts(found, "job"))
     lines += _section("`keras-prelu demo`", _facts(found, "demo"))
     lines += _section("What moving bytes takes, and what waits", _facts(found, "activation"))
-    failures = [f"- {item.backend}, {item.record.part}: {item.record.work}: {item.record.reason}" for item in found if _is(item, Failure)]
+    failures = [
+        f"- {item.backend}, {item.record.part}: {item.record.work}: {item.record.reason}"
+        for item in found
+        if _is(item, Failure)
+    ]
     lines += _section("What could not be measured", failures)
     return "\n".join(lines) + "\n"
 
@@ -69,7 +73,11 @@ def _is(item: _Found, kind: type, part: str | None = None) -> bool:
 
 def _machines(results: dict) -> list[str]:
     records = (
-        record_of(fields) for name, tasks in sorted(results.items()) if name != "trial" for found in tasks.values() for fields in found
+        record_of(fields)
+        for name, tasks in sorted(results.items())
+        if name != "trial"
+        for found in tasks.values()
+        for fields in found
     )
     lines = [
         f"- {machine.device}, {machine.cores} cores; {', '.join(f'{name} {version}' for name, version in machine.versions.items())}"
@@ -101,14 +109,26 @@ def _networks(found: list[_Found], part: str) -> list[str]:
         timing, relu = item.record, _relu(item, chosen)
         memory = ["–", "–"]
         if timing.peak_bytes:
-            memory = [f"{timing.peak_bytes / 1e9:.2f}", f"{timing.peak_bytes / relu.peak_bytes:.2f}" if relu and relu.peak_bytes else "–"]
+            memory = [
+                f"{timing.peak_bytes / 1e9:.2f}",
+                f"{timing.peak_bytes / relu.peak_bytes:.2f}" if relu and relu.peak_bytes else "–",
+            ]
         where = [item.backend, item.device, timing.work, timing.dtype, timing.activation]
         rows.append([*where, f"{timing.milliseconds:.2f}", _ratio(timing), *memory])
-    return _table({**titles, "ms": True, "ratio": True, "memory, GB": True, "its ratio": True}, rows)
+    return _table(
+        {**titles, "ms": True, "ratio": True, "memory, GB": True, "its ratio": True}, rows
+    )
 
 
 def _activations(found: list[_Found]) -> list[str]:
-    titles = {"backend": False, "device": False, "mode": False, "work": False, "dtype": False, "activation": False}
+    titles = {
+        "backend": False,
+        "device": False,
+        "mode": False,
+        "work": False,
+        "dtype": False,
+        "activation": False,
+    }
     numbers = ("ms", "ratio", "share of floor", "launch, ms", "memory, GB", "residuals, GB")
     rows = []
     for item in found:
@@ -117,7 +137,14 @@ def _activations(found: list[_Found]) -> list[str]:
         timing = item.record
         share = "–" if timing.floor is None else f"{timing.floor / timing.milliseconds:.2f}"
         launch = "–" if timing.launch is None else f"{timing.launch:.3f}"
-        where = [item.backend, item.device, timing.mode, timing.work, timing.dtype, timing.activation]
+        where = [
+            item.backend,
+            item.device,
+            timing.mode,
+            timing.work,
+            timing.dtype,
+            timing.activation,
+        ]
         memory = [_gigabytes(timing.peak_bytes), _gigabytes(timing.residual_bytes)]
         rows.append([*where, f"{timing.milliseconds:.3f}", _ratio(timing), share, launch, *memory])
     return _table({**titles, **dict.fromkeys(numbers, True)}, rows)
@@ -125,7 +152,12 @@ def _activations(found: list[_Found]) -> list[str]:
 
 def _facts(found: list[_Found], part: str) -> list[str]:
     rows = [
-        [item.backend, item.device, item.record.name, f"{_value(item.record.value)} {item.record.unit}".strip()]
+        [
+            item.backend,
+            item.device,
+            item.record.name,
+            f"{_value(item.record.value)} {item.record.unit}".strip(),
+        ]
         for item in found
         if _is(item, Fact, part)
     ]
@@ -136,7 +168,8 @@ def _relu(item: _Found, found: list[_Found]) -> Timing | None:
     same = (
         other.record
         for other in found
-        if other.backend == item.backend and (other.record.work, other.record.dtype) == (item.record.work, item.record.dtype)
+        if other.backend == item.backend
+        and (other.record.work, other.record.dtype) == (item.record.work, item.record.dtype)
     )
     return next((timing for timing in same if timing.activation == RELU), None)
 

@@ -52,7 +52,10 @@ def main(action: str, folder: Path, trial: bool) -> None:
     if action == "kill":
         _run(folder, effort, folder / "killed", [_Kill])
         raise click.ClickException("The fine-tuning ended before it was killed.")
-    went_on, whole = _run(folder, effort, folder / "killed", []), _run(folder, effort, folder / "whole", [])
+    went_on, whole = (
+        _run(folder, effort, folder / "killed", []),
+        _run(folder, effort, folder / "whole", []),
+    )
     print(json.dumps(_difference(went_on, whole)))
 
 
@@ -65,18 +68,33 @@ def _deterministic() -> None:
 
 
 def _run(folder: Path, effort: Effort, checkpoints: Path, callbacks: list[type]) -> Any:
-    converted, original = (keras.saving.load_model(folder / name) for name in ("converted.keras", "original.keras"))
+    converted, original = (
+        keras.saving.load_model(folder / name) for name in ("converted.keras", "original.keras")
+    )
     with np.load(folder / "samples.npz") as samples:
-        train, validation = (samples["x"], samples["y"]), (samples["x_validation"], samples["y_validation"])
+        train, validation = (
+            (samples["x"], samples["y"]),
+            (samples["x_validation"], samples["y_validation"]),
+        )
     return finetuned(
-        converted, original, train, validation, effort, checkpoints=checkpoints, control=False, callbacks=lambda: [c() for c in callbacks]
+        converted,
+        original,
+        train,
+        validation,
+        effort,
+        checkpoints=checkpoints,
+        control=False,
+        callbacks=lambda: [c() for c in callbacks],
     )
 
 
 def _difference(first: Any, second: Any) -> dict[str, Any]:
     """How far two results lie apart: weights relative to their layer's largest, and the shares of validation samples scored alike."""
     pairs = list(zip(first.model.get_weights(), second.model.get_weights(), strict=True))
-    furthest = max(float(np.max(np.abs(a.astype("float64") - b)) / max(float(np.max(np.abs(b))), 1e-12)) for a, b in pairs)
+    furthest = max(
+        float(np.max(np.abs(a.astype("float64") - b)) / max(float(np.max(np.abs(b))), 1e-12))
+        for a, b in pairs
+    )
     return {
         "equal_bit_for_bit": all(np.array_equal(a, b) for a, b in pairs),
         "largest_relative_difference": furthest,

@@ -39,7 +39,12 @@ def measure(part: str, policy: str, effort: Effort, log: Log) -> None:
         try:
             ready = make()
             relu = relu or ready
-            times = compare({RELU: relu.run, name: ready.run}, RELU, rounds=effort.step_rounds, seconds=effort.step_seconds)
+            times = compare(
+                {RELU: relu.run, name: ready.run},
+                RELU,
+                rounds=effort.step_rounds,
+                seconds=effort.step_seconds,
+            )
         except Exception as problem:  # no memory, or a program that can't be compiled; the others are still measured
             log.add(Failure.of(part, f"{work}, {policy}, {name}", problem))
             if relu is None:
@@ -132,7 +137,11 @@ def _eager(part: str, name: str, policy: str, effort: Effort) -> Ready:
     gc.collect()
     before = used_bytes()
     model, (x, y) = _model(name, policy, effort), _batch(effort)
-    run = (lambda: model.train_on_batch(x, y)) if part == TRAINING else (lambda: model.predict_on_batch(x))
+    run = (
+        (lambda: model.train_on_batch(x, y))
+        if part == TRAINING
+        else (lambda: model.predict_on_batch(x))
+    )
     run()
     forget_peak()
     run()

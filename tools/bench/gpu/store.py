@@ -36,7 +36,9 @@ class Store:
 
     def merge(self, backends: tuple[str, ...]) -> None:
         """Bring the results up to date with the records of all backends; tasks that were not run again stay as they were."""
-        results = json.loads(self.results.read_text(encoding="utf-8")) if self.results.exists() else {}
+        results = (
+            json.loads(self.results.read_text(encoding="utf-8")) if self.results.exists() else {}
+        )
         for backend in backends:
             if self.records(backend).exists():
                 results.setdefault(backend, {}).update(by_task(self.records(backend)))

@@ -16,9 +16,17 @@ def tasks(part: str, backend: str) -> tuple[str, ...]:
         ValueError: There is no such part or task.
     """
     name, _, detail = part.partition(":")
-    details = {"step": _POLICIES, "inference": _POLICIES, "activation": _MODES[backend], "job": ("all",), "demo": ("all",)}.get(name, ())
+    details = {
+        "step": _POLICIES,
+        "inference": _POLICIES,
+        "activation": _MODES[backend],
+        "job": ("all",),
+        "demo": ("all",),
+    }.get(name, ())
     if not details or (detail and detail not in details):
-        raise ValueError(f"There is no part {part!r} with {backend}: give one of {', '.join(PARTS)}, or one of its tasks: {name}:…")
+        raise ValueError(
+            f"There is no part {part!r} with {backend}: give one of {', '.join(PARTS)}, or one of its tasks: {name}:…"
+        )
     return tuple(f"{name}:{known}" for known in details if detail in ("", known))
 
 

@@ -26,20 +26,27 @@ LAYERS: dict[str, Callable[[str], keras.layers.Layer]] = {
 
 
 def _resnet50(size: int, classes: int) -> keras.Model:
-    return keras.applications.ResNet50(weights=None, input_shape=(size, size, 3), classes=classes, classifier_activation=None)
+    return keras.applications.ResNet50(
+        weights=None, input_shape=(size, size, 3), classes=classes, classifier_activation=None
+    )
 
 
 def _small(size: int, classes: int) -> keras.Model:
     """Two convolutions around a residual: what a trial can afford."""
     layers = keras.layers
     inputs = keras.Input((size, size, 3))
-    x = layers.Activation("relu", name="first")(layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, padding="same")(inputs)))
+    x = layers.Activation("relu", name="first")(
+        layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, padding="same")(inputs))
+    )
     y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))
     x = layers.Activation("relu", name="second")(layers.Add()([x, y]))
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
 
 
-NETWORKS: dict[str, Callable[[int, int], keras.Model]] = {"ResNet50": _resnet50, "a small network": _small}
+NETWORKS: dict[str, Callable[[int, int], keras.Model]] = {
+    "ResNet50": _resnet50,
+    "a small network": _small,
+}
 
 
 def network(activation: str, name: str, size: int, classes: int, policy: str) -> keras.Model:
@@ -65,5 +72,7 @@ def _with(activation: str, model: keras.Model) -> keras.Model:
 
 def _cloned(layer: keras.layers.Layer) -> keras.layers.Layer:
     if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu:
-        return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=layer.name)
+        return keras.layers.PReLU(
+            keras.initializers.Constant(0.25), shared_axes=[1, 2], name=layer.name
+        )
     return type(layer).from_config(layer.get_config())

@@ -12,7 +12,12 @@ from tools.bench.gpu.records import Log
 
 @click.command()
 @click.argument("task")
-@click.option("--records", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File that records are appended to.")
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="File that records are appended to.",
+)
 @click.option("--trial", is_flag=True, help="Small and few.")
 def main(task: str, records: Path, trial: bool) -> None:
     """Run TASK with the backend of KERAS_BACKEND."""
