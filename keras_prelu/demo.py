@@ -14,8 +14,9 @@ from keras_prelu import data
 from keras_prelu.calibration.calibrate import calibrate
 from keras_prelu.conversion.convert import convert
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
+from keras_prelu.training.config import DEFAULT_LEARNING_RATE
 from keras_prelu.training.data_order import ShuffledBatches
-from keras_prelu.training.finetune import DEFAULT_LEARNING_RATE, FineTuning, finetune
+from keras_prelu.training.finetune import FineTuning, finetune
 from keras_prelu.training.warmup import build_for_training
 
 __all__ = ["ALPHA", "CALIBRATION_SAMPLES", "Conversion", "Demo", "digits_network", "run_demo"]
@@ -164,9 +165,9 @@ def _story(digits: data.Dataset, seed: int, epochs: int, say: Progress) -> _Stor
     say(f"seed {seed}: fine-tuning PReLU and the ReLU control")
     tuning = finetune(
         candidates["calibrated"],
-        original,
         digits.train,
         digits.test,
+        original=original,
         epochs=max(1, epochs // 2),
         batch_size=_BATCH_SIZE,
         seed=seed,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -23,6 +23,8 @@ from keras_prelu.data.samples import Samples
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["Dataset", "load", "split"]
+
+SomeSamples = TypeVar("SomeSamples", bound=Samples)
 
 MEMORY_LIMIT = 1e9
 SOURCES = "'digits', a file FILE.npz, 'dir:FOLDER', 'tfds:NAME[:SPLIT]', or 'module:function'"
@@ -99,7 +101,7 @@ def _load(source: str, input_shape: Sequence[int | None] | None, memory_limit: f
     raise DataError(f"Unknown data source '{source}'. It must be {SOURCES}.")
 
 
-def split(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples]:
+def split(samples: SomeSamples, fraction: float, seed: int) -> tuple[SomeSamples, SomeSamples]:
     """Samples without a random `fraction` of them, and that fraction."""
     count = len(samples)
     held_out = round(count * fraction)

@@ -161,7 +161,6 @@ def test_all_that_is_done_with_samples_is_the_same_from_disk(tmp_path):
     results = [
         kp.finetune(
             model,
-            None,
             data.train,
             data.test,
             recipe="exp-revived",
@@ -186,7 +185,7 @@ model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, st
     keras.layers.Dense(4)])
 model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 def tuned(train, test):
-    return kp.finetune(model, None, train, test, recipe="exp", epochs=1, batch_size=500)
+    return kp.finetune(model, train, test, recipe="exp", epochs=1, batch_size=500)
 small = [kp.data.Samples(rng.normal(size=(600, 32, 32, 3)).astype("float32"), np.arange(600) % 4) for _ in range(2)]
 tuned(*small)
 status = dict(line.split(":") for line in open("/proc/self/status"))
