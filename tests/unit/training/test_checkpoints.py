@@ -57,7 +57,6 @@ def tuned(digits, folder, interrupt=None, **options):
     callbacks = None if interrupt is None else lambda: [Interrupt(*interrupt)]
     return kp.finetune(
         network(),
-        None,
         *digits,
         recipe="exp",
         epochs=4,
@@ -101,7 +100,7 @@ def test_the_best_epoch_is_kept_from_before_the_interrupt(digits, tmp_path):
         Interrupt.run = -1
         callbacks = lambda: [ForgetAll(), *others]  # noqa: E731
         options = {"recipe": "exp", "epochs": 4, "control": False, "checkpoints": folder}
-        return kp.finetune(network(), None, *digits, callbacks=callbacks, **options)
+        return kp.finetune(network(), *digits, callbacks=callbacks, **options)
 
     whole = result(None)
     losses = whole.prelu.history["val_loss"]
@@ -123,7 +122,7 @@ def test_a_search_goes_on_too(digits, tmp_path, monkeypatch):
     import keras_prelu.training.recipe_search as module
 
     arguments = {"recipe": "auto", "epochs": 2, "control": False}
-    whole = kp.finetune(network(), None, *digits, **arguments)
+    whole = kp.finetune(network(), *digits, **arguments)
     train, count = module.lowest_loss, []
 
     def failing(*args):
@@ -134,8 +133,8 @@ def test_a_search_goes_on_too(digits, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "lowest_loss", failing)
     with pytest.raises(KeyboardInterrupt):
-        kp.finetune(network(), None, *digits, checkpoints=tmp_path, **arguments)
-    result = kp.finetune(network(), None, *digits, checkpoints=tmp_path, **arguments)
+        kp.finetune(network(), *digits, checkpoints=tmp_path, **arguments)
+    result = kp.finetune(network(), *digits, checkpoints=tmp_path, **arguments)
     assert len(count) == len(whole.trials) + 1  # the three that were done were not done again
     assert result.trials == whole.trials
     assert result.recipe == whole.recipe
@@ -209,7 +208,7 @@ class Slow(keras.callbacks.Callback):
     def on_train_begin(self, logs=None): print("started", flush=True)
     def on_train_batch_end(self, batch, logs=None):
         import time; time.sleep(0.01)
-result = kp.finetune(network(), None, data.train.take(slice(0, 300)), data.test.take(slice(0, 100)), recipe="exp", epochs=6,
+result = kp.finetune(network(), data.train.take(slice(0, 300)), data.test.take(slice(0, 100)), recipe="exp", epochs=6,
                      callbacks=lambda: [Slow()], checkpoints=sys.argv[1] if sys.argv[1] != "none" else None)
 np.savez(sys.argv[2], *result.model.get_weights())
 """

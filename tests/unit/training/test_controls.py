@@ -107,7 +107,6 @@ def test_further_controls_are_trained_with_the_same_budget(digits):
     original.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     result = kp.finetune(
         original,
-        None,
         *digits,
         recipe="exp",
         epochs=3,
@@ -135,12 +134,10 @@ def test_there_is_nothing_to_fix_in_a_relu_model_and_unknown_names_are_told(digi
     original = keras.Sequential([keras.Input((64,)), L.Dense(4, activation="relu"), L.Dense(10)])
     original.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     assert (
-        kp.finetune(
-            original, None, *digits, recipe="relu", epochs=1, controls="fixed-slopes"
-        ).controls
+        kp.finetune(original, *digits, recipe="relu", epochs=1, controls="fixed-slopes").controls
         == ()
     )
     with pytest.raises(
         kp.errors.InvalidArgumentError, match="must be among 'fixed-slopes', 'from-scratch'"
     ):
-        kp.finetune(original, None, *digits, recipe="relu", controls=["leaky"])
+        kp.finetune(original, *digits, recipe="relu", controls=["leaky"])
