@@ -38,5 +38,5 @@ def test_settings_are_given_one_way():
     assert merge(kp.FitConfig, config, dict.fromkeys(single), role="fit") is config
     with pytest.raises(kp.errors.InvalidArgumentError, match="both ways: `epochs`, `seed` beside"):
         merge(kp.FitConfig, config, single, role="fit")
-    with pytest.raises(kp.errors.InvalidArgumentError, match="`fit` must be a FitConfig.* dict"):
+    with pytest.raises(kp.errors.InvalidArgumentError, match=r"`fit` must be a FitConfig.* dict"):
         merge(kp.FitConfig, {"epochs": 3}, {}, role="fit")
