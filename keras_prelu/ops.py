@@ -12,10 +12,10 @@ from keras import ops
 from keras_prelu.backend.autodiff import with_gradient
 from keras_prelu.backend.kernels import formulation, sum_to_shape
 from keras_prelu.registration import serializable
+from keras_prelu.typing import Tensor
 
 __all__ = ["PReLUOperation", "positive_prelu", "prelu", "prelu_to_one"]
 
-Tensor = Any
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -187,7 +187,7 @@ def _from_the_output(form: str, max_value: float | None) -> Callable[..., Tensor
             total = formulation().slope_gradient(y, upstream, alpha)
             # A slope that underflowed to 0 has total 0: its gradient is then 0 and not 0/0.
             return dx, ops.cast(
-                total / ops.maximum(ops.cast(alpha, total.dtype), _SMALLEST), alpha.dtype
+                total / formulation().at_least(ops.cast(alpha, total.dtype), _SMALLEST), alpha.dtype
             )
 
     return with_gradient(forward, residuals, backward)

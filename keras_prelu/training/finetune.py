@@ -17,7 +17,7 @@ from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
 from keras_prelu.data.sources import split
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
-from keras_prelu.diagnostics.slopes import slopes as measure_slopes
+from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.training.checkpoints import Checkpoints, fingerprint
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
@@ -433,7 +433,7 @@ def _train_and_compare(
 ) -> FineTuning:
     """Run the final trainings, and compare them on samples that none of them has seen."""
     prepared = start.prepared
-    slopes_before = measure_slopes(prepared.model)
+    slopes_before = layer_slopes(prepared.model)
     model = trainer.train("model", prepared.model)
     control = revived_control = None
     if original is not None:
@@ -447,7 +447,7 @@ def _train_and_compare(
         control=None if control is None else control.trained,
         revived_control=None if revived_control is None else revived_control.trained,
         slopes_before=slopes_before,
-        slopes_after=measure_slopes(model.trained.model),
+        slopes_after=layer_slopes(model.trained.model),
         scores=model.scores,
         control_scores=None if control is None else control.scores,
         comparison=None if control is None else trainer.compare(model, control),

@@ -82,7 +82,7 @@ def test_whoever_needs_labels_looks_at_them(model):
         lambda: kp.finetune(converted, wrong, (X, CLASSES), original=model, epochs=1),
         lambda: kp.finetune(converted, (X, CLASSES), wrong, original=model, epochs=1),
         lambda: evaluate(model, Samples(*wrong)),
-        lambda: kp.diagnostics.noise(model, wrong, group=4),
+        lambda: kp.diagnostics.gradient_noise(model, wrong, group=4),
     ):
         with pytest.raises(DataError, match="none of the model's 3 classes"):
             use()

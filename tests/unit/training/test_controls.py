@@ -59,7 +59,7 @@ def test_weights_from_scratch_have_the_variance_of_claim_4():
     np.testing.assert_allclose(
         recurrent @ recurrent.T, np.eye(16), atol=1e-5
     )  # orthogonal, by its own initializer
-    assert all(layer.mean == pytest.approx(0.5) for layer in kp.diagnostics.slopes(fresh))
+    assert all(layer.mean == pytest.approx(0.5) for layer in kp.diagnostics.layer_slopes(fresh))
     for one, other in zip(arrays(prelu), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -107,11 +107,13 @@ def test_further_controls_are_trained_with_the_same_budget(original, digits):
     )
     fixed, scratch = result.controls
     assert (fixed.name, scratch.name) == tuple(CONTROLS)
-    assert [layer.mean for layer in kp.diagnostics.slopes(fixed.trained.model)] == [
+    assert [layer.mean for layer in kp.diagnostics.layer_slopes(fixed.trained.model)] == [
         layer.mean for layer in result.slopes_before
     ]
     assert fixed.trained.score_before == result.prelu.score_before
-    assert kp.diagnostics.slopes(scratch.trained.model)[0].mean != result.slopes_before[0].mean
+    assert (
+        kp.diagnostics.layer_slopes(scratch.trained.model)[0].mean != result.slopes_before[0].mean
+    )
     assert scratch.trained.score_after > scratch.trained.score_before + 0.2
     assert fixed.comparison.a == scratch.comparison.a == result.prelu.score_after
     assert (fixed.comparison.b, scratch.comparison.b) == (
