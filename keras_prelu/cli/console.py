@@ -194,12 +194,12 @@ def print_finetuning(result: Any) -> None:
         [
             [
                 name,
-                number(run.score_before),
-                number(run.score_after),
-                dead_units_text(run.dead_before),
-                dead_units_text(run.dead_after),
+                number(training.score_before),
+                number(training.score_after),
+                dead_units_text(training.dead_before),
+                dead_units_text(training.dead_after),
             ]
-            for name, run in _named_trainings(result)
+            for name, training in _named_trainings(result)
         ],
         right=["before", "after"],
     )
@@ -231,7 +231,7 @@ def _named_trainings(result: Any) -> list[tuple[str, Any]]:
     kind = "PReLU" if result.slopes_after else "ReLU"
     name = f"{kind}, recipe {result.recipe}" if result.recipe else kind
     controls = [("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
-    controls += [(f"PReLU control, {control.name}", control.run) for control in result.controls]
+    controls += [(f"PReLU control, {control.name}", control.trained) for control in result.controls]
     others = [
         (control_name, training)
         for control_name, training in controls

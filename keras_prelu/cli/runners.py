@@ -138,13 +138,24 @@ def split_labelled(dataset: Any, session: SessionOptions) -> tuple[Any, Any]:
 
 def finetune_model(
     model: Any,
-    original: Any,
     train: Any,
     validation: Any,
+    original: Any,
     options: TrainingOptions,
     session: SessionOptions,
 ) -> Any:
-    """Fine-tune a model beside its controls, and return the `FineTuning`."""
+    """Fine-tune a model beside its controls, and return the `FineTuning`.
+
+    The options are named like the arguments of `finetune`, so that a new one needs no change here.
+
+    Args:
+        model: `keras.Model`. A converted model, or a ReLU model if the options name a recipe.
+        train: `Samples`.
+        validation: `Samples`.
+        original: `keras.Model` or None. The ReLU model that a converted model was made from.
+        options: `TrainingOptions`.
+        session: `SessionOptions`.
+    """
     import keras
 
     from keras_prelu.backend.devices import gpu
@@ -155,9 +166,9 @@ def finetune_model(
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
         return finetune(
             model,
-            original,
             train,
             validation,
+            original=original,
             callbacks=lambda: [_epoch_counter(update), *monitors()],
             seed=session.seed,
             on_trial=update,

@@ -91,7 +91,7 @@ def command(
     if not session.json:
         _print_conversion(result, output, layers)
     if then_finetune:
-        finetuning = finetune_model(result.model, original, train, validation, training, session)
+        finetuning = finetune_model(result.model, train, validation, original, training, session)
         save_model(finetuning.model, finetuned_output, force=force)
         report |= {
             "finetuned": finetuned_output,

@@ -73,13 +73,13 @@ def command(
     train, validation = split_labelled(data.load(loaded), session)
     if layer_slopes(loaded):
         _check_converted(model, original, training)
-        prelu, relu = loaded, session.load_model(original) if original else None
+        trained, relu = loaded, session.load_model(original) if original else None
     elif training.recipe:
-        prelu, relu = loaded, loaded
+        trained, relu = loaded, None
     else:
         relu = loaded
-        prelu = convert_model(relu, train, conversion, calibration, session).model
-    result = finetune_model(prelu, relu, train, validation, training, session)
+        trained = convert_model(relu, train, conversion, calibration, session).model
+    result = finetune_model(trained, train, validation, relu, training, session)
     save_model(result.model, output, force=force)
     if session.json:
         print_json({"model": model, "output": output, "verdict": result.verdict, "result": result})
