@@ -24,9 +24,10 @@ from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization, Square
 from keras_prelu.scaling.analytic import rescale_analytic
 from keras_prelu.scaling.moments import UNKNOWN, rescale_moments
-from keras_prelu.sites.finder import LocatedSite, Site, find_sites, locate_sites
+from keras_prelu.sites.finder import find_sites, locate_sites
 from keras_prelu.sites.prelu_layers import layer_at, prelu_layers
 from keras_prelu.sites.selection import Selector, select
+from keras_prelu.sites.site import LocatedSite, Site
 
 __all__ = ["LARGEST_SLOPE", "RESCALES", "SAFE_SLOPE", "convert", "new_slopes"]
 
@@ -145,7 +146,7 @@ def convert(
         alpha_regularizer=alpha_regularizer,
         keep=keep_slopes,
     )
-    in_graph = [item for item in selected if item.place is None]
+    in_graph = [item for item in selected if item.held is None]
     converted = rewrite(
         model,
         replaced={
@@ -259,8 +260,8 @@ def _inside(
     """What `rewrite` takes for the sites inside layers."""
     inside: dict[int, dict[str, list[Callable[[], PReLU]]]] = {}
     for item in selected:
-        if item.place is not None:
-            inside.setdefault(id(item.operation), {}).setdefault(item.place.address, []).append(
+        if item.held is not None:
+            inside.setdefault(id(item.operation), {}).setdefault(item.held.address, []).append(
                 partial(_make_built, item, make)
             )
     return inside
@@ -414,7 +415,7 @@ def _make_layer(
         # Of a site in a graph: that of a layer which is replaced, or of what an inline activation
         # put out.
         activity_regularizer=(
-            getattr(item.operation, "activity_regularizer", None) if item.place is None else None
+            getattr(item.operation, "activity_regularizer", None) if item.held is None else None
         ),
     )
 
