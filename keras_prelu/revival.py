@@ -27,6 +27,7 @@ from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.activity import SiteActivity, activity
+from keras_prelu.theory import relative_error
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["Revival", "SiteRevival", "revive"]
@@ -369,14 +370,7 @@ def _outputs(plan: ExecutionPlan, inputs: list[Array], size: int) -> list[Array]
 
 
 def _change(before: list[Array], after: list[Array]) -> float:
-    return float(
-        np.mean(
-            [
-                np.mean(np.square(a - b)) / (np.var(b) or 1.0)
-                for a, b in zip(after, before, strict=True)
-            ]
-        )
-    )
+    return float(np.mean([relative_error(a, b) for a, b in zip(after, before, strict=True)]))
 
 
 def _record(

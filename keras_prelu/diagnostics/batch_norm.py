@@ -17,11 +17,11 @@ from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.plan import Step, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
-__all__ = ["Normalization", "normalizations"]
+__all__ = ["BatchNormGamma", "batch_norm_gammas"]
 
 
 @dataclass(frozen=True)
-class Normalization:
+class BatchNormGamma:
     """A BatchNormalization that reads what a rectifier puts out. All arrays have a number for each
     channel.
 
@@ -42,9 +42,9 @@ class Normalization:
     reconstruction: np.ndarray
 
 
-def normalizations(
+def batch_norm_gammas(
     model: keras.Model, samples: Any, *, batch_size: int = 128
-) -> tuple[Normalization, ...]:
+) -> tuple[BatchNormGamma, ...]:
     """Measure the pre-activations before each BatchNormalization that reads a ReLU, LeakyReLU or
     PReLU layer.
 
@@ -63,7 +63,7 @@ def normalizations(
     Example:
 
     >>> [np.mean(found.gamma / found.identity)
-    ...     for found in keras_prelu.diagnostics.normalizations(model, x)]
+    ...     for found in keras_prelu.diagnostics.batch_norm_gammas(model, x)]
 
     References:
         Claim 8, and claim 7 for means other than 0.
@@ -133,7 +133,7 @@ def _slopes(layer: Any) -> np.ndarray | None:
     return np.array([rectifier.negative_slope]) if rectifier.kind != "inline" else None
 
 
-def _record(rectifier: Step, step: Step, sums: np.ndarray) -> Normalization:
+def _record(rectifier: Step, step: Step, sums: np.ndarray) -> BatchNormGamma:
     count, total, squares = sums
     mean = total / count
     sigma = np.sqrt(
@@ -142,7 +142,7 @@ def _record(rectifier: Step, step: Step, sums: np.ndarray) -> Normalization:
     slopes = _slopes(rectifier.operation)
     assert slopes is not None
     identity = np.broadcast_to(np.sqrt(theory.output_variance(slopes, mean, sigma)), sigma.shape)
-    return Normalization(
+    return BatchNormGamma(
         step.path,
         rectifier.path,
         numbers(step.operation.gamma),

@@ -22,7 +22,7 @@ from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
-__all__ = ["LayerSignal", "MomentsProbe", "backward", "batch_for_gradients", "signal"]
+__all__ = ["LayerSignal", "MomentsProbe", "backward", "batch_for_gradients", "signal_by_depth"]
 
 Tensor = Any
 
@@ -56,7 +56,7 @@ class LayerSignal:
     gradient: float
 
 
-def signal(
+def signal_by_depth(
     model: keras.Model, samples: Any, *, probes: int = 32, batch_size: int = 128, seed: int = 0
 ) -> tuple[LayerSignal, ...]:
     """Measure the signal at each linear layer and rectifier of a model.
@@ -82,7 +82,7 @@ def signal(
     Example:
 
     >>> [(layer.path, layer.gain, layer.predicted)
-    ...     for layer in keras_prelu.diagnostics.signal(model, x)]
+    ...     for layer in keras_prelu.diagnostics.signal_by_depth(model, x)]
 
     References:
         Claims 3 and 4. He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2.

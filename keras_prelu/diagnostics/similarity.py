@@ -15,7 +15,7 @@ from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import Slot, compile_plan
 
-__all__ = ["LayerSimilarity", "similarity"]
+__all__ = ["LayerSimilarity", "layer_similarity"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LayerSimilarity:
     explained: float | None
 
 
-def similarity(
+def layer_similarity(
     model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256
 ) -> tuple[LayerSimilarity, ...]:
     """Compare what reaches the linear layers of two networks, and their outputs.
@@ -60,7 +60,7 @@ def similarity(
 
     Example:
 
-    >>> min(keras_prelu.diagnostics.similarity(original, converted, x),
+    >>> min(keras_prelu.diagnostics.layer_similarity(original, converted, x),
     ...     key=lambda layer: layer.explained)
 
     References:
