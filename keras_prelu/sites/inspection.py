@@ -17,10 +17,10 @@ from keras_prelu.custom_layers.source_scan import relu_functions_in_source
 from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
-from keras_prelu.graph.cloning import rebuild
 from keras_prelu.graph.detection import recognize, recognize_call
 from keras_prelu.graph.gates import Gates
 from keras_prelu.graph.hooks import attributes_set
+from keras_prelu.graph.leaves import rebuild_failure
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
@@ -168,7 +168,7 @@ class _Inspection:
             yield self._own_prelu(prelu)
 
     def _called(self, trace: _Trace, graphs: Sequence[functional.Graph]) -> Iterator[LocatedSite]:
-        obstacle = _why_not_rebuilt(self._layer) if trace.calls else ""
+        obstacle = rebuild_failure(self._layer) if trace.calls else ""
         gates = _gates(graphs, self._rectifiers)
         for held in {call.held.address: call.held for call in trace.calls}.values():
             reason = obstacle or gates.get(held.address, "")
@@ -305,14 +305,6 @@ def _function_name(rectifier: Rectifier) -> str:
     if rectifier.negative_slope:
         return "leaky_relu"
     return "relu" if rectifier.max_value is None else "relu6"
-
-
-def _why_not_rebuilt(layer: Any) -> str:
-    try:
-        rebuild(layer)
-    except ConversionError as error:
-        return str(error).rstrip(".")
-    return ""
 
 
 def _arguments_at_build(model: keras.Model) -> Iterator[_Arguments]:
