@@ -8,10 +8,12 @@ from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.graph.channel_scaling import numbers, scale_outputs
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.batch_norm import channel_axis, inference_factor, normalizes_last_axis
+from keras_prelu.graph.channel_scaling import scale_outputs
+from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 
@@ -65,14 +67,11 @@ def _match(linear: Any, normalization: Any) -> bool:
     normalizes."""
     if linear_view(linear) is None or not hasattr(linear, "use_bias"):
         return False
-    if (
-        getattr(linear, "activation", None) not in (None, keras.activations.linear)
-        or linear.activity_regularizer is not None
-    ):
+    if not has_linear_activation(linear) or linear.activity_regularizer is not None:
         return False
-    last = len(normalization.get_build_config()["input_shape"]) - 1
-    axis = 1 if getattr(linear, "data_format", None) == "channels_first" else last
-    return normalization.axis % (last + 1) == axis
+    if is_channels_last(linear):
+        return normalizes_last_axis(normalization)
+    return channel_axis(normalization) == 1
 
 
 def _with_bias(linear: Any, made: dict[int, Any]) -> Any:
@@ -91,11 +90,9 @@ def _fold(linear: Any, normalization: Any, folded: Any) -> None:
         target.assign(source)
     if linear.use_bias:
         folded.bias.assign(linear.bias)
-    scale = 1.0 / np.sqrt(numbers(normalization.moving_variance) + normalization.epsilon)
-    if normalization.scale:
-        scale = scale * numbers(normalization.gamma)
-    shift = -numbers(normalization.moving_mean) * scale
+    scale = inference_factor(normalization)
+    shift = -to_float64(normalization.moving_mean) * scale
     if normalization.center:
-        shift = shift + numbers(normalization.beta)
+        shift = shift + to_float64(normalization.beta)
     scale_outputs(folded, scale)
-    folded.bias.assign(numbers(folded.bias) + shift.reshape(folded.bias.shape))
+    folded.bias.assign(to_float64(folded.bias) + shift.reshape(folded.bias.shape))
