@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_prelu.calibration.calibrate import calibrate
-from keras_prelu.calibration.layerwise import Progress
+from keras_prelu.calibration.config import CalibrationConfig
+from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
+from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
-from keras_prelu.calibration.slope_search import SlopeSearch, find_slopes, set_slope
+from keras_prelu.calibration.samples import check_samples
+from keras_prelu.calibration.slope_search import SlopeSearch, search_slopes, set_slope
 from keras_prelu.conversion.arguments import (
     LARGEST_SLOPE,
     SAFE_SLOPE,
@@ -32,8 +33,7 @@ from keras_prelu.conversion.model_checks import (
 )
 from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes, has_own_slope
 from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.data.samples import Samples, from_batches
-from keras_prelu.errors import InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph import functional
 from keras_prelu.scaling.analytic import rescale_analytic
 from keras_prelu.scaling.moments import UNKNOWN, rescale_moments
@@ -218,18 +218,24 @@ def run_conversion(
         has_samples=calibration_data is not None,
     )
     decision = decide_rescaling(alpha, rescale, has_samples=calibration_data is not None)
-    slope_map = get_parameterization(parameterization, decision.requested_slope)
-    slope_map.check(decision.slope)
-    located_sites = locate_sites(model)
-    selected_sites = select(located_sites, model, include, exclude)
-    refuse_quantized_layers(model)
-    warn_of_nonfinite_weights(model)
     factory = PReLUFactory(
         slope=decision.slope,
-        parameterization=slope_map,
+        parameterization=get_parameterization(parameterization, decision),
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
         keep_slopes=keep_slopes,
+    )
+    config = CalibrationConfig(
+        refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
+    )
+    sites = locate_sites(model)
+    selected_sites = select(sites, model, include, exclude)
+    refuse_quantized_layers(model)
+    warn_of_nonfinite_weights(model)
+    samples = (
+        check_samples(model, calibration_data, max_samples=max_samples, seed=seed)
+        if decision.method == "calibrated"
+        else None
     )
     converted = _exchange_rectifiers(model, selected_sites, factory)
     warn_of_lost_classes(model)
@@ -241,58 +247,31 @@ def run_conversion(
         if not (keep_slopes and has_own_slope(located.site))
     ]
     calibration, slope_search = None, None
-    if decision.method == "analytic":
-        rescale_analytic(converted, new_slopes)
-    elif decision.method == "moments":
-        _rescale_by_moments(converted, new_slopes, decision)
-    elif decision.method == "calibrated":
-        samples = _draw(calibration_data, max_samples, seed)
+    if samples is not None:
+        pair = ModelPair(model, converted, samples, sites)
         if decision.searches_slopes and new_slopes:
-            slope_search = find_slopes(
-                converted,
-                model,
+            slope_search = search_slopes(
+                pair,
                 samples,
+                {path: layer_at(converted, path) for path in new_slopes},
+                config,
                 tolerance=tolerance,
-                layers=new_slopes,
-                refit_frozen=refit_frozen,
-                batch_size=batch_size,
-                memory_limit=memory_limit,
-                seed=seed,
+                largest=LARGEST_SLOPE,
                 on_step=on_step,
             )
             calibration = slope_search.calibration
         else:
-            calibration = calibrate(
-                converted,
-                model,
-                samples,
-                refit_frozen=refit_frozen,
-                batch_size=batch_size,
-                memory_limit=memory_limit,
-                seed=seed,
-                on_step=on_step,
-            )
+            calibration = LayerwiseCalibrator(pair, samples, config).run(on_step)
+    elif decision.method == "analytic":
+        rescale_analytic(converted, new_slopes)
+    elif decision.method == "moments":
+        _rescale_by_moments(converted, new_slopes, decision)
     return Conversion(
         model=converted,
         sites=tuple(located.site for located in selected_sites),
         calibration=calibration,
         slope_search=slope_search,
     )
-
-
-def _draw(calibration_data: Any, max_samples: int | None, seed: int) -> Any:
-    """Return at most `max_samples` of the samples, drawn at random; all in their order if None."""
-    if max_samples is None:
-        return calibration_data
-    if max_samples < 1:
-        raise InvalidArgumentError(
-            f"`max_samples` must be at least 1. Received: max_samples={max_samples}"
-        )
-    if isinstance(calibration_data, Samples):
-        calibration_data = calibration_data.x
-    samples = Samples(from_batches(calibration_data))
-    order = np.random.default_rng(seed).permutation(len(samples))
-    return samples.take(order[:max_samples])
 
 
 def _exchange_rectifiers(
