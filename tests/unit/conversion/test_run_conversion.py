@@ -119,6 +119,8 @@ def test_a_subclassed_model():
 
 
 def test_bad_samples_are_refused_before_anything_is_rebuilt(monkeypatch):
-    monkeypatch.setattr(convert, "rewrite", lambda *args, **kwargs: pytest.fail("It was rebuilt."))
+    monkeypatch.setattr(
+        convert, "exchange_rectifiers", lambda *args, **kwargs: pytest.fail("It was rebuilt.")
+    )
     with pytest.raises(kp.errors.DataError, match="shape"):
         kp.convert(models.mlp(), calibration_data=np.zeros((9, 7)))
