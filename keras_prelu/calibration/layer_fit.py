@@ -15,6 +15,7 @@ from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.calibration.ridge import RidgeProblem
 from keras_prelu.calibration.samples import SampleSplit
 from keras_prelu.graph.hooks import HookTarget, attributes_set
+from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import LinearView
 
 __all__ = ["Assignment", "Fit", "InputPair", "Intercept", "fit_layer", "linear_output"]
@@ -66,7 +67,9 @@ class Intercept:
             normalization: `keras.layers.BatchNormalization` that alone reads the layer's output, or
                 None.
         """
-        has_place = view.bias is None and normalization is not None and _is_linear(view.layer)
+        has_place = (
+            view.bias is None and normalization is not None and has_linear_activation(view.layer)
+        )
         return cls(bias=view.bias, moving_mean=normalization.moving_mean if has_place else None)
 
     @property
@@ -309,14 +312,10 @@ class _Design:
 
 def linear_output(layer: Any, inputs: Tensor) -> Tensor:
     """Return what a layer computes before its own activation."""
-    if _is_linear(layer):
+    if has_linear_activation(layer):
         return layer(inputs)
     with attributes_set([HookTarget(layer, "activation")], keras.activations.linear):
         return layer(inputs)
-
-
-def _is_linear(layer: Any) -> bool:
-    return getattr(layer, "activation", None) in (None, keras.activations.linear)
 
 
 def _to_numpy(view: LinearView, tensor: Tensor) -> np.ndarray:
@@ -325,6 +324,4 @@ def _to_numpy(view: LinearView, tensor: Tensor) -> np.ndarray:
 
 def _channels_last_shape(view: LinearView, tensor: Tensor) -> tuple[int, ...]:
     shape = tuple(tensor.shape)
-    if getattr(view.layer, "data_format", None) == "channels_first":
-        return (shape[0], *shape[2:], shape[1])
-    return shape
+    return shape if is_channels_last(view.layer) else (shape[0], *shape[2:], shape[1])

@@ -12,7 +12,7 @@ from keras_prelu.errors import CalibrationError
 from keras_prelu.graph.cloning import copy_variables, rebuild
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.layers import PReLU
-from keras_prelu.sites.finder import LocatedSite
+from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["match_layers"]
 
@@ -39,7 +39,7 @@ def match_layers(
     """
     steps = compile_plan(original).steps
     # A layer with Python code of its own is one step, whatever sites are inside.
-    graph_sites = [located for located in sites if located.place is None]
+    graph_sites = [located for located in sites if located.held is None]
     counterparts = _match_by_path(plan, steps, graph_sites)
     if any(step.path not in counterparts for step in plan.steps):
         # Layers without a name of their own are called differently in a model that is built anew

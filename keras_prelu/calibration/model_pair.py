@@ -14,7 +14,8 @@ from keras_prelu.calibration.samples import CalibrationSamples, with_graph
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
-from keras_prelu.sites.finder import LocatedSite, locate_sites
+from keras_prelu.sites.finder import locate_sites
+from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["ModelPair"]
 

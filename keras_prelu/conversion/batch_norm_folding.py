@@ -9,10 +9,12 @@ from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_prelu.conversion.rewriter import Replacements, rewrite
-from keras_prelu.graph.channel_scaling import numbers, scale_outputs
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.batch_norm import channel_axis, inference_factor, normalizes_last_axis
+from keras_prelu.graph.channel_scaling import scale_outputs
+from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 
@@ -77,12 +79,11 @@ def _normalizes_channels_of(layer: Any, normalization: Any) -> bool:
     those that a BatchNormalization normalizes."""
     if linear_view(layer) is None or not hasattr(layer, "use_bias"):
         return False
-    has_activation = getattr(layer, "activation", None) not in (None, keras.activations.linear)
-    if has_activation or layer.activity_regularizer is not None:
+    if not has_linear_activation(layer) or layer.activity_regularizer is not None:
         return False
-    rank = len(normalization.get_build_config()["input_shape"])
-    channel_axis = 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
-    return bool(normalization.axis % rank == channel_axis)
+    if is_channels_last(layer):
+        return normalizes_last_axis(normalization)
+    return channel_axis(normalization) == 1
 
 
 def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any]) -> Any:
@@ -100,14 +101,12 @@ def _assign_folded_weights(folded: Any, pair: _FoldablePair) -> None:
         target.assign(source)
     if linear.use_bias:
         folded.bias.assign(linear.bias)
-    scale = 1.0 / np.sqrt(numbers(normalization.moving_variance) + normalization.epsilon)
-    if normalization.scale:
-        scale = scale * numbers(normalization.gamma)
-    shift = -numbers(normalization.moving_mean) * scale
+    scale = inference_factor(normalization)
+    shift = -to_float64(normalization.moving_mean) * scale
     if normalization.center:
-        shift = shift + numbers(normalization.beta)
+        shift = shift + to_float64(normalization.beta)
     scale_outputs(folded, scale)
-    folded.bias.assign(numbers(folded.bias) + shift.reshape(folded.bias.shape))
+    folded.bias.assign(to_float64(folded.bias) + shift.reshape(folded.bias.shape))
 
 
 def _kernels(layer: Any) -> list[Any]:

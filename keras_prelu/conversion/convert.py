@@ -27,9 +27,10 @@ from keras_prelu.conversion.model_checks import (
 from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
 from keras_prelu.conversion.rescaling import rescale_without_samples
 from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
-from keras_prelu.sites.finder import Site, locate_sites
+from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.selection import Selector, select
+from keras_prelu.sites.site import Site
 
 __all__ = ["Conversion", "convert", "run_conversion"]
 

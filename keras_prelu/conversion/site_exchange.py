@@ -12,8 +12,8 @@ from keras_prelu.conversion.freezing import train_slopes
 from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
 from keras_prelu.conversion.rewriter import Replacements, rewrite
 from keras_prelu.errors import KerasPReLUWarning
-from keras_prelu.sites.finder import LocatedSite
 from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["exchange_rectifiers", "train_new_slopes"]
 
@@ -38,9 +38,9 @@ def _add_replacement(
 ) -> None:
     operation, kind = located.operation, located.site.kind
     make = partial(factory.make, located)
-    if located.place is not None:
+    if located.held is not None:
         make_built = partial(factory.make_built, located)
-        replacements.replace_held(operation, located.place.address, make_built)
+        replacements.replace_held(operation, located.held.address, make_built)
     elif kind == "inline":
         replacements.replace_activation(operation, make)
     elif kind == "prelu":  # All calls of a stock PReLU share its slopes.

@@ -67,6 +67,7 @@ def test_the_command_line_offers_what_the_package_has():
         "from keras_prelu.layers import PReLU; import keras",
         "from keras_prelu.ops import prelu; import keras",
         "from keras_prelu.regularizers import AlphaL2; import keras",
+        "import keras_prelu.graph.cloning, keras",
     ],
 )
 def test_registered_whichever_is_imported_first(imports):
