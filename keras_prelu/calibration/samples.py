@@ -10,8 +10,7 @@ import numpy as np
 
 from keras_prelu.backend import devices
 from keras_prelu.calibration.host_exchange import Exchange, HostExchange
-from keras_prelu.data.lazy import loaded
-from keras_prelu.data.samples import Samples, from_batches, model_inputs
+from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
 from keras_prelu.graph.leaves import is_taken_apart
 
@@ -64,27 +63,27 @@ def check_samples(
         DataError: The samples do not fit the model, or hold NaN.
         InvalidArgumentError: `max_samples` is not positive.
     """
-    structure = from_batches(samples.x if isinstance(samples, Samples) else samples)
+    role = "calibration samples"
+    checked = as_samples(samples, role=role, labels="ignored")
     if max_samples is not None:
-        structure = _draw(structure, max_samples, seed)
-    structure = loaded(structure)
-    arrays = model_inputs(with_graph(original, structure), structure, "calibration samples")
+        checked = _draw(checked, max_samples, seed)
+    checked = checked.in_memory(role)
+    arrays = model_inputs(with_graph(original, checked.x), checked, role)
     if len(arrays[0]) < MINIMUM_SAMPLES:
         raise CalibrationError(
             f"Calibration needs at least {MINIMUM_SAMPLES} samples, better some hundreds. Received:"
             f" {len(arrays[0])}"
         )
-    return CalibrationSamples(structure=structure, arrays=arrays)
+    return CalibrationSamples(structure=checked.x, arrays=arrays)
 
 
-def _draw(structure: Any, max_samples: int, seed: int) -> Any:
+def _draw(samples: CheckedSamples, max_samples: int, seed: int) -> CheckedSamples:
     if max_samples < 1:
         raise InvalidArgumentError(
             f"`max_samples` must be at least 1. Received: max_samples={max_samples}"
         )
-    samples = Samples(structure)
     order = np.random.default_rng(seed).permutation(len(samples))
-    return samples.take(order[:max_samples]).x
+    return samples.take(order[:max_samples])
 
 
 def with_graph(model: keras.Model, samples: Any) -> keras.Model:
