@@ -95,9 +95,9 @@ def check_outputs(output: Path, *, force: bool) -> None:
 def store_calibration(calibration: Any, output: Path, *, force: bool) -> None:
     """Write the record beside a model."""
     from keras_prelu.cli.console import to_json
-    from keras_prelu.io.model_files import save_record
+    from keras_prelu.io.atomic import atomic_write_text
 
-    save_record(to_json(calibration) + "\n", record_path(output), force=force)
+    atomic_write_text(record_path(output), to_json(calibration) + "\n", overwrite=force)
 
 
 def print_calibration(calibration: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from keras_prelu.deployment.format import Format, Run, Settings
 from keras_prelu.deployment.lowering import lowered
 from keras_prelu.errors import ExportError
-from keras_prelu.utils.versions import numbers
+from keras_prelu.utils.versions import version_key
 
 __all__ = ["TorchProgram"]
 
@@ -27,7 +27,7 @@ class TorchProgram(Format):
 
     def check(self) -> None:
         super().check()
-        if numbers(keras.version()) < numbers(_SINCE):
+        if version_key(keras.version()) < version_key(_SINCE):
             raise ExportError(
                 f"The format {self.name} needs Keras {_SINCE}, and this is {keras.version()}: pip"
                 " install --upgrade keras."
