@@ -16,8 +16,8 @@ from .calibration.slope_search import SlopeSearch as SlopeSearch
 from .calibration.slope_search import find_slopes as find_slopes
 from .conversion.bake import bake as bake
 from .conversion.convert import convert as convert
-from .deployment.export import Export as Export
 from .deployment.export import export as export
+from .deployment.records import Export as Export
 from .diagnostics.comparison import Comparison as Comparison
 from .diagnostics.comparison import compare as compare
 from .errors import KerasPReLUError as KerasPReLUError

@@ -85,7 +85,8 @@ def command(
     import numpy as np
 
     from keras_prelu.cli.console import print_json
-    from keras_prelu.deployment.export import check_export, export
+    from keras_prelu.deployment.arguments import check_export
+    from keras_prelu.deployment.export import export
     from keras_prelu.io.model_files import load_model
 
     check_export(

@@ -8,7 +8,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.deployment import benchmark
-from keras_prelu.deployment import export as exporting
+from keras_prelu.deployment.formats import FORMATS
 from keras_prelu.deployment.formats.tflite import TensorFlowLite
 from tests.helpers import custom, models
 from tests.unit.conversion.test_bake import with_slopes
@@ -149,31 +149,6 @@ def test_a_runtime_that_computes_something_else_is_told_and_nothing_is_kept(monk
     assert kp.export(model, "model.tflite", tolerance=0.02).tolerance == 0.02
 
 
-@pytest.mark.parametrize("wrong", [0, 1])
-def test_an_output_that_is_no_number_is_a_difference(wrong):
-    expected = [np.ones((2, 3)), np.ones((2, 3))]
-    found = [part.copy() for part in expected]
-    found[wrong][0, 0] = np.nan
-    assert not exporting._difference(found, expected) <= 1.0
-
-
-@pytest.mark.parametrize("old", [("one", "two"), ("two",), ()])
-def test_several_files_are_all_replaced_or_none(folder, old):
-    """What is new for the second is missing, as where it can't be renamed."""
-    (folder / "new").mkdir()
-    (folder / "new" / "one").write_text("new")
-    for name in old:
-        (folder / name).write_text("old")
-    renamed = {folder / "new" / name: folder / name for name in ("one", "two")}
-    with pytest.raises(FileNotFoundError):
-        exporting._replace_all(renamed, folder / "new" / "aside")
-    assert sorted(os.listdir()) == ["new", *old]
-    assert [(folder / name).read_text() for name in old] == ["old"] * len(old)
-    (folder / "new" / "two").write_text("new")
-    exporting._replace_all(renamed, folder / "new" / "other")
-    assert [(folder / name).read_text() for name in ("one", "two")] == ["new", "new"]
-
-
 @pytest.mark.usefixtures("folder")
 def test_a_class_of_the_running_script_is_told(monkeypatch):
     inputs = keras.Input((6, 6, 3))
@@ -265,7 +240,7 @@ def test_accuracy_is_that_of_labels():
     assert kp.export(model, "other.tflite", samples=x).accuracy is None
     for wrong in (labels[:3], labels.astype("float32"), np.eye(3, dtype=int)[labels]):
         with pytest.raises(
-            kp.errors.InvalidArgumentError, match="class numbers, one for each sample"
+            kp.errors.InvalidArgumentError, match="must be class numbers, one for each sample"
         ):
             kp.export(model, "wrong.tflite", samples=x, labels=wrong)
     with pytest.raises(kp.errors.InvalidArgumentError, match="give both"):
@@ -288,13 +263,13 @@ def test_activations_in_the_form_for_cpus_compute_the_same(build):
 def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
     monkeypatch.setattr(benchmark, "_ROUNDS", 3)
     model, timed = converted(models.residual), []
-    load = exporting.FORMATS[name].load
+    load = FORMATS[name].load
 
     def spy(self, path, threads=None):
         timed.append((self.operations(path), threads))
         return load(self, path, threads)
 
-    monkeypatch.setattr(exporting.FORMATS[name], "load", spy)
+    monkeypatch.setattr(FORMATS[name], "load", spy)
     cost = kp.export(model, PATHS[name], measure=True).cost
     assert cost.low <= cost.ratio <= cost.high
     assert cost.milliseconds > 0 < cost.milliseconds_with_relu
@@ -344,11 +319,11 @@ def test_options_of_other_formats_are_refused(path, arguments, message):
 def test_what_tf2onnx_would_be_killed_for_is_refused(monkeypatch):
     model = converted(models.mlp)
     monkeypatch.setattr(
-        "keras_prelu.deployment.formats.onnx.file.physical_memory",
+        "keras_prelu.deployment.formats.onnx.format.physical_memory",
         lambda: 44 * 4 * model.count_params(),
     )
     with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=torch"):
         kp.export(model, "model.onnx")
     assert os.listdir() == []
-    monkeypatch.setattr("keras_prelu.deployment.formats.onnx.file.physical_memory", lambda: 0)
+    monkeypatch.setattr("keras_prelu.deployment.formats.onnx.format.physical_memory", lambda: 0)
     assert kp.export(model, "model.onnx").difference <= 1e-5
