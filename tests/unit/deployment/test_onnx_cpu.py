@@ -9,8 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from keras_prelu.deployment.formats.onnx.cpu import use_convolutions
 
-pytestmark = pytest.mark.tensorflow
-
 SLOPES = np.array([0.0, 0.25, 1.0], "float32").reshape(3, 1, 1)
 
 

@@ -9,8 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from keras_prelu.deployment.formats.onnx.rewriting import fuse_prelus, remove_idle_nodes
 
-pytestmark = pytest.mark.tensorflow
-
 
 def prelu_graph(*, other=False, swapped=False, negated=False, read_twice=False):
     """Relu(x) + Relu(−x)·c; with another tensor's negative part, its operands swapped, c a Neg of a
