@@ -81,8 +81,8 @@ def applications(name: str) -> Iterator[Application]:
         )
         after = converted.predict(x, verbose=0)
         change = 100.0 * float(np.mean(after.argmax(-1) == y)) - accuracy
-        slopes = kp.diagnostics.slopes(converted)
-        error = float(np.mean((after - before) ** 2) / np.var(before))
+        slopes = kp.diagnostics.layer_slopes(converted)
+        error = kp.diagnostics.relative_error(after, before)
         mean = float(np.mean([layer.mean for layer in slopes]))
         yield Application(name, len(slopes), rescale, mean, error, accuracy, change)
 

@@ -98,13 +98,13 @@ def _kept(
 ) -> Kept:
     _, test = task.samples()
     after = converted.predict(test.x, verbose=0)
-    error = float(np.mean((after - before) ** 2) / np.var(before))
+    error = kp.diagnostics.relative_error(after, before)
     change = None
     if task.classifies:
         change = 100.0 * float(
             np.mean(after.argmax(-1) == test.y) - np.mean(before.argmax(-1) == test.y)
         )
-    slope = float(np.mean([layer.mean for layer in kp.diagnostics.slopes(converted)]))
+    slope = float(np.mean([layer.mean for layer in kp.diagnostics.layer_slopes(converted)]))
     return Kept(task.name, rescale, seed, count, error, change, slope)
 
 

@@ -59,7 +59,7 @@ def int8_forms(task: Task, seed: int) -> Iterator[Int8]:
         accuracies = [
             100.0 * float(np.mean(outputs.argmax(-1) == test.y)) for outputs in (floating, rounded)
         ]
-        error = float(np.mean((rounded - floating) ** 2) / np.var(floating))
+        error = kp.diagnostics.relative_error(rounded, floating)
         yield Int8(
             task.name,
             seed,

@@ -52,7 +52,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         "predict": lambda: model.predict(x, batch_size=setting.batch, verbose=0),
         "units": lambda: units([x], setting.batch),
         "signal, forward": lambda: moments([x], setting.batch),
-        "signal, forward and gradients of 32 samples": lambda: kp.diagnostics.signal(
+        "signal, forward and gradients of 32 samples": lambda: kp.diagnostics.signal_by_depth(
             model, x, batch_size=setting.batch
         ),
     }
