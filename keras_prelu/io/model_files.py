@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import keras
 
-from keras_prelu.backend.devices import alone
+from keras_prelu.backend.devices import without_distribution
 from keras_prelu.errors import FileError, reason_of
 from keras_prelu.io.atomic import atomic_write, check_missing, write_error
 from keras_prelu.io.load_errors import load_error
@@ -120,7 +120,7 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
 
 @on_large_graphs
 def _save(model: keras.Model, path: Path) -> None:
-    with alone():  # Keras creates a variable of the optimizer while it saves.
+    with without_distribution():  # Keras creates a variable of the optimizer while it saves.
         model.save(path)
 
 

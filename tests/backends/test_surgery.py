@@ -51,7 +51,7 @@ def outputs(model, x):
 def test_a_conversion_with_slope_0_is_exact(original):
     x = models.samples(original, SAMPLES)
     converted = kp.convert(original, alpha=0.0, parameterization="identity", rescale="none")
-    assert len(kp.diagnostics.slopes(converted)) == 2
+    assert len(kp.diagnostics.layer_slopes(converted)) == 2
     np.testing.assert_allclose(outputs(converted, x), outputs(original, x), rtol=0, atol=TOLERANCE)
 
 
@@ -74,11 +74,11 @@ def test_an_epoch_of_fine_tuning_moves_slopes_and_baking_keeps_the_function(orig
     y = np.random.default_rng(0).integers(0, 3, SAMPLES)
     original.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     converted = kp.convert(original, alpha=0.1, rescale="none")
-    before = [layer.mean for layer in kp.diagnostics.slopes(converted)]
+    before = [layer.mean for layer in kp.diagnostics.layer_slopes(converted)]
     tuned = kp.finetune(
         converted, original, (x[:64], y[:64]), (x[64:], y[64:]), epochs=1, control=False
     ).model
-    after = [layer.mean for layer in kp.diagnostics.slopes(tuned)]
+    after = [layer.mean for layer in kp.diagnostics.layer_slopes(tuned)]
     assert all(abs(a - b) > 1e-6 for a, b in zip(before, after, strict=True))
     if original.name == "with_python_code":
         with pytest.raises(kp.errors.ConversionError, match="Python code"):

@@ -30,7 +30,7 @@ def with_slopes(converted, seed=0):
     """Give each channel of a converted model another slope, as training leaves them. Return the
     model."""
     rng = np.random.default_rng(seed)
-    for layer in kp.diagnostics.slopes(converted):
+    for layer in kp.diagnostics.layer_slopes(converted):
         live = converted
         for name in layer.path.split("/"):
             live = live.get_layer(name)
