@@ -156,8 +156,9 @@ def test_small_tensors_are_not_clustered():
 @pytest.mark.filterwarnings(
     "ignore:.*should not be instantiated:DeprecationWarning"
 )  # by torch.compile itself
-@pytest.mark.parametrize("parameterization", ["exp", "identity", "sigmoid"])
-@pytest.mark.parametrize("max_value", [None, 6])
+@pytest.mark.parametrize(
+    ("parameterization", "max_value"), [("exp", None), ("identity", 6), ("sigmoid", 6)]
+)
 def test_torch_compiles_the_layer_as_a_whole(parameterization, max_value):
     import torch
 

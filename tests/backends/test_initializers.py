@@ -120,12 +120,20 @@ def _layer_gains(layer, shape, initializer):
 # narrow networks are needed: the claim holds for every width, and the narrower the networks are, the
 # fewer weights are drawn for the same error. Each layer's mean over the networks is taken before the
 # layers are multiplied, which keeps a few lucky networks from deciding the result.
-NETWORKS = [(_dense_layer, (3200, 1, 12)), (_convolution_layer, (2800, 4, 4, 4))]
+DENSE = (_dense_layer, (3200, 1, 12))
+CONVOLUTIONAL = (_convolution_layer, (2800, 4, 4, 4))
 
 
 @pytest.mark.usefixtures("optimized")  # more is computed than compiled
-@pytest.mark.parametrize(("layer", "shape"), NETWORKS)
-@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(
+    ("layer", "shape", "ours"),
+    [
+        (*DENSE, True),
+        (*DENSE, False),
+        (*CONVOLUTIONAL, True),
+        pytest.param(*CONVOLUTIONAL, False, marks=pytest.mark.slow),
+    ],
+)
 def test_the_signal_in_deep_plain_networks(layer, shape, ours):
     generator = keras.random.SeedGenerator(1234)
     initializer = (
