@@ -30,9 +30,9 @@ def check_outputs(output: Path, *, force: bool) -> None:
 def write_calibration(calibration: Any, model: Path, *, force: bool) -> None:
     """Write the record of a calibration beside its model."""
     from keras_prelu.cli.console import to_json
-    from keras_prelu.io.model_files import save_record
+    from keras_prelu.io.atomic import atomic_write_text
 
-    save_record(to_json(calibration) + "\n", record_path(model), force=force)
+    atomic_write_text(record_path(model), to_json(calibration) + "\n", overwrite=force)
 
 
 def read_calibration(model: Path) -> Any:

@@ -50,7 +50,7 @@ def test_the_command_line_offers_what_the_package_has():
     from keras_prelu.cli.commands import diagnose, export
     from keras_prelu.cli.options import conversion, training
     from keras_prelu.conversion.arguments import RESCALES
-    from keras_prelu.deployment.export import FORMATS
+    from keras_prelu.deployment.formats import FORMATS
     from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
     from keras_prelu.diagnostics import diagnosis
     from keras_prelu.training import recipes
@@ -78,6 +78,7 @@ def test_classes_are_registered():
         "from keras_prelu.layers import PReLU; import keras",
         "from keras_prelu.ops import prelu; import keras",
         "from keras_prelu.regularizers import AlphaL2; import keras",
+        "import keras_prelu.graph.cloning, keras",
     ],
 )
 def test_registered_whichever_is_imported_first(imports):

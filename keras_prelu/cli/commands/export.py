@@ -88,7 +88,8 @@ def command(
     """
     from keras_prelu.cli.console import print_json
     from keras_prelu.cli.runners import class_numbers, random_indices
-    from keras_prelu.deployment.export import check_export, export
+    from keras_prelu.deployment.arguments import check_export
+    from keras_prelu.deployment.export import export
 
     settings: dict[str, Any] = {
         "quantize": quantize,
