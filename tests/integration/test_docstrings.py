@@ -11,7 +11,11 @@ import pytest
 import keras_prelu as kp
 
 # These take more than a few seconds.
-SLOW = {"keras_prelu.training.finetune.finetune"}
+SLOW = {
+    "keras_prelu.training.config.FitConfig",
+    "keras_prelu.training.config.SlopeConfig",
+    "keras_prelu.training.finetune.finetune",
+}
 
 MODULES = [
     "keras_prelu.data.sources",

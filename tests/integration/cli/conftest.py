@@ -66,10 +66,10 @@ def classifier(x, y):
         name="small",
     )
     rng = np.random.default_rng(1)
-    biases = np.zeros(16)
-    biases[:2] = -20.0
     model.get_layer("conv").set_weights([rng.normal(size=(3, 3, 1, 8)) / 3, np.zeros(8)])
-    model.get_layer("hidden").set_weights([rng.normal(size=(288, 16)) / 16, biases])
+    weights, biases = rng.normal(size=(288, 16)) / 16, np.zeros(16)
+    weights[:, :2], biases[:2] = -np.abs(weights[:, :2]), -0.1  # Negative for all samples.
+    model.get_layer("hidden").set_weights([weights, biases])
     features = keras.Model(model.inputs, model.get_layer("act").output).predict(x, verbose=0)
     design = np.hstack([features, np.ones((len(features), 1))])
     ridge = 1e-3 * np.eye(17)  # The columns of the dead units are 0.
