@@ -1,4 +1,4 @@
-"""Weights and inputs for networks that nobody trained."""
+"""Weights and inputs for networks that were not trained."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 
 def live_in(model: Any, seed: int = 0) -> Any:
-    """Weights as training leaves them, the same on every backend: biases and statistics that are
-    not zeros and ones."""
+    """Set weights as training leaves them, the same on every backend: biases and statistics that
+    are not zeros and ones."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         name, shape = variable.path.rsplit("/", 1)[-1], variable.shape
@@ -25,8 +25,8 @@ def live_in(model: Any, seed: int = 0) -> Any:
 
 
 def inputs_of(model: Any, count: int, open_size: int = 12, seed: int = 1) -> Any:
-    """Random inputs of a model, as it takes them: normal numbers, integers from 0 to 9; open sizes
-    are `open_size`."""
+    """Return random inputs for a model: normal numbers, or integers from 0 to 9. Open sizes become
+    `open_size`."""
     rng = np.random.default_rng(seed)
     symbolic = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 

@@ -14,19 +14,20 @@ import numpy as np
 import keras_prelu as kp
 from keras_prelu.deployment.formats.tflite import TensorFlowLite, converter_of
 from keras_prelu.deployment.lowering import lowered
-from tools.calibration.tasks import Task
+from tools.common.tasks import Task, trained
+from tools.deployment.int8 import REPRESENTATIVE, accuracy, calibrated
 
 
 @dataclass(frozen=True)
-class Quantized:
+class PerTensorInt8:
     """Accuracies in percent on test samples.
 
     Attributes:
         task: The network.
-        seed: Of its training and of the scales.
-        floating: Of the converted network in float32.
-        int8: Of its int8 file.
-        equalized: Of its int8 file after `kp.equalize`.
+        seed: Seed of its training and of the scales.
+        floating: Accuracy of the converted network in float32.
+        int8: Accuracy of its int8 file.
+        equalized: Accuracy of its int8 file after `kp.equalize`.
     """
 
     task: str
@@ -36,34 +37,31 @@ class Quantized:
     equalized: float
 
 
-def quantized(task: Task, seed: int, model: keras.Model) -> Quantized:
-    """Convert and calibrate a trained network, scale its channels without changing its function,
-    and quantize it before and after."""
-    train, test = task.samples()
-    chosen = np.random.default_rng(seed).permutation(len(train))[:512]
-    converted = kp.convert(model, calibration_data=train.take(chosen).x)
+def per_tensor(task: Task, seed: int) -> PerTensorInt8:
+    """Train, convert and calibrate a network, scale its channels without changing its function, and
+    quantize it before and after `kp.equalize`."""
+    converted = calibrated(task, seed, trained(task, seed))
     scale_badly(converted, seed)
-
-    def accuracy(outputs: np.ndarray) -> float:
-        return 100.0 * float(np.mean(outputs.argmax(-1) == test.y))
-
-    floating = accuracy(converted.predict(test.x, verbose=0))
-    before = accuracy(int8_outputs(converted, train.x[:200], test.x))
+    split = task.samples(seed)
+    samples, test = split.train.x[:REPRESENTATIVE], split.test
+    floating = accuracy(converted.predict(test.x, verbose=0), test.y)
+    before = accuracy(_int8_outputs(converted, samples, test.x), test.y)
     kp.equalize(converted)
-    return Quantized(
-        task.name, seed, floating, before, accuracy(int8_outputs(converted, train.x[:200], test.x))
+    return PerTensorInt8(
+        task=task.name,
+        seed=seed,
+        floating=floating,
+        int8=before,
+        equalized=accuracy(_int8_outputs(converted, samples, test.x), test.y),
     )
 
 
 def scale_badly(model: keras.Model, seed: int) -> None:
-    """Multiply the channels between adjacent layers by 0.1 to 10, and divide what reads them: the
-    function stays (claim 6)."""
+    """Multiply the channels between adjacent layers by 0.1 to 10 and divide the kernels that read
+    them, which leaves the function as it is (claim 6)."""
     rng = np.random.default_rng(seed)
-    linear = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
-    ]
+    kinds = (keras.layers.Conv2D, keras.layers.Dense)
+    linear = [layer for layer in model.layers if isinstance(layer, kinds)]
     for first, second in itertools.pairwise(linear):
         factors = 10.0 ** rng.uniform(-1.0, 1.0, first.kernel.shape[-1])
         first.kernel.assign(keras.ops.convert_to_numpy(first.kernel) * factors)
@@ -71,14 +69,13 @@ def scale_badly(model: keras.Model, seed: int) -> None:
         second.kernel.assign(keras.ops.convert_to_numpy(second.kernel) / factors[:, None])
 
 
-def int8_outputs(model: keras.Model, representative: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """What the network's per-tensor int8 TensorFlow Lite file puts out in its interpreter."""
+def _int8_outputs(model: keras.Model, samples: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the outputs of the network's per-tensor int8 file in TensorFlow Lite."""
     with tempfile.TemporaryDirectory() as folder:
         lowered(model, x).export(f"{folder}/model", verbose=False)
-        converter = converter_of(f"{folder}/model", "int8", representative)
-        converter._experimental_disable_per_channel = (
-            True  # the converter has no public switch for per-tensor weights
-        )
+        converter = converter_of(f"{folder}/model", "int8", samples)
+        # The converter has no public switch for per-tensor weights.
+        converter._experimental_disable_per_channel = True
         path = Path(folder) / "model.tflite"
         path.write_bytes(converter.convert())
         return TensorFlowLite().load(path)(x)[0]

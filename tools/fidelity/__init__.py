@@ -1,2 +1,2 @@
-"""How well calibration keeps a network's function, what it needs, and what it costs. `python -m
-tools.calibration`."""
+"""Which models convert, and how much of a network's function a conversion preserves. Run
+`python -m tools.fidelity`."""

@@ -1,141 +1,163 @@
-"""`python -m tools.calibration`: train, convert, calibrate, and write RESULTS.md and
+"""`python -m tools.fidelity`: convert, train, calibrate and compare; write RESULTS.md and
 results.json."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import warnings
+import gc
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from tools.calibration.measure import Memory
-    from tools.calibration.report import Results
+from tools.common import options
+from tools.common.machine import backend, machine
+from tools.common.processes import quiet
+from tools.common.storage import Storage
+from tools.fidelity.effort import CURVE, TRIAL, Effort
+from tools.fidelity.report import REPORT
 
-PARTS = ("kept", "applications", "cost", "memory")
-QUANTIZED = ("digits conv", "digits MLP")
+_COLLECTIONS = {"applications": "keras.applications", "hub": "KerasHub"}
 
 
 @click.command()
-@click.option(
-    "--part",
-    "parts",
-    multiple=True,
-    type=click.Choice(PARTS),
-    default=PARTS,
-    help="What to measure; all by default.",
-)
-@click.option("--seeds", default=3, show_default=True, help="Trainings of each network.")
-@click.option("--only", default="", metavar="TEXT", help="Networks whose name contains this.")
-@click.option(
-    "--depth",
-    "depths",
-    multiple=True,
-    type=int,
-    default=(10, 20, 40, 50, 80),
-    show_default=True,
-    help="Convolutions, for the cost.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(__file__).parent,
-    help="Folder of the results.",
-)
-def main(
-    parts: tuple[str, ...], seeds: int, only: str, depths: tuple[int, ...], output: Path
-) -> None:
-    """Measure what calibration keeps of a network's function; nothing else should run meanwhile.
+@options.parts(REPORT.sections)
+@options.only
+@options.trial
+@options.output
+def main(parts: tuple[str, ...], only: str, trial: bool, output: Path | None) -> None:
+    """Measure which models convert and what a conversion preserves of a network's function.
 
-    Results are stored as they come. Parts that aren't measured are kept as they are stored, and so
-    are networks of keras.applications that are stored already (two hours on two cores for all;
-    twenty minutes for the rest).
+    Results are stored as they come. Networks that were measured on photographs are not measured
+    again: all take two hours on two cores, and the other parts an hour. Nothing else should run
+    meanwhile.
     """
-    warnings.simplefilter("ignore")
-    from tools.calibration.report import Results
-
-    results = Results.load(output)
-    if "cost" in parts:
-        from tools.calibration.measure import cost
-
-        results = replace(results, cost=tuple(cost(layers) for layers in depths))
-        results.save(output)
-    if "memory" in parts:
-        results = replace(results, memory=_memory())
-        results.save(output)
-    if "kept" in parts:
-        results = _kept(results, seeds, only)
-        results.save(output)
-    if "applications" in parts:
-        _applications(results, only, output)
-    click.echo(f"Wrote {output / 'RESULTS.md'}.")
+    quiet()
+    effort = TRIAL if trial else Effort()
+    effort = replace(effort, only=only or effort.only)
+    storage = Storage(options.results_folder(output, trial, __file__), REPORT)
+    for part in parts:
+        _PARTS[part](storage, effort)
+    click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
+    failed = [
+        result.model
+        for part in _COLLECTIONS
+        for result in storage.results(part)
+        if part in parts and not result.passed
+    ]
+    if failed:
+        raise click.ClickException(f"Not exact, or failed: {', '.join(failed)}.")
 
 
-def _kept(results: Results, seeds: int, only: str) -> Results:
-    """Every task of small size, with the int8 files of some."""
-    from tools.calibration.measure import kept
-    from tools.calibration.quantization import quantized
-    from tools.calibration.report import CURVE
-    from tools.calibration.tasks import tasks, trained
+def _applications(storage: Storage, effort: Effort) -> None:
+    from tools.fidelity.applications import applications
 
-    found, rounded = [], []
-    for task in tasks():
-        if only not in task.name:
-            continue
-        counts = CURVE if task.name.startswith("digits conv") else ()
-        for seed in range(seeds):
-            model = trained(task, seed)
-            found += list(kept(task, seed, model, counts))
-            if task.name in QUANTIZED:
-                rounded.append(quantized(task, seed, model))
-            click.echo(f"{task.name}, seed {seed}: error {found[-1].error:.2g}", err=True)
-    return replace(results, kept=tuple(found), quantized=tuple(rounded))
+    _conversions(storage, "applications", dict(applications()), effort)
 
 
-def _applications(results: Results, only: str, output: Path) -> None:
-    """Every network of keras.applications that isn't stored yet, stored as soon as it is
-    measured."""
+def _hub(storage: Storage, effort: Effort) -> None:
+    from tools.fidelity.hub import hub
+
+    _conversions(storage, "hub", dict(hub()), effort)
+
+
+def _conversions(
+    storage: Storage, part: str, networks: dict[str, Callable[[], object]], effort: Effort
+) -> None:
     import keras
 
-    from tools.calibration.applications import NAMES, applications
+    from tools.fidelity.conversion import attempt
 
-    for name in NAMES:
-        if only not in name or name in {item.name for item in results.applications}:
-            continue
-        found = tuple(applications(name))
+    names = list(networks)
+    machines = {backend(): machine(*(["keras-hub"] if part == "hub" else []))}
+    for name in _chosen(names, effort):
+        result = attempt(_COLLECTIONS[part], name, networks[name])
+        storage.merge(
+            part,
+            [result],
+            key=lambda item: item.model,
+            order=lambda item: names.index(item.model),
+            machines=machines,
+        )
         click.echo(
-            "\n".join(f"{name}, {item.rescale}: error {item.error:.2g}" for item in found), err=True
+            f"{name}: {result.converted} of {result.sites} sites,"
+            f" {result.failure or result.passed}",
+            err=True,
         )
-        keras.backend.clear_session()  # else what one network left grows with the next
-        results = replace(
+        keras.utils.clear_session()
+        gc.collect()
+
+
+def _calibration(storage: Storage, effort: Effort) -> None:
+    """Train every small network with every seed."""
+    from tools.common.tasks import trained
+    from tools.fidelity.calibration import calibrations
+    from tools.fidelity.tasks import tasks
+
+    by_name = {task.name: task for task in tasks()}
+    names = list(by_name)
+    for name in _chosen(names, effort):
+        counts = CURVE if name.startswith("digits conv") else ()
+        results = []
+        for seed in range(effort.seeds):
+            model = trained(by_name[name], seed)
+            results += calibrations(by_name[name], seed, model, counts)
+            click.echo(f"{name}, seed {seed}: error {results[-1].error:.2g}", err=True)
+        storage.merge(
+            "calibration",
             results,
-            applications=tuple(
-                sorted((*results.applications, *found), key=lambda item: NAMES.index(item.name))
-            ),
+            key=lambda item: item.task,
+            order=lambda item: names.index(item.task),
         )
-        results.save(output)
 
 
-MEMORY = (("predict", 2000), ("calibrate", 2000), ("calibrate", 20000), ("spilled", 20000))
+def _photographs(storage: Storage, effort: Effort) -> None:
+    """Measure every network that is not stored yet."""
+    import keras
+
+    from tools.fidelity.photographs import photograph_calibrations
+
+    names = effort.photographs.networks
+    stored = {result.name for result in storage.results("photographs")}
+    for name in _chosen(names, effort):
+        if name in stored:
+            continue
+        results = tuple(photograph_calibrations(name, effort.photographs))
+        for result in results:
+            click.echo(f"{name}, {result.rescale}: error {result.error:.2g}", err=True)
+        keras.backend.clear_session()  # otherwise memory grows from network to network
+        storage.merge(
+            "photographs",
+            results,
+            key=lambda item: item.name,
+            order=lambda item: names.index(item.name),
+        )
 
 
-def _memory() -> tuple[Memory, ...]:
-    """Each in a process of its own."""
-    from tools.calibration.measure import Memory
+def _cost(storage: Storage, effort: Effort) -> None:
+    from tools.fidelity.cost import calibration_time
 
-    found = []
-    for what, samples in MEMORY:
-        command = [sys.executable, "-m", "tools.calibration.memory", what, str(samples)]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode:
-            raise click.ClickException(f"Measuring memory failed:\n{result.stderr}")
-        found.append(Memory(what, samples, **json.loads(result.stdout)))
-    return tuple(found)
+    storage.merge("cost", map(calibration_time, effort.depths))
+
+
+def _memory(storage: Storage, effort: Effort) -> None:
+    from tools.fidelity.memory import calibration_memory
+
+    storage.merge("memory", calibration_memory(effort))
+
+
+def _chosen(names: Iterable[str], effort: Effort) -> list[str]:
+    return [name for name in names if effort.only in name]
+
+
+_PARTS: dict[str, Callable[[Storage, Effort], None]] = {
+    "applications": _applications,
+    "hub": _hub,
+    "calibration": _calibration,
+    "photographs": _photographs,
+    "cost": _cost,
+    "memory": _memory,
+}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""All constructors of `keras.applications`, with random weights, on the smallest images they
-take."""
+"""All constructors of `keras.applications`, with random weights, on small images."""
 
 from __future__ import annotations
 
@@ -8,14 +7,15 @@ from collections.abc import Callable, Iterator
 
 import keras
 
-_SMALLEST = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+from tools.common.networks import smallest_size
 
 
 def applications() -> Iterator[tuple[str, Callable[[], keras.Model]]]:
+    """Yield the name and the builder of each network."""
     for name in sorted(dir(keras.applications)):
         constructor = getattr(keras.applications, name)
         if inspect.isfunction(constructor):
-            yield name, _builder(constructor, _SMALLEST.get(name, 32))
+            yield name, _builder(constructor, smallest_size(name, 32))
 
 
 def _builder(constructor: Callable[..., keras.Model], size: int) -> Callable[[], keras.Model]:

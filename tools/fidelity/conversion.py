@@ -13,23 +13,24 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from tools.zoo.lifelike import inputs_of, live_in
+from tools.common.lifelike import inputs_of, live_in
 
 
 @dataclass(frozen=True)
-class Trial:
+class Conversion:
     """What became of one network.
 
     Attributes:
-        collection, model: Its name.
-        sites: Rectifiers found, smooth ones included.
-        converted: How many became PReLU.
+        collection: "keras.applications" or "KerasHub".
+        model: Name of the network.
+        sites: Number of rectifiers, including smooth ones.
+        converted: Number of rectifiers that became PReLU.
         left_alone: Why others did not, with the number of each.
         exact: Whether the outputs at slope 0 are the original's bit for bit; None where there is
             nothing to convert.
         reloaded: Whether a file of the model converted at slope 0.25 computes the same bit for bit.
         original_reloaded: Whether a file of the original does.
-        seconds: Finding and converting, building and predicting left out.
+        seconds: Seconds of finding the sites and converting.
         failure: What went wrong, or "".
     """
 
@@ -54,35 +55,32 @@ class Trial:
         )
 
 
-def attempt(collection: str, name: str, build: Callable[[], keras.Model]) -> Trial:
-    """Try one network."""
+def attempt(collection: str, name: str, build: Callable[[], keras.Model]) -> Conversion:
+    """Convert one network; errors are part of what is returned."""
     try:
         return _attempt(collection, name, live_in(build()))
-    except Exception as error:  # a table of what fails is what this is for
-        return Trial(
-            collection, name, failure=" ".join(f"{type(error).__name__}: {error}".split())[:300]
-        )
+    except Exception as error:  # The table shows what fails.
+        failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return Conversion(collection=collection, model=name, failure=failure)
 
 
-def _attempt(collection: str, name: str, model: keras.Model) -> Trial:
+def _attempt(collection: str, name: str, model: keras.Model) -> Conversion:
     x = inputs_of(model, count=2, open_size=16)
     start = time.perf_counter()
     sites = kp.find_sites(model)
-    converts = [site for site in sites if site.convertible and not site.on_request]
-    left = Counter(site.reason for site in sites if site not in converts).most_common()
-    if not converts:
-        return Trial(
-            collection, name, len(sites), 0, tuple(left), seconds=time.perf_counter() - start
-        )
+    convertible = [site for site in sites if site.convertible and not site.on_request]
+    reasons = Counter(site.reason for site in sites if site not in convertible).most_common()
+    common = {"collection": collection, "model": name, "sites": len(sites)}
+    if not convertible:
+        seconds = time.perf_counter() - start
+        return Conversion(**common, left_alone=tuple(reasons), seconds=seconds)
     at_zero = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
     seconds = time.perf_counter() - start
     sloped = kp.convert(model, rescale="none")
-    return Trial(
-        collection,
-        name,
-        sites=len(sites),
-        converted=len(converts),
-        left_alone=tuple(left),
+    return Conversion(
+        **common,
+        converted=len(convertible),
+        left_alone=tuple(reasons),
         exact=_same(model, at_zero, x),
         reloaded=_reloads(sloped, x),
         original_reloaded=_reloads(model, x),
@@ -91,6 +89,7 @@ def _attempt(collection: str, name: str, model: keras.Model) -> Trial:
 
 
 def _same(first: keras.Model, second: keras.Model, x: object) -> bool:
+    """Return whether the outputs of two models are equal bit for bit."""
     one, other = (
         [
             keras.ops.convert_to_numpy(tensor)
@@ -104,8 +103,8 @@ def _same(first: keras.Model, second: keras.Model, x: object) -> bool:
 
 
 def _reloads(model: keras.Model, x: object) -> bool:
-    """Whether a file of a model computes the same; False where it can't be loaded, as with classes
-    that are not registered."""
+    """Return whether a file of a model computes the same; False where it cannot be loaded, as with
+    classes that are not registered."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         kp.save_model(model, path)

@@ -1,4 +1,4 @@
-"""KerasHub's backbones and tasks that apply ReLU, and some that don't, in small configurations with
+"""KerasHub's backbones and tasks that apply ReLU, and some that do not, in small configurations with
 random weights."""
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ Builder = Callable[[], keras.Model]
 
 
 def hub() -> Iterator[tuple[str, Builder]]:
+    """Yield the name and the builder of each model."""
     from keras_hub import models
 
     yield from _backbones(models)

@@ -1,254 +1,181 @@
-"""The tables, in Markdown."""
+"""RESULTS.md of the fidelity measurements."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 
-import keras
 import numpy as np
 
-from tools.calibration.applications import BATCH, SIZE, STEPS, Application
-from tools.calibration.measure import ALPHA, SAMPLES, Cost, Kept, Memory
-from tools.calibration.quantization import Quantized
+from tools.common.markdown import join, paragraph, table
+from tools.common.statistics import short, spread
+from tools.common.storage import Report, Section
+from tools.fidelity.calibration import Calibration
+from tools.fidelity.conversion import Conversion
+from tools.fidelity.cost import CalibrationTime
+from tools.fidelity.effort import ALPHA, CURVE, SAMPLES, Photographs
+from tools.fidelity.memory import CalibrationMemory
+from tools.fidelity.photographs import BATCH, SIZE, PhotographCalibration
 
-CURVE = (16, 32, 64, 128, 256)
-_WAYS = ("none", "analytic", "moments", "calibrated", "auto")
-
-
-@dataclass(frozen=True)
-class Results:
-    """All that was measured, part by part."""
-
-    kept: tuple[Kept, ...] = ()
-    quantized: tuple[Quantized, ...] = ()
-    applications: tuple[Application, ...] = ()
-    cost: tuple[Cost, ...] = ()
-    memory: tuple[Memory, ...] = ()
-
-    @classmethod
-    def load(cls, folder: Path) -> Results:
-        """What is stored in a folder, nothing where there is no file."""
-        path = folder / "results.json"
-        if not path.exists():
-            return cls()
-        kinds = {
-            "kept": Kept,
-            "quantized": Quantized,
-            "applications": Application,
-            "cost": Cost,
-            "memory": Memory,
-        }
-        return cls(
-            **{
-                name: tuple(kinds[name](**record) for record in records)
-                for name, records in json.loads(path.read_text()).items()
-            }
-        )
-
-    def save(self, folder: Path) -> None:
-        """As results.json, and as tables in RESULTS.md."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "results.json").write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
-        (folder / "RESULTS.md").write_text(markdown(self))
+_RESCALES = ("none", "analytic", "moments", "calibrated", "auto")
 
 
-def markdown(results: Results) -> str:
-    parts = [_head()]
-    parts += [_kept(results.kept), _curve(results.kept)] if results.kept else []
-    parts += [_applications(results.applications)] if results.applications else []
-    parts += [_cost(results.cost)] if results.cost else []
-    parts += [_memory(results.memory)] if results.memory else []
-    parts += [_quantized(results.quantized)] if results.quantized else []
-    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+def conversions(results: Sequence[Conversion]) -> str:
+    """Return the table of converted networks."""
+    header = ["model", "sites", "converted", "exact", "reloads", "seconds", "left alone"]
+    return table(header, map(_conversion, results), left=(0, 3, 4, 6))
 
 
-def _head() -> list[str]:
-    versions = ", ".join(
-        f"{name} {metadata.version(name)}" for name in ("keras", keras.backend.backend())
-    )
+def _conversion(result: Conversion) -> list[str]:
+    if result.failure:
+        return [result.model, *["–"] * 5, f"**{result.failure}**"]
+    reasons = "; ".join(f"{count} × {reason}" for reason, count in result.left_alone)
+    as_the_original = result.reloaded is False and result.original_reloaded is False
     return [
-        "# What a conversion keeps of a network's function",
-        "",
-        (
-            f"Written by `python -m tools.calibration` ({versions}). Trained networks, all slopes"
-            f" set to {ALPHA:g}, no training afterwards;"
-        ),
-        (
-            f"{SAMPLES} unlabeled training samples where data is used; measured on test samples"
-            " that nothing else saw. Error: mean squared"
-        ),
-        (
-            "change of the outputs over their variance; mean ± standard deviation over seeds."
-            " Accuracy changes are in percentage points."
-        ),
-        (
-            f'"auto": the largest slopes up to {ALPHA:g} whose loss held-out samples can\'t tell'
-            ' from none (`alpha="auto"`), with their mean.'
-        ),
+        result.model,
+        str(result.sites),
+        str(result.converted),
+        _word(result.exact),
+        "as the original: not" if as_the_original else _word(result.reloaded),
+        f"{result.seconds:.1f}",
+        reasons or ("" if result.converted else "no ReLU"),
     ]
 
 
-def _kept(found: Sequence[Kept]) -> list[str]:
-    lines = [
-        "| network | "
-        + " | ".join(_WAYS)
-        + " | none over calibrated | slopes, auto | accuracy, "
-        + " | accuracy, ".join(_WAYS)
-        + " |",
-        "|---|" + "---:|" * (2 * len(_WAYS) + 2),
+def _word(value: bool | None) -> str:
+    return {True: "yes", False: "**no**", None: "–"}[value]
+
+
+def calibrations(results: Sequence[Calibration]) -> str:
+    """Return the table of the small networks, and that by the number of samples."""
+    header = ["network", *_RESCALES, "none over calibrated", "slopes, auto"]
+    header += [f"accuracy, {rescale}" for rescale in _RESCALES]
+    names = dict.fromkeys(result.task for result in results)
+    rows = [_task([result for result in results if result.task == name]) for name in names]
+    counts = (*CURVE, SAMPLES)
+    curve_header = ["network", *map(str, counts)]
+    with_curve = dict.fromkeys(result.task for result in results if result.samples in CURVE)
+    curve_rows = [[name, *_curve(results, name, counts)] for name in with_curve]
+    if not curve_rows:
+        return table(header, rows)
+    curve_text = paragraph("Error of the calibrated network by the number of samples:")
+    return join([table(header, rows), curve_text, table(curve_header, curve_rows)])
+
+
+def _task(results: Sequence[Calibration]) -> list[str]:
+    """Return the row of a network; calibrations with fewer samples are left out."""
+    full = [r for r in results if r.rescale != "calibrated" or r.samples not in CURVE]
+    by_rescale = {name: [r for r in full if r.rescale == name] for name in _RESCALES}
+    errors = {name: [r.error for r in group] for name, group in by_rescale.items()}
+    changes = [
+        [r.accuracy_change for r in group if r.accuracy_change is not None]
+        for group in by_rescale.values()
     ]
-    for task in dict.fromkeys(item.task for item in found):
-        of_task = {
-            way: [
-                item for item in found if item.task == task and _main(item) and item.rescale == way
-            ]
-            for way in _WAYS
-        }
-        errors = {way: np.array([item.error for item in items]) for way, items in of_task.items()}
-        changes = [_changes([item.accuracy_change for item in items]) for items in of_task.values()]
-        ratio = f"{errors['none'].mean() / errors['calibrated'].mean():.0f}"
-        slopes = _spread(np.array([item.slope for item in of_task["auto"]]))
-        lines.append(
-            "| "
-            + " | ".join(
-                [task, *(_spread(values) for values in errors.values()), ratio, slopes, *changes]
-            )
-            + " |"
-        )
-    return lines
-
-
-def _curve(found: Sequence[Kept]) -> list[str]:
-    lines = [
-        "Error of the calibrated network by the number of samples:",
-        "",
-        "| network | " + " | ".join(map(str, (*CURVE, SAMPLES))) + " |",
-    ]
-    lines.append("|---|" + "---:|" * (len(CURVE) + 1))
-    for task in dict.fromkeys(item.task for item in found if item.samples in CURVE):
-        items = [item for item in found if item.task == task and item.rescale == "calibrated"]
-        cells = [
-            _spread(np.array([item.error for item in items if item.samples == count]))
-            for count in (*CURVE, SAMPLES)
-        ]
-        lines.append(f"| {task} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _applications(found: Sequence[Application]) -> list[str]:
     return [
-        (
-            f"All networks of `keras.applications` that apply ReLU, on {SIZE} × {SIZE} crops of"
-            " photographs (the smallest that Xception and"
-        ),
-        (
-            "the Inceptions take), twelve classes, trained until every second crop is right, at"
-            f" most {STEPS} steps of {BATCH}; one seed:"
-        ),
-        "",
-        "| network | sites | accuracy of the original | rescale | mean slope | error | accuracy |",
-        "|---|---:|---:|---|---:|---:|---:|",
-        *(
-            f"| {item.name} | {item.sites} | {item.accuracy:.1f} % | {item.rescale} |"
-            f" {item.slope:.3f} | {_short(item.error)} | {item.accuracy_change:+.1f} |"
-            for item in found
-        ),
+        results[0].task,
+        *(spread(values, short) for values in errors.values()),
+        f"{np.mean(errors['none']) / np.mean(errors['calibrated']):.0f}",
+        spread([r.slope for r in by_rescale["auto"]], short),
+        *(spread(values, "{:+.2f}".format) for values in changes),
     ]
 
 
-def _cost(costs: Sequence[Cost]) -> list[str]:
-    lines = [
-        (
-            "Cost of calibrating a chain of 3 × 3 convolutions with BatchNormalization, 32"
-            f" channels, on {SAMPLES} images of 16 × 16 pixels:"
-        ),
-        "",
-        "| convolutions | seconds | passes of `predict` over the same samples |",
-        "|---:|---:|---:|",
-        *(f"| {item.layers} | {item.seconds:.1f} | {item.predictions:.0f} |" for item in costs),
+def _curve(results: Sequence[Calibration], name: str, counts: Sequence[int]) -> list[str]:
+    calibrated = [r for r in results if r.task == name and r.rescale == "calibrated"]
+    return [spread([r.error for r in calibrated if r.samples == count], short) for count in counts]
+
+
+def photographs(results: Sequence[PhotographCalibration]) -> str:
+    """Return the table of the networks of `keras.applications`."""
+    header = ["network", "sites", "accuracy of the original", "rescale", "mean slope", "error"]
+    rows = [
+        [r.name, str(r.sites), f"{r.accuracy:.1f} %", r.rescale, f"{r.slope:.3f}", short(r.error)]
+        + [f"{r.accuracy_change:+.1f}"]
+        for r in results
     ]
-    if len(costs) > 1:
-        exponent = np.polyfit(
-            np.log([item.layers for item in costs]), np.log([item.seconds for item in costs]), 1
-        )[0]
-        lines += ["", f"Time grows with depth to the power {exponent:.2f}."]
-    return lines
+    return table([*header, "accuracy"], rows, left=(0, 3))
 
 
-def _memory(used: Sequence[Memory]) -> list[str]:
+def times(results: Sequence[CalibrationTime]) -> str:
+    """Return the table of times by depth, and the exponent of their growth."""
+    rows = [[str(r.layers), f"{r.seconds:.1f}", f"{r.predictions:.0f}"] for r in results]
+    header = ["convolutions", "seconds", "passes of `predict` over the same samples"]
+    if len(results) < 2:
+        return table(header, rows, left=())
+    depths, seconds = [r.layers for r in results], [r.seconds for r in results]
+    exponent = np.polyfit(np.log(depths), np.log(seconds), 1)[0]
+    text = f"Time grows with depth to the power {exponent:.2f}."
+    return join([table(header, rows, left=()), text])
+
+
+def memory(results: Sequence[CalibrationMemory]) -> str:
+    """Return the table of peak memory, and whether a limit changes the weights."""
     names = {
         "predict": "the original on all samples at once",
         "calibrate": "calibrating",
         "spilled": "calibrating, 700 MB of activations in memory",
     }
-    weights = {(item.samples, item.weights) for item in used if item.what != "predict"}
+    weights = {(r.samples, r.weights) for r in results if r.work != "predict"}
     same = len(weights) == len({samples for samples, _ in weights})
-    return [
-        "Peak memory over what the process had before, a chain of 10 such convolutions; the weights"
-        " under the limit are " + ("the same bit for bit:" if same else "OTHER ones:"),
-        "",
-        "| what | samples | GB |",
-        "|---|---:|---:|",
-        *(f"| {names[item.what]} | {item.samples:,} | {item.bytes / 1e9:.2f} |" for item in used),
-    ]
+    rows = [[names[r.work], f"{r.samples:,}", f"{r.bytes / 1e9:.2f}"] for r in results]
+    text = "The weights under the limit are " + ("the same bit for bit." if same else "OTHER ones.")
+    return join([table(["work", "samples", "GB"], rows), text])
 
 
-def _quantized(found: Sequence[Quantized]) -> list[str]:
-    lines = [
-        (
-            "Accuracy in percent of per-tensor int8 files in TensorFlow Lite's interpreter, whose"
-            " channels were scaled by 0.1 to 10"
+_CONVERSION = """Each network, with random weights, is converted at slope 0 and compared with the
+original bit for bit; converted at slope 0.25, saved, loaded and compared bit for bit. Seconds are
+for finding the sites and converting."""
+_CALIBRATION = f"""All slopes are set to {ALPHA:g}, without training afterwards; {SAMPLES} unlabeled
+training samples where data is used; measured on test samples that neither training nor calibration
+used. Error: mean squared change of the outputs over their variance. Accuracy changes are in
+percentage points. "auto": the largest slopes up to {ALPHA:g} whose loss cannot be told from that of
+none on held-out samples (`alpha="auto"`), with their mean."""
+
+REPORT = Report(
+    tool="fidelity",
+    title="Which models convert, and what a conversion preserves",
+    introduction="",
+    kinds=(
+        Conversion,
+        Calibration,
+        PhotographCalibration,
+        CalibrationTime,
+        CalibrationMemory,
+    ),
+    sections={
+        "applications": Section(
+            title="Which networks of `keras.applications` convert",
+            text=_CONVERSION,
+            tables=conversions,
         ),
-        "without changing what they compute; PReLU as TensorFlow Lite's own operation:",
-        "",
-        "| network | float32 | int8 | int8 after `kp.equalize` |",
-        "|---|---:|---:|---:|",
-    ]
-    for task in dict.fromkeys(item.task for item in found):
-        items = [item for item in found if item.task == task]
-        cells = [
-            _percent([getattr(item, name) for item in items])
-            for name in ("floating", "int8", "equalized")
-        ]
-        lines.append(f"| {task} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _main(item: Kept) -> bool:
-    return item.rescale != "calibrated" or item.samples not in CURVE
-
-
-def _percent(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.1f}" + (
-        f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    )
-
-
-def _spread(values: np.ndarray) -> str:
-    deviation = f" ± {_short(float(values.std(ddof=1)))}" if len(values) > 1 else ""
-    return f"{_short(float(values.mean()))}{deviation}"
-
-
-def _short(value: float) -> str:
-    return (
-        f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}"
-        if 0 < value < 1
-        else f"{value:.2f}"
-    )
-
-
-def _changes(changes: Sequence[float | None]) -> str:
-    known = [change for change in changes if change is not None]
-    return (
-        f"{np.mean(known):+.2f} ± {np.std(known, ddof=1):.2f}"
-        if len(known) > 1
-        else f"{known[0]:+.2f}"
-        if known
-        else "–"
-    )
+        "hub": Section(
+            title="Which models of KerasHub convert",
+            text=f"In small configurations. {_CONVERSION}",
+            tables=conversions,
+        ),
+        "calibration": Section(
+            title="What a conversion preserves of small trained networks",
+            text=f"{_CALIBRATION} All figures are mean ± standard deviation over seeds.",
+            tables=calibrations,
+        ),
+        "photographs": Section(
+            title="What a conversion preserves of `keras.applications`",
+            text=f"""All networks of `keras.applications` that apply ReLU, on {SIZE} × {SIZE} crops
+            of photographs (Xception and the Inceptions on the smallest that they take), twelve
+            classes, trained until every second crop is right, at most {Photographs().steps} steps
+            of {BATCH}; one seed. Otherwise as above.""",
+            tables=photographs,
+        ),
+        "cost": Section(
+            title="Time of a calibration",
+            text=f"""A chain of 3 × 3 convolutions with BatchNormalization, 32 channels, on
+            {SAMPLES} images of 16 × 16 pixels.""",
+            tables=times,
+        ),
+        "memory": Section(
+            title="Memory of a calibration",
+            text="""Peak memory over what the process took before, for a chain of 10 such
+            convolutions.""",
+            tables=memory,
+        ),
+    },
+)

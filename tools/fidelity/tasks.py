@@ -1,98 +1,58 @@
-"""Small networks of many kinds, trained on data that is bundled with scikit-learn."""
+"""Ten kinds of small networks, trained on data that is bundled with scikit-learn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
-from keras_prelu import data
+from keras_prelu.data import Samples
 from keras_prelu.demo import digits_network
+from tools.common.tasks import Split, Task, digits, images, noisy
 
 L = keras.layers
 
 
-@dataclass(frozen=True)
-class Task:
-    """A network to be trained, and on what.
-
-    Attributes:
-        name: What it is called in tables.
-        build: Makes the network.
-        samples: Training and test samples with their targets.
-        loss: Keras loss.
-        epochs: Of its training.
-        classifies: Whether its outputs are logits of classes.
-    """
-
-    name: str
-    build: Callable[[], keras.Model]
-    samples: Callable[[], tuple[data.Samples, data.Samples]]
-    loss: Any
-    epochs: int
-    classifies: bool
-
-
 def tasks() -> Iterator[Task]:
-    crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    yield Task("digits conv", _conv, _digits, crossentropy, 16, True)
-    yield Task("digits conv + BN", digits_network, _digits, crossentropy, 16, True)
-    yield Task("digits MLP", _mlp, _digits, crossentropy, 30, True)
-    yield Task("digits MLP, 6 units wide", _narrow, _digits, crossentropy, 60, True)
-    yield Task("pre-activation residual", _pre_activation, _digits, crossentropy, 16, True)
-    yield Task("inverted residual, ReLU6", _inverted, _digits, crossentropy, 20, True)
-    yield Task("rows as a sequence, Conv1D", _sequence, _digits, crossentropy, 20, True)
-    yield Task("autoencoder, transposed", _autoencoder, _images, "mse", 40, False)
-    yield Task("denoising, separable", _denoising, _noisy, "mse", 30, False)
-    yield Task("diabetes regression", _regression, _diabetes, "mse", 60, False)
+    """Yield all tasks."""
+    yield Task(name="digits conv", build=_conv, samples=digits, epochs=16)
+    yield Task(name="digits conv + BN", build=digits_network, samples=digits, epochs=16)
+    yield Task(name="digits MLP", build=_mlp, samples=digits, epochs=30)
+    yield Task(name="digits MLP, 6 units wide", build=_narrow, samples=digits, epochs=60)
+    yield Task(name="pre-activation residual", build=_pre_activation, samples=digits, epochs=16)
+    yield Task(name="inverted residual, ReLU6", build=_inverted, samples=digits, epochs=20)
+    yield Task(name="rows as a sequence, Conv1D", build=_sequence, samples=digits, epochs=20)
+    yield Task(
+        name="autoencoder, transposed",
+        build=_autoencoder,
+        samples=images,
+        epochs=40,
+        loss="mse",
+    )
+    yield Task(
+        name="denoising, separable", build=_denoising, samples=_noisy, epochs=30, loss="mse"
+    )
+    yield Task(
+        name="diabetes regression", build=_regression, samples=_diabetes, epochs=60, loss="mse"
+    )
 
 
-def trained(task: Task, seed: int) -> keras.Model:
-    """The task's network after its training."""
-    keras.utils.set_random_seed(seed)
-    model = task.build()
-    train, _ = task.samples()
-    schedule = keras.optimizers.schedules.CosineDecay(3e-3, task.epochs * -(-len(train) // 64))
-    model.compile(keras.optimizers.Adam(schedule), task.loss)
-    model.fit(train.x, train.y, batch_size=64, epochs=task.epochs, verbose=0)
-    return model
+def _noisy(seed: int) -> Split:
+    """Return the same noise for each seed."""
+    return noisy(0)
 
 
-def _digits() -> tuple[data.Samples, data.Samples]:
-    digits = data.load("digits")
-    assert digits.test is not None
-    return digits.train, digits.test
-
-
-def _images() -> tuple[data.Samples, data.Samples]:
-    train, test = _digits()
-    return data.Samples(train.x, train.x), data.Samples(test.x, test.x)
-
-
-def _noisy() -> tuple[data.Samples, data.Samples]:
-    rng = np.random.default_rng(0)
-    train, test = _digits()
-    return tuple(
-        data.Samples(part.x + rng.normal(0, 0.3, part.x.shape).astype("float32"), part.x)
-        for part in (train, test)
-    )  # type: ignore[return-value]
-
-
-def _diabetes() -> tuple[data.Samples, data.Samples]:
+def _diabetes(seed: int) -> Split:
+    """Return the same order for each seed."""
     from sklearn.datasets import load_diabetes
 
     x, y = load_diabetes(return_X_y=True)
-    x, y = (
-        (x / x.std(axis=0)).astype("float32"),
-        ((y - y.mean()) / y.std()).astype("float32")[:, None],
-    )
+    x = (x / x.std(axis=0)).astype("float32")
+    y = ((y - y.mean()) / y.std()).astype("float32")[:, None]
     order = np.random.default_rng(0).permutation(len(x))
-    return data.Samples(x[order[:340]], y[order[:340]]), data.Samples(
-        x[order[340:]], y[order[340:]]
-    )
+    train, test = order[:340], order[340:]
+    return Split(train=Samples(x[train], y[train]), test=Samples(x[test], y[test]))
 
 
 def _conv() -> keras.Model:
