@@ -3,7 +3,7 @@ BatchNormalization statistics."""
 
 import keras
 
-from tools.zoo.lifelike import inputs_of, live_in
+from tools.common.lifelike import inputs_of, live_in
 
 L = keras.layers
 

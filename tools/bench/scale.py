@@ -134,9 +134,7 @@ def resnet(rounds: int) -> None:
             warm_up=1,
         )
     ratio = times["with convert"]
-    emit(
-        ConversionTime(backend=backend(), low=ratio.low, median=ratio.median, high=ratio.high)
-    )
+    emit(ConversionTime(backend=backend(), low=ratio.low, median=ratio.median, high=ratio.high))
 
 
 @main.command()

@@ -40,9 +40,7 @@ def machine(*packages: str) -> Machine:
     """Describe this machine, with the versions of Keras, its backend and further packages."""
     from keras_prelu.backend.devices import gpu
 
-    versions = {
-        package: metadata.version(package) for package in ("keras", *packages, backend())
-    }
+    versions = {package: metadata.version(package) for package in ("keras", *packages, backend())}
     return Machine(
         device=gpu() or _processor(),
         cores=len(os.sched_getaffinity(0)),

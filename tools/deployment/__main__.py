@@ -5,19 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
 from tools.common import options
 from tools.common.processes import quiet
 from tools.common.storage import Storage
+from tools.common.tasks import Task
 from tools.deployment import matrix
+from tools.deployment.int8 import int8_forms
+from tools.deployment.matrix import ExportedNetwork
+from tools.deployment.per_tensor import per_tensor
 from tools.deployment.report import REPORT
-
-if TYPE_CHECKING:
-    from tools.common.tasks import Task
-    from tools.deployment.matrix import ExportedNetwork
+from tools.fidelity.tasks import tasks
 
 INT8 = ("digits conv", "pre-activation residual")
 PER_TENSOR = ("digits conv", "digits MLP")
@@ -30,9 +29,7 @@ SEEDS = 3
 @click.option("--again", is_flag=True, help="Also export what is stored already.")
 @options.trial
 @options.output
-def main(
-    parts: tuple[str, ...], only: str, again: bool, trial: bool, output: Path | None
-) -> None:
+def main(parts: tuple[str, ...], only: str, again: bool, trial: bool, output: Path | None) -> None:
     """Measure what exported networks compute and cost.
 
     Results are stored as they come. Networks and formats that are stored are not exported again:
@@ -44,12 +41,8 @@ def main(
     if "matrix" in parts:
         _matrix(storage, only, again)
     if "int8" in parts:
-        from tools.deployment.int8 import int8_forms
-
         _quantized(storage, "int8", int8_forms, _tasks(INT8, only), seeds)
     if "per-tensor" in parts:
-        from tools.deployment.per_tensor import per_tensor
-
         _quantized(
             storage,
             "per-tensor",
@@ -97,8 +90,6 @@ def _quantized(
 
 
 def _tasks(names: tuple[str, ...], only: str) -> list[Task]:
-    from tools.fidelity.tasks import tasks
-
     return [task for task in tasks() if task.name in names and only in task.name]
 
 

@@ -120,9 +120,7 @@ def export_in_a_process(network: str, form: str) -> ExportedNetwork:
     except WorkerFailed as failure:
         if failure.returncode != -signal.SIGKILL:
             raise
-        return ExportedNetwork(
-            network=network, form=form, failure="the exporter ran out of memory"
-        )
+        return ExportedNetwork(network=network, form=form, failure="the exporter ran out of memory")
     return decode(line, (ExportedNetwork,))
 
 

@@ -60,9 +60,7 @@ def _operations(result: ExportedNetwork, forms: Mapping[str, ExportedNetwork]) -
         return "–"
     if result.form == "onnx, for cpu":
         others = sum(
-            count
-            for kind, count in forms["onnx"].operations.items()
-            if kind not in _ACTIVATIONS
+            count for kind, count in forms["onnx"].operations.items() if kind not in _ACTIVATIONS
         )
         return f"{(sum(result.operations.values()) - others) / result.sites:.2g} a site"
     caps = {"ReLU"} if result.form == "keras" and result.capped else set()
@@ -80,9 +78,7 @@ def int8(results: Sequence[Int8]) -> str:
     for task, form in dict.fromkeys((result.task, result.form) for result in results):
         group = [result for result in results if (result.task, result.form) == (task, form)]
         rows.append([task, form, *_spreads(group, patterns)])
-    return table(
-        ["network", "activations", "range", "float32", "int8", "error"], rows, left=(0, 1)
-    )
+    return table(["network", "activations", "range", "float32", "int8", "error"], rows, left=(0, 1))
 
 
 def per_tensor(results: Sequence[PerTensorInt8]) -> str:

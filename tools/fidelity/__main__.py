@@ -9,13 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import keras
 
 from tools.common import options
 from tools.common.machine import backend, machine
 from tools.common.processes import quiet
 from tools.common.storage import Storage
+from tools.common.tasks import trained
+from tools.fidelity.applications import applications
+from tools.fidelity.calibration import calibrations
+from tools.fidelity.conversion import attempt
+from tools.fidelity.cost import calibration_time
 from tools.fidelity.effort import CURVE, TRIAL, Effort
+from tools.fidelity.hub import hub
+from tools.fidelity.memory import calibration_memory
+from tools.fidelity.photographs import photograph_calibrations
 from tools.fidelity.report import REPORT
+from tools.fidelity.tasks import tasks
 
 _COLLECTIONS = {"applications": "keras.applications", "hub": "KerasHub"}
 
@@ -50,13 +60,11 @@ def main(parts: tuple[str, ...], only: str, trial: bool, output: Path | None) ->
 
 
 def _applications(storage: Storage, effort: Effort) -> None:
-    from tools.fidelity.applications import applications
 
     _conversions(storage, "applications", dict(applications()), effort)
 
 
 def _hub(storage: Storage, effort: Effort) -> None:
-    from tools.fidelity.hub import hub
 
     _conversions(storage, "hub", dict(hub()), effort)
 
@@ -64,9 +72,6 @@ def _hub(storage: Storage, effort: Effort) -> None:
 def _conversions(
     storage: Storage, part: str, networks: dict[str, Callable[[], object]], effort: Effort
 ) -> None:
-    import keras
-
-    from tools.fidelity.conversion import attempt
 
     names = list(networks)
     machines = {backend(): machine(*(["keras-hub"] if part == "hub" else []))}
@@ -90,9 +95,6 @@ def _conversions(
 
 def _calibration(storage: Storage, effort: Effort) -> None:
     """Train every small network with every seed."""
-    from tools.common.tasks import trained
-    from tools.fidelity.calibration import calibrations
-    from tools.fidelity.tasks import tasks
 
     by_name = {task.name: task for task in tasks()}
     names = list(by_name)
@@ -113,9 +115,6 @@ def _calibration(storage: Storage, effort: Effort) -> None:
 
 def _photographs(storage: Storage, effort: Effort) -> None:
     """Measure every network that is not stored yet."""
-    import keras
-
-    from tools.fidelity.photographs import photograph_calibrations
 
     names = effort.photographs.networks
     stored = {result.name for result in storage.results("photographs")}
@@ -135,13 +134,11 @@ def _photographs(storage: Storage, effort: Effort) -> None:
 
 
 def _cost(storage: Storage, effort: Effort) -> None:
-    from tools.fidelity.cost import calibration_time
 
     storage.merge("cost", map(calibration_time, effort.depths))
 
 
 def _memory(storage: Storage, effort: Effort) -> None:
-    from tools.fidelity.memory import calibration_memory
 
     storage.merge("memory", calibration_memory(effort))
 

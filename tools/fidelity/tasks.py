@@ -30,9 +30,7 @@ def tasks() -> Iterator[Task]:
         epochs=40,
         loss="mse",
     )
-    yield Task(
-        name="denoising, separable", build=_denoising, samples=_noisy, epochs=30, loss="mse"
-    )
+    yield Task(name="denoising, separable", build=_denoising, samples=_noisy, epochs=30, loss="mse")
     yield Task(
         name="diabetes regression", build=_regression, samples=_diabetes, epochs=60, loss="mse"
     )

@@ -4,16 +4,15 @@ results.json."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
 from tools.common import options
 from tools.common.processes import quiet
 from tools.common.storage import Storage
-
-if TYPE_CHECKING:
-    from tools.study.measure import Result
+from tools.study import measure
+from tools.study.measure import Result
+from tools.study.report import REPORT
+from tools.study.tasks import tasks
 
 
 @click.command()
@@ -33,10 +32,6 @@ def main(seeds: int, controls: int, only: str, output: Path | None) -> None:
     run continues where it was.
     """
     quiet()
-    from tools.study.measure import measure, with_controls
-    from tools.study.report import REPORT
-    from tools.study.tasks import tasks
-
     storage = Storage(options.results_folder(output, False, __file__), REPORT)
     all_tasks = list(tasks())
     names = [task.name for task in all_tasks]
@@ -47,9 +42,9 @@ def main(seeds: int, controls: int, only: str, output: Path | None) -> None:
             complete = result is not None and (result.controls or seed >= controls)
             if only not in task.name or complete:
                 continue
-            result = result or measure(task, seed)
+            result = result or measure.measure(task, seed)
             if seed < controls:
-                result = with_controls(result, task)
+                result = measure.with_controls(result, task)
             storage.merge(
                 "study",
                 [result],

@@ -72,9 +72,7 @@ def change(results: Sequence[Result], recipe: str, against: str = CONTROL.name) 
     with, for results that have both."""
     both = [result for result in results if {recipe, against} <= set(result.errors)]
     base = np.mean([result.errors[against] for result in both]) if both else 1.0
-    return np.array(
-        [100.0 * (r.errors[recipe] - r.errors[against]) / (base or 1.0) for r in both]
-    )
+    return np.array([100.0 * (r.errors[recipe] - r.errors[against]) / (base or 1.0) for r in both])
 
 
 def _cell(values: np.ndarray, digits: int = 0) -> str:

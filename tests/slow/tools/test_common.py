@@ -83,9 +83,7 @@ def test_machines_are_described_once():
 def test_results_of_the_same_key_are_replaced_and_others_kept(tmp_path):
     storage = Storage(tmp_path, REPORT)
     for results in ([Length("a", 1.0), Length("b", 2.0)], [Length("c", 9.0), Length("a", 3.0)]):
-        storage.merge(
-            "long", results, key=lambda r: r.name, order=lambda r: r.name, machines=HERE
-        )
+        storage.merge("long", results, key=lambda r: r.name, order=lambda r: r.name, machines=HERE)
     storage.merge("short", [Length("d", 0.5)], machines={})
     stored = Storage(tmp_path, REPORT)
     assert stored.parts == storage.parts
@@ -111,7 +109,9 @@ def worker(tmp_path, monkeypatch):
 
     def write(code):
         (tmp_path / "worker_of_a_test.py").write_text(code)
-        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        monkeypatch.setenv(
+            "PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        )
         return "worker_of_a_test"
 
     return write

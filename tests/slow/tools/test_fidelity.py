@@ -1,88 +1,100 @@
-"""tools.calibration: it runs from its one command, and its tables are those of its stored
-results."""
+"""tools.fidelity: small networks, and KerasHub's models, whose ReLUs are mostly inside custom
+layers, converted exactly and back from a file."""
 
-import json
 from pathlib import Path
 
-import numpy as np
+import keras
 import pytest
-from click.testing import CliRunner
 
-import keras_prelu as kp
-from tools.calibration import __main__ as command
-from tools.calibration.applications import NAMES
-from tools.calibration.quantization import scale_badly
-from tools.calibration.report import Results, markdown
-from tools.calibration.tasks import tasks
+from tests.slow.tools.reports import check_stored, run
+from tools.fidelity import __main__ as command
+from tools.fidelity.applications import applications
+from tools.fidelity.conversion import attempt
+from tools.fidelity.effort import Effort
+from tools.fidelity.hub import hub
+from tools.fidelity.tasks import tasks
 
 FOLDER = Path(command.__file__).parent
 
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore"),  # Keras, KerasHub and scikit-learn warn of training
+]
 
-@pytest.mark.tensorflow
-@pytest.mark.filterwarnings("ignore")  # scikit-learn's and Keras's, about training
-def test_a_small_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "MEMORY", (("spilled", 200),))
-    monkeypatch.setattr("tools.calibration.applications.WAYS", ("none", "calibrated"))
-    monkeypatch.setattr("tools.calibration.applications.NAMES", ("MobileNet",))
-    monkeypatch.setattr("tools.calibration.applications.SEARCHED", ())
-    monkeypatch.setattr("tools.calibration.applications.STEPS", 1)
-    monkeypatch.setattr("tools.calibration.applications.SAMPLES", 40)
-    run(
-        tmp_path,
-        "--part",
-        "kept",
-        "--part",
-        "cost",
-        "--part",
-        "memory",
-        "--only",
-        "diabetes",
-        "--seeds",
-        "1",
-        "--depth",
-        "2",
-    )
-    run(tmp_path, "--part", "applications")
-    monkeypatch.setattr(
-        "tools.calibration.applications.applications", None
-    )  # not called: the network is stored
-    run(tmp_path, "--part", "applications")
-    records = json.loads((tmp_path / "results.json").read_text())
-    errors = {record["rescale"]: record["error"] for record in records["kept"]}
+SLOW = ("BASNetBackbone", "BASNetImageSegmenter", "DFineBackbone", "T5Backbone relu")
+"""Half a minute each, or more; `python -m tools.fidelity` takes all."""
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return check_stored(FOLDER, command.REPORT)
+
+
+def test_a_trial(tmp_path, monkeypatch):
+    parts = [f"--part={part}" for part in ("calibration", "cost", "memory", "photographs")]
+    storage = run(command, tmp_path, "--trial", *parts)
+    errors = {result.rescale: result.error for result in storage.results("calibration")}
     assert set(errors) == {"none", "analytic", "moments", "calibrated", "auto"}
     assert errors["calibrated"] < 0.1 * errors["none"]
-    assert records["cost"][0]["predictions"] > 1
-    assert [record["rescale"] for record in records["applications"]] == ["none", "calibrated"]
+    assert storage.results("cost")[0].predictions > 1
+    photographs = storage.results("photographs")
+    assert [result.rescale for result in photographs] == ["none", "calibrated"]
     assert "| diabetes regression |" in (tmp_path / "RESULTS.md").read_text()
+    # A stored network is not measured again.
+    monkeypatch.setattr(command, "photograph_calibrations", None)
+    assert run(command, tmp_path, "--trial", "--part=photographs").parts == storage.parts
 
 
-@pytest.mark.tensorflow
-def test_the_stored_table_is_of_the_stored_results():
-    """RESULTS.md is what the report makes of results.json, so neither was edited by hand; versions
-    are those of the run."""
-    results = Results.load(FOLDER)
-    assert len({(item.task, item.seed) for item in results.kept}) == 30
-    assert {item.name for item in results.applications} == set(NAMES)
-    assert all((results.cost, results.memory, results.quantized))
-    assert rows(markdown(results)) == rows((FOLDER / "RESULTS.md").read_text())
+def test_a_collection(tmp_path):
+    arguments = ("--part=hub", "--only=OPTBackbone")
+    (result,) = run(command, tmp_path, *arguments).results("hub")
+    assert result.passed
+    assert "| OPTBackbone | 2 | 2 | yes | yes |" in (tmp_path / "RESULTS.md").read_text()
 
 
-@pytest.mark.tensorflow
-def test_channels_scaled_badly_compute_the_same():
-    model = kp.convert(next(iter(tasks())).build(), rescale="none")
-    x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
-    before, kernel = model.predict(x, verbose=0), model.layers[0].get_weights()[0]
-    scale_badly(model, 0)
-    assert not np.allclose(kernel, model.layers[0].get_weights()[0])
-    np.testing.assert_allclose(
-        model.predict(x, verbose=0), before, atol=1e-5 * np.abs(before).max()
-    )
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [pytest.param(name, build, id=name) for name, build in hub() if name not in SLOW],
+)
+def test_kerashub(name, build, stored):
+    result = attempt("KerasHub", name, build)
+    assert result.passed, result
+    expected = next(item for item in stored.results("hub") if item.model == name)
+    assert (result.sites, result.converted) == (expected.sites, expected.converted)
+    keras.utils.clear_session()
 
 
-def run(folder, *arguments):
-    result = CliRunner().invoke(command.main, [*arguments, "--output", str(folder)])
-    assert result.exit_code == 0, result.output
+def test_all_networks_are_in_the_stored_tables(stored):
+    for part, networks in (("applications", applications()), ("hub", hub())):
+        assert [result.model for result in stored.results(part)] == [name for name, _ in networks]
+        assert all(result.passed for result in stored.results(part))
+    assert {(r.task, r.seed) for r in stored.results("calibration")} == {
+        (task.name, seed) for task in tasks() for seed in range(Effort().seeds)
+    }
+    photographs = {result.name for result in stored.results("photographs")}
+    assert photographs == set(Effort().photographs.networks)
 
 
-def rows(text):
-    return [line for line in text.splitlines() if line.startswith(("|", "Time"))]
+def test_a_model_that_changes_is_noticed():
+    """A layer whose configuration omits an argument."""
+
+    @keras.saving.register_keras_serializable("tests")
+    class Forgets(keras.layers.Layer):
+        def __init__(self, factor=1.0, **kwargs):
+            super().__init__(**kwargs)
+            self.factor = factor
+
+        def call(self, inputs):
+            return self.factor * inputs
+
+        def get_config(self):
+            return {"name": self.name}
+
+    def build():
+        return keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(3, activation="relu"), Forgets(2.0)]
+        )
+
+    result = attempt("tests", "forgets", build)
+    assert (result.exact, result.original_reloaded) == (False, False)
+    assert not result.passed
