@@ -68,16 +68,10 @@ def conversions(results: Sequence[Any]) -> str:
     depths = [result for result in results if isinstance(result, DepthTime)]
     resnets = [result for result in results if isinstance(result, ConversionTime)]
     memory = [result for result in results if isinstance(result, ConversionMemory)]
-    depth_rows = [
-        [f"{d.layers:,}", *(f"{seconds:.2f}" for seconds in (d.load, d.convert, d.save, d.total))]
-        + [f"{d.total / depths[0].total:.2f}"]
-        for d in depths
-    ]
-    memory_rows = [
-        [m.backend, m.network, f"{m.weights:.0f}"]
-        + [f"{multiple:.2f}" for multiple in (m.load, m.loaded, m.convert, m.save)]
-        for m in memory
-    ]
+    depth_rows = [_depth(depth, depths[0]) for depth in depths]
+    memory_header = ["backend", "network", "weights, MB", "while loading", "before converting"]
+    memory_header += ["while converting", "while saving"]
+    memory_rows = [_memory(result) for result in memory]
     ratios = ", ".join(
         f"**{r.median:.2f}** (quartiles {r.low:.2f} to {r.high:.2f})" for r in resnets
     )
@@ -101,14 +95,20 @@ def conversions(results: Sequence[Any]) -> str:
                 freed while loading, so its peak while converting is mostly what loading left (the
                 column before); on PyTorch freed memory is returned."""
             ),
-            table(
-                ["backend", "network", "weights, MB", "while loading", "before converting"]
-                + ["while converting", "while saving"],
-                memory_rows,
-                left=(0, 1),
-            ),
+            table(memory_header, memory_rows, left=(0, 1)),
         ]
     )
+
+
+def _depth(depth: DepthTime, first: DepthTime) -> list[str]:
+    numbers = (depth.load, depth.convert, depth.save, depth.total, depth.total / first.total)
+    return [f"{depth.layers:,}", *(f"{number:.2f}" for number in numbers)]
+
+
+def _memory(result: ConversionMemory) -> list[str]:
+    multiples = (result.load, result.loaded, result.convert, result.save)
+    cells = [result.backend, result.network, f"{result.weights:.0f}"]
+    return [*cells, *(f"{multiple:.2f}" for multiple in multiples)]
 
 
 def diagnostics_times(results: Sequence[DiagnosticsTime]) -> str:

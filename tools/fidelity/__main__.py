@@ -60,19 +60,16 @@ def main(parts: tuple[str, ...], only: str, trial: bool, output: Path | None) ->
 
 
 def _applications(storage: Storage, effort: Effort) -> None:
-
     _conversions(storage, "applications", dict(applications()), effort)
 
 
 def _hub(storage: Storage, effort: Effort) -> None:
-
     _conversions(storage, "hub", dict(hub()), effort)
 
 
 def _conversions(
     storage: Storage, part: str, networks: dict[str, Callable[[], object]], effort: Effort
 ) -> None:
-
     names = list(networks)
     machines = {backend(): machine(*(["keras-hub"] if part == "hub" else []))}
     for name in _chosen(names, effort):
@@ -95,7 +92,6 @@ def _conversions(
 
 def _calibration(storage: Storage, effort: Effort) -> None:
     """Train every small network with every seed."""
-
     by_name = {task.name: task for task in tasks()}
     names = list(by_name)
     for name in _chosen(names, effort):
@@ -115,7 +111,6 @@ def _calibration(storage: Storage, effort: Effort) -> None:
 
 def _photographs(storage: Storage, effort: Effort) -> None:
     """Measure every network that is not stored yet."""
-
     names = effort.photographs.networks
     stored = {result.name for result in storage.results("photographs")}
     for name in _chosen(names, effort):
@@ -134,12 +129,10 @@ def _photographs(storage: Storage, effort: Effort) -> None:
 
 
 def _cost(storage: Storage, effort: Effort) -> None:
-
     storage.merge("cost", map(calibration_time, effort.depths))
 
 
 def _memory(storage: Storage, effort: Effort) -> None:
-
     storage.merge("memory", calibration_memory(effort))
 
 

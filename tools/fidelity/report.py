@@ -87,12 +87,19 @@ def _curve(results: Sequence[Calibration], name: str, counts: Sequence[int]) -> 
 def photographs(results: Sequence[PhotographCalibration]) -> str:
     """Return the table of the networks of `keras.applications`."""
     header = ["network", "sites", "accuracy of the original", "rescale", "mean slope", "error"]
-    rows = [
-        [r.name, str(r.sites), f"{r.accuracy:.1f} %", r.rescale, f"{r.slope:.3f}", short(r.error)]
-        + [f"{r.accuracy_change:+.1f}"]
-        for r in results
+    return table([*header, "accuracy"], map(_photograph, results), left=(0, 3))
+
+
+def _photograph(result: PhotographCalibration) -> list[str]:
+    return [
+        result.name,
+        str(result.sites),
+        f"{result.accuracy:.1f} %",
+        result.rescale,
+        f"{result.slope:.3f}",
+        short(result.error),
+        f"{result.accuracy_change:+.1f}",
     ]
-    return table([*header, "accuracy"], rows, left=(0, 3))
 
 
 def times(results: Sequence[CalibrationTime]) -> str:

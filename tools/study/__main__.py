@@ -4,6 +4,7 @@ results.json."""
 from __future__ import annotations
 
 from pathlib import Path
+
 import click
 
 from tools.common import options

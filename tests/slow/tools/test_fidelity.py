@@ -1,5 +1,4 @@
-"""tools.fidelity: small networks, and KerasHub's models, whose ReLUs are mostly inside custom
-layers, converted exactly and back from a file."""
+"""tools.fidelity: a trial of its parts, and that it reports what was measured."""
 
 from pathlib import Path
 
@@ -11,18 +10,14 @@ from tools.fidelity import __main__ as command
 from tools.fidelity.applications import applications
 from tools.fidelity.conversion import attempt
 from tools.fidelity.effort import Effort
-from tools.fidelity.hub import hub
 from tools.fidelity.tasks import tasks
 
 FOLDER = Path(command.__file__).parent
 
 pytestmark = [
     pytest.mark.tensorflow,
-    pytest.mark.filterwarnings("ignore"),  # Keras, KerasHub and scikit-learn warn of training
+    pytest.mark.filterwarnings("ignore"),  # Keras, and scikit-learn warn of training
 ]
-
-SLOW = ("BASNetBackbone", "BASNetImageSegmenter", "DFineBackbone", "T5Backbone relu")
-"""Half a minute each, or more; `python -m tools.fidelity` takes all."""
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +40,10 @@ def test_a_trial(tmp_path, monkeypatch):
     assert run(command, tmp_path, "--trial", "--part=photographs").parts == storage.parts
 
 
-def test_a_collection(tmp_path):
-    arguments = ("--part=hub", "--only=OPTBackbone")
-    (result,) = run(command, tmp_path, *arguments).results("hub")
-    assert result.passed
-    assert "| OPTBackbone | 2 | 2 | yes | yes |" in (tmp_path / "RESULTS.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("name", "build"),
-    [pytest.param(name, build, id=name) for name, build in hub() if name not in SLOW],
-)
-def test_kerashub(name, build, stored):
-    result = attempt("KerasHub", name, build)
-    assert result.passed, result
-    expected = next(item for item in stored.results("hub") if item.model == name)
-    assert (result.sites, result.converted) == (expected.sites, expected.converted)
-    keras.utils.clear_session()
-
-
 def test_all_networks_are_in_the_stored_tables(stored):
-    for part, networks in (("applications", applications()), ("hub", hub())):
-        assert [result.model for result in stored.results(part)] == [name for name, _ in networks]
-        assert all(result.passed for result in stored.results(part))
+    converted = stored.results("applications")
+    assert [result.model for result in converted] == [name for name, _ in applications()]
+    assert all(result.passed for result in (*converted, *stored.results("hub")))
     assert {(r.task, r.seed) for r in stored.results("calibration")} == {
         (task.name, seed) for task in tasks() for seed in range(Effort().seeds)
     }
