@@ -44,7 +44,7 @@ def main(parts: tuple[str, ...], only: str, trial: bool, output: Path | None) ->
     """
     quiet()
     effort = TRIAL if trial else Effort()
-    effort = replace(effort, only=only or effort.only)
+    effort = replace(effort, only=only)
     storage = Storage(options.results_folder(output, trial, __file__), REPORT)
     for part in parts:
         _PARTS[part](storage, effort)
@@ -92,9 +92,9 @@ def _conversions(
 
 def _calibration(storage: Storage, effort: Effort) -> None:
     """Train every small network with every seed."""
-    by_name = {task.name: task for task in tasks()}
-    names = list(by_name)
-    for name in _chosen(names, effort):
+    by_name = {task.name: task for task in tasks() if effort.tasks in task.name}
+    names = [task.name for task in tasks()]
+    for name in _chosen(by_name, effort):
         counts = CURVE if name.startswith("digits conv") else ()
         results = []
         for seed in range(effort.seeds):

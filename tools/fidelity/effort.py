@@ -36,7 +36,8 @@ class Effort:
 
     Attributes:
         seeds: Trainings of each small network.
-        only: Networks are measured whose name contains this.
+        only: Networks of all parts are measured whose name contains this.
+        tasks: Small networks are measured whose name contains this.
         depths: Convolutions of the chains whose calibration is timed.
         memory: Name and number of samples of each process whose memory is measured.
         photographs: What is measured on photographs.
@@ -44,6 +45,7 @@ class Effort:
 
     seeds: int = 3
     only: str = ""
+    tasks: str = ""
     depths: tuple[int, ...] = (10, 20, 40, 50, 80)
     memory: tuple[tuple[str, int], ...] = (
         ("predict", 2000),
@@ -56,7 +58,7 @@ class Effort:
 
 TRIAL = Effort(
     seeds=1,
-    only="diabetes",
+    tasks="diabetes",
     depths=(2,),
     memory=(("spilled", 200),),
     photographs=Photographs(
