@@ -22,12 +22,12 @@ import keras_prelu as kp
 from keras_prelu import theory
 from keras_prelu.diagnostics import (
     Embeddings,
+    batch_norm_gammas,
     dead_units,
-    embeddings,
-    noise,
-    normalizations,
-    rescaled,
-    signal,
+    embedding_statistics,
+    gradient_noise,
+    rescale_channels,
+    signal_by_depth,
 )
 
 L = keras.layers
@@ -216,7 +216,7 @@ def path(_seeds: int) -> Iterator[Check]:
         model = keras.Sequential([keras.Input((1,)), *steps])
         for layer in model.layers[::2]:
             layer.set_weights([np.full((1, 1), weight), np.full(1, -1.0)])
-        layers = signal(model, np.float32([[-1.0], [-2.0]]))
+        layers = signal_by_depth(model, np.float32([[-1.0], [-2.0]]))
         measured = np.sqrt(layers[0].gradient / layers[-1].gradient) * weight
         yield within(
             3,
@@ -249,7 +249,7 @@ def initialization(seeds: int) -> Iterator[Check]:
                 for _ in range(depth)
                 for part in (L.Dense(256, kernel_initializer=name), kp.PReLU(slope))
             ]
-            linear = signal(
+            linear = signal_by_depth(
                 keras.Sequential([keras.Input((256,)), *steps]), x, probes=64, seed=seed
             )[::2]
             forward.append(np.log(linear[-1].moment / linear[0].moment) / (depth - 1))
@@ -317,7 +317,7 @@ def symmetry(seeds: int) -> Iterator[Check]:
     model = train(mlp(kp.PReLU, normalized=False, bias=0.0, seed=0), 3, 0)
     expected = model.predict(x, verbose=0)
     for seed in range(seeds):
-        found = rescaled(model, seed=seed).predict(x, verbose=0)
+        found = rescale_channels(model, seed=seed).predict(x, verbose=0)
         apart = np.abs(found - expected).max() / np.abs(expected).max()
         yield within(
             6,
@@ -392,7 +392,7 @@ def gamma(seeds: int) -> Iterator[Check]:
             L.BatchNormalization(momentum=0.5),
         ]
         model = train(keras.Sequential([keras.Input((64,)), *steps, L.Dense(10)]), 5, seed)
-        (found,) = normalizations(model, digits()[0])
+        (found,) = batch_norm_gammas(model, digits()[0])
         hidden = keras.Model(model.inputs, model.layers[0].output).predict(digits()[0], verbose=0)
         slopes = keras.ops.convert_to_numpy(model.layers[1].alpha)
         true = np.where(hidden > 0, hidden, slopes * hidden).std(axis=0)
@@ -408,7 +408,7 @@ def gamma(seeds: int) -> Iterator[Check]:
         yield Check(8, said, "0", spread(values), "1e-01", verdict)
 
 
-def gradient_noise(seeds: int) -> Iterator[Check]:
+def noise(seeds: int) -> Iterator[Check]:
     """Claim 9: the relative variance of φ′, and the noise scale of real networks by their slope,
     measured whichever way it comes out."""
     normal = np.random.default_rng(0).normal(size=1_000_000)
@@ -430,7 +430,9 @@ def gradient_noise(seeds: int) -> Iterator[Check]:
                 model = mlp(make, normalized=False, bias=0.0, seed=seed)
                 model = train(model, epochs, seed) if epochs else model
                 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-                found[slope].append(noise(model, (x, y), loss=loss, limit=512, group=8).scale)
+                found[slope].append(
+                    gradient_noise(model, (x, y), loss=loss, limit=512, group=8).scale
+                )
         for slope, scales in found.items():
             print(
                 f"- Claim 9, {when} networks, α = {slope:g}: noise scale {spread(scales)} samples"
@@ -545,7 +547,7 @@ def _embedded(head: Callable[[], Any], **settings: Any) -> tuple[Embeddings, flo
     x, y, x_test, y_test = digits()
     embed = pretrained(head, **settings)
     z, z_test = (embed.predict(part, verbose=0) for part in (x, x_test))
-    return embeddings(z_test), float(
+    return embedding_statistics(z_test), float(
         KNeighborsClassifier(5, metric="cosine").fit(z, y).score(z_test, y_test)
     )
 
@@ -577,7 +579,7 @@ CLAIMS = (
     symmetry,
     moments,
     gamma,
-    gradient_noise,
+    noise,
     collapse,
 )
 

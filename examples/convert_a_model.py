@@ -49,7 +49,7 @@ def main(epochs=10):
         accuracy = 100 * np.mean(new.argmax(axis=1) == digits.test.y)
         print(
             f"{name}: {accuracy:.1f} % of the test digits, logit error"
-            f" {np.mean((new - logits) ** 2) / np.var(logits):.5f}"
+            f" {kp.diagnostics.relative_error(new, logits):.5f}"
         )
 
 

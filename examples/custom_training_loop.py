@@ -96,8 +96,8 @@ def main(epochs=5):
     ]
     step = make(model, keras.optimizers.Adam(1e-3))
     print(
-        f"slopes before: {kp.diagnostics.slopes(model)[0].minimum:.3f} to"
-        f" {kp.diagnostics.slopes(model)[0].maximum:.3f}"
+        f"slopes before: {kp.diagnostics.layer_slopes(model)[0].minimum:.3f} to"
+        f" {kp.diagnostics.layer_slopes(model)[0].maximum:.3f}"
     )
     rng = np.random.default_rng(0)
     for epoch in range(epochs):
@@ -114,8 +114,8 @@ def main(epochs=5):
         ]
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}")
     print(
-        f"slopes after: {kp.diagnostics.slopes(model)[0].minimum:.3f} to"
-        f" {kp.diagnostics.slopes(model)[0].maximum:.3f}"
+        f"slopes after: {kp.diagnostics.layer_slopes(model)[0].minimum:.3f} to"
+        f" {kp.diagnostics.layer_slopes(model)[0].maximum:.3f}"
     )
     right = np.mean(model.predict(digits.test.x, verbose=0).argmax(axis=1) == digits.test.y)
     print(f"{100 * right:.1f} % of the test digits are right")

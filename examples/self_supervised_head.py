@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import collapse_alarms, embeddings
+from keras_prelu.diagnostics import collapse_alarms, embedding_statistics
 
 ops = keras.ops
 
@@ -77,7 +77,7 @@ def main(epochs=20):
         for seed in range(2):
             encoder = pretrained(digits.train.x, epochs, spreads=spreads, seed=seed)
             z, z_test = (encoder.predict(part.x, verbose=0) for part in (digits.train, digits.test))
-            found[name].append(embeddings(z_test))
+            found[name].append(embedding_statistics(z_test))
             right = KNeighborsClassifier(5).fit(z, digits.train.y).score(z_test, digits.test.y)
             measured = found[name][-1]
             measures = (

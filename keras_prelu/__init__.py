@@ -28,7 +28,8 @@ _SERIALIZABLE = (
     "keras_prelu.graph.functional",
     "keras_prelu.graph.detection",
     "keras_prelu.custom_layers.held_rectifiers",
-    "keras_prelu.graph.replacement",
+    "keras_prelu.graph.hooks",
+    "keras_prelu.graph.cloning",
     "keras_prelu.custom_layers.converted_layer",
     "keras_prelu.training.slope_optimizer",
 )

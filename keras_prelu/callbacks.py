@@ -15,7 +15,7 @@ import numpy as np
 from keras_prelu.backend.devices import host
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe
-from keras_prelu.diagnostics.slopes import slopes
+from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FileError, InvalidArgumentError
 from keras_prelu.sites.activity import ActivityProbe
 from keras_prelu.sites.prelu_layers import prelu_layers
@@ -84,7 +84,7 @@ class SlopeMonitor(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if host() or not slopes(self.model):
+        if host() or not layer_slopes(self.model):
             return
         try:
             if self._log_dir is not None:
@@ -102,7 +102,7 @@ class SlopeMonitor(keras.callbacks.Callback):
         self._measure = None if self._samples is None else _Measure(self.model, self._samples)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        found = () if host() else slopes(self.model)
+        found = () if host() else layer_slopes(self.model)
         if not found or (epoch + 1) % self._frequency:
             return
         dead, moments = self._measure() if self._measure is not None else ({}, {})

@@ -14,6 +14,7 @@ from keras_prelu import data
 from keras_prelu.calibration.calibrate import calibrate
 from keras_prelu.conversion.convert import convert
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
+from keras_prelu.theory import relative_error
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.finetune import DEFAULT_LEARNING_RATE, FineTuning, finetune
 from keras_prelu.training.warmup import build_for_training
@@ -159,7 +160,7 @@ def _story(digits: data.Dataset, seed: int, epochs: int, say: Progress) -> _Stor
         new = _logits(model, digits.test)
         changes[rescale] = (
             100.0 * (_accuracy(new, digits.test) - accuracy),
-            float(np.mean((new - logits) ** 2) / np.var(logits)),
+            relative_error(new, logits),
         )
     say(f"seed {seed}: fine-tuning PReLU and the ReLU control")
     tuning = finetune(

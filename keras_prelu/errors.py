@@ -1,6 +1,6 @@
 """The exceptions of keras_prelu.
 
-Every error that a user can cause is a `KerasPReLUError`; the command line prints its message on one
+Every error that a user can cause is a `KerasPReLUError`. The command line prints its message on one
 line, without a traceback.
 """
 
@@ -21,48 +21,55 @@ __all__ = [
 
 
 class KerasPReLUError(Exception):
-    """Base class of the errors that keras_prelu raises on purpose."""
+    """Base class of the errors that keras_prelu raises for its users."""
 
 
 class InvalidArgumentError(KerasPReLUError, ValueError):
-    """An argument has a value that cannot be used; the message names it and says what can."""
+    """An invalid argument; the message names it and says which values are valid."""
 
 
 class ConversionError(KerasPReLUError):
-    """A model cannot be converted, and the message says why."""
+    """A model that cannot be converted; the message says why."""
 
 
 class CalibrationError(KerasPReLUError):
-    """Two models, or the samples given with them, cannot be calibrated."""
+    """Two models, or samples, that calibration cannot use."""
 
 
 class FineTuningError(KerasPReLUError):
-    """A model cannot be fine-tuned or judged as asked."""
+    """A model that cannot be fine-tuned or compared as requested."""
 
 
 class DataError(KerasPReLUError):
-    """Samples are missing, unreadable, or do not fit the model."""
+    """Samples that are missing, unreadable, or do not fit the model."""
 
 
 class ExportError(KerasPReLUError):
-    """A model can't be exported as asked, or the exported file does not compute what the model
-    does."""
+    """A failed export: not possible as requested, or a file that computes something else."""
 
 
 class FileError(KerasPReLUError):
-    """A model file cannot be read or written."""
+    """A file that cannot be read or written."""
 
 
 class KerasPReLUWarning(UserWarning):
-    """Something works, but not as one would expect; the message says what and why."""
+    """A call that succeeds with a result that may be unexpected; the message says why."""
 
 
 def reason_of(error: BaseException, limit: int = 200) -> str:
-    """The reason that another library's exception gives, on one line of at most about `limit`
-    characters, with no final full stop.
+    """Return the reason that an exception of another library gives, on one line.
 
-    Keras wraps what went wrong into pages of configuration, after "Exception encountered:" or
-    "Error encountered:".
+    Keras puts the reason behind pages of configuration, after "Exception encountered:" or "Error
+    encountered:".
+
+    Args:
+        error: The exception.
+        limit: Integer. The number of characters after which the reason is cut at a word, with "…"
+            in place of the rest. Defaults to 200.
+
+    Returns:
+        A string without a final full stop; the name of the exception's class where it gives no
+        reason.
     """
     text = (
         " ".join(re.split("(?:Exception|Error) encountered:", str(error))[-1].split())

@@ -20,12 +20,14 @@ from keras_prelu.calibration.layer_fit import linear_output
 from keras_prelu.data.samples import Samples, batches, from_batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.channel_scaling import numbers, reads_channels
+from keras_prelu.graph.interpreter import ExecutedStep, iterate_steps, run_plan
 from keras_prelu.graph.layer_kinds import CHANNELWISE
 from keras_prelu.graph.linear_layers import LinearView, linear_view
-from keras_prelu.graph.plan import Program, Slot, Step, compile_program, run, writers
+from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.activity import SiteActivity, activity
+from keras_prelu.theory import relative_error
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["Revival", "SiteRevival", "revive"]
@@ -132,13 +134,11 @@ def revive(
         model, from_batches(samples.x if isinstance(samples, Samples) else samples)
     )
     size = model.inputs[0].shape[0] or batch_size
-    program = compile_program(model)
+    plan = compile_plan(model)
     before = activity(model, inputs if len(inputs) > 1 else inputs[0], batch_size=size)
     dead = {item.site.path: item.active <= threshold * item.samples for item in before}
     found = {
-        item.site.path: _surroundings(program, item)
-        for item in before
-        if dead[item.site.path].any()
+        item.site.path: _surroundings(plan, item) for item in before if dead[item.site.path].any()
     }
     chosen = {
         path: (around, dead[path])
@@ -152,7 +152,7 @@ def revive(
             0.0,
             tuple(_record(item, dead, found, dead) for item in before),
         )
-    outputs = _outputs(program, inputs, size)
+    outputs = _outputs(plan, inputs, size)
     rng = np.random.default_rng(seed)
     for around, units in chosen.values():
         around.refresh(units, int(rng.integers(2**31)))
@@ -161,13 +161,13 @@ def revive(
         units,
     ) in chosen.values():  # after all fresh weights, which may read a unit that is revived too
         around.silence(units)
-    _centre(program, inputs, size, list(chosen.values()))
+    _centre(plan, inputs, size, list(chosen.values()))
     after = {
         item.site.path: item
         for item in activity(model, inputs if len(inputs) > 1 else inputs[0], batch_size=size)
     }
     dead_after = {path: item.active <= threshold * item.samples for path, item in after.items()}
-    loss = _change(outputs, _outputs(program, inputs, size))
+    loss = _change(outputs, _outputs(plan, inputs, size))
     return Revival(
         len(inputs[0]),
         threshold,
@@ -238,19 +238,18 @@ class _Surroundings:
                 variable.assign(np.where(units, fresh, numbers(variable)))
 
 
-def _surroundings(program: Program, item: SiteActivity) -> _Surroundings | str:
+def _surroundings(plan: ExecutionPlan, item: SiteActivity) -> _Surroundings | str:
     """What is around a rectifier, or why its units can't be revived."""
     if item.inside:
         return "it is inside a layer with Python code of its own"
-    made = writers(program)
     step, normalization = item.step, None
-    producer = step if item.site.kind == "inline" else made.get(step.inputs[0])
-    if producer is not step and (producer is None or _count(program, step.inputs[0]) > 1):
+    producer = step if item.site.kind == "inline" else plan.writer(step.inputs[0])
+    if producer is not step and (producer is None or plan.sole_reader(step.inputs[0]) is None):
         return "what feeds it is an input of the model or feeds other layers too"
     if producer is not step and isinstance(producer.operation, keras.layers.BatchNormalization):
         normalization, slot = producer.operation, producer.inputs[0]
-        producer = made.get(slot)
-        if producer is None or _count(program, slot) > 1:
+        producer = plan.writer(slot)
+        if producer is None or plan.sole_reader(slot) is None:
             return (
                 "what its BatchNormalization reads is an input of the model or feeds other"
                 " layers too"
@@ -268,14 +267,9 @@ def _surroundings(program: Program, item: SiteActivity) -> _Surroundings | str:
         return f"'{producer.path}' has an activation of its own"
     if normalization is None and view.bias is None:
         return f"'{producer.path}' has no bias"
-    calls = [
-        other.path
-        for other in program.steps
-        if other.operation in (producer.operation, normalization) and other.operation is not None
-    ]
-    if len(calls) > (1 if normalization is None else 2):
+    if any(plan.call_count(layer) > 1 for layer in (producer.operation, normalization)):
         return f"'{producer.path}' is called at several places"
-    readers = _readers(program, step.outputs[0], item.active.size, 1)
+    readers = _readers(plan, step.outputs[0], item.active.size, 1)
     if isinstance(readers, str):
         return readers
     slope = (
@@ -285,15 +279,13 @@ def _surroundings(program: Program, item: SiteActivity) -> _Surroundings | str:
 
 
 def _readers(
-    program: Program, slot: Slot, channels: int, places: int
+    plan: ExecutionPlan, slot: Slot, channels: int, places: int
 ) -> list[tuple[Any, int]] | str:
     """The linear layers that read a tensor, or what else does."""
-    if slot in program.outputs:
+    if plan.is_output(slot):
         return "its units are an output of the model"
     found: list[tuple[Any, int]] = []
-    for step in program.steps:
-        if slot not in step.inputs:
-            continue
+    for step in plan.readers(slot):
         layer = step.operation
         shape = _shape(layer)
         if (
@@ -301,9 +293,9 @@ def _readers(
             and layer.data_format == "channels_last"
             and shape is not None
         ):
-            inner = _readers(program, step.outputs[0], channels, int(np.prod(shape[1:-1])))
+            inner = _readers(plan, step.outputs[0], channels, int(np.prod(shape[1:-1])))
         elif type(layer).__name__ in CHANNELWISE or _is_linear_activation(layer):
-            inner = _readers(program, step.outputs[0], channels, places)
+            inner = _readers(plan, step.outputs[0], channels, places)
         elif reads_channels(layer, channels * places):
             inner = [(layer, places)]
         else:
@@ -329,21 +321,22 @@ def _shape(layer: Any) -> tuple[int, ...] | None:
     return tuple(shape) if shape is not None and None not in shape[1:] else None
 
 
-def _count(program: Program, slot: Slot) -> int:
-    return sum(slot in step.inputs for step in program.steps) + (slot in program.outputs)
-
-
 def _centre(
-    program: Program, inputs: list[Array], size: int, chosen: Sequence[tuple[_Surroundings, Array]]
+    plan: ExecutionPlan,
+    inputs: list[Array],
+    size: int,
+    chosen: Sequence[tuple[_Surroundings, Array]],
 ) -> None:
     """Measure what the fresh weights make of the samples and centre it. No fresh unit reads
     another, so that one pass does."""
     sums: dict[int, list[Array]] = {}
     by_step = {id(around.producer.operation): around for around, _ in chosen}
-    for step, read, _ in _steps(program, inputs, size):
-        around = by_step.get(id(step.operation))
+    for executed in _executed_steps(plan, inputs, size):
+        step, around = executed.step, by_step.get(id(executed.step.operation))
         if around is not None:
-            outputs = around.view.channels_last(numbers(linear_output(step.operation, read[0])))
+            outputs = around.view.channels_last(
+                numbers(linear_output(step.operation, executed.inputs[0]))
+            )
             flat = around.view.flat_outputs(outputs)
             flat = flat.reshape(-1, flat.shape[-1])
             parts = sums.setdefault(
@@ -359,32 +352,25 @@ def _centre(
         around.centre(units, mean, np.maximum(squares / count - np.square(mean), 0.0))
 
 
-def _steps(
-    program: Program, inputs: list[Array], size: int
-) -> Iterator[tuple[Step, list[Any], list[Any]]]:
+def _executed_steps(plan: ExecutionPlan, inputs: list[Array], size: int) -> Iterator[ExecutedStep]:
     for batch in batches(inputs, size):
-        yield from run(program, [keras.ops.convert_to_tensor(array) for array in batch])
+        yield from iterate_steps(plan, [keras.ops.convert_to_tensor(array) for array in batch])
 
 
-def _outputs(program: Program, inputs: list[Array], size: int) -> list[Array]:
-    """The model's outputs on all samples."""
-    parts: dict[Slot, list[Array]] = {slot: [] for slot in program.outputs}
-    for step, _, written in _steps(program, inputs, size):
-        for slot, tensor in zip(step.outputs, written, strict=True):
-            if slot in parts:
-                parts[slot].append(numbers(tensor))
-    return [np.concatenate(found) for found in parts.values() if found]
+def _outputs(plan: ExecutionPlan, inputs: list[Array], size: int) -> list[Array]:
+    """Return the model's outputs on all samples, one array for each."""
+    columns = zip(
+        *(
+            map(numbers, run_plan(plan, [keras.ops.convert_to_tensor(array) for array in batch]))
+            for batch in batches(inputs, size)
+        ),
+        strict=True,
+    )
+    return [np.concatenate(column) for column in columns]
 
 
 def _change(before: list[Array], after: list[Array]) -> float:
-    return float(
-        np.mean(
-            [
-                np.mean(np.square(a - b)) / (np.var(b) or 1.0)
-                for a, b in zip(after, before, strict=True)
-            ]
-        )
-    )
+    return float(np.mean([relative_error(a, b) for a, b in zip(after, before, strict=True)]))
 
 
 def _record(

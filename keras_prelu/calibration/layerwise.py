@@ -23,6 +23,7 @@ from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph.linear_layers import LinearView, linear_view
 from keras_prelu.graph.plan import Slot, Step, compile_program, count_readers, execute
 from keras_prelu.layers import PReLU
+from keras_prelu.theory import relative_error
 
 __all__ = ["Progress", "Sweep"]
 
@@ -337,12 +338,9 @@ def _joined(activations: Activations) -> np.ndarray:
 
 def _output_error(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
     """Mean squared difference over the targets' variance; the mean over outputs."""
-    errors = []
-    for output, target in zip(outputs, targets, strict=True):
-        variance = float(np.var(target))
-        errors.append(
-            float(np.mean(np.square(output - target))) / (variance if variance > 0 else 1.0)
-        )
+    errors = [
+        relative_error(output, target) for output, target in zip(outputs, targets, strict=True)
+    ]
     if not np.all(np.isfinite(errors)):
         warnings.warn(
             "The outputs of the models are not finite on some calibration samples.",

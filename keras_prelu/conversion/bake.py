@@ -16,7 +16,7 @@ from keras_prelu.custom_layers.converted_layer import is_as_written, is_converte
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
-from keras_prelu.graph.plan import compile_program
+from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.sites.finder import unique_name
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -89,7 +89,7 @@ def _refuse_python_code(model: keras.Model, prune: float) -> None:
             f"Model '{model.name}' ({type(model).__name__}) is built by its own constructor."
             f" {way_out}."
         )
-    for step in compile_program(model).steps:
+    for step in compile_plan(model).steps:
         inside = [layer for layer in sublayers(step.operation) if isinstance(layer, PReLU)]
         if inside and not (is_converted(step.operation) and is_as_written(step.operation, prune)):
             raise ConversionError(

@@ -13,7 +13,7 @@ import numpy as np
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.graph.channel_scaling import numbers, scale_outputs
 from keras_prelu.graph.linear_layers import linear_view
-from keras_prelu.graph.plan import Program, compile_program, count_calls, count_readers, writers
+from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 
 __all__ = ["fold_batch_normalization"]
 
@@ -34,7 +34,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     Raises:
         ConversionError: The model has no graph.
     """
-    pairs = list(_pairs(compile_program(model)))
+    pairs = list(_pairs(compile_plan(model)))
     folded: dict[int, Any] = {}
     replaced: dict[tuple[int, int | None], Callable[[], Any]] = {}
     for linear, normalization in pairs:
@@ -46,16 +46,15 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _pairs(program: Program) -> Iterator[tuple[Any, Any]]:
+def _pairs(plan: ExecutionPlan) -> Iterator[tuple[Any, Any]]:
     """Linear layers and the BatchNormalization layers that read them and nothing else does."""
-    readers = count_readers(program)
-    made, calls = writers(program), count_calls(program)
-    for step in program.steps:
-        before = made.get(step.inputs[0]) if step.inputs else None
+    for step in plan.steps:
+        before = plan.writer(step.inputs[0]) if step.inputs else None
         if before is None or not isinstance(step.operation, keras.layers.BatchNormalization):
             continue
         once = (
-            calls[id(step.operation)] == calls[id(before.operation)] == readers[step.inputs[0]] == 1
+            plan.sole_reader(step.inputs[0]) is step
+            and plan.call_count(step.operation) == plan.call_count(before.operation) == 1
         )
         if once and _match(before.operation, step.operation):
             yield before.operation, step.operation

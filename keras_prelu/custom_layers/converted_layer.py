@@ -21,8 +21,8 @@ from keras_prelu.backend.keras_internals import unlocked
 from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_places
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.cloning import rebuild
+from keras_prelu.graph.hooks import set_attribute
 from keras_prelu.graph.rectifiers import Rectifier
-from keras_prelu.graph.replacement import replace
 from keras_prelu.layers import PReLU, slopes_in_effect
 
 __all__ = [
@@ -141,7 +141,7 @@ class ConvertedLayer:
         for applied in missing:
             if applied.address in places:
                 place = places[applied.address]
-                self._undo[applied.address] = replace(place.owner, place.attribute, applied)
+                self._undo[applied.address] = set_attribute(place.owner, place.attribute, applied)
         return any(applied.address in self._undo for applied in missing)
 
     @contextmanager

@@ -17,6 +17,7 @@ import keras
 from keras_prelu.backend.keras_internals import own_attributes
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize, recognize_function
+from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.rectifiers import RECURRENT, Rectifier
 
 __all__ = ["OWN_LAYERS", "Place", "find_places"]
@@ -43,6 +44,11 @@ class Place:
     owner: Any
     attribute: str
     rectifier: Rectifier
+
+    @property
+    def target(self) -> HookTarget:
+        """The attribute, for hooks."""
+        return HookTarget(self.owner, self.attribute)
 
     @property
     def layer(self) -> str:

@@ -22,8 +22,8 @@ from keras_prelu.graph import functional
 from keras_prelu.graph.cloning import rebuild
 from keras_prelu.graph.detection import recognize, recognize_call
 from keras_prelu.graph.gates import Gates
+from keras_prelu.graph.hooks import attributes_set
 from keras_prelu.graph.rectifiers import Rectifier, named
-from keras_prelu.graph.replacement import replaced
 
 __all__ = ["Found", "of_layer", "of_model"]
 
@@ -232,13 +232,8 @@ def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
 def _opened(layer: Any, use: _Use, places: Sequence[Place]) -> Iterator[functional.Graph]:
     """The graphs of what a layer's code does, and of the layers inside; functions that it holds as
     attributes left out."""
-    with replaced(
-        [
-            (place.owner, place.attribute, _identity)
-            for place in places
-            if place.rectifier.kind == "function"
-        ]
-    ):
+    functions = [place.target for place in places if place.rectifier.kind == "function"]
+    with attributes_set(functions, _identity):
         yield from list(_open(layer, use))
 
 

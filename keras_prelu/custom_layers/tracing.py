@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import keras
 
 from keras_prelu.custom_layers.held_rectifiers import Place
 from keras_prelu.graph.functional import Call
-from keras_prelu.graph.replacement import replaced
+from keras_prelu.graph.hooks import HookedCall, hook_calls
 
 __all__ = ["Observation", "observe"]
 
@@ -78,18 +78,17 @@ def _observe(
 ) -> list[Observation]:
     runs: list[list[Observation]] = []
 
-    def recorder(place: Place, original: Callable[..., Any]) -> Callable[..., Any]:
-        def record(*args: Any, **kwargs: Any) -> Any:
-            tensor = next(
-                leaf for leaf in keras.tree.flatten((args, kwargs)) if hasattr(leaf, "shape")
-            )
-            dtype = keras.backend.standardize_dtype(tensor.dtype)
-            runs[-1].append(
-                Observation(place, tuple(tensor.shape), dtype, len(args) + len(kwargs) > 1)
-            )
-            return original(*args, **kwargs)
+    by_target = {place.target.key: place for place in places}
 
-        return record
+    def note(call: HookedCall) -> None:
+        runs[-1].append(
+            Observation(
+                place=by_target[call.target.key],
+                shape=tuple(call.inputs.shape),
+                dtype=keras.backend.standardize_dtype(call.inputs.dtype),
+                arguments=len(call.args) + len(call.kwargs) > 1,
+            )
+        )
 
     class Probe(keras.Operation):
         """Keras may run it several times, with other sizes where those are open."""
@@ -98,11 +97,7 @@ def _observe(
             runs.append([])
             return layer(*args, **kwargs)
 
-    recorders = [
-        (place.owner, place.attribute, recorder(place, getattr(place.owner, place.attribute)))
-        for place in places
-    ]
-    with replaced(recorders), warnings.catch_warnings():
+    with hook_calls([place.target for place in places], note), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Probe().compute_output_spec(*args, **kwargs)
     return _merged(runs)

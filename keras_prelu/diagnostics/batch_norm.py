@@ -13,14 +13,15 @@ from keras_prelu.data.samples import model_inputs
 from keras_prelu.graph.batch_probe import Probe
 from keras_prelu.graph.channel_scaling import numbers
 from keras_prelu.graph.detection import recognize
-from keras_prelu.graph.plan import Step, compile_program, run, writers
+from keras_prelu.graph.interpreter import iterate_steps
+from keras_prelu.graph.plan import Step, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
-__all__ = ["Normalization", "normalizations"]
+__all__ = ["BatchNormGamma", "batch_norm_gammas"]
 
 
 @dataclass(frozen=True)
-class Normalization:
+class BatchNormGamma:
     """A BatchNormalization that reads what a rectifier puts out. All arrays have a number for each
     channel.
 
@@ -41,9 +42,9 @@ class Normalization:
     reconstruction: np.ndarray
 
 
-def normalizations(
+def batch_norm_gammas(
     model: keras.Model, samples: Any, *, batch_size: int = 128
-) -> tuple[Normalization, ...]:
+) -> tuple[BatchNormGamma, ...]:
     """Measure the pre-activations before each BatchNormalization that reads a ReLU, LeakyReLU or
     PReLU layer.
 
@@ -62,20 +63,17 @@ def normalizations(
     Example:
 
     >>> [np.mean(found.gamma / found.identity)
-    ...     for found in keras_prelu.diagnostics.normalizations(model, x)]
+    ...     for found in keras_prelu.diagnostics.batch_norm_gammas(model, x)]
 
     References:
         Claim 8, and claim 7 for means other than 0.
     """
-    inputs, program = model_inputs(model, samples), compile_program(model)
-    made = writers(program)
+    inputs, plan = model_inputs(model, samples), compile_plan(model)
+    writers = [(plan.writer(step.inputs[0]), step) for step in plan.steps if _normalizes(step)]
     pairs = [
-        (made[step.inputs[0]], step)
-        for step in program.steps
-        if _normalizes(step) and step.inputs[0] in made
-    ]
-    pairs = [
-        (rectifier, step) for rectifier, step in pairs if _slopes(rectifier.operation) is not None
+        (rectifier, step)
+        for rectifier, step in writers
+        if rectifier is not None and _slopes(rectifier.operation) is not None
     ]
     if not pairs:
         return ()
@@ -83,9 +81,9 @@ def normalizations(
 
     def look(tensors: list[Any]) -> list[tuple[str, list[Any]]]:
         return [
-            (str(id(step)), _sums(read[0]))
-            for step, read, _ in run(program, tensors)
-            if id(step) in rectifiers
+            (str(id(executed.step)), _sums(executed.inputs[0]))
+            for executed in iterate_steps(plan, tensors)
+            if id(executed.step) in rectifiers
         ]
 
     sums: dict[str, np.ndarray] = {}
@@ -135,7 +133,7 @@ def _slopes(layer: Any) -> np.ndarray | None:
     return np.array([rectifier.negative_slope]) if rectifier.kind != "inline" else None
 
 
-def _record(rectifier: Step, step: Step, sums: np.ndarray) -> Normalization:
+def _record(rectifier: Step, step: Step, sums: np.ndarray) -> BatchNormGamma:
     count, total, squares = sums
     mean = total / count
     sigma = np.sqrt(
@@ -144,7 +142,7 @@ def _record(rectifier: Step, step: Step, sums: np.ndarray) -> Normalization:
     slopes = _slopes(rectifier.operation)
     assert slopes is not None
     identity = np.broadcast_to(np.sqrt(theory.output_variance(slopes, mean, sigma)), sigma.shape)
-    return Normalization(
+    return BatchNormGamma(
         step.path,
         rectifier.path,
         numbers(step.operation.gamma),

@@ -1,4 +1,4 @@
-"""Dead units: those whose pre-activation is never positive, and others that do little (claim 2)."""
+"""Dead units: units whose pre-activation is never positive, and units that do little (claim 2)."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from keras_prelu.sites.activity import SiteActivity, activity
 __all__ = ["SiteUnits", "dead_units"]
 
 NEARLY_DEAD = 0.01
-"""Of the samples: what a unit is active on at most to be called nearly dead."""
+"""The share of the samples on which a nearly dead unit is active at most."""
 ONE_SIDED = 0.001
-"""Of a unit's second moment: what its negative side carries at most to be called nothing."""
+"""The share of a unit's second moment that a negligible negative side carries at most."""
 
 
 @dataclass(frozen=True)
 class SiteUnits:
-    """The units (channels) of one rectifier.
+    """The units (channels) of one site.
 
     Attributes:
-        path: The site's path, as in `find_sites`.
-        units: Their number.
-        dead: How many of them have a pre-activation ≤ 0 on every sample and position. Under ReLU
-            their gradient is exactly 0; under PReLU with α > 0 it is α times the upstream one.
-        nearly_dead: How many others are active on at most 1 % of the samples.
-        negative: The share of pre-activations that are 0 or less; the sparsity of a ReLU's outputs.
-        one_sided: For a PReLU layer, how many units have a negative side that carries less than a
-            thousandth of the second moment of what they put out, as under ReLU; None for other
-            rectifiers.
+        path: String. The site's path, as in `find_sites`.
+        units: Integer. The number of units.
+        dead: Integer. The number of units whose pre-activation is ≤ 0 on every sample and position.
+            Under ReLU their gradient is exactly 0; under PReLU with α > 0 it is α times the
+            upstream gradient.
+        nearly_dead: Integer. The number of other units that are active on at most 1 % of the
+            samples.
+        negative: Float. The share of pre-activations that are ≤ 0. For ReLU this is the sparsity of
+            the outputs.
+        one_sided: Integer, or None for rectifiers other than PReLU layers. The number of units
+            whose negative side carries less than a thousandth of the second moment of the output,
+            which makes them nearly ReLUs.
     """
 
     path: str
@@ -44,21 +47,22 @@ class SiteUnits:
 
 
 def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tuple[SiteUnits, ...]:
-    """Count the dead units at every rectifier of a model (ReLU, LeakyReLU, PReLU; inline ones too),
-    exactly, in one pass over all samples.
+    """Count the dead units at every site of a model, exactly, in one pass over all samples.
+
+    Sites are ReLU, LeakyReLU and PReLU layers, and inline activations.
 
     Args:
-        model: Sequential or Functional, nested models included, and layers with Python code of
-            their own (but for functions that their code calls, as `keras.ops.relu`).
+        model: Sequential or Functional model. Nested models and layers with Python code of their
+            own are included, but functions called by such code, as `keras.ops.relu`, are not.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
-        batch_size: Samples that go through the model at once.
+        batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
     Returns:
-        A record for each site, in execution order.
+        A tuple of `SiteUnits`, one for each site, in execution order.
 
     Raises:
-        ConversionError: The model has no graph.
-        DataError: The samples do not fit the model.
+        ConversionError: If the model has no graph.
+        DataError: If the samples do not fit the model.
 
     Example:
 
@@ -67,30 +71,28 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
     References:
         Claim 2.
     """
-    return tuple(map(_units, activity(model, samples, batch_size=batch_size)))
+    return tuple(map(_count_units, activity(model, samples, batch_size=batch_size)))
 
 
-def _units(item: SiteActivity) -> SiteUnits:
-    nearly = (item.active <= NEARLY_DEAD * item.samples) & ~item.dead
+def _count_units(site_activity: SiteActivity) -> SiteUnits:
+    rarely_active = site_activity.active <= NEARLY_DEAD * site_activity.samples
     return SiteUnits(
-        item.site.path,
-        item.active.size,
-        int(item.dead.sum()),
-        int(nearly.sum()),
-        item.share,
-        _one_sided(item),
+        path=site_activity.site.path,
+        units=site_activity.active.size,
+        dead=int(site_activity.dead.sum()),
+        nearly_dead=int((rarely_active & ~site_activity.dead).sum()),
+        negative=site_activity.share,
+        one_sided=_count_one_sided(site_activity),
     )
 
 
-def _one_sided(item: SiteActivity) -> int | None:
-    layer = item.layer
+def _count_one_sided(site_activity: SiteActivity) -> int | None:
+    layer = site_activity.layer
     if not isinstance(layer, PReLU):
         return None
     slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float64)
-    channel = 0 if layer.data_format == "channels_first" else slopes.ndim - 1
+    channel_axis = 0 if layer.data_format == "channels_first" else slopes.ndim - 1
+    other_axes = tuple(axis for axis in range(slopes.ndim) if axis != channel_axis)
     # Where each element has a slope of its own, their mean square stands for the channel's.
-    squares = np.square(slopes).mean(
-        axis=tuple(axis for axis in range(slopes.ndim) if axis != channel)
-    )
-    negative = squares * item.negative
-    return int(np.sum(negative <= ONE_SIDED * (negative + item.positive)))
+    negative = np.square(slopes).mean(axis=other_axes) * site_activity.negative
+    return int(np.sum(negative <= ONE_SIDED * (negative + site_activity.positive)))

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 
 from keras_prelu.data.samples import Samples
-from keras_prelu.diagnostics.batch_norm import Normalization, normalizations
+from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
-from keras_prelu.diagnostics.gradient_noise import GradientNoise, noise
-from keras_prelu.diagnostics.signal import LayerSignal, signal
+from keras_prelu.diagnostics.gradient_noise import GradientNoise, gradient_noise
+from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
 
 __all__ = ["MEASURES", "Diagnosis", "Finding", "diagnose"]
 
@@ -63,7 +63,7 @@ class Diagnosis:
     samples: int
     units: tuple[SiteUnits, ...]
     signal: tuple[LayerSignal, ...]
-    normalizations: tuple[Normalization, ...]
+    normalizations: tuple[BatchNormGamma, ...]
     noise: GradientNoise | None
     measures: Mapping[str, float]
     findings: tuple[Finding, ...]
@@ -100,10 +100,10 @@ def diagnose(
     """
     data = samples if isinstance(samples, Samples) else Samples(samples, None)
     units = dead_units(model, data.x, batch_size=batch_size)
-    layers = signal(model, data.x, batch_size=batch_size, seed=seed)
-    normalized = normalizations(model, data.x, batch_size=batch_size)
+    layers = signal_by_depth(model, data.x, batch_size=batch_size, seed=seed)
+    normalized = batch_norm_gammas(model, data.x, batch_size=batch_size)
     noisy = data.y is not None and (loss is not None or getattr(model, "loss", None) is not None)
-    found = noise(model, data, loss=loss, seed=seed) if noisy else None
+    found = gradient_noise(model, data, loss=loss, seed=seed) if noisy else None
     measures = dict(_measures(units, layers, found))
     return Diagnosis(
         len(data),

@@ -1,4 +1,4 @@
-"""Whether embeddings have collapsed: measures of how many directions they use (claim 10)."""
+"""Measures of how many directions embeddings use, which tell whether they collapsed (claim 10)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ import numpy as np
 
 from keras_prelu.errors import DataError
 
-__all__ = ["CollapseAlarm", "Embeddings", "collapse_alarms", "embeddings"]
+__all__ = ["CollapseAlarm", "Embeddings", "collapse_alarms", "embedding_statistics"]
 
-_MEASURES = {"spread": 1.0, "rank": 1.0, "participation": 1.0, "cosine": -1.0}
-"""With 1 where less of it means collapse, −1 where more of it does."""
-_ROUNDING = 1e-28  # squared: what subtracting the mean leaves of rows that are all the same
+_DIRECTIONS = {"spread": 1.0, "rank": 1.0, "participation": 1.0, "cosine": -1.0}
+"""Of each statistic: 1 if small values mean collapse, −1 if large values do."""
+_ROUNDING = 1e-28
+"""The variance, relative to the mean square, that rounding leaves of identical rows."""
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Measures of N embeddings of d dimensions.
+    """Statistics of N embeddings of d dimensions.
 
     Attributes:
-        samples, dimensions: N and d.
-        spread: Mean over the dimensions of the standard deviation of the rows, each scaled to norm
-            1, times √d: 1 where they are isotropic, 0 where all are the same.
-        rank: RankMe, exp(entropy of the singular values divided by their sum), from 1 to min(N, d).
-        participation: Participation ratio of the covariance, (Σλ)² / Σλ², from 1 to d; 0 where
-            nothing varies.
-        cosine: Mean cosine of two different rows: 1 where all point the same way.
+        samples: Integer. N.
+        dimensions: Integer. d.
+        spread: Float. √d times the standard deviation of the rows, each scaled to norm 1, averaged
+            over the dimensions: 1 for isotropic rows, 0 for identical ones.
+        rank: Float from 1 to min(N, d). RankMe: the exponential of the entropy of the singular
+            values divided by their sum.
+        participation: Float from 1 to d; 0 where nothing varies. Participation ratio of the
+            covariance, (Σλ)² / Σλ².
+        cosine: Float. The mean cosine of two different rows: 1 where all point the same way.
     """
 
     samples: int
@@ -40,22 +43,23 @@ class Embeddings:
     cosine: float
 
 
-def embeddings(z: Any) -> Embeddings:
-    """Measure embeddings.
+def embedding_statistics(z: Any) -> Embeddings:
+    """Compute statistics of embeddings that need no labels.
+
+    Compare them with those of a training run that is known to be healthy.
 
     Args:
-        z: Embeddings of shape (samples, dimensions), two samples at least.
+        z: Array of shape (samples, dimensions) with at least two samples.
 
     Returns:
-        The measures. None of them needs labels; compare them with those of a run that is known to
-        be healthy.
+        An `Embeddings` with the statistics.
 
     Raises:
-        DataError: The shape is another, or a number is not finite.
+        DataError: If the array has another shape or holds values that are not finite.
 
     Example:
 
-    >>> keras_prelu.diagnostics.embeddings(encoder.predict(x)).rank
+    >>> keras_prelu.diagnostics.embedding_statistics(encoder.predict(x)).rank
 
     References:
         Claim 10. Chen and He 2020, https://arxiv.org/abs/2011.10566 (spread). Garrido et al. 2022,
@@ -64,8 +68,8 @@ def embeddings(z: Any) -> Embeddings:
     rows = np.asarray(keras.ops.convert_to_numpy(z), dtype=np.float64)
     if rows.ndim != 2 or len(rows) < 2 or not rows.shape[1] or not np.all(np.isfinite(rows)):
         raise DataError(
-            "Embeddings are finite numbers of shape (samples, dimensions), two samples at least."
-            f" Received: shape {rows.shape}"
+            "Embeddings must be finite numbers of shape (samples, dimensions), with at least two"
+            f" samples. Received: shape={rows.shape}"
         )
     count, width = rows.shape
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -83,15 +87,14 @@ def embeddings(z: Any) -> Embeddings:
 
 @dataclass(frozen=True)
 class CollapseAlarm:
-    """One measure of embeddings beside those of runs that are known to be healthy and known to have
-    collapsed.
+    """One statistic of embeddings, compared with healthy and with collapsed ones.
 
     Attributes:
-        measure: An attribute of `Embeddings`.
-        value: Of the embeddings in question.
-        threshold: Halfway from the healthy run that is nearest to the collapsed ones to the
-            collapsed one that is nearest to it.
-        raised: Whether the value is on the collapsed runs' side of it.
+        measure: String. The name of a statistic, an attribute of `Embeddings`.
+        value: Float. The statistic of the embeddings in question.
+        threshold: Float. Halfway between the healthy value and the collapsed value that are nearest
+            to each other.
+        raised: Boolean. Whether the value is on the collapsed side of the threshold.
     """
 
     measure: str
@@ -103,72 +106,81 @@ class CollapseAlarm:
 def collapse_alarms(
     found: Embeddings, *, healthy: Sequence[Embeddings], collapsed: Sequence[Embeddings]
 ) -> tuple[CollapseAlarm, ...]:
-    """Whether embeddings have collapsed, by each measure, with a positive control: no threshold is
-    good for every N, d and task.
+    """Tell by each statistic whether embeddings have collapsed, with a positive control.
+
+    The thresholds come from the control, since no threshold suits every N, d and task. All
+    embeddings must have the same numbers of samples and dimensions.
 
     Args:
-        found: Measures of the embeddings in question.
-        healthy: Of runs that are known to be good.
-        collapsed: Of the positive control: the same training without what prevents collapse (the
-            stopped gradient, a variance term). All are of as many samples and dimensions as
-            `found`.
+        found: `Embeddings`. The embeddings in question.
+        healthy: Sequence of `Embeddings`. Embeddings that are known to be good.
+        collapsed: Sequence of `Embeddings`. The positive control: the same training without what
+            prevents collapse, such as the stopped gradient or a variance term.
 
     Returns:
-        A record for each measure that tells the control from the healthy runs; the others can't
-        raise an alarm.
+        A tuple of `CollapseAlarm`, one for each statistic that tells the control from the healthy
+        embeddings. The other statistics cannot raise an alarm.
 
     Raises:
-        DataError: There are no healthy or no collapsed runs, numbers of samples or dimensions
-            differ, or no measure tells them apart.
+        DataError: If there are no healthy or no collapsed embeddings, if numbers of samples or
+            dimensions differ, or if no statistic tells the two groups apart.
 
     Example:
 
-    >>> measure = keras_prelu.diagnostics.embeddings
-    >>> keras_prelu.diagnostics.collapse_alarms(measure(z), healthy=[measure(good)],
-    ...     collapsed=[measure(control)])
+    >>> statistics = keras_prelu.diagnostics.embedding_statistics
+    >>> keras_prelu.diagnostics.collapse_alarms(statistics(z), healthy=[statistics(good)],
+    ...     collapsed=[statistics(control)])
 
     References:
         Claim 10.
     """
     if not healthy or not collapsed:
-        raise DataError("Alarms need a healthy and a collapsed run at least.")
-    if len({(run.samples, run.dimensions) for run in (found, *healthy, *collapsed)}) > 1:
         raise DataError(
-            "The measures depend on the numbers of samples and dimensions: all runs must have the"
-            " same."
+            "Alarms need at least one healthy and one collapsed run. Received:"
+            f" {len(healthy)} healthy, {len(collapsed)} collapsed"
+        )
+    shapes = {(each.samples, each.dimensions) for each in (found, *healthy, *collapsed)}
+    if len(shapes) > 1:
+        raise DataError(
+            "The statistics depend on the numbers of samples and dimensions, so all runs must have"
+            f" the same. Received: (samples, dimensions) of {sorted(shapes)}"
         )
     alarms = []
-    for measure, sign in _MEASURES.items():
-        good, bad = (
-            sign * np.array([getattr(run, measure) for run in runs])
-            for runs in (healthy, collapsed)
-        )
-        if bad.max() < good.min():
-            threshold, value = sign * (bad.max() + good.min()) / 2, getattr(found, measure)
+    for measure, sign in _DIRECTIONS.items():
+        lowest_healthy = min(sign * getattr(each, measure) for each in healthy)
+        highest_collapsed = max(sign * getattr(each, measure) for each in collapsed)
+        if highest_collapsed < lowest_healthy:
+            threshold, value = (
+                sign * (highest_collapsed + lowest_healthy) / 2,
+                getattr(found, measure),
+            )
             alarms.append(
                 CollapseAlarm(
-                    measure, value, float(threshold), bool(sign * value < sign * threshold)
+                    measure=measure,
+                    value=value,
+                    threshold=threshold,
+                    raised=sign * value < sign * threshold,
                 )
             )
     if not alarms:
         raise DataError(
-            "No measure tells the collapsed runs from the healthy ones: they are no positive"
-            " control."
+            "No statistic tells the collapsed runs from the healthy ones, so they are no positive"
+            " control: train one without what prevents collapse."
         )
     return tuple(alarms)
 
 
 def _rank(rows: np.ndarray) -> float:
-    values = np.linalg.svd(rows, compute_uv=False)
-    if not values.sum():
+    singular_values = np.linalg.svd(rows, compute_uv=False)
+    if not singular_values.sum():
         return 1.0
-    shares = values / values.sum()
+    shares = singular_values / singular_values.sum()
     shares = shares[shares > 0]
     return float(np.exp(-np.sum(shares * np.log(shares))))
 
 
 def _participation(rows: np.ndarray) -> float:
-    values = np.square(np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False))
-    if values.sum() <= _ROUNDING * np.square(rows).sum():
+    eigenvalues = np.square(np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False))
+    if eigenvalues.sum() <= _ROUNDING * np.square(rows).sum():
         return 0.0
-    return float(values.sum() ** 2 / np.square(values).sum())
+    return float(eigenvalues.sum() ** 2 / np.square(eigenvalues).sum())

@@ -15,7 +15,7 @@ from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError
 
-__all__ = ["GradientNoise", "VariableNoise", "noise"]
+__all__ = ["GradientNoise", "VariableNoise", "gradient_noise"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class GradientNoise:
     variables: tuple[VariableNoise, ...]
 
 
-def noise(
+def gradient_noise(
     model: keras.Model,
     data: Any,
     *,

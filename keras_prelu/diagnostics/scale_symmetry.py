@@ -13,10 +13,16 @@ from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe, backward, batch_for_gradients
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.plan import compile_program
+from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import channel_groups
 
-__all__ = ["GroupScale", "LayerInfluence", "influences", "rescaled", "scales"]
+__all__ = [
+    "GroupScale",
+    "LayerInfluence",
+    "channel_influences",
+    "channel_scales",
+    "rescale_channels",
+]
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class GroupScale:
     balance: np.ndarray
 
 
-def scales(model: keras.Model) -> tuple[GroupScale, ...]:
+def channel_scales(model: keras.Model) -> tuple[GroupScale, ...]:
     """Where the scales of a model's channels are, for each group that can be scaled without
     changing the function.
 
@@ -55,13 +61,13 @@ def scales(model: keras.Model) -> tuple[GroupScale, ...]:
     Example:
 
     >>> [group.balance.max() / group.balance.min()
-    ...     for group in keras_prelu.diagnostics.scales(model)]
+    ...     for group in keras_prelu.diagnostics.channel_scales(model)]
 
     References:
         Claim 6.
     """
     found = []
-    for group in channel_groups(compile_program(model)):
+    for group in channel_groups(compile_plan(model)):
         if not group.reason:
             made, used = group.made(), group.used()
             balance = np.divide(made, used, out=np.full(made.shape, np.inf), where=used > 0)
@@ -72,7 +78,7 @@ def scales(model: keras.Model) -> tuple[GroupScale, ...]:
     return tuple(found)
 
 
-def rescaled(model: keras.Model, *, factor: float = 10.0, seed: int = 0) -> keras.Model:
+def rescale_channels(model: keras.Model, *, factor: float = 10.0, seed: int = 0) -> keras.Model:
     """Another network of the same function: each channel's scale moved at random between the layers
     that make it and those that use it.
 
@@ -89,13 +95,13 @@ def rescaled(model: keras.Model, *, factor: float = 10.0, seed: int = 0) -> kera
 
     Example:
 
-    >>> keras_prelu.diagnostics.rescaled(model, seed=1).predict(x)
+    >>> keras_prelu.diagnostics.rescale_channels(model, seed=1).predict(x)
 
     References:
         Claim 6.
     """
     copy, rng = rewrite(model), np.random.default_rng(seed)
-    for group in channel_groups(compile_program(copy)):
+    for group in channel_groups(compile_plan(copy)):
         if not group.reason:
             group.scale(factor ** rng.uniform(-1.0, 1.0, group.channels))
     return copy
@@ -116,7 +122,7 @@ class LayerInfluence:
     influence: np.ndarray
 
 
-def influences(
+def channel_influences(
     model: keras.Model, samples: Any, *, probes: int = 32, seed: int = 0
 ) -> tuple[LayerInfluence, ...]:
     """How strongly a model's outputs depend on each channel, in a measure that moved scales leave
@@ -144,8 +150,8 @@ def influences(
 
     Example:
 
-    >>> pairs = zip(keras_prelu.diagnostics.influences(model, x),
-    ...     keras_prelu.diagnostics.influences(other, x))
+    >>> pairs = zip(keras_prelu.diagnostics.channel_influences(model, x),
+    ...     keras_prelu.diagnostics.channel_influences(other, x))
     >>> [abs(one.influence / two.influence - 1).max() for one, two in pairs]
 
     References:
@@ -157,7 +163,7 @@ def influences(
     at_once = batch_for_gradients(model, probe([array[:1] for array in inputs]))
     squares: dict[str, np.ndarray] = {}
     for number, batch in enumerate(batches(inputs, at_once)):
-        for call in backward(probe.program, batch, [seed, number]):
+        for call in backward(probe.plan, batch, [seed, number]):
             products = _by_channel(
                 call.written * call.gradient, getattr(call.layer, "data_format", "channels_last")
             )

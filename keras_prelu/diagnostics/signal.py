@@ -17,12 +17,12 @@ from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.batch_probe import Probe
 from keras_prelu.graph.detection import recognize
+from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
-from keras_prelu.graph.plan import Program, compile_program
-from keras_prelu.graph.recorders import run_watched
+from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
-__all__ = ["LayerSignal", "MomentsProbe", "backward", "batch_for_gradients", "signal"]
+__all__ = ["LayerSignal", "MomentsProbe", "backward", "batch_for_gradients", "signal_by_depth"]
 
 Tensor = Any
 
@@ -56,7 +56,7 @@ class LayerSignal:
     gradient: float
 
 
-def signal(
+def signal_by_depth(
     model: keras.Model, samples: Any, *, probes: int = 32, batch_size: int = 128, seed: int = 0
 ) -> tuple[LayerSignal, ...]:
     """Measure the signal at each linear layer and rectifier of a model.
@@ -82,7 +82,7 @@ def signal(
     Example:
 
     >>> [(layer.path, layer.gain, layer.predicted)
-    ...     for layer in keras_prelu.diagnostics.signal(model, x)]
+    ...     for layer in keras_prelu.diagnostics.signal_by_depth(model, x)]
 
     References:
         Claims 3 and 4. He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2.
@@ -95,7 +95,7 @@ def signal(
     at_once = batch_for_gradients(model, moments)
     squares = np.zeros(len(moments))
     for number, batch in enumerate(batches(probed, at_once)):
-        found = backward(probe.program, batch, [seed, number])
+        found = backward(probe.plan, batch, [seed, number])
         squares += (
             np.array([_mean_square(call.gradient) for call in found])
             * len(batch[0])
@@ -118,12 +118,12 @@ class MomentsProbe:
     """Second moments forward of a model whose weights change meanwhile, compiled once.
 
     Attributes:
-        program: The model's.
+        plan: The model's execution plan.
         layers: Of each path the layer.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self.program, self.layers = compile_program(model), dict[str, Any]()
+        self.plan, self.layers = compile_plan(model), dict[str, Any]()
         self._probe = Probe(model, self._look)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, np.ndarray]:
@@ -140,12 +140,11 @@ class MomentsProbe:
     def _look(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
         found: list[tuple[str, list[Tensor]]] = []
 
-        def see(path: str, layer: Any, read: Tensor, written: Tensor) -> Tensor:
-            self.layers[path] = layer
-            found.append((path, _mean_squares(read, written)))
-            return written
+        def measure(call: LayerCall) -> None:
+            self.layers[call.path] = call.layer
+            found.append((call.path, _mean_squares(call.inputs, call.outputs)))
 
-        run_watched(self.program, tensors, _is_watched, see)
+        run_with_hook(self.plan, tensors, _is_watched, measure)
         return found
 
 
@@ -197,27 +196,17 @@ class Backward:
     gradient: Tensor
 
 
-def backward(program: Program, inputs: Sequence[Any], seed: Sequence[int]) -> list[Backward]:
+def backward(plan: ExecutionPlan, inputs: Sequence[Any], seed: Sequence[int]) -> list[Backward]:
     """Each linear layer and rectifier on one batch, with gradients of a projection that the seed
     and the outputs' shapes choose."""
     tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
-    calls: list[tuple[str, Any, Tensor]] = []
-
-    def note(path: str, layer: Any, _read: Tensor, written: Tensor) -> Tensor:
-        calls.append((path, layer, written))
-        return written
-
-    run_watched(program, tensors, _is_watched, note)
+    calls: list[LayerCall] = []
+    run_with_hook(plan, tensors, _is_watched, calls.append)
     rng = np.random.default_rng(seed)
 
     def projection(*added: Tensor) -> Tensor:
         left = iter(added)
-        results = run_watched(
-            program,
-            tensors,
-            _is_watched,
-            lambda _path, _layer, _read, written: written + next(left),
-        )
+        results = run_with_hook(plan, tensors, _is_watched, lambda call: call.outputs + next(left))
         drawn = [
             keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype)
             for result in results
@@ -226,8 +215,11 @@ def backward(program: Program, inputs: Sequence[Any], seed: Sequence[int]) -> li
             keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True)
         )
 
-    found = gradients(projection, [keras.ops.zeros_like(written) for _, _, written in calls])
-    return [Backward(*call, gradient) for call, gradient in zip(calls, found, strict=True)]
+    found = gradients(projection, [keras.ops.zeros_like(call.outputs) for call in calls])
+    return [
+        Backward(path=call.path, layer=call.layer, written=call.outputs, gradient=gradient)
+        for call, gradient in zip(calls, found, strict=True)
+    ]
 
 
 def _mean_squares(read: Tensor, written: Tensor) -> list[Tensor]:

@@ -11,10 +11,11 @@ import numpy as np
 
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.errors import DataError
+from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.linear_layers import linear_view
-from keras_prelu.graph.plan import Slot, compile_program, run
+from keras_prelu.graph.plan import Slot, compile_plan
 
-__all__ = ["LayerSimilarity", "similarity"]
+__all__ = ["LayerSimilarity", "layer_similarity"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class LayerSimilarity:
     explained: float | None
 
 
-def similarity(
+def layer_similarity(
     model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256
 ) -> tuple[LayerSimilarity, ...]:
     """Compare what reaches the linear layers of two networks, and their outputs.
@@ -59,7 +60,7 @@ def similarity(
 
     Example:
 
-    >>> min(keras_prelu.diagnostics.similarity(original, converted, x),
+    >>> min(keras_prelu.diagnostics.layer_similarity(original, converted, x),
     ...     key=lambda layer: layer.explained)
 
     References:
@@ -81,16 +82,15 @@ def _read(model: keras.Model, samples: Any, limit: int) -> dict[str, np.ndarray]
         raise DataError(
             f"Comparing representations needs three samples at least. Received: {len(inputs[0])}"
         )
-    program, found = compile_program(model), {}
+    plan, found = compile_plan(model), {}
     outputs: dict[Slot, Any] = {}
-    for step, read, written in run(
-        program, [keras.ops.convert_to_tensor(array) for array in inputs]
-    ):
+    for executed in iterate_steps(plan, [keras.ops.convert_to_tensor(array) for array in inputs]):
+        step = executed.step
         if linear_view(step.operation) is not None and step.index == 0:
-            found[step.path] = _rows(read[0])
-        outputs.update(zip(step.outputs, written, strict=True))
-        outputs = {slot: tensor for slot, tensor in outputs.items() if slot in program.outputs}
-    for number, slot in enumerate(program.outputs, start=1):
+            found[step.path] = _rows(executed.inputs[0])
+        outputs.update(zip(step.outputs, executed.outputs, strict=True))
+        outputs = {slot: tensor for slot, tensor in outputs.items() if plan.is_output(slot)}
+    for number, slot in enumerate(plan.outputs, start=1):
         found["output" if number == 1 else f"output#{number}"] = _rows(outputs[slot])
     return found
 

@@ -1,4 +1,4 @@
-"""The slopes of a model's PReLU layers, summarized."""
+"""Summaries of the slopes of a model's PReLU layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import prelu_layers
 
-__all__ = ["LayerSlopes", "slopes"]
+__all__ = ["LayerSlopes", "layer_slopes"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,11 @@ class LayerSlopes:
     """The slopes in effect of one PReLU layer.
 
     Attributes:
-        path: The layer's path: names of the enclosing models and of the layer, joined by "/".
-        count: Number of slopes.
-        mean, minimum, maximum: Over them.
+        path: String. The names of the enclosing models and of the layer, joined by "/".
+        count: Integer. The number of slopes.
+        mean: Float. The mean slope.
+        minimum: Float. The smallest slope.
+        maximum: Float. The largest slope.
     """
 
     path: str
@@ -30,19 +32,28 @@ class LayerSlopes:
     maximum: float
 
 
-def slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
-    """A summary of each `keras_prelu.PReLU` of a model, nested models included, in the model's
-    order of layers.
+def layer_slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
+    """Return a summary of the slopes of each `keras_prelu.PReLU` layer of a model.
+
+    Args:
+        model: Any Keras model. Nested models are included.
+
+    Returns:
+        A tuple of `LayerSlopes`, one for each layer, in the order of the model's layers.
 
     Example:
 
-    >>> [(layer.path, layer.mean) for layer in keras_prelu.diagnostics.slopes(converted)]
+    >>> [(layer.path, layer.mean) for layer in keras_prelu.diagnostics.layer_slopes(converted)]
     """
     return tuple(_summarize(path, layer) for path, layer in prelu_layers(model))
 
 
 def _summarize(path: str, layer: PReLU) -> LayerSlopes:
-    values = keras.ops.convert_to_numpy(layer.alpha).astype(np.float64)
+    slopes: np.ndarray = keras.ops.convert_to_numpy(layer.alpha).astype(np.float64)
     return LayerSlopes(
-        path, values.size, float(values.mean()), float(values.min()), float(values.max())
+        path=path,
+        count=slopes.size,
+        mean=float(slopes.mean()),
+        minimum=float(slopes.min()),
+        maximum=float(slopes.max()),
     )

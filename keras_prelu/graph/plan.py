@@ -1,11 +1,14 @@
-"""A model as a flat list of steps that can be run one by one, nested models opened: what
-calibration and diagnostics walk."""
+"""A model as an execution plan: the flat list of the steps that it runs, nested models opened.
+
+Calibration, rescaling and diagnostics walk this list; `graph.interpreter` runs it on tensors.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -14,24 +17,18 @@ from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = [
-    "Program",
-    "Slot",
-    "Step",
-    "compile_program",
-    "count_calls",
-    "count_readers",
-    "execute",
-    "run",
-    "writers",
-]
+__all__ = ["ExecutionPlan", "Slot", "Step", "compile_plan"]
 
 Tensor = Any
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for a tensor: what a step reads or writes."""
+    """A place for one tensor, which one step writes and others read.
+
+    Attributes:
+        index: Int. Number of the slot in its plan.
+    """
 
     index: int
 
@@ -41,13 +38,13 @@ class Step:
     """One call of a layer or op.
 
     Attributes:
-        path: Names of the enclosing models and of the operation, joined by "/".
-        index: How often the operation was called before in its model.
-        operation: The live layer or op.
-        args: Positional arguments, with a `Slot` for each tensor.
-        kwargs: Keyword arguments, likewise.
-        inputs: The slots it reads.
-        outputs: The slots it writes.
+        path: String. Names of the enclosing models and of the operation, joined by "/".
+        index: Int. How often the operation was called before in its model.
+        operation: Layer or op. The live object that is called.
+        args: Tuple. Positional arguments, with a `Slot` in place of each tensor.
+        kwargs: Dict. Keyword arguments, with a `Slot` in place of each tensor.
+        inputs: Tuple of `Slot`. What the step reads; a slot that it reads twice is there twice.
+        outputs: Tuple of `Slot`. What the step writes.
     """
 
     path: str
@@ -58,19 +55,94 @@ class Step:
     inputs: tuple[Slot, ...]
     outputs: tuple[Slot, ...]
 
+    def execute(self, values: Mapping[Slot, Tensor], operation: Any = None) -> list[Tensor]:
+        """Compute the step's outputs.
 
-@dataclass(frozen=True)
-class Program:
-    """A model's steps in execution order, the slots of its inputs, and those of its outputs."""
+        Args:
+            values: Mapping from `Slot` to tensor. Has a value for each slot in `inputs`.
+            operation: Callable. What is called in place of `self.operation`, such as its
+                counterpart in another model. Defaults to None: `self.operation`.
+
+        Returns:
+            A list of tensors, one for each slot in `outputs`.
+        """
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: values[leaf] if isinstance(leaf, Slot) else leaf,
+            (self.args, self.kwargs),
+        )
+        return keras.tree.flatten((operation or self.operation)(*args, **kwargs))
+
+
+@dataclass(frozen=True, eq=False)
+class ExecutionPlan:
+    """The steps of a model in execution order.
+
+    Attributes:
+        inputs: Tuple of `Slot`. The model's inputs.
+        steps: Tuple of `Step`.
+        outputs: Tuple of `Slot`. The model's outputs.
+
+    The methods take constant time: they look into indexes that are built once, on first use.
+    """
 
     inputs: tuple[Slot, ...]
     steps: tuple[Step, ...]
     outputs: tuple[Slot, ...]
 
+    def readers(self, slot: Slot) -> tuple[Step, ...]:
+        """Return the steps that read a slot, in execution order, each once."""
+        return self._readers.get(slot, ())
+
+    def sole_reader(self, slot: Slot) -> Step | None:
+        """Return the only step that reads a slot; None where several do or none, or where the slot
+        is an output of the model."""
+        readers = self.readers(slot)
+        return readers[0] if len(readers) == 1 and slot not in self._output_set else None
+
+    def writer(self, slot: Slot) -> Step | None:
+        """Return the step that writes a slot; None for an input of the model."""
+        return self._writers.get(slot)
+
+    def is_output(self, slot: Slot) -> bool:
+        """Return whether a slot is an output of the model."""
+        return slot in self._output_set
+
+    def reader_counts(self) -> dict[Slot, int]:
+        """Return how many readers each slot has that is read: steps, plus one for an output of the
+        model, which the model's caller reads. The caller may change the dict."""
+        counts = {slot: len(steps) for slot, steps in self._readers.items()}
+        for slot in self._output_set:
+            counts[slot] = counts.get(slot, 0) + 1
+        return counts
+
+    def call_count(self, operation: Any) -> int:
+        """Return how many steps call an operation."""
+        return self._call_counts[id(operation)]
+
+    @cached_property
+    def _readers(self) -> dict[Slot, tuple[Step, ...]]:
+        readers: dict[Slot, list[Step]] = {}
+        for step in self.steps:
+            for slot in dict.fromkeys(step.inputs):
+                readers.setdefault(slot, []).append(step)
+        return {slot: tuple(steps) for slot, steps in readers.items()}
+
+    @cached_property
+    def _writers(self) -> dict[Slot, Step]:
+        return {slot: step for step in self.steps for slot in step.outputs}
+
+    @cached_property
+    def _call_counts(self) -> Counter[int]:
+        return Counter(id(step.operation) for step in self.steps)
+
+    @cached_property
+    def _output_set(self) -> frozenset[Slot]:
+        return frozenset(self.outputs)
+
 
 @on_large_graphs
-def compile_program(model: keras.Model) -> Program:
-    """The program of a Sequential or Functional model.
+def compile_plan(model: keras.Model) -> ExecutionPlan:
+    """Return the execution plan of a Sequential or Functional model.
 
     Raises:
         ConversionError: The model has no graph.
@@ -79,93 +151,62 @@ def compile_program(model: keras.Model) -> Program:
     view = functional.functional_view(model)
     inputs = tuple(compiler.new_slot() for _ in view.inputs)
     outputs = compiler.emit(view, inputs, scope="")
-    return Program(inputs, tuple(compiler.steps), outputs)
+    return ExecutionPlan(inputs=inputs, steps=tuple(compiler.steps), outputs=outputs)
 
 
 class _Compiler:
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self._slots = 0
+        self._slot_count = 0
 
     def new_slot(self) -> Slot:
-        self._slots += 1
-        return Slot(self._slots - 1)
+        self._slot_count += 1
+        return Slot(self._slot_count - 1)
 
     def emit(self, model: keras.Model, inputs: tuple[Slot, ...], scope: str) -> tuple[Slot, ...]:
+        """Append the steps of a model, and return the slots of its outputs."""
         slots: dict[int, Slot] = {
             id(tensor): slot for tensor, slot in zip(model.inputs, inputs, strict=True)
         }
         for call in functional.calls(model):
-            operation = call.operation
-            if is_taken_apart(operation):
-                inner_inputs = tuple(slots[id(tensor)] for tensor in call.inputs)
+            if is_taken_apart(call.operation):
                 outputs = self.emit(
-                    functional.functional_view(operation), inner_inputs, f"{scope}{operation.name}/"
+                    functional.functional_view(call.operation),
+                    tuple(slots[id(tensor)] for tensor in call.inputs),
+                    f"{scope}{call.operation.name}/",
                 )
             else:
-                outputs = tuple(self.new_slot() for _ in call.outputs)
-                args, kwargs = keras.tree.map_structure(
-                    lambda leaf: slots[id(leaf)] if keras.utils.is_keras_tensor(leaf) else leaf,
-                    (call.args, call.kwargs),
-                )
-                read = tuple(slots[id(tensor)] for tensor in call.inputs)
-                self.steps.append(
-                    Step(
-                        f"{scope}{operation.name}",
-                        call.index,
-                        operation,
-                        args,
-                        kwargs,
-                        read,
-                        outputs,
-                    )
-                )
+                outputs = self._emit_step(call, slots, scope)
             slots.update(
                 {id(tensor): slot for tensor, slot in zip(call.outputs, outputs, strict=True)}
             )
         return tuple(slots[id(tensor)] for tensor in model.outputs)
 
-
-def execute(step: Step, values: Mapping[Slot, Tensor], operation: Any = None) -> list[Tensor]:
-    """The outputs of one step, computed by its operation or by another in its place."""
-    args, kwargs = keras.tree.map_structure(
-        lambda leaf: values[leaf] if isinstance(leaf, Slot) else leaf, (step.args, step.kwargs)
-    )
-    return keras.tree.flatten((operation or step.operation)(*args, **kwargs))
-
-
-def count_readers(program: Program) -> dict[Slot, int]:
-    """How many steps read each slot; a slot can be freed after its last reader. The caller, who
-    asked for them, reads the outputs."""
-    readers: dict[Slot, int] = dict.fromkeys(program.outputs, 1)
-    for step in program.steps:
-        for slot in set(step.inputs):
-            readers[slot] = readers.get(slot, 0) + 1
-    return readers
-
-
-def count_calls(program: Program) -> Counter[int]:
-    """How often each operation is called, by its id."""
-    return Counter(id(step.operation) for step in program.steps)
+    def _emit_step(
+        self, call: functional.Call, slots: Mapping[int, Slot], scope: str
+    ) -> tuple[Slot, ...]:
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: slots[id(leaf)] if keras.utils.is_keras_tensor(leaf) else leaf,
+            (call.args, call.kwargs),
+        )
+        step = Step(
+            path=f"{scope}{call.operation.name}",
+            index=call.index,
+            operation=call.operation,
+            args=args,
+            kwargs=kwargs,
+            inputs=tuple(slots[id(tensor)] for tensor in call.inputs),
+            outputs=tuple(self.new_slot() for _ in call.outputs),
+        )
+        self.steps.append(step)
+        return step.outputs
 
 
-def writers(program: Program) -> dict[Slot, Step]:
-    """The step that writes each slot, inputs left out."""
-    return {slot: step for step in program.steps for slot in step.outputs}
+# Former names, which calibration/ still uses.
+Program = ExecutionPlan
+compile_program = compile_plan
+execute = Step.execute
 
 
-def run(
-    program: Program, inputs: list[Tensor]
-) -> Iterator[tuple[Step, list[Tensor], list[Tensor]]]:
-    """Run a program on one batch and yield each step with its input and output tensors; a tensor is
-    freed after its last reader."""
-    readers = count_readers(program)
-    values: dict[Slot, Tensor] = dict(zip(program.inputs, inputs, strict=True))
-    for step in program.steps:
-        outputs = execute(step, values)
-        yield step, [values[slot] for slot in step.inputs], outputs
-        values.update(zip(step.outputs, outputs, strict=True))
-        for slot in set(step.inputs):
-            readers[slot] -= 1
-            if readers[slot] == 0:
-                del values[slot]
+def count_readers(plan: ExecutionPlan) -> dict[Slot, int]:
+    return plan.reader_counts()

@@ -15,8 +15,8 @@ from keras_prelu.calibration.records import Calibration
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores, sample_scores
 from keras_prelu.diagnostics.diagnosis import Diagnosis, diagnose
-from keras_prelu.diagnostics.similarity import LayerSimilarity, similarity
-from keras_prelu.diagnostics.slopes import LayerSlopes, slopes
+from keras_prelu.diagnostics.similarity import LayerSimilarity, layer_similarity
+from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.utils.timing import Ratio, compare
 from keras_prelu.version import __version__
@@ -120,7 +120,7 @@ def gather(
 
     >>> report = keras_prelu.report.gather(converted, original, (x_test, y_test))
     """
-    learned = slopes(converted)
+    learned = layer_slopes(converted)
     if not learned:
         raise InvalidArgumentError(
             f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on."
@@ -164,7 +164,7 @@ def gather(
         metric,
         verdicts,
         learned,
-        similarity(original, converted, measured.x),
+        layer_similarity(original, converted, measured.x),
         calibration,
         (*(made or {}).items(), *_versions(seed, len(data), len(measured))),
         tuple(_limits(data, control, verdicts)),

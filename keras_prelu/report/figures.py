@@ -30,7 +30,7 @@ def slopes_figure(slopes: Sequence[LayerSlopes]) -> Figure:
 
     Example:
 
-    >>> keras_prelu.report.figures.slopes_figure(keras_prelu.diagnostics.slopes(model))
+    >>> keras_prelu.report.figures.slopes_figure(keras_prelu.diagnostics.layer_slopes(model))
     """
     figure, axes = _rows([layer.path for layer in slopes])
     for row, layer in enumerate(slopes):
@@ -113,8 +113,8 @@ def similarity_figure(similarity: Sequence[LayerSimilarity]) -> Figure:
 
     Example:
 
-    >>> keras_prelu.report.figures.similarity_figure(keras_prelu.diagnostics.similarity(original,
-    ...     converted, x))
+    >>> similarity = keras_prelu.diagnostics.layer_similarity(original, converted, x)
+    >>> keras_prelu.report.figures.similarity_figure(similarity)
     """
     figure, axes = _rows([layer.path for layer in similarity])
     axes.plot(

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_prelu.graph.channel_scaling import output_channels, scale_outputs
-from keras_prelu.graph.plan import Program, Step, compile_program
+from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.layers import PReLU
 
 __all__ = ["Rescaling", "rescale_analytic"]
@@ -48,23 +48,21 @@ def rescale_analytic(converted: keras.Model, targets: Sequence[str]) -> list[Res
         A record for each target; a site without one producer of its own, or with a cap, is kept as
         it is.
     """
-    program = compile_program(converted)
-    return [_rescale(program, step) for step in program.steps if step.path in targets]
+    plan, wanted = compile_plan(converted), set(targets)
+    return [_rescale(plan, step) for step in plan.steps if step.path in wanted]
 
 
-def _rescale(program: Program, step: Step) -> Rescaling:
+def _rescale(plan: ExecutionPlan, step: Step) -> Rescaling:
     layer = step.operation
     assert isinstance(layer, PReLU)
-    producers = [other for other in program.steps if step.inputs[0] in other.outputs]
-    readers = [other for other in program.steps if step.inputs[0] in other.inputs]
+    producer = plan.writer(step.inputs[0])
     if layer.max_value is not None:
         return Rescaling(step.path, "", "kept: a capped activation is not homogeneous")
-    if not producers or len(readers) > 1:
+    if producer is None or len(plan.readers(step.inputs[0])) > 1:
         return Rescaling(
             step.path, "", "kept: what feeds it is an input of the model or feeds other layers too"
         )
-    producer = producers[0]
-    if sum(other.operation is producer.operation for other in program.steps) > 1:
+    if plan.call_count(producer.operation) > 1:
         return Rescaling(
             step.path, producer.path, f"kept: '{producer.path}' is called at several places"
         )

@@ -3,7 +3,6 @@ the function unchanged (claim 6)."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from keras_prelu.graph.channel_scaling import (
 )
 from keras_prelu.graph.layer_kinds import CHANNELWISE
 from keras_prelu.graph.linear_layers import linear_view
-from keras_prelu.graph.plan import Program, Slot, Step, count_calls, writers
+from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.layers import PReLU
 
 __all__ = ["ChannelGroup", "channel_groups"]
@@ -108,78 +107,88 @@ class ChannelGroup:
             scale_inputs(step.operation, 1.0 / scales)
 
 
-def channel_groups(program: Program) -> Iterator[ChannelGroup]:
-    """The groups of tensors that activations, sums and poolings connect."""
-    parents: dict[Slot, Slot] = {}
+def channel_groups(plan: ExecutionPlan) -> Iterator[ChannelGroup]:
+    """Yield the groups of channels that activations, sums and poolings connect, in execution
+    order."""
+    connected = _ConnectedSlots(plan)
+    feeders: dict[int, Any] = {}
+    normalized: set[Slot] = set()
+    for step in plan.steps:
+        if isinstance(step.operation, keras.layers.BatchNormalization):
+            normalized.add(step.inputs[0])
+            writer = plan.writer(step.inputs[0])
+            if writer is not None and _makes(writer):
+                feeders[id(step.operation)] = writer.operation
+    for root in connected.written_roots:
+        members = connected.members[root]
+        # A scale between a layer and its BatchNormalization would have no use.
+        if len(members) > 1 or members[0] not in normalized:
+            yield _group(plan, connected, root, feeders)
 
-    def root(slot: Slot) -> Slot:
-        while parents.setdefault(slot, slot) is not slot:
-            slot = parents[slot]
+
+class _ConnectedSlots:
+    """The slots of a plan as disjoint sets: steps through which a channel keeps its scale connect
+    what they read and write. A set is named by one of its slots, its root.
+
+    Attributes:
+        members: For each root the slots of its set that steps write.
+        steps: For each root the steps that read or write a slot of its set.
+        written_roots: The roots of what can be scaled or keeps its scale, in execution order.
+    """
+
+    def __init__(self, plan: ExecutionPlan) -> None:
+        self._parents: dict[Slot, Slot] = {}
+        for step in plan.steps:
+            if _connects(step):
+                for slot in (*step.inputs[1:], *step.outputs):
+                    self._parents[self.root(slot)] = self.root(step.inputs[0])
+        self.members: dict[Slot, list[Slot]] = {}
+        self.steps: dict[Slot, list[Step]] = {}
+        self.written_roots: dict[Slot, None] = {}
+        for step in plan.steps:
+            for slot in step.outputs:
+                self.members.setdefault(self.root(slot), []).append(slot)
+                if _makes(step) or _connects(step):
+                    self.written_roots[self.root(slot)] = None
+            for root in dict.fromkeys(map(self.root, (*step.inputs, *step.outputs))):
+                self.steps.setdefault(root, []).append(step)
+
+    def root(self, slot: Slot) -> Slot:
+        path = []
+        while self._parents.setdefault(slot, slot) is not slot:
+            path.append(slot)
+            slot = self._parents[slot]
+        self._parents.update(dict.fromkeys(path, slot))  # The next search takes one step.
         return slot
 
-    calls = count_calls(program)
-    for step in program.steps:
-        if _connects(step):
-            for slot in (*step.inputs[1:], *step.outputs):
-                parents[root(slot)] = root(step.inputs[0])
-    made = writers(program)
-    feeders = {
-        id(step.operation): made[step.inputs[0]].operation
-        for step in program.steps
-        if isinstance(step.operation, keras.layers.BatchNormalization)
-        and step.inputs[0] in made
-        and _makes(made[step.inputs[0]])
-    }
-    normalized = {
-        step.inputs[0]
-        for step in program.steps
-        if isinstance(step.operation, keras.layers.BatchNormalization)
-    }
-    groups = dict.fromkeys(
-        root(slot)
-        for step in program.steps
-        if _makes(step) or _connects(step)
-        for slot in step.outputs
-    )
-    for group in groups:
-        members = [slot for slot in made if root(slot) is group]
-        if (
-            len(members) > 1 or members[0] not in normalized
-        ):  # a scale between a layer and its BatchNormalization is good for nothing
-            yield _group(program, group, root, calls, feeders)
+    def contains(self, root: Slot, slots: Sequence[Slot]) -> bool:
+        """Return whether a set contains one of some slots."""
+        return any(self.root(slot) is root for slot in slots)
 
 
 def _group(
-    program: Program, group: Slot, root: Any, calls: Counter[int], feeders: dict[int, Any]
+    plan: ExecutionPlan, connected: _ConnectedSlots, root: Slot, feeders: dict[int, Any]
 ) -> ChannelGroup:
     producers, consumers, reason = [], [], ""
-    if any(root(slot) is group for slot in (*program.inputs, *program.outputs)):
+    if connected.contains(root, (*plan.inputs, *plan.outputs)):
         reason = "it is an input or output of the model"
-    for step in program.steps:
-        inside = _connects(step) and root(step.inputs[0]) is group
-        if inside and getattr(step.operation, "max_value", None) is not None:
-            reason = f"'{step.path}' has a cap, so that it is not homogeneous"
-        if inside:
+    for step in connected.steps[root]:
+        if _connects(step) and connected.contains(root, step.inputs[:1]):
+            if getattr(step.operation, "max_value", None) is not None:
+                reason = f"'{step.path}' has a cap, so that it is not homogeneous"
             continue
-        if any(root(slot) is group for slot in step.outputs):
+        if connected.contains(root, step.outputs):
             producers.append(step)
-            reason = reason or (
-                "" if _makes(step) else f"'{step.path}' has no weights that scale its output"
-            )
-        if any(root(slot) is group for slot in step.inputs):
+            if not reason and not _makes(step):
+                reason = f"'{step.path}' has no weights that scale its output"
+        if connected.contains(root, step.inputs):
             consumers.append(step)
-            reason = reason or (
-                "" if _uses(step) else f"'{step.path}' has no weights that scale its input"
-            )
-    shared = next(
-        (step.path for step in (*producers, *consumers) if calls[id(step.operation)] > 1), ""
-    )
-    return ChannelGroup(
-        producers,
-        consumers,
-        feeders,
-        reason or (f"'{shared}' is called at several places" if shared else ""),
-    )
+            if not reason and not _uses(step):
+                reason = f"'{step.path}' has no weights that scale its input"
+    shared = [step.path for step in (*producers, *consumers) if plan.call_count(step.operation) > 1]
+    if shared and not reason:
+        reason = f"'{shared[0]}' is called at several places"
+    return ChannelGroup(producers=producers, consumers=consumers, feeders=feeders, reason=reason)
 
 
 _HOMOGENEOUS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU)

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_prelu import theory
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.plan import compile_program
+from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import ChannelGroup, channel_groups
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -80,7 +80,7 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
     """
     if passes < 1:
         raise InvalidArgumentError(f"`passes` must be at least 1. Received: passes={passes}")
-    groups = list(channel_groups(compile_program(model)))
+    groups = list(channel_groups(compile_plan(model)))
     before = [_spread(group) for group in groups]
     for _ in range(passes):
         if (

@@ -18,16 +18,9 @@ from keras_prelu.graph.channel_scaling import (
     scale_inputs,
     scale_outputs,
 )
+from keras_prelu.graph.interpreter import Liveness
 from keras_prelu.graph.linear_layers import linear_view
-from keras_prelu.graph.plan import (
-    Program,
-    Slot,
-    Step,
-    compile_program,
-    count_calls,
-    execute,
-    writers,
-)
+from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.scaling.analytic import Rescaling
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -122,24 +115,19 @@ def rescale_moments(converted: keras.Model, targets: Sequence[str]) -> list[Resc
         A record for each target whose slopes are not 0; one whose input has no known statistics is
         kept as it is.
     """
-    return _Moments(compile_program(converted), targets).run()
+    return _Moments(compile_plan(converted), targets).run()
 
 
 class _Moments:
-    def __init__(self, program: Program, targets: Sequence[str]) -> None:
-        self._program = program
+    def __init__(self, plan: ExecutionPlan, targets: Sequence[str]) -> None:
+        self._plan = plan
         self._targets = set(targets)
         self._beliefs: dict[Slot, _Belief] = {}
-        self._producers, self._calls = writers(program), count_calls(program)
-        self._readers: dict[Slot, list[Step]] = {}
-        for step in program.steps:
-            for slot in set(step.inputs):
-                self._readers.setdefault(slot, []).append(step)
         self._records: list[Rescaling] = []
 
     def run(self) -> list[Rescaling]:
-        observed = self._observed()
-        for step in self._program.steps:
+        observed, liveness = self._observed(), Liveness(self._plan)
+        for step in self._plan.steps:
             found = self._after(step)
             for index, slot in enumerate(step.outputs):
                 seen, believed = observed.get(slot), found[index] if found else None
@@ -150,16 +138,18 @@ class _Moments:
                     believed = _Belief(seen.original, seen.original + shift, seen.variance)
                 if believed is not None:
                     self._beliefs[slot] = believed
+            for slot in liveness.release(step):
+                self._beliefs.pop(slot, None)
         return self._records
 
     def _observed(self) -> dict[Slot, _Belief]:
         """The moments of what BatchNormalization layers read, which they have seen in training."""
         observed = {}
-        for step in self._program.steps:
+        for step in self._plan.steps:
             layer = step.operation
             if (
                 isinstance(layer, keras.layers.BatchNormalization)
-                and self._calls[id(layer)] == 1
+                and self._plan.call_count(layer) == 1
                 and _one_sample(layer)
             ):
                 mean, variance = (
@@ -204,7 +194,7 @@ class _Moments:
             return []
         mean, variance = _along(layer, beta), _along(layer, np.square(gamma))
         before = self._beliefs.get(step.inputs[0])
-        if before is not None and self._calls[id(layer)] == 1:
+        if before is not None and self._plan.call_count(layer) == 1:
             shift = before.shift.mean(
                 axis=tuple(
                     i for i in range(before.shift.ndim) if i != _axis(layer) % before.shift.ndim
@@ -255,7 +245,7 @@ class _Moments:
             What its input was multiplied by, and what its reader's weights were.
         """
         none = np.ones_like(factor)
-        producer = self._producers.get(step.inputs[0])
+        producer = self._plan.writer(step.inputs[0])
         alone = producer is not None and self._alone(producer, step.inputs[0])
         if (
             producer is not None
@@ -266,10 +256,10 @@ class _Moments:
             scale_outputs(producer.operation, factor)
             self._record(step, producer.path, "scaled, offset restored")
             return factor, none
-        readers = self._readers.get(step.outputs[0], [])
+        readers = self._plan.readers(step.outputs[0])
         if (
             len(readers) == 1
-            and self._calls[id(readers[0].operation)] == 1
+            and self._plan.call_count(readers[0].operation) == 1
             and reads_channels(readers[0].operation, factor.size)
         ):
             scale_inputs(readers[0].operation, factor)
@@ -280,7 +270,7 @@ class _Moments:
 
     def _alone(self, producer: Step, slot: Slot) -> bool:
         """Whether a layer is called once, and its output read once."""
-        return len(self._readers[slot]) == 1 and self._calls[id(producer.operation)] == 1
+        return len(self._plan.readers(slot)) == 1 and self._plan.call_count(producer.operation) == 1
 
     def _after_add(self, step: Step, known: list[_Belief]) -> list[_Belief]:
         original: Array = np.sum([belief.original for belief in known], axis=0)
@@ -288,7 +278,7 @@ class _Moments:
         variances = [belief.variance for belief in known if belief.variance is not None]
         variance: Array | None = np.sum(variances, axis=0) if len(variances) == len(known) else None
         for slot in step.inputs:
-            producer = self._producers.get(slot)
+            producer = self._plan.writer(slot)
             if producer is not None and self._takes_offset(producer, slot):
                 shift = (converted - original).mean(axis=tuple(range(original.ndim - 1)))
                 producer.operation.beta.assign(numbers(producer.operation.beta) - shift)
@@ -311,7 +301,7 @@ class _Moments:
         channels_last = getattr(step.operation, "data_format", "channels_last") == "channels_last"
         if (
             bias is None
-            or self._calls[id(step.operation)] > 1
+            or self._plan.call_count(step.operation) > 1
             or not channels_last
             or tuple(bias.shape) != after.shift.shape[-1:]
         ):
@@ -351,7 +341,7 @@ class _Moments:
             slot: keras.ops.convert_to_tensor(array.astype("float32"))
             for slot, array in zip(step.inputs, arrays, strict=True)
         }
-        return [numbers(output) for output in execute(step, values)]
+        return [numbers(output) for output in step.execute(values)]
 
     def _record(self, step: Step, producer: str, action: str) -> None:
         if step.path in self._targets:

@@ -4,7 +4,7 @@ rectifier is."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ import numpy as np
 from keras_prelu.custom_layers.converted_layer import is_converted, prelus
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.graph.batch_probe import Probe
-from keras_prelu.graph.plan import Program, Step, compile_program, run
-from keras_prelu.graph.recorders import run_in_loops
-from keras_prelu.graph.replacement import replaced
+from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
+from keras_prelu.graph.interpreter import iterate_steps
+from keras_prelu.graph.layer_calls import layers_in_loops
+from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.sites.finder import LocatedSite, Site, locate_sites
 
 __all__ = ["ActivityProbe", "SiteActivity", "activity"]
@@ -82,7 +83,7 @@ class ActivityProbe:
     """`activity` of a model whose weights change meanwhile, compiled once."""
 
     def __init__(self, model: keras.Model) -> None:
-        self._program = compile_program(model)
+        self._plan = compile_plan(model)
         rectifiers = (_Rectifier(located) for located in locate_sites(model))
         self._rectifiers = {item.located.site.path: item for item in rectifiers if not item.in_loop}
         self._steps: dict[str, Step] = {}
@@ -106,9 +107,7 @@ class ActivityProbe:
 
     def _look(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
         found: dict[str, list[Tensor]] = {}
-        for rectifier, step, tensor in _met(
-            self._program, list(self._rectifiers.values()), tensors
-        ):
+        for rectifier, step, tensor in _met(self._plan, list(self._rectifiers.values()), tensors):
             path = rectifier.located.site.path
             self._steps.setdefault(path, step)
             values = _values(tensor, rectifier.located.data_format)
@@ -134,9 +133,14 @@ class _Rectifier:
             self.inside = False
 
     @property
+    def target(self) -> HookTarget:
+        """The attribute that applies it."""
+        return HookTarget(self.layer, self.attribute)
+
+    @property
     def in_loop(self) -> bool:
         """Whether a recurrent layer runs it in a loop, where what it reads can't be seen."""
-        return self.inside and id(self.layer) in run_in_loops(self.located.operation)
+        return self.inside and id(self.layer) in layers_in_loops(self.located.operation)
 
     def is_met_by(self, step: Step) -> bool:
         """Whether a call in the graph is this site."""
@@ -153,40 +157,32 @@ class _Rectifier:
 
 
 def _met(
-    program: Program, rectifiers: Sequence[_Rectifier], tensors: list[Tensor]
+    plan: ExecutionPlan, rectifiers: Sequence[_Rectifier], tensors: list[Tensor]
 ) -> Iterator[tuple[_Rectifier, Step, Tensor]]:
-    """Run a program on a batch: the rectifiers in execution order, the calls that they are met in,
+    """Run a plan on a batch: the rectifiers in execution order, the calls that they are met in,
     and their pre-activations."""
     heard: list[tuple[_Rectifier, Tensor]] = []
-    inside = [item for item in rectifiers if item.inside]
-    owners = {(id(item.layer), item.attribute): item.layer for item in inside}
+    inside: dict[tuple[int, str], list[_Rectifier]] = {}
+    for item in rectifiers:
+        if item.inside:
+            inside.setdefault(item.target.key, []).append(item)
 
-    def recorder(owner: Any, attribute: str) -> Callable[..., Tensor]:
-        original, sites = (
-            getattr(owner, attribute),
-            [item for item in inside if item.layer is owner and item.attribute == attribute],
-        )
+    def hear(call: HookedCall) -> None:
+        sites = inside[call.target.key]
+        tensor = call.inputs
+        heard.extend([(item, tensor) for item in sites if item.takes(tensor.shape)][:1])
 
-        def record(*args: Any, **kwargs: Any) -> Tensor:
-            tensor = next(
-                leaf for leaf in keras.tree.flatten((args, kwargs)) if hasattr(leaf, "shape")
-            )
-            heard.extend([(item, tensor) for item in sites if item.takes(tensor.shape)][:1])
-            return original(*args, **kwargs)
-
-        return record
-
-    with replaced(
-        [(owner, attribute, recorder(owner, attribute)) for (_, attribute), owner in owners.items()]
-    ):
-        for step, read, written in run(program, tensors):
+    with hook_calls([items[0].target for items in inside.values()], hear):
+        for executed in iterate_steps(plan, tensors):
+            step = executed.step
             yield from ((item, step, tensor) for item, tensor in heard)
             heard.clear()
-            item = next((item for item in rectifiers if item.is_met_by(step)), None)
-            if item is not None:
+            rectifier = next((item for item in rectifiers if item.is_met_by(step)), None)
+            if rectifier is not None:
                 # An inline activation's input is no tensor of the graph; its output is positive
                 # exactly where the input is.
-                yield item, step, written[0] if item.located.site.kind == "inline" else read[0]
+                inline = rectifier.located.site.kind == "inline"
+                yield rectifier, step, executed.outputs[0] if inline else executed.inputs[0]
 
 
 def _values(tensor: Tensor, data_format: str) -> list[Tensor]:

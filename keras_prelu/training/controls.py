@@ -13,7 +13,7 @@ import numpy as np
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.diagnostics.comparison import Comparison
-from keras_prelu.diagnostics.slopes import slopes
+from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU, is_slope
@@ -96,7 +96,7 @@ def control_model(name: str, prelu: keras.Model, seed: int) -> keras.Model:
     else:
         _redraw(
             model,
-            float(np.mean([layer.mean for layer in slopes(prelu)])),
+            float(np.mean([layer.mean for layer in layer_slopes(prelu)])),
             np.random.default_rng(seed),
         )
     return model

@@ -18,7 +18,7 @@ from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.data.sources import split
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.diagnostics.dead_units import dead_units
-from keras_prelu.diagnostics.slopes import LayerSlopes, slopes
+from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import DataError, FineTuningError, InvalidArgumentError
 from keras_prelu.revival import Revival
 from keras_prelu.training.checkpoints import Checkpoints, fingerprint
@@ -356,7 +356,7 @@ def _check_arguments(
             "`learning_rate` is that of the default optimizer. Set it on your own optimizer"
             " instead."
         )
-    if recipe is not None and slopes(converted):
+    if recipe is not None and layer_slopes(converted):
         raise InvalidArgumentError(
             "A recipe starts from the ReLU model, and this one has PReLU layers. Give the original,"
             " or no recipe."
@@ -443,7 +443,7 @@ def _judged(
         )
 
     recipe = prepared.recipe
-    slopes_before = slopes(prepared.model)
+    slopes_before = layer_slopes(prepared.model)
     prelu, scores, metric = trained("model", prepared.model, recipe.slope_multiplier)
     control, control_scores, comparison = None, None, None
     revived, revived_comparison = None, None
@@ -469,7 +469,7 @@ def _judged(
         control=control,
         revived_control=revived,
         slopes_before=slopes_before,
-        slopes_after=slopes(prelu.model),
+        slopes_after=layer_slopes(prelu.model),
         scores=scores,
         control_scores=control_scores,
         comparison=comparison,

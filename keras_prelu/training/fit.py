@@ -17,7 +17,7 @@ from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import Samples
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
-from keras_prelu.diagnostics.slopes import slopes
+from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
@@ -176,7 +176,7 @@ def _compiled_copy(
         )
     optimizer = budget.make_optimizer()
     settings["optimizer"] = (
-        slope_training.optimizer(optimizer, budget.steps()) if slopes(model) else optimizer
+        slope_training.optimizer(optimizer, budget.steps()) if layer_slopes(model) else optimizer
     )
     model.compile(**settings)
     return model

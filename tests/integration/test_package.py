@@ -43,7 +43,7 @@ def test_the_command_line_offers_what_the_package_has():
     for --help."""
     from keras_prelu.cli import conversion, tuning
     from keras_prelu.cli.commands import diagnose, export
-    from keras_prelu.conversion.convert import RESCALES
+    from keras_prelu.conversion.arguments import RESCALES
     from keras_prelu.deployment.export import FORMATS
     from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
     from keras_prelu.diagnostics import diagnosis
@@ -150,7 +150,7 @@ model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8, activation="
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 result = kp.finetune(kp.convert(model, calibration_data=train.x), model, train, test, epochs=1)
 kp.save_model(result.model, "model.keras")
-assert kp.diagnostics.slopes(kp.load_model("model.keras"))
+assert kp.diagnostics.layer_slopes(kp.load_model("model.keras"))
 try:
     kp.data.load("tfds:sklearn_digits")
 except kp.KerasPReLUError as error:

@@ -36,4 +36,4 @@ def test_bit_for_bit(name):
         keras.ops.convert_to_numpy(converted(x)).tobytes()
         == keras.ops.convert_to_numpy(model(x)).tobytes()
     )
-    assert len(kp.diagnostics.slopes(converted)) == len(sites)
+    assert len(kp.diagnostics.layer_slopes(converted)) == len(sites)

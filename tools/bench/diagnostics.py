@@ -82,7 +82,7 @@ def _ratios(model: keras.Model, x: np.ndarray, effort: Effort) -> dict[str, Any]
         "predict": lambda: model.predict(x, batch_size=effort.batch, verbose=0),
         "units": lambda: units([x], effort.batch),
         "signal, forward": lambda: moments([x], effort.batch),
-        "signal, forward and gradients of 32 samples": lambda: kp.diagnostics.signal(
+        "signal, forward and gradients of 32 samples": lambda: kp.diagnostics.signal_by_depth(
             model, x, batch_size=effort.batch
         ),
     }

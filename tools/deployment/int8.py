@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu import theory
 from keras_prelu.deployment.formats.tflite import TensorFlowLite
 from tools.common.tasks import Task, trained
 
@@ -62,7 +61,7 @@ def int8_forms(task: Task, seed: int) -> Iterator[Int8]:
             form=form,
             floating=accuracy(floating, split.test.y),
             int8=accuracy(rounded, split.test.y),
-            error=theory.relative_error(rounded, floating),
+            error=kp.diagnostics.relative_error(rounded, floating),
             width=float(np.mean(_widths(network, samples) / widths)),
         )
 

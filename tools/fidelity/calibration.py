@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu import theory
 from tools.common.tasks import Task
 from tools.fidelity.effort import ALPHA, SAMPLES
 
@@ -53,7 +52,7 @@ def calibrations(
             rescale=rescale,
             seed=seed,
             samples=count,
-            error=theory.relative_error(after, before),
+            error=kp.diagnostics.relative_error(after, before),
             accuracy_change=_points(after, before, test.y) if task.classifies else None,
             slope=mean_slope(converted),
         )
@@ -72,7 +71,7 @@ def calibrations(
 
 def mean_slope(model: keras.Model) -> float:
     """Return the mean over a model's PReLU layers of their mean slopes."""
-    return float(np.mean([layer.mean for layer in kp.diagnostics.slopes(model)]))
+    return float(np.mean([layer.mean for layer in kp.diagnostics.layer_slopes(model)]))
 
 
 def _points(after: np.ndarray, before: np.ndarray, classes: np.ndarray) -> float:

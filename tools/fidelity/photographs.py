@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu import theory
 from keras_prelu.data import Samples
 from tools.common.networks import smallest_size
 from tools.fidelity.calibration import mean_slope
@@ -61,10 +60,10 @@ def photograph_calibrations(name: str, effort: Photographs) -> Iterator[Photogra
         after = converted.predict(test.x, verbose=0)
         yield PhotographCalibration(
             name=name,
-            sites=len(kp.diagnostics.slopes(converted)),
+            sites=len(kp.diagnostics.layer_slopes(converted)),
             rescale=rescale,
             slope=mean_slope(converted),
-            error=theory.relative_error(after, before),
+            error=kp.diagnostics.relative_error(after, before),
             accuracy=accuracy,
             accuracy_change=_accuracy(after, test.y) - accuracy,
         )

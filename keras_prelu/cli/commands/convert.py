@@ -79,7 +79,7 @@ def command(
       keras-prelu convert model.keras --alpha 0 --parameterization identity
     """
     from keras_prelu.cli.console import print_json
-    from keras_prelu.diagnostics.slopes import slopes
+    from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import beside, check_output, load_model, save_model
 
     if data.source and conversion.rescale in ("none", "analytic", "moments") and not finetunes:
@@ -102,7 +102,7 @@ def command(
     save_model(result.model, output, force=force)
     if result.calibration is not None:
         store_calibration(result.calibration, output, force=force)
-    layers = slopes(result.model)
+    layers = layer_slopes(result.model)
     if not session.json:
         _print_converted(result, output, layers)
     tuning = None

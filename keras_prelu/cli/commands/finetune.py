@@ -70,7 +70,7 @@ def command(
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
     from keras_prelu.cli.console import print_json
-    from keras_prelu.diagnostics.slopes import slopes
+    from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import beside, check_output, load_model, save_model
 
     if tuning.recipe:
@@ -79,7 +79,7 @@ def command(
     given = load_model(model, allow_unsafe=session.allow_unsafe)
     check_output(output, force=force)
     train, validation = labelled_data(data.load(given), session)
-    if slopes(given):
+    if layer_slopes(given):
         refuse_conversion_options(f"{model} is converted already")
         if tuning.recipe:
             raise click.UsageError(

@@ -124,7 +124,10 @@ def test_convert_writes_beside_and_touches_nothing_else(relu, folder):
         "samples.npz",
     ]
     converted = kp.load_model("relu.prelu.keras")
-    assert [slopes.path for slopes in kp.diagnostics.slopes(converted)] == ["conv_prelu", "act"]
+    assert [slopes.path for slopes in kp.diagnostics.layer_slopes(converted)] == [
+        "conv_prelu",
+        "act",
+    ]
 
 
 def test_convert_with_samples_calibrates(relu):
@@ -186,10 +189,12 @@ def test_convert_options():
         "--shared-axes",
         "channel_shared",
     )
-    (slopes,) = kp.diagnostics.slopes(kp.load_model("relu.prelu.keras"))
+    (slopes,) = kp.diagnostics.layer_slopes(kp.load_model("relu.prelu.keras"))
     assert (slopes.path, slopes.count, slopes.maximum) == ("act", 1, 0.0)
     invoke("convert", "relu.keras", "--rescale", "analytic", "--alpha", 0.1, "--force")
-    assert kp.diagnostics.slopes(kp.load_model("relu.prelu.keras"))[0].mean == pytest.approx(0.1)
+    assert kp.diagnostics.layer_slopes(kp.load_model("relu.prelu.keras"))[0].mean == pytest.approx(
+        0.1
+    )
 
 
 def test_evaluate(relu):
@@ -248,7 +253,7 @@ def test_finetune_by_recipes(folder):
         invoke(*arguments, "--recipe", "relu-revived", "-o", "revived.keras").output
     )
     assert record["result"]["slopes_after"] == []
-    assert kp.diagnostics.slopes(kp.load_model("revived.keras")) == ()
+    assert kp.diagnostics.layer_slopes(kp.load_model("revived.keras")) == ()
     assert (
         "--alpha is not used"
         in invoke(*arguments, "--recipe", "exp", "--alpha", "0.1", "--force", expect=2).output
@@ -397,7 +402,8 @@ def test_slopes_are_found(folder):
     assert search["within"]
     assert record["calibration"]["error_after"] <= 1e-4
     found = {
-        layer.path: layer.mean for layer in kp.diagnostics.slopes(kp.load_model("relu.prelu.keras"))
+        layer.path: layer.mean
+        for layer in kp.diagnostics.layer_slopes(kp.load_model("relu.prelu.keras"))
     }
     assert found == {path: pytest.approx(slope) for path, slope in search["slopes"].items()}
     output = invoke(

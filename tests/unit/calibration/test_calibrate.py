@@ -24,7 +24,7 @@ def error(model, original, x):
         )
         for m in (original, model)
     )
-    return float(np.mean((after - before) ** 2) / np.var(before))
+    return kp.diagnostics.relative_error(after, before)
 
 
 def uncalibrated(model, alpha=0.25):
@@ -416,7 +416,7 @@ def test_inside_layers_and_models_with_code_of_their_own(build, x, refitted, fac
 
     def loss():
         before, after = (keras.ops.convert_to_numpy(each(x[400:])) for each in (model, converted))
-        return np.mean((after - before) ** 2) / np.var(before)
+        return kp.diagnostics.relative_error(after, before)
 
     before = loss()
     record = kp.calibrate(converted, model, x[:400])

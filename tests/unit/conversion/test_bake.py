@@ -39,7 +39,7 @@ def assert_same_function(model, baked, rtol=1e-6):
 def with_slopes(converted, seed=0):
     """Another slope for each channel, as training leaves them."""
     rng = np.random.default_rng(seed)
-    for layer in kp.diagnostics.slopes(converted):
+    for layer in kp.diagnostics.layer_slopes(converted):
         live = converted
         for name in layer.path.split("/"):
             live = live.get_layer(name)

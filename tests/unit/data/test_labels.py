@@ -82,7 +82,7 @@ def test_whoever_needs_labels_looks_at_them(model):
         lambda: kp.finetune(converted, model, wrong, (X, CLASSES), epochs=1),
         lambda: kp.finetune(converted, model, (X, CLASSES), wrong, epochs=1),
         lambda: evaluate(model, Samples(*wrong)),
-        lambda: kp.diagnostics.noise(model, wrong, group=4),
+        lambda: kp.diagnostics.gradient_noise(model, wrong, group=4),
     ):
         with pytest.raises(DataError, match="none of the model's 3 classes"):
             use()

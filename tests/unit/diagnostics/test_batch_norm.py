@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import normalizations
+from keras_prelu.diagnostics import batch_norm_gammas
 
 L = keras.layers
 
@@ -23,7 +23,7 @@ def test_closed_forms_of_normal_pre_activations(activation, identity, reconstruc
     the outputs, so γ can be compared."""
     model = keras.Sequential([keras.Input((2,)), activation(), L.BatchNormalization(name="norm")])
     x = (np.random.default_rng(0).normal(size=(50000, 2)) * [1.0, 3.0]).astype("float32")
-    (found,) = normalizations(model, x, batch_size=4096)
+    (found,) = batch_norm_gammas(model, x, batch_size=4096)
     assert found.path == "norm"
     np.testing.assert_allclose(found.identity, np.array([1, 3]) * identity, rtol=0.01)
     np.testing.assert_allclose(found.reconstruction, np.array([1, 3]) * reconstruction, rtol=0.01)
@@ -36,7 +36,7 @@ def test_a_fitted_gamma_is_the_one_that_reconstructs_best():
     slopes = np.array([0.1, 0.6], "float32")
     model = keras.Sequential([keras.Input((4, 2)), kp.PReLU(slopes), L.BatchNormalization()])
     x = np.random.default_rng(0).normal([0.5, -1.0], 1.0, (20000, 4, 2)).astype("float32")
-    (found,) = normalizations(model, x)
+    (found,) = batch_norm_gammas(model, x)
     for channel, slope in enumerate(slopes):
         values = x[..., channel].ravel()
         y = np.where(values > 0, values, slope * values)
@@ -50,4 +50,4 @@ def test_before_a_rectifier_or_after_a_cap_there_is_none():
     x = L.ReLU()(L.BatchNormalization()(L.Dense(3)(inputs)))
     x = L.BatchNormalization()(L.ReLU(6.0)(x))
     model = keras.Model(inputs, L.BatchNormalization(scale=False)(L.ReLU()(x)))
-    assert normalizations(model, np.zeros((4, 3), "float32")) == ()
+    assert batch_norm_gammas(model, np.zeros((4, 3), "float32")) == ()

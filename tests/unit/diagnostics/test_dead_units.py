@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import dead_units, influences, signal
+from keras_prelu.diagnostics import channel_influences, dead_units, signal_by_depth
 from tests.helpers import custom, models
 from tests.helpers.gradients import gradients
 
@@ -193,7 +193,7 @@ def test_what_is_run_in_a_loop_is_left_out_and_spoils_nothing(first, seen):
     model = keras.Model(inputs, L.Dense(3, activation="relu", name="last")(first()(inputs)))
     x = models.samples(model, 6)
     assert [site.path for site in dead_units(model, x)] == [*seen, "last"]
-    assert signal(model, x)[-1].path == influences(model, x)[-1].path == "last"
+    assert signal_by_depth(model, x)[-1].path == channel_influences(model, x)[-1].path == "last"
 
 
 def test_a_pass_in_parts_counts_the_same(monkeypatch):

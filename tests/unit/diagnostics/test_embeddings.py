@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import collapse_alarms, embeddings
+from keras_prelu.diagnostics import collapse_alarms, embedding_statistics
 
 RNG = np.random.default_rng(0)
 
 
 def test_isotropic_ones_use_all_directions():
-    found = embeddings(RNG.normal(size=(20000, 16)))
+    found = embedding_statistics(RNG.normal(size=(20000, 16)))
     assert found.spread == pytest.approx(1.0, abs=0.01)
     assert found.rank == pytest.approx(16.0, rel=0.01)
     assert found.participation == pytest.approx(16.0, rel=0.01)
@@ -19,7 +19,7 @@ def test_isotropic_ones_use_all_directions():
 
 
 def test_embeddings_that_are_all_the_same_have_collapsed():
-    found = embeddings(np.tile(RNG.normal(size=(1, 16)), (100, 1)))
+    found = embedding_statistics(np.tile(RNG.normal(size=(1, 16)), (100, 1)))
     assert found.spread == pytest.approx(0.0, abs=1e-7)
     assert found.rank == pytest.approx(1.0)
     assert found.participation == 0.0
@@ -31,16 +31,16 @@ def test_a_known_rank():
     1) gives 36/18."""
     basis = np.linalg.qr(RNG.normal(size=(8, 8)))[0][:3]
     coordinates = np.concatenate([np.eye(3), -np.eye(3)])
-    found = embeddings(coordinates @ basis)
+    found = embedding_statistics(coordinates @ basis)
     assert found.rank == pytest.approx(3.0)
     assert found.participation == pytest.approx(3.0)
     assert found.cosine == pytest.approx(-6 / 30)  # three opposite pairs, all others orthogonal
-    assert embeddings(coordinates * [2, 1, 1] @ basis).participation == pytest.approx(2.0)
+    assert embedding_statistics(coordinates * [2, 1, 1] @ basis).participation == pytest.approx(2.0)
 
 
 def test_scales_of_rows_do_not_matter_to_spread_and_cosine():
     z = RNG.normal(size=(50, 4))
-    one, other = embeddings(z), embeddings(z * RNG.uniform(0.1, 10, (50, 1)))
+    one, other = embedding_statistics(z), embedding_statistics(z * RNG.uniform(0.1, 10, (50, 1)))
     assert (one.spread, one.cosine) == pytest.approx((other.spread, other.cosine))
 
 
@@ -49,14 +49,14 @@ def test_scales_of_rows_do_not_matter_to_spread_and_cosine():
 )
 def test_what_are_no_embeddings(z):
     with pytest.raises(kp.errors.DataError, match="samples, dimensions"):
-        embeddings(z)
-    assert embeddings(np.zeros((3, 3))).participation == 0.0
+        embedding_statistics(z)
+    assert embedding_statistics(np.zeros((3, 3))).participation == 0.0
 
 
 def noisy_line(noise, seed, width=8):
     """Embeddings near one direction."""
     rng = np.random.default_rng(seed)
-    return embeddings(np.ones(width) + noise * rng.normal(size=(200, width)))
+    return embedding_statistics(np.ones(width) + noise * rng.normal(size=(200, width)))
 
 
 def test_alarms_are_set_by_the_positive_control():
@@ -81,7 +81,7 @@ def test_alarms_are_set_by_the_positive_control():
 
 def test_alarms_without_a_control_are_refused():
     one, other = noisy_line(1.0, 0), noisy_line(1.0, 0, width=4)
-    with pytest.raises(kp.errors.DataError, match="a collapsed run"):
+    with pytest.raises(kp.errors.DataError, match="one collapsed run"):
         collapse_alarms(one, healthy=[one], collapsed=[])
     with pytest.raises(kp.errors.DataError, match="the same"):
         collapse_alarms(one, healthy=[one], collapsed=[other])

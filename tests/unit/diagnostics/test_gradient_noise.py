@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import noise
+from keras_prelu.diagnostics import gradient_noise
 
 L = keras.layers
 
@@ -22,7 +22,7 @@ def test_a_known_noise_scale():
     and deviation 3, 9/4."""
     x = np.tile(np.float32([[1, 0, 0]]), (4000, 1))
     y = np.random.default_rng(0).normal(2.0, 3.0, (4000, 1)).astype("float32")
-    found = noise(regression(bias=False), (x, y), limit=4000)
+    found = gradient_noise(regression(bias=False), (x, y), limit=4000)
     assert found.samples == 4000
     assert found.variance == pytest.approx(4 * 9, rel=0.1)
     assert found.squared_norm == pytest.approx(4 * 4, rel=0.1)
@@ -36,21 +36,21 @@ def test_unbiased_against_the_gradients_of_single_samples():
         rng.normal(size=(64, 3)).astype("float32"),
         rng.normal(1.0, 1.0, (64, 1)).astype("float32"),
     )
-    found = noise(regression(), kp.data.Samples(x, y), group=1)
+    found = gradient_noise(regression(), kp.data.Samples(x, y), group=1)
     single = np.concatenate([-2 * y * x, -2 * y], axis=1).astype(np.float64)
     variance = single.var(axis=0, ddof=1).sum()
     np.testing.assert_allclose(found.variance, variance, rtol=1e-5)
     np.testing.assert_allclose(
         found.squared_norm, np.square(single.mean(axis=0)).sum() - variance / 64, rtol=1e-4
     )
-    grouped = noise(regression(), kp.data.Samples(x, y), group=8)
+    grouped = gradient_noise(regression(), kp.data.Samples(x, y), group=8)
     assert grouped.variance == pytest.approx(variance, rel=0.5)
 
 
 def test_a_mean_that_can_not_be_told_from_zero_is_an_infinite_scale():
     x = np.float32([[1, 0, 0], [1, 0, 0]] * 8)
     y = np.float32([[1], [-1]] * 8)
-    found = noise(regression(bias=False), (x, y), group=1)
+    found = gradient_noise(regression(bias=False), (x, y), group=1)
     assert found.scale == float("inf")
     assert found.squared_norm < 0
 
@@ -62,7 +62,7 @@ def test_a_converted_classifier_is_left_as_it_is():
     )
     before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.variables]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    found = noise(
+    found = gradient_noise(
         model,
         (rng.normal(size=(40, 4)).astype("float32"), rng.integers(0, 3, 40)),
         loss=loss,
@@ -78,10 +78,10 @@ def test_a_converted_classifier_is_left_as_it_is():
 def test_what_is_missing_is_told():
     model, x = regression(), np.zeros((20, 3), "float32")
     with pytest.raises(kp.errors.DataError, match="labels"):
-        noise(model, kp.data.Samples(x, None))
+        gradient_noise(model, kp.data.Samples(x, None))
     with pytest.raises(kp.errors.DataError, match="two groups of 16"):
-        noise(model, (x, np.zeros((20, 1))), group=16)
+        gradient_noise(model, (x, np.zeros((20, 1))), group=16)
     with pytest.raises(kp.errors.InvalidArgumentError, match="`group` must be at least 1"):
-        noise(model, (x, np.zeros((20, 1))), group=0)
+        gradient_noise(model, (x, np.zeros((20, 1))), group=0)
     with pytest.raises(kp.errors.InvalidArgumentError, match="not compiled"):
-        noise(keras.Sequential([keras.Input((3,)), L.Dense(1)]), (x, np.zeros((20, 1))))
+        gradient_noise(keras.Sequential([keras.Input((3,)), L.Dense(1)]), (x, np.zeros((20, 1))))

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import influences, rescaled, scales, signal
+from keras_prelu.diagnostics import (
+    channel_influences,
+    channel_scales,
+    rescale_channels,
+    signal_by_depth,
+)
 from tests.helpers import models
 
 L = keras.layers
@@ -16,10 +21,10 @@ L = keras.layers
 def test_the_orbit_computes_the_same(build):
     model = kp.convert(models.live_in(build()), rescale="none")
     x = models.samples(model, 8)
-    expected, before = keras.ops.convert_to_numpy(model(x)), scales(model)
+    expected, before = keras.ops.convert_to_numpy(model(x)), channel_scales(model)
     assert before
     for seed in range(3):
-        other = rescaled(model, seed=seed)
+        other = rescale_channels(model, seed=seed)
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(other(x)),
             expected,
@@ -29,15 +34,15 @@ def test_the_orbit_computes_the_same(build):
         assert not all(
             np.allclose(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True)
         )
-        for one, two in zip(before, scales(other), strict=True):
+        for one, two in zip(before, channel_scales(other), strict=True):
             assert one.producers == two.producers
             assert not np.allclose(one.balance, two.balance, rtol=0.1)
 
 
 def test_equalizing_balances():
-    model = rescaled(kp.convert(models.live_in(models.mlp()), rescale="none"))
+    model = rescale_channels(kp.convert(models.live_in(models.mlp()), rescale="none"))
     kp.equalize(model)
-    for group in scales(model):
+    for group in channel_scales(model):
         np.testing.assert_allclose(group.balance, 1.0, rtol=0.01)
 
 
@@ -45,22 +50,25 @@ def test_by_hand_and_a_cap_is_left_out():
     model = keras.Sequential([keras.Input((1,)), L.Dense(3), L.ReLU(), L.Dense(1)])
     model.layers[0].set_weights([np.array([[1.0, -4.0, 1.0]]), np.zeros(3)])
     model.layers[2].set_weights([np.array([[1.0], [2.0], [0.0]]), np.zeros(1)])
-    (group,) = scales(model)
+    (group,) = channel_scales(model)
     assert group.channels == 3
     np.testing.assert_allclose(group.balance, [1.0, 2.0, np.inf])
-    assert scales(keras.Sequential([keras.Input((1,)), L.Dense(2), L.ReLU(6.0), L.Dense(1)])) == ()
+    assert (
+        channel_scales(keras.Sequential([keras.Input((1,)), L.Dense(2), L.ReLU(6.0), L.Dense(1)]))
+        == ()
+    )
 
 
 @pytest.mark.parametrize("build", [models.mlp, models.residual, models.nested])
 def test_influences_are_those_of_every_network_of_the_orbit(build):
     model = kp.convert(models.live_in(build()), rescale="none")
-    x, other = models.samples(model, 40), rescaled(model, seed=1)
-    for one, two in zip(influences(model, x), influences(other, x), strict=True):
+    x, other = models.samples(model, 40), rescale_channels(model, seed=1)
+    for one, two in zip(channel_influences(model, x), channel_influences(other, x), strict=True):
         assert one.path == two.path
         np.testing.assert_allclose(
             one.influence, two.influence, rtol=1e-3, atol=1e-5 * one.influence.max()
         )
-    moments = [[layer.moment for layer in signal(each, x)] for each in (model, other)]
+    moments = [[layer.moment for layer in signal_by_depth(each, x)] for each in (model, other)]
     assert not np.allclose(*moments, rtol=0.1)
 
 
@@ -70,7 +78,7 @@ def test_influences_by_hand():
     (w, b), (v, _) = (layer.get_weights() for layer in model.layers[::2])
     projection = np.random.default_rng([0, 0]).normal(size=(20, 3))
     h = x @ w + b
-    found = influences(model, x)
+    found = channel_influences(model, x)
     assert [layer.path for layer in found] == [layer.name for layer in model.layers]
     expected = np.sqrt(np.mean(np.square(np.maximum(h, 0) * (projection @ v.T)), axis=0))
     for layer in found[
@@ -78,4 +86,4 @@ def test_influences_by_hand():
     ]:  # the derivatives by a ReLU's input and by its output, times them, are the same
         np.testing.assert_allclose(layer.influence, expected, rtol=1e-4)
     with pytest.raises(kp.errors.InvalidArgumentError, match="probes"):
-        influences(model, x, probes=0)
+        channel_influences(model, x, probes=0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import signal
+from keras_prelu.diagnostics import signal_by_depth
 from tests.helpers import custom, models
 
 L = keras.layers
@@ -30,7 +30,7 @@ def test_signal_keeps_its_strength_with_our_initialization_and_grows_with_hes():
         (kp.initializers.PReLUHeNormal(0.5, seed=1), 1.0),
         (keras.initializers.HeNormal(seed=1), 1.25),
     ):
-        found = signal(deep(0.5, initializer), x, batch_size=100)
+        found = signal_by_depth(deep(0.5, initializer), x, batch_size=100)
         linear, rectifiers = found[::2], found[1::2]
         assert {layer.kind for layer in linear} == {"linear"}
         for layer in linear:
@@ -51,7 +51,7 @@ def test_a_negative_path_carries_alpha_c_to_the_depth():
     model = keras.Sequential([keras.Input((1,)), *steps])
     for layer in model.layers[::2]:
         layer.set_weights([np.full((1, 1), 0.8), np.full(1, -1.0)])
-    found = signal(model, np.float32([[-1.0], [-2.0]]))
+    found = signal_by_depth(model, np.float32([[-1.0], [-2.0]]))
     ratio = found[1].gradient / found[-1].gradient
     assert np.sqrt(ratio) == pytest.approx((0.25 * 0.8) ** 4)
 
@@ -63,7 +63,7 @@ def test_against_numpy_with_an_inline_relu_and_several_batches():
     x = models.samples(model, 50)
     (w, b), (v, c) = (layer.get_weights() for layer in model.layers)
     h = np.maximum(x @ w + b, 0)
-    first, second = signal(model, x, probes=50, batch_size=16)
+    first, second = signal_by_depth(model, x, probes=50, batch_size=16)
     assert (first.kind, second.kind) == ("linear, rectified", "linear")
     np.testing.assert_allclose(
         [first.moment, second.moment], [np.mean(h**2), np.mean((h @ v + c) ** 2)], rtol=1e-5
@@ -86,7 +86,7 @@ def test_gradients_in_parts_are_of_the_same_size(monkeypatch):
     model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), L.Dense(3)]))
     x = models.samples(model, 30)
     monkeypatch.setattr(sys.modules["keras_prelu.diagnostics.signal"], "_AT_ONCE", 7 * 4)
-    found = signal(model, x, probes=10)
+    found = signal_by_depth(model, x, probes=10)
     projections = np.concatenate(
         [np.random.default_rng([0, i]).normal(size=(n, 3)) for i, n in enumerate((4, 4, 2))]
     )
@@ -101,12 +101,12 @@ def test_gradients_in_parts_are_of_the_same_size(monkeypatch):
 @pytest.mark.parametrize(("build", "again"), [(models.nested, False), (models.siamese, True)])
 def test_nested_and_shared_layers_and_bad_numbers(build, again):
     model = kp.convert(models.live_in(build()), rescale="none")
-    paths = [layer.path for layer in signal(model, models.samples(model, 4))]
+    paths = [layer.path for layer in signal_by_depth(model, models.samples(model, 4))]
     assert any("/" in path for path in paths)
     assert len(set(paths)) == len(paths)
     assert any(path.endswith("#2") for path in paths) == again
     with pytest.raises(kp.errors.InvalidArgumentError, match="probes"):
-        signal(model, models.samples(model, 4), probes=0)
+        signal_by_depth(model, models.samples(model, 4), probes=0)
 
 
 @pytest.mark.parametrize("converted", [False, True])
@@ -126,7 +126,7 @@ def test_inside_layers_with_python_code_of_their_own_it_is_that_of_the_same_laye
         if converted
         else [outer, flat]
     )
-    inside, outside = (signal(model, samples, batch_size=20) for model in pair)
+    inside, outside = (signal_by_depth(model, samples, batch_size=20) for model in pair)
     if converted:
         assert {layer.kind for layer in inside} == {"rectifier", "linear, rectified", "linear"}
         # In the graph an inline activation is a layer of its own.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.diagnostics import similarity
+from keras_prelu.diagnostics import layer_similarity
 from tests.helpers import models
 
 L = keras.layers
@@ -14,14 +14,14 @@ L = keras.layers
 def test_a_conversion_at_slope_zero_changes_nothing_and_at_a_quarter_something():
     model = models.live_in(models.nested())
     x = models.samples(model, 40)
-    same = similarity(
+    same = layer_similarity(
         model, kp.convert(model, alpha=0.0, parameterization="identity", rescale="none"), x
     )
     assert same[-1].path == "output"
     assert all(
         layer.cka == pytest.approx(1.0) and layer.explained == pytest.approx(1.0) for layer in same
     )
-    other = similarity(model, kp.convert(model, rescale="none"), x)
+    other = layer_similarity(model, kp.convert(model, rescale="none"), x)
     assert [layer.path for layer in other] == [layer.path for layer in same]
     assert other[0].explained == 1.0  # what reaches the first layer are the inputs
     assert all(0 < layer.cka < 1 and layer.explained < 1 for layer in other[-2:])
@@ -39,13 +39,13 @@ def test_rotations_and_scales_are_alike_to_cka_alone():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 5)).astype("float32")
     rotation = np.linalg.qr(rng.normal(size=(5, 5)))[0]
-    (_, rotated, _) = similarity(network(np.eye(5)), network(3 * rotation), x)
+    (_, rotated, _) = layer_similarity(network(np.eye(5)), network(3 * rotation), x)
     assert rotated.cka == pytest.approx(1.0)
     expected = 1 - np.square(x - x @ (3 * rotation)).sum() / np.square(x - x.mean(axis=0)).sum()
     assert rotated.explained == pytest.approx(expected, rel=1e-4)
     projection = np.zeros((5, 5))
     projection[0, 0] = 1
-    assert similarity(network(np.eye(5)), network(projection), x)[1].cka == pytest.approx(
+    assert layer_similarity(network(np.eye(5)), network(projection), x)[1].cka == pytest.approx(
         1 / np.sqrt(5), rel=0.15
     )
 
@@ -55,7 +55,7 @@ def test_widths_may_differ_and_samples_must_be_three():
         [keras.Input((5,)), L.Dense(4, name="first"), L.Dense(2, name="second")]
     )
     x = np.random.default_rng(0).normal(size=(10, 5)).astype("float32")
-    found = similarity(network(np.eye(5)), narrow, x)
+    found = layer_similarity(network(np.eye(5)), narrow, x)
     assert [layer.explained is None for layer in found] == [False, True, False]
     with pytest.raises(kp.errors.DataError, match="three samples"):
-        similarity(narrow, narrow, x[:2])
+        layer_similarity(narrow, narrow, x[:2])

@@ -11,7 +11,7 @@ def test_summaries_of_all_layers_by_path():
     converted.get_layer("backbone").get_layer("relu").beta.assign(
         np.log(np.linspace(0.1, 0.8, 8)).reshape(1, 1, 8)
     )
-    first, second = kp.diagnostics.slopes(converted)
+    first, second = kp.diagnostics.layer_slopes(converted)
     assert (first.path, first.count, second.path, second.count) == (
         "backbone/relu",
         8,
@@ -25,5 +25,5 @@ def test_summaries_of_all_layers_by_path():
 
 
 def test_a_shared_model_is_listed_once():
-    assert len(kp.diagnostics.slopes(kp.convert(models.siamese(), rescale="none"))) == 1
-    assert kp.diagnostics.slopes(models.mlp()) == ()
+    assert len(kp.diagnostics.layer_slopes(kp.convert(models.siamese(), rescale="none"))) == 1
+    assert kp.diagnostics.layer_slopes(models.mlp()) == ()

@@ -155,7 +155,7 @@ def test_a_file_is_written_once(networks, samples, tmp_path):
 
 def test_figures_show_the_numbers(networks, samples):
     original, converted = networks
-    slopes = kp.diagnostics.slopes(converted)
+    slopes = kp.diagnostics.layer_slopes(converted)
     (axes,) = figures.slopes_figure(slopes).axes
     np.testing.assert_allclose(axes.lines[-1].get_xdata(), [layer.mean for layer in slopes])
     assert [label.get_text() for label in axes.get_yticklabels()] == [
@@ -170,6 +170,6 @@ def test_figures_show_the_numbers(networks, samples):
     assert [bar.get_width() for bar in axes.patches] == [
         100 * site.dead / site.units for site in diagnosis.units
     ]
-    found = kp.diagnostics.similarity(original, converted, samples.x)
+    found = kp.diagnostics.layer_similarity(original, converted, samples.x)
     (axes,) = figures.similarity_figure(found).axes
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [layer.cka for layer in found])

@@ -16,7 +16,7 @@ def actions(model, **kwargs):
     return {
         record.path: record.action
         for record in rescale_analytic(
-            converted, [s.path for s in kp.diagnostics.slopes(converted)]
+            converted, [s.path for s in kp.diagnostics.layer_slopes(converted)]
         )
     }
 

@@ -29,8 +29,7 @@ def settled(model, x):
 
 
 def error(model, original, x):
-    a, b = numbers(model(x)), numbers(original(x))
-    return float(np.mean((a - b) ** 2) / np.var(b))
+    return kp.diagnostics.relative_error(numbers(model(x)), numbers(original(x)))
 
 
 def test_the_factor_is_that_of_a_regression():

@@ -65,7 +65,7 @@ def test_weights_from_scratch_have_the_variance_of_claim_4():
     np.testing.assert_allclose(
         recurrent @ recurrent.T, np.eye(16), atol=1e-5
     )  # orthogonal, by its own initializer
-    assert all(layer.mean == pytest.approx(0.5) for layer in kp.diagnostics.slopes(fresh))
+    assert all(layer.mean == pytest.approx(0.5) for layer in kp.diagnostics.layer_slopes(fresh))
     for one, other in zip(arrays(prelu), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -116,11 +116,11 @@ def test_further_controls_are_trained_with_the_same_budget(digits):
     )
     fixed, scratch = result.controls
     assert (fixed.name, scratch.name) == tuple(CONTROLS)
-    assert [layer.mean for layer in kp.diagnostics.slopes(fixed.run.model)] == [
+    assert [layer.mean for layer in kp.diagnostics.layer_slopes(fixed.run.model)] == [
         layer.mean for layer in result.slopes_before
     ]
     assert fixed.run.score_before == result.prelu.score_before
-    assert kp.diagnostics.slopes(scratch.run.model)[0].mean != result.slopes_before[0].mean
+    assert kp.diagnostics.layer_slopes(scratch.run.model)[0].mean != result.slopes_before[0].mean
     assert scratch.run.score_after > scratch.run.score_before + 0.2
     assert fixed.comparison.a == scratch.comparison.a == result.prelu.score_after
     assert (fixed.comparison.b, scratch.comparison.b) == (

@@ -1,0 +1,157 @@
+"""Forward hooks: hear the calls of layers, or replace what they return, by patching attributes.
+
+What is patched: an attribute of one object, such as the `call` of a layer or the `activation` of a
+Dense. The new value goes straight into the object's instance dictionary, which attribute lookup
+reads before the class, so that no class is changed and no other layer is affected. Assigning with
+`setattr` instead would go through the `__setattr__` of Keras, TensorFlow and PyTorch, which track
+layers and variables by it: the patch would become part of the model's state and of its files.
+
+What undoes a patch: the end of the context, also by an exception; for `set_attribute` the function
+that it returns. The attribute then is what it was, and an attribute that only the class had is
+deleted from the instance.
+
+Nesting: a hook that is entered later wraps those entered earlier. It is called after them and gets
+the outputs that they returned. Contexts have to end in the reverse order of their beginning, as
+`with` statements do.
+
+Failure modes:
+
+- A function that was compiled before (`tf.function`, `jax.jit`, `torch.compile`) does not look the
+  attribute up again, so its calls are not heard; what is compiled inside the context keeps the hook
+  for good. Compile a function of one's own inside the context, as `graph.batch_probe` does.
+- A generator with the context inside keeps the patch until it is exhausted or closed.
+- The patch holds for all threads.
+- Special methods such as `__call__` can't be hooked: Python looks them up on the class.
+- A copy or a pickle of a patched layer contains the patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+__all__ = ["Hook", "HookTarget", "HookedCall", "attributes_set", "hook_calls", "set_attribute"]
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, eq=False)
+class HookTarget:
+    """An attribute of an object whose calls can be hooked.
+
+    Attributes:
+        owner: Any. The object, such as a layer.
+        attribute: String. Name of an attribute that is callable. Defaults to "call".
+    """
+
+    owner: Any
+    attribute: str = "call"
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """The same for every target that means this attribute of this object."""
+        return id(self.owner), self.attribute
+
+
+@dataclass(frozen=True)
+class HookedCall:
+    """One call of a hooked attribute.
+
+    Attributes:
+        target: `HookTarget`. What was called.
+        args: Tuple. Its positional arguments.
+        kwargs: Dict. Its keyword arguments.
+        outputs: Any. What it returned.
+    """
+
+    target: HookTarget
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+
+    @property
+    def inputs(self) -> Any:
+        """The first tensor among the arguments."""
+        leaves = keras.tree.flatten((self.args, self.kwargs))
+        return next(leaf for leaf in leaves if hasattr(leaf, "shape"))
+
+
+Hook = Callable[[HookedCall], Any]
+"""Called after each call; returns the outputs for the caller, or None to leave them as they are."""
+
+
+@contextmanager
+def hook_calls(targets: Iterable[HookTarget], hook: Hook) -> Iterator[None]:
+    """Call a hook after each call of some attributes, as long as the context lasts.
+
+    Args:
+        targets: Iterable of `HookTarget`. One that is given twice is hooked once.
+        hook: Callable. Gets a `HookedCall`; what it returns, unless it is None, replaces the
+            outputs. What it raises is raised by the call.
+
+    Example:
+
+    >>> layer, shapes = keras.layers.Dense(2), []
+    >>> with hook_calls([HookTarget(layer)], lambda call: shapes.append(call.inputs.shape)):
+    ...     outputs = layer(np.ones((1, 3)))
+    >>> tuple(shapes[0])
+    (1, 3)
+    """
+    unique = {target.key: target for target in targets}
+    with ExitStack() as undo:
+        for target in unique.values():
+            undo.callback(set_attribute(target.owner, target.attribute, _hooked(target, hook)))
+        yield
+
+
+@contextmanager
+def attributes_set(targets: Iterable[HookTarget], value: Any) -> Iterator[None]:
+    """Give some attributes another value, as long as the context lasts.
+
+    Args:
+        targets: Iterable of `HookTarget`.
+        value: Any. Their value meanwhile.
+    """
+    with ExitStack() as undo:
+        for target in targets:
+            undo.callback(set_attribute(target.owner, target.attribute, value))
+        yield
+
+
+def set_attribute(owner: Any, attribute: str, value: Any) -> Callable[[], None]:
+    """Give an attribute another value, until the returned function is called.
+
+    Args:
+        owner: Any. An object with an instance dictionary.
+        attribute: String. Name of the attribute, whether or not the instance has it.
+        value: Any. Its new value.
+
+    Returns:
+        A function that restores the attribute.
+    """
+    attributes = vars(owner)
+    old = attributes.get(attribute, _ABSENT)
+    attributes[attribute] = value
+
+    def restore() -> None:
+        if old is _ABSENT:
+            del attributes[attribute]
+        else:
+            attributes[attribute] = old
+
+    return restore
+
+
+def _hooked(target: HookTarget, hook: Hook) -> Callable[..., Any]:
+    original = getattr(target.owner, target.attribute)
+
+    def hooked(*args: Any, **kwargs: Any) -> Any:
+        outputs = original(*args, **kwargs)
+        replacement = hook(HookedCall(target=target, args=args, kwargs=kwargs, outputs=outputs))
+        return outputs if replacement is None else replacement
+
+    return hooked

@@ -1,0 +1,110 @@
+"""The interpreter of execution plans: it runs the steps on tensors and frees each tensor after its
+last reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
+
+__all__ = ["ExecutedStep", "Liveness", "RunStep", "iterate_steps", "run_plan"]
+
+Tensor = Any
+
+RunStep = Callable[[Step, Mapping[Slot, Tensor]], list[Tensor]]
+"""Computes the outputs of a step from the values of the slots, as `Step.execute` does."""
+
+
+@dataclass(frozen=True)
+class ExecutedStep:
+    """A step with the tensors of one batch.
+
+    Attributes:
+        step: `Step`.
+        inputs: List of tensors, one for each slot in `step.inputs`.
+        outputs: List of tensors, one for each slot in `step.outputs`.
+    """
+
+    step: Step
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class Liveness:
+    """Tells which slots of a plan are still to be read, while its steps are executed in any order
+    that the graph allows.
+
+    Args:
+        plan: `ExecutionPlan`. Outputs of the model are never freed.
+
+    Example:
+
+    >>> plan = compile_plan(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
+    >>> Liveness(plan).release(plan.steps[0]) == list(plan.inputs)
+    True
+    """
+
+    def __init__(self, plan: ExecutionPlan) -> None:
+        self._reads_left = plan.reader_counts()
+
+    def release(self, step: Step) -> list[Slot]:
+        """Count a step as executed.
+
+        Returns:
+            Of the slots that it reads and writes, those that nothing reads any more: their values
+            can be freed.
+        """
+        for slot in dict.fromkeys(step.inputs):
+            self._reads_left[slot] -= 1
+        slots = dict.fromkeys((*step.inputs, *step.outputs))
+        return [slot for slot in slots if not self._reads_left.get(slot)]
+
+
+def iterate_steps(
+    plan: ExecutionPlan, inputs: Sequence[Tensor], run_step: RunStep = Step.execute
+) -> Iterator[ExecutedStep]:
+    """Run a plan on one batch, and yield each step once it is executed.
+
+    Args:
+        plan: `ExecutionPlan`.
+        inputs: Sequence of tensors, one for each of the plan's inputs.
+        run_step: Callable. Computes a step's outputs. Defaults to `Step.execute`.
+
+    Yields:
+        An `ExecutedStep` for each step, in execution order.
+    """
+    liveness = Liveness(plan)
+    values: dict[Slot, Tensor] = dict(zip(plan.inputs, inputs, strict=True))
+    for step in plan.steps:
+        outputs = run_step(step, values)
+        yield ExecutedStep(
+            step=step, inputs=[values[slot] for slot in step.inputs], outputs=outputs
+        )
+        values.update(zip(step.outputs, outputs, strict=True))
+        del outputs  # The dictionary alone holds them, so that freeing a slot frees its tensor.
+        for slot in liveness.release(step):
+            del values[slot]
+
+
+def run_plan(
+    plan: ExecutionPlan, inputs: Sequence[Tensor], run_step: RunStep = Step.execute
+) -> list[Tensor]:
+    """Run a plan on one batch.
+
+    Args:
+        plan: `ExecutionPlan`.
+        inputs: Sequence of tensors, one for each of the plan's inputs.
+        run_step: Callable. Computes a step's outputs. Defaults to `Step.execute`.
+
+    Returns:
+        A list of tensors, one for each of the plan's outputs.
+    """
+    results = dict(zip(plan.inputs, inputs, strict=True))
+    results = {slot: tensor for slot, tensor in results.items() if plan.is_output(slot)}
+    for executed in iterate_steps(plan, inputs, run_step):
+        for slot, tensor in zip(executed.step.outputs, executed.outputs, strict=True):
+            if plan.is_output(slot):
+                results[slot] = tensor
+    return [results[slot] for slot in plan.outputs]
