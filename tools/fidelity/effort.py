@@ -21,6 +21,8 @@ class Photographs:
         rescales: Ways of rescaling.
         steps: Most training steps.
         samples: Crops for the calibration.
+        test: Crops for the comparison.
+        statistics: Batches from which BatchNormalization's statistics are recomputed.
     """
 
     networks: tuple[str, ...] = RELU_NETWORKS
@@ -28,6 +30,8 @@ class Photographs:
     rescales: tuple[str, ...] = ("none", "moments", "calibrated")
     steps: int = 200
     samples: int = SAMPLES
+    test: int = 512
+    statistics: int = 8
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Effort:
         tasks: Small networks are measured whose name contains this.
         depths: Convolutions of the chains whose calibration is timed.
         memory: Name and number of samples of each process whose memory is measured.
+        memory_layers: Convolutions of its network.
         photographs: What is measured on photographs.
     """
 
@@ -53,6 +58,7 @@ class Effort:
         ("calibrate", 20000),
         ("spilled", 20000),
     )
+    memory_layers: int = 10
     photographs: Photographs = Photographs()
 
 
@@ -61,7 +67,14 @@ TRIAL = Effort(
     tasks="diabetes",
     depths=(2,),
     memory=(("spilled", 200),),
+    memory_layers=2,
     photographs=Photographs(
-        networks=("MobileNet",), searched=(), rescales=("none", "calibrated"), steps=1, samples=40
+        networks=("MobileNet",),
+        searched=(),
+        rescales=("none", "calibrated"),
+        steps=1,
+        samples=40,
+        test=32,
+        statistics=1,
     ),
 )

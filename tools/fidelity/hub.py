@@ -1,5 +1,5 @@
-"""KerasHub's backbones and tasks that apply ReLU, and some that do not, in small configurations with
-random weights."""
+"""KerasHub's backbones and tasks that apply ReLU, and some that do not, in small configurations
+with random weights."""
 
 from __future__ import annotations
 

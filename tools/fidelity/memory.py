@@ -1,5 +1,5 @@
 """Peak memory of calibrating beside that of one pass of the original, each in a process of its own:
-`python -m tools.fidelity.memory calibrate 2000` (Linux)."""
+`python -m tools.fidelity.memory calibrate 2000 10` (Linux)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tools.common.records import decode
 from tools.fidelity.effort import Effort
 
 CAP = 1e9
-LAYERS = 10
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,16 @@ class CalibrationMemory:
 def calibration_memory(effort: Effort) -> Iterator[CalibrationMemory]:
     """Measure each in a process of its own."""
     for work, samples in effort.memory:
-        (line,) = json_lines("tools.fidelity.memory", work, str(samples))
+        (line,) = json_lines("tools.fidelity.memory", work, str(samples), str(effort.memory_layers))
         yield decode(line, (CalibrationMemory,))
 
 
 @click.command()
 @click.argument("work", type=click.Choice(["predict", "calibrate", "spilled"]))
 @click.argument("samples", type=int)
-def main(work: str, samples: int) -> None:
-    """Do WORK with SAMPLES images of 16 × 16 pixels and print its memory.
+@click.argument("layers", type=int)
+def main(work: str, samples: int, layers: int) -> None:
+    """Do WORK with SAMPLES images of 16 × 16 pixels and LAYERS convolutions; print its memory.
 
     predict: all at once through the original; calibrate: refit the converted network; spilled:
     calibrate with 700 MB of activations in memory, for a cap of 1 GB.
@@ -60,7 +60,7 @@ def main(work: str, samples: int) -> None:
     import keras_prelu as kp
     from tools.fidelity.cost import chain
 
-    model = chain(LAYERS)
+    model = chain(layers)
     x = np.random.default_rng(0).normal(size=(samples, 16, 16, 3)).astype("float32")
     # This imports, compiles and allocates what is needed once.
     kp.calibrate(kp.convert(model, rescale="none"), model, x[:128])

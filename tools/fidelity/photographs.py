@@ -16,7 +16,7 @@ from tools.common.networks import smallest_size
 from tools.fidelity.calibration import mean_slope
 from tools.fidelity.effort import ALPHA, Photographs
 
-SIZE, BATCH, TEST = 64, 32, 512
+SIZE, BATCH = 64, 32
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class PhotographCalibration:
 def photograph_calibrations(name: str, effort: Photographs) -> Iterator[PhotographCalibration]:
     """Measure every way of rescaling for one network; for some, also searched slopes."""
     rng, size = np.random.default_rng(0), smallest_size(name, SIZE)
-    model = _trained(name, size, effort.steps, rng)
-    samples, test = _crops(effort.samples, size, rng).x, _crops(TEST, size, rng)
+    model = _trained(name, size, effort, rng)
+    samples, test = _crops(effort.samples, size, rng).x, _crops(effort.test, size, rng)
     before = model.predict(test.x, verbose=0)
     accuracy = _accuracy(before, test.y)
     searched = ("auto",) if name in effort.searched else ()
@@ -73,7 +73,7 @@ def _accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
     return 100.0 * float(np.mean(logits.argmax(-1) == classes))
 
 
-def _trained(name: str, size: int, steps: int, rng: np.random.Generator) -> keras.Model:
+def _trained(name: str, size: int, effort: Photographs, rng: np.random.Generator) -> keras.Model:
     """Train a network to tell from which sixth of which photograph a crop is, until it is right on
     half of the last 20 batches' crops; then recompute the statistics of BatchNormalization."""
     keras.utils.set_random_seed(0)
@@ -84,7 +84,7 @@ def _trained(name: str, size: int, steps: int, rng: np.random.Generator) -> kera
     rate = 1e-4 if name.startswith("VGG") else 1e-3
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
     last: deque[float] = deque(maxlen=20)
-    for _ in range(steps):
+    for _ in range(effort.steps):
         model.reset_metrics()
         crops = _crops(BATCH, size, rng)
         last.append(model.train_on_batch(crops.x, crops.y)[1])
@@ -93,7 +93,7 @@ def _trained(name: str, size: int, steps: int, rng: np.random.Generator) -> kera
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.5
-    for _ in range(8):
+    for _ in range(effort.statistics):
         model(keras.ops.convert_to_tensor(_crops(128, size, rng).x), training=True)
     return model
 

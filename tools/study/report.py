@@ -58,8 +58,8 @@ def _controls(results: Sequence[Result]) -> str:
         cells = [_cell(change(group, name)) for name in (CONTROLLED, *CONTROLS)]
         learned = _cell(change(group, CONTROLLED, FIXED_SLOPES), digits=1)
         rows.append([task, str(len(group)), *cells, learned])
-    text = f"""What "{CONTROLLED}" gains by: the same change where its slopes do not learn, and where
-    the whole network starts from fresh weights (`PReLUHeNormal`) with the budget of the
+    text = f"""What "{CONTROLLED}" gains by: the same change where its slopes do not learn, and
+    where the whole network starts from fresh weights (`PReLUHeNormal`) with the budget of the
     fine-tuning; paired by seed, all four trained in a run of their own. The last column is
     {CONTROLLED} against {FIXED_SLOPES}: what learning the slopes adds, in percent of that
     control."""
@@ -95,8 +95,8 @@ def _summary(by_task: dict[str, list[Result]]) -> str:
     higher = count(lambda values: values.mean() > 1.0)
     revived = count(lambda values: interval(values)[1] < 0, REVIVED_CONTROL.name)
     return paragraph(
-        f""""auto" is better than the control with an interval off zero on {better}, worse on {worse}.
-        Its mean error is more than 1 % above the control's on {higher}. It beats the revived
+        f""""auto" is better than the control with an interval off zero on {better}, worse on
+        {worse}. Its mean error is more than 1 % above the control's on {higher}. It beats the revived
         control with an interval off zero on {revived}."""
     )
 

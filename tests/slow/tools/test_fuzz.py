@@ -83,7 +83,8 @@ def test_broken_promises_are_noticed(bases, monkeypatch, message, result, found)
     assert bool(archives.attempt(1, bases).broken) is bool(found)
 
 
-def test_processes(tmp_path):
+def test_processes(tmp_path, monkeypatch):
+    monkeypatch.setitem(processes.ENVIRONMENT, "KERAS_BACKEND", "jax")  # starts fastest
     model = tmp_path / "model.keras"
     processes.write_model(model)
     outcomes = [*processes.kills(model, 2, seed=0), processes.two_at_once(model)]

@@ -1,4 +1,5 @@
-"""tools.bench.gpu: its parts run on a CPU, what is stopped loses nothing, and a trial never takes the place of results."""
+"""tools.bench.gpu: its parts run on a CPU, what is stopped loses nothing, and a trial never takes
+the place of results."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""Runs one task, in a process of its own: `python -m tools.bench.gpu.worker step:float32 --records FILE`."""
+"""Runs one task, in a process of its own:
+`python -m tools.bench.gpu.worker step:float32 --records FILE`."""
 
 from __future__ import annotations
 
