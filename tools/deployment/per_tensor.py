@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu.deployment.formats.tflite import TensorFlowLite, converter_of
-from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.formats.tflite import TensorFlowLite, create_converter
+from keras_prelu.deployment.lowering import lower_model
 from tools.common.tasks import Task, trained
 from tools.deployment.int8 import REPRESENTATIVE, accuracy, calibrated
 
@@ -72,8 +72,8 @@ def scale_badly(model: keras.Model, seed: int) -> None:
 def _int8_outputs(model: keras.Model, samples: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return the outputs of the network's per-tensor int8 file in TensorFlow Lite."""
     with tempfile.TemporaryDirectory() as folder:
-        lowered(model, x).export(f"{folder}/model", verbose=False)
-        converter = converter_of(f"{folder}/model", "int8", samples)
+        lower_model(model, x).export(f"{folder}/model", verbose=False)
+        converter = create_converter(f"{folder}/model", "int8", samples)
         # The converter has no public switch for per-tensor weights.
         converter._experimental_disable_per_channel = True
         path = Path(folder) / "model.tflite"

@@ -145,6 +145,14 @@ def test_the_report():
     assert "- jax, job: fine-tuning: no memory" in text
 
 
+def test_the_stored_table_is_of_the_stored_results():
+    """RESULTS.md is what the report makes of results.json, so neither was edited by hand."""
+    folder = ROOT / "tools" / "bench" / "gpu"
+    results = json.loads((folder / "results.json").read_text())
+    assert {"jax", "torch"} <= results.keys()
+    assert (folder / "RESULTS.md").read_text() == markdown(results, trial=False)
+
+
 def test_tasks():
     assert tasks("step", "jax") == ("step:mixed_bfloat16", "step:float32")
     assert tasks("activation:graph", "torch") == ("activation:graph",)
