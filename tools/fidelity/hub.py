@@ -53,7 +53,7 @@ def _backbones(models: Any) -> Iterator[tuple[str, Builder]]:
     yield "DFineBackbone", _bound(_dfine, models)
     yield "OPTBackbone", lambda: models.OPTBackbone(50, 2, 2, 16, 32, max_sequence_length=16)
     for gated in (False, True):
-        yield f"T5Backbone {'gated relu' if gated else 'relu'}", _bound(_t5, models, gated)
+        yield f"T5Backbone {'gated relu' if gated else 'relu'}", _bound(build_t5, models, gated)
     yield (
         "RoformerV2Backbone",
         lambda: models.RoformerV2Backbone(50, 2, 2, 16, 32, 8, num_segments=10),
@@ -342,10 +342,11 @@ def _dfine(models: Any) -> keras.Model:
     )
 
 
-def _t5(models: Any, gated: bool) -> keras.Model:
+def build_t5(models: Any, gated: bool, layers: int = 2) -> keras.Model:
+    """Return a T5 backbone of so many layers in its encoder and its decoder."""
     return models.T5Backbone(
         vocabulary_size=50,
-        num_layers=2,
+        num_layers=layers,
         num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,

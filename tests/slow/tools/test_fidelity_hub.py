@@ -11,7 +11,7 @@ from tools.common.storage import Storage
 from tools.fidelity import __main__ as command
 from tools.fidelity.conversion import attempt
 
-pytest.importorskip("keras_hub", reason="KerasHub is not installed")
+keras_hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed")
 from tools.fidelity.hub import hub
 
 pytestmark = [
@@ -20,7 +20,13 @@ pytestmark = [
 ]
 
 STORED = Storage(Path(command.__file__).parent, command.REPORT).results("hub")
-SLOW = ("BASNetBackbone", "BASNetImageSegmenter", "DFineBackbone", "T5Backbone relu")
+SLOW = (
+    "BASNetBackbone",
+    "BASNetImageSegmenter",
+    "DFineBackbone",
+    "T5Backbone relu",
+    "T5Backbone gated relu",
+)
 """Half a minute each, or more; `python -m tools.fidelity --part hub` takes all."""
 REPEATED = (
     "ResNetBackbone v1 basic_block",
@@ -35,10 +41,10 @@ REPEATED = (
 
 
 def test_a_collection(tmp_path):
-    arguments = ("--part=hub", "--only=OPTBackbone")
+    arguments = ("--part=hub", "--only=CSPNet")
     (result,) = run(command, tmp_path, *arguments).results("hub")
     assert result.passed
-    assert "| OPTBackbone | 2 | 2 | yes | yes |" in (tmp_path / "RESULTS.md").read_text()
+    assert "| CSPNetBackbone | 7 | 7 | yes | yes |" in (tmp_path / "RESULTS.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +57,12 @@ def test_kerashub(name, build):
     expected = next(item for item in STORED if item.model == name)
     assert (result.sites, result.converted) == (expected.sites, expected.converted)
     keras.utils.clear_session()
+
+
+def test_t5_of_one_layer():
+    result = attempt("KerasHub", "T5", lambda: build_t5(keras_hub.models, gated=True, layers=1))
+    assert result.passed, result
+    assert (result.sites, result.converted) == (2, 2)
 
 
 def test_all_models_are_in_the_stored_table():
