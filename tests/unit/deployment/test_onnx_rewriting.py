@@ -1,4 +1,4 @@
-"""keras_prelu.deployment.formats.onnx.file: the rewriting of Relu, Neg, Relu, Mul and Add as
+"""keras_prelu.deployment.formats.onnx.rewriting: the rewriting of Relu, Neg, Relu, Mul and Add as
 PRelu."""
 
 import numpy as np
@@ -7,9 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_prelu.deployment.formats.onnx.file import with_prelus, without_idle_steps
-
-pytestmark = pytest.mark.tensorflow
+from keras_prelu.deployment.formats.onnx.rewriting import fuse_prelus, remove_idle_nodes
 
 
 def prelu_graph(*, other=False, swapped=False, negated=False, read_twice=False):
@@ -46,7 +44,7 @@ def run(model):
 def test_a_prelu_is_found_and_computes_the_same(swapped, negated):
     model = prelu_graph(swapped=swapped, negated=negated)
     before = run(model)
-    assert with_prelus(model) == 1
+    assert fuse_prelus(model) == 1
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node] == ["PRelu"]
     assert len(model.graph.initializer) == 1
@@ -55,14 +53,14 @@ def test_a_prelu_is_found_and_computes_the_same(swapped, negated):
 
 def test_what_is_no_prelu_stays():
     model = prelu_graph(other=True)
-    assert with_prelus(model) == 0
+    assert fuse_prelus(model) == 0
     assert len(model.graph.node) == 5
 
 
 def test_what_something_else_reads_stays():
     model = prelu_graph(read_twice=True)
     before = run(model)
-    assert with_prelus(model) == 1
+    assert fuse_prelus(model) == 1
     assert sorted(node.op_type for node in model.graph.node) == ["Neg", "PRelu", "Relu"]
     for one, other in zip(run(model), before, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
@@ -87,7 +85,7 @@ def test_casts_that_change_nothing_are_removed_and_others_stay():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
     before = run(model)
     model = onnx.shape_inference.infer_shapes(model)
-    assert without_idle_steps(model) == 2
+    assert remove_idle_nodes(model) == 2
     assert [node.op_type for node in model.graph.node] == ["Cast", "Cast", "Add", "Cast"]
     np.testing.assert_array_equal(run(model)[0], before[0])
 
@@ -106,6 +104,6 @@ def test_reshapes_that_change_nothing_are_removed_and_others_stay(shape, idle):
     x = np.random.default_rng(0).normal(size=(8, 3, 1)).astype("float32")
     before = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
     model = onnx.shape_inference.infer_shapes(model)
-    assert without_idle_steps(model) == idle
+    assert remove_idle_nodes(model) == idle
     after = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
     np.testing.assert_array_equal(after, before)
