@@ -15,7 +15,7 @@ from keras_prelu.backend.autodiff import gradients
 from keras_prelu.custom_layers.converted_layer import StandIn
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.batch_probe import Probe
+from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
@@ -124,28 +124,28 @@ class MomentsProbe:
 
     def __init__(self, model: keras.Model) -> None:
         self.plan, self.layers = compile_plan(model), dict[str, Any]()
-        self._probe = Probe(model, self._look)
+        self._probe = BatchProbe(model, self._measure)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, np.ndarray]:
         """For each call the mean squares of what it gets and of what it puts out, and how many
         numbers that are for a sample."""
         moments: dict[str, np.ndarray] = {}
-        for count, seen in self._probe.on(inputs, batch_size):
+        for batch in self._probe.batches(inputs, batch_size):
             moments = {
-                path: moments.get(path, 0.0) + np.array(values) * count / len(inputs[0])
-                for path, values in seen.items()
+                path: moments.get(path, 0.0) + np.array(values) * batch.samples / len(inputs[0])
+                for path, values in batch.values.items()
             }
         return moments
 
-    def _look(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
-        found: list[tuple[str, list[Tensor]]] = []
+    def _measure(self, tensors: list[Tensor]) -> dict[str, list[Tensor]]:
+        measured: dict[str, list[Tensor]] = {}
 
-        def measure(call: LayerCall) -> None:
+        def hear(call: LayerCall) -> None:
             self.layers[call.path] = call.layer
-            found.append((call.path, _mean_squares(call.inputs, call.outputs)))
+            measured[call.path] = _mean_squares(call.inputs, call.outputs)
 
-        run_with_hook(self.plan, tensors, _is_watched, measure)
-        return found
+        run_with_hook(self.plan, tensors, _is_watched, hear)
+        return measured
 
 
 def _is_watched(layer: Any) -> bool:
