@@ -33,6 +33,8 @@ from .scaling.equalize import Equalization as Equalization
 from .scaling.equalize import equalize as equalize
 from .sites.finder import find_sites as find_sites
 from .sites.site import Site as Site
-from .training.finetune import FineTuning as FineTuning
+from .training.config import FitConfig as FitConfig
+from .training.config import SlopeConfig as SlopeConfig
 from .training.finetune import finetune as finetune
+from .training.result import FineTuning as FineTuning
 from .version import __version__ as __version__

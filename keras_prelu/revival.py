@@ -19,7 +19,7 @@ import numpy as np
 
 from keras_prelu import theory
 from keras_prelu.calibration.layer_fit import linear_output
-from keras_prelu.data.samples import Samples, batches, from_batches, model_inputs
+from keras_prelu.data.samples import as_samples, batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.channel_scaling import reads_channels
@@ -135,14 +135,13 @@ def revive(
             "`threshold` must be in [0, 1), a share of the samples. Received:"
             f" threshold={threshold}"
         )
-    inputs = model_inputs(
-        model, from_batches(samples.x if isinstance(samples, Samples) else samples)
-    )
+    samples = as_samples(samples, model=model, labels="ignored")
+    inputs = model_inputs(model, samples)
     size = model.inputs[0].shape[0] or batch_size
     plan = compile_plan(model)
     candidates = [
         _Candidate.examine(plan, measured, threshold)
-        for measured in activity(model, _structured(inputs), batch_size=size)
+        for measured in activity(model, samples, batch_size=size)
     ]
     revivable = [candidate for candidate in candidates if candidate.is_revivable]
     loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
@@ -153,7 +152,7 @@ def revive(
         loss = float(np.mean([theory.relative_error(after, before) for after, before in changed]))
         dead_after = {
             measured.site.path: _is_dead(measured, threshold)
-            for measured in activity(model, _structured(inputs), batch_size=size)
+            for measured in activity(model, samples, batch_size=size)
         }
     return Revival(
         samples=len(inputs[0]),
@@ -161,10 +160,6 @@ def revive(
         loss=loss,
         sites=tuple(candidate.record(dead_after[candidate.path]) for candidate in candidates),
     )
-
-
-def _structured(inputs: list[Array]) -> Any:
-    return inputs if len(inputs) > 1 else inputs[0]
 
 
 def _is_dead(measured: SiteActivity, threshold: float) -> Array:

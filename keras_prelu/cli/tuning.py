@@ -216,9 +216,9 @@ def tune_with(
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
         return finetune(
             model,
-            original,
             train,
             validation,
+            original=None if options.recipe is not None else original,
             callbacks=_epoch_counter(update, monitors),
             seed=session.seed,
             on_trial=update,
@@ -262,7 +262,7 @@ def print_tuning(result: Any) -> None:
             right=["round", "steps", "loss"],
         )
     controls = [("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
-    controls += [(f"PReLU control, {control.name}", control.run) for control in result.controls]
+    controls += [(f"PReLU control, {control.name}", control.trained) for control in result.controls]
     runs = [
         (_name(result), result.prelu),
         *((name, run) for name, run in controls if run is not None and run is not result.prelu),

@@ -25,6 +25,7 @@ MODULES = [
     "keras_prelu.conversion.convert",
     "keras_prelu.sites.finder",
     "keras_prelu.theory",
+    "keras_prelu.training.config",
     "keras_prelu.training.finetune",
     "keras_prelu.training.slope_optimizer",
 ]

@@ -149,7 +149,7 @@ digits = kp.data.load("digits", input_shape=(64,))
 train, test = digits.train.take(slice(0, 200)), digits.test
 model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(10)])
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-result = kp.finetune(kp.convert(model, calibration_data=train.x), model, train, test, epochs=1)
+result = kp.finetune(kp.convert(model, calibration_data=train.x), train, test, original=model, epochs=1)
 kp.save_model(result.model, "model.keras")
 assert kp.diagnostics.layer_slopes(kp.load_model("model.keras"))
 try:
