@@ -144,7 +144,7 @@ def test_a_revived_network_is_converted_and_calibrated_with_its_units_alive():
     assert kp.diagnostics.dead_units(converted, x)[0].dead == 0
 
 
-def test_a_dead_unit_of_a_prelu_network_is_revived_and_what_it_handed_on_is_counted_as_lost():
+def test_reviving_a_dead_prelu_unit_reports_the_lost_function():
     model = dense()
     kill(model.layers[0], [1, 4, 5])
     x = models.samples(model, 400)
@@ -179,7 +179,7 @@ def test_the_same_seed_gives_the_same_weights():
     assert not np.array_equal(found[0], found[2])
 
 
-def test_where_units_can_not_be_revived_it_is_said_and_nothing_changes():
+def test_units_that_can_not_be_revived_are_kept_with_the_reason():
     inputs = keras.Input((6,))
     x = L.Dense(8, activation="relu", name="branch")(inputs)
     x = L.Add(name="sum")([x, L.Dense(8, activation="relu", name="other", use_bias=False)(inputs)])
@@ -199,7 +199,7 @@ def test_where_units_can_not_be_revived_it_is_said_and_nothing_changes():
 
 
 @pytest.mark.parametrize("build", models.ALL)
-def test_all_kinds_of_models_are_gone_through(build):
+def test_every_kind_of_model_is_accepted(build):
     model = models.live_in(build())
     record = kp.revive(model, models.samples(model, 30), threshold=0.0)
     assert record.loss < 1e-6
@@ -210,6 +210,6 @@ def test_all_kinds_of_models_are_gone_through(build):
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.0])
-def test_a_threshold_that_is_no_share(threshold):
+def test_a_threshold_outside_of_0_to_1_is_refused(threshold):
     with pytest.raises(kp.errors.InvalidArgumentError, match="threshold"):
         kp.revive(dense(), np.zeros((5, 6), "float32"), threshold=threshold)
