@@ -18,8 +18,8 @@ from .conversion.bake import bake as bake
 from .conversion.convert import Conversion as Conversion
 from .conversion.convert import convert as convert
 from .conversion.convert import run_conversion as run_conversion
-from .deployment.export import Export as Export
 from .deployment.export import export as export
+from .deployment.records import Export as Export
 from .diagnostics.comparison import Comparison as Comparison
 from .diagnostics.comparison import compare as compare
 from .errors import KerasPReLUError as KerasPReLUError

@@ -24,6 +24,7 @@ from keras_prelu.backend.keras_internals import begin_at_epoch
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.errors import FileError, FineTuningError
+from keras_prelu.io.atomic import atomic_write
 
 __all__ = ["Checkpoint", "Checkpoints", "fingerprint"]
 
@@ -204,19 +205,8 @@ def _restored(raw: np.ndarray, like: Any) -> np.ndarray:
 
 def _write(path: Path, state: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-    partial = path.with_suffix(".partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, meta=text, **state)  # type: ignore[arg-type]  # its stub takes a flag for an array
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise FileError(
-            f"The checkpoint '{path}' can't be written: {os.strerror(error.errno or 0)}. The one"
-            " before it is intact."
-        ) from error
+    with atomic_write(path, overwrite=True) as temporary, open(temporary, "wb") as file:
+        np.savez(file, meta=text, **state)  # type: ignore[arg-type]  # its stub takes a flag for an array
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -50,7 +50,9 @@ def test_the_factor_is_that_of_a_least_squares_regression():
     )
     grid = np.linspace(-9.0, 9.0, 20_001)
     weights = np.exp(-0.25 * grid**2)[:, None]  # the root of the normal density
-    for mean, scale, factor in zip(to_float64(norm.beta), to_float64(norm.gamma), factors, strict=True):
+    for mean, scale, factor in zip(
+        to_float64(norm.beta), to_float64(norm.gamma), factors, strict=True
+    ):
         x = mean + scale * grid
         prelu, relu = np.where(x > 0, x, ALPHA * x), np.maximum(x, 0.0)
         design = np.stack([prelu, np.ones_like(prelu)], axis=1)
