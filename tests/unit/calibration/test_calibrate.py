@@ -315,7 +315,7 @@ def test_models_that_do_not_belong_together():
         (np.full((9, 6), np.nan), "^The calibration samples hold NaN"),
         (np.zeros((0, 6)), "no samples"),
         ("digits", "not an array"),
-        ([np.zeros((9, 6)), np.zeros((8, 6))], "not an array|shape"),
+        ([np.zeros((9, 6)), np.zeros((8, 6))], "not an array|shape|different numbers of samples"),
     ],
 )
 def test_bad_samples(samples, message):
