@@ -18,8 +18,10 @@ __all__ = ["SklearnDigits"]
 
 
 class SklearnDigits(tfds.core.GeneratorBasedBuilder):
-    """Builder of scikit-learn's digits: (8, 8, 1) uint8 images with labels 0–9, whose grey values are
-    stretched from 0–16 to 0–255."""
+    """Builder of scikit-learn's digits: (8, 8, 1) uint8 images with labels 0–9.
+
+    Grey values are stretched from 0–16 to 0–255.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
 
