@@ -31,8 +31,10 @@ from .revival import Revival as Revival
 from .revival import revive as revive
 from .scaling.equalize import Equalization as Equalization
 from .scaling.equalize import equalize as equalize
-from .sites.finder import Site as Site
 from .sites.finder import find_sites as find_sites
-from .training.finetune import FineTuning as FineTuning
+from .sites.site import Site as Site
+from .training.config import FitConfig as FitConfig
+from .training.config import SlopeConfig as SlopeConfig
 from .training.finetune import finetune as finetune
+from .training.result import FineTuning as FineTuning
 from .version import __version__ as __version__

@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_prelu import theory
 from keras_prelu.data.samples import model_inputs
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.batch_norm import normalizes_last_axis
 from keras_prelu.graph.batch_probe import Probe
-from keras_prelu.graph.channel_scaling import numbers
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.plan import Step, compile_plan
@@ -108,18 +109,14 @@ def _normalizes(step: Step) -> bool:
     return (
         isinstance(layer, keras.layers.BatchNormalization)
         and layer.scale
-        and layer.axis in (-1, _rank(layer) - 1)
+        and normalizes_last_axis(layer)
     )
-
-
-def _rank(layer: Any) -> int:
-    return len((layer.get_build_config() or {}).get("input_shape", ()))
 
 
 def _slopes(layer: Any) -> np.ndarray | None:
     """One for each channel, or one for all; None for what is no rectifier without a cap."""
     if isinstance(layer, PReLU):
-        slopes = numbers(slopes_in_effect(layer))
+        slopes = to_float64(slopes_in_effect(layer))
         per_channel = slopes.size in (1, slopes.shape[-1])
         return slopes.reshape(-1) if per_channel and layer.max_value is None else None
     rectifier = recognize(layer) if isinstance(layer, keras.layers.Layer) else None
@@ -145,7 +142,7 @@ def _record(rectifier: Step, step: Step, sums: np.ndarray) -> BatchNormGamma:
     return BatchNormGamma(
         step.path,
         rectifier.path,
-        numbers(step.operation.gamma),
+        to_float64(step.operation.gamma),
         identity,
         np.divide(
             theory.input_output_covariance(slopes, mean, sigma),

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import Samples
+from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.gradient_noise import GradientNoise, gradient_noise
@@ -98,10 +98,10 @@ def diagnose(
     References:
         Claims 2 to 4, 8 and 9.
     """
-    data = samples if isinstance(samples, Samples) else Samples(samples, None)
-    units = dead_units(model, data.x, batch_size=batch_size)
-    layers = signal_by_depth(model, data.x, batch_size=batch_size, seed=seed)
-    normalized = batch_norm_gammas(model, data.x, batch_size=batch_size)
+    data = as_samples(samples, model=model)
+    units = dead_units(model, data, batch_size=batch_size)
+    layers = signal_by_depth(model, data, batch_size=batch_size, seed=seed)
+    normalized = batch_norm_gammas(model, data, batch_size=batch_size)
     noisy = data.y is not None and (loss is not None or getattr(model, "loss", None) is not None)
     found = gradient_noise(model, data, loss=loss, seed=seed) if noisy else None
     measures = dict(_measures(units, layers, found))

@@ -10,9 +10,8 @@ import keras
 
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import check_labels
-from keras_prelu.data.samples import Samples, model_inputs
+from keras_prelu.data.samples import Samples, as_samples
 from keras_prelu.diagnostics.comparison import sample_scores
-from keras_prelu.errors import DataError
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -41,9 +40,7 @@ def evaluate(
         DataError: The samples have no labels or do not fit the model.
         InvalidArgumentError: A ValueError; there is nothing to measure by.
     """
-    if samples.y is None:
-        raise DataError("Evaluating needs labels, and the samples have none: add an array 'y'.")
-    count = len(model_inputs(model, samples)[0])
+    samples = as_samples(samples, model=model, labels="required")
     check_labels(model, samples, loss if loss is not None else getattr(model, "loss", None))
     if model.compiled and loss is None:
         data = (
@@ -52,6 +49,6 @@ def evaluate(
             else (samples.x, samples.y, batch_size)
         )
         metrics = model.evaluate(*data, verbose=0, return_dict=True)
-        return Evaluation(count, {name: float(value) for name, value in metrics.items()})
+        return Evaluation(len(samples), {name: float(value) for name, value in metrics.items()})
     name, scores = sample_scores(model, samples, loss=loss)
-    return Evaluation(count, {name: float(scores.mean())})
+    return Evaluation(len(samples), {name: float(scores.mean())})

@@ -69,7 +69,7 @@ def channel_scales(model: keras.Model) -> tuple[GroupScale, ...]:
     found = []
     for group in channel_groups(compile_plan(model)):
         if not group.reason:
-            made, used = group.made(), group.used()
+            made, used = group.producer_sizes(), group.consumer_sizes()
             balance = np.divide(made, used, out=np.full(made.shape, np.inf), where=used > 0)
             producers, consumers = (
                 tuple(step.path for step in steps) for steps in (group.producers, group.consumers)

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_prelu import theory
 from keras_prelu.backend.autodiff import gradients
-from keras_prelu.custom_layers.converted_layer import Applied
+from keras_prelu.custom_layers.converted_layer import StandIn
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.batch_probe import Probe
@@ -157,7 +157,7 @@ def _rectifier(layer: Any) -> Any:
     if isinstance(layer, PReLU):
         return layer
     within = vars(layer).get("activation") if isinstance(layer, keras.layers.Layer) else None
-    return within.layers[0] if isinstance(within, Applied) else recognize(layer)
+    return within.layers[0] if isinstance(within, StandIn) else recognize(layer)
 
 
 def _kind(layer: Any) -> str:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_prelu.calibration.records import Calibration
-from keras_prelu.data.samples import Samples, model_inputs
+from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores, sample_scores
 from keras_prelu.diagnostics.diagnosis import Diagnosis, diagnose
 from keras_prelu.diagnostics.similarity import LayerSimilarity, layer_similarity
@@ -125,13 +125,7 @@ def gather(
         raise InvalidArgumentError(
             f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on."
         )
-    data = (
-        samples
-        if isinstance(samples, Samples)
-        else Samples(*samples)
-        if isinstance(samples, tuple)
-        else Samples(samples, None)
-    )
+    data = as_samples(samples)
     named = {
         "PReLU": converted,
         "ReLU original": original,
@@ -164,7 +158,7 @@ def gather(
         metric,
         verdicts,
         learned,
-        layer_similarity(original, converted, measured.x),
+        layer_similarity(original, converted, measured),
         calibration,
         (*(made or {}).items(), *_versions(seed, len(data), len(measured))),
         tuple(_limits(data, control, verdicts)),
