@@ -153,7 +153,7 @@ class _Measure:
         the second moment of what it puts out."""
         dead = {_layer(item.site.path): item.dead for item in self._activity(self._samples)}
         return dead, {
-            path: float(written) for path, (_, written, _) in self._moments(self._samples).items()
+            path: moments.outputs for path, moments in self._moments(self._samples).items()
         }
 
 

@@ -85,7 +85,7 @@ def test_gradients_in_parts_are_of_the_same_size(monkeypatch):
     """Of a linear network, whose gradients are those of the projection alone."""
     model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), L.Dense(3)]))
     x = models.samples(model, 30)
-    monkeypatch.setattr(sys.modules["keras_prelu.diagnostics.signal"], "_AT_ONCE", 7 * 4)
+    monkeypatch.setattr(sys.modules["keras_prelu.diagnostics.signal"], "_VALUES_PER_BATCH", 7 * 4)
     found = signal_by_depth(model, x, probes=10)
     projections = np.concatenate(
         [np.random.default_rng([0, i]).normal(size=(n, 3)) for i, n in enumerate((4, 4, 2))]
