@@ -1,4 +1,4 @@
-"""A model's loss and metrics on labelled samples."""
+"""The loss and metrics of a model on labeled samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ __all__ = ["Evaluation", "evaluate"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics by name, and the number of samples they were measured on."""
+    """The metrics of a model.
+
+    Attributes:
+        samples: Integer. The number of samples that were used.
+        metrics: Mapping from the name of a metric to its value.
+    """
 
     samples: int
     metrics: Mapping[str, float]
@@ -28,18 +33,20 @@ class Evaluation:
 def evaluate(
     model: keras.Model, samples: Samples, *, loss: Any = None, batch_size: int = 32
 ) -> Evaluation:
-    """The metrics the model is compiled with; for one that is not compiled, accuracy (classifiers)
-    or the given loss.
+    """Evaluate a model by its compiled metrics, or by accuracy or loss if it is not compiled.
 
     Args:
-        model: Sequential or Functional. Not changed.
-        samples: Labelled samples.
+        model: Sequential or Functional model, which is not changed.
+        samples: `Samples` with labels.
         loss: Keras loss, for a model that is not compiled and no classifier.
-        batch_size: Samples in a step.
+        batch_size: Integer. The number of samples in a batch. Defaults to 32.
+
+    Returns:
+        An `Evaluation`.
 
     Raises:
-        DataError: The samples have no labels or do not fit the model.
-        InvalidArgumentError: A ValueError; there is nothing to measure by.
+        DataError: If the samples have no labels or do not fit the model.
+        InvalidArgumentError: If there is nothing to evaluate by. A `ValueError`.
     """
     if samples.y is None:
         raise DataError("Evaluating needs labels, and the samples have none: add an array 'y'.")
@@ -52,6 +59,8 @@ def evaluate(
             else (samples.x, samples.y, batch_size)
         )
         metrics = model.evaluate(*data, verbose=0, return_dict=True)
-        return Evaluation(count, {name: float(value) for name, value in metrics.items()})
+        return Evaluation(
+            samples=count, metrics={name: float(value) for name, value in metrics.items()}
+        )
     name, scores = sample_scores(model, samples, loss=loss)
-    return Evaluation(count, {name: float(scores.mean())})
+    return Evaluation(samples=count, metrics={name: float(scores.mean())})
