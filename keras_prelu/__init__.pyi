@@ -15,7 +15,9 @@ from .calibration.records import Calibration as Calibration
 from .calibration.slope_search import SlopeSearch as SlopeSearch
 from .calibration.slope_search import find_slopes as find_slopes
 from .conversion.bake import bake as bake
+from .conversion.convert import Conversion as Conversion
 from .conversion.convert import convert as convert
+from .conversion.convert import run_conversion as run_conversion
 from .deployment.export import Export as Export
 from .deployment.export import export as export
 from .diagnostics.comparison import Comparison as Comparison

@@ -10,10 +10,9 @@ from keras import ops
 
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.registration import serializable
+from keras_prelu.typing import Tensor
 
 __all__ = ["AtLeast"]
-
-Tensor = Any
 
 
 @serializable()

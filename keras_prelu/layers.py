@@ -15,11 +15,9 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.ops import positive_prelu, prelu, prelu_to_one
 from keras_prelu.registration import serializable
 from keras_prelu.regularizers import SlopePenalty
+from keras_prelu.typing import Shape, Tensor
 
 __all__ = ["PReLU", "is_slope", "slopes_in_effect"]
-
-Tensor = Any
-Shape = tuple[int | None, ...]
 
 
 @serializable()

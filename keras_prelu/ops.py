@@ -12,10 +12,10 @@ from keras import ops
 from keras_prelu.backend.autodiff import with_gradient
 from keras_prelu.backend.kernels import formulation, sum_to_shape
 from keras_prelu.registration import serializable
+from keras_prelu.typing import Tensor
 
 __all__ = ["PReLUOperation", "positive_prelu", "prelu", "prelu_to_one"]
 
-Tensor = Any
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.registration import serializable
+from keras_prelu.typing import Tensor
 
 __all__ = [
     "Exp",
@@ -24,7 +25,6 @@ __all__ = [
     "serialize",
 ]
 
-Tensor = Any
 
 _REGISTRY: dict[str, type[Parameterization]] = {}
 

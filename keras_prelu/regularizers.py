@@ -11,10 +11,9 @@ from keras import ops
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.parameterizations import Parameterization
 from keras_prelu.registration import serializable
+from keras_prelu.typing import Tensor
 
 __all__ = ["AlphaL2", "SlopePenalty"]
-
-Tensor = Any
 
 
 @serializable()

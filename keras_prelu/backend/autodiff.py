@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-Tensor = Any
+from keras_prelu.typing import Tensor
+
 Tensors = tuple[Tensor, ...]
 Forward = Callable[..., Tensor]
 Residuals = Callable[[Tensors, Tensor], Tensors]

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-Tensor = Any
+from keras_prelu.typing import Tensor
 
 _HALF_PRECISION = ("float16", "bfloat16")
 

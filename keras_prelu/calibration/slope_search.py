@@ -92,6 +92,7 @@ def find_slopes(
     tolerance: float | None = None,
     largest: float = 0.25,
     layers: Sequence[str] | None = None,
+    refit_frozen: bool = False,
     batch_size: int = 128,
     memory_limit: float = 4e9,
     seed: int = 0,
@@ -112,7 +113,7 @@ def find_slopes(
             vectors, such as logits, every sample's largest one stays the same.
         largest: The largest slope to try; then its half, down to its 256th part. Defaults to 0.25.
         layers: Paths of the PReLU layers that get new slopes. Defaults to all.
-        batch_size, memory_limit, seed, on_step: As in `calibrate`; `on_step` is called through each
+        refit_frozen, batch_size, memory_limit, seed, on_step: As in `calibrate`; `on_step` is called through each
             calibration anew.
 
     Returns:
@@ -155,6 +156,7 @@ def find_slopes(
             converted,
             original,
             inputs if len(inputs) > 1 else inputs[0],
+            refit_frozen=refit_frozen,
             batch_size=batch_size,
             memory_limit=memory_limit,
             seed=seed,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,7 +176,8 @@ def convert_with(
     samples: Any,
 ) -> Converted:
     """Convert a model, and with samples calibrate it, as the options say."""
-    from keras_prelu.conversion.convert import LARGEST_SLOPE, convert, new_slopes
+    from keras_prelu.cli.console import progress
+    from keras_prelu.conversion.convert import run_conversion
 
     rescale, searching = options.rescale, options.alpha == "auto"
     calibrates = samples is not None and rescale in ("auto", "calibrated")
@@ -185,26 +187,26 @@ def convert_with(
         raise click.UsageError("--alpha auto needs --data, and --rescale calibrated or auto.")
     if options.tolerance is not None and not searching:
         raise click.UsageError("--tolerance is for --alpha auto.")
-    converted = convert(
-        original,
-        alpha=LARGEST_SLOPE if searching else options.alpha,
-        parameterization=options.parameterization,
-        shared_axes=_SHARED_AXES[options.shared_axes],
-        rescale="none" if calibrates else rescale,
-        include=options.include or None,
-        exclude=options.exclude or None,
-        keep_slopes=options.keep_slopes,
-        train_frozen_slopes=options.train_frozen_slopes,
-    )
-    if not calibrates:
-        return Converted(converted)
-    layers = new_slopes(original, converted, keep_slopes=options.keep_slopes) if searching else []
-    if layers:
-        search = _find_slopes(
-            converted, original, samples, calibration, session, layers, options.tolerance
+    label = "Calibrating, up to 7 times" if searching else "Calibrating"
+    with progress(label) if calibrates else nullcontext() as update:
+        conversion = run_conversion(
+            original,
+            alpha=options.alpha,
+            tolerance=options.tolerance,
+            parameterization=options.parameterization,
+            shared_axes=_SHARED_AXES[options.shared_axes],
+            rescale=rescale,
+            calibration_data=samples if calibrates else None,
+            include=options.include or None,
+            exclude=options.exclude or None,
+            keep_slopes=options.keep_slopes,
+            train_frozen_slopes=options.train_frozen_slopes,
+            max_samples=calibration.samples,
+            memory_limit=calibration.memory_limit,
+            seed=session.seed,
+            on_step=update,
         )
-        return Converted(converted, search.calibration, search)
-    return Converted(converted, calibrate_with(converted, original, samples, calibration, session))
+    return Converted(conversion.model, conversion.calibration, conversion.slope_search)
 
 
 def calibrate_with(
@@ -228,31 +230,6 @@ def calibrate_with(
             memory_limit=options.memory_limit,
             seed=session.seed,
             refit_frozen=refit_frozen,
-            on_step=update,
-        )
-
-
-def _find_slopes(
-    converted: Any,
-    original: Any,
-    samples: Any,
-    options: CalibrationOptions,
-    session: Session,
-    layers: list[str],
-    tolerance: float | None,
-) -> Any:
-    from keras_prelu.calibration.slope_search import find_slopes
-    from keras_prelu.cli.console import progress
-
-    with progress("Calibrating, up to 7 times") as update:
-        return find_slopes(
-            converted,
-            original,
-            _chosen(samples, options, session),
-            tolerance=tolerance,
-            layers=layers,
-            memory_limit=options.memory_limit,
-            seed=session.seed,
             on_step=update,
         )
 

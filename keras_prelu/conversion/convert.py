@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu import parameterizations
-from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.calibration.calibrate import calibrate
-from keras_prelu.calibration.slope_search import find_slopes, set_slope
+from keras_prelu.calibration.layerwise import Progress
+from keras_prelu.calibration.records import Calibration
+from keras_prelu.calibration.slope_search import SlopeSearch, find_slopes, set_slope
+from keras_prelu.conversion.arguments import (
+    LARGEST_SLOPE,
+    SAFE_SLOPE,
+    RescalingDecision,
+    check_arguments,
+    decide_rescaling,
+    get_parameterization,
+    limit_slope,
+)
 from keras_prelu.conversion.freezing import train_slopes
+from keras_prelu.conversion.model_checks import (
+    refuse_quantized_layers,
+    warn_of_lost_classes,
+    warn_of_nonfinite_weights,
+)
+from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes, has_own_slope
 from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.data.samples import Samples, from_batches
+from keras_prelu.errors import InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.graph import functional
-from keras_prelu.graph.leaves import has_class_of_its_own, is_taken_apart
-from keras_prelu.layers import PReLU
-from keras_prelu.parameterizations import Identity, Parameterization, Square
 from keras_prelu.scaling.analytic import rescale_analytic
 from keras_prelu.scaling.moments import UNKNOWN, rescale_moments
-from keras_prelu.sites.finder import LocatedSite, Site, find_sites, locate_sites
-from keras_prelu.sites.prelu_layers import layer_at, prelu_layers
+from keras_prelu.sites.finder import LocatedSite, Site, locate_sites
+from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.selection import Selector, select
 
-__all__ = ["LARGEST_SLOPE", "RESCALES", "SAFE_SLOPE", "convert", "new_slopes"]
+__all__ = ["Conversion", "convert", "run_conversion"]
 
-RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
 
-LARGEST_SLOPE = 0.25
-"""Where slopes start, and the largest that `alpha="auto"` sets: He et al.'s."""
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model, and the record of its conversion.
 
-SAFE_SLOPE = 0.01
-"""The largest slope that `rescale="auto"` sets without samples: the classical leaky slope, close
-enough to 0 that a trained network's function hardly changes (a second moment changes by the factor
-1 + α² = 1.0001 a layer, claim 4)."""
+    Attributes:
+        model: `keras.Model`. The converted model.
+        sites: Tuple of `Site`. The sites of the original that were converted, in execution order;
+            `site.target` is the path of the PReLU layer.
+        calibration: `Calibration` of the model, or None if the model is not calibrated.
+        slope_search: `SlopeSearch` that set the slopes, or None if `alpha` is a number.
+    """
 
-SAFE_SLOPE_WITH_STATISTICS = 0.05
-"""The same where "moments" knows what to restore: on three kinds of trained networks with
-BatchNormalization it changes the outputs by 0.2 to 1.4 % of their variance and the accuracy by at
-most 0.1 points; without "moments" by 1.6 to 3.8 %, and 0.8 points."""
+    model: keras.Model
+    sites: tuple[Site, ...]
+    calibration: Calibration | None
+    slope_search: SlopeSearch | None
 
 
 def convert(
@@ -61,55 +77,63 @@ def convert(
     keep_slopes: bool = True,
     train_frozen_slopes: bool = False,
 ) -> keras.Model:
-    """A PReLU model from a trained ReLU model.
+    """Convert a trained ReLU model into a PReLU model.
 
     Every convertible site (see `find_sites`) becomes a `keras_prelu.PReLU`: a ReLU layer is
     replaced by one of the same name, an inline `activation="relu"` by a linear layer followed by a
     new layer `<name>_prelu`; a cap such as ReLU6's is kept. Layers with Python code of their own,
     and subclassed models, are rebuilt from their configuration and apply PReLUs inside; they stay
     of their class. Weights, names, `trainable` flags, dtype policies and compile settings (with a
-    fresh optimizer state) are kept. At `alpha=0` with "identity" or "square" the new model's output
-    equals the old one's bit for bit (compiled by JAX, which rounds as it likes, to float32's
-    precision).
+    fresh optimizer state) are kept. At `alpha=0` with "identity" or "square" the outputs of the new
+    model are bit-identical to those of the old one (equal within float32's precision when compiled
+    by JAX, which may reorder operations).
 
     Args:
-        model: A built model: Sequential, Functional or subclassed, with nested models and layers of
-            your own. It is not changed.
-        alpha: The initial slope of the new layers. Defaults to 0.25. "auto": for each layer the
-            largest one, up to 0.25, that calibration can make up for, see `find_slopes`; needs
-            samples. Sites with a slope of their own keep it, see `keep_slopes`.
-        tolerance: For "auto", the loss of function that is allowed, see `find_slopes`. Defaults to
-            one that held-out samples can't tell from none.
-        parameterization: The slopes' map, as in `PReLU`. Defaults to "exp". A slope that is kept
-            and that the map can't represent gets "identity".
-        shared_axes: As in `PReLU`. Defaults to "channel_wise". A `keras.layers.PReLU` that keeps
-            its slopes keeps its axes.
-        alpha_regularizer: As in `PReLU`.
-        rescale: What is done so that the model still works. "calibrated": layerwise least squares
-            on `calibration_data`, see `calibrate`. "analytic": each site's producer × 1/√(1+α²)
-            (claims 4 and 6), right for fresh weights and nearly worthless for trained ones.
-            "moments": what each ReLU put out is restored in least squares from the statistics that
-            BatchNormalization layers hold (claim 7), without samples. "none": nothing. "auto"
-            (default): "calibrated" with samples; without, "moments" and slopes of at most 0.05
-            where there are statistics, 0.01 elsewhere, with a warning.
-        calibration_data: Unlabeled samples for "calibrated", as in `calibrate`: arrays, or what
-            yields batches of them.
-        include: Which sites to convert: a path or layer name or glob ("block1_*"), a layer class, a
-            function of a `Site`, or a list of these. Defaults to all that are convertible, smooth
-            activations such as ELU and GELU left out.
-        exclude: Which sites not to convert, likewise.
-        keep_slopes: Whether LeakyReLU, ReLU(negative_slope) and `keras.layers.PReLU` keep the
-            slopes they have. Defaults to True; False gives them `alpha`.
-        train_frozen_slopes: Whether new slopes in a frozen part of the model learn. Defaults to
-            False: they are frozen with it.
+        model: `keras.Model`. A built model: Sequential, Functional or subclassed, with nested
+            models and custom layers. It is not changed.
+        alpha: Float or "auto". The initial slope of the new layers. With "auto", each layer gets
+            the largest slope, up to 0.25, that calibration can make up for (see `find_slopes`);
+            this needs samples. Sites with a slope of their own keep it, see `keep_slopes`. Defaults
+            to 0.25.
+        tolerance: Float or None. The loss of function that `alpha="auto"` allows, see
+            `find_slopes`. Defaults to None, a loss that held-out samples can't distinguish from
+            none.
+        parameterization: String or `Parameterization`. The map from raw parameters to slopes, as in
+            `PReLU`. A slope that is kept and that the map can't represent gets "identity". Defaults
+            to "exp".
+        shared_axes: Axes that share one slope, as in `PReLU`. A `keras.layers.PReLU` that keeps its
+            slopes keeps its axes. Defaults to "channel_wise".
+        alpha_regularizer: Regularizer of the slopes, as in `PReLU`. Defaults to None.
+        rescale: String. How the converted model is made to work:
+            - "calibrated": layerwise least squares on `calibration_data`, see `calibrate`.
+            - "analytic": scale what feeds each site by 1/√(1+α²) (claims 4 and 6); right for fresh
+              weights and nearly worthless for trained ones.
+            - "moments": restore the output of each ReLU in least squares from the statistics that
+              BatchNormalization layers hold (claim 7), without samples.
+            - "none": do nothing.
+            - "auto": "calibrated" with samples; without, "moments" and slopes of at most 0.05 where
+              there are statistics, 0.01 elsewhere, with a warning.
+
+            Defaults to "auto".
+        calibration_data: Unlabeled samples for "calibrated", as in `calibrate`: arrays, or an
+            iterable of batches of them. Defaults to None.
+        include: Sites to convert: a path, layer name or glob ("block1_*"), a layer class, a
+            function of a `Site`, or a list of these. Defaults to None, all convertible sites except
+            smooth activations such as ELU and GELU.
+        exclude: Sites not to convert, in the same form. Defaults to None.
+        keep_slopes: Boolean. Whether LeakyReLU, ReLU(negative_slope) and `keras.layers.PReLU` keep
+            the slopes they have. If False, they get `alpha`. Defaults to True.
+        train_frozen_slopes: Boolean. Whether new slopes in a frozen part of the model are
+            trainable. If False, they are frozen with it. Defaults to False.
 
     Returns:
-        A new model of the same kind (a Sequential stays one).
+        A new model of the same kind (a Sequential stays one). `run_conversion` returns it together
+        with the records of the conversion.
 
     Raises:
         InvalidArgumentError: A ValueError; an argument has none of the values above, or the map
             can't represent `alpha`.
-        ConversionError: The model has no graph or no site to convert; the message says what was
+        ConversionError: The model has no graph or no site to convert; the message lists what was
             looked for.
         CalibrationError, DataError: The samples can't be used.
 
@@ -121,317 +145,238 @@ def convert(
         He et al. 2015, https://arxiv.org/abs/1502.01852. Claims 4, 6 and 7;
         docs/explanation/calibration.md.
     """
-    _check_rescale(rescale, calibration_data)
-    _check_search(alpha, tolerance, rescale, calibration_data)
-    searching = alpha == "auto"
-    slope: Any = LARGEST_SLOPE if searching else alpha
-    map_ = _parameterization(parameterization, slope)
-    located = locate_sites(model)
-    selected = select(located, model, include, exclude)
-    cautious = rescale == "auto" and calibration_data is None and abs(slope) > SAFE_SLOPE
-    if rescale == "auto":
-        rescale = "moments" if cautious else "none" if calibration_data is None else "calibrated"
-    wanted = slope
-    if cautious:
-        slope = math.copysign(min(abs(slope), SAFE_SLOPE_WITH_STATISTICS), slope)
-        map_.check(slope)
-    _refuse_quantized(model)
-    _warn_of_no_numbers(model)
-    make = partial(
-        _make_layer,
-        alpha=slope,
-        map_=map_,
+    return run_conversion(
+        model,
+        alpha=alpha,
+        tolerance=tolerance,
+        parameterization=parameterization,
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
-        keep=keep_slopes,
+        rescale=rescale,
+        calibration_data=calibration_data,
+        include=include,
+        exclude=exclude,
+        keep_slopes=keep_slopes,
+        train_frozen_slopes=train_frozen_slopes,
+    ).model
+
+
+def run_conversion(
+    model: keras.Model,
+    *,
+    alpha: float | str = LARGEST_SLOPE,
+    tolerance: float | None = None,
+    parameterization: Any = "exp",
+    shared_axes: Any = "channel_wise",
+    alpha_regularizer: Any = None,
+    rescale: str = "auto",
+    calibration_data: Any = None,
+    include: Selector = None,
+    exclude: Selector = None,
+    keep_slopes: bool = True,
+    train_frozen_slopes: bool = False,
+    max_samples: int | None = None,
+    refit_frozen: bool = False,
+    batch_size: int = 128,
+    memory_limit: float = 4e9,
+    seed: int = 0,
+    on_step: Progress | None = None,
+) -> Conversion:
+    """Convert a trained ReLU model into a PReLU model, and return it with its records.
+
+    Args:
+        model: `keras.Model`. As in `convert`, like all arguments up to `train_frozen_slopes`.
+        max_samples: Integer or None. Calibrate with at most this many of the samples, drawn at
+            random. Defaults to None, all samples in their order.
+        refit_frozen: Boolean. Whether calibration refits layers with `trainable=False` too.
+            Defaults to False.
+        batch_size: Integer. Samples that calibration passes through a layer at once. Defaults to
+            128.
+        memory_limit: Float. Bytes of activations that calibration holds in memory; the rest is
+            written to temporary files. Defaults to 4e9.
+        seed: Integer. Seed of the drawn and the held-out samples. Defaults to 0.
+        on_step: Function called with (steps done, steps in total) during a calibration. With
+            `alpha="auto"` the count restarts for each of up to seven calibrations. Defaults to
+            None.
+
+    Returns:
+        A `Conversion`.
+
+    Raises:
+        InvalidArgumentError, ConversionError, CalibrationError, DataError: As in `convert`.
+
+    Example:
+
+    >>> conversion = keras_prelu.run_conversion(model, calibration_data=x_train[:512])
+    >>> conversion.calibration.error_after < conversion.calibration.error_before
+    True
+    """
+    check_arguments(
+        alpha=alpha,
+        tolerance=tolerance,
+        rescale=rescale,
+        has_samples=calibration_data is not None,
     )
-    in_graph = [item for item in selected if item.place is None]
+    decision = decide_rescaling(alpha, rescale, has_samples=calibration_data is not None)
+    slope_map = get_parameterization(parameterization, decision.requested_slope)
+    slope_map.check(decision.slope)
+    located_sites = locate_sites(model)
+    selected_sites = select(located_sites, model, include, exclude)
+    refuse_quantized_layers(model)
+    warn_of_nonfinite_weights(model)
+    factory = PReLUFactory(
+        slope=decision.slope,
+        parameterization=slope_map,
+        shared_axes=shared_axes,
+        alpha_regularizer=alpha_regularizer,
+        keep_slopes=keep_slopes,
+    )
+    converted = _exchange_rectifiers(model, selected_sites, factory)
+    warn_of_lost_classes(model)
+    if train_frozen_slopes:
+        _train_slopes(converted, selected_sites)
+    new_slopes = [
+        located.site.target
+        for located in selected_sites
+        if not (keep_slopes and has_own_slope(located.site))
+    ]
+    calibration, slope_search = None, None
+    if decision.method == "analytic":
+        rescale_analytic(converted, new_slopes)
+    elif decision.method == "moments":
+        _rescale_by_moments(converted, new_slopes, decision)
+    elif decision.method == "calibrated":
+        samples = _draw(calibration_data, max_samples, seed)
+        if decision.searches_slopes and new_slopes:
+            slope_search = find_slopes(
+                converted,
+                model,
+                samples,
+                tolerance=tolerance,
+                layers=new_slopes,
+                refit_frozen=refit_frozen,
+                batch_size=batch_size,
+                memory_limit=memory_limit,
+                seed=seed,
+                on_step=on_step,
+            )
+            calibration = slope_search.calibration
+        else:
+            calibration = calibrate(
+                converted,
+                model,
+                samples,
+                refit_frozen=refit_frozen,
+                batch_size=batch_size,
+                memory_limit=memory_limit,
+                seed=seed,
+                on_step=on_step,
+            )
+    return Conversion(
+        model=converted,
+        sites=tuple(located.site for located in selected_sites),
+        calibration=calibration,
+        slope_search=slope_search,
+    )
+
+
+def _draw(calibration_data: Any, max_samples: int | None, seed: int) -> Any:
+    """Return at most `max_samples` of the samples, drawn at random; all in their order if None."""
+    if max_samples is None:
+        return calibration_data
+    if max_samples < 1:
+        raise InvalidArgumentError(
+            f"`max_samples` must be at least 1. Received: max_samples={max_samples}"
+        )
+    if isinstance(calibration_data, Samples):
+        calibration_data = calibration_data.x
+    samples = Samples(from_batches(calibration_data))
+    order = np.random.default_rng(seed).permutation(len(samples))
+    return samples.take(order[:max_samples])
+
+
+def _exchange_rectifiers(
+    model: keras.Model, selected_sites: Sequence[LocatedSite], factory: PReLUFactory
+) -> keras.Model:
+    """Return a copy of a model that applies a PReLU layer at each selected site."""
+    in_graph = [item for item in selected_sites if item.place is None]
+    inside: dict[int, dict[str, list[Any]]] = {}
+    for located in selected_sites:
+        if located.place is not None:
+            inside.setdefault(id(located.operation), {}).setdefault(
+                located.place.address, []
+            ).append(partial(factory.make_built, located))
     converted = rewrite(
         model,
         replaced={
             (id(item.operation), None if item.site.kind == "prelu" else item.index): partial(
-                make, item
+                factory.make, item
             )
             for item in in_graph
             if item.site.kind != "inline"
         },
         appended={
-            id(item.operation): partial(make, item)
+            id(item.operation): partial(factory.make, item)
             for item in in_graph
             if item.site.kind == "inline"
         },
-        inside=_inside(selected, make),
+        inside=inside,
     )
-    for item in selected:
-        if keep_slopes and item.site.negative_slope is None:
-            _assign_slopes(layer_at(converted, item.site.target), item.owner)
-    _warn_of_lost_classes(model)
-    if train_frozen_slopes:
-        _train_frozen(converted, [layer_at(converted, item.site.target) for item in selected])
-    targets = [item.site.target for item in selected if not (keep_slopes and _own_slope(item.site))]
-    if rescale == "analytic":
-        rescale_analytic(converted, targets)
-    elif rescale == "moments":
-        records = (
-            rescale_moments(converted, targets)
-            if functional.has_graph(converted) or not cautious
-            else []
-        )
-        if cautious and targets:
-            _be_cautious(
-                converted,
-                [record.path for record in records if record.action != UNKNOWN],
-                targets,
-                wanted,
-            )
-    elif searching and targets:
-        find_slopes(converted, model, calibration_data, layers=targets, tolerance=tolerance)
-    elif rescale == "calibrated":
-        calibrate(converted, model, calibration_data)
+    if factory.keep_slopes:
+        for located in selected_sites:
+            if located.site.negative_slope is None:
+                copy_slopes(layer_at(converted, located.site.target), located.owner)
     return converted
 
 
-def new_slopes(
-    model: keras.Model, converted: keras.Model, *, keep_slopes: bool = True
-) -> list[str]:
-    """Paths of the PReLU layers in a converted model whose slopes are not those that the original
-    had."""
-    own = {site.target for site in find_sites(model) if keep_slopes and _own_slope(site)}
-    return [path for path, _ in prelu_layers(converted) if path not in own]
+def _train_slopes(converted: keras.Model, selected_sites: Sequence[LocatedSite]) -> None:
+    """Make the new layers trainable, and warn of those that can't be."""
+    layers = [layer_at(converted, located.site.target) for located in selected_sites]
+    still_frozen = train_slopes(converted, {id(layer) for layer in layers})
+    if still_frozen:
+        warnings.warn(
+            f"Slopes inside {', '.join(map(repr, still_frozen))} stay frozen with the layer: its"
+            " configuration has one flag for the whole layer.",
+            KerasPReLUWarning,
+            stacklevel=4,
+        )
 
 
-def _be_cautious(
-    converted: keras.Model, rescaled: list[str], targets: list[str], wanted: float
+def _rescale_by_moments(
+    converted: keras.Model, new_slopes: Sequence[str], decision: RescalingDecision
 ) -> None:
-    """Lower the slopes of sites that could not be rescaled without samples, and say which slopes
-    there are."""
-    rest = [path for path in targets if path not in rescaled]
-    for path in rest:
-        set_slope(layer_at(converted, path), math.copysign(SAFE_SLOPE, wanted))
-    known = f"{math.copysign(min(abs(wanted), SAFE_SLOPE_WITH_STATISTICS), wanted):g}"
-    low = f"{math.copysign(SAFE_SLOPE, wanted):g}"
-    slopes = (
-        f"{known}, and {low} at {len(rest)} of {len(targets)} sites whose statistics nothing tells,"
-        if rescaled and rest
-        else known
-        if rescaled
-        else low
-    )
+    """Restore the outputs of ReLUs from BatchNormalization statistics; without known statistics, a
+    cautious conversion lowers the slopes further."""
+    # Only a conversion that chose this method itself accepts a model without a graph.
+    if functional.has_graph(converted) or not decision.is_cautious:
+        records = rescale_moments(converted, new_slopes)
+    else:
+        records = []
+    if decision.is_cautious and new_slopes:
+        rescaled = {record.path for record in records if record.action != UNKNOWN}
+        unknown = [path for path in new_slopes if path not in rescaled]
+        safe_slope = limit_slope(decision.requested_slope, SAFE_SLOPE)
+        for path in unknown:
+            set_slope(layer_at(converted, path), safe_slope)
+        _warn_of_limited_slopes(decision, unknown=len(unknown), total=len(new_slopes))
+
+
+def _warn_of_limited_slopes(decision: RescalingDecision, *, unknown: int, total: int) -> None:
+    safe_slope = limit_slope(decision.requested_slope, SAFE_SLOPE)
+    if unknown == total:
+        slopes = f"{safe_slope:g}"
+    elif unknown:
+        slopes = (
+            f"{decision.slope:g}, and {safe_slope:g} at {unknown} of {total} sites without known"
+            " statistics,"
+        )
+    else:
+        slopes = f"{decision.slope:g}"
     warnings.warn(
-        f"No samples to calibrate with: the new slopes start at {slopes} instead of {wanted:g}, so"
-        " that the model still works. Give unlabeled samples (calibration_data, --data) for larger"
-        ' slopes, or rescale="none" to set them all the same.',
+        f"No samples to calibrate with: the new slopes start at {slopes} instead of"
+        f" {decision.requested_slope:g}, so that the model still works. Give unlabeled samples"
+        ' (calibration_data, --data) for larger slopes, or rescale="none" to set all slopes as'
+        " requested.",
         KerasPReLUWarning,
-        stacklevel=3,
+        stacklevel=5,
     )
-
-
-def _warn_of_lost_classes(model: keras.Model) -> None:
-    lost = [
-        layer
-        for layer in (model, *sublayers(model))
-        if is_taken_apart(layer) and has_class_of_its_own(layer)
-    ]
-    if lost:
-        names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in lost)
-        warnings.warn(
-            f"Converted as a graph: {names}. The new model computes what the class did, but is a"
-            " plain functional model: methods and training steps of the class are not kept.",
-            KerasPReLUWarning,
-            stacklevel=3,
-        )
-
-
-def _train_frozen(converted: keras.Model, layers: list[PReLU]) -> None:
-    stay = train_slopes(converted, {id(layer) for layer in layers})
-    if stay:
-        warnings.warn(
-            f"Slopes inside {', '.join(map(repr, stay))} stay frozen with the layer: its"
-            " configuration has one flag for all inside.",
-            KerasPReLUWarning,
-            stacklevel=3,
-        )
-
-
-def _inside(
-    selected: list[LocatedSite], make: Callable[[LocatedSite], PReLU]
-) -> dict[int, dict[str, list[Callable[[], PReLU]]]]:
-    """What `rewrite` takes for the sites inside layers."""
-    inside: dict[int, dict[str, list[Callable[[], PReLU]]]] = {}
-    for item in selected:
-        if item.place is not None:
-            inside.setdefault(id(item.operation), {}).setdefault(item.place.address, []).append(
-                partial(_make_built, item, make)
-            )
-    return inside
-
-
-def _make_built(item: LocatedSite, make: Callable[[LocatedSite], PReLU]) -> PReLU:
-    """A PReLU for a site inside a layer. Its code calls it, not a graph that would build it."""
-    layer = make(item)
-    try:
-        layer.build(item.shapes[0])
-    except InvalidArgumentError as error:
-        raise ConversionError(f"Site '{item.site.path}': {error}") from error
-    for shape in item.shapes[1:]:
-        sizes = layer.input_spec.axes
-        if any(shape[axis] != size for axis, size in sizes.items()):
-            raise ConversionError(
-                f"Site '{item.site.path}' is applied to tensors of shapes {item.shapes[0]} and"
-                f" {shape}: they can't have the same slopes. Share slopes along the axes that"
-                ' differ (shared_axes="channel_wise"), or exclude it.'
-            )
-    return layer
-
-
-def _refuse_quantized(model: keras.Model) -> None:
-    for layer in sublayers(model):
-        mode = getattr(layer, "quantization_mode", None)
-        if mode:
-            raise ConversionError(
-                f"Layer '{layer.name}' ({type(layer).__name__}) is quantized ({mode}): its weights"
-                " can't be rescaled. Convert the model before it is quantized."
-            )
-
-
-def _warn_of_no_numbers(model: keras.Model) -> None:
-    for variable in model.variables:
-        if keras.backend.is_float_dtype(variable.dtype) and not _is_finite(variable):
-            warnings.warn(
-                f"The weights '{variable.path}' are not all finite numbers: what the model"
-                " computes, converted or not, may be none either.",
-                KerasPReLUWarning,
-                stacklevel=3,
-            )
-            return
-
-
-def _is_finite(variable: keras.Variable) -> bool:
-    """Whether a variable holds finite numbers alone. Its mean tells without a copy of it, except
-    where that overflows."""
-    return bool(keras.ops.isfinite(keras.ops.mean(variable))) or bool(
-        np.isfinite(keras.ops.convert_to_numpy(variable)).all()
-    )
-
-
-def _check_rescale(rescale: str, calibration_data: Any) -> None:
-    if rescale not in RESCALES:
-        raise InvalidArgumentError(
-            f"`rescale` must be one of {', '.join(map(repr, RESCALES))}. Received:"
-            f" rescale={rescale!r}"
-        )
-    if rescale == "calibrated" and calibration_data is None:
-        raise InvalidArgumentError(
-            'rescale="calibrated" needs `calibration_data`: unlabeled samples, such as a part of'
-            " the training data."
-        )
-    if rescale in ("none", "analytic", "moments") and calibration_data is not None:
-        raise InvalidArgumentError(
-            f'`calibration_data` is not used by rescale="{rescale}". Leave it out, or choose'
-            ' "calibrated".'
-        )
-
-
-def _check_search(alpha: Any, tolerance: Any, rescale: str, calibration_data: Any) -> None:
-    if alpha == "auto" and (calibration_data is None or rescale not in ("auto", "calibrated")):
-        raise InvalidArgumentError(
-            'alpha="auto" needs `calibration_data`, unlabeled samples, and rescale="calibrated" or'
-            ' "auto".'
-        )
-    if tolerance is not None and alpha != "auto":
-        raise InvalidArgumentError(
-            f'`tolerance` is for alpha="auto". Received: tolerance={tolerance}, alpha={alpha!r}'
-        )
-
-
-def _parameterization(identifier: Any, alpha: Any) -> Parameterization:
-    if (
-        isinstance(alpha, bool)
-        or not isinstance(alpha, (int, float, np.number))
-        or not math.isfinite(alpha)
-    ):
-        raise InvalidArgumentError(
-            "`alpha` must be a finite number, the initial slope, or 'auto'. Received:"
-            f" alpha={alpha!r}"
-        )
-    map_ = parameterizations.get(identifier)
-    if alpha == 0 and isinstance(map_, Square) and not map_.allow_zero:
-        warnings.warn(
-            'At alpha=0 the slopes of parameterization "square" get no gradient and stay 0. Use'
-            ' "identity" for slopes that learn.',
-            KerasPReLUWarning,
-            stacklevel=3,
-        )
-        map_ = Square(allow_zero=True)
-    map_.check(alpha)
-    return map_
-
-
-def _own_slope(site: Site) -> bool:
-    """Whether a site has a slope today: LeakyReLU, ReLU(negative_slope) or a stock PReLU."""
-    return site.negative_slope is None or site.negative_slope != 0.0
-
-
-def _assign_slopes(layer: Any, stock: Any) -> None:
-    """Give a new layer the slopes of the `keras.layers.PReLU` that it replaces."""
-    layer.beta.assign(
-        layer.parameterization.beta(keras.ops.convert_to_numpy(stock.alpha)).reshape(
-            layer.beta.shape
-        )
-    )
-
-
-def _make_layer(
-    item: LocatedSite,
-    *,
-    alpha: float,
-    map_: Parameterization,
-    shared_axes: Any,
-    alpha_regularizer: Any,
-    keep: bool,
-) -> keras.layers.Layer:
-    site = item.site
-    if (
-        keep and site.negative_slope is None
-    ):  # a stock PReLU: `convert` assigns all its slopes once the layer is built
-        slopes = keras.ops.convert_to_numpy(item.owner.alpha)
-        map_, alpha, shared_axes = (
-            _able(map_, slopes),
-            float(slopes.flat[0]),
-            item.owner.shared_axes,
-        )
-    elif keep and site.negative_slope:
-        map_, alpha = _able(map_, np.asarray(site.negative_slope)), site.negative_slope
-    return PReLU(
-        alpha,
-        parameterization=map_,
-        alpha_regularizer=alpha_regularizer,
-        shared_axes=shared_axes,
-        max_value=site.max_value,
-        data_format=item.data_format,
-        name=site.target.rsplit("/", 1)[-1],
-        dtype=_dtype_policy(item),
-        # Of a site in a graph: that of a layer which is replaced, or of what an inline activation
-        # put out.
-        activity_regularizer=(
-            getattr(item.operation, "activity_regularizer", None) if item.place is None else None
-        ),
-    )
-
-
-def _able(map_: Parameterization, slopes: np.ndarray) -> Parameterization:
-    """The map that was asked for, or "identity" where it can't represent slopes that are to be
-    kept."""
-    try:
-        map_.check(slopes)
-    except InvalidArgumentError:
-        return Identity()
-    return map_
-
-
-def _dtype_policy(item: LocatedSite) -> Any:
-    """A layer's own policy. An op has none: half-precision tensors come from a mixed-precision
-    model."""
-    if isinstance(item.owner, keras.layers.Layer):
-        return item.owner.dtype_policy
-    return f"mixed_{item.dtype}" if item.dtype in ("float16", "bfloat16") else item.dtype

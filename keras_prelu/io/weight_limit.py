@@ -1,9 +1,4 @@
-"""Stopping a file's layers from taking more memory for weights than the file holds.
-
-Keras builds a model from its configuration before it looks at the weights, and no public hook sees
-the sizes: `Layer.add_weight` is exchanged while a file is read. Only the thread that reads is
-counted.
-"""
+"""Stopping a file's layers from taking more memory for weights than the file holds."""
 
 from __future__ import annotations
 
@@ -11,55 +6,96 @@ import contextlib
 import functools
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from keras_prelu.errors import FileError
+from keras_prelu.utils.process_state import SharedChange
 
 __all__ = ["weights_within"]
 
-# Bytes of an element, of which a file may hold fewer (half precision), and what models without
-# weights may take all the same.
-_BYTES, _SLACK, _SMALL = 4, 4, 64 * 2**20
+_BYTES = 4
+"""Bytes of an element in memory. A file may hold fewer, in half precision."""
+_SLACK = 4
+"""How many times the bytes in the file the weights may take in memory."""
+_SMALL = 64 * 2**20
+"""Bytes that a model may take whatever the file holds."""
 
-_one_at_a_time = threading.RLock()
+
+class _Budget:
+    """What the layers of one file may still take.
+
+    Attributes:
+        file: String. The name of the file, for the message.
+        bytes_left: Integer.
+    """
+
+    def __init__(self, file: str, bytes_left: int) -> None:
+        self.file = file
+        self.bytes_left = bytes_left
+
+    def spend(self, layer: Any, shape: tuple[int | None, ...]) -> None:
+        self.bytes_left -= _BYTES * math.prod(size for size in shape if size is not None)
+        if self.bytes_left < 0:
+            raise FileError(
+                f"'{self.file}' is damaged: layer '{layer.name}' wants {shape} weights, more than"
+                " the file holds."
+            )
+
+
+class _Budgets(threading.local):
+    """The budgets of the files that this thread is reading, one inside the other."""
+
+    def __init__(self) -> None:
+        self.stack: list[_Budget] = []
+
+
+_budgets = _Budgets()
 
 
 @contextlib.contextmanager
-def weights_within(file: str, held: int) -> Iterator[None]:
+def weights_within(file: str, stored_bytes: int) -> Iterator[None]:
     """Raise a FileError as soon as the layers that this thread builds ask for more weights than a
     file can fill.
 
     Args:
-        file: Its name, for the message.
-        held: The bytes of the weights that it holds.
+        file: String. The name of the file, for the message.
+        stored_bytes: Integer. The bytes of the weights that it holds.
     """
-    with _one_at_a_time:
-        add_weight = keras.layers.Layer.add_weight
-        keras.layers.Layer.add_weight = _counted(add_weight, file, _SLACK * held + _SMALL)
+    with _weights_counted():
+        _budgets.stack.append(_Budget(file, _SLACK * stored_bytes + _SMALL))
         try:
             yield
         finally:
-            keras.layers.Layer.add_weight = add_weight
+            _budgets.stack.pop()
 
 
-def _counted(add_weight: Any, file: str, budget: int) -> Any:
-    used, reader = 0, threading.get_ident()
+def _count_weights() -> Callable[[], None]:
+    add_weight = keras.layers.Layer.add_weight
 
     @functools.wraps(add_weight)
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal used
-        if threading.get_ident() == reader:
-            shape = kwargs.get("shape", args[0] if args else None)
-            sizes = (shape,) if isinstance(shape, int) else tuple(shape or ())
-            used += _BYTES * math.prod(size for size in sizes if size is not None)
-            if used > budget:
-                raise FileError(
-                    f"'{file}' is damaged: layer '{self.name}' wants {sizes} weights, more than the"
-                    " file holds."
-                )
+        shape = kwargs.get("shape", args[0] if args else None)
+        sizes = (shape,) if isinstance(shape, int) else tuple(shape or ())
+        for budget in _budgets.stack:
+            budget.spend(self, sizes)
         return add_weight(self, *args, **kwargs)
 
-    return counted
+    keras.layers.Layer.add_weight = counted
+
+    def undo() -> None:
+        keras.layers.Layer.add_weight = add_weight
+
+    return undo
+
+
+_weights_counted = SharedChange(_count_weights)
+"""Context in which `keras.layers.Layer.add_weight` is replaced by a function that counts.
+
+Keras builds a model from its configuration before it looks at the weights, and no public hook sees
+their sizes. Layers that other threads build meanwhile pass through the function and are not
+counted. Failure mode: if other code replaces `add_weight` too while a file is read, and ends later,
+it restores the counting function, which then counts nothing.
+"""

@@ -1,59 +1,99 @@
-"""Keeping what libraries print away from the user."""
+"""Keeping what libraries print and log away from the user."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
-import tempfile
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+
+from keras_prelu.utils.process_state import SharedChange
 
 __all__ = ["errors_alone", "let_all_through", "silenced"]
 
-_loud = False
+_STANDARD_ERROR = 2
+_everything_passes = False
 
 
 def let_all_through() -> None:
-    """Silence nothing any more, in this process."""
-    global _loud
-    _loud = True
+    """Silence nothing from now on, in this process."""
+    global _everything_passes
+    _everything_passes = True
 
 
 @contextlib.contextmanager
 def silenced(*descriptors: int) -> Iterator[None]:
-    """Let nothing that is written to these file descriptors through: standard error (2) where none
-    is given.
+    """Discard what is written to file descriptors meanwhile.
 
-    Libraries in C++ write there directly, past `sys.stderr`.
+    Libraries in C++ write to the descriptors of standard output and standard error directly, past
+    `sys.stdout` and `sys.stderr`, so that nothing else helps. Failure mode: what other threads
+    write there meanwhile is discarded too, and so is what a crash of the process would print.
+
+    Args:
+        *descriptors: Integers. 1 for standard output, 2 for standard error. Defaults to 2.
     """
-    if _loud:
+    with contextlib.ExitStack() as stack:
+        if not _everything_passes:
+            for descriptor in descriptors or (_STANDARD_ERROR,):
+                stack.enter_context(_discarding(descriptor)())
         yield
-        return
-    descriptors = descriptors or (2,)
-    try:
-        saved = [os.dup(descriptor) for descriptor in descriptors]
-    except OSError:  # closed
-        yield
-        return
-    with tempfile.TemporaryFile() as sink:
-        for descriptor in descriptors:
-            os.dup2(sink.fileno(), descriptor)
-        try:
-            yield
-        finally:
-            for descriptor, copy in zip(descriptors, saved, strict=True):
-                os.dup2(copy, descriptor)
-                os.close(copy)
 
 
 @contextlib.contextmanager
 def errors_alone(name: str) -> Iterator[None]:
-    """Let nothing but errors through of what is logged under a name."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    if not _loud:
-        logger.setLevel(logging.ERROR)
-    try:
+    """Discard what is logged under a name meanwhile, except for errors.
+
+    Failure mode: that includes what other threads log under the name.
+
+    Args:
+        name: String. The name of a logger.
+    """
+    with contextlib.ExitStack() as stack:
+        if not _everything_passes:
+            stack.enter_context(_logging_errors(name)())
         yield
-    finally:
-        logger.setLevel(level)
+
+
+@functools.cache
+def _discarding(descriptor: int) -> SharedChange:
+    """Return the one change that discards what is written to a file descriptor."""
+
+    def make() -> Callable[[], None]:
+        _flush_python()  # What was printed before belongs to the user.
+        try:
+            original = os.dup(descriptor)
+        except OSError:  # The descriptor is closed.
+            return lambda: None
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, descriptor)
+        os.close(sink)
+
+        def undo() -> None:
+            _flush_python()  # What Python has buffered meanwhile is discarded with the rest.
+            os.dup2(original, descriptor)
+            os.close(original)
+
+        return undo
+
+    return SharedChange(make)
+
+
+@functools.cache
+def _logging_errors(name: str) -> SharedChange:
+    """Return the one change that lets a logger pass errors alone."""
+
+    def make() -> Callable[[], None]:
+        logger = logging.getLogger(name)
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        return functools.partial(logger.setLevel, level)
+
+    return SharedChange(make)
+
+
+def _flush_python() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # None, broken or closed
+            stream.flush()

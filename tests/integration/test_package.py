@@ -43,7 +43,7 @@ def test_the_command_line_offers_what_the_package_has():
     for --help."""
     from keras_prelu.cli import conversion, tuning
     from keras_prelu.cli.commands import diagnose, export
-    from keras_prelu.conversion.convert import RESCALES
+    from keras_prelu.conversion.arguments import RESCALES
     from keras_prelu.deployment.export import FORMATS
     from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
     from keras_prelu.diagnostics import diagnosis

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import keras_prelu as kp
-from tests.test_readme import README, ROOT, commands_of, programs_of, run_page
+from tests.slow.test_readme import README, ROOT, commands_of, programs_of, run_page
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 BY_NAME = {str(page.relative_to(ROOT / "docs")): page for page in PAGES}
@@ -78,11 +78,11 @@ def test_every_public_name_is_documented():
 
 def test_the_theory_names_files_that_exist():
     page = BY_NAME["explanation/theory.md"].read_text(encoding="utf-8")
-    for line in page.splitlines():
-        for kind, folder in (("*Code:*", "keras_prelu"), ("*Tests:*", "tests")):
-            found = re.search(re.escape(kind) + r"(.*?)(\*Tests:\*|$)", line)
-            for name in re.findall(r"`([\w/]+\.py)`", found.group(1)) if found else ():
-                assert (ROOT / folder / name).exists(), name
+    for kind, folder in (("Code", "keras_prelu"), ("Tests", "tests")):
+        lists = re.findall(rf"\*{kind}:\*((?:\s+`[\w/.]+`[,.])+)", page)
+        assert len(lists) == 10
+        for name in re.findall(r"`([\w/]+\.py)`", " ".join(lists)):
+            assert (ROOT / folder / name).exists(), name
 
 
 def test_the_lowest_versions_are_those_that_are_asked_for():

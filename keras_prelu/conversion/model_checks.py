@@ -1,0 +1,67 @@
+"""What is checked of a model before and after its conversion."""
+
+from __future__ import annotations
+
+import warnings
+
+import keras
+import numpy as np
+
+from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.errors import ConversionError, KerasPReLUWarning
+from keras_prelu.graph.leaves import has_class_of_its_own, is_taken_apart
+
+__all__ = ["refuse_quantized_layers", "warn_of_lost_classes", "warn_of_nonfinite_weights"]
+
+
+def refuse_quantized_layers(model: keras.Model) -> None:
+    """Check that no layer of a model is quantized.
+
+    Raises:
+        ConversionError: A layer is quantized.
+    """
+    for layer in sublayers(model):
+        mode = getattr(layer, "quantization_mode", None)
+        if mode:
+            raise ConversionError(
+                f"Layer '{layer.name}' ({type(layer).__name__}) is quantized ({mode}): its weights"
+                " can't be rescaled. Convert the model before it is quantized."
+            )
+
+
+def warn_of_nonfinite_weights(model: keras.Model) -> None:
+    """Warn if a weight of a model is NaN or infinite, naming the first such variable."""
+    for variable in model.variables:
+        if keras.backend.is_float_dtype(variable.dtype) and not _is_finite(variable):
+            warnings.warn(
+                f"The weights '{variable.path}' hold NaN or infinite values: the outputs of the"
+                " model, converted or not, may be NaN or infinite too.",
+                KerasPReLUWarning,
+                stacklevel=4,
+            )
+            return
+
+
+def _is_finite(variable: keras.Variable) -> bool:
+    # A finite mean proves that all values are finite, without a copy to the host. The mean of
+    # finite values can overflow, so a mean that is not finite proves nothing.
+    return bool(keras.ops.isfinite(keras.ops.mean(variable))) or bool(
+        np.isfinite(keras.ops.convert_to_numpy(variable)).all()
+    )
+
+
+def warn_of_lost_classes(model: keras.Model) -> None:
+    """Warn of the models of a class of their own that are converted as plain functional models."""
+    lost = [
+        layer
+        for layer in (model, *sublayers(model))
+        if is_taken_apart(layer) and has_class_of_its_own(layer)
+    ]
+    if lost:
+        names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in lost)
+        warnings.warn(
+            f"Converted as a graph: {names}. The new model computes what the class did, but is a"
+            " plain functional model: methods and training steps of the class are not kept.",
+            KerasPReLUWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,146 @@
+"""The PReLU layer for a site of the original model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.errors import ConversionError, InvalidArgumentError
+from keras_prelu.layers import PReLU
+from keras_prelu.parameterizations import Identity, Parameterization
+from keras_prelu.sites.finder import LocatedSite, Site
+
+__all__ = ["PReLUFactory", "copy_slopes", "has_own_slope"]
+
+
+@dataclass(frozen=True)
+class PReLUFactory:
+    """Factory for the PReLU layers of a conversion.
+
+    Attributes:
+        slope: Float. The initial slope.
+        parameterization: `Parameterization`. The map from raw parameters to slopes.
+        shared_axes: Axes that share one slope, as in `PReLU`.
+        alpha_regularizer: Regularizer of the slopes, as in `PReLU`.
+        keep_slopes: Boolean. Whether a site with a slope of its own keeps it.
+    """
+
+    slope: float
+    parameterization: Parameterization
+    shared_axes: Any
+    alpha_regularizer: Any
+    keep_slopes: bool
+
+    def make(self, located: LocatedSite) -> PReLU:
+        """Return the layer for a site, not built.
+
+        The slopes of a `keras.layers.PReLU` that are kept are not assigned yet, since that needs a
+        built layer: see `copy_slopes`.
+        """
+        site, settings = located.site, self._slope_settings(located)
+        return PReLU(
+            settings.slope,
+            parameterization=settings.parameterization,
+            alpha_regularizer=self.alpha_regularizer,
+            shared_axes=settings.shared_axes,
+            max_value=site.max_value,
+            data_format=located.data_format,
+            name=site.target.rsplit("/", 1)[-1],
+            dtype=_dtype_policy(located),
+            activity_regularizer=_activity_regularizer(located),
+        )
+
+    def make_built(self, located: LocatedSite) -> PReLU:
+        """Return the built layer for a site inside a layer with Python code of its own.
+
+        No graph would build this layer, since it is called by that Python code.
+
+        Raises:
+            ConversionError: The layer can't be built for all tensors that the site is applied to.
+        """
+        layer = self.make(located)
+        try:
+            layer.build(located.shapes[0])
+        except InvalidArgumentError as error:
+            raise ConversionError(f"Site '{located.site.path}': {error}") from error
+        for shape in located.shapes[1:]:
+            if any(shape[axis] != size for axis, size in layer.input_spec.axes.items()):
+                raise ConversionError(
+                    f"Site '{located.site.path}' is applied to tensors of shapes"
+                    f" {located.shapes[0]} and {shape}: they can't have the same slopes. Share"
+                    ' slopes along the axes that differ (shared_axes="channel_wise"), or exclude'
+                    " it."
+                )
+        return layer
+
+    def _slope_settings(self, located: LocatedSite) -> _SlopeSettings:
+        negative_slope = located.site.negative_slope
+        if self.keep_slopes and negative_slope is None:
+            slopes = keras.ops.convert_to_numpy(located.owner.alpha)
+            return _SlopeSettings(
+                slope=float(slopes.flat[0]),
+                parameterization=_able_to_represent(slopes, self.parameterization),
+                shared_axes=located.owner.shared_axes,
+            )
+        if self.keep_slopes and negative_slope:
+            return _SlopeSettings(
+                slope=negative_slope,
+                parameterization=_able_to_represent(
+                    np.asarray(negative_slope), self.parameterization
+                ),
+                shared_axes=self.shared_axes,
+            )
+        return _SlopeSettings(
+            slope=self.slope,
+            parameterization=self.parameterization,
+            shared_axes=self.shared_axes,
+        )
+
+
+@dataclass(frozen=True)
+class _SlopeSettings:
+    slope: float
+    parameterization: Parameterization
+    shared_axes: Any
+
+
+def has_own_slope(site: Site) -> bool:
+    """Return whether the original has a slope at a site: LeakyReLU, ReLU(negative_slope) or a
+    `keras.layers.PReLU`."""
+    return site.negative_slope is None or site.negative_slope != 0.0
+
+
+def copy_slopes(layer: PReLU, stock: keras.layers.PReLU) -> None:
+    """Give a built layer the slopes of the `keras.layers.PReLU` that it replaces."""
+    raw_parameters = layer.parameterization.beta(keras.ops.convert_to_numpy(stock.alpha))
+    layer.beta.assign(raw_parameters.reshape(layer.beta.shape))
+
+
+def _able_to_represent(slopes: np.ndarray, parameterization: Parameterization) -> Parameterization:
+    """Return the given map, or "identity" where that map can't represent the slopes."""
+    try:
+        parameterization.check(slopes)
+    except InvalidArgumentError:
+        return Identity()
+    return parameterization
+
+
+def _dtype_policy(located: LocatedSite) -> Any:
+    """Return the dtype policy of the layer at a site. An op has none: its half-precision tensors
+    come from a mixed-precision model."""
+    if isinstance(located.owner, keras.layers.Layer):
+        return located.owner.dtype_policy
+    half_precision = located.dtype in ("float16", "bfloat16")
+    return f"mixed_{located.dtype}" if half_precision else located.dtype
+
+
+def _activity_regularizer(located: LocatedSite) -> Any:
+    """Return the regularizer of the output of a site in a graph: that of the layer that is
+    replaced, or whose inline activation becomes a layer. A holder with Python code keeps its
+    own."""
+    if located.place is not None:
+        return None
+    return getattr(located.operation, "activity_regularizer", None)
