@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_prelu.calibration.layer_fit import linear_output
-from keras_prelu.data.samples import Samples, batches, from_batches, model_inputs
+from keras_prelu.data.samples import as_samples, batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.channel_scaling import numbers, reads_channels
 from keras_prelu.graph.interpreter import ExecutedStep, iterate_steps, run_plan
@@ -130,12 +130,11 @@ def revive(
             "`threshold` must be in [0, 1), a share of the samples. Received:"
             f" threshold={threshold}"
         )
-    inputs = model_inputs(
-        model, from_batches(samples.x if isinstance(samples, Samples) else samples)
-    )
+    samples = as_samples(samples, model=model, labels="ignored")
+    inputs = model_inputs(model, samples)
     size = model.inputs[0].shape[0] or batch_size
     plan = compile_plan(model)
-    before = activity(model, inputs if len(inputs) > 1 else inputs[0], batch_size=size)
+    before = activity(model, samples, batch_size=size)
     dead = {item.site.path: item.active <= threshold * item.samples for item in before}
     found = {
         item.site.path: _surroundings(plan, item) for item in before if dead[item.site.path].any()
@@ -162,10 +161,7 @@ def revive(
     ) in chosen.values():  # after all fresh weights, which may read a unit that is revived too
         around.silence(units)
     _centre(plan, inputs, size, list(chosen.values()))
-    after = {
-        item.site.path: item
-        for item in activity(model, inputs if len(inputs) > 1 else inputs[0], batch_size=size)
-    }
+    after = {item.site.path: item for item in activity(model, samples, batch_size=size)}
     dead_after = {path: item.active <= threshold * item.samples for path, item in after.items()}
     loss = _change(outputs, _outputs(plan, inputs, size))
     return Revival(

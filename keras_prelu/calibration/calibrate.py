@@ -18,8 +18,7 @@ from keras_prelu.backend import devices
 from keras_prelu.calibration.layer_fit import FitOptions
 from keras_prelu.calibration.layerwise import Progress, Sweep
 from keras_prelu.calibration.records import Calibration
-from keras_prelu.data.lazy import loaded
-from keras_prelu.data.samples import Samples, from_batches, model_inputs
+from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
 from keras_prelu.graph.leaves import is_taken_apart
 
@@ -100,8 +99,8 @@ def calibrate(
             f" rows_per_unknown={rows_per_unknown}, batch_size={batch_size},"
             f" memory_limit={memory_limit}"
         )
-    samples = loaded(from_batches(samples.x if isinstance(samples, Samples) else samples))
-    original, converted = with_graph(original, samples), with_graph(converted, samples)
+    samples = as_samples(samples, role="calibration samples", labels="ignored").in_memory()
+    original, converted = with_graph(original, samples.x), with_graph(converted, samples.x)
     inputs = model_inputs(original, samples, "calibration samples")
     count = len(inputs[0])
     if count < MINIMUM_SAMPLES:

@@ -23,8 +23,7 @@ from keras_prelu.calibration.calibrate import calibrate, hold_out, with_graph
 from keras_prelu.calibration.layerwise import Progress
 from keras_prelu.calibration.records import Calibration
 from keras_prelu.calibration.ridge import RidgeProblem
-from keras_prelu.data.lazy import loaded
-from keras_prelu.data.samples import Samples, batches, from_batches, model_inputs
+from keras_prelu.data.samples import as_samples, batches, model_inputs
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.graph.replacement import replaced
 from keras_prelu.layers import PReLU
@@ -113,8 +112,8 @@ def find_slopes(
             vectors, such as logits, every sample's largest one stays the same.
         largest: The largest slope to try; then its half, down to its 256th part. Defaults to 0.25.
         layers: Paths of the PReLU layers that get new slopes. Defaults to all.
-        refit_frozen, batch_size, memory_limit, seed, on_step: As in `calibrate`; `on_step` is called through each
-            calibration anew.
+        refit_frozen, batch_size, memory_limit, seed, on_step: As in `calibrate`; `on_step` is
+            called through each calibration anew.
 
     Returns:
         The record, see `SlopeSearch`.
@@ -143,8 +142,8 @@ def find_slopes(
     slopes = [largest * 0.5**i for i in range(_HALVINGS, -1, -1)]
     for layer in chosen.values():
         layer.parameterization.check(np.asarray(slopes))
-    samples = loaded(from_batches(samples.x if isinstance(samples, Samples) else samples))
-    original, converted = with_graph(original, samples), with_graph(converted, samples)
+    samples = as_samples(samples, role="calibration samples", labels="ignored").in_memory()
+    original, converted = with_graph(original, samples.x), with_graph(converted, samples.x)
     inputs = model_inputs(original, samples, "calibration samples")
     original, converted = _taking_lists(original), _taking_lists(converted)
     search = _Search(converted, original, inputs, chosen, tolerance, seed)

@@ -32,7 +32,7 @@ from keras_prelu.conversion.model_checks import (
 )
 from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes, has_own_slope
 from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.data.samples import Samples, from_batches
+from keras_prelu.data.samples import as_samples
 from keras_prelu.errors import InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.graph import functional
 from keras_prelu.scaling.analytic import rescale_analytic
@@ -288,9 +288,7 @@ def _draw(calibration_data: Any, max_samples: int | None, seed: int) -> Any:
         raise InvalidArgumentError(
             f"`max_samples` must be at least 1. Received: max_samples={max_samples}"
         )
-    if isinstance(calibration_data, Samples):
-        calibration_data = calibration_data.x
-    samples = Samples(from_batches(calibration_data))
+    samples = as_samples(calibration_data, role="calibration samples", labels="ignored")
     order = np.random.default_rng(seed).permutation(len(samples))
     return samples.take(order[:max_samples])
 

@@ -14,8 +14,8 @@ import numpy as np
 import scipy.stats
 
 from keras_prelu.data.labels import check_labels
-from keras_prelu.data.samples import Samples, batches, model_inputs
-from keras_prelu.errors import DataError, InvalidArgumentError
+from keras_prelu.data.samples import Samples, as_samples, batches, model_inputs
+from keras_prelu.errors import InvalidArgumentError
 
 __all__ = ["CONFIDENCE", "MARGIN", "Comparison", "compare", "compare_scores", "sample_scores"]
 
@@ -113,6 +113,7 @@ def compare(
 
     >>> keras_prelu.compare(tuned, control, (x_test, y_test)).verdict
     """
+    data = as_samples(data, labels="required")
     metric, scores_a = sample_scores(a, data, loss=loss)
     _, scores_b = sample_scores(
         b, data, loss=loss if loss is not None else getattr(a, "loss", None)
@@ -180,9 +181,7 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
         InvalidArgumentError: If there is no loss, if it gives no value for each sample, or if the
             model has several outputs. A `ValueError`.
     """
-    data = data if isinstance(data, Samples) else Samples(*data)
-    if data.y is None:
-        raise DataError("Comparing and evaluating need labels: give samples with y.")
+    data = as_samples(data, labels="required")
     check_labels(model, data, None)
     labels, outputs = np.asarray(data.y), _predict(model, data)
     predicted = _predicted_classes(labels, outputs)

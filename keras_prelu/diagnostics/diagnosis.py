@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import Samples
+from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.gradient_noise import GradientNoise, gradient_noise
@@ -83,8 +83,8 @@ def diagnose(
 
     Args:
         model: Sequential or Functional model with ReLU or PReLU. Nested models are included.
-        samples: `Samples`, or unlabeled samples: an array, or a list or dict of arrays. With labels
-            the gradient noise is measured too.
+        samples: `Samples`, a pair (x, y), or unlabeled samples: an array, or a list or dict of
+            arrays. With labels the gradient noise is measured too.
         loss: Keras loss for the gradient noise. Defaults to the loss the model is compiled with.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
         seed: Integer. Seed of all random draws. Defaults to 0.
@@ -104,10 +104,10 @@ def diagnose(
     References:
         Claims 2 to 4, 8 and 9.
     """
-    data = samples if isinstance(samples, Samples) else Samples(samples, None)
-    units = dead_units(model, data.x, batch_size=batch_size)
-    signal = signal_by_depth(model, data.x, batch_size=batch_size, seed=seed)
-    normalizations = batch_norm_gammas(model, data.x, batch_size=batch_size)
+    data = as_samples(samples, model=model)
+    units = dead_units(model, data, batch_size=batch_size)
+    signal = signal_by_depth(model, data, batch_size=batch_size, seed=seed)
+    normalizations = batch_norm_gammas(model, data, batch_size=batch_size)
     noise = None
     if data.y is not None and (loss is not None or getattr(model, "loss", None) is not None):
         noise = gradient_noise(model, data, loss=loss, seed=seed)

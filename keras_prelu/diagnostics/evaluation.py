@@ -10,9 +10,8 @@ import keras
 
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import check_labels
-from keras_prelu.data.samples import Samples, model_inputs
+from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.comparison import sample_scores
-from keras_prelu.errors import DataError
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -31,13 +30,13 @@ class Evaluation:
 
 
 def evaluate(
-    model: keras.Model, samples: Samples, *, loss: Any = None, batch_size: int = 32
+    model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 32
 ) -> Evaluation:
     """Evaluate a model by its compiled metrics, or by accuracy or loss if it is not compiled.
 
     Args:
         model: Sequential or Functional model, which is not changed.
-        samples: `Samples` with labels.
+        samples: `Samples` with labels, or a pair (x, y).
         loss: Keras loss, for a model that is not compiled and no classifier.
         batch_size: Integer. The number of samples in a batch. Defaults to 32.
 
@@ -48,19 +47,13 @@ def evaluate(
         DataError: If the samples have no labels or do not fit the model.
         InvalidArgumentError: If there is nothing to evaluate by. A `ValueError`.
     """
-    if samples.y is None:
-        raise DataError("Evaluating needs labels, and the samples have none: add an array 'y'.")
-    count = len(model_inputs(model, samples)[0])
-    check_labels(model, samples, loss if loss is not None else getattr(model, "loss", None))
+    data = as_samples(samples, model=model, labels="required")
+    check_labels(model, data, loss if loss is not None else getattr(model, "loss", None))
     if model.compiled and loss is None:
-        data = (
-            (Batches(samples, batch_size),)
-            if samples.on_disk
-            else (samples.x, samples.y, batch_size)
-        )
-        metrics = model.evaluate(*data, verbose=0, return_dict=True)
+        arguments = (Batches(data, batch_size),) if data.on_disk else (data.x, data.y, batch_size)
+        metrics = model.evaluate(*arguments, verbose=0, return_dict=True)
         return Evaluation(
-            samples=count, metrics={name: float(value) for name, value in metrics.items()}
+            samples=len(data), metrics={name: float(value) for name, value in metrics.items()}
         )
-    name, scores = sample_scores(model, samples, loss=loss)
-    return Evaluation(samples=count, metrics={name: float(scores.mean())})
+    name, scores = sample_scores(model, data, loss=loss)
+    return Evaluation(samples=len(data), metrics={name: float(scores.mean())})

@@ -12,7 +12,7 @@ import numpy as np
 from keras_prelu.backend.autodiff import gradients
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.labels import check_labels
-from keras_prelu.data.samples import Samples, model_inputs
+from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError
 
 __all__ = ["GradientNoise", "VariableNoise", "gradient_noise"]
@@ -95,9 +95,7 @@ def gradient_noise(
     References:
         Claim 9. McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
     """
-    data = data if isinstance(data, Samples) else Samples(*data)
-    if data.y is None:
-        raise DataError("Gradient noise needs labels: give samples with y.")
+    data = as_samples(data, labels="required")
     loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError(

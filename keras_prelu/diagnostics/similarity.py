@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.errors import DataError
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.linear_layers import linear_view
@@ -66,7 +66,8 @@ def layer_similarity(
     References:
         Kornblith et al. 2019, https://arxiv.org/abs/1905.00414.
     """
-    first, second = (_representations(network, samples, limit) for network in (model, other))
+    data = as_samples(samples, labels="ignored")
+    first, second = (_representations(network, data, limit) for network in (model, other))
     return tuple(
         LayerSimilarity(
             path=path, cka=_cka(rows, second[path]), explained=_explained(rows, second[path])
@@ -76,7 +77,7 @@ def layer_similarity(
     )
 
 
-def _representations(model: keras.Model, samples: Any, limit: int) -> dict[str, np.ndarray]:
+def _representations(model: keras.Model, samples: Samples, limit: int) -> dict[str, np.ndarray]:
     """Return the inputs of each linear layer at its first call, and the model's outputs.
 
     Each array has a row for each sample.

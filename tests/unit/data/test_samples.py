@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_prelu.data.samples import Samples, batches, model_inputs
+from keras_prelu.data.samples import (
+    CheckedSamples,
+    Samples,
+    as_samples,
+    batches,
+    check_finite,
+    model_inputs,
+)
 from keras_prelu.errors import DataError
 from tests.helpers import models
 
@@ -55,3 +62,61 @@ def test_take():
     np.testing.assert_array_equal(samples.x["a"], [3, 1])
     np.testing.assert_array_equal(samples.y, [6, 2])
     assert len(samples) == 2
+
+
+def test_values_are_scanned_once(monkeypatch):
+    scanned = []
+
+    def counting(array, role):
+        scanned.append((array.shape, role))
+        return check_finite(array, role)
+
+    monkeypatch.setattr("keras_prelu.data.samples.check_finite", counting)
+    model, x = models.siamese(), {"left": np.zeros((3, 6)), "right": np.ones((3, 6))}
+    samples = as_samples((x, np.arange(3)), model=model, role="training samples", labels="required")
+    assert scanned == [((3, 6), "training samples")] * 2
+    assert as_samples(samples, model=model) is samples
+    part = samples.take([2, 0])
+    for array in model_inputs(model, part):
+        assert array.dtype == np.float32
+    assert isinstance(as_samples(part, model=model, labels="ignored").in_memory(), CheckedSamples)
+    assert len(scanned) == 2
+    np.testing.assert_array_equal(part.y, [2, 0])
+
+
+def test_labels_are_required_optional_or_ignored():
+    x, y = np.zeros((4, 2)), [0, 1, 0, 1]
+    for data in ((x, y), Samples(x, y)):
+        np.testing.assert_array_equal(as_samples(data, labels="required").y, np.array(y))
+        np.testing.assert_array_equal(as_samples(data).y, np.array(y))
+    assert as_samples(Samples(x, y), labels="ignored").y is None
+    assert as_samples(x).y is None
+    assert as_samples((x, x), labels="ignored").x[1].shape == (4, 2)
+    with pytest.raises(DataError, match=r"The test samples must be a pair .* Received: ndarray"):
+        as_samples(x, role="test samples", labels="required")
+    with pytest.raises(DataError, match="The samples are 4, their labels 3"):
+        as_samples((x, y[:3]))
+
+
+def test_samples_of_lists_on_disk_and_from_batches(tmp_path):
+    assert as_samples([[1.0, 2.0], [3.0, 4.0]]).x.shape == (2, 2)
+    assert [array.shape for array in as_samples([np.zeros((3, 1)), np.zeros((3, 2))]).x] == [
+        (3, 1),
+        (3, 2),
+    ]
+    np.testing.assert_array_equal(
+        as_samples(iter([np.zeros((2, 1)), (np.ones((3, 1)), np.zeros(3))])).x[:, 0],
+        [0, 0, 1, 1, 1],
+    )
+    with pytest.raises(DataError, match="source of batches is empty"):
+        as_samples(iter([]))
+    np.save(tmp_path / "x.npy", np.array([[1.0], [np.nan]]))
+    on_disk = as_samples(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    assert on_disk.on_disk
+    with pytest.raises(DataError, match=r"test samples hold NaN .* sample 1"):
+        on_disk.in_memory("test samples")
+
+
+def test_inputs_that_a_model_does_not_have_are_left_out():
+    x = {"left": np.zeros((3, 6)), "right": np.ones((3, 6)), "names": np.array([None] * 3)}
+    assert set(as_samples(x, model=models.siamese()).x) == {"left", "right"}
