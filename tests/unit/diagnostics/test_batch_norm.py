@@ -1,4 +1,4 @@
-"""keras_prelu.diagnostics.batch_norm: γ after a rectifier compared with its closed forms (claim 8)."""
+"""keras_prelu.diagnostics.batch_norm: γ after a rectifier and its closed forms (claim 8)."""
 
 import keras
 import numpy as np

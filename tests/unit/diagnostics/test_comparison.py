@@ -53,7 +53,7 @@ def test_lower_losses_are_better():
 
 
 def test_the_needed_number_of_samples_is_enough():
-    """The outcomes, repeated until there are 1.3 times as many, show the gain; half as many don't."""
+    """1.3 times the needed number of such samples show the gain; half of it does not."""
     counts = np.array((300, 12, 6, 40))
     result = compare_scores("accuracy", *outcomes(*counts))
     assert result.verdict == "can't tell"

@@ -1,4 +1,4 @@
-"""keras_prelu.diagnostics.scale_symmetry: rescaling keeps the function and the influences (claim 6)."""
+"""keras_prelu.diagnostics.scale_symmetry: rescaling keeps the function and influences (claim 6)."""
 
 import keras
 import numpy as np
