@@ -187,7 +187,7 @@ def _from_the_output(form: str, max_value: float | None) -> Callable[..., Tensor
             total = formulation().slope_gradient(y, upstream, alpha)
             # A slope that underflowed to 0 has total 0: its gradient is then 0 and not 0/0.
             return dx, ops.cast(
-                total / ops.maximum(ops.cast(alpha, total.dtype), _SMALLEST), alpha.dtype
+                total / formulation().at_least(ops.cast(alpha, total.dtype), _SMALLEST), alpha.dtype
             )
 
     return with_gradient(forward, residuals, backward)

@@ -45,6 +45,10 @@ class Formulation:
         # JAX. With max pooling, and on the other backends, there is no difference.
         return ops.maximum(x, alpha * x)
 
+    def at_least(self, x: Tensor, minimum: float) -> Tensor:
+        """Return max(x, minimum)."""
+        return ops.maximum(x, minimum)
+
     def input_gradient(self, sign: Tensor, upstream: Tensor, alpha: Tensor) -> Tensor:
         """∂L/∂x, from a tensor with the sign of x."""
         return ops.where(sign > 0, upstream, alpha * upstream)
@@ -131,6 +135,12 @@ class PyTorch(Formulation):
             return self.any_slope(x, alpha)
         # prelu wants the channels on axis 1; a view does, nothing is copied.
         return torch.nn.functional.prelu(x.movedim(-1, 1), alpha.reshape(-1)).movedim(1, -1)
+
+    def at_least(self, x: Tensor, minimum: float) -> Tensor:
+        import torch
+
+        # Keras would make a tensor of the number on the device, and the host wait for the copy.
+        return torch.clamp(x, min=minimum)
 
     def slope_to_one(self, x: Tensor, alpha: Tensor) -> Tensor:
         return self.positive_slope(x, alpha)

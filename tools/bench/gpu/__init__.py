@@ -1,0 +1,1 @@
+"""What PReLU costs on a GPU: the activation alone, a training step of ResNet50, and the whole job from conversion to fine-tuning."""

@@ -1,0 +1,66 @@
+"""What a backend says about its device: whether it is a GPU, when its work is done, and how much memory it took."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_prelu.backend.devices import gpu
+from tools.bench.records import Machine
+
+
+def backend() -> str:
+    return str(keras.backend.backend())
+
+
+def check_device(trial: bool) -> None:
+    """Raise unless Keras puts its tensors on a GPU; a trial may run without one."""
+    place = str(getattr(ops.zeros(1), "device", "unknown"))
+    if not trial and (gpu() is None or "cpu" in place.lower()):
+        raise RuntimeError(
+            f"Keras on {backend()} puts its tensors on {place}, and this measures GPUs. --trial runs without one."
+        )
+
+
+def machine() -> Machine:
+    from tools.bench.worker import machine
+
+    return machine()
+
+
+def wait() -> None:
+    """Return when the device has done all that was asked of it."""
+    if backend() == "torch" and gpu():
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def used_bytes() -> int:
+    """Device memory in use now; 0 where the backend doesn't tell."""
+    if backend() == "torch" and gpu():
+        import torch
+
+        return int(torch.cuda.memory_allocated())
+    return 0
+
+
+def forget_peak() -> None:
+    """Let `peak_bytes` begin anew, where the backend can."""
+    if backend() == "torch" and gpu():
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_bytes() -> int | None:
+    """The most device memory since this process began, or since `forget_peak`; None where the backend doesn't tell."""
+    if backend() == "jax":
+        import jax
+
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    if backend() == "torch" and gpu():
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    return None

@@ -1,0 +1,41 @@
+"""The fine-tuning of the job: the one place that calls `keras_prelu.finetune`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_prelu as kp
+from keras_prelu.training.finetune import FineTuning
+from tools.bench.gpu.effort import Effort
+
+Samples = tuple[Any, Any]
+
+
+def finetuned(
+    converted: keras.Model,
+    original: keras.Model,
+    train: Samples,
+    validation: Samples,
+    effort: Effort,
+    *,
+    checkpoints: Path,
+    control: bool = True,
+    callbacks: Callable[[], Sequence[keras.callbacks.Callback]] | None = None,
+) -> FineTuning:
+    """A converted model fine-tuned, beside its ReLU control, with checkpoints."""
+    return kp.finetune(
+        converted,
+        original if control else None,
+        train,
+        validation,
+        control=control,
+        epochs=effort.epochs,
+        batch_size=effort.job_batch,
+        learning_rate=1e-3,
+        checkpoints=checkpoints,
+        callbacks=callbacks,
+    )

@@ -1,0 +1,44 @@
+"""How busy the GPU is while something runs, asked of its driver ten times a second."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+
+class Utilization:
+    """A context that samples the share of time in which the GPU computed, in percent.
+
+    Attributes:
+        percents: The samples; none where there is no GPU, or pynvml is not installed.
+    """
+
+    def __init__(self, interval: float = 0.1) -> None:
+        self.percents: list[int] = []
+        self._interval = interval
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Utilization:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            while not self._over.wait(self._interval):
+                self.percents.append(int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+        except Exception:  # no driver, no permission: it stays unknown
+            return
