@@ -31,8 +31,8 @@ from .revival import Revival as Revival
 from .revival import revive as revive
 from .scaling.equalize import Equalization as Equalization
 from .scaling.equalize import equalize as equalize
-from .sites.finder import Site as Site
 from .sites.finder import find_sites as find_sites
+from .sites.site import Site as Site
 from .training.finetune import FineTuning as FineTuning
 from .training.finetune import finetune as finetune
 from .version import __version__ as __version__

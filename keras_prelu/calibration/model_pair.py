@@ -13,7 +13,8 @@ from keras_prelu.errors import CalibrationError
 from keras_prelu.graph.cloning import copy_variables, rebuild
 from keras_prelu.graph.plan import Program, Step, compile_program
 from keras_prelu.layers import PReLU
-from keras_prelu.sites.finder import LocatedSite, locate_sites
+from keras_prelu.sites.finder import locate_sites
+from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["References"]
 
@@ -31,7 +32,7 @@ class References:
         self._name = original.name
         steps = compile_program(original).steps
         sites = [
-            item for item in locate_sites(original) if item.place is None
+            item for item in locate_sites(original) if item.held is None
         ]  # what is inside a layer is one step
         self._by_path = self._matched_by_path(program, steps, sites)
         if any(step.path not in self._by_path for step in program.steps):

@@ -18,7 +18,7 @@ from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
-from keras_prelu.sites.finder import unique_name
+from keras_prelu.sites.site import unique_name
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["bake", "check_prune", "with_stock_activations"]

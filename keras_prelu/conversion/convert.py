@@ -37,9 +37,10 @@ from keras_prelu.errors import InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.graph import functional
 from keras_prelu.scaling.analytic import rescale_analytic
 from keras_prelu.scaling.moments import UNKNOWN, rescale_moments
-from keras_prelu.sites.finder import LocatedSite, Site, locate_sites
+from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.selection import Selector, select
+from keras_prelu.sites.site import LocatedSite, Site
 
 __all__ = ["Conversion", "convert", "run_conversion"]
 
@@ -297,12 +298,12 @@ def _exchange_rectifiers(
     model: keras.Model, selected_sites: Sequence[LocatedSite], factory: PReLUFactory
 ) -> keras.Model:
     """Return a copy of a model that applies a PReLU layer at each selected site."""
-    in_graph = [item for item in selected_sites if item.place is None]
+    in_graph = [item for item in selected_sites if item.held is None]
     inside: dict[int, dict[str, list[Any]]] = {}
     for located in selected_sites:
-        if located.place is not None:
+        if located.held is not None:
             inside.setdefault(id(located.operation), {}).setdefault(
-                located.place.address, []
+                located.held.address, []
             ).append(partial(factory.make_built, located))
     converted = rewrite(
         model,

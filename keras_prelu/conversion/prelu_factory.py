@@ -11,7 +11,7 @@ import numpy as np
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization
-from keras_prelu.sites.finder import LocatedSite, Site
+from keras_prelu.sites.site import LocatedSite, Site
 
 __all__ = ["PReLUFactory", "copy_slopes", "has_own_slope"]
 
@@ -141,6 +141,6 @@ def _activity_regularizer(located: LocatedSite) -> Any:
     """Return the regularizer of the output of a site in a graph: that of the layer that is
     replaced, or whose inline activation becomes a layer. A holder with Python code keeps its
     own."""
-    if located.place is not None:
+    if located.held is not None:
         return None
     return getattr(located.operation, "activity_regularizer", None)

@@ -1,10 +1,11 @@
-"""Layers and subclassed models whose inner rectifiers are PReLUs: still of the user's class, and
-saved as that class plus the PReLUs.
+"""Converted layers: layers and subclassed models of a user's class that apply PReLU layers in place
+of the rectifiers inside them.
 
-The Python code of a layer can't be rewritten, but what it calls can be exchanged: a ReLU layer's
-`call`, the `activation` of a Dense, an attribute that holds `keras.activations.relu`. `attach` does
-that on a copy of the layer, gives the PReLUs to it, and makes it an instance of a subclass whose
-configuration holds the user's own and the PReLUs, which are exchanged again when it is loaded.
+The Python code of a layer can't be rewritten, but what it calls can be replaced: the `call` of a
+ReLU layer, the `activation` of a Dense, an attribute that holds `keras.activations.relu`. `attach`
+puts a `StandIn` there, makes the PReLU layers sublayers of the layer, and makes the layer an
+instance of a subclass of its class. The configuration of that subclass holds the configuration of
+the user's class and of the PReLU layers, and loading it attaches them again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import unlocked
-from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_places
+from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_held_rectifiers
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.cloning import rebuild
 from keras_prelu.graph.hooks import set_attribute
@@ -26,8 +27,8 @@ from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.layers import PReLU, slopes_in_effect
 
 __all__ = [
-    "Applied",
     "ConvertedLayer",
+    "StandIn",
     "attach",
     "exchange_prelus",
     "freeze_like",
@@ -40,68 +41,89 @@ __all__ = [
 Tensor = Any
 Shape = tuple[int | None, ...]
 
+_Width = tuple[int, int | None]
+"""Rank and number of channels of a tensor."""
 
-class Applied:
-    """What is called in a rectifier's place: the PReLU for the width of the tensor that comes."""
+
+class StandIn:
+    """What is called in place of a rectifier: the PReLU layer for the number of channels of the
+    tensor that it is called with.
+
+    Args:
+        address: String. Address of the rectifier, see `HeldRectifier`.
+        layers: Sequence of built `PReLU` layers, one for each rank and number of channels.
+    """
 
     stands_in = True
 
     def __init__(self, address: str, layers: Sequence[PReLU]) -> None:
         self.address = address
         self.layers = tuple(layers)
-        self._by_width: dict[Any, Callable[[Tensor], Tensor]] = {
-            self.width(layer, _input_shape(layer)): layer for layer in layers
+        self._by_width: dict[_Width, Callable[[Tensor], Tensor]] = {
+            _width(layer, _input_shape(layer)): layer for layer in layers
         }
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        layer = self._by_width.get(self.width(self.layers[0], inputs.shape))
-        if layer is None:
+        function = self._by_width.get(_width(self.layers[0], inputs.shape))
+        if function is None:
             raise ConversionError(
                 f"'{self.address}' is applied to a tensor of shape {tuple(inputs.shape)}, but its"
                 " slopes are for"
                 f" {' and '.join(str(_input_shape(layer)) for layer in self.layers)}. Convert the"
                 " model again as it is called now."
             )
-        return layer(inputs)
+        return function(inputs)
 
     def exchange(self, make: Callable[[PReLU], Callable[[Tensor], Tensor]]) -> None:
-        """Call something else for each PReLU from now on, in this process: what is saved stays the
-        PReLU."""
+        """Call something else in place of each PReLU layer from now on, in this process. The layer
+        is still what is saved.
+
+        Args:
+            make: Callable. Takes a `PReLU` layer and returns what is called in its place.
+        """
         self._by_width = {
             width: make(layer) for width, layer in zip(self._by_width, self.layers, strict=True)
         }
 
-    @staticmethod
-    def width(layer: PReLU, shape: Shape) -> tuple[int, int | None]:
-        """Rank and number of channels."""
-        channels = shape[1 if layer.data_format == "channels_first" else -1]
-        return len(shape), (
-            None if channels is None else int(channels)
-        )  # PyTorch's tracer has tensors for sizes
+
+def _width(layer: PReLU, shape: Shape) -> _Width:
+    channels = shape[1 if layer.data_format == "channels_first" else -1]
+    # While PyTorch traces a model, sizes are tensors.
+    return len(shape), None if channels is None else int(channels)
+
+
+def _input_shape(layer: PReLU) -> Shape:
+    return tuple(layer.get_build_config()["input_shape"])
 
 
 class ConvertedLayer:
-    """What a converted layer has beside what the user's class gives it. See `attach`."""
+    """Base class of converted layers, beside the user's class. See `attach`.
+
+    Attributes:
+        converted_from: Class. The user's class.
+    """
 
     converted_from: type
-    _applied: list[Applied]
-    _undo: dict[str, Callable[[], None]]
+    _stand_ins: list[StandIn]
+    # For the address of each stand-in that is in its place, what removes it.
+    _removers: dict[str, Callable[[], None]]
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        self._exchange()
+        self._put_in_place()
         outputs = super().call(*args, **kwargs)  # type: ignore[misc]
-        if self._exchange():  # that call itself created some of the layers inside
+        if self._put_in_place():
+            # The call itself created some of the layers inside, and applied their rectifiers.
             outputs = super().call(*args, **kwargs)  # type: ignore[misc]
         return outputs
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
         super().build_from_config(config)  # type: ignore[misc]
-        self._exchange()
+        self._put_in_place()
 
     def get_config(self) -> dict[str, Any]:
         with self._as_written():
             layer = keras.saving.serialize_keras_object(self)
-        # They are those of the converted layer too, which Keras writes beside this configuration.
+        # Keras writes these two beside the configuration of the converted layer.
         written = {
             key: value
             for key, value in layer.items()
@@ -111,8 +133,8 @@ class ConvertedLayer:
         return {
             "layer": written,
             "prelus": {
-                applied.address: [serialize(layer) for layer in applied.layers]
-                for applied in self._applied
+                stand_in.address: [serialize(layer) for layer in stand_in.layers]
+                for stand_in in self._stand_ins
             },
         }
 
@@ -120,53 +142,57 @@ class ConvertedLayer:
     def from_config(cls, config: Mapping[str, Any]) -> Any:
         deserialize = keras.saving.deserialize_keras_object
         layer = deserialize(config["layer"])
-        layer.name = config["layer"]["config"].get(
-            "name", layer.name
-        )  # some constructors append to the name that they are given
+        # Some constructors append to the name that they are given.
+        layer.name = config["layer"]["config"].get("name", layer.name)
         return attach(
             layer,
             {
-                address: [deserialize(item) for item in items]
-                for address, items in config["prelus"].items()
+                address: [deserialize(prelu) for prelu in serialized]
+                for address, serialized in config["prelus"].items()
             },
         )
 
-    def _exchange(self) -> bool:
-        """Put the PReLUs where they belong, as far as the layers there exist yet; whether there was
-        something to do."""
-        missing = [applied for applied in self._applied if applied.address not in self._undo]
-        if not missing:
+    def _put_in_place(self) -> bool:
+        """Put the stand-ins into the attributes of layers that exist by now.
+
+        Returns:
+            Whether there was one to put in place.
+        """
+        waiting = [item for item in self._stand_ins if item.address not in self._removers]
+        if not waiting:
             return False
-        places = {place.address: place for place in find_places(self)}
-        for applied in missing:
-            if applied.address in places:
-                place = places[applied.address]
-                self._undo[applied.address] = set_attribute(place.owner, place.attribute, applied)
-        return any(applied.address in self._undo for applied in missing)
+        targets = {held.address: held.target for held in find_held_rectifiers(self)}
+        for stand_in in waiting:
+            target = targets.get(stand_in.address)
+            if target is not None:
+                self._removers[stand_in.address] = set_attribute(
+                    target.owner, target.attribute, stand_in
+                )
+        return any(stand_in.address in self._removers for stand_in in waiting)
 
     @contextmanager
     def _as_written(self) -> Iterator[None]:
-        """Be for a moment the layer that the user wrote, so that its own `get_config` finds what it
-        put there."""
-        converted = type(self)
-        for undo in reversed(self._undo.values()):
-            undo()
-        self._undo.clear()
-        object.__setattr__(self, "__class__", converted.converted_from)
+        """Be the layer that the user wrote as long as the context lasts, so that the `get_config`
+        of its class finds what the class put there."""
+        converted_class = type(self)
+        for remove in reversed(self._removers.values()):
+            remove()
+        self._removers.clear()
+        object.__setattr__(self, "__class__", converted_class.converted_from)
         try:
             yield
         finally:
-            object.__setattr__(self, "__class__", converted)
-            self._exchange()
+            object.__setattr__(self, "__class__", converted_class)
+            self._put_in_place()
 
 
 def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
-    """Make a layer apply PReLUs in place of the rectifiers inside it.
+    """Make a layer apply PReLU layers in place of the rectifiers inside it.
 
     Args:
-        layer: A layer or subclassed model, built or not. It is changed.
-        prelus: For the address of a rectifier (see `Place`) the built PReLU layers, one for each
-            width of tensor that it meets.
+        layer: Layer or subclassed model, built or not. It is changed.
+        prelus: Mapping from the address of a rectifier (see `HeldRectifier`) to the built PReLU
+            layers, one for each rank and number of channels that it meets.
 
     Returns:
         `layer`, now an instance of a subclass of its class and of `ConvertedLayer`.
@@ -174,16 +200,17 @@ def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
     Raises:
         ConversionError: The layer is built and has no rectifier at one of the addresses.
     """
-    applied = [Applied(address, layers) for address, layers in prelus.items()]
-    before = list(layer._applied) if is_converted(layer) else []
-    vars(layer)["_applied"] = [*before, *applied]
-    vars(layer).setdefault("_undo", {})
-    _track(layer, [prelu for item in layer._applied for prelu in item.layers])
+    stand_ins = list(layer._stand_ins) if is_converted(layer) else []
+    stand_ins += [StandIn(address, layers) for address, layers in prelus.items()]
+    # Into the instance dictionary: Keras would track what is assigned as an attribute.
+    vars(layer)["_stand_ins"] = stand_ins
+    vars(layer).setdefault("_removers", {})
+    _track(layer, [prelu for stand_in in stand_ins for prelu in stand_in.layers])
     if not is_converted(layer):
         object.__setattr__(layer, "__class__", _converted_class(layer.__class__))
-    layer._exchange()
+    layer._put_in_place()
     if layer.built:
-        missing = [item.address for item in layer._applied if item.address not in layer._undo]
+        missing = [item.address for item in stand_ins if item.address not in layer._removers]
         if missing:
             raise ConversionError(
                 f"Layer '{layer.name}' ({type(layer).__name__}) has no activation at '{missing[0]}'"
@@ -195,102 +222,109 @@ def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
 def exchange_prelus(
     layer: ConvertedLayer, make: Callable[[PReLU], Callable[[Tensor], Tensor]]
 ) -> None:
-    """Make a converted layer call something else for each of its PReLUs from now on, in this
-    process."""
-    for applied in layer._applied:
-        applied.exchange(make)
+    """Make a converted layer call something else in place of each of its PReLU layers from now on,
+    in this process.
+
+    Args:
+        layer: `ConvertedLayer`. It is changed.
+        make: Callable. Takes a `PReLU` layer and returns what is called in its place.
+    """
+    for stand_in in layer._stand_ins:
+        stand_in.exchange(make)
 
 
 def freeze_like(layer: Any, original: Any) -> None:
-    """Make the PReLUs of a converted layer as trainable as the layers in its original that they
-    stand in for."""
+    """Make the PReLU layers of a converted layer as trainable as the layers of its original that
+    they replace."""
     trainable = {
-        place.address: getattr(place.owner, "trainable", True) for place in find_places(original)
+        held.address: getattr(held.owner, "trainable", True)
+        for held in find_held_rectifiers(original)
     }
-    for applied in layer._applied:
-        for prelu in applied.layers:
-            prelu.trainable = trainable.get(applied.address, prelu.trainable)
+    for stand_in in layer._stand_ins:
+        for prelu in stand_in.layers:
+            prelu.trainable = trainable.get(stand_in.address, prelu.trainable)
 
 
 def is_as_written(layer: ConvertedLayer, prune: float) -> bool:
-    """Whether the PReLUs of a converted layer do what the rectifiers do that they stand in for;
-    those of ReLUs but for `prune`."""
+    """Return whether the PReLU layers of a converted layer compute what the rectifiers did that
+    they replace.
+
+    Args:
+        layer: `ConvertedLayer`.
+        prune: Float. Slopes of at most this size count as 0 where they replace a ReLU.
+    """
     with layer._as_written():
-        rectifiers = {place.address: place.rectifier for place in find_places(layer)}
-
-    def alike(prelu: PReLU, rectifier: Rectifier | None) -> bool:
-        if (
-            rectifier is None
-            or rectifier.smooth
-            or rectifier.negative_slope is None
-            or rectifier.max_value != prelu.max_value
-        ):
-            return False
-        slopes = keras.ops.convert_to_numpy(slopes_in_effect(prelu))
-        near = prune if rectifier.negative_slope == 0 else 0.0
-        return bool(np.abs(slopes - np.float32(rectifier.negative_slope)).max() <= near)
-
+        rectifiers = {held.address: held.rectifier for held in find_held_rectifiers(layer)}
     return all(
-        alike(prelu, rectifiers.get(applied.address))
-        for applied in layer._applied
-        for prelu in applied.layers
+        _computes(prelu, rectifiers.get(stand_in.address), prune)
+        for stand_in in layer._stand_ins
+        for prelu in stand_in.layers
     )
 
 
+def _computes(prelu: PReLU, rectifier: Rectifier | None, prune: float) -> bool:
+    if (
+        rectifier is None
+        or rectifier.smooth
+        or rectifier.negative_slope is None
+        or rectifier.max_value != prelu.max_value
+    ):
+        return False
+    slopes = keras.ops.convert_to_numpy(slopes_in_effect(prelu))
+    tolerance = prune if rectifier.negative_slope == 0 else 0.0
+    return bool(np.abs(slopes - np.float32(rectifier.negative_slope)).max() <= tolerance)
+
+
 def rebuild_as_written(layer: ConvertedLayer) -> Any:
-    """A new layer of the user's class from the configuration of a converted one, without PReLUs."""
+    """Return a new layer of the user's class from the configuration of a converted one, without
+    PReLU layers."""
     with layer._as_written():
         return rebuild(layer)
 
 
 def is_converted(layer: Any) -> bool:
-    """Whether a layer is one whose inner rectifiers were exchanged."""
+    """Return whether a layer is a converted one."""
     return isinstance(layer, ConvertedLayer)
 
 
 def prelus(layer: Any) -> list[PReLU]:
-    """The PReLUs of a converted layer; none of any other."""
-    return (
-        [prelu for applied in layer._applied for prelu in applied.layers]
-        if is_converted(layer)
-        else []
-    )
+    """Return the PReLU layers of a converted layer; none of any other."""
+    if not is_converted(layer):
+        return []
+    return [prelu for stand_in in layer._stand_ins for prelu in stand_in.layers]
 
 
-def _track(layer: Any, layers: list[PReLU]) -> None:
-    """Make PReLUs sublayers of a layer, under an attribute that saved weights name."""
+def _track(layer: Any, prelus: list[PReLU]) -> None:
+    """Make PReLU layers sublayers of a layer, under an attribute that saved weights name."""
     with unlocked(layer):
-        setattr(layer, OWN_LAYERS, layers)
-
-
-def _input_shape(layer: PReLU) -> Shape:
-    return tuple(layer.get_build_config()["input_shape"])
+        setattr(layer, OWN_LAYERS, prelus)
 
 
 @functools.cache
 def _converted_class(cls: Any) -> type:
-    """The subclass of a user's class whose instances are converted. All are registered under one
-    name: a file says which by the layer."""
+    """Return the subclass of a user's class whose instances are converted. All of these are
+    registered under one name; the configuration in a file names the user's class."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return ConvertedLayer.call(self, *args, **kwargs)
 
-    keep_signature = functools.wraps(cls.call)
     namespace = {
         "converted_from": cls,
-        "call": keep_signature(call),
+        "call": functools.wraps(cls.call)(call),  # Keras reads the signature.
         "__module__": __name__,
         "__doc__": cls.__doc__,
     }
-    converted = type(cls)(cls.__name__, (ConvertedLayer, cls), namespace)
-    return _registered(converted)
+    converted_class = type(cls)(cls.__name__, (ConvertedLayer, cls), namespace)
+    return _registered(converted_class)
 
 
 def _registered(cls: type) -> type:
-    """Under the name of `ConvertedLayer`, which is last, so that it is what the name means when a
-    file is read."""
-    for item in (cls, ConvertedLayer):
-        keras.saving.register_keras_serializable(package="keras_prelu", name="ConvertedLayer")(item)
+    """Register a class under the name of `ConvertedLayer`. That class comes last, so that it is
+    what the name means when a file is read."""
+    for registered in (cls, ConvertedLayer):
+        keras.saving.register_keras_serializable(package="keras_prelu", name="ConvertedLayer")(
+            registered
+        )
     return cls
 
 

@@ -1,5 +1,5 @@
-"""Which rectifiers inside a layer are really applied when it is called, and to tensors of which
-shapes."""
+"""Which of the rectifiers inside a layer are applied when the layer is called, and to tensors of
+which shapes."""
 
 from __future__ import annotations
 
@@ -11,118 +11,124 @@ from typing import Any
 
 import keras
 
-from keras_prelu.custom_layers.held_rectifiers import Place
+from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.hooks import HookedCall, hook_calls
 
-__all__ = ["Observation", "observe"]
+__all__ = ["RectifierCall", "Shape", "trace_calls"]
 
 Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
-class Observation:
+class RectifierCall:
     """One application of a rectifier inside a layer.
 
     Attributes:
-        place: Where it is held.
-        shape: Shape of the tensor it is applied to, the batch and whatever varies as None.
-        dtype: Its dtype.
-        arguments: Whether it was called with more than the tensor.
+        held: `HeldRectifier`. What is called.
+        shape: Tuple. Shape of the tensor that it is applied to; the batch size, and sizes that
+            vary, are None.
+        dtype: String. Dtype of that tensor.
+        has_arguments: Boolean. Whether it is called with more than the tensor.
     """
 
-    place: Place
+    held: HeldRectifier
     shape: Shape
     dtype: str
-    arguments: bool
+    has_arguments: bool
 
     @classmethod
-    def of(cls, place: Place, call: Call) -> Observation:
-        """What a call in a graph tells of the rectifier that its operation applies."""
+    def from_graph(cls, held: HeldRectifier, call: Call) -> RectifierCall:
+        """Return the application of a rectifier that a call in a graph is."""
         tensor = call.outputs[0]
-        more = place.attribute == "call" and len(call.args) + len(call.kwargs) > 1
+        argument_count = len(call.args) + len(call.kwargs)
         return cls(
-            place, (None, *tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype), more
+            held=held,
+            shape=(None, *tensor.shape[1:]),
+            dtype=keras.backend.standardize_dtype(tensor.dtype),
+            has_arguments=held.target.attribute == "call" and argument_count > 1,
         )
 
 
-def observe(
-    layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], places: Sequence[Place]
-) -> list[Observation]:
-    """Call a layer on symbolic tensors and note what reaches its rectifiers, in the order of
-    execution, for inference and training.
+def trace_calls(
+    layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rectifiers: Sequence[HeldRectifier]
+) -> list[RectifierCall]:
+    """Call a layer on symbolic tensors, for inference and for training, and return the calls of the
+    rectifiers inside it in the order of execution.
 
     Args:
-        layer: A built layer. It is left as it was.
-        args, kwargs: What it is called with, symbolic tensors among them.
-        places: The rectifiers inside it.
+        layer: Layer that is built. It is left as it was.
+        args: Sequence. Positional arguments, with symbolic tensors.
+        kwargs: Mapping. Keyword arguments, with symbolic tensors.
+        rectifiers: Sequence of `HeldRectifier`. The rectifiers inside the layer.
+
+    Returns:
+        A list of `RectifierCall` without duplicates.
 
     Raises:
-        Exception: Whatever the layer's own code raises.
+        Exception: Whatever the layer's code raises.
     """
-    observed: list[Observation] = []
-    for training in _modes(layer):
-        for item in _observe(layer, args, {**kwargs, **training}, places):
-            if item not in observed:
-                observed.append(item)
-    return observed
-
-
-def _modes(layer: Any) -> list[dict[str, bool]]:
     takes_training = "training" in inspect.signature(layer.call).parameters
-    return [{"training": False}, {"training": True}] if takes_training else [{}]
+    modes: list[dict[str, Any]] = (
+        [{"training": False}, {"training": True}] if takes_training else [{}]
+    )
+    calls: list[RectifierCall] = []
+    for mode in modes:
+        for call in _trace_once(layer, args, {**kwargs, **mode}, rectifiers):
+            if call not in calls:
+                calls.append(call)
+    return calls
 
 
-def _observe(
-    layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], places: Sequence[Place]
-) -> list[Observation]:
-    runs: list[list[Observation]] = []
-
-    by_target = {place.target.key: place for place in places}
+def _trace_once(
+    layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rectifiers: Sequence[HeldRectifier]
+) -> list[RectifierCall]:
+    passes: list[list[RectifierCall]] = []
+    by_target = {held.target.key: held for held in rectifiers}
 
     def note(call: HookedCall) -> None:
-        runs[-1].append(
-            Observation(
-                place=by_target[call.target.key],
-                shape=tuple(call.inputs.shape),
-                dtype=keras.backend.standardize_dtype(call.inputs.dtype),
-                arguments=len(call.args) + len(call.kwargs) > 1,
+        tensor = call.inputs
+        passes[-1].append(
+            RectifierCall(
+                held=by_target[call.target.key],
+                shape=tuple(tensor.shape),
+                dtype=keras.backend.standardize_dtype(tensor.dtype),
+                has_arguments=len(call.args) + len(call.kwargs) > 1,
             )
         )
 
-    class Probe(keras.Operation):
-        """Keras may run it several times, with other sizes where those are open."""
+    class Traced(keras.Operation):
+        """Calls the layer. Keras may do so several times, with other values for open sizes."""
 
         def call(self, *args: Any, **kwargs: Any) -> Any:
-            runs.append([])
+            passes.append([])
             return layer(*args, **kwargs)
 
-    with hook_calls([place.target for place in places], note), warnings.catch_warnings():
+    with hook_calls([held.target for held in rectifiers], note), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        Probe().compute_output_spec(*args, **kwargs)
-    return _merged(runs)
+        Traced().compute_output_spec(*args, **kwargs)
+    return _merged(passes)
 
 
-def _merged(runs: list[list[Observation]]) -> list[Observation]:
-    """One list of observations from several runs; sizes that differ between them are open."""
-    *_, last = [run for run in runs if run] or [[]]
-    others = [
-        run
-        for run in runs
-        if [item.place.address for item in run] == [item.place.address for item in last]
-    ]
+def _merged(passes: list[list[RectifierCall]]) -> list[RectifierCall]:
+    """Return the calls of the last pass that had any; sizes that differ between passes with the
+    same calls are None."""
+    *_, last = [calls for calls in passes if calls] or [[]]
+    addresses = [call.held.address for call in last]
+    same = [calls for calls in passes if [call.held.address for call in calls] == addresses]
     return [
-        Observation(
-            last[i].place,
-            _open_shape([run[i].shape for run in others]),
-            last[i].dtype,
-            last[i].arguments,
+        RectifierCall(
+            held=call.held,
+            shape=_open_shape([calls[i].shape for calls in same]),
+            dtype=call.dtype,
+            has_arguments=call.has_arguments,
         )
-        for i in range(len(last))
+        for i, call in enumerate(last)
     ]
 
 
 def _open_shape(shapes: list[Shape]) -> Shape:
+    """Return one shape for several: sizes that differ, and the batch size, are None."""
     if len({len(shape) for shape in shapes}) > 1:
         return shapes[-1]
     merged = tuple(

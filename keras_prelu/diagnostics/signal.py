@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_prelu import theory
 from keras_prelu.backend.autodiff import gradients
-from keras_prelu.custom_layers.converted_layer import Applied
+from keras_prelu.custom_layers.converted_layer import StandIn
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.batch_probe import Probe
@@ -283,7 +283,7 @@ def _rectifier(layer: Any) -> Any:
     if isinstance(layer, PReLU):
         return layer
     activation = vars(layer).get("activation") if isinstance(layer, keras.layers.Layer) else None
-    return activation.layers[0] if isinstance(activation, Applied) else recognize(layer)
+    return activation.layers[0] if isinstance(activation, StandIn) else recognize(layer)
 
 
 def _kind(layer: Any) -> str:

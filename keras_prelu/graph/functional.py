@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,10 @@ __all__ = [
     "opened",
     "operations",
 ]
+
+# For models of users' classes, whether their constructors take inputs and outputs; see
+# `has_functional_constructor`.
+_FUNCTIONAL_CONSTRUCTORS: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,15 @@ def has_functional_constructor(model: Any) -> bool:
         return False
     if type(model).__module__.startswith("keras."):
         return True
+    if model not in _FUNCTIONAL_CONSTRUCTORS:
+        _FUNCTIONAL_CONSTRUCTORS[model] = _constructs_graph(model)
+    return _FUNCTIONAL_CONSTRUCTORS[model]
+
+
+def _constructs_graph(model: Any) -> bool:
     try:
         copy = type(model)(model.input, model.output, name=model.name)
-    except Exception:  # whatever the user's constructor raises
+    except Exception:  # Whatever the user's constructor raises.
         return False
     return [id(tensor) for tensor in copy.outputs] == [id(tensor) for tensor in model.outputs]
 

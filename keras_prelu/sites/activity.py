@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu.custom_layers.converted_layer import is_converted, prelus
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.graph.batch_probe import Probe
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.layer_calls import layers_in_loops
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
-from keras_prelu.sites.finder import LocatedSite, Site, locate_sites
+from keras_prelu.sites.finder import locate_sites
+from keras_prelu.sites.site import LocatedSite, Site
 
 __all__ = ["ActivityProbe", "SiteActivity", "activity"]
 
@@ -30,16 +30,20 @@ class SiteActivity:
     """The units (channels) of one rectifier.
 
     Attributes:
-        site: It.
-        layer: What applies it.
-        step: Where the model calls it, or the layer with Python code of its own that it is inside.
-        inside: Whether it is inside such a layer.
-        active: For each unit, on how many of the samples its pre-activation is positive somewhere.
-        samples: How many samples there were.
-        positive: For each unit the sum of squares of its positive pre-activations.
-        negative: Of its negative ones; zeros for an inline rectifier of the graph, whose
-            pre-activations are no tensor of it.
-        share: The share of pre-activations that are 0 or less, over all units, samples and
+        site: `Site`.
+        layer: Layer, op or object. What applies the rectifier.
+        step: `Step`. Where the model calls the rectifier, or the layer with Python code of its own
+            that holds it.
+        inside: Boolean. Whether a layer with Python code of its own holds it.
+        active: Array of integers. For each unit, on how many of the samples its pre-activation is
+            positive somewhere.
+        samples: Integer. Number of samples.
+        positive: Array of floats. For each unit the sum of squares of its positive
+            pre-activations.
+        negative: Array of floats. For each unit the sum of squares of its negative
+            pre-activations; zeros for an inline rectifier of the graph, whose pre-activations are
+            no tensor of it.
+        share: Float. The share of pre-activations that are 0 or less, over all units, samples and
             positions.
     """
 
@@ -63,14 +67,15 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
     """Count the samples on which each unit is active, exactly, in one pass over all of them.
 
     Args:
-        model: Sequential or Functional, nested models included, and layers with Python code of
-            their own; of rectifiers inside those the functions that their code calls, and what a
-            recurrent layer runs in a loop, are not seen.
+        model: `keras.Model`. Sequential or Functional, with nested models and layers with Python
+            code of their own. Of the rectifiers inside those, functions that the code calls, and
+            what a recurrent layer runs in a loop, are left out.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
-        batch_size: Samples that go through the model at once.
+        batch_size: Integer. Samples that go through the model at once. Defaults to 128.
 
     Returns:
-        A record for each rectifier (ReLU, LeakyReLU, PReLU; inline ones too), in execution order.
+        A list of `SiteActivity`, one for each rectifier (ReLU, LeakyReLU, PReLU; inline ones too),
+        in execution order.
 
     Raises:
         ConversionError: The model has no graph.
@@ -80,166 +85,176 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
 
 
 class ActivityProbe:
-    """`activity` of a model whose weights change meanwhile, compiled once."""
+    """`activity` of a model whose weights change between the calls, compiled once.
+
+    Args:
+        model: `keras.Model`. See `activity`.
+    """
 
     def __init__(self, model: keras.Model) -> None:
         self._plan = compile_plan(model)
-        rectifiers = (_Rectifier(located) for located in locate_sites(model))
-        self._rectifiers = {item.located.site.path: item for item in rectifiers if not item.in_loop}
+        self._sites = {
+            located.site.path: located for located in locate_sites(model) if _is_visible(located)
+        }
         self._steps: dict[str, Step] = {}
-        self._probe = Probe(model, self._look)
+        self._probe = Probe(model, self._measure)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> list[SiteActivity]:
-        """Of arrays, one for each of the model's inputs."""
-        sums: dict[str, list[np.ndarray]] = {}
-        for _, seen in self._probe.on(inputs, batch_size) if self._rectifiers else ():
-            for path, values in seen.items():
-                exact = [value.astype(np.float64) for value in values]
-                sums[path] = (
-                    [a + b for a, b in zip(sums[path], exact, strict=True)]
-                    if path in sums
-                    else exact
-                )
+        """Measure the activity on arrays, one for each of the model's inputs."""
+        totals: dict[str, _UnitSums] = {}
+        for _, measured in self._probe.on(inputs, batch_size) if self._sites else ():
+            for path, arrays in measured.items():
+                sums = _UnitSums(*(array.astype(np.float64) for array in arrays))
+                totals[path] = totals[path] + sums if path in totals else sums
         return [
-            _record(self._rectifiers[path], self._steps[path], len(inputs[0]), *totals)
-            for path, totals in sums.items()
+            SiteActivity(
+                site=self._sites[path].site,
+                layer=self._sites[path].owner,
+                step=self._steps[path],
+                inside=self._sites[path].inner_target is not None,
+                active=sums.active.astype(int),
+                samples=len(inputs[0]),
+                positive=sums.positive,
+                negative=sums.negative,
+                share=float(sums.not_positive.sum() / sums.elements.sum()),
+            )
+            for path, sums in totals.items()
         ]
 
-    def _look(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
-        found: dict[str, list[Tensor]] = {}
-        for rectifier, step, tensor in _met(self._plan, list(self._rectifiers.values()), tensors):
-            path = rectifier.located.site.path
-            self._steps.setdefault(path, step)
-            values = _values(tensor, rectifier.located.data_format)
-            found[path] = _joined(found[path], values) if path in found else values
-        return [(path, [_count(values[0]), *values[1:]]) for path, values in found.items()]
+    def _measure(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
+        """Measure one batch, for `Probe`."""
+        by_path: dict[str, _UnitSums] = {}
+        for call in _rectifier_calls(self._plan, list(self._sites.values()), tensors):
+            path = call.located.site.path
+            self._steps.setdefault(path, call.step)
+            sums = _unit_sums(call.pre_activations, call.located.data_format)
+            by_path[path] = by_path[path].joined(sums) if path in by_path else sums
+        return [(path, sums.counted().as_list()) for path, sums in by_path.items()]
 
 
-class _Rectifier:
-    """A site, and what applies it."""
+@dataclass(frozen=True)
+class _RectifierCall:
+    """One call of a rectifier on a batch."""
 
-    def __init__(self, located: LocatedSite) -> None:
-        self.located = located
-        self.layer, self.attribute, self.inside = located.owner, "call", True
-        if located.place is not None:
-            self.attribute = located.place.attribute
-        elif is_converted(located.operation):
-            self.layer = next(
-                layer
-                for layer in prelus(located.operation)
-                if located.site.path.endswith(f"/{layer.name}")
-            )
-        else:
-            self.inside = False
+    located: LocatedSite
+    step: Step
+    pre_activations: Tensor
 
-    @property
-    def target(self) -> HookTarget:
-        """The attribute that applies it."""
-        return HookTarget(self.layer, self.attribute)
 
-    @property
-    def in_loop(self) -> bool:
-        """Whether a recurrent layer runs it in a loop, where what it reads can't be seen."""
-        return self.inside and id(self.layer) in layers_in_loops(self.located.operation)
+@dataclass(frozen=True)
+class _UnitSums:
+    """What is measured of the units of one rectifier, on a batch or on all samples.
 
-    def is_met_by(self, step: Step) -> bool:
-        """Whether a call in the graph is this site."""
-        same = self.located.operation is step.operation and not self.inside
-        return same and (self.located.index == step.index or self.located.site.kind == "inline")
+    Attributes:
+        active: For each unit the number of samples on which it is active; before `counted`, for
+            each sample and unit whether it is.
+        positive: For each unit the sum of squares of its positive pre-activations.
+        negative: For each unit the sum of squares of its negative pre-activations.
+        not_positive: For each unit the number of pre-activations that are 0 or less.
+        elements: For each unit the number of pre-activations.
+    """
 
-    def takes(self, shape: Sequence[int | None]) -> bool:
-        """Whether it is the site, of those that one object is, for tensors of a shape."""
-        known = self.located.shapes
-        width = shape[1 if self.located.data_format == "channels_first" else -1]
-        return not known or (
-            len(known[0]) == len(shape) and self.located.site.channels in (None, width)
+    active: Any
+    positive: Any
+    negative: Any
+    not_positive: Any
+    elements: Any
+
+    def as_list(self) -> list[Any]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def __add__(self, other: _UnitSums) -> _UnitSums:
+        return _UnitSums(
+            *(one + two for one, two in zip(self.as_list(), other.as_list(), strict=True))
         )
 
+    def joined(self, other: _UnitSums) -> _UnitSums:
+        """Join two calls on the same samples: a layer that is called again, or whose model is, is
+        one rectifier, and a unit is active where it is in any call."""
+        return replace(self + other, active=keras.ops.logical_or(self.active, other.active))
 
-def _met(
-    plan: ExecutionPlan, rectifiers: Sequence[_Rectifier], tensors: list[Tensor]
-) -> Iterator[tuple[_Rectifier, Step, Tensor]]:
-    """Run a plan on a batch: the rectifiers in execution order, the calls that they are met in,
-    and their pre-activations."""
-    heard: list[tuple[_Rectifier, Tensor]] = []
-    inside: dict[tuple[int, str], list[_Rectifier]] = {}
-    for item in rectifiers:
-        if item.inside:
-            inside.setdefault(item.target.key, []).append(item)
+    def counted(self) -> _UnitSums:
+        return replace(self, active=keras.ops.sum(keras.ops.cast(self.active, "int32"), axis=0))
+
+
+def _is_visible(located: LocatedSite) -> bool:
+    """Return whether the pre-activations of a site can be seen: not those of a function that Python
+    code calls, nor what a recurrent layer runs in a loop."""
+    if located.inner_target is None:
+        return located.site.kind != "code"
+    return id(located.owner) not in layers_in_loops(located.operation)
+
+
+def _is_called_by(located: LocatedSite, step: Step) -> bool:
+    """Return whether a step of the graph calls a site that is not inside a layer."""
+    same = located.inner_target is None and located.operation is step.operation
+    return same and (located.index == step.index or located.site.kind == "inline")
+
+
+def _takes(located: LocatedSite, shape: Sequence[int | None]) -> bool:
+    """Return whether, of the sites of one object, this is the one for tensors of a shape."""
+    channels = shape[1 if located.data_format == "channels_first" else -1]
+    return not located.shapes or (
+        len(located.shapes[0]) == len(shape) and located.site.channels in (None, channels)
+    )
+
+
+def _rectifier_calls(
+    plan: ExecutionPlan, sites: Sequence[LocatedSite], tensors: list[Tensor]
+) -> Iterator[_RectifierCall]:
+    """Run a plan on a batch, and yield the calls of rectifiers in execution order."""
+    heard: list[tuple[LocatedSite, Tensor]] = []
+    targets: list[HookTarget] = []
+    inner_sites: dict[tuple[int, str], list[LocatedSite]] = {}
+    graph_sites: dict[int, list[LocatedSite]] = {}
+    for located in sites:
+        target = located.inner_target
+        if target is None:
+            graph_sites.setdefault(id(located.operation), []).append(located)
+        else:
+            targets.append(target)
+            inner_sites.setdefault(target.key, []).append(located)
 
     def hear(call: HookedCall) -> None:
-        sites = inside[call.target.key]
-        tensor = call.inputs
-        heard.extend([(item, tensor) for item in sites if item.takes(tensor.shape)][:1])
+        pre_activations = call.inputs
+        takes = [site for site in inner_sites[call.target.key] if _takes(site, call.inputs.shape)]
+        heard.extend((site, pre_activations) for site in takes[:1])
 
-    with hook_calls([items[0].target for items in inside.values()], hear):
+    with hook_calls(targets, hear):
         for executed in iterate_steps(plan, tensors):
             step = executed.step
-            yield from ((item, step, tensor) for item, tensor in heard)
+            for located, pre_activations in heard:
+                yield _RectifierCall(located=located, step=step, pre_activations=pre_activations)
             heard.clear()
-            rectifier = next((item for item in rectifiers if item.is_met_by(step)), None)
-            if rectifier is not None:
-                # An inline activation's input is no tensor of the graph; its output is positive
-                # exactly where the input is.
-                inline = rectifier.located.site.kind == "inline"
-                yield rectifier, step, executed.outputs[0] if inline else executed.inputs[0]
+            for located in graph_sites.get(id(step.operation), []):
+                if _is_called_by(located, step):
+                    # The input of an inline activation is no tensor of the graph. Its output is
+                    # positive exactly where the input is.
+                    inline = located.site.kind == "inline"
+                    seen = executed.outputs[0] if inline else executed.inputs[0]
+                    yield _RectifierCall(located=located, step=step, pre_activations=seen)
+                    break
 
 
-def _values(tensor: Tensor, data_format: str) -> list[Tensor]:
-    """For each sample and channel whether a value is positive; for each channel the sums of squares
-    of positive values and of others, how many are 0 or less, and how many there are."""
+def _unit_sums(tensor: Tensor, data_format: str) -> _UnitSums:
     values = keras.ops.cast(tensor, "float32")
     channel = 1 if data_format == "channels_first" else len(values.shape) - 1
-    over = tuple(axis for axis in range(len(values.shape)) if axis not in (0, channel))
-    # A sample's count is exact in float32, and its sum over samples in integers.
+    positions = tuple(axis for axis in range(len(values.shape)) if axis not in (0, channel))
+    # The count of one sample is exact in float32, and its sum over samples in integers.
     not_positive = keras.ops.cast(values <= 0, "float32")
-    below = keras.ops.sum(
-        keras.ops.cast(keras.ops.sum(not_positive, axis=over) if over else not_positive, "int32"),
-        axis=0,
-    )
+    if positions:
+        not_positive = keras.ops.sum(not_positive, axis=positions)
+    not_positive = keras.ops.sum(keras.ops.cast(not_positive, "int32"), axis=0)
     sizes = keras.ops.shape(values)
-    positions = math.prod([sizes[axis] for axis in (0, *over)])
-    return [
-        (keras.ops.max(values, axis=over) if over else values) > 0,
-        keras.ops.sum(keras.ops.square(keras.ops.maximum(values, 0.0)), axis=(0, *over)),
-        keras.ops.sum(keras.ops.square(keras.ops.minimum(values, 0.0)), axis=(0, *over)),
-        below,
-        keras.ops.ones_like(below) * positions,
-    ]
-
-
-def _joined(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
-    """A layer that is called again, or the model that it is in, is one rectifier: a unit is active
-    where it is in any call."""
-    return [
-        keras.ops.logical_or(one[0], other[0]),
-        *(a + b for a, b in zip(one[1:], other[1:], strict=True)),
-    ]
-
-
-def _count(positive: Tensor) -> Tensor:
-    return keras.ops.sum(keras.ops.cast(positive, "int32"), axis=0)
-
-
-def _record(
-    rectifier: _Rectifier,
-    step: Step,
-    samples: int,
-    active: Any,
-    positive: Any,
-    negative: Any,
-    below: Any,
-    all_: Any,
-) -> SiteActivity:
-    share = float(below.sum() / all_.sum())
-    return SiteActivity(
-        rectifier.located.site,
-        rectifier.layer,
-        step,
-        rectifier.inside,
-        active.astype(int),
-        samples,
-        positive,
-        negative,
-        share,
+    elements = math.prod([sizes[axis] for axis in (0, *positions)])
+    return _UnitSums(
+        active=(keras.ops.max(values, axis=positions) if positions else values) > 0,
+        positive=_sum_of_squares(keras.ops.maximum(values, 0.0), (0, *positions)),
+        negative=_sum_of_squares(keras.ops.minimum(values, 0.0), (0, *positions)),
+        not_positive=not_positive,
+        elements=keras.ops.ones_like(not_positive) * elements,
     )
+
+
+def _sum_of_squares(values: Tensor, axis: tuple[int, ...]) -> Tensor:
+    return keras.ops.sum(keras.ops.square(values), axis=axis)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_prelu.errors import ConversionError, InvalidArgumentError
-from keras_prelu.sites.finder import LocatedSite
+from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["Selector", "select"]
 

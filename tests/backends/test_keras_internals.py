@@ -146,7 +146,7 @@ def test_nothing_private_is_used_anywhere_else():
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             ours.add(node.id)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            ours.add(node.value)  # vars(layer)["_applied"] = …
+            ours.add(node.value)  # vars(layer)["_stand_ins"] = …
     used = {
         f"{path.relative_to(PACKAGE)}:{node.lineno} {node.attr}"
         for path, tree in trees.items()

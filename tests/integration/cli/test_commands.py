@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import keras_prelu as kp
 from keras_prelu.cli.main import main
 from keras_prelu.cli.tuning import RECIPES
-from keras_prelu.sites.finder import Site
+from keras_prelu.sites.site import Site
 from tests.helpers import models
 from tests.integration.cli import stored
 

@@ -1,0 +1,387 @@
+"""Sites inside layers with Python code of their own, and inside subclassed models: the rectifiers
+that they hold, and what reaches them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.custom_layers.converted_layer import prelus
+from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
+from keras_prelu.custom_layers.source_scan import relu_functions_in_source
+from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
+from keras_prelu.errors import ConversionError, reason_of
+from keras_prelu.graph import functional
+from keras_prelu.graph.detection import recognize, recognize_call
+from keras_prelu.graph.gates import Gates
+from keras_prelu.graph.hooks import attributes_set
+from keras_prelu.graph.leaves import rebuild_failure
+from keras_prelu.graph.rectifiers import Rectifier, named
+from keras_prelu.layers import PReLU
+from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
+
+__all__ = ["sites_of_layer", "sites_of_model"]
+
+_MOST_GUESSES = 32
+_NEVER_CALLED = "it is not known what the layer is called with: call it once on data"
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """What a layer is called with."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def sites_of_layer(
+    layer: keras.layers.Layer, calls: Sequence[functional.Call], scope: str, taken: set[str]
+) -> Iterator[LocatedSite]:
+    """Yield the sites inside a layer.
+
+    Args:
+        layer: Layer with Python code of its own.
+        calls: Sequence of `Call`. How a graph calls it.
+        scope: String. What the paths of the sites begin with: the layer's path and "/".
+        taken: Set of strings. Names that new layers can't have; theirs are added.
+    """
+    uses = [[_Arguments(call.args, call.kwargs)] for call in calls]
+    return _Inspection(layer, scope, taken).sites(uses)
+
+
+def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
+    """Yield the sites of a model that is treated as one layer, called with what it was built with.
+
+    Raises:
+        ConversionError: The model is not built.
+    """
+    if not model.built:
+        raise ConversionError(
+            f"Model '{model.name}' ({type(model).__name__}) has no weights yet. Call it once on"
+            " data."
+        )
+    if functional.has_graph(model):
+        alternatives = [_Arguments((functional.detached(model.input),), {})]
+    else:
+        alternatives = list(_arguments_at_build(model))
+    return _Inspection(model, "", set()).sites([alternatives] if alternatives else [])
+
+
+class _Trace:
+    """What is seen of the rectifiers inside a layer when it is called on symbolic tensors.
+
+    Attributes:
+        calls: List of `RectifierCall`.
+        arguments: `_Arguments`. The first that the layer could be called with, or None.
+        failure: String. Why something is not seen, or "".
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        uses: Sequence[Sequence[_Arguments]],
+        rectifiers: Sequence[HeldRectifier],
+    ) -> None:
+        self.calls: list[RectifierCall] = []
+        self.arguments: _Arguments | None = None
+        self.failure = "" if uses else _NEVER_CALLED
+        self._rectifiers = rectifiers
+        self._in_graph = {id(held.owner): held for held in rectifiers if not _is_function(held)}
+        for alternatives in uses:
+            failure = self._trace_first(layer, alternatives)
+            self.failure = self.failure or failure
+
+    def calls_of(self, held: HeldRectifier) -> list[RectifierCall]:
+        return [call for call in self.calls if call.held.address == held.address]
+
+    def _trace_first(self, layer: Any, alternatives: Sequence[_Arguments]) -> str:
+        """Trace a layer with the first arguments that it takes; the reason if something is not
+        seen."""
+        first_failure = ""
+        for arguments in alternatives:
+            count = len(self.calls)
+            failure = self._trace(layer, arguments)
+            if len(self.calls) > count or not failure:
+                self.arguments = self.arguments or arguments
+                return failure
+            first_failure = first_failure or failure
+        return first_failure
+
+    def _trace(self, layer: Any, arguments: _Arguments) -> str:
+        """Trace a layer with some arguments; the reason if something is not seen. A graph is not
+        called: it tells the shapes, and one layer in it that fails spoils no other."""
+        if functional.has_graph(layer):
+            return self._trace_graph(layer)
+        try:
+            self.calls += trace_calls(layer, arguments.args, arguments.kwargs, self._rectifiers)
+        except Exception as error:  # Whatever the user's code raises.
+            return (
+                f"layer '{layer.name}' ({type(layer).__name__}) can't be called on symbolic"
+                f" tensors: {reason_of(error)}"
+            )
+        return ""
+
+    def _trace_graph(self, model: keras.Model) -> str:
+        failure = ""
+        for call in functional.calls(model):
+            held = self._in_graph.get(id(call.operation))
+            if held is not None:
+                self.calls.append(RectifierCall.from_graph(held, call))
+            elif find_held_rectifiers(call.operation):
+                reason = self._trace(call.operation, _Arguments(call.args, call.kwargs))
+                failure = failure or reason
+        return failure
+
+
+class _Inspection:
+    """The sites inside one layer, or of one model that is treated as a layer."""
+
+    def __init__(self, layer: Any, scope: str, taken: set[str]) -> None:
+        self._layer = layer
+        self._scope = scope
+        self._taken = taken
+        self._rectifiers = find_held_rectifiers(layer)
+        self._data_format = next(
+            (inner.data_format for inner in sublayers(layer) if hasattr(inner, "data_format")),
+            "channels_last",
+        )
+
+    def sites(self, uses: Sequence[Sequence[_Arguments]]) -> Iterator[LocatedSite]:
+        """Yield the sites for the uses of the layer. Each use is a list of alternatives, of which
+        the first that the layer takes counts."""
+        if self._rectifiers or relu_functions_in_source(self._layer.__class__):
+            trace = _Trace(self._layer, uses, self._rectifiers)
+            graphs = (
+                list(_opened(self._layer, trace.arguments, self._rectifiers))
+                if trace.arguments
+                else []
+            )
+            yield from self._called(trace, graphs)
+            yield from self._not_called(trace)
+            yield from self._in_code(graphs)
+        for prelu in prelus(self._layer):
+            yield self._own_prelu(prelu)
+
+    def _called(self, trace: _Trace, graphs: Sequence[functional.Graph]) -> Iterator[LocatedSite]:
+        obstacle = rebuild_failure(self._layer) if trace.calls else ""
+        gates = _gates(graphs, self._rectifiers)
+        for held in {call.held.address: call.held for call in trace.calls}.values():
+            reason = obstacle or gates.get(held.address, "")
+            yield from self._by_channels(held, trace.calls_of(held), reason)
+
+    def _by_channels(
+        self, held: HeldRectifier, calls: Sequence[RectifierCall], reason: str
+    ) -> Iterator[LocatedSite]:
+        """Yield one site for each rank and number of channels that a rectifier meets."""
+        axis = 1 if self._data_format == "channels_first" else -1
+        groups: dict[tuple[int, int | None], list[RectifierCall]] = {}
+        for call in calls:
+            channels = call.shape[axis] if len(call.shape) > 1 else None
+            groups.setdefault((len(call.shape), channels), []).append(call)
+        for number, ((_, channels), group) in enumerate(groups.items(), start=1):
+            with_arguments = any(call.has_arguments for call in group)
+            yield self._located(
+                path=held.path if number == 1 else f"{held.path}#{number}",
+                held=held,
+                channels=channels,
+                reason="it is called with arguments of its own" if with_arguments else reason,
+                dtype=group[0].dtype,
+                shapes=tuple(dict.fromkeys(call.shape for call in group)),
+            )
+
+    def _not_called(self, trace: _Trace) -> Iterator[LocatedSite]:
+        """Yield the rectifiers that were not seen. A function that is held and not applied is no
+        site: much of what layers hold is for other purposes."""
+        for held in self._rectifiers:
+            if not trace.calls_of(held) and (trace.failure or not _is_function(held)):
+                reason = trace.failure or "it is not applied when the layer is called"
+                yield self._located(path=held.path, held=held, channels=None, reason=reason)
+
+    def _located(
+        self,
+        *,
+        path: str,
+        held: HeldRectifier,
+        channels: int | None,
+        reason: str,
+        dtype: str = "",
+        shapes: tuple[tuple[int | None, ...], ...] = (),
+    ) -> LocatedSite:
+        site = self._site(held.rectifier, path, held.layer, channels, reason)
+        return LocatedSite(
+            site=site,
+            operation=self._layer,
+            index=0,
+            data_format=self._data_format,
+            dtype=dtype,
+            held=held,
+            shapes=shapes,
+        )
+
+    def _in_code(self, graphs: Sequence[functional.Graph]) -> Iterator[LocatedSite]:
+        """Yield the functions that the layer's Python code calls: seen in the graph that it makes
+        or, if it makes none, read in its source."""
+        if graphs:
+            owners = {id(held.owner) for held in self._rectifiers}
+            rectifiers = [
+                recognize_call(call)
+                for graph in graphs
+                for call in graph.calls
+                if not isinstance(call.operation, keras.layers.Layer)
+                and id(call.operation) not in owners
+            ]
+        else:
+            functions = relu_functions_in_source(self._layer.__class__)
+            rectifiers = [named(function, "op") for function in functions]
+        counts: dict[str, int] = {}
+        for rectifier in rectifiers:
+            if rectifier is None or rectifier.smooth:
+                continue
+            name = _function_name(rectifier)
+            counts[name] = counts.get(name, 0) + 1
+            site = self._site(
+                Rectifier("code", rectifier.negative_slope, rectifier.max_value),
+                f"{name}()" if counts[name] == 1 else f"{name}()#{counts[name]}",
+                type(self._layer).__name__,
+                None,
+                "Python code calls it as a function, out of reach: give the layer a"
+                " keras.layers.ReLU() for it",
+            )
+            yield LocatedSite(
+                site=site, operation=self._layer, index=0, data_format="channels_last", dtype=""
+            )
+
+    def _site(
+        self, rectifier: Rectifier, path: str, layer: str, channels: int | None, reason: str
+    ) -> Site:
+        return describe_site(
+            rectifier,
+            path=f"{self._scope}{path}",
+            layer=layer,
+            channels=channels,
+            reason=reason,
+            target=f"{self._scope}{unique_name(_as_name(path), self._taken)}",
+        )
+
+    def _own_prelu(self, prelu: PReLU) -> LocatedSite:
+        path = f"{self._scope}{prelu.name}"
+        site = Site(
+            path=path,
+            layer="PReLU",
+            kind="prelu",
+            channels=prelu.beta.shape[-1],
+            convertible=False,
+            reason="it is a keras_prelu.PReLU already",
+            negative_slope=None,
+            max_value=prelu.max_value,
+            target=path,
+        )
+        return LocatedSite(
+            site=site,
+            operation=self._layer,
+            index=0,
+            data_format=prelu.data_format,
+            dtype=prelu.compute_dtype,
+            prelu=prelu,
+        )
+
+
+def _is_function(held: HeldRectifier) -> bool:
+    return held.rectifier.kind == "function"
+
+
+def _as_name(path: str) -> str:
+    """Return the name of a new layer for a site inside a layer: Keras allows no slash in one."""
+    words = "".join(character if character.isalnum() else "_" for character in path).strip("_")
+    return f"{words}_prelu"
+
+
+def _function_name(rectifier: Rectifier) -> str:
+    if rectifier.negative_slope:
+        return "leaky_relu"
+    return "relu" if rectifier.max_value is None else "relu6"
+
+
+def _arguments_at_build(model: keras.Model) -> Iterator[_Arguments]:
+    """Yield what a model may have been built with. Keras keeps the shapes alone; floats are guessed
+    before integers."""
+    config = model.get_build_config() or {}
+    shapes = config.get("input_shape") or config.get("shapes_dict")
+    if not shapes:
+        return
+    count = len(keras.tree.flatten(_tensors(shapes, itertools.repeat("float32"))))
+    guesses = itertools.product((keras.config.floatx(), "int32"), repeat=count)
+    for dtypes in itertools.islice(guesses, _MOST_GUESSES):
+        tensors = _tensors(shapes, iter(dtypes))
+        if config.get("input_shape"):
+            yield _Arguments((tensors,), {})
+        else:
+            named_tensors = {key.removesuffix("_shape"): value for key, value in tensors.items()}
+            yield _Arguments((), named_tensors)
+
+
+def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
+    """Return symbolic tensors in the structure of shapes that Keras writes: a shape is a sequence
+    of sizes."""
+    if isinstance(shapes, Mapping):
+        return {key: _tensors(shape, dtypes) for key, shape in shapes.items()}
+    if any(isinstance(item, (Sequence, Mapping)) for item in shapes):
+        return [_tensors(shape, dtypes) for shape in shapes]
+    return keras.KerasTensor(tuple(shapes), dtype=next(dtypes))
+
+
+def _opened(
+    layer: Any, arguments: _Arguments, rectifiers: Sequence[HeldRectifier]
+) -> Iterator[functional.Graph]:
+    """Yield the graphs of what a layer's code does, and of the layers inside; functions that it
+    holds as attributes are left out."""
+    functions = [held.target for held in rectifiers if _is_function(held)]
+    with attributes_set(functions, _identity):
+        yield from list(_open(layer, arguments))
+
+
+def _open(layer: Any, arguments: _Arguments) -> Iterator[functional.Graph]:
+    graph = (
+        functional.of_model(layer)
+        if functional.has_graph(layer)
+        else functional.opened(layer, arguments.args, arguments.kwargs)
+    )
+    if graph is None:
+        return
+    yield graph
+    for call in graph.calls:
+        if (
+            isinstance(call.operation, keras.layers.Layer)
+            and recognize(call.operation) is None
+            and _has_rectifiers(call.operation)
+        ):
+            yield from _open(call.operation, _Arguments(call.args, call.kwargs))
+
+
+def _has_rectifiers(layer: Any) -> bool:
+    return bool(find_held_rectifiers(layer) or relu_functions_in_source(layer.__class__))
+
+
+def _identity(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    return inputs
+
+
+def _gates(
+    graphs: Sequence[functional.Graph], rectifiers: Sequence[HeldRectifier]
+) -> dict[str, str]:
+    """Return for addresses of rectifiers why they have to stay as they are."""
+    owners = {id(held.owner): held for held in rectifiers if not _is_function(held)}
+    reasons: dict[str, str] = {}
+    for graph in graphs:
+        gates = Gates(graph)
+        for call in graph.calls:
+            held = owners.get(id(call.operation))
+            reason = gates.reason(call, held.rectifier) if held else ""
+            if held and reason:
+                reasons[held.address] = reason
+    return reasons
