@@ -64,7 +64,7 @@ def batch_norm_gammas(
     Example:
 
     >>> [np.mean(layer.gamma / layer.identity)
-    ...     for layer in keras_prelu.diagnostics.batch_norm_gammas(model, x)]
+    ...     for layer in keras_prelu.diagnostics.batch_norm_gammas(model, x_test)]
 
     References:
         Claim 8, and claim 7 for means other than 0.

@@ -98,7 +98,7 @@ def diagnose(
 
     Example:
 
-    >>> for finding in keras_prelu.diagnostics.diagnose(model, x).findings:
+    >>> for finding in keras_prelu.diagnostics.diagnose(model, x_test).findings:
     ...     print(finding.text, finding.advice)
 
     References:

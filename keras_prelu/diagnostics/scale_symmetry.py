@@ -101,7 +101,7 @@ def rescale_channels(model: keras.Model, *, factor: float = 10.0, seed: int = 0)
 
     Example:
 
-    >>> keras_prelu.diagnostics.rescale_channels(model, seed=1).predict(x)
+    >>> keras_prelu.diagnostics.rescale_channels(model, seed=1).predict(x_test)
 
     References:
         Claim 6.
@@ -157,9 +157,10 @@ def channel_influences(
 
     Example:
 
-    >>> pairs = zip(keras_prelu.diagnostics.channel_influences(model, x),
-    ...     keras_prelu.diagnostics.channel_influences(other, x))
-    >>> [abs(one.influence / two.influence - 1).max() for one, two in pairs]
+    >>> rescaled = keras_prelu.diagnostics.rescale_channels(model)
+    >>> pairs = zip(keras_prelu.diagnostics.channel_influences(model, x_test),
+    ...     keras_prelu.diagnostics.channel_influences(rescaled, x_test))
+    >>> [abs(one.influence - two.influence).max() for one, two in pairs]
 
     References:
         Claim 6.

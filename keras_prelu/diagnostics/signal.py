@@ -95,7 +95,7 @@ def signal_by_depth(
     Example:
 
     >>> [(layer.path, layer.gain, layer.predicted)
-    ...     for layer in keras_prelu.diagnostics.signal_by_depth(model, x)]
+    ...     for layer in keras_prelu.diagnostics.signal_by_depth(model, x_test)]
 
     References:
         Claims 3 and 4. He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2.

@@ -60,8 +60,8 @@ def layer_similarity(
 
     Example:
 
-    >>> min(keras_prelu.diagnostics.layer_similarity(original, converted, x),
-    ...     key=lambda layer: layer.explained)
+    >>> layers = keras_prelu.diagnostics.layer_similarity(model, converted, x_test)
+    >>> min(layers, key=lambda layer: layer.explained).path
 
     References:
         Kornblith et al. 2019, https://arxiv.org/abs/1905.00414.

@@ -128,7 +128,7 @@ def gather(
 
     Example:
 
-    >>> report = keras_prelu.report.gather(converted, original, (x_test, y_test))
+    >>> report = keras_prelu.report.gather(converted, model, (x_test, y_test))
     """
     slopes = layer_slopes(converted)
     if not slopes:

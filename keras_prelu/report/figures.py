@@ -36,7 +36,7 @@ def slopes_figure(slopes: Sequence[LayerSlopes]) -> Figure:
 
     Example:
 
-    >>> keras_prelu.report.figures.slopes_figure(keras_prelu.diagnostics.layer_slopes(model))
+    >>> keras_prelu.report.figures.slopes_figure(keras_prelu.diagnostics.layer_slopes(converted))
     """
     figure, axes = _rows([layer.path for layer in slopes])
     for row, layer in enumerate(slopes):
@@ -67,7 +67,7 @@ def units_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
 
     Example:
 
-    >>> diagnosis = keras_prelu.diagnostics.diagnose(model, x)
+    >>> diagnosis = keras_prelu.diagnostics.diagnose(model, x_test)
     >>> keras_prelu.report.figures.units_figure({"ReLU": diagnosis})
     """
     longest = max((diagnosis.units for diagnosis in diagnoses.values()), key=len)
@@ -94,7 +94,7 @@ def signal_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
 
     Example:
 
-    >>> diagnosis = keras_prelu.diagnostics.diagnose(model, x)
+    >>> diagnosis = keras_prelu.diagnostics.diagnose(model, x_test)
     >>> keras_prelu.report.figures.signal_figure({"ReLU": diagnosis})
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
@@ -136,7 +136,7 @@ def similarity_figure(similarity: Sequence[LayerSimilarity]) -> Figure:
 
     Example:
 
-    >>> similarity = keras_prelu.diagnostics.layer_similarity(original, converted, x)
+    >>> similarity = keras_prelu.diagnostics.layer_similarity(model, converted, x_test)
     >>> keras_prelu.report.figures.similarity_figure(similarity)
     """
     figure, axes = _rows([layer.path for layer in similarity])
@@ -175,7 +175,7 @@ def calibration_figure(calibration: Calibration) -> Figure:
 
     Example:
 
-    >>> calibration = keras_prelu.calibrate(converted, original, x)
+    >>> calibration = keras_prelu.calibrate(converted, model, x_train)
     >>> keras_prelu.report.figures.calibration_figure(calibration)
     """
     layers = [

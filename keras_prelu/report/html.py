@@ -36,7 +36,7 @@ def write(report: Report, path: str | os.PathLike[str], *, force: bool = False) 
 
     Example:
 
-    >>> report = keras_prelu.report.gather(converted, original, (x_test, y_test))
+    >>> report = keras_prelu.report.gather(converted, model, (x_test, y_test))
     >>> keras_prelu.report.html.write(report, "report.html")
     """
     save_record(render(report), path, force=force)
