@@ -34,9 +34,7 @@ def main(epochs=5):
     )
     model.fit(digits.train.x, digits.train.y, epochs=epochs, verbose=0)
     converted = kp.convert(model, calibration_data=digits.train.x[:512])
-    tuned = kp.finetune(
-        converted, None, digits.train, digits.test, epochs=epochs, control=False
-    ).model
+    tuned = kp.finetune(converted, digits.train, digits.test, epochs=epochs, control=False).model
     for group in kp.equalize(tuned):  # for int8: channels alike in size, the function unchanged
         print(f"{', '.join(group.producers)}: {group.action}")
     files = {

@@ -82,7 +82,7 @@ def main(epochs):
         "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )
     result = kp.finetune(
-        model, None, digits.train, digits.test, recipe="exp", epochs=epochs, batch_size=32
+        model, digits.train, digits.test, recipe="exp", epochs=epochs, batch_size=32
     )
     if host == 0:
         kp.save_model(result.model, "digits.prelu.keras", force=True)

@@ -69,7 +69,7 @@ def main(epochs=5):
         data = (x_test.numpy(), y_test.numpy())
         for name, network in {"ReLU": model, "converted": converted}.items():
             print(f"{name}: {100 * network.evaluate(*data, verbose=0)[1]:.1f} % of the test digits")
-        result = kp.finetune(converted, model, batches, data, epochs=epochs)
+        result = kp.finetune(converted, batches, data, original=model, epochs=epochs)
         for name, run in {"fine-tuned": result.prelu, "its ReLU control": result.control}.items():
             print(f"{name}: {100 * run.score_after:.1f} % of the test digits")
         print(result.verdict)

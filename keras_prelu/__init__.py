@@ -12,7 +12,7 @@ from wrapt import register_post_import_hook
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-# The modules that define serializable classes, and those of ours that they import.
+# The modules that define serializable classes, and the modules of this package that they import.
 _SERIALIZABLE = (
     "keras_prelu.registration",
     "keras_prelu.backend.autodiff",
@@ -37,16 +37,16 @@ _SERIALIZABLE = (
 
 def _register_with_keras(imported: ModuleType) -> None:
     """Import the serializable classes, so that saved models that use them load."""
-    # The flag is the import system's own, read because nothing public tells whether a module's body
-    # has come to its end.
+    # This flag of the import system is private, but nothing public tells whether a module's body
+    # has been executed to its end.
     others = [
         sys.modules[name]
         for name in _SERIALIZABLE
         if name in sys.modules and name != imported.__name__
     ]
     if any(getattr(module.__spec__, "_initializing", False) for module in others):
-        # One of them is importing Keras right now, and the rest can't import it half made. Its own
-        # hook comes at its end.
+        # One of these modules is importing Keras right now, and the others can't import that module
+        # before it is complete. Its own hook runs at its end.
         return
     from keras_prelu import (  # noqa: F401
         constraints,
@@ -59,8 +59,8 @@ def _register_with_keras(imported: ModuleType) -> None:
     from keras_prelu.training import slope_optimizer  # noqa: F401
 
 
-# Keras resolves a saved layer by its registered name, so registration can't wait for a first use of
-# kp.PReLU; importing Keras here would cost seconds. The hook runs when Keras is imported, or at
-# once where it already is.
+# Keras resolves a saved layer by its registered name, so that registration can't wait for the first
+# use of kp.PReLU, and importing Keras here would take seconds. The hook runs when Keras is
+# imported, or at once if it already is.
 for _module in ("keras", *_SERIALIZABLE):
     register_post_import_hook(_register_with_keras, _module)

@@ -18,8 +18,8 @@ from .conversion.bake import bake as bake
 from .conversion.convert import Conversion as Conversion
 from .conversion.convert import convert as convert
 from .conversion.convert import run_conversion as run_conversion
-from .deployment.export import Export as Export
 from .deployment.export import export as export
+from .deployment.records import Export as Export
 from .diagnostics.comparison import Comparison as Comparison
 from .diagnostics.comparison import compare as compare
 from .errors import KerasPReLUError as KerasPReLUError
@@ -33,6 +33,8 @@ from .scaling.equalize import Equalization as Equalization
 from .scaling.equalize import equalize as equalize
 from .sites.finder import find_sites as find_sites
 from .sites.site import Site as Site
-from .training.finetune import FineTuning as FineTuning
+from .training.config import FitConfig as FitConfig
+from .training.config import SlopeConfig as SlopeConfig
 from .training.finetune import finetune as finetune
+from .training.result import FineTuning as FineTuning
 from .version import __version__ as __version__

@@ -1,11 +1,13 @@
-"""Keras callbacks that follow slopes, dead units and the signal through a training, for TensorBoard
-and as a CSV file."""
+"""Keras callbacks that record slopes, dead units and the signal during training, for TensorBoard
+and in a CSV file."""
 
 from __future__ import annotations
 
 import csv
 import os
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from keras_prelu.backend.devices import host
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe
-from keras_prelu.diagnostics.slopes import layer_slopes
+from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import FileError, InvalidArgumentError
 from keras_prelu.sites.activity import ActivityProbe
 from keras_prelu.sites.prelu_layers import prelu_layers
@@ -26,27 +28,27 @@ _COLUMNS = ("epoch", "layer", "slopes", "mean", "minimum", "maximum", "units", "
 
 
 class SlopeMonitor(keras.callbacks.Callback):
-    """Follows the slopes of a model's PReLU layers, epoch by epoch.
+    """Records the slopes of a model's PReLU layers, epoch by epoch.
 
     For TensorBoard each layer gets a histogram of its slopes and scalars of their mean, minimum and
-    maximum, and what `model.fit` records (losses, metrics) becomes scalars too; this needs
-    `tensorboardX`, and no TensorFlow. Files that exist are added to, so a training that goes on
-    after it was stopped goes on in them. A model without PReLU layers writes nothing: given to
-    `finetune`, the callback follows the PReLU model and leaves its control alone. Of several hosts
-    the first writes.
+    maximum; the losses and metrics of `model.fit` become scalars too. This needs `tensorboardX`,
+    but not TensorFlow. Existing files are extended, so a training that continues from a checkpoint
+    continues them. A model without PReLU layers writes nothing: given to `finetune`, the callback
+    records the PReLU model and not its control. Of several hosts the first writes.
 
     Args:
-        log_dir: Folder of TensorBoard's event files.
-        csv_file: A file with a line for each epoch and layer.
-        samples: Unlabeled samples, some hundred, on which dead units are counted too and the signal
-            is measured: the second moment of what each linear layer and rectifier puts out; in the
-            CSV file that of the layer's own. It costs two passes over them each time.
-        frequency: Epochs from one record to the next. Defaults to 1.
+        log_dir: Path of the folder of TensorBoard's event files. Defaults to None.
+        csv_file: Path of a file with a line for each epoch and layer. Defaults to None.
+        samples: Unlabeled samples, some hundred, on which dead units are counted and the signal is
+            measured: the second moment of the outputs of each linear layer and rectifier; in the
+            CSV file that of the PReLU layer. This costs two passes over the samples each time.
+            Defaults to None.
+        frequency: Int. Epochs from one recording to the next. Defaults to 1.
 
     Raises:
-        InvalidArgumentError: A ValueError; neither output is given, `frequency` is no positive
+        InvalidArgumentError: A ValueError; neither output is given, `frequency` is not a positive
             integer, or tensorboardX is not installed.
-        FileError: When training begins: an output can't be written.
+        FileError: At the start of training; an output can't be written.
 
     Example:
 
@@ -65,7 +67,7 @@ class SlopeMonitor(keras.callbacks.Callback):
         super().__init__()
         if log_dir is None and csv_file is None:
             raise InvalidArgumentError(
-                "SlopeMonitor writes nothing: give `log_dir`, `csv_file` or both."
+                "SlopeMonitor has no output. Give `log_dir`, `csv_file` or both."
             )
         if isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1:
             raise InvalidArgumentError(
@@ -88,7 +90,7 @@ class SlopeMonitor(keras.callbacks.Callback):
             return
         try:
             if self._log_dir is not None:
-                # Its own file names are by the second, and a file that exists would be overwritten.
+                # tensorboardX names files by the second, and would overwrite an existing file.
                 self._writer = _summary_writer()(
                     str(self._log_dir), filename_suffix=f".{time.time_ns()}"
                 )
@@ -102,37 +104,38 @@ class SlopeMonitor(keras.callbacks.Callback):
         self._measure = None if self._samples is None else _Measure(self.model, self._samples)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        found = () if host() else layer_slopes(self.model)
-        if not found or (epoch + 1) % self._frequency:
+        layers = () if host() else layer_slopes(self.model)
+        if not layers or (epoch + 1) % self._frequency:
             return
-        dead, moments = self._measure() if self._measure is not None else ({}, {})
+        measures = _Measures({}, {}) if self._measure is None else self._measure()
         if self._csv_file is not None:
-            rows = [
-                (epoch, item.path, item.count, item.mean, item.minimum, item.maximum)
-                + (
-                    (dead[item.path].size, int(dead[item.path].sum()), moments.get(item.path, ""))
-                    if item.path in dead
-                    else ("", "", "")
-                )
-                for item in found
-            ]
+            rows = [_row(epoch, layer, measures) for layer in layers]
             with open(self._csv_file, "a", newline="") as file:
                 csv.writer(file).writerows(rows)
         if self._writer is not None:
-            scalars = {f"epoch/{name}": value for name, value in (logs or {}).items()}
-            for item in found:
-                scalars |= {
-                    f"slopes/{item.path}/{name}": getattr(item, name)
-                    for name in ("mean", "minimum", "maximum")
-                }
-            scalars |= {f"dead_units/{path}": units.sum() for path, units in dead.items()}
-            scalars |= {f"signal/{path}": moment for path, moment in moments.items()}
-            for tag, value in scalars.items():
-                self._writer.add_scalar(tag, float(value), epoch)
-            for path, layer in prelu_layers(self.model):
-                values = keras.ops.convert_to_numpy(keras.ops.cast(layer.alpha, "float32"))
-                self._writer.add_histogram(f"slopes/{path}", np.ravel(values), epoch)
-            self._writer.flush()
+            self._write_summaries(epoch, layers, measures, logs or {})
+
+    def _write_summaries(
+        self,
+        epoch: int,
+        layers: Sequence[LayerSlopes],
+        measures: _Measures,
+        logs: Mapping[str, float],
+    ) -> None:
+        scalars = {f"epoch/{name}": value for name, value in logs.items()}
+        for layer in layers:
+            scalars |= {
+                f"slopes/{layer.path}/{name}": getattr(layer, name)
+                for name in ("mean", "minimum", "maximum")
+            }
+        scalars |= {f"dead_units/{path}": units.sum() for path, units in measures.dead.items()}
+        scalars |= {f"signal/{path}": moment for path, moment in measures.moments.items()}
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, float(value), epoch)
+        for path, prelu in prelu_layers(self.model):
+            slope_array = keras.ops.convert_to_numpy(keras.ops.cast(prelu.alpha, "float32"))
+            self._writer.add_histogram(f"slopes/{path}", np.ravel(slope_array), epoch)
+        self._writer.flush()
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._writer is not None:
@@ -141,24 +144,42 @@ class SlopeMonitor(keras.callbacks.Callback):
         self._measure = None
 
 
+@dataclass(frozen=True)
+class _Measures:
+    """Which units of each rectifier are dead, and the second moment of the outputs of each linear
+    layer and rectifier, by path."""
+
+    dead: dict[str, np.ndarray]
+    moments: dict[str, float]
+
+
 class _Measure:
-    """What is measured of a model on samples, after each epoch anew."""
+    """Measures a model on samples, after each epoch anew."""
 
     def __init__(self, model: keras.Model, samples: Any) -> None:
         self._samples = model_inputs(model, samples)
         self._activity, self._moments = ActivityProbe(model), MomentsProbe(model)
 
-    def __call__(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """For each rectifier which of its units are dead, and for each linear layer and rectifier
-        the second moment of what it puts out."""
-        dead = {_layer(item.site.path): item.dead for item in self._activity(self._samples)}
-        return dead, {
-            path: moments.outputs for path, moments in self._moments(self._samples).items()
-        }
+    def __call__(self) -> _Measures:
+        return _Measures(
+            dead={_layer(site.site.path): site.dead for site in self._activity(self._samples)},
+            moments={
+                path: moments.outputs for path, moments in self._moments(self._samples).items()
+            },
+        )
+
+
+def _row(epoch: int, layer: LayerSlopes, measures: _Measures) -> list[Any]:
+    """Return a layer's line of the CSV file."""
+    row = [epoch, layer.path, layer.count, layer.mean, layer.minimum, layer.maximum]
+    if layer.path not in measures.dead:
+        return [*row, "", "", ""]
+    dead = measures.dead[layer.path]
+    return [*row, dead.size, int(dead.sum()), measures.moments.get(layer.path, "")]
 
 
 def _layer(path: str) -> str:
-    """A site's path without the number of the call that one layer has it for."""
+    """Return a site's path without the number of the call, where one layer is called repeatedly."""
     return path.split("#")[0]
 
 

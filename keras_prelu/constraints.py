@@ -1,4 +1,4 @@
-"""Constraints on negative slopes that are learned without a map (`parameterization="identity"`)."""
+"""Constraints on negative slopes that are learned directly (`parameterization="identity"`)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["AtLeast"]
 
 @serializable()
 class AtLeast(keras.constraints.Constraint):
-    """Keeps slopes at or above a positive minimum: after each training step, smaller ones are set
-    to it.
+    """Constraint that keeps slopes at or above a positive minimum: after each training step,
+    smaller ones are set to it.
 
-    Give it to `PReLU(parameterization="identity", alpha_constraint=...)`. As slopes are then
-    certainly positive, the backward pass rests on the layer's output alone and its input is freed,
-    as under `"exp"`; with any other constraint the input is kept.
+    Pass it to `PReLU(parameterization="identity", alpha_constraint=...)`. Since slopes are then
+    certainly positive, the backward pass needs the layer's output alone and its input is freed, as
+    under `"exp"`; with any other constraint the input is kept.
 
     Args:
-        minimum: Float > 0. Defaults to 0.001.
+        minimum: Float > 0. The smallest slope. Defaults to 0.001.
 
     Raises:
         InvalidArgumentError: A ValueError; `minimum` is not a positive finite number.
@@ -55,8 +55,12 @@ class AtLeast(keras.constraints.Constraint):
         return ops.maximum(w, ops.cast(self.minimum, w.dtype))
 
     def enforced(self, slopes: Tensor) -> Tensor:
-        """Slopes with the minimum in effect also for values that were assigned or loaded; the
-        gradient passes unchanged."""
+        """Return slopes with the minimum in effect, also for values that were assigned or loaded.
+        The gradient passes unchanged.
+
+        Args:
+            slopes: Tensor.
+        """
         return slopes + ops.stop_gradient(self(slopes) - slopes)
 
     def get_config(self) -> dict[str, Any]:

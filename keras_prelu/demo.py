@@ -1,5 +1,5 @@
-"""The whole story on the bundled digits: train a ReLU net, convert it, calibrate it, fine-tune it
-beside its control, judge."""
+"""Demonstration on the bundled digits: train a ReLU network, convert and calibrate it, fine-tune it
+beside its control, and compare both."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from keras_prelu.calibration.calibrate import calibrate
 from keras_prelu.conversion.convert import convert
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.theory import relative_error
+from keras_prelu.training.config import DEFAULT_LEARNING_RATE
 from keras_prelu.training.data_order import ShuffledBatches
-from keras_prelu.training.finetune import DEFAULT_LEARNING_RATE, FineTuning, finetune
+from keras_prelu.training.finetune import FineTuning, finetune
 from keras_prelu.training.warmup import build_for_training
 
 __all__ = ["ALPHA", "CALIBRATION_SAMPLES", "Conversion", "Demo", "digits_network", "run_demo"]
@@ -30,8 +31,9 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Conversion:
-    """How well one way of rescaling keeps a network's function, without training; a value for each
-    seed.
+    """How well one way of rescaling keeps a network's function, without training.
+
+    Tuples have a value for each seed.
 
     Attributes:
         rescale: "none", "analytic" or "calibrated".
@@ -47,19 +49,20 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demonstration measured; tuples have a value for each seed.
+    """The results of the demonstration; tuples have a value for each seed.
 
     Attributes:
         seeds: The seeds.
         alpha: The initial slope.
         original_accuracy: Test accuracy of the ReLU networks, in percent.
         conversions: The ways of rescaling, side by side.
-        tuned_accuracy, control_accuracy: Of the fine-tuned PReLU networks and their fine-tuned ReLU
-            controls, in percent.
+        tuned_accuracy: Test accuracy of the fine-tuned PReLU networks, in percent.
+        control_accuracy: Test accuracy of their fine-tuned ReLU controls, in percent.
         comparison: PReLU against control on the test samples, each sample's score averaged over the
             seeds.
         first: The first seed's fine-tuning.
-        original, converted: The first seed's ReLU network, and its calibrated conversion.
+        original: The first seed's ReLU network.
+        converted: Its calibrated conversion.
     """
 
     seeds: tuple[int, ...]
@@ -75,8 +78,8 @@ class Demo:
 
 
 def digits_network() -> keras.Model:
-    """A convolutional network with four 3 × 3 convolutions, each with BatchNormalization and ReLU,
-    and ten logits."""
+    """Return a network of four 3 × 3 convolutions, each with BatchNormalization and ReLU, and ten
+    logits."""
     layers: list[Any] = [keras.Input((8, 8, 1))]
     for index, filters in enumerate((32, 32, 64, 64), start=1):
         layers += [
@@ -96,35 +99,38 @@ def digits_network() -> keras.Model:
 def run_demo(
     seeds: Sequence[int] = (0, 1, 2), *, epochs: int = 16, on_progress: Progress | None = None
 ) -> Demo:
-    """Train, convert, calibrate, fine-tune and judge, once for each seed.
+    """Train, convert, calibrate, fine-tune and compare, once for each seed.
 
     Args:
-        seeds: Of initialization, data order and the choice of calibration samples.
-        epochs: Of the ReLU network's training; fine-tuning takes half as many.
-        on_progress: Called with what begins.
+        seeds: Sequence of int. Seeds of initialization, data order and the choice of calibration
+            samples. Defaults to (0, 1, 2).
+        epochs: Int. Epochs of the ReLU network's training; fine-tuning takes half as many. Defaults
+            to 16.
+        on_progress: Function that is called with the name of each stage as it begins. Defaults to
+            None.
     """
     digits = data.load("digits")
-    say = on_progress or (lambda text: None)
-    stories = [_story(digits, seed, epochs, say) for seed in seeds]
-    first = stories[0]
+    report = on_progress or (lambda stage: None)
+    results = [_run_seed(digits, seed, epochs, report) for seed in seeds]
+    first = results[0]
     return Demo(
         seeds=tuple(seeds),
         alpha=ALPHA,
-        original_accuracy=tuple(100.0 * story.accuracy for story in stories),
+        original_accuracy=tuple(100.0 * result.accuracy for result in results),
         conversions=tuple(
             Conversion(
-                rescale,
-                tuple(story.changes[rescale][0] for story in stories),
-                tuple(story.changes[rescale][1] for story in stories),
+                rescale=rescale,
+                accuracy_change=tuple(result.changes[rescale][0] for result in results),
+                logit_error=tuple(result.changes[rescale][1] for result in results),
             )
             for rescale in first.changes
         ),
-        tuned_accuracy=tuple(100.0 * story.tuning.prelu.score_after for story in stories),
-        control_accuracy=tuple(100.0 * _control_scores(story.tuning).mean() for story in stories),
+        tuned_accuracy=tuple(100.0 * result.tuning.prelu.score_after for result in results),
+        control_accuracy=tuple(100.0 * _control_scores(result.tuning).mean() for result in results),
         comparison=compare_scores(
             "accuracy",
-            np.mean([story.tuning.scores for story in stories], axis=0),
-            np.mean([_control_scores(story.tuning) for story in stories], axis=0),
+            np.mean([result.tuning.scores for result in results], axis=0),
+            np.mean([_control_scores(result.tuning) for result in results], axis=0),
         ),
         first=first.tuning,
         original=first.original,
@@ -132,8 +138,10 @@ def run_demo(
     )
 
 
-@dataclass(frozen=True)
-class _Story:
+@dataclass(frozen=True, kw_only=True)
+class _SeedResult:
+    """The models of one seed; `changes` are of accuracy and logits, by way of rescaling."""
+
     original: keras.Model
     converted: keras.Model
     accuracy: float
@@ -141,11 +149,11 @@ class _Story:
     tuning: FineTuning
 
 
-def _story(digits: data.Dataset, seed: int, epochs: int, say: Progress) -> _Story:
+def _run_seed(digits: data.Dataset, seed: int, epochs: int, report: Progress) -> _SeedResult:
     assert digits.test is not None
-    say(f"seed {seed}: training the ReLU network")
+    report(f"seed {seed}: training the ReLU network")
     original = _train(digits.train, seed, epochs)
-    say(f"seed {seed}: converting and calibrating")
+    report(f"seed {seed}: converting and calibrating")
     chosen = np.random.default_rng(seed).permutation(len(digits.train))[:CALIBRATION_SAMPLES]
     samples = digits.train.take(chosen).x
     candidates = {
@@ -162,17 +170,23 @@ def _story(digits: data.Dataset, seed: int, epochs: int, say: Progress) -> _Stor
             100.0 * (_accuracy(new, digits.test) - accuracy),
             relative_error(new, logits),
         )
-    say(f"seed {seed}: fine-tuning PReLU and the ReLU control")
+    report(f"seed {seed}: fine-tuning PReLU and the ReLU control")
     tuning = finetune(
         candidates["calibrated"],
-        original,
         digits.train,
         digits.test,
+        original=original,
         epochs=max(1, epochs // 2),
         batch_size=_BATCH_SIZE,
         seed=seed,
     )
-    return _Story(original, candidates["calibrated"], accuracy, changes, tuning)
+    return _SeedResult(
+        original=original,
+        converted=candidates["calibrated"],
+        accuracy=accuracy,
+        changes=changes,
+        tuning=tuning,
+    )
 
 
 def _train(samples: data.Samples, seed: int, epochs: int) -> keras.Model:

@@ -16,7 +16,7 @@ _MODES = ("fan_in", "fan_out")
 
 
 class _PReLUHe(keras.initializers.VarianceScaling):
-    """Var(W) = 2 / (fan · (1 + α²)), the rule behind both distributions."""
+    """The rule behind both distributions: Var(W) = 2 / (fan · (1 + α²))."""
 
     _distribution: str
 
@@ -48,14 +48,16 @@ class _PReLUHe(keras.initializers.VarianceScaling):
 class PReLUHeNormal(_PReLUHe):
     """He's normal initializer for layers whose inputs come from a PReLU of slope `alpha`.
 
-    Draws from a truncated normal distribution with variance 2 / (n·(1 + α²)), n the layer's fan-in
-    (or fan-out): the second moment of the signal (backward: of the gradient) is then the same in
-    every layer. α = 0 is `keras.initializers.HeNormal`; α = 1, a linear net, is `LecunNormal`.
+    Draws from a truncated normal distribution with variance 2 / (n·(1 + α²)), where n is the
+    layer's fan-in (or fan-out): the second moment of the signal (or of the gradient, backward) is
+    then the same in every layer. α = 0 is `keras.initializers.HeNormal`; α = 1, a linear network,
+    is `LecunNormal`.
 
     Args:
-        alpha: Float, the initial negative slope of the network's PReLU layers. Defaults to 0.25.
-        mode: `"fan_in"` (default) keeps the forward signal, `"fan_out"` the gradient.
-        seed: Integer, `keras.random.SeedGenerator` or None (default: a random seed).
+        alpha: Float. The initial negative slope of the network's PReLU layers. Defaults to 0.25.
+        mode: String. `"fan_in"` preserves the forward signal, `"fan_out"` the gradient. Defaults to
+            `"fan_in"`.
+        seed: Integer, `keras.random.SeedGenerator` or None. Defaults to None, a random seed.
 
     Raises:
         InvalidArgumentError: A ValueError; `alpha` is not a finite number or `mode` is neither of
@@ -80,9 +82,10 @@ class PReLUHeUniform(_PReLUHe):
     """`PReLUHeNormal` with a uniform distribution of the same variance, 2 / (n·(1 + α²)).
 
     Args:
-        alpha: Float, the initial negative slope of the network's PReLU layers. Defaults to 0.25.
-        mode: `"fan_in"` (default) keeps the forward signal, `"fan_out"` the gradient.
-        seed: Integer, `keras.random.SeedGenerator` or None (default: a random seed).
+        alpha: Float. The initial negative slope of the network's PReLU layers. Defaults to 0.25.
+        mode: String. `"fan_in"` preserves the forward signal, `"fan_out"` the gradient. Defaults to
+            `"fan_in"`.
+        seed: Integer, `keras.random.SeedGenerator` or None. Defaults to None, a random seed.
 
     Raises:
         InvalidArgumentError: A ValueError; `alpha` is not a finite number or `mode` is neither of

@@ -25,8 +25,8 @@ class PReLU(keras.layers.Layer):
     """Parametric ReLU with a learned negative slope under a constraint.
 
     Computes φ(x) = max(x, 0) + α·min(x, 0) with a learned slope α = map(β), one for each channel by
-    default. The layer's variable is β (float32 also under mixed precision); α is derived from it by
-    the parameterization:
+    default. The layer's variable is the raw parameter β (float32 also under mixed precision); the
+    parameterization derives α from it:
 
     ================  ============  ========  ==================
     parameterization  α(β)          range     L2 on β pulls α to
@@ -42,36 +42,41 @@ class PReLU(keras.layers.Layer):
     `keras.layers.PReLU`; `.alpha` is then the variable itself.
 
     Args:
-        alpha_initializer: The initial *slope*, under every map: a float, an array (of the slopes'
-            shape, or with one value for each slope), or a Keras initializer. Defaults to 0.25.
-        parameterization: `"exp"` (default), `"square"`, `"softplus"`, `"sigmoid"`, `"identity"`, or
-            an instance from `keras_prelu.parameterizations`.
+        alpha_initializer: Float, array or Keras initializer. The initial *slope*, under every
+            parameterization; an array has the slopes' shape, or one value for each slope. Defaults
+            to 0.25.
+        parameterization: String or `keras_prelu.parameterizations.Parameterization`. `"exp"`,
+            `"square"`, `"softplus"`, `"sigmoid"`, `"identity"`, or an instance. Defaults to
+            `"exp"`.
         alpha_regularizer: Keras regularizer of the slope α in effect, such as
-            `keras_prelu.regularizers.AlphaL2`.
-        beta_regularizer: Keras regularizer of β, with the map's implicit bias (table above).
-        alpha_constraint: Keras constraint of α; with `parameterization="identity"` only (the other
-            maps are constraints). Under `keras_prelu.constraints.AtLeast` the backward pass keeps
-            the output alone, as it does under the positive maps.
-        shared_axes: The axes along which a slope is shared: `"channel_wise"` (default; one slope a
-            channel, whatever the rank), `"channel_shared"` (one slope), None (a slope for each
-            element, as in Keras), or an int or ints, as in `keras.layers.PReLU` (axis 0 is the
-            batch and always shared).
-        max_value: Float > 0 or None (default): a cap on the output, so that a converted ReLU6 keeps
-            it.
-        data_format: `"channels_last"` or `"channels_first"`: where `"channel_wise"` finds the
-            channels (axis −1 or 1). Defaults to `keras.config.image_data_format()`.
+            `keras_prelu.regularizers.AlphaL2`. Defaults to None.
+        beta_regularizer: Keras regularizer of β, with the implicit bias of the parameterization
+            (table above). Defaults to None.
+        alpha_constraint: Keras constraint of α, for `parameterization="identity"` only (the other
+            parameterizations are constraints). Under `keras_prelu.constraints.AtLeast` the backward
+            pass keeps the output alone, as it does under the positive parameterizations. Defaults
+            to None.
+        shared_axes: String, integer, sequence of integers or None. The axes along which a slope is
+            shared: `"channel_wise"` (one slope per channel, whatever the rank), `"channel_shared"`
+            (one slope), None (a slope for each element, as in Keras), or axes, as in
+            `keras.layers.PReLU` (axis 0 is the batch and always shared). Defaults to
+            `"channel_wise"`.
+        max_value: Float > 0 or None. A cap on the output, so that a converted ReLU6 keeps its cap.
+            Defaults to None.
+        data_format: String. `"channels_last"` or `"channels_first"`: where `"channel_wise"` finds
+            the channels (axis −1 or 1). Defaults to `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype`, `trainable`, as for every Keras layer.
 
     Input shape:
         Any rank of at least 2, batch first. Only the axes that carry a slope need a known size.
 
     Output shape:
-        The input's. The dtype is the layer's compute dtype.
+        The same as the input. The dtype is the layer's compute dtype.
 
     Raises:
-        InvalidArgumentError: A ValueError, when an argument has none of the values above or the map
-            cannot represent the initial slope; also from `build`, when the size of an axis that
-            carries a slope is unknown.
+        InvalidArgumentError: A ValueError; an argument has none of the values above, or the
+            parameterization cannot represent the initial slope. Also from `build`, if the size of
+            an axis that carries a slope is unknown.
 
     Example:
 
@@ -130,7 +135,7 @@ class PReLU(keras.layers.Layer):
 
     @property
     def _sign_is_certain(self) -> bool:
-        """Whether slopes are certainly positive, so that the backward pass can rest on the output
+        """Whether slopes are certainly positive, so that the backward pass needs the output
         alone."""
         if isinstance(self.alpha_constraint, constraints.AtLeast):
             # ∂L/∂α is Σ g·min(y, 0)/α: in float16 y = αx may underflow where the quotient does not.
@@ -155,19 +160,19 @@ class PReLU(keras.layers.Layer):
             initializer=self._initial_beta,
             regularizer=self._penalty(),
             constraint=self.alpha_constraint,
-            # The map is evaluated in float32: e^β in half precision would move every slope by up to
-            # 0.1 %.
+            # The map is evaluated in float32: e^β in half precision would change each slope by up
+            # to 0.1 %.
             autocast=False,
         )
         self.beta.keras_prelu_slope = True  # see is_slope
-        # Once outside of any compiled function: torch.compile can't trace how an operation is made.
+        # Create the operation outside of any compiled function: torch.compile can't trace that.
         self._activate(ops.zeros((0,)), ops.ones(()))
         self.input_spec = keras.layers.InputSpec(
             ndim=len(input_shape), axes={axis: input_shape[axis] for axis in carrying}
         )
 
     def _axes_with_slopes(self, rank: int) -> tuple[int, ...]:
-        """The axes of an input of `rank` along which slopes differ."""
+        """Return the axes of an input of a rank along which slopes differ."""
         if rank < 2:
             raise InvalidArgumentError(
                 f"PReLU layer '{self.name}' needs inputs of rank 2 or more, batch first. Received:"
@@ -239,8 +244,12 @@ class PReLU(keras.layers.Layer):
 
 
 def slopes_in_effect(layer: PReLU) -> Tensor:
-    """What a layer's forward pass multiplies by: `alpha`, a constraint enforced that the backward
-    pass rests on."""
+    """Return the slopes that a layer's forward pass multiplies by: `alpha`, with a constraint
+    enforced that the backward pass relies on.
+
+    Args:
+        layer: `PReLU`. A built layer.
+    """
     alpha = ops.convert_to_tensor(layer.alpha)
     if isinstance(layer.alpha_constraint, constraints.AtLeast):
         alpha = layer.alpha_constraint.enforced(alpha)
@@ -248,14 +257,19 @@ def slopes_in_effect(layer: PReLU) -> Tensor:
 
 
 def is_slope(variable: Any) -> bool:
-    """Whether a variable is the β of a PReLU layer. Optimizers see variables without their layers,
-    so the layer marks it."""
+    """Return whether a variable is the β of a PReLU layer.
+
+    Optimizers see variables without their layers, so that the layer marks its variable.
+
+    Args:
+        variable: `keras.Variable`.
+    """
     return getattr(variable, "keras_prelu_slope", False)
 
 
 def _slope_initializer(value: Any) -> Any:
-    """A Keras initializer of slopes from a number, an array, or whatever `keras.initializers.get`
-    takes."""
+    """Return a Keras initializer of slopes for a number, an array, or anything that
+    `keras.initializers.get` accepts."""
     if isinstance(value, (bool, np.bool_)):
         raise InvalidArgumentError(
             "`alpha_initializer` must be a slope, an array of slopes or an initializer. Received:"
@@ -276,7 +290,7 @@ def _slope_initializer(value: Any) -> Any:
 
 
 def _fit_slopes(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Given slopes in the shape of the variable: broadcast, or one value for each slope in
+    """Return given slopes in the shape of the variable: broadcast, or one value for each slope in
     order."""
     slopes = np.asarray(value, dtype=np.float64)
     if slopes.size == math.prod(shape):

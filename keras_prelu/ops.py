@@ -21,18 +21,18 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def prelu(x: Tensor, alpha: Tensor) -> Tensor:
-    """Parametric ReLU: `x` where it is positive, `alpha * x` where it is not.
+    """Return the parametric ReLU: `x` where it is positive, `alpha * x` where it is not.
 
     φ(x) = max(x, 0) + α·min(x, 0), with ∂φ/∂x = 1 for x > 0 and α for x ≤ 0, and ∂φ/∂α = min(x, 0).
     At α = 0 the result equals `keras.ops.relu(x)` bit for bit on finite x. NaN propagates.
     Infinities follow IEEE arithmetic: −∞ at α = 0 is 0·∞ = NaN.
 
     Args:
-        x: Tensor of floating dtype (other dtypes are cast to `keras.config.floatx()`), of any
-            shape.
-        alpha: Negative slope: a number, or a tensor that broadcasts against `x` by NumPy's rules.
-            Any real value; it may have a wider dtype than `x` (float32 slopes in a mixed-precision
-            model), and its gradient then has that dtype.
+        x: Tensor of a floating dtype, of any shape. Other dtypes are cast to
+            `keras.config.floatx()`.
+        alpha: Float or tensor. The negative slope, any real value. A tensor broadcasts against `x`
+            by NumPy's rules. It may have a wider dtype than `x` (float32 slopes in a
+            mixed-precision model), and its gradient then has that dtype.
 
     Returns:
         Tensor of the dtype of `x` and of the broadcast shape.
@@ -50,7 +50,7 @@ def prelu(x: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _floating(x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as tensors of floating dtypes; a number as alpha takes the dtype of x."""
+    """Return both as tensors of floating dtypes; a number as `alpha` takes the dtype of `x`."""
     x = ops.convert_to_tensor(x)
     if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
         x = ops.cast(x, keras.config.floatx())
@@ -62,7 +62,7 @@ def _floating(x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
 
 @serializable()
 class PReLUOperation(keras.Operation):
-    """`prelu` as a node of a functional graph: what calling `prelu` on symbolic tensors creates."""
+    """`prelu` as a node of a functional graph, created by calling `prelu` on symbolic tensors."""
 
     def call(self, x: Tensor, alpha: Tensor) -> Tensor:
         return prelu(x, alpha)
@@ -82,21 +82,22 @@ def _broadcast_shapes(
 
 
 def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
-    """`prelu` for slopes that are certainly positive, with a backward pass that keeps the output
-    alone.
+    """Return `prelu` for slopes that are certainly positive, with a backward pass that keeps the
+    output alone.
 
-    Where α > 0 the output has the sign of x, and x = y/α on the negative side, so that ∂L/∂α = Σ
+    If α > 0, the output has the sign of x, and x = y/α on the negative side, so that ∂L/∂α = Σ
     g·min(y, 0)/α needs nothing but y, which the next layer keeps anyway; x is freed. (In-place ABN,
-    arXiv:1712.02616, rests on the same fact.) Under α = e^β the division cancels: ∂L/∂β = Σ
+    arXiv:1712.02616, relies on the same fact.) Under α = e^β the division cancels: ∂L/∂β = Σ
     g·min(y, 0). A slope so small that y underflows to 0 (α < 1e-38 in float32 and bfloat16; in
     float16 α = 1e-8, where the smallest number is 6e-8) still gives the exact ∂L/∂x, and the terms
     that underflow are missing from ∂L/∂α.
 
     Args:
-        x: Tensor of floating dtype, of any shape.
-        alpha: Tensor of slopes, all > 0, that broadcasts to the shape of `x`. With slopes ≤ 0 the
+        x: Tensor of a floating dtype, of any shape.
+        alpha: Tensor. Slopes, all > 0, that broadcast to the shape of `x`. With slopes ≤ 0 the
             gradients are wrong: use `prelu`.
-        max_value: Cap on the output, > 0, or None (default). Where it holds, gradients are 0.
+        max_value: Float > 0 or None. A cap on the output; where it is reached, gradients are 0.
+            Defaults to None.
 
     Returns:
         Tensor of the dtype and shape of `x`: min(φ(x), max_value).
@@ -113,42 +114,44 @@ def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> 
 
 
 def prelu_to_one(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
-    """`positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx), which XLA can fuse in more
-    networks."""
+    """Return `positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx), which XLA can fuse in
+    more networks. The arguments are those of `positive_prelu`."""
     return keeping_the_output("slope_to_one", max_value)(*_floating(x, alpha))
 
 
-# A dictionary, not functools.cache: torch.compile looks through the cache, and can't trace how an
-# operation is made.
-_MADE: dict[tuple[str, float | None], Callable[..., Tensor]] = {}
+# A dictionary, not functools.cache: torch.compile traces through the cache, and can't trace how an
+# operation is created.
+_OPERATIONS: dict[tuple[str, float | None], Callable[..., Tensor]] = {}
 
 
 def keeping_the_input() -> Callable[..., Tensor]:
-    """The operation behind `prelu`, on tensors of floating dtypes."""
-    return _made("any_slope", None)
+    """Return the operation behind `prelu`, on tensors of floating dtypes."""
+    return _operation("any_slope", None)
 
 
 def keeping_the_output(form: str, max_value: float | None) -> Callable[..., Tensor]:
-    """The operation behind `positive_prelu` and `prelu_to_one`: `form` names the forward pass among
-    the formulation's pieces.
+    """Return the operation behind `positive_prelu` and `prelu_to_one`.
 
-    Under torch.compile, make it beforehand, outside of what is compiled.
+    For torch.compile, call this function beforehand, outside of what is compiled.
+
+    Args:
+        form: String. The method of `Formulation` that computes the forward pass.
+        max_value: Float or None. As in `positive_prelu`.
     """
-    return _made(form, max_value)
+    return _operation(form, max_value)
 
 
-def _made(form: str, max_value: float | None) -> Callable[..., Tensor]:
-    # Asked whether it is there, not whether it is true: older versions of torch.compile can't tell
-    # of an operation.
-    if (form, max_value) not in _MADE:
-        _MADE[form, max_value] = (
+def _operation(form: str, max_value: float | None) -> Callable[..., Tensor]:
+    # Test with `in`, not truthiness: older torch.compile cannot evaluate the truth of an operation.
+    if (form, max_value) not in _OPERATIONS:
+        _OPERATIONS[form, max_value] = (
             _from_the_input() if form == "any_slope" else _from_the_output(form, max_value)
         )
-    return _MADE[form, max_value]
+    return _OPERATIONS[form, max_value]
 
 
-# What follows asks for the formulation anew in each function: torch.compile can't trace one that a
-# function holds on to.
+# The functions below call `formulation()` each time they run: torch.compile can't trace an object
+# that a function holds in its closure.
 
 
 def _from_the_input() -> Callable[..., Tensor]:
@@ -159,8 +162,8 @@ def _from_the_input() -> Callable[..., Tensor]:
     def residuals(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[Tensor, ...]:
         return inputs
 
-    def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
-        x, alpha = kept
+    def backward(saved: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
+        x, alpha = saved
         with formulation().cluster(x):
             dx = formulation().input_gradient(x, upstream, ops.cast(alpha, x.dtype))
             dalpha = formulation().slope_gradient(x, upstream, alpha)
@@ -178,8 +181,8 @@ def _from_the_output(form: str, max_value: float | None) -> Callable[..., Tensor
     def residuals(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[Tensor, ...]:
         return output, inputs[1]
 
-    def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
-        y, alpha = kept
+    def backward(saved: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, Tensor]:
+        y, alpha = saved
         with formulation().cluster(y):
             dx = formulation().input_gradient(y, upstream, ops.cast(alpha, y.dtype))
             if max_value is not None:

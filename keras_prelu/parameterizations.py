@@ -1,4 +1,5 @@
-"""Maps from the raw variable β to the slope α in effect (claim 5), found by name."""
+"""Parameterizations: maps from the raw parameter β to the slope α in effect (claim 5), found by
+name."""
 
 from __future__ import annotations
 
@@ -30,15 +31,18 @@ _REGISTRY: dict[str, type[Parameterization]] = {}
 
 
 class Parameterization:
-    """A map α(β) that constrains a slope to its range. A new one subclasses this, sets the three
-    class attributes, and is found by name.
+    """A map α(β) that constrains a slope to its range.
+
+    To add one, subclass this class, set the three class attributes and implement `alpha`,
+    `contains` and `_inverse`; it is then found by its name.
 
     Attributes:
-        name: What `PReLU(parameterization=...)` and the command line call it.
-        interval: The range of α, for messages.
-        positive: Whether α > 0 for every β. The backward pass then rests on the output alone (see
-            `sign_is_certain`).
-        at_most_one: Whether α ≤ 1 for every β, so that φ(x) = max(x, αx). Defaults to False.
+        name: String. What `PReLU(parameterization=...)` and the command line call it.
+        interval: String. The range of α, for messages.
+        positive: Boolean. Whether α > 0 for every β. The backward pass then needs the output alone
+            (see `sign_is_certain`).
+        at_most_one: Boolean. Whether α ≤ 1 for every β, so that φ(x) = max(x, αx). Defaults to
+            False.
     """
 
     name: ClassVar[str]
@@ -51,23 +55,33 @@ class Parameterization:
         _REGISTRY[cls.name] = cls
 
     def alpha(self, beta: Tensor) -> Tensor:
-        """The slope α(β), elementwise, in the dtype of `beta`."""
+        """Return the slope α(β), elementwise, in the dtype of `beta`.
+
+        Args:
+            beta: Tensor.
+        """
         raise NotImplementedError
 
     def beta(self, alpha: Any) -> np.ndarray:
-        """The raw value β with α(β) = `alpha`, elementwise, as float64.
+        """Return the raw parameter β with α(β) = `alpha`, elementwise, in float64.
+
+        Args:
+            alpha: Float or array. Slopes.
 
         Raises:
             InvalidArgumentError: A ValueError; the map cannot represent some slope. The message
-                names maps that can.
+                names the maps that can.
         """
         alpha = np.asarray(alpha, dtype=np.float64)
         self.check(alpha)
         return self._inverse(alpha)
 
     def check(self, alpha: Any) -> None:
-        """Raise InvalidArgumentError (a ValueError) unless the map can represent every slope in
-        `alpha`."""
+        """Raise InvalidArgumentError (a ValueError) unless the map can represent every slope.
+
+        Args:
+            alpha: Float or array. Slopes.
+        """
         alpha = np.asarray(alpha, dtype=np.float64)
         outside = alpha[~self.contains(alpha)]
         if outside.size == 0:
@@ -84,15 +98,26 @@ class Parameterization:
         )
 
     def contains(self, alpha: np.ndarray) -> np.ndarray:
-        """Boolean array: which slopes lie in the map's range."""
+        """Return which slopes lie in the map's range.
+
+        Args:
+            alpha: Array.
+
+        Returns:
+            A boolean array of the same shape.
+        """
         raise NotImplementedError
 
     def _inverse(self, alpha: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     def sign_is_certain(self, dtype: str) -> bool:
-        """Whether an output computed in `dtype` always tells the sign of its input and, where it is
-        negative, ∂L/∂β."""
+        """Return whether the output always determines the sign of its input and, where that is
+        negative, ∂L/∂β.
+
+        Args:
+            dtype: String. The dtype that the output is computed in.
+        """
         return self.positive
 
     def get_config(self) -> dict[str, Any]:
@@ -139,12 +164,12 @@ class Exp(Parameterization):
 class Square(Parameterization):
     """α = β², in [0, ∞), with dα/dβ = 2β. L2 on β pulls α to 0, towards ReLU. Claim 5.
 
-    β = 0 is a stationary point: the slope gets no gradient there and never leaves 0. β and −β are
+    β = 0 is a stationary point: the slope gets no gradient there and never leaves 0. β and −β give
     the same slope; the positive root is taken.
 
     Args:
-        allow_zero: Whether an initial slope of exactly 0 is accepted although it never moves.
-            Defaults to False.
+        allow_zero: Boolean. Whether an initial slope of exactly 0 is accepted although it never
+            moves. Defaults to False.
     """
 
     name = "square"
@@ -167,9 +192,9 @@ class Square(Parameterization):
             )
 
     def sign_is_certain(self, dtype: str) -> bool:
-        # At β = 0 both the negative output and ∂α/∂β = 2β are 0, so ∂L/∂β is right there too. It is
-        # (2/β)·Σ g·min(y, 0): in float16 y = β²x underflows while 2β does not. Whoever allows 0 may
-        # ask for second derivatives there, which need x.
+        # ∂L/∂β is (2/β)·Σ g·min(y, 0). At β = 0 both the negative output and ∂α/∂β = 2β are 0, so
+        # that it is right there too. In float16 y = β²x underflows where 2β does not. With slopes
+        # of 0 allowed, second derivatives may be taken there, which need x.
         return not self.allow_zero and dtype != "float16"
 
     def contains(self, alpha: np.ndarray) -> np.ndarray:
@@ -240,12 +265,16 @@ class Identity(Parameterization):
 
 
 def names() -> tuple[str, ...]:
-    """The names of all parameterizations, in the order of their definition."""
+    """Return the names of all parameterizations, in the order of their definition."""
     return tuple(_REGISTRY)
 
 
 def get(identifier: Any) -> Parameterization:
-    """A parameterization from its name, its class, its serialized form, or itself.
+    """Return a parameterization.
+
+    Args:
+        identifier: String, `Parameterization`, subclass of it, or dict. The name, the instance, the
+            class, or the serialized form.
 
     Raises:
         InvalidArgumentError: A ValueError; the identifier is none of these.
@@ -261,9 +290,9 @@ def get(identifier: Any) -> Parameterization:
     if isinstance(identifier, type) and issubclass(identifier, Parameterization):
         return identifier()
     if isinstance(identifier, dict):
-        found = keras.saving.deserialize_keras_object(identifier)
-        if isinstance(found, Parameterization):
-            return found
+        deserialized = keras.saving.deserialize_keras_object(identifier)
+        if isinstance(deserialized, Parameterization):
+            return deserialized
     raise InvalidArgumentError(
         f"`parameterization` must be one of {', '.join(repr(name) for name in _REGISTRY)}, or an"
         " instance of keras_prelu.parameterizations.Parameterization. Received:"
@@ -272,7 +301,12 @@ def get(identifier: Any) -> Parameterization:
 
 
 def serialize(parameterization: Parameterization) -> str | dict[str, Any]:
-    """The name where it says everything, else Keras's serialized form."""
+    """Return the name of a parameterization if `get` returns an equal one for it, else Keras's
+    serialized form.
+
+    Args:
+        parameterization: `Parameterization`.
+    """
     if (
         type(parameterization) is _REGISTRY.get(parameterization.name)
         and not parameterization.get_config()

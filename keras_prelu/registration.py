@@ -1,4 +1,4 @@
-"""How classes of this package become known to Keras: by registered name in saved models, by plain
+"""Registering the classes of this package with Keras: by registered name in saved models, by plain
 name in layer arguments."""
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 def serializable(*aliases: str) -> Callable[[ClassT], ClassT]:
-    """Register a class under `keras_prelu>Name`, and under each alias for use by name.
+    """Return a decorator that registers a class under `keras_prelu>Name`, and under each alias.
 
-    Keras looks a bare string such as `kernel_initializer="PReLUHeNormal"` up among its custom
+    Keras looks up a bare string such as `kernel_initializer="PReLUHeNormal"` among its custom
     objects under exactly that string, which the registered name alone does not satisfy.
 
     Args:
-        *aliases: Plain names, such as `"PReLUHeNormal"` and `"prelu_he_normal"`.
+        *aliases: Strings. Plain names, such as `"PReLUHeNormal"` and `"prelu_he_normal"`.
 
     Returns:
         A class decorator.

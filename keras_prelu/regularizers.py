@@ -20,16 +20,16 @@ __all__ = ["AlphaL2", "SlopePenalty"]
 class AlphaL2(keras.regularizers.Regularizer):
     """L2 penalty (λ/2)·Σα² on the slope in effect.
 
-    Pulls α to 0, towards ReLU, under every map: its gradient with respect to β is λ·α·dα/dβ. Give
-    it to `PReLU(alpha_regularizer=...)`. Keras's own `L2(λ)` is λ·Σα²: twice as strong for the same
-    λ.
+    Pulls α to 0, towards ReLU, under every parameterization: its gradient with respect to β is
+    λ·α·dα/dβ. Pass it to `PReLU(alpha_regularizer=...)`. Keras's own `L2(λ)` is λ·Σα², twice as
+    strong for the same λ.
 
     To pull elsewhere, penalize β (`PReLU(beta_regularizer=...)`): decay of β to 0 pulls α to the
-    map's value at 0, which is 1 under exp, log 2 under softplus, 1/2 under sigmoid and 0 under
-    square and identity.
+    value of the parameterization at 0, which is 1 under exp, log 2 under softplus, 1/2 under
+    sigmoid and 0 under square and identity.
 
     Args:
-        penalty: Float ≥ 0, the factor λ. Defaults to 0.01.
+        penalty: Float ≥ 0. The factor λ. Defaults to 0.01.
 
     Raises:
         InvalidArgumentError: A ValueError; `penalty` is negative or not a finite number.
@@ -61,10 +61,16 @@ class AlphaL2(keras.regularizers.Regularizer):
 
 
 class SlopePenalty(keras.regularizers.Regularizer):
-    """What `PReLU` attaches to its variable β: `alpha_regularizer(α(β)) + beta_regularizer(β)`.
+    """The regularizer of a PReLU's variable β: `alpha_regularizer(α(β)) + beta_regularizer(β)`.
 
-    As a regularizer of the variable, not a loss added in `call`, the penalty counts once however
-    often the layer is called. It is rebuilt from the layer's own configuration and never saved.
+    Since it is a regularizer of the variable, not a loss added in `call`, the penalty counts once
+    however often the layer is called. It is rebuilt from the layer's own configuration and never
+    saved.
+
+    Args:
+        parameterization: `Parameterization` of the layer.
+        alpha_regularizer: Keras regularizer or None.
+        beta_regularizer: Keras regularizer or None.
     """
 
     def __init__(

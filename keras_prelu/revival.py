@@ -1,14 +1,15 @@
 """Reviving dead units: fresh weights into them, none out of them, so that training can use them and
 the function is kept (claim 2).
 
-A ReLU unit that is positive on no sample puts out 0 and gets no gradient: it is lost for good. Its
-incoming weights are drawn anew, its bias is set so that its pre-activation is centred on the
-samples, and the weights that read it become 0. What the network computes does not change, and the
-first step of training gives the outgoing weights a gradient again.
+A ReLU unit that is positive on no sample puts out 0 and gets no gradient, so that training can't
+bring it back. Its incoming weights are drawn anew, its bias is set so that its pre-activation is
+centred on the samples, and the weights that read it become 0. The outputs of the network do not
+change, and the first step of training gives the outgoing weights a gradient again.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +17,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu import theory
 from keras_prelu.calibration.layer_fit import linear_output
 from keras_prelu.data.samples import as_samples, batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.channel_scaling import numbers, reads_channels
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.channel_scaling import reads_channels
 from keras_prelu.graph.interpreter import ExecutedStep, iterate_steps, run_plan
-from keras_prelu.graph.layer_kinds import CHANNELWISE
+from keras_prelu.graph.layer_kinds import CHANNELWISE, built_input_shape, has_linear_activation
 from keras_prelu.graph.linear_layers import LinearView, linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.activity import SiteActivity, activity
-from keras_prelu.theory import relative_error
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["Revival", "SiteRevival", "revive"]
@@ -40,12 +42,13 @@ class SiteRevival:
     """What was done at one rectifier.
 
     Attributes:
-        path: The site's path.
-        units: Its units (channels).
-        dead_before: How many were active on at most the threshold's share of the samples.
-        revived: How many of them got fresh weights.
-        dead_after: How many are dead in the same sense now.
-        action: "revived", "none dead", or "kept" and why.
+        path: String. Path of the site.
+        units: Integer. Number of its units (channels).
+        dead_before: Integer. How many of them were active on at most the threshold's share of the
+            samples.
+        revived: Integer. How many of the dead units got fresh weights.
+        dead_after: Integer. How many units are dead in the same sense afterwards.
+        action: String. "revived", "none dead", or "kept" and why.
     """
 
     path: str
@@ -61,11 +64,11 @@ class Revival:
     """What a revival did.
 
     Attributes:
-        samples: How many samples it looked at.
-        threshold: The share of them up to which a unit counted as dead.
-        loss: Mean squared change of the model's output on them, over its variance: 0 for ReLU units
-            that were active on none.
-        sites: A record for each rectifier.
+        samples: Integer. Number of samples that it looked at.
+        threshold: Float. The share of them up to which a unit counted as dead.
+        loss: Float. Mean squared change of the model's outputs on them, over their variance; the
+            mean over outputs. 0 for ReLU units that were active on no sample.
+        sites: Tuple of `SiteRevival`, one for each rectifier.
     """
 
     samples: int
@@ -75,7 +78,7 @@ class Revival:
 
     @property
     def revived(self) -> int:
-        """Units that got fresh weights."""
+        """Number of units that got fresh weights."""
         return sum(site.revived for site in self.sites)
 
 
@@ -88,28 +91,30 @@ def revive(
     batch_size: int = 128,
     seed: int = 0,
 ) -> Revival:
-    """Give dead and nearly dead units fresh weights, in place, and keep what the network computes.
+    """Give dead and nearly dead units fresh weights, in place, and keep the function of the
+    network.
 
     Incoming weights are drawn as by `PReLUHeNormal`, the bias (or the statistics of a
     BatchNormalization between) centres the unit's pre-activation on the samples, and outgoing
-    weights become 0. A nearly dead unit's share in the function is lost, and under PReLU what a
-    dead unit's slope handed on. To convert a network with dead units, revive it first, and
-    calibrate the conversion against the revived network: against the old one, the dead units'
-    weights would be restored.
+    weights become 0. What a nearly dead unit contributed to the outputs is lost, and so is, under
+    PReLU, what the slope of a dead unit passed on. To convert a network with dead units, revive it
+    first, and calibrate the conversion against the revived network: calibration against the old one
+    would restore the weights of the dead units.
 
     Args:
-        model: Sequential or Functional; ReLU or PReLU. It is changed. A unit is revived where one
-            linear layer alone makes it (a BatchNormalization may follow) and linear layers alone
-            read it, through poolings and the like; others are kept, with the reason.
+        model: `keras.Model`. Sequential or Functional; ReLU or PReLU. It is changed. A unit is
+            revived if a linear layer of its own writes it (a BatchNormalization may follow) and
+            linear layers alone read it, through poolings and the like; other units are kept, with
+            the reason.
         samples: Unlabeled samples, as many as there are: an array, or a list or dict of arrays for
             several inputs.
-        threshold: A unit that is active on at most this share of the samples is dead. Defaults to
-            0.01; 0 for those active on none.
-        batch_size: Samples that go through the model at once.
-        seed: Of the fresh weights.
+        threshold: Float. A unit that is active on at most this share of the samples is dead.
+            Defaults to 0.01; 0 for units that are active on none.
+        batch_size: Integer. Samples that go through the model at once. Defaults to 128.
+        seed: Integer. Seed of the fresh weights. Defaults to 0.
 
     Returns:
-        The record, see `Revival`.
+        A `Revival`.
 
     Raises:
         ConversionError: The model has no graph.
@@ -134,42 +139,94 @@ def revive(
     inputs = model_inputs(model, samples)
     size = model.inputs[0].shape[0] or batch_size
     plan = compile_plan(model)
-    before = activity(model, samples, batch_size=size)
-    dead = {item.site.path: item.active <= threshold * item.samples for item in before}
-    found = {
-        item.site.path: _surroundings(plan, item) for item in before if dead[item.site.path].any()
-    }
-    chosen = {
-        path: (around, dead[path])
-        for path, around in found.items()
-        if isinstance(around, _Surroundings)
-    }
-    if not chosen:
-        return Revival(
-            len(inputs[0]),
-            threshold,
-            0.0,
-            tuple(_record(item, dead, found, dead) for item in before),
-        )
-    outputs = _outputs(plan, inputs, size)
-    rng = np.random.default_rng(seed)
-    for around, units in chosen.values():
-        around.refresh(units, int(rng.integers(2**31)))
-    for (
-        around,
-        units,
-    ) in chosen.values():  # after all fresh weights, which may read a unit that is revived too
-        around.silence(units)
-    _centre(plan, inputs, size, list(chosen.values()))
-    after = {item.site.path: item for item in activity(model, samples, batch_size=size)}
-    dead_after = {path: item.active <= threshold * item.samples for path, item in after.items()}
-    loss = _change(outputs, _outputs(plan, inputs, size))
+    candidates = [
+        _Candidate.examine(plan, measured, threshold)
+        for measured in activity(model, samples, batch_size=size)
+    ]
+    revivable = [candidate for candidate in candidates if candidate.is_revivable]
+    loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
+    if revivable:
+        outputs = _outputs(plan, inputs, size)
+        _refresh(plan, inputs, size, revivable, seed)
+        changed = zip(_outputs(plan, inputs, size), outputs, strict=True)
+        loss = float(np.mean([theory.relative_error(after, before) for after, before in changed]))
+        dead_after = {
+            measured.site.path: _is_dead(measured, threshold)
+            for measured in activity(model, samples, batch_size=size)
+        }
     return Revival(
-        len(inputs[0]),
-        threshold,
-        loss,
-        tuple(_record(item, dead, found, dead_after) for item in before),
+        samples=len(inputs[0]),
+        threshold=threshold,
+        loss=loss,
+        sites=tuple(candidate.record(dead_after[candidate.path]) for candidate in candidates),
     )
+
+
+def _is_dead(measured: SiteActivity, threshold: float) -> Array:
+    return measured.active <= threshold * measured.samples
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A rectifier whose dead units are to be revived.
+
+    Attributes:
+        path: Path of the site.
+        dead: For each unit whether it is dead.
+        surroundings: The layers around it; why its units can't be revived; None if none is dead.
+    """
+
+    path: str
+    dead: Array
+    surroundings: _Surroundings | str | None
+
+    @classmethod
+    def examine(cls, plan: ExecutionPlan, measured: SiteActivity, threshold: float) -> _Candidate:
+        dead = _is_dead(measured, threshold)
+        return cls(
+            path=measured.site.path,
+            dead=dead,
+            surroundings=_surroundings(plan, measured) if dead.any() else None,
+        )
+
+    @property
+    def is_revivable(self) -> bool:
+        return isinstance(self.surroundings, _Surroundings)
+
+    def record(self, dead_after: Array) -> SiteRevival:
+        if self.surroundings is None:
+            action = "none dead"
+        elif isinstance(self.surroundings, str):
+            action = f"kept: {self.surroundings}"
+        else:
+            action = "revived"
+        return SiteRevival(
+            path=self.path,
+            units=self.dead.size,
+            dead_before=int(self.dead.sum()),
+            revived=int(self.dead.sum()) if self.is_revivable else 0,
+            dead_after=int(dead_after.sum()),
+            action=action,
+        )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A linear layer that reads the units of a rectifier.
+
+    Attributes:
+        layer: The layer.
+        positions: How many entries of a flattened tensor each unit has; 1 if it is not flattened.
+    """
+
+    layer: Any
+    positions: int
+
+    def silence(self, units: Array) -> None:
+        """Set the weights that read some units to 0."""
+        kernel = to_float64(self.layer.kernel)
+        kernel[..., np.tile(units, self.positions), :] = 0.0
+        self.layer.kernel.assign(kernel)
 
 
 @dataclass(frozen=True)
@@ -177,16 +234,15 @@ class _Surroundings:
     """The layers around a rectifier.
 
     Attributes:
-        producer: The call of the linear layer that makes its units.
+        producer: The step of the linear layer that writes its units.
         normalization: The BatchNormalization between, or None.
-        readers: The linear layers that read them, each with how many places of a flattened tensor a
-            unit has (1 where it wasn't).
-        slope: The rectifier's mean slope.
+        readers: The linear layers that read its units.
+        slope: The mean slope of the rectifier.
     """
 
     producer: Step
     normalization: Any
-    readers: tuple[tuple[Any, int], ...]
+    readers: tuple[_Reader, ...]
     slope: float
 
     @property
@@ -196,50 +252,41 @@ class _Surroundings:
         return view
 
     def refresh(self, units: Array, seed: int) -> None:
-        """Draw the incoming weights anew."""
+        """Draw the incoming weights of some units anew."""
         view = self.view
-        matrix = view.to_matrix(numbers(view.kernel))
+        matrix = view.to_matrix(to_float64(view.kernel))
         groups, unknowns, outputs = matrix.shape
-        fresh = numbers(PReLUHeNormal(self.slope, seed=seed)((unknowns, groups * outputs)))
-        fresh = np.moveaxis(fresh.reshape(unknowns, groups, outputs), 1, 0)
-        view.kernel.assign(
-            view.from_matrix(np.where(units.reshape(groups, 1, outputs), fresh, matrix))
-        )
-
-    def silence(self, units: Array) -> None:
-        """Set the outgoing weights to 0."""
-        for layer, places in self.readers:
-            kernel = numbers(layer.kernel)
-            kernel[..., np.tile(units, places), :] = 0.0
-            layer.kernel.assign(kernel)
+        drawn = to_float64(PReLUHeNormal(self.slope, seed=seed)((unknowns, groups * outputs)))
+        drawn = np.moveaxis(drawn.reshape(unknowns, groups, outputs), 1, 0)
+        refreshed = np.where(units.reshape(groups, 1, outputs), drawn, matrix)
+        view.kernel.assign(view.from_matrix(refreshed))
 
     def centre(self, units: Array, mean: Array, variance: Array) -> None:
-        """Shift the pre-activations to mean 0; under a BatchNormalization, give it their statistics
-        and start its γ and β anew."""
+        """Shift the pre-activations of some units to mean 0; a BatchNormalization gets their mean
+        and variance instead, and a fresh γ and β."""
         if self.normalization is None:
             view = self.view
-            bias = view.bias_to_matrix(numbers(view.bias))
+            bias = view.bias_to_matrix(to_float64(view.bias))
             bias[..., 0, :] -= np.where(units, mean, 0.0).reshape(bias.shape[0], -1)
             view.bias.assign(view.bias_from_matrix(bias))
             return
-        norm = self.normalization
-        values = [
-            (norm.moving_mean, mean),
-            (norm.moving_variance, variance),
-            (norm.gamma, np.ones_like(mean)),
-            (norm.beta, np.zeros_like(mean)),
-        ]
-        for variable, fresh in values:
+        layer = self.normalization
+        for variable, values in [
+            (layer.moving_mean, mean),
+            (layer.moving_variance, variance),
+            (layer.gamma, np.ones_like(mean)),
+            (layer.beta, np.zeros_like(mean)),
+        ]:
             if variable is not None:
-                variable.assign(np.where(units, fresh, numbers(variable)))
+                variable.assign(np.where(units, values, to_float64(variable)))
 
 
-def _surroundings(plan: ExecutionPlan, item: SiteActivity) -> _Surroundings | str:
-    """What is around a rectifier, or why its units can't be revived."""
-    if item.inside:
+def _surroundings(plan: ExecutionPlan, measured: SiteActivity) -> _Surroundings | str:
+    """Return the layers around a rectifier, or why its units can't be revived."""
+    if measured.inside:
         return "it is inside a layer with Python code of its own"
-    step, normalization = item.step, None
-    producer = step if item.site.kind == "inline" else plan.writer(step.inputs[0])
+    step, normalization = measured.step, None
+    producer = step if measured.site.kind == "inline" else plan.writer(step.inputs[0])
     if producer is not step and (producer is None or plan.sole_reader(step.inputs[0]) is None):
         return "what feeds it is an input of the model or feeds other layers too"
     if producer is not step and isinstance(producer.operation, keras.layers.BatchNormalization):
@@ -256,96 +303,122 @@ def _surroundings(plan: ExecutionPlan, item: SiteActivity) -> _Surroundings | st
             f"'{producer.path}' ({type(producer.operation).__name__}) is no linear layer that makes"
             " its units"
         )
-    if producer is not step and getattr(producer.operation, "activation", None) not in (
-        None,
-        keras.activations.linear,
-    ):
+    if producer is not step and not has_linear_activation(producer.operation):
         return f"'{producer.path}' has an activation of its own"
     if normalization is None and view.bias is None:
         return f"'{producer.path}' has no bias"
     if any(plan.call_count(layer) > 1 for layer in (producer.operation, normalization)):
         return f"'{producer.path}' is called at several places"
-    readers = _readers(plan, step.outputs[0], item.active.size, 1)
+    readers = _readers(plan, step.outputs[0], measured.active.size, 1)
     if isinstance(readers, str):
         return readers
-    slope = (
-        float(np.mean(numbers(step.operation.alpha))) if isinstance(step.operation, PReLU) else 0.0
+    is_prelu = isinstance(step.operation, PReLU)
+    return _Surroundings(
+        producer=producer,
+        normalization=normalization,
+        readers=tuple(readers),
+        slope=float(np.mean(to_float64(step.operation.alpha))) if is_prelu else 0.0,
     )
-    return _Surroundings(producer, normalization, tuple(readers), slope)
 
 
-def _readers(
-    plan: ExecutionPlan, slot: Slot, channels: int, places: int
-) -> list[tuple[Any, int]] | str:
-    """The linear layers that read a tensor, or what else does."""
+def _readers(plan: ExecutionPlan, slot: Slot, channels: int, positions: int) -> list[_Reader] | str:
+    """Return the linear layers that read a tensor; or, if something else does, what."""
     if plan.is_output(slot):
         return "its units are an output of the model"
-    found: list[tuple[Any, int]] = []
+    readers: list[_Reader] = []
     for step in plan.readers(slot):
         layer = step.operation
-        shape = _shape(layer)
-        if (
-            isinstance(layer, keras.layers.Flatten)
-            and layer.data_format == "channels_last"
-            and shape is not None
-        ):
-            inner = _readers(plan, step.outputs[0], channels, int(np.prod(shape[1:-1])))
-        elif type(layer).__name__ in CHANNELWISE or _is_linear_activation(layer):
-            inner = _readers(plan, step.outputs[0], channels, places)
-        elif reads_channels(layer, channels * places):
-            inner = [(layer, places)]
+        flattened = _flattened_positions(layer)
+        further: list[_Reader] | str
+        if flattened is not None:
+            further = _readers(plan, step.outputs[0], channels, flattened)
+        elif type(layer).__name__ in CHANNELWISE or _is_linear_activation_layer(layer):
+            further = _readers(plan, step.outputs[0], channels, positions)
+        elif reads_channels(layer, channels * positions):
+            further = [_Reader(layer=layer, positions=positions)]
         else:
-            return (
+            further = (
                 f"'{step.path}' ({type(layer).__name__}) reads its units, which has no weights for"
                 " them alone"
             )
-        if isinstance(inner, str):
-            return inner
-        found += inner
-    return found
+        if isinstance(further, str):
+            return further
+        readers += further
+    return readers
 
 
-def _is_linear_activation(layer: Any) -> bool:
-    return (
-        isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.linear
-    )
+def _flattened_positions(layer: Any) -> int | None:
+    """Return how many positions a Flatten puts side by side; None for other layers, and if that is
+    not known."""
+    if not isinstance(layer, keras.layers.Flatten) or layer.data_format != "channels_last":
+        return None
+    sizes = (built_input_shape(layer) or (None, None))[1:]
+    return None if None in sizes else math.prod(size or 0 for size in sizes[:-1])
 
 
-def _shape(layer: Any) -> tuple[int, ...] | None:
-    """The shape of what a Flatten reads, where it is known."""
-    shape = (layer.get_build_config() or {}).get("input_shape") if layer.built else None
-    return tuple(shape) if shape is not None and None not in shape[1:] else None
+def _is_linear_activation_layer(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.Activation) and has_linear_activation(layer)
 
 
-def _centre(
+def _refresh(
     plan: ExecutionPlan,
     inputs: list[Array],
     size: int,
-    chosen: Sequence[tuple[_Surroundings, Array]],
+    candidates: Sequence[_Candidate],
+    seed: int,
 ) -> None:
-    """Measure what the fresh weights make of the samples and centre it. No fresh unit reads
-    another, so that one pass does."""
-    sums: dict[int, list[Array]] = {}
-    by_step = {id(around.producer.operation): around for around, _ in chosen}
+    """Give the dead units of some rectifiers fresh weights, and centre them on the samples."""
+    rng = np.random.default_rng(seed)
+    chosen = [
+        (candidate.surroundings, candidate.dead)
+        for candidate in candidates
+        if isinstance(candidate.surroundings, _Surroundings)
+    ]
+    for surroundings, units in chosen:
+        surroundings.refresh(units, int(rng.integers(2**31)))
+    # After all fresh weights are drawn, which may read a unit that is revived too.
+    for surroundings, units in chosen:
+        for reader in surroundings.readers:
+            reader.silence(units)
+    # No fresh unit reads another by now, so that one pass measures them all.
+    statistics = _output_statistics(plan, inputs, size, [around for around, _ in chosen])
+    for surroundings, units in chosen:
+        sums = statistics[id(surroundings.producer.operation)]
+        mean = sums.total / sums.count
+        surroundings.centre(
+            units, mean, np.maximum(sums.squares / sums.count - np.square(mean), 0.0)
+        )
+
+
+@dataclass
+class _OutputSums:
+    """Sums over samples and positions of the outputs of a linear layer, for each output."""
+
+    count: int
+    total: Array
+    squares: Array
+
+
+def _output_statistics(
+    plan: ExecutionPlan, inputs: list[Array], size: int, surroundings: Sequence[_Surroundings]
+) -> dict[int, _OutputSums]:
+    """Measure the outputs of the producers on the samples, by the layer's id."""
+    views = {id(around.producer.operation): around.view for around in surroundings}
+    statistics: dict[int, _OutputSums] = {}
     for executed in _executed_steps(plan, inputs, size):
-        step, around = executed.step, by_step.get(id(executed.step.operation))
-        if around is not None:
-            outputs = around.view.channels_last(
-                numbers(linear_output(step.operation, executed.inputs[0]))
-            )
-            flat = around.view.flat_outputs(outputs)
-            flat = flat.reshape(-1, flat.shape[-1])
-            parts = sums.setdefault(
-                id(step.operation), [np.zeros(1), np.zeros(flat.shape[1]), np.zeros(flat.shape[1])]
-            )
-            for total, value in zip(
-                parts, (len(flat), flat.sum(axis=0), np.square(flat).sum(axis=0)), strict=True
-            ):
-                total += value
-    for around, units in chosen:
-        count, total, squares = sums[id(around.producer.operation)]
-        mean = total / count
-        around.centre(units, mean, np.maximum(squares / count - np.square(mean), 0.0))
+        layer = executed.step.operation
+        view = views.get(id(layer))
+        if view is None:
+            continue
+        outputs = to_float64(linear_output(layer, executed.inputs[0]))
+        flat = view.flat_outputs(view.channels_last(outputs))
+        flat = flat.reshape(-1, flat.shape[-1])
+        zeros = np.zeros(flat.shape[1])
+        sums = statistics.setdefault(id(layer), _OutputSums(0, zeros, zeros))
+        sums.count += len(flat)
+        sums.total = sums.total + flat.sum(axis=0)
+        sums.squares = sums.squares + np.square(flat).sum(axis=0)
+    return statistics
 
 
 def _executed_steps(plan: ExecutionPlan, inputs: list[Array], size: int) -> Iterator[ExecutedStep]:
@@ -357,26 +430,9 @@ def _outputs(plan: ExecutionPlan, inputs: list[Array], size: int) -> list[Array]
     """Return the model's outputs on all samples, one array for each."""
     columns = zip(
         *(
-            map(numbers, run_plan(plan, [keras.ops.convert_to_tensor(array) for array in batch]))
+            map(to_float64, run_plan(plan, [keras.ops.convert_to_tensor(array) for array in batch]))
             for batch in batches(inputs, size)
         ),
         strict=True,
     )
     return [np.concatenate(column) for column in columns]
-
-
-def _change(before: list[Array], after: list[Array]) -> float:
-    return float(np.mean([relative_error(a, b) for a, b in zip(after, before, strict=True)]))
-
-
-def _record(
-    item: SiteActivity, dead: dict[str, Array], found: dict[str, Any], after: dict[str, Array]
-) -> SiteRevival:
-    path = item.site.path
-    count, left = int(dead[path].sum()), int(after[path].sum())
-    around = found.get(path)
-    if around is None:
-        return SiteRevival(path, item.active.size, count, 0, left, "none dead")
-    if isinstance(around, str):
-        return SiteRevival(path, item.active.size, count, 0, left, f"kept: {around}")
-    return SiteRevival(path, item.active.size, count, count, left, "revived")

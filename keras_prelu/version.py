@@ -1,4 +1,3 @@
-"""The version, alone in a file that imports nothing, so that `setup.py` and `--version` can read
-it."""
+"""The version, in a module that imports nothing, so that `setup.py` and `--version` can read it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -21,23 +21,24 @@ def with_gradient(
     residuals: Residuals,
     backward: Backward,
 ) -> Callable[..., Tensor]:
-    """A function of tensors with a hand-written gradient, on the active backend.
+    """Return a function of tensors with a hand-written gradient, on the active backend.
 
     `keras.ops.custom_gradient` is not used because on PyTorch it always keeps every input for the
-    backward pass and swallows exceptions of the forward pass; the three backends' own mechanisms
+    backward pass and swallows exceptions of the forward pass. The three backends' own mechanisms
     let `residuals` decide what is kept, and compose with `jax.vmap`, `jax.checkpoint`, `torch.func`
     and second derivatives.
 
     Args:
-        forward: `forward(*inputs) -> output`, in `keras.ops`.
-        residuals: `residuals(inputs, output) -> tensors` that the backward pass needs.
-        backward: `backward(residuals, upstream) -> gradients`, one for each input, in `keras.ops`.
+        forward: Function `forward(*inputs) -> output`, written in `keras.ops`.
+        residuals: Function `residuals(inputs, output) -> tensors`. What the backward pass needs.
+        backward: Function `backward(residuals, upstream) -> gradients`, one for each input, written
+            in `keras.ops`.
 
     Returns:
         A function of tensors.
 
     Raises:
-        NotImplementedError: The active backend is none of TensorFlow, JAX and PyTorch.
+        NotImplementedError: The active backend is not TensorFlow, JAX or PyTorch.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -60,15 +61,15 @@ def _tensorflow_with_gradient(
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def function(*inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensors]]:
         output = forward(*inputs)
-        kept = residuals(inputs, output)
+        saved = residuals(inputs, output)
 
         def gradient(upstream: Tensor) -> Tensors:
-            return backward(kept, upstream)
+            return backward(saved, upstream)
 
         return output, gradient
 
-    # `keras.ops.convert_to_tensor` hands a variable through unread, and a custom gradient must not
-    # touch one.
+    # `keras.ops.convert_to_tensor` returns a variable as it is, and a custom gradient must not be
+    # given one.
     return lambda *inputs: function(*(tf.convert_to_tensor(x) for x in inputs))
 
 
@@ -109,8 +110,13 @@ def _torch_with_gradient(forward: Forward, residuals: Residuals, backward: Backw
 
 
 def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The derivatives of a scalar, which a function computes from tensors, by each of them. The
-    function may have other effects once."""
+    """Return the derivatives of a scalar function of tensors with respect to each of them.
+
+    Args:
+        function: Function of tensors that returns a scalar tensor. It is called once, so that it
+            may have side effects.
+        tensors: Sequence of tensors.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

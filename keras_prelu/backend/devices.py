@@ -1,7 +1,7 @@
-"""Computing on several devices and several hosts: JAX's processes, one on each host, that run the
-same program.
+"""Computing on several devices and several hosts.
 
-Every other backend, and JAX in one process, is one host.
+Several hosts are JAX's processes, one on each host, that run the same program. Every other backend,
+and JAX in one process, is one host.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 __all__ = [
-    "alone",
     "gather",
     "gather_rows",
     "gpu",
@@ -23,11 +22,12 @@ __all__ = [
     "tensorflow_replicas",
     "trains_on_several_tensorflow_hosts",
     "wait_for_all",
+    "without_distribution",
 ]
 
 
 def hosts() -> int:
-    """How many processes compute together."""
+    """Return how many processes compute together."""
     if keras.backend.backend() != "jax":
         return 1
     import jax
@@ -36,7 +36,7 @@ def hosts() -> int:
 
 
 def host() -> int:
-    """The number of this process among them, from 0."""
+    """Return the index of this process among the hosts, from 0."""
     if keras.backend.backend() != "jax":
         return 0
     import jax
@@ -45,8 +45,8 @@ def host() -> int:
 
 
 def replicas() -> int:
-    """Into how many equal parts a batch is divided by `keras.distribution`, over all devices of all
-    hosts."""
+    """Return into how many equal parts `keras.distribution` divides a batch, over all devices of
+    all hosts."""
     distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
     if distribution is None or distribution.batch_dim_name is None:
         return 1
@@ -55,21 +55,26 @@ def replicas() -> int:
 
 
 def gather(array: np.ndarray) -> np.ndarray:
-    """The arrays of all hosts, of the same shape and dtype, along a new first axis; bit for bit the
-    same on each."""
+    """Return the arrays of all hosts along a new first axis, bit for bit the same on each host.
+
+    Args:
+        array: Array. Of the same shape and dtype on all hosts.
+    """
     if hosts() == 1:
         return array[None]
     from jax.experimental import multihost_utils
 
-    raw = multihost_utils.process_allgather(
-        np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    )  # as bytes: JAX would round float64
+    # Sent as bytes, since JAX would round float64.
+    raw = multihost_utils.process_allgather(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return np.ascontiguousarray(raw).view(array.dtype).reshape(-1, *array.shape)
 
 
 def gather_rows(array: np.ndarray) -> np.ndarray:
-    """The rows of all hosts' arrays, which may have different numbers of them, one host after the
-    other."""
+    """Return the rows of all hosts' arrays, one host after the other.
+
+    Args:
+        array: Array. Its number of rows may differ between hosts.
+    """
     counts = gather(np.array(len(array)))
     padded = np.zeros((counts.max(), *array.shape[1:]), array.dtype)
     padded[: len(array)] = array
@@ -79,7 +84,7 @@ def gather_rows(array: np.ndarray) -> np.ndarray:
 
 
 def wait_for_all(name: str) -> None:
-    """Return when all hosts have come here."""
+    """Wait until all hosts have called this function with the same name."""
     if hosts() > 1:
         from jax.experimental import multihost_utils
 
@@ -87,9 +92,9 @@ def wait_for_all(name: str) -> None:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """What one host does without the others: a variable that is made under a distribution waits for
-    all of them to make it."""
+def without_distribution() -> Iterator[None]:
+    """Let one host create variables that the other hosts don't: under a distribution, creating a
+    variable waits for all hosts to create it."""
     distribution = keras.distribution.distribution() if hosts() > 1 else None
     if distribution is not None:
         keras.distribution.set_distribution(None)
@@ -101,7 +106,7 @@ def alone() -> Iterator[None]:
 
 
 def gpu() -> str | None:
-    """The name of the GPU that the active backend computes on, or None."""
+    """Return the name of the GPU that the active backend computes on, or None."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -115,16 +120,14 @@ def gpu() -> str | None:
         import tensorflow as tf
 
         devices = tf.config.list_physical_devices("GPU")
-        return (
-            str(tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU"))
-            if devices
-            else None
-        )
+        if devices:
+            details = tf.config.experimental.get_device_details(devices[0])
+            return str(details.get("device_name", "GPU"))
     return None
 
 
 def tensorflow_replicas() -> int:
-    """Into how many parts TensorFlow's strategy in effect divides a batch."""
+    """Return into how many parts the current TensorFlow strategy divides a batch."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -133,7 +136,7 @@ def tensorflow_replicas() -> int:
 
 
 def trains_on_several_tensorflow_hosts() -> bool:
-    """Whether TensorFlow's strategy in effect is the one of several hosts."""
+    """Return whether the current TensorFlow strategy is the one for several hosts."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf

@@ -1,7 +1,7 @@
-"""What Keras has no public way for, each piece behind one function: what a coming Keras may break
-is here and nowhere else.
+"""What Keras offers no public way for, each piece behind one function.
 
-`tests/backends/test_keras_internals.py` says which piece broke.
+What a future version of Keras may break is in this module and nowhere else;
+`tests/backends/test_keras_internals.py` tests each piece by itself.
 """
 
 from __future__ import annotations
@@ -42,44 +42,45 @@ class Node(NamedTuple):
 
 
 def nodes_in_order(function: Any) -> Iterator[Node]:
-    """The calls in a `keras.Function` or functional model in the order in which Keras executes
-    them, inputs left out."""
+    """Yield the calls in a `keras.Function` or functional model, without the inputs, in the order
+    in which Keras executes them."""
     for depth in sorted(function._nodes_by_depth, reverse=True):
         for node in function._nodes_by_depth[depth]:
             if node.operation and not node.is_input:
                 inputs, outputs = tuple(node.input_tensors), tuple(node.output_tensors)
                 yield Node(
-                    node.operation, node.arguments.args, node.arguments.kwargs, inputs, outputs
+                    operation=node.operation,
+                    args=node.arguments.args,
+                    kwargs=node.arguments.kwargs,
+                    inputs=inputs,
+                    outputs=outputs,
                 )
 
 
 @contextmanager
 def nodes_kept(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
-    """Forget the calls of layers on symbolic tensors that are made meanwhile."""
-    kept = [
-        (list_, len(list_))
-        for layer in layers
-        for list_ in (layer._inbound_nodes, layer._outbound_nodes)
-    ]
+    """Forget the calls of layers on symbolic tensors that happen meanwhile."""
+    lists = [nodes for layer in layers for nodes in (layer._inbound_nodes, layer._outbound_nodes)]
+    lengths = [len(nodes) for nodes in lists]
     try:
         yield
     finally:
-        for list_, length in kept:
-            del list_[length:]
+        for nodes, length in zip(lists, lengths, strict=True):
+            del nodes[length:]
 
 
 def producer(tensor: keras.KerasTensor) -> keras.Operation:
-    """The operation that created a symbolic tensor."""
+    """Return the operation that created a symbolic tensor."""
     return tensor._keras_history.operation
 
 
 def has_automatic_name(tensor: keras.KerasTensor) -> bool:
-    """Whether Keras named a symbolic tensor, and not the user."""
+    """Return whether Keras, and not the user, named a symbolic tensor."""
     return bool(tensor.name.startswith("keras_tensor"))
 
 
 def sublayers(layer: Any) -> list[keras.layers.Layer]:
-    """The layers that a layer holds, directly or deeper, itself left out."""
+    """Return the layers inside a layer, at any depth, without the layer itself."""
     return (
         list(layer._flatten_layers(include_self=False))
         if isinstance(layer, keras.layers.Layer)
@@ -88,15 +89,13 @@ def sublayers(layer: Any) -> list[keras.layers.Layer]:
 
 
 def own_attributes(layer: Any) -> list[tuple[str, Any]]:
-    """The attributes of a layer that its own class gave it, with their values, and not Keras,
+    """Return the names and values of the attributes that a layer's own class set, and not Keras,
     TensorFlow or PyTorch."""
-    own = {
-        **vars(layer),
-        **vars(layer).get("_modules", {}),
-    }  # PyTorch keeps those that are modules apart
+    # PyTorch stores attributes that are modules in a dictionary of their own.
+    attributes = {**vars(layer), **vars(layer).get("_modules", {})}
     return [
         (name, value)
-        for name, value in own.items()
+        for name, value in attributes.items()
         if name not in _attributes_of_keras() and not name.startswith("_self_")
     ]
 
@@ -113,8 +112,10 @@ def _attributes_of_keras() -> frozenset[str]:
 
 @contextmanager
 def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
-    """Let a layer that is built take new sublayers meanwhile. Keras locks it against its own code,
-    rightly so."""
+    """Let a built layer take new sublayers meanwhile.
+
+    Keras locks a layer when it is built, against code that adds state too late.
+    """
     tracker = layer._tracker
     locked = tracker.locked
     tracker.unlock()
@@ -126,17 +127,17 @@ def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
 
 
 def steps_counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
-    """The variable in which an optimizer counts its steps. The public `iterations` is another
-    number where gradients accumulate."""
+    """Return the variable in which an optimizer counts its steps. The public `iterations` differs
+    from it if gradients accumulate."""
     return optimizer._iterations
 
 
 def built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """The variables that an optimizer was built to train."""
+    """Return the variables that an optimizer was built to train."""
     return list(optimizer._trainable_variables)
 
 
 def begin_at_epoch(model: keras.Model, epoch: int) -> None:
-    """Make the `fit` that is beginning begin at an epoch, as `keras.callbacks.BackupAndRestore`
+    """Let the `fit` that has just begun start at an epoch, as `keras.callbacks.BackupAndRestore`
     does."""
     model._initial_epoch = epoch

@@ -1,4 +1,4 @@
-"""The values of variables, which TensorFlow, JAX and PyTorch keep and share in different ways."""
+"""The values of variables, which TensorFlow, JAX and PyTorch store and share in different ways."""
 
 from __future__ import annotations
 
@@ -12,28 +12,36 @@ __all__ = ["assign_copy", "outside_of_graphs", "snapshot"]
 
 
 def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
-    """Give a variable the value of another, in memory of its own once one of them changes.
+    """Assign the value of one variable to another, so that later changes of one don't reach the
+    other.
 
-    JAX would let both hold one array, which a training step of one model donates and so takes from
-    the other. PyTorch copies into the variable's memory, TensorFlow when either is written to: a
-    copy beforehand would only be one more.
+    On JAX both would hold one array, which a training step of one model donates and so takes from
+    the other. PyTorch copies into the variable's memory, and TensorFlow copies when either is
+    written to, so that an explicit copy would be one too many.
+
+    Args:
+        target: `keras.Variable`.
+        source: `keras.Variable` of the same shape.
     """
     target.assign(keras.ops.copy(source) if keras.backend.backend() == "jax" else source)
 
 
 def snapshot(variable: Any) -> np.ndarray:
-    """A variable's value as an array of its own.
+    """Return a copy of a variable's value as a NumPy array.
 
     `keras.ops.convert_to_numpy` may return a view: on PyTorch of memory that the next `assign`
     overwrites, on JAX of a buffer that the next training step donates. `other.assign(variable)`
     shares such a buffer too.
+
+    Args:
+        variable: `keras.Variable`.
     """
     return np.array(keras.ops.convert_to_numpy(variable), copy=True)
 
 
 def outside_of_graphs() -> AbstractContextManager[Any]:
-    """A context in which tensors have values, also while a `tf.function` is being traced, as when
-    it builds a layer."""
+    """Return a context in which tensors have values, even while a `tf.function` that builds a layer
+    is being traced."""
     if keras.backend.backend() != "tensorflow":
         return nullcontext()
     import tensorflow as tf

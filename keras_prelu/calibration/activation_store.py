@@ -1,5 +1,5 @@
-"""Where calibration keeps the activations of all samples: in memory up to a limit, past it in files
-that are mapped when they are read."""
+"""Storage of the activations of all samples: in memory up to a limit, beyond it in temporary files
+that are mapped into memory when they are read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,62 +18,67 @@ import numpy as np
 
 from keras_prelu.errors import CalibrationError
 
-__all__ = ["Activations", "Store"]
+__all__ = ["ActivationStore", "Activations"]
 
 Tensor = Any
 
 
 @dataclass(frozen=True)
-class _File:
-    """A batch on disk."""
+class _BatchFile:
+    """A batch in a file."""
 
     path: Path
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
     def read(self) -> np.ndarray:
-        return np.memmap(
-            self.path, self.dtype, mode="c", shape=self.shape
-        )  # "c" can be written to, which PyTorch asks for
+        # PyTorch warns of arrays that can't be written to. Mode "c" can, without changing the file.
+        return np.memmap(self.path, self.dtype, mode="c", shape=self.shape)
 
 
 @dataclass
 class Activations:
-    """One tensor's values for all samples, batch by batch, and how many samples that are."""
-
-    samples: int = 0
-    parts: list[Any] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, number: int) -> Tensor:
-        part = self.parts[number]
-        return keras.ops.convert_to_tensor(part.read() if isinstance(part, _File) else part)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[number] for number in range(len(self)))
-
-
-class Store:
-    """Keeps activations. A context: its files are gone when it ends.
-
-    Args:
-        limit: How many bytes of tensors are held in memory.
+    """The values of one tensor for all samples, as a sequence of batches.
 
     Attributes:
-        held: Bytes in memory now.
-        spilled: Bytes that were written to files so far.
-        peak: The most bytes that were held in memory.
+        samples: Integer. Number of samples in all batches.
+        batches: List with a tensor, array or file for each batch. Indexing and iterating return
+            tensors.
+    """
+
+    samples: int = 0
+    batches: list[Any] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Tensor:
+        batch = self.batches[index]
+        return keras.ops.convert_to_tensor(batch.read() if isinstance(batch, _BatchFile) else batch)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+
+class ActivationStore:
+    """A context that stores activations and deletes its files when it ends.
+
+    Args:
+        limit: Float. Bytes of tensors to hold in memory.
+
+    Attributes:
+        held_bytes: Integer. Bytes in memory now.
+        peak_bytes: Integer. The largest value that `held_bytes` has had.
+        written_bytes: Integer. Bytes written to files so far.
     """
 
     def __init__(self, limit: float) -> None:
-        self.held = self.peak = self.spilled = 0
+        self.held_bytes = self.peak_bytes = self.written_bytes = 0
         self._limit = limit
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._files = 0
+        self._file_count = 0
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> ActivationStore:
         return self
 
     def __exit__(
@@ -85,58 +90,57 @@ class Store:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def view(self, arrays: list[np.ndarray]) -> Activations:
-        """Batches that are held elsewhere anyway: arrays of samples."""
-        return Activations(sum(map(len, arrays)), list(arrays))
+    def wrap(self, batches: Sequence[np.ndarray]) -> Activations:
+        """Return batches as activations that don't count as held: arrays of samples, which their
+        owner holds in memory anyway."""
+        return Activations(samples=sum(map(len, batches)), batches=list(batches))
 
     def add(self, activations: Activations, batch: Tensor) -> None:
-        """Keep one more batch of a tensor."""
-        size = _bytes(batch)
+        """Append a batch to the activations of a tensor."""
+        size = _size_in_bytes(batch)
         activations.samples += len(batch) if batch.shape else 0
-        if size and self.held + size > self._limit:
-            activations.parts.append(self._write(batch))
-            self.spilled += size
+        if size and self.held_bytes + size > self._limit:
+            activations.batches.append(self._write(batch))
+            self.written_bytes += size
             return
-        activations.parts.append(batch)
-        self.held += size
-        self.peak = max(self.peak, self.held)
+        activations.batches.append(batch)
+        self.held_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.held_bytes)
 
     def discard(self, activations: Activations) -> None:
-        """Free a tensor's batches."""
-        for part in activations.parts:
-            if isinstance(part, _File):
-                with contextlib.suppress(
-                    OSError
-                ):  # Windows keeps what is still mapped; it goes with the folder
-                    part.path.unlink()
-            elif not isinstance(part, np.ndarray):
-                self.held -= _bytes(part)
-        activations.parts = []
+        """Free the batches of a tensor."""
+        for batch in activations.batches:
+            if isinstance(batch, _BatchFile):
+                # Windows can't delete a file that is still mapped; it is deleted with the folder.
+                with contextlib.suppress(OSError):
+                    batch.path.unlink()
+            elif not isinstance(batch, np.ndarray):
+                self.held_bytes -= _size_in_bytes(batch)
+        activations.batches = []
 
-    def _write(self, batch: Tensor) -> _File:
+    def _write(self, batch: Tensor) -> _BatchFile:
         array = np.ascontiguousarray(keras.ops.convert_to_numpy(batch))
         try:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(
                     prefix="keras_prelu_", ignore_cleanup_errors=True
                 )
-            path = Path(self._folder.name) / str(self._files)
-            self._files += 1
+            path = Path(self._folder.name) / str(self._file_count)
+            self._file_count += 1
             path.write_bytes(array.reshape(-1).view(np.uint8).data)
         except OSError as error:
             raise CalibrationError(
-                "The calibration samples' activations, past what may be held in memory, can't be"
-                f" written to '{tempfile.gettempdir()}' ({os.strerror(error.errno or 0)}). Point"
-                " TMPDIR to a folder with more room, or give fewer samples."
+                "The activations beyond the memory limit can't be written to"
+                f" '{tempfile.gettempdir()}' ({os.strerror(error.errno or 0)}). Set TMPDIR to a"
+                " folder with more space, or give fewer samples."
             ) from error
-        return _File(path, array.dtype, array.shape)
+        return _BatchFile(path=path, dtype=array.dtype, shape=array.shape)
 
 
-def _bytes(tensor: Tensor) -> int:
-    """Size in memory; 0 of strings and ragged tensors, which stay there."""
+def _size_in_bytes(tensor: Tensor) -> int:
+    """Return the size of a tensor in memory; 0 for strings and ragged tensors, which always stay
+    there."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
-    return (
-        0
-        if dtype == "string" or None in tensor.shape
-        else math.prod(tensor.shape) * np.dtype(dtype).itemsize
-    )
+    if dtype == "string" or None in tensor.shape:
+        return 0
+    return math.prod(tensor.shape) * np.dtype(dtype).itemsize

@@ -1,5 +1,5 @@
-"""Refitting one linear layer to the original's output, on the inputs it gets in the converted
-model."""
+"""The refit of one linear layer to the original's output, on the inputs that it gets in the
+converted model."""
 
 from __future__ import annotations
 
@@ -11,63 +11,66 @@ import keras
 import numpy as np
 
 from keras_prelu.calibration.activation_store import Activations
-from keras_prelu.calibration.ridge import Exchange, RidgeProblem
+from keras_prelu.calibration.config import CalibrationConfig
+from keras_prelu.calibration.ridge import RidgeProblem
+from keras_prelu.calibration.samples import SampleSplit
+from keras_prelu.graph.hooks import HookTarget, attributes_set
+from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import LinearView
-from keras_prelu.graph.replacement import replaced
 
-__all__ = ["Fit", "FitOptions", "Intercept", "fit_layer"]
+__all__ = ["Assignment", "Fit", "InputPair", "Intercept", "fit_layer", "linear_output"]
 
 Tensor = Any
 
-# Relative; wide enough for bfloat16 layers, far below what a wrong padding or stride gives
 _CHECK_TOLERANCE = 0.02
-_EXACT = (
-    1e-12  # an error that is float32's rounding; a refit could only lose the equality bit for bit
-)
+"""Relative; wide enough for bfloat16 layers, far below what a wrong padding or stride gives."""
+
+_ROUNDING = 1e-12
+"""An error below this is float32's rounding; a refit could only lose bit-identical outputs."""
 
 
 @dataclass(frozen=True)
-class FitOptions:
-    """How a layer is fitted.
+class InputPair:
+    """The inputs of one call of a layer, in both models.
 
     Attributes:
-        ridge: λ relative to the mean diagonal of the Gram matrix; None for the best of `RIDGES` on
-            held-out samples.
-        rows_per_unknown: Rows wanted for each unknown; spatial positions are sampled accordingly.
-        held_out: For each sample of this host, whether it judges instead of fitting.
-        samples: How many there are on all hosts.
-        batches: The numbers of this host's batches among those of all.
-        seed: Of the positions, which depend on it and the batch's number.
-        exchange: How hosts that have a part of the samples each share what they found; None where
-            this one has all.
+        original: `Activations` in the original model.
+        converted: `Activations` in the converted model.
     """
 
-    ridge: float | None
-    rows_per_unknown: int
-    held_out: np.ndarray
-    samples: int
-    batches: np.ndarray
-    seed: int
-    exchange: Exchange | None
+    original: Activations
+    converted: Activations
 
 
 @dataclass(frozen=True)
 class Intercept:
-    """Where a refitted layer's bias goes: into its own, into the moving mean of a
-    BatchNormalization after it, or nowhere.
+    """The variable that takes the bias of a refitted layer: its own, the moving mean of a
+    BatchNormalization after it, or none.
 
     BatchNormalization(z + b) subtracts its moving mean less b, so a layer without a bias gets one
     there.
+
+    Attributes:
+        bias: Variable or None. The layer's own bias.
+        moving_mean: Variable or None. The moving mean that takes the bias instead.
     """
 
     bias: Any
     moving_mean: Any
 
     @classmethod
-    def of(cls, view: LinearView, normalization: Any) -> Intercept:
-        """For a layer and the BatchNormalization that alone reads its output, if there is one."""
-        takes = view.bias is None and normalization is not None and _is_linear(view.layer)
-        return cls(view.bias, normalization.moving_mean if takes else None)
+    def of_layer(cls, view: LinearView, normalization: Any) -> Intercept:
+        """Return the intercept of a layer.
+
+        Args:
+            view: `LinearView` of the layer.
+            normalization: `keras.layers.BatchNormalization` that alone reads the layer's output, or
+                None.
+        """
+        has_place = (
+            view.bias is None and normalization is not None and has_linear_activation(view.layer)
+        )
+        return cls(bias=view.bias, moving_mean=normalization.moving_mean if has_place else None)
 
     @property
     def exists(self) -> bool:
@@ -75,211 +78,250 @@ class Intercept:
 
 
 @dataclass(frozen=True)
+class Assignment:
+    """A variable and its new value."""
+
+    variable: Any
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
 class Fit:
     """The outcome of fitting a layer.
 
     Attributes:
-        rows, unknowns: The size of the problem.
-        ridge: λ, relative to the mean diagonal of the Gram matrix; None where nothing was solved.
-        error_before, error_after: Squared error over the targets' variance, on held-out samples;
-            None where the layer can't be fitted.
-        assignments: Variables and their new values; empty where the old weights are as good, or
-            `reason` says why not.
-        reason: Why the layer keeps its weights, or "".
+        rows: Integer. Rows of the least-squares problem.
+        unknowns: Integer. Weights of one output, bias included.
+        ridge: Float or None. λ relative to the mean diagonal of the Gram matrix; None if nothing
+            was solved.
+        error_before: Float or None. Squared error over the targets' variance on held-out samples,
+            with the old weights; None if the layer can't be fitted.
+        error_after: Float or None. The same error with the new weights.
+        assignments: Tuple of `Assignment`. Empty if the layer keeps its weights.
+        reason: String. Why the layer keeps its weights, or "".
     """
 
-    rows: int
-    unknowns: int
-    ridge: float | None
-    error_before: float | None
-    error_after: float | None
-    assignments: tuple[tuple[Any, np.ndarray], ...]
-    reason: str
-
-    @classmethod
-    def none(cls, reason: str) -> Fit:
-        """For a layer that is not fitted at all."""
-        return cls(0, 0, None, None, None, (), reason)
+    rows: int = 0
+    unknowns: int = 0
+    ridge: float | None = None
+    error_before: float | None = None
+    error_after: float | None = None
+    assignments: tuple[Assignment, ...] = ()
+    reason: str = ""
 
 
 def fit_layer(
     view: LinearView,
-    reference: LinearView,
-    uses: Sequence[tuple[Activations, Activations]],
+    counterpart: LinearView,
+    calls: Sequence[InputPair],
     intercept: Intercept,
-    options: FitOptions,
+    config: CalibrationConfig,
+    split: SampleSplit,
 ) -> Fit:
-    """Fit a layer to all places where it is called.
+    """Fit a layer to all its calls.
 
     Args:
-        view: The layer in the converted model. Nothing is assigned here.
-        reference: The same layer in the original.
-        uses: For each call of the layer, its inputs in the original and in the converted model,
-            batch by batch.
-        intercept: Where its bias goes.
-        options: See `FitOptions`.
+        view: `LinearView` of the layer in the converted model. Nothing is assigned to it.
+        counterpart: `LinearView` of the same layer in the original.
+        calls: Sequence with an `InputPair` for each call of the layer.
+        intercept: `Intercept` of the layer.
+        config: `CalibrationConfig`.
+        split: `SampleSplit`.
+
+    Returns:
+        A `Fit`.
     """
-    current, target = (_matrix(layer, intercept) for layer in (view, reference))
+    design = _Design(view, intercept)
+    current, target = design.matrix(view), design.matrix(counterpart)
     groups, unknowns, outputs = current.shape
-    problem = RidgeProblem(unknowns, outputs, groups)
-    trusted = _accumulate(problem, view, uses, intercept, options, current, target)
-    if options.exchange is not None:
-        trusted = bool(options.exchange.gather(np.array(trusted)).all())
-    if not trusted:
-        return Fit(0, unknowns, None, None, None, (), "its arithmetic is not the expected one")
-    if options.exchange is not None:
-        problem.combine(options.exchange)
-    before = problem.error(None)
-    if before <= _EXACT:
-        return Fit(problem.rows, unknowns, None, before, before, (), "its output is right already")
-    found = problem.best() if options.ridge is None else problem.solution(options.ridge)
-    if not found.error < before:
+    problem = RidgeProblem(unknowns=unknowns, outputs=outputs, groups=groups)
+    as_expected = _add_rows(problem, design, calls, current, target, config, split)
+    if split.exchange is not None:
+        as_expected = bool(split.exchange.gather(np.array(as_expected)).all())
+    if not as_expected:
+        return Fit(unknowns=unknowns, reason="its arithmetic is not the expected one")
+    if split.exchange is not None:
+        problem.combine(split.exchange)
+    return _solve(problem, design, current, config.ridge)
+
+
+def _solve(problem: RidgeProblem, design: _Design, current: np.ndarray, ridge: float | None) -> Fit:
+    error_before = problem.error(None)
+    if error_before <= _ROUNDING:
         return Fit(
-            problem.rows,
-            unknowns,
-            found.ridge,
-            before,
-            before,
-            (),
-            "the refit did not help on held-out samples",
+            rows=problem.rows,
+            unknowns=problem.unknowns,
+            error_before=error_before,
+            error_after=error_before,
+            reason="its output is right already",
         )
+    solution = problem.best() if ridge is None else problem.solution(ridge)
+    helps = solution.error < error_before
     return Fit(
-        problem.rows,
-        unknowns,
-        found.ridge,
-        before,
-        found.error,
-        _assignments(view, current + found.change, intercept),
-        "",
+        rows=problem.rows,
+        unknowns=problem.unknowns,
+        ridge=solution.ridge,
+        error_before=error_before,
+        error_after=solution.error if helps else error_before,
+        assignments=design.assignments(current + solution.change) if helps else (),
+        reason="" if helps else "the refit did not help on held-out samples",
     )
 
 
-def _accumulate(
+def _add_rows(
     problem: RidgeProblem,
-    view: LinearView,
-    uses: Sequence[tuple[Activations, Activations]],
-    intercept: Intercept,
-    options: FitOptions,
+    design: _Design,
+    calls: Sequence[InputPair],
     current: np.ndarray,
     target: np.ndarray,
+    config: CalibrationConfig,
+    split: SampleSplit,
 ) -> bool:
-    """Add this host's rows; False where the layer doesn't compute what the view says."""
-    for originals, converteds in uses:
-        for original, converted, sample, position, chosen in _sampled(
-            view, originals, converteds, options
-        ):
-            rows = _design(view, converted, sample, position, intercept)
-            if problem.rows == 0 and not _predicts(
-                view, rows @ current, converted, sample, position, intercept
+    """Add this host's rows to a problem; return False if the layer doesn't compute what its view
+    says."""
+    for call in calls:
+        for batch in _sampled_batches(design.view, call, config, split):
+            rows = design.rows(batch.converted, batch.positions)
+            if problem.rows == 0 and not design.predicts(
+                rows @ current, batch.converted, batch.positions
             ):
                 return False
-            targets = _design(view, original, sample, position, intercept) @ target
-            problem.add(rows, targets - rows @ current, targets, held_out=options.held_out[chosen])
+            targets = design.rows(batch.original, batch.positions) @ target
+            problem.add(rows, targets - rows @ current, targets, held_out=batch.held_out)
     return True
 
 
-def _sampled(
-    view: LinearView, originals: Activations, converteds: Activations, options: FitOptions
-) -> Iterator[tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray]]:
-    """For each batch: its inputs, and of each row to use the sample in the batch, the output
-    position, and the sample among all."""
+@dataclass(frozen=True)
+class _Positions:
+    """The output positions of a batch that become rows.
+
+    Attributes:
+        sample: Integer array. For each row, the index of its sample in the batch.
+        position: Integer array. For each row, the index of its output position.
+    """
+
+    sample: np.ndarray
+    position: np.ndarray
+
+
+@dataclass(frozen=True)
+class _SampledBatch:
+    """The inputs of a layer for one batch, in both models, with the positions that become rows and
+    which of the rows are held out."""
+
+    original: Tensor
+    converted: Tensor
+    positions: _Positions
+    held_out: np.ndarray
+
+
+def _sampled_batches(
+    view: LinearView, call: InputPair, config: CalibrationConfig, split: SampleSplit
+) -> Iterator[_SampledBatch]:
+    """Yield each batch with a random choice of positions, as many as `rows_per_unknown` asks
+    for."""
     unknowns = int(np.prod(view.kernel.shape[:-1])) + 1
-    start = 0
-    for number, original, converted in zip(options.batches, originals, converteds, strict=True):
-        size, positions = len(converted), view.positions(_channels_last_shape(view, converted))
-        wanted = min(positions, -(-options.rows_per_unknown * unknowns // options.samples))
-        if wanted == positions:
-            position = np.tile(np.arange(positions), size)
+    held_out, start = split.local_held_out, 0
+    for number, original, converted in zip(
+        split.batch_numbers, call.original, call.converted, strict=True
+    ):
+        size, available = len(converted), view.positions(_channels_last_shape(view, converted))
+        wanted = min(available, -(-config.rows_per_unknown * unknowns // split.total))
+        if wanted == available:
+            position = np.tile(np.arange(available), size)
         else:
-            drawn = np.random.default_rng([options.seed, unknowns, number]).random(
-                (size, positions)
-            )
-            position = np.argpartition(drawn, wanted, axis=1)[:, :wanted].reshape(-1)
+            # The positions depend on the number of the batch, not on the host that has it.
+            rng = np.random.default_rng([config.seed, unknowns, number])
+            order = np.argpartition(rng.random((size, available)), wanted, axis=1)
+            position = order[:, :wanted].reshape(-1)
         sample = np.repeat(np.arange(size), wanted)
-        yield original, converted, sample, position, start + sample
+        yield _SampledBatch(
+            original=original,
+            converted=converted,
+            positions=_Positions(sample=sample, position=position),
+            held_out=held_out[start + sample],
+        )
         start += size
 
 
-def _matrix(view: LinearView, intercept: Intercept) -> np.ndarray:
-    """Kernel and bias as one matrix (groups, unknowns, outputs) in float64."""
-    matrix = view.to_matrix(keras.ops.convert_to_numpy(view.kernel).astype(np.float64))
-    if not intercept.exists:
-        return matrix
-    if view.bias is None:
-        bias = np.zeros((matrix.shape[0], 1, matrix.shape[2]))
-    else:
-        bias = view.bias_to_matrix(keras.ops.convert_to_numpy(view.bias).astype(np.float64))
-    return np.concatenate([matrix, bias], axis=1)
+class _Design:
+    """The least-squares form of a layer: output = design rows × matrix.
 
+    Args:
+        view: `LinearView` of the layer in the converted model.
+        intercept: `Intercept` of the layer. If there is one, it is the last row of the matrix.
+    """
 
-def _design(
-    view: LinearView, inputs: Tensor, sample: np.ndarray, position: np.ndarray, intercept: Intercept
-) -> np.ndarray:
-    """Design rows in float64, with a column of ones for the intercept."""
-    rows = view.rows(_as_numpy(view, inputs), sample, position).astype(np.float64)
-    return (
-        np.concatenate([rows, np.ones((*rows.shape[:-1], 1))], axis=-1)
-        if intercept.exists
-        else rows
-    )
+    def __init__(self, view: LinearView, intercept: Intercept) -> None:
+        self.view = view
+        self._intercept = intercept
 
+    def matrix(self, view: LinearView) -> np.ndarray:
+        """Return the kernel and the bias of a layer as one matrix (groups, unknowns, outputs) in
+        float64."""
+        matrix = view.to_matrix(keras.ops.convert_to_numpy(view.kernel).astype(np.float64))
+        if not self._intercept.exists:
+            return matrix
+        if view.bias is None:
+            bias = np.zeros((matrix.shape[0], 1, matrix.shape[2]))
+        else:
+            bias = view.bias_to_matrix(keras.ops.convert_to_numpy(view.bias).astype(np.float64))
+        return np.concatenate([matrix, bias], axis=1)
 
-def _predicts(
-    view: LinearView,
-    product: np.ndarray,
-    inputs: Tensor,
-    sample: np.ndarray,
-    position: np.ndarray,
-    intercept: Intercept,
-) -> bool:
-    """Whether rows × matrix is what the layer computes: the guard against a view that misreads a
-    layer."""
-    predicted = np.moveaxis(product, 0, 1).reshape(len(sample), -1)
-    actual = view.flat_outputs(_as_numpy(view, linear_output(view.layer, inputs)))
-    if (
-        actual.shape[1] != view.positions(_channels_last_shape(view, inputs))
-        or actual.shape[2] != predicted.shape[1]
-    ):
-        return False
-    actual = actual[sample, position]
-    scale = float(np.sqrt(np.mean(np.square(actual)))) + 1e-12
-    return float(np.sqrt(np.mean(np.square(predicted - actual)))) <= _CHECK_TOLERANCE * scale
+    def rows(self, inputs: Tensor, positions: _Positions) -> np.ndarray:
+        """Return the design rows (groups, rows, unknowns) in float64."""
+        rows = self.view.rows(
+            _to_numpy(self.view, inputs), positions.sample, positions.position
+        ).astype(np.float64)
+        if not self._intercept.exists:
+            return rows
+        return np.concatenate([rows, np.ones((*rows.shape[:-1], 1))], axis=-1)
+
+    def predicts(self, product: np.ndarray, inputs: Tensor, positions: _Positions) -> bool:
+        """Return whether rows × matrix is what the layer computes. This guards against a view that
+        misreads a layer."""
+        view = self.view
+        predicted = np.moveaxis(product, 0, 1).reshape(len(positions.sample), -1)
+        outputs = view.flat_outputs(_to_numpy(view, linear_output(view.layer, inputs)))
+        if (
+            outputs.shape[1] != view.positions(_channels_last_shape(view, inputs))
+            or outputs.shape[2] != predicted.shape[1]
+        ):
+            return False
+        outputs = outputs[positions.sample, positions.position]
+        scale = float(np.sqrt(np.mean(np.square(outputs)))) + 1e-12
+        deviation = float(np.sqrt(np.mean(np.square(predicted - outputs))))
+        return deviation <= _CHECK_TOLERANCE * scale
+
+    def assignments(self, matrix: np.ndarray) -> tuple[Assignment, ...]:
+        """Return the assignments that give the layer a matrix."""
+        view, intercept = self.view, self._intercept
+        if not intercept.exists:
+            return (Assignment(variable=view.kernel, value=view.from_matrix(matrix)),)
+        kernel = Assignment(variable=view.kernel, value=view.from_matrix(matrix[:, :-1]))
+        vector = matrix[:, -1:]
+        if intercept.bias is not None:
+            bias = Assignment(variable=intercept.bias, value=view.bias_from_matrix(vector))
+            return kernel, bias
+        old_mean = keras.ops.convert_to_numpy(intercept.moving_mean)
+        moving_mean = Assignment(
+            variable=intercept.moving_mean, value=old_mean - vector.reshape(-1)
+        )
+        return kernel, moving_mean
 
 
 def linear_output(layer: Any, inputs: Tensor) -> Tensor:
-    """What a layer computes before its own activation."""
-    if _is_linear(layer):
+    """Return what a layer computes before its own activation."""
+    if has_linear_activation(layer):
         return layer(inputs)
-    with replaced([(layer, "activation", keras.activations.linear)]):
+    with attributes_set([HookTarget(layer, "activation")], keras.activations.linear):
         return layer(inputs)
 
 
-def _assignments(
-    view: LinearView, matrix: np.ndarray, intercept: Intercept
-) -> tuple[tuple[Any, np.ndarray], ...]:
-    if not intercept.exists:
-        return ((view.kernel, view.from_matrix(matrix)),)
-    kernel, vector = view.from_matrix(matrix[:, :-1]), matrix[:, -1:]
-    if intercept.bias is not None:
-        return (view.kernel, kernel), (intercept.bias, view.bias_from_matrix(vector))
-    return (view.kernel, kernel), (
-        intercept.moving_mean,
-        keras.ops.convert_to_numpy(intercept.moving_mean) - vector.reshape(-1),
-    )
-
-
-def _is_linear(layer: Any) -> bool:
-    return getattr(layer, "activation", None) in (None, keras.activations.linear)
-
-
-def _as_numpy(view: LinearView, tensor: Tensor) -> np.ndarray:
+def _to_numpy(view: LinearView, tensor: Tensor) -> np.ndarray:
     return view.channels_last(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
 
 
 def _channels_last_shape(view: LinearView, tensor: Tensor) -> tuple[int, ...]:
     shape = tuple(tensor.shape)
-    return (
-        (shape[0], *shape[2:], shape[1])
-        if getattr(view.layer, "data_format", None) == "channels_first"
-        else shape
-    )
+    return shape if is_channels_last(view.layer) else (shape[0], *shape[2:], shape[1])

@@ -1,343 +1,468 @@
-"""Calibration's one pass through both models: it carries the activations of all samples along and
-refits each linear layer on its way."""
+"""Layerwise calibration: one sweep through both models that carries the activations of all samples
+along and refits each linear layer on its way."""
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_prelu.backend.variables import snapshot
-from keras_prelu.calibration.activation_store import Activations, Store
-from keras_prelu.calibration.custom_layers import holds_linear, inner_layers, watch
-from keras_prelu.calibration.layer_fit import Fit, FitOptions, Intercept, fit_layer
-from keras_prelu.calibration.model_pair import References
+from keras_prelu.calibration.activation_store import Activations, ActivationStore
+from keras_prelu.calibration.config import CalibrationConfig
+from keras_prelu.calibration.inner_layers import InnerLayer, has_linear_layers, inputs_during
+from keras_prelu.calibration.layer_fit import Assignment, Fit, InputPair, Intercept, fit_layer
+from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, LayerCalibration
+from keras_prelu.calibration.samples import CalibrationSamples, SampleSplit, split_samples
 from keras_prelu.data.samples import batches
 from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.graph.interpreter import Liveness
 from keras_prelu.graph.linear_layers import LinearView, linear_view
-from keras_prelu.graph.plan import Slot, Step, compile_program, count_readers, execute
+from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.layers import PReLU
 from keras_prelu.theory import relative_error
 
-__all__ = ["Progress", "Sweep"]
+__all__ = ["LayerwiseCalibrator", "Progress"]
+
+Tensor = Any
 
 Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in total)."""
 
 
-class Sweep:
-    """One pass over the converted model's steps. Each slot has two values: the original's
-    activations and the converted's."""
+class LayerwiseCalibrator:
+    """Calibrates a pair of models on the same samples, as often as it is asked to.
+
+    Args:
+        pair: `ModelPair`.
+        samples: `CalibrationSamples`.
+        config: `CalibrationConfig`.
+
+    Attributes:
+        batch_size: Integer. Samples in a batch: the model's own fixed number, or the config's.
+        split: `SampleSplit`. Which samples are held out.
+    """
 
     def __init__(
-        self,
-        converted: keras.Model,
-        original: keras.Model,
-        options: FitOptions,
-        *,
-        refit_frozen: bool,
-        batch_size: int,
-        memory_limit: float,
+        self, pair: ModelPair, samples: CalibrationSamples, config: CalibrationConfig
     ) -> None:
-        self._options = options
-        self._refit_frozen = refit_frozen
-        self._batch_size = batch_size
-        self._store = Store(memory_limit)
-        self._program = compile_program(converted)
-        self._references = References(self._program, original)
-        self._original: dict[Slot, Activations] = {}
-        self._converted: dict[Slot, Activations] = {}
-        self._readers: dict[Slot, int] = {}
-        self._count = 0
-        self._done: set[int] = set()
-        self._records: dict[str, LayerCalibration] = {}
-        self._undo: list[tuple[Any, np.ndarray]] = []
+        self._pair = pair
+        self._config = config
+        self.batch_size: int = pair.converted.inputs[0].shape[0] or config.batch_size
+        self.split: SampleSplit = split_samples(len(samples), self.batch_size, config.seed)
+        self._inputs = [array[self.split.is_local] for array in samples.arrays]
 
-    def run(self, inputs: list[np.ndarray], on_step: Progress) -> Calibration:
-        with self._store:
-            return self._calibrate(inputs, on_step)
+    def run(self, on_step: Progress | None = None) -> Calibration:
+        """Refit the converted model as it is now, in place.
 
-    def _calibrate(self, inputs: list[np.ndarray], on_step: Progress) -> Calibration:
-        held_out, exchange = self._options.held_out, self._options.exchange
-        before = self._uncalibrated_outputs([array[held_out] for array in inputs])
-        self._feed(inputs)
-        waiting = list(self._program.steps)
-        total = len(waiting)
-        while waiting:
-            if not self._pass(waiting, on_step, total):
-                self._give_up_on_shared(waiting)
-        targets, after = (
-            [_joined(values[slot])[held_out] for slot in self._program.outputs]
-            for values in (self._original, self._converted)
-        )
-        if exchange is not None:
-            before, targets, after = (
-                [exchange.gather_rows(output) for output in outputs]
-                for outputs in (before, targets, after)
+        An exception, an interrupt included, gives the model its old weights back: half of a
+        calibration is worse than none.
+        """
+        with ActivationStore(self._config.memory_limit) as store:
+            values = _PairedValues(self._pair.plan, self._inputs, self.batch_size, store)
+            sweep = _Sweep(
+                self._pair, self._config, self.split, values, on_step or _ignore_progress
             )
-        error_before = _output_error(before, targets)
-        error_after = _output_error(after, targets)
+            try:
+                return self._judge(sweep, self._outputs(sweep, values, store))
+            except BaseException:
+                sweep.undo()
+                raise
+
+    def _outputs(
+        self, sweep: _Sweep, values: _PairedValues, store: ActivationStore
+    ) -> _HeldOutOutputs:
+        """Run a sweep, and return the outputs on held-out samples."""
+        held_out, plan = self.split.local_held_out, self._pair.plan
+        held_out_inputs = [array[held_out] for array in self._inputs]
+        before = _run_to_outputs(plan, held_out_inputs, self.batch_size, store)
+        sweep.run()
+        return _HeldOutOutputs(
+            before=before,
+            after=[_to_array(values.converted.of(slot))[held_out] for slot in plan.outputs],
+            targets=[_to_array(values.original.of(slot))[held_out] for slot in plan.outputs],
+        )
+
+    def _judge(self, sweep: _Sweep, outcome: _HeldOutOutputs) -> Calibration:
+        """Undo a sweep that made the outputs worse, and return the record."""
+        if self.split.exchange is not None:
+            outcome = outcome.gathered(self.split.exchange.gather_rows)
+        error_before = _output_error(outcome.before, outcome.targets)
+        error_after = _output_error(outcome.after, outcome.targets)
         kept = error_after <= error_before
         if not kept:
-            self.undo()
+            sweep.undo()
         return Calibration(
-            samples=self._options.samples,
-            held_out=len(targets[0]),
+            samples=self.split.total,
+            held_out=len(outcome.targets[0]),
             error_before=error_before,
             error_after=error_after if kept else error_before,
             kept=kept,
-            layers=tuple(self._records.values()),
+            layers=tuple(sweep.records.values()),
         )
+
+
+def _ignore_progress(done: int, total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class _HeldOutOutputs:
+    """The outputs on held-out samples.
+
+    Attributes:
+        before: List of arrays. The converted model's, before its layers are refitted.
+        after: List of arrays. The converted model's, afterwards.
+        targets: List of arrays. The original's.
+    """
+
+    before: list[np.ndarray]
+    after: list[np.ndarray]
+    targets: list[np.ndarray]
+
+    def gathered(self, gather_rows: Callable[[np.ndarray], np.ndarray]) -> _HeldOutOutputs:
+        """Return the outputs on the held-out samples of all hosts."""
+        return _HeldOutOutputs(
+            before=[gather_rows(output) for output in self.before],
+            after=[gather_rows(output) for output in self.after],
+            targets=[gather_rows(output) for output in self.targets],
+        )
+
+
+class _Sweep:
+    """One calibration: refits the layers in the order in which their inputs become known.
+
+    Attributes:
+        records: Dict from path to `LayerCalibration`.
+    """
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        config: CalibrationConfig,
+        split: SampleSplit,
+        values: _PairedValues,
+        on_step: Progress,
+    ) -> None:
+        self.records: dict[str, LayerCalibration] = {}
+        self._pair = pair
+        self._config = config
+        self._split = split
+        self._values = values
+        self._on_step = on_step
+        self._treated: set[int] = set()  # Ids of the layers that are refitted, or stay as they are.
+        self._old_values: list[Assignment] = []
+
+    def run(self) -> None:
+        """Refit the layers of the converted model."""
+        pending = list(self._pair.plan.steps)
+        while pending:
+            if not self._advance_all(pending):
+                self._give_up_on_shared(pending)
 
     def undo(self) -> None:
-        """Give all variables the values they had."""
-        for variable, value in reversed(self._undo):
-            variable.assign(value)
+        """Give all variables the values that they had."""
+        for old in reversed(self._old_values):
+            old.variable.assign(old.value)
 
-    def _uncalibrated_outputs(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """The converted model's outputs before anything is refitted."""
-        self._feed(inputs)
-        for step in self._program.steps:
-            self._converted.update(zip(step.outputs, self._run(step, self._converted), strict=True))
-            self._release(step)
-        outputs = [_joined(self._converted[slot]) for slot in self._program.outputs]
-        for slot in list(self._converted):
-            self._store.discard(self._converted.pop(slot))
-        return outputs
+    def _advance_all(self, pending: list[Step]) -> bool:
+        """Execute each step whose inputs are known, and return whether there was one.
 
-    def _feed(self, inputs: list[np.ndarray]) -> None:
-        """Begin anew with the samples in the input slots."""
-        columns = zip(*batches(inputs, self._batch_size), strict=True)
-        values = {
-            slot: self._store.view(list(arrays))
-            for slot, arrays in zip(self._program.inputs, columns, strict=True)
-        }
-        self._count = -(-len(inputs[0]) // self._batch_size)
-        self._original, self._converted = dict(values), dict(values)
-        self._readers = count_readers(self._program)
+        A layer that is called several times waits for the inputs of all its calls, to be fitted to
+        all of them.
+        """
+        advanced, total = False, len(self._pair.plan.steps)
+        for step in list(pending):
+            if self._treat(step, pending):
+                self._values.advance(step, self._pair)
+                pending.remove(step)
+                advanced = True
+                self._on_step(total - len(pending), total)
+        return advanced
 
-    def _pass(self, waiting: list[Step], on_step: Progress, total: int) -> bool:
-        """Run every step that can run now. A layer called at several places waits for all its
-        inputs, to be fitted to all."""
-        progressed = False
-        for step in list(waiting):
-            done = id(step.operation) in self._done
-            view = None if done else linear_view(step.operation)
-            holds = not done and view is None and holds_linear(step.operation)
-            uses = (
-                [use for use in waiting if use.operation is step.operation]
-                if view or holds
-                else [step]
-            )
-            if not all(slot in self._converted for use in uses for slot in use.inputs):
-                continue
-            if view is not None:
-                self._calibrate_layer(view, uses)
-            elif holds:
-                self._calibrate_inside(uses)
-            elif self._has_matrix(step) and self._changed([step]):
-                self._keep(step, "layers of its kind are not refitted")
-            self._advance(step)
-            waiting.remove(step)
-            progressed = True
-            on_step(total - len(waiting), total)
-        return progressed
+    def _treat(self, step: Step, pending: Sequence[Step]) -> bool:
+        """Refit the layer of a step if it is linear or contains linear layers; return False if
+        inputs that this needs are not known yet."""
+        is_treated = id(step.operation) in self._treated
+        view = None if is_treated else linear_view(step.operation)
+        contains_linear = not is_treated and view is None and has_linear_layers(step.operation)
+        calls = [step]
+        if view is not None or contains_linear:
+            calls = [other for other in pending if other.operation is step.operation]
+        if not all(map(self._values.are_known, calls)):
+            return False
+        if view is not None:
+            self._refit_layer(view, calls)
+        elif contains_linear:
+            self._refit_inner_layers(calls)
+        elif not is_treated and _has_weight_matrix(step) and self._values.differ(step):
+            self._keep(step, "layers of its kind are not refitted")
+        return True
 
-    def _give_up_on_shared(self, waiting: list[Step]) -> None:
-        """No step can run: a shared layer's later call depends on its earlier one. Keep that
-        layer's weights."""
-        step = next(
-            step for step in waiting if all(slot in self._converted for slot in step.inputs)
-        )
+    def _give_up_on_shared(self, pending: Sequence[Step]) -> None:
+        """Keep the weights of a shared layer whose later call depends on its earlier one, since no
+        step can be executed otherwise."""
+        step = next(step for step in pending if self._values.are_known(step))
         self._keep(step, "its later calls depend on its earlier ones")
 
-    def _calibrate_layer(self, view: LinearView, uses: Sequence[Step]) -> None:
-        step = uses[0]
-        if not self._changed(uses):
+    def _refit_layer(self, view: LinearView, calls: Sequence[Step]) -> None:
+        step = calls[0]
+        if not any(map(self._values.differ, calls)):
             self._keep(step, "its input is unchanged")
             return
-        if not step.operation.trainable and not self._refit_frozen:
+        if not step.operation.trainable and not self._config.refit_frozen:
             self._keep(step, "it is frozen")
             return
-        inputs = [(self._original[use.inputs[0]], self._converted[use.inputs[0]]) for use in uses]
-        normalization = self._next_normalization(step) if len(uses) == 1 else None
-        self._done.add(id(step.operation))
-        self._refit(step.path, view, linear_view(self._references.get(step)), inputs, normalization)
+        self._treated.add(id(step.operation))
+        self._refit(
+            step.path,
+            view,
+            linear_view(self._pair.counterpart(step)),
+            [self._values.inputs_of(call) for call in calls],
+            _normalization_after(self._pair.plan, step) if len(calls) == 1 else None,
+        )
 
-    def _calibrate_inside(self, uses: Sequence[Step]) -> None:
+    def _refit_inner_layers(self, calls: Sequence[Step]) -> None:
         """Refit the linear layers inside a layer with Python code of its own, one after the other,
-        on what reaches them as it runs."""
-        step, holder = uses[0], uses[0].operation
-        reference = self._references.get(step)
-        self._done.add(id(holder))
-        if not self._changed(uses) and self._references.same_function(step):
+        on the inputs that they get while it runs."""
+        step = calls[0]
+        self._treated.add(id(step.operation))
+        if not any(map(self._values.differ, calls)) and self._pair.computes_the_same(step):
             return
-        for item in inner_layers(
-            holder,
-            reference,
-            lambda: execute(step, self._batch(self._original, step, 0), reference),
-        ):
-            path = f"{step.path}/{item.layer.name}"
-            if not item.layer.trainable and not self._refit_frozen:
-                self._note(path, item.layer, Fit.none("it is frozen"))
-                continue
-            inputs = list(
-                zip(
-                    self._watch(item.reference, uses, self._original, reference),
-                    self._watch(item.layer, uses, self._converted, holder),
-                    strict=True,
-                )
-            )
-            if any(
-                activations.samples != len(self._options.held_out)
-                for pair in inputs
-                for activations in pair
-            ):
-                self._note(
-                    path, item.layer, Fit.none("its inputs do not belong to one sample each")
-                )
-            else:
-                self._refit(
-                    path,
-                    linear_view(item.layer),
-                    linear_view(item.reference),
-                    inputs,
-                    item.normalization,
-                )
-            for activations in itertools.chain.from_iterable(inputs):
-                self._store.discard(activations)
+        first_batch = self._values.original.batch(step, 0)
+        for inner in self._pair.inner_layers(step, first_batch):
+            self._refit_inner_layer(f"{step.path}/{inner.layer.name}", inner, calls)
 
-    def _watch(
-        self, layer: Any, uses: Sequence[Step], values: Mapping[Slot, Activations], holder: Any
-    ) -> list[Activations]:
-        """The inputs of a layer inside a holder, batch by batch, for each of its calls."""
-        calls: list[Activations] = []
-        for use in uses:
-            calls += self._collected(
-                watch(layer, partial(execute, use, self._batch(values, use, i), holder))
-                for i in range(self._count)
+    def _refit_inner_layer(self, path: str, inner: InnerLayer, calls: Sequence[Step]) -> None:
+        if not inner.layer.trainable and not self._config.refit_frozen:
+            self._record(path, inner.layer, Fit(reason="it is frozen"))
+            return
+        outer, original_outer = calls[0].operation, self._pair.counterpart(calls[0])
+        pairs = [
+            InputPair(original=original, converted=converted)
+            for original, converted in zip(
+                self._values.original.inner_inputs(calls, original_outer, inner.counterpart),
+                self._values.converted.inner_inputs(calls, outer, inner.layer),
+                strict=True,
             )
-        return calls
+        ]
+        samples = len(self._split.local_held_out)
+        activations = [each for pair in pairs for each in (pair.original, pair.converted)]
+        if any(each.samples != samples for each in activations):
+            self._record(
+                path, inner.layer, Fit(reason="its inputs do not belong to one sample each")
+            )
+        else:
+            view, counterpart = linear_view(inner.layer), linear_view(inner.counterpart)
+            self._refit(path, view, counterpart, pairs, inner.normalization)
+        for each in activations:
+            self._values.store.discard(each)
 
     def _refit(
         self,
         path: str,
         view: LinearView | None,
-        reference: LinearView | None,
-        inputs: list[tuple[Activations, Activations]],
+        counterpart: LinearView | None,
+        calls: Sequence[InputPair],
         normalization: Any,
     ) -> None:
         assert view is not None
-        assert reference is not None
-        fit = fit_layer(view, reference, inputs, Intercept.of(view, normalization), self._options)
-        for variable, value in fit.assignments:
-            self._undo.append((variable, snapshot(variable)))
-            variable.assign(value.reshape(variable.shape))
-        self._note(path, view.layer, fit)
-
-    def _changed(self, uses: Sequence[Step]) -> bool:
-        """Whether a layer gets other inputs in the converted model than in the original."""
-        return any(
-            self._original[slot] is not self._converted[slot] for use in uses for slot in use.inputs
-        )
-
-    def _has_matrix(self, step: Step) -> bool:
-        """Whether a layer that was not looked at yet has weights that a refit might change."""
-        if id(step.operation) in self._done or isinstance(step.operation, PReLU):
-            return False
-        return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", []))
+        assert counterpart is not None
+        intercept = Intercept.of_layer(view, normalization)
+        fit = fit_layer(view, counterpart, calls, intercept, self._config, self._split)
+        for new in fit.assignments:
+            variable = new.variable
+            self._old_values.append(Assignment(variable=variable, value=snapshot(variable)))
+            variable.assign(new.value.reshape(variable.shape))
+        self._record(path, view.layer, fit)
 
     def _keep(self, step: Step, reason: str) -> None:
-        self._done.add(id(step.operation))
-        self._note(step.path, step.operation, Fit.none(reason))
+        self._treated.add(id(step.operation))
+        self._record(step.path, step.operation, Fit(reason=reason))
 
-    def _note(self, path: str, layer: Any, fit: Fit) -> None:
-        action = f"kept: {fit.reason}" if fit.reason else "refitted"
-        self._records[path] = LayerCalibration(
-            path,
-            type(layer).__name__,
-            fit.rows,
-            fit.unknowns,
-            fit.ridge,
-            fit.error_before,
-            fit.error_after,
-            action,
+    def _record(self, path: str, layer: Any, fit: Fit) -> None:
+        self.records[path] = LayerCalibration(
+            path=path,
+            layer=type(layer).__name__,
+            rows=fit.rows,
+            unknowns=fit.unknowns,
+            ridge=fit.ridge,
+            error_before=fit.error_before,
+            error_after=fit.error_after,
+            action=f"kept: {fit.reason}" if fit.reason else "refitted",
         )
 
-    def _advance(self, step: Step) -> None:
-        """Compute a step's outputs in both models; where they can't differ, once."""
-        converted = self._run(step, self._converted)
-        if not self._changed([step]) and self._references.same_function(step):
-            original = converted
+
+class _Values:
+    """The activations of one model, by slot of the plan.
+
+    Args:
+        store: `ActivationStore`.
+        inputs: Dict from `Slot` to `Activations`. The samples.
+    """
+
+    def __init__(self, store: ActivationStore, inputs: dict[Slot, Activations]) -> None:
+        self._store = store
+        self._activations = dict(inputs)
+
+    def __contains__(self, slot: Slot) -> bool:
+        return slot in self._activations
+
+    def of(self, slot: Slot) -> Activations:
+        return self._activations[slot]
+
+    def set_outputs(self, step: Step, outputs: Sequence[Activations]) -> None:
+        self._activations.update(zip(step.outputs, outputs, strict=True))
+
+    def execute(self, step: Step, operation: Any) -> list[Activations]:
+        """Return the outputs of a step, computed by an operation batch by batch."""
+        return self._collect(
+            step.execute(self.batch(step, index), operation)
+            for index in range(self._batch_count(step))
+        )
+
+    def inner_inputs(self, calls: Sequence[Step], outer: Any, inner: Any) -> list[Activations]:
+        """Return the inputs of each call of a layer inside another while that is called.
+
+        Args:
+            calls: Sequence of `Step`. The calls of the outer layer.
+            outer: Layer that is called.
+            inner: Layer inside `outer`.
+        """
+        return [
+            activations for call in calls for activations in self._inner_inputs(call, outer, inner)
+        ]
+
+    def _inner_inputs(self, call: Step, outer: Any, inner: Any) -> list[Activations]:
+        def inputs(index: int) -> list[Tensor]:
+            return inputs_during(lambda: call.execute(self.batch(call, index), outer), inner)
+
+        return self._collect(map(inputs, range(self._batch_count(call))))
+
+    def batch(self, step: Step, index: int) -> dict[Slot, Tensor]:
+        """Return what a step reads, of one batch."""
+        return {slot: self._activations[slot][index] for slot in step.inputs}
+
+    def discard(self, slots: Iterable[Slot]) -> None:
+        """Free the activations of some slots."""
+        for slot in slots:
+            if slot in self._activations:
+                self._store.discard(self._activations.pop(slot))
+
+    def _batch_count(self, step: Step) -> int:
+        return len(self._activations[step.inputs[0]])
+
+    def _collect(self, batches_of_tensors: Iterable[Sequence[Tensor]]) -> list[Activations]:
+        """Store tensors that come batch by batch, and return the activations of each."""
+        collected: list[Activations] = []
+        for tensors in batches_of_tensors:
+            collected = collected or [Activations() for _ in tensors]
+            for activations, tensor in zip(collected, tensors, strict=True):
+                self._store.add(activations, tensor)
+        return collected
+
+
+class _PairedValues:
+    """The activations of both models. Where they can't differ, both have the same `Activations`.
+
+    Attributes:
+        original: `_Values` of the original model.
+        converted: `_Values` of the converted model.
+        store: `ActivationStore`.
+    """
+
+    def __init__(
+        self,
+        plan: ExecutionPlan,
+        inputs: Sequence[np.ndarray],
+        batch_size: int,
+        store: ActivationStore,
+    ) -> None:
+        samples = _input_activations(plan, inputs, batch_size, store)
+        self.store = store
+        self.original, self.converted = _Values(store, samples), _Values(store, samples)
+        self._liveness = Liveness(plan)
+
+    def are_known(self, step: Step) -> bool:
+        """Return whether all inputs of a step are computed."""
+        return all(slot in self.converted for slot in step.inputs)
+
+    def differ(self, step: Step) -> bool:
+        """Return whether a step gets other inputs in the converted model than in the original."""
+        return any(self.original.of(slot) is not self.converted.of(slot) for slot in step.inputs)
+
+    def inputs_of(self, step: Step) -> InputPair:
+        """Return what a layer with one input reads."""
+        slot = step.inputs[0]
+        return InputPair(original=self.original.of(slot), converted=self.converted.of(slot))
+
+    def advance(self, step: Step, pair: ModelPair) -> None:
+        """Compute the outputs of a step in both models; once, where they can't differ."""
+        outputs = self.converted.execute(step, step.operation)
+        if not self.differ(step) and pair.computes_the_same(step):
+            original_outputs = outputs
         else:
-            original = self._run(step, self._original, self._references.get(step))
-        self._converted.update(zip(step.outputs, converted, strict=True))
-        self._original.update(zip(step.outputs, original, strict=True))
-        self._release(step)
-
-    def _run(
-        self, step: Step, values: Mapping[Slot, Activations], operation: Any = None
-    ) -> list[Activations]:
-        """A step's outputs, batch by batch."""
-        return self._collected(
-            execute(step, self._batch(values, step, number), operation)
-            for number in range(self._count)
-        )
-
-    def _collected(self, runs: Iterable[Sequence[Any]]) -> list[Activations]:
-        """What some runs, one for each batch, put out."""
-        columns: list[Activations] = []
-        for outputs in runs:
-            columns = columns or [Activations() for _ in outputs]
-            for column, batch in zip(columns, outputs, strict=True):
-                self._store.add(column, batch)
-        return columns
-
-    def _batch(
-        self, values: Mapping[Slot, Activations], step: Step, number: int
-    ) -> dict[Slot, Any]:
-        """What a step reads, of one batch."""
-        return {slot: values[slot][number] for slot in step.inputs}
-
-    def _release(self, step: Step) -> None:
-        """Free what no later step reads, of what a step has read and written."""
-        for slot in set(step.inputs):
-            self._readers[slot] -= 1
-        for slot in {*step.inputs, *step.outputs}:
-            if not self._readers.get(slot):
-                for values in (self._converted, self._original):
-                    if slot in values:
-                        self._store.discard(values.pop(slot))
-
-    def _next_normalization(self, step: Step) -> Any:
-        """The BatchNormalization that alone reads the layer's output, if there is one and it is
-        called once."""
-        readers = [other for other in self._program.steps if step.outputs[0] in other.inputs]
-        if len(readers) != 1 or step.outputs[0] in self._program.outputs:
-            return None
-        follower = readers[0].operation
-        calls = sum(other.operation is follower for other in self._program.steps)
-        return (
-            follower
-            if isinstance(follower, keras.layers.BatchNormalization) and calls == 1
-            else None
-        )
+            original_outputs = self.original.execute(step, pair.counterpart(step))
+        self.converted.set_outputs(step, outputs)
+        self.original.set_outputs(step, original_outputs)
+        released = self._liveness.release(step)
+        self.converted.discard(released)
+        self.original.discard(released)
 
 
-def _joined(activations: Activations) -> np.ndarray:
-    """All samples in float64."""
+def _input_activations(
+    plan: ExecutionPlan, inputs: Sequence[np.ndarray], batch_size: int, store: ActivationStore
+) -> dict[Slot, Activations]:
+    columns = zip(*batches(inputs, batch_size), strict=True)
+    return {slot: store.wrap(arrays) for slot, arrays in zip(plan.inputs, columns, strict=True)}
+
+
+def _run_to_outputs(
+    plan: ExecutionPlan, inputs: Sequence[np.ndarray], batch_size: int, store: ActivationStore
+) -> list[np.ndarray]:
+    """Return the outputs of a model, computed step by step and not batch by batch, so that they
+    are comparable bit for bit with those that a sweep computes."""
+    values = _Values(store, _input_activations(plan, inputs, batch_size, store))
+    liveness = Liveness(plan)
+    for step in plan.steps:
+        values.set_outputs(step, values.execute(step, step.operation))
+        values.discard(liveness.release(step))
+    outputs = [_to_array(values.of(slot)) for slot in plan.outputs]
+    values.discard(plan.outputs)
+    return outputs
+
+
+def _has_weight_matrix(step: Step) -> bool:
+    """Return whether the layer of a step has weights that a refit might change."""
+    if isinstance(step.operation, PReLU):
+        return False
+    return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", []))
+
+
+def _normalization_after(plan: ExecutionPlan, step: Step) -> Any:
+    """Return the BatchNormalization that alone reads the output of a layer and is called once, or
+    None."""
+    reader = plan.sole_reader(step.outputs[0])
+    if reader is None or plan.call_count(reader.operation) != 1:
+        return None
+    is_normalization = isinstance(reader.operation, keras.layers.BatchNormalization)
+    return reader.operation if is_normalization else None
+
+
+def _to_array(activations: Activations) -> np.ndarray:
+    """Return the activations of all samples in float64."""
     return np.concatenate(
         [keras.ops.convert_to_numpy(keras.ops.cast(batch, "float32")) for batch in activations]
     ).astype(np.float64)
 
 
 def _output_error(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
-    """Mean squared difference over the targets' variance; the mean over outputs."""
+    """Return the relative error of a model's outputs, the mean over several outputs."""
     errors = [
         relative_error(output, target) for output, target in zip(outputs, targets, strict=True)
     ]

@@ -1,77 +1,81 @@
-"""For each step of a converted model, what computes the original's value there."""
+"""A converted model and its original, with what calibration needs to know of both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu.custom_layers.converted_layer import is_converted, prelus
-from keras_prelu.errors import CalibrationError
-from keras_prelu.graph.cloning import copy_variables, rebuild
-from keras_prelu.graph.plan import Program, Step, compile_program
+from keras_prelu.calibration.inner_layers import InnerLayer, find_inner_layers
+from keras_prelu.calibration.layer_matching import match_layers
+from keras_prelu.calibration.samples import CalibrationSamples, with_graph
+from keras_prelu.custom_layers.converted_layer import prelus
+from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.site import LocatedSite
 
-__all__ = ["References"]
+__all__ = ["ModelPair"]
+
+Tensor = Any
 
 
-class References:
-    """The layers of a converted model matched with those of its original by path, or in their order
-    where paths differ; its PReLUs with the rectifiers that they replaced.
+class ModelPair:
+    """A converted model and its original, matched layer by layer.
+
+    What is derived from the models is derived once, so that several calibrations of one pair share
+    it. The weights of the converted model may change meanwhile: none of them is copied. Those of
+    the original must not: layers with an inline activation have linear copies here.
+
+    Args:
+        original: `keras.Model`. The ReLU model.
+        converted: `keras.Model`. The model that was made from it.
+        samples: `CalibrationSamples`, with which a model that is written in Python is called to get
+            a graph.
+        sites: Sequence of `LocatedSite`, or None. The sites of the original. Defaults to None, in
+            which case they are located here.
+
+    Attributes:
+        original: `keras.Model`. The ReLU model, with a graph.
+        converted: `keras.Model`. The converted model, with a graph.
+        plan: `ExecutionPlan` of the converted model.
 
     Raises:
-        CalibrationError: A layer has no counterpart, or one with weights of other shapes: the
-            models do not belong together.
+        CalibrationError: The models do not belong together.
     """
 
-    def __init__(self, program: Program, original: keras.Model) -> None:
-        self._name = original.name
-        steps = compile_program(original).steps
-        sites = [
-            item for item in locate_sites(original) if item.held is None
-        ]  # what is inside a layer is one step
-        self._by_path = self._matched_by_path(program, steps, sites)
-        if any(step.path not in self._by_path for step in program.steps):
-            # Layers without a name of their own are called differently in a model that is built
-            # anew by its class.
-            self._by_path = _matched_in_order(program, steps, sites) or self._by_path
-        for step in program.steps:
-            self._check(step)
+    def __init__(
+        self,
+        original: keras.Model,
+        converted: keras.Model,
+        samples: CalibrationSamples,
+        sites: Sequence[LocatedSite] | None = None,
+    ) -> None:
+        self.original = with_graph(original, samples.structure)
+        self.converted = with_graph(converted, samples.structure)
+        self.plan: ExecutionPlan = compile_plan(self.converted)
+        self._counterparts = match_layers(
+            self.plan, self.original, locate_sites(self.original) if sites is None else sites
+        )
+        self._inner_layers: dict[str, list[InnerLayer]] = {}
 
-    @staticmethod
-    def _matched_by_path(
-        program: Program, steps: Sequence[Step], sites: Sequence[LocatedSite]
-    ) -> dict[str, Any]:
-        converted = {step.path: step.operation for step in program.steps}
-        by_path: dict[str, Any] = {step.path: step.operation for step in steps}
-        for item in sites:
-            if not isinstance(converted.get(item.site.target), PReLU):
-                continue  # left out of the conversion
-            if item.site.kind == "inline":
-                by_path[item.site.target] = item.operation.activation
-                by_path[item.site.path] = _linear_twin(item.operation)
-            else:
-                by_path[item.site.target] = item.operation
-        return by_path
+    def counterpart(self, step: Step) -> Any:
+        """Return the original's layer, op or activation function for a step of the plan."""
+        return self._counterparts[step.path]
 
-    def get(self, step: Step) -> Any:
-        """The original's layer, op or activation function for a step of the converted model."""
-        return self._by_path[step.path]
-
-    def same_function(self, step: Step) -> bool:
-        """Whether a step computes what the original does: it is no PReLU, and its weights are
-        equal."""
+    def computes_the_same(self, step: Step) -> bool:
+        """Return whether a step computes what the original does, given the same inputs: it applies
+        no PReLU, and its weights are equal."""
+        counterpart = self.counterpart(step)
         if isinstance(step.operation, PReLU) or len(prelus(step.operation)) != len(
-            prelus(self.get(step))
+            prelus(counterpart)
         ):
             return False
         pairs = zip(
             getattr(step.operation, "weights", []),
-            getattr(self.get(step), "weights", []),
+            getattr(counterpart, "weights", []),
             strict=True,
         )
         return all(
@@ -79,70 +83,16 @@ class References:
             for a, b in pairs
         )
 
-    def _check(self, step: Step) -> None:
-        reference, operation = self._by_path.get(step.path), step.operation
-        if isinstance(operation, PReLU) and reference is not None:
-            return
-        if reference is None or _written_class(reference) is not _written_class(operation):
-            raise CalibrationError(
-                f"The converted model was not made from this original: layer '{step.path}'"
-                f" ({type(operation).__name__}) has no counterpart in '{self._name}'."
+    def inner_layers(self, step: Step, batch: Mapping[Slot, Tensor]) -> list[InnerLayer]:
+        """Return the linear layers inside the layer of a step, in the order of their application.
+
+        Args:
+            step: `Step` of the plan, whose layer has Python code of its own.
+            batch: Mapping from `Slot` to tensor. What the original's layer reads, of one batch.
+        """
+        if step.path not in self._inner_layers:
+            counterpart = self.counterpart(step)
+            self._inner_layers[step.path] = find_inner_layers(
+                step.operation, counterpart, lambda: step.execute(batch, counterpart)
             )
-        if _shapes_of_weights(operation) != _shapes_of_weights(reference):
-            raise CalibrationError(
-                "The converted model was not made from this original: the weights of layer"
-                f" '{step.path}' differ in shape."
-            )
-
-
-def _matched_in_order(
-    program: Program, steps: Sequence[Step], sites: Sequence[LocatedSite]
-) -> dict[str, Any] | None:
-    """Both models' steps in the order of their execution, side by side; None where they don't
-    fit."""
-    matched: dict[str, Any] = {}
-    kinds = {id(item.operation): item.site.kind for item in sites}
-    waiting = list(reversed(program.steps))
-    for step in steps:
-        if not waiting:
-            return None
-        other, kind = waiting.pop(), kinds.get(id(step.operation))
-        follows = bool(waiting) and isinstance(waiting[-1].operation, PReLU)
-        if kind == "inline" and follows and _same_kind(other, step):
-            matched[other.path] = _linear_twin(step.operation)
-            matched[waiting.pop().path] = step.operation.activation
-        elif _same_kind(other, step) or (kind is not None and isinstance(other.operation, PReLU)):
-            matched[other.path] = step.operation
-        else:
-            return None
-    return None if waiting else matched
-
-
-def _same_kind(first: Step, second: Step) -> bool:
-    same_class = _written_class(first.operation) is _written_class(second.operation)
-    return same_class and _shapes_of_weights(first.operation) == _shapes_of_weights(
-        second.operation
-    )
-
-
-def _written_class(operation: Any) -> type:
-    """The class that the user wrote."""
-    return operation.converted_from if is_converted(operation) else type(operation)
-
-
-def _shapes_of_weights(operation: Any) -> list[tuple[int, ...]]:
-    """Of an operation's weights, the slopes inside it left out."""
-    slopes = {id(variable) for layer in prelus(operation) for variable in layer.variables}
-    return [
-        tuple(variable.shape)
-        for variable in getattr(operation, "weights", [])
-        if id(variable) not in slopes
-    ]
-
-
-def _linear_twin(layer: Any) -> Any:
-    """The layer without its inline activation, on copies of its weights."""
-    twin = rebuild(layer, linear=True)
-    twin.build_from_config(layer.get_build_config())
-    copy_variables(layer, twin)
-    return twin
+        return self._inner_layers[step.path]

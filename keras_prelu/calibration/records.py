@@ -1,4 +1,4 @@
-"""What a calibration did: its record."""
+"""The record of a calibration."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["Calibration", "LayerCalibration"]
 
 @dataclass(frozen=True)
 class LayerCalibration:
-    """What calibration did to one linear layer.
+    """The record of one linear layer.
 
     Attributes:
-        path: The layer's path.
-        layer: Its class name.
-        rows: Rows of its least-squares problem (output positions of samples).
-        unknowns: Weights of one output, bias included.
-        ridge: λ of the fit relative to the mean diagonal of its Gram matrix; None where nothing was
-            fitted.
-        error_before: Mean squared error of its output, in the converted model with the earlier
-            layers refitted, over the variance of its output in the original; on held-out samples.
-            None where it was not computed.
-        error_after: The same after the refit.
-        action: "refitted", or "kept" and why.
+        path: String. Path of the layer.
+        layer: String. Class name of the layer.
+        rows: Integer. Rows of its least-squares problem: output positions of samples.
+        unknowns: Integer. Weights of one output, bias included.
+        ridge: Float or None. λ of the fit relative to the mean diagonal of the Gram matrix; None if
+            nothing was fitted.
+        error_before: Float or None. Mean squared error of the layer's output before its refit, the
+            earlier layers refitted, over the variance of its output in the original; on held-out
+            samples. None if it was not computed.
+        error_after: Float or None. The same error after the refit.
+        action: String. "refitted", or "kept: " and the reason.
     """
 
     path: str
@@ -37,17 +37,18 @@ class LayerCalibration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a calibration did. Errors are mean squared changes of the model's output over its
+    """The record of a calibration. Errors are mean squared changes of the model's output over its
     variance, on held-out samples.
 
     Attributes:
-        samples: Number of samples, held-out ones included.
-        held_out: How many of them were held out from the fits.
-        error_before: The converted model's error before calibration.
-        error_after: Its error now.
-        kept: Whether the refitted weights were kept; False where they were worse, and the model has
-            its old weights.
-        layers: A record for each layer with a weight matrix, in execution order.
+        samples: Integer. Number of samples, held-out ones included.
+        held_out: Integer. Number of samples that were held out from the fits.
+        error_before: Float. Error of the converted model before calibration.
+        error_after: Float. Its error now.
+        kept: Boolean. Whether the refitted weights were kept; False if they were worse, and the
+            model has its old weights.
+        layers: Tuple with a `LayerCalibration` for each layer that has a weight matrix, in
+            execution order.
     """
 
     samples: int

@@ -1,17 +1,20 @@
-"""Ridge regression of a layer's weights, accumulated in chunks, judged on rows held out. NumPy and
-SciPy only."""
+"""Ridge regression of the weights of a layer, accumulated in chunks and judged on held-out rows.
+
+NumPy and SciPy only.
+"""
 
 from __future__ import annotations
 
 import functools
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 from threadpoolctl import ThreadpoolController
+
+from keras_prelu.calibration.host_exchange import Exchange
 
 __all__ = ["RIDGES", "RidgeProblem", "Solution"]
 
@@ -19,28 +22,23 @@ Array = npt.NDArray[np.float64]
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """The strengths among which held-out rows choose, weak to strong."""
-_FIRST = 3
+_FIRST_INDEX = 3
 
 _ROUNDING = 1e-12
-_WORTH_THREADS = 1024
-"""Unknowns from which a factorization gains by several threads; below, handing work over to them
+_UNKNOWNS_WORTH_THREADS = 1024
+"""Unknowns from which several threads make a factorization faster; below, distributing the work
 costs more than the work."""
-
-
-class Exchange(Protocol):
-    """How several hosts share arrays; see `keras_prelu.backend.devices`."""
-
-    def gather(self, array: np.ndarray) -> np.ndarray:
-        """All hosts' arrays along a new first axis."""
-
-    def gather_rows(self, array: np.ndarray) -> np.ndarray:
-        """All hosts' rows, one host after the other."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A change of the weights, the strength that it was found with, and its error on held-out
-    rows."""
+    """The solution of a `RidgeProblem`.
+
+    Attributes:
+        ridge: Float. The strength that it was found with.
+        change: Array (groups, unknowns, outputs). The change of the weights.
+        error: Float. Squared error on held-out rows over the targets' variance.
+    """
 
     ridge: float
     change: Array
@@ -50,134 +48,170 @@ class Solution:
 class RidgeProblem:
     """Find Δ that minimizes ‖AΔ − R‖² + λ‖Δ‖², for each of several groups, in float64.
 
-    A are the design rows, R what the current weights leave unexplained, so Δ is the change of the
+    A are the design rows and R the residuals of the current weights, so Δ is the change of the
     weights and the penalty keeps them where they are. Rows are accumulated into Gram matrices AᵀA;
-    fewer rows than unknowns are kept as they are, for the dual system Δ = Aᵀ(AAᵀ + λI)⁻¹R, which is
-    smaller.
+    fewer rows than unknowns are stored, for the dual system Δ = Aᵀ(AAᵀ + λI)⁻¹R, which is smaller.
 
     Args:
-        unknowns: Columns of A.
-        outputs: Columns of R.
-        groups: Number of independent problems.
+        unknowns: Integer. Columns of A.
+        outputs: Integer. Columns of R.
+        groups: Integer. Number of independent problems. Defaults to 1.
+
+    Attributes:
+        rows: Integer. Number of rows added so far.
     """
 
     def __init__(self, unknowns: int, outputs: int, groups: int = 1) -> None:
         self.unknowns = unknowns
         self.rows = 0
-        self._fit = _Rows(groups, unknowns, outputs)
-        self._held = _Rows(groups, unknowns, outputs)
+        self._fitting = _Rows(groups, unknowns, outputs)
+        self._judging = _Rows(groups, unknowns, outputs)
 
     def add(
         self, rows: Array, residuals: Array, targets: Array, held_out: npt.NDArray[np.bool_]
     ) -> None:
-        """Add design rows (groups, n, unknowns), residuals and targets (groups, n, outputs);
-        `held_out` (n,) marks rows to judge by."""
+        """Add rows.
+
+        Args:
+            rows: Array (groups, n, unknowns). Design rows.
+            residuals: Array (groups, n, outputs). What the current weights leave unexplained.
+            targets: Array (groups, n, outputs).
+            held_out: Boolean array (n,). The rows to judge by.
+        """
         self.rows += rows.shape[1]
-        for part, chosen in ((self._fit, ~held_out), (self._held, held_out)):
+        for part, chosen in ((self._fitting, ~held_out), (self._judging, held_out)):
             part.add(rows[:, chosen], residuals[:, chosen], targets[:, chosen])
 
     def combine(self, exchange: Exchange) -> None:
-        """Make this the problem of all hosts' rows, on each of them."""
+        """Make this, on each host, the problem with all hosts' rows."""
         self.rows = int(exchange.gather(np.array(self.rows)).sum())
-        for part in (self._fit, self._held):
+        for part in (self._fitting, self._judging):
             part.combine(exchange)
 
     def solve(self, ridge: float) -> Array:
-        """Δ (groups, unknowns, outputs), with λ = `ridge` × the mean diagonal of the Gram
+        """Return Δ (groups, unknowns, outputs) for λ = `ridge` × the mean diagonal of the Gram
         matrix."""
-        return self._change(self._weights(ridge))
+        return self._change(self._coefficients(ridge))
 
     def best(self) -> Solution:
-        """The solution with the least error on held-out rows, going from the middle of `RIDGES` as
-        long as it gets better.
+        """Return the solution with the least error on held-out rows, searched from the middle of
+        `RIDGES` in the direction in which the error falls.
 
-        A Cholesky factorization for each strength tried, three or four, costs less than one
-        eigendecomposition for all of them.
+        The three or four Cholesky factorizations that this takes cost less than one
+        eigendecomposition for all strengths.
         """
-        with _one_thread() if self.unknowns < _WORTH_THREADS else nullcontext():
-            ridge, weights, error = self._descend()
-            return Solution(ridge, self._change(weights), error)
+        with _one_thread() if self.unknowns < _UNKNOWNS_WORTH_THREADS else nullcontext():
+            best = self._descend()
+            return Solution(
+                ridge=best.ridge, change=self._change(best.coefficients), error=best.error
+            )
 
     def solution(self, ridge: float) -> Solution:
-        """The solution for one strength."""
+        """Return the solution for one strength."""
         change = self.solve(ridge)
-        return Solution(ridge, change, self.error(change))
+        return Solution(ridge=ridge, change=change, error=self.error(change))
 
     def error(self, change: Array | None) -> float:
-        """Squared error with the weights changed by `change` (None: not at all) over the targets'
-        variance, on held-out rows."""
-        return (
-            self._held.residual_square if change is None else self._held.squared_error(change)
-        ) / self._held.scale
+        """Return the squared error on held-out rows over the targets' variance, with the weights
+        changed by `change`, or unchanged if None."""
+        squared_error = (
+            self._judging.residual_square if change is None else self._judging.squared_error(change)
+        )
+        return squared_error / self._judging.scale
 
-    def _descend(self) -> tuple[float, Array, float]:
-        best = self._candidate(RIDGES[_FIRST])
+    def _descend(self) -> _Candidate:
+        first = best = self._candidate(RIDGES[_FIRST_INDEX])
         for direction in (-1, 1):
-            found = best
-            for ridge in RIDGES[_FIRST + direction :: direction]:
+            for ridge in RIDGES[_FIRST_INDEX + direction :: direction]:
                 candidate = self._candidate(ridge)
-                if not candidate[2] < best[2]:
+                if not candidate.error < best.error:
                     break
                 best = candidate
-            if best is not found:
+            if best is not first:
                 break
         return best
 
-    def _candidate(self, ridge: float) -> tuple[float, Array, float]:
-        """A strength, its weights, and their error on held-out rows."""
-        weights = self._weights(ridge)
-        if self._kernel is None:
-            return ridge, weights, self.error(self._change(weights))
-        return (
-            ridge,
-            weights,
-            float(np.sum(np.square(self._kernel[1] @ weights - self._held.all()[1])))
-            / self._held.scale,
-        )
+    def _candidate(self, ridge: float) -> _Candidate:
+        coefficients = self._coefficients(ridge)
+        if self._inner_products is None:
+            error = self.error(self._change(coefficients))
+        else:
+            predicted = self._inner_products.judging @ coefficients
+            residuals = self._judging.stored().residuals
+            error = float(np.sum(np.square(predicted - residuals))) / self._judging.scale
+        return _Candidate(ridge=ridge, coefficients=coefficients, error=error)
 
-    def _weights(self, ridge: float) -> Array:
-        """What solves the smaller system: Δ itself, or in the dual how much of each row is in
-        it."""
-        if self._fit.gram is not None:
+    def _coefficients(self, ridge: float) -> Array:
+        """Return the solution of the smaller system: Δ itself, or in the dual the coefficient of
+        each row in Δ."""
+        if self._fitting.gram is not None:
             return np.stack(
                 [
-                    _solve_primal(g, c, ridge)
-                    for g, c in zip(self._fit.gram, self._fit.cross, strict=True)
+                    _solve_primal(gram, cross, ridge)
+                    for gram, cross in zip(self._fitting.gram, self._fitting.cross, strict=True)
                 ]
             )
-        rows, residuals = self._fit.all()
-        kernels = self._kernel[0] if self._kernel is not None else rows @ np.swapaxes(rows, 1, 2)
+        stored = self._fitting.stored()
+        kernels = (
+            stored.rows @ np.swapaxes(stored.rows, 1, 2)
+            if self._inner_products is None
+            else self._inner_products.fitting
+        )
         return np.stack(
             [
-                _solve_dual(k, r, ridge * float(np.trace(k)) / self.unknowns)
-                for k, r in zip(kernels, residuals, strict=True)
+                _solve_dual(kernel, residuals, ridge * float(np.trace(kernel)) / self.unknowns)
+                for kernel, residuals in zip(kernels, stored.residuals, strict=True)
             ]
         )
 
-    def _change(self, weights: Array) -> Array:
-        return (
-            weights
-            if self._fit.gram is not None
-            else np.swapaxes(self._fit.all()[0], 1, 2) @ weights
-        )
+    def _change(self, coefficients: Array) -> Array:
+        if self._fitting.gram is not None:
+            return coefficients
+        return np.swapaxes(self._fitting.stored().rows, 1, 2) @ coefficients
 
     @functools.cached_property
-    def _kernel(self) -> tuple[Array, Array] | None:
-        """The inner products of the rows with each other and with the held-out ones, where both are
-        kept; asked for when all are there."""
-        if self._fit.gram is not None or self._held.gram is not None:
+    def _inner_products(self) -> _InnerProducts | None:
+        """The inner products of rows, if both parts are stored; computed once all rows are
+        added."""
+        if self._fitting.gram is not None or self._judging.gram is not None:
             return None
-        rows, held = self._fit.all()[0], self._held.all()[0]
-        return rows @ np.swapaxes(rows, 1, 2), held @ np.swapaxes(rows, 1, 2)
+        fitting, judging = self._fitting.stored().rows, self._judging.stored().rows
+        transposed = np.swapaxes(fitting, 1, 2)
+        return _InnerProducts(fitting=fitting @ transposed, judging=judging @ transposed)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A strength with the solution of the smaller system and the error on held-out rows."""
+
+    ridge: float
+    coefficients: Array
+    error: float
+
+
+@dataclass(frozen=True)
+class _InnerProducts:
+    """The inner products of the fitting rows with themselves, and of the judging rows with the
+    fitting rows."""
+
+    fitting: Array
+    judging: Array
+
+
+@dataclass(frozen=True)
+class _StoredRows:
+    rows: Array
+    residuals: Array
 
 
 class _Rows:
-    """Design rows and residuals: kept while they are fewer than the unknowns, then as Gram matrices
-    AᵀA and AᵀR.
+    """Design rows and residuals: stored while they are fewer than the unknowns, then as Gram
+    matrices AᵀA and AᵀR.
 
     Attributes:
-        gram, cross: The matrices, or None while the rows are kept.
-        residual_square: Σ‖R‖².
+        gram: Array (groups, unknowns, unknowns), or None while the rows are stored.
+        cross: Array (groups, unknowns, outputs). AᵀR; zero while the rows are stored.
+        residual_square: Float. Σ‖R‖².
     """
 
     def __init__(self, groups: int, unknowns: int, outputs: int) -> None:
@@ -186,8 +220,10 @@ class _Rows:
         self.residual_square = 0.0
         self._count = 0
         self._unknowns = unknowns
-        self._kept: list[tuple[Array, Array]] = [
-            (np.zeros((groups, 0, unknowns)), np.zeros((groups, 0, outputs)))
+        self._blocks = [
+            _StoredRows(
+                rows=np.zeros((groups, 0, unknowns)), residuals=np.zeros((groups, 0, outputs))
+            )
         ]
         self._target_sum = np.zeros((groups, outputs))
         self._target_square = 0.0
@@ -197,53 +233,47 @@ class _Rows:
         self.residual_square += float(np.sum(np.square(residuals)))
         self._target_sum += targets.sum(axis=1)
         self._target_square += float(np.sum(np.square(targets)))
-        self._kept.append((rows, residuals))
+        self._blocks.append(_StoredRows(rows=rows, residuals=residuals))
         if self._count >= self._unknowns:
             self._fold()
 
     def combine(self, exchange: Exchange) -> None:
-        """Gram matrices are summed where all hosts' rows together are no fewer than the unknowns,
-        else the rows are gathered."""
-        sums = np.concatenate(
-            [[self._count, self.residual_square, self._target_square], self._target_sum.reshape(-1)]
-        )
-        sums = exchange.gather(sums).sum(axis=0)
-        self._count, self.residual_square, self._target_square = (
-            int(sums[0]),
-            float(sums[1]),
-            float(sums[2]),
-        )
-        self._target_sum = sums[3:].reshape(self._target_sum.shape)
+        """Sum the Gram matrices of all hosts if their rows together are no fewer than the unknowns;
+        gather the rows otherwise."""
+        self._combine_sums(exchange)
         if self._count < self._unknowns:
+            stored = self.stored()
             rows, residuals = (
                 np.moveaxis(exchange.gather_rows(np.moveaxis(array, 1, 0)), 0, 1)
-                for array in self.all()
+                for array in (stored.rows, stored.residuals)
             )
-            self._kept = [(rows, residuals)]
+            self._blocks = [_StoredRows(rows=rows, residuals=residuals)]
             return
         self._fold()
         assert self.gram is not None
-        self.gram, self.cross = (
-            exchange.gather(self.gram).sum(axis=0),
-            exchange.gather(self.cross).sum(axis=0),
-        )
+        self.gram = exchange.gather(self.gram).sum(axis=0)
+        self.cross = exchange.gather(self.cross).sum(axis=0)
 
-    def all(self) -> tuple[Array, Array]:
-        """The kept rows and residuals."""
-        if len(self._kept) > 1:
-            self._kept = [
-                (
-                    np.concatenate([rows for rows, _ in self._kept], axis=1),
-                    np.concatenate([r for _, r in self._kept], axis=1),
-                )
-            ]
-        return self._kept[0]
+    def _combine_sums(self, exchange: Exchange) -> None:
+        scalars = [self._count, self.residual_square, self._target_square]
+        sums = exchange.gather(np.concatenate([scalars, self._target_sum.reshape(-1)])).sum(axis=0)
+        self._count = int(sums[0])
+        self.residual_square, self._target_square = float(sums[1]), float(sums[2])
+        self._target_sum = sums[3:].reshape(self._target_sum.shape)
+
+    def stored(self) -> _StoredRows:
+        """Return the stored rows and residuals."""
+        if len(self._blocks) > 1:
+            rows = np.concatenate([block.rows for block in self._blocks], axis=1)
+            residuals = np.concatenate([block.residuals for block in self._blocks], axis=1)
+            self._blocks = [_StoredRows(rows=rows, residuals=residuals)]
+        return self._blocks[0]
 
     def squared_error(self, change: Array) -> float:
-        """‖A · change − R‖²."""
+        """Return ‖A · change − R‖²."""
         if self.gram is None:
-            rows, residuals = self.all()
-            return float(np.sum(np.square(rows @ change - residuals)))
+            stored = self.stored()
+            return float(np.sum(np.square(stored.rows @ change - stored.residuals)))
         squared = (
             self.residual_square
             - 2.0 * float(np.sum(change * self.cross))
@@ -253,28 +283,30 @@ class _Rows:
 
     @property
     def scale(self) -> float:
-        """The targets' variation about their mean; of targets that don't vary, as a single one
-        doesn't, their square; else 1."""
-        variation = self._target_square - float(np.sum(np.square(self._target_sum))) / max(
-            self._count, 1
-        )
-        return (
-            variation if variation > _ROUNDING * self._target_square else self._target_square or 1.0
-        )
+        """What squared errors are divided by: the variation of the targets about their mean, output
+        by output. Targets that don't vary, such as a single one, give the sum of their squares, and
+        targets of 0 give 1."""
+        mean_part = float(np.sum(np.square(self._target_sum))) / max(self._count, 1)
+        variation = self._target_square - mean_part
+        if variation > _ROUNDING * self._target_square:
+            return variation
+        return self._target_square or 1.0
 
     def _fold(self) -> None:
-        rows, residuals = self.all()
-        transposed = np.swapaxes(rows, 1, 2)
+        """Add the stored rows to the Gram matrices."""
+        stored = self.stored()
+        transposed = np.swapaxes(stored.rows, 1, 2)
         if self.gram is None:
-            self.gram, self.cross = transposed @ rows, transposed @ residuals
+            self.gram = transposed @ stored.rows
+            self.cross = transposed @ stored.residuals
         else:
-            self.gram += transposed @ rows
-            self.cross += transposed @ residuals
-        self._kept = [(rows[:, :0], residuals[:, :0])]
+            self.gram += transposed @ stored.rows
+            self.cross += transposed @ stored.residuals
+        self._blocks = [_StoredRows(rows=stored.rows[:, :0], residuals=stored.residuals[:, :0])]
 
 
 def _one_thread() -> AbstractContextManager[object]:
-    """Keeps BLAS to one thread."""
+    """Return a context that limits BLAS to one thread."""
     limiter: AbstractContextManager[object] = _threadpools().limit(limits=1, user_api="blas")
     return limiter
 
@@ -294,8 +326,8 @@ def _solve_dual(kernel: Array, residuals: Array, penalty: float) -> Array:
 
 
 def _solve_positive(matrix: Array, right: Array) -> Array:
-    """By Cholesky; by least squares where rounding has made the matrix indefinite, or all inputs
-    are zero."""
+    """Solve a symmetric system by Cholesky; by least squares if rounding has made the matrix
+    indefinite, or if all inputs are zero."""
     try:
         return scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix), right)
     except np.linalg.LinAlgError:

@@ -1,17 +1,15 @@
 """The largest slopes that calibration can make up for, layer by layer.
 
-How much of what a ReLU put out the next layer can still get from the PReLU's output depends on how
-many channels there are and how they are correlated: a narrow layer can't restore what its slopes
-add. That share is measured for each site and each slope on a few samples, by least squares between
-the channels. One threshold on it gives all sites their slopes; a bisection finds the largest
-threshold at which the calibrated model's loss of function stays within the tolerance on held-out
-samples.
+How much of a ReLU's output can't be restored is known for each layer and slope (see
+`restorability`). One threshold on that share gives all layers their slopes; a bisection finds the
+largest threshold at which the loss of function of the calibrated model stays within the tolerance
+on held-out samples.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,27 +17,23 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.variables import snapshot
-from keras_prelu.calibration.calibrate import calibrate, hold_out, with_graph
-from keras_prelu.calibration.layerwise import Progress
+from keras_prelu.calibration.config import CalibrationConfig
+from keras_prelu.calibration.layer_fit import Assignment
+from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
+from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
-from keras_prelu.calibration.ridge import RidgeProblem
-from keras_prelu.data.samples import as_samples, batches, model_inputs
+from keras_prelu.calibration.restorability import unrestored_shares
+from keras_prelu.calibration.samples import CalibrationSamples, check_samples
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
-from keras_prelu.graph.replacement import replaced
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["SlopeSearch", "SlopeTrial", "find_slopes", "set_slope"]
-
-Tensor = Any
+__all__ = ["SlopeSearch", "SlopeTrial", "find_slopes", "search_slopes", "set_slope"]
 
 _HALVINGS = 8
-"""Slopes that are tried: the largest one, halved up to so many times."""
+"""The candidates are the largest slope and its halves, up to this many times halved."""
 _BISECTIONS = 5
-_CHANNELS = 256
-"""So many channels of a site are looked at; with more the restoration is only easier."""
-_ROWS_PER_CHANNEL = 5
 
 
 @dataclass(frozen=True)
@@ -47,11 +41,12 @@ class SlopeTrial:
     """One choice of slopes, calibrated and judged on held-out samples.
 
     Attributes:
-        threshold: The largest share of a site's output that its slopes were allowed to leave
-            unrestored.
-        loss: Mean squared change of the model's output over its variance.
-        changed: How many samples' largest output is another one; None where no output is a vector.
-        within: Whether that is within the tolerance.
+        threshold: Float. The largest share of a ReLU's output that the slopes of a layer could
+            leave unrestored.
+        loss: Float. Mean squared change of the model's output over its variance.
+        changed: Integer or None. Number of samples whose largest output is another one; None if no
+            output is a vector.
+        within: Boolean. Whether the trial is within the tolerance.
     """
 
     threshold: float
@@ -62,17 +57,16 @@ class SlopeTrial:
 
 @dataclass(frozen=True)
 class SlopeSearch:
-    """What a search for slopes found.
+    """The record of a search for slopes.
 
     Attributes:
-        slopes: For the path of each PReLU layer its slope now.
-        tolerance: The loss that was allowed.
-        same_decisions: Whether no held-out sample's largest output was allowed to become another
-            one.
-        within: Whether the slopes found are within the tolerance; False where not even the smallest
+        slopes: Dict from the path of each PReLU layer to its slope now.
+        tolerance: Float. The loss that was allowed.
+        same_decisions: Boolean. Whether every held-out sample had to keep its largest output.
+        within: Boolean. Whether the slopes are within the tolerance; False if not even the smallest
             ones are, which the model then has.
-        trials: What was tried, in order.
-        calibration: The record of the calibration that the model has now.
+        trials: Tuple of `SlopeTrial`, in order.
+        calibration: `Calibration`. The record of the calibration that the model has now.
     """
 
     slopes: dict[str, float]
@@ -97,26 +91,32 @@ def find_slopes(
     seed: int = 0,
     on_step: Progress | None = None,
 ) -> SlopeSearch:
-    """Give each PReLU layer the largest slope that calibration can make up for, and calibrate, in
-    place.
+    """Give each PReLU layer the largest slope that calibration can make up for, and calibrate.
 
-    Costs one pass over the samples and up to seven calibrations.
+    The model is changed in place. The search costs one pass over the samples and up to seven
+    calibrations.
 
     Args:
-        converted: What `convert(original, rescale="none")` returned.
-        original: The ReLU model it was made from. Not changed.
+        converted: `keras.Model`. What `convert(original, rescale="none")` returned.
+        original: `keras.Model`. The ReLU model that it was made from. It is not changed.
         samples: Unlabeled samples, as in `calibrate`.
-        tolerance: The mean squared change of the model's output that is allowed, over its variance,
-            on held-out samples. Defaults to None, a loss that they can't tell from none: less than
-            exchanging one of them would change (1 over their number), and where outputs are
-            vectors, such as logits, every sample's largest one stays the same.
-        largest: The largest slope to try; then its half, down to its 256th part. Defaults to 0.25.
-        layers: Paths of the PReLU layers that get new slopes. Defaults to all.
-        refit_frozen, batch_size, memory_limit, seed, on_step: As in `calibrate`; `on_step` is
-            called through each calibration anew.
+        tolerance: Float or None. The mean squared change of the model's output, over its variance,
+            that is allowed on held-out samples. Defaults to None, a loss that they can't
+            distinguish from none: less than exchanging one of them would change (1 over their
+            number), and for outputs that are vectors, such as logits, every sample keeps its
+            largest one.
+        largest: Float. The largest slope to try; then its half, down to its 256th part. Defaults to
+            0.25.
+        layers: Sequence of strings or None. Paths of the PReLU layers that get new slopes. Defaults
+            to None, all of them.
+        refit_frozen: Boolean. As in `calibrate`.
+        batch_size: Integer. As in `calibrate`.
+        memory_limit: Float. As in `calibrate`.
+        seed: Integer. As in `calibrate`.
+        on_step: Function. As in `calibrate`; the count restarts for each calibration.
 
     Returns:
-        The record, see `SlopeSearch`.
+        The record, a `SlopeSearch`.
 
     Raises:
         InvalidArgumentError: A ValueError; the tolerance or the largest slope is not positive, or a
@@ -133,35 +133,67 @@ def find_slopes(
     References:
         docs/explanation/calibration.md: a narrow layer loses what calibration can't restore.
     """
-    if (tolerance is not None and not tolerance > 0) or not largest > 0:
-        raise InvalidArgumentError(
-            f"`tolerance` and `largest` must be positive. Received: tolerance={tolerance},"
-            f" largest={largest}"
-        )
-    chosen = _layers(converted, layers)
-    slopes = [largest * 0.5**i for i in range(_HALVINGS, -1, -1)]
-    for layer in chosen.values():
-        layer.parameterization.check(np.asarray(slopes))
-    samples = as_samples(samples, role="calibration samples", labels="ignored").in_memory()
-    original, converted = with_graph(original, samples.x), with_graph(converted, samples.x)
-    inputs = model_inputs(original, samples, "calibration samples")
-    original, converted = _taking_lists(original), _taking_lists(converted)
-    search = _Search(converted, original, inputs, chosen, tolerance, seed)
-    shares = _unrestored(converted, inputs, chosen, slopes, batch_size, np.random.default_rng(seed))
-    return search.run(
-        slopes,
-        shares,
-        lambda: calibrate(
-            converted,
-            original,
-            inputs if len(inputs) > 1 else inputs[0],
-            refit_frozen=refit_frozen,
-            batch_size=batch_size,
-            memory_limit=memory_limit,
-            seed=seed,
-            on_step=on_step,
-        ),
+    config = CalibrationConfig(
+        refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
     )
+    chosen = _choose_layers(converted, layers)
+    _check_slopes(chosen.values(), tolerance, largest)
+    checked = check_samples(original, samples)
+    return search_slopes(
+        ModelPair(original, converted, checked),
+        checked,
+        chosen,
+        config,
+        tolerance=tolerance,
+        largest=largest,
+        on_step=on_step,
+    )
+
+
+def search_slopes(
+    pair: ModelPair,
+    samples: CalibrationSamples,
+    layers: Mapping[str, PReLU],
+    config: CalibrationConfig,
+    *,
+    tolerance: float | None,
+    largest: float,
+    on_step: Progress | None,
+) -> SlopeSearch:
+    """Search the slopes of a pair of models. See `find_slopes`.
+
+    Args:
+        pair: `ModelPair`. Its converted model is changed in place.
+        samples: `CalibrationSamples`.
+        layers: Mapping from path to `PReLU`. The layers that get new slopes.
+        config: `CalibrationConfig`.
+        tolerance: Float or None. As in `find_slopes`.
+        largest: Float. As in `find_slopes`.
+        on_step: Function or None. As in `find_slopes`.
+    """
+    calibrator = LayerwiseCalibrator(pair, samples, config)
+    held_out = [array[calibrator.split.held_out] for array in samples.arrays]
+    decisions = _Decisions(pair, held_out)
+    slopes = _candidate_slopes(largest)
+    shares = unrestored_shares(
+        pair.plan,
+        samples.arrays,
+        layers,
+        slopes,
+        batch_size=calibrator.batch_size,
+        rng=np.random.default_rng(config.seed),
+    )
+    search = _Search(
+        calibrator=calibrator,
+        decisions=decisions,
+        variables=pair.converted.variables,
+        layers=layers,
+        candidates=_Candidates(slopes=slopes, shares=shares),
+        tolerance=1.0 / len(held_out[0]) if tolerance is None else tolerance,
+        same_decisions=tolerance is None,
+        on_step=on_step,
+    )
+    return search.run()
 
 
 def set_slope(layer: PReLU, slope: float) -> None:
@@ -169,222 +201,220 @@ def set_slope(layer: PReLU, slope: float) -> None:
     layer.beta.assign(layer.parameterization.beta(np.full(layer.beta.shape, slope)))
 
 
-class _Search:
-    def __init__(
-        self,
-        converted: keras.Model,
-        original: keras.Model,
-        inputs: list[np.ndarray],
-        layers: dict[str, PReLU],
-        tolerance: float | None,
-        seed: int,
-    ) -> None:
-        held_out = hold_out(len(inputs[0]), np.random.default_rng(seed))
-        self._held_out = [array[held_out] for array in inputs]
-        self._tolerance = 1.0 / int(held_out.sum()) if tolerance is None else tolerance
-        self._same_decisions = tolerance is None
-        self._converted = converted
-        self._layers = layers
-        self._decisions = _decisions(original, self._held_out)
-        self._start = [(variable, snapshot(variable)) for variable in converted.variables]
-        self._trials: list[SlopeTrial] = []
+def _candidate_slopes(largest: float) -> list[float]:
+    """Return the slopes to try, in ascending order."""
+    return [largest * 0.5**halvings for halvings in range(_HALVINGS, -1, -1)]
 
-    def run(
-        self, slopes: list[float], shares: dict[str, np.ndarray], fit: Callable[[], Calibration]
-    ) -> SlopeSearch:
-        """Leave the model with the largest slopes that are within the tolerance."""
-        try:
-            found = self._bisect(slopes, shares, fit)
-        except BaseException:  # an interrupt too: slopes without a calibration are worse than none
-            _assign(self._start)
-            raise
-        _assign(found.values)
-        within = found.trial.within
-        if not within:
-            warnings.warn(
-                f"Not even slopes of {slopes[0]:g} stay within the tolerance: the loss is"
-                f" {found.trial.loss:.2g}, allowed are {self._tolerance:.2g}. More samples may"
-                " help.",
-                KerasPReLUWarning,
-                stacklevel=4,
-            )
-        means = {
-            path: float(np.mean(keras.ops.convert_to_numpy(layer.alpha)))
-            for path, layer in self._layers.items()
-        }
-        return SlopeSearch(
-            means,
-            self._tolerance,
-            self._same_decisions,
-            within,
-            tuple(self._trials),
-            found.calibration,
-        )
 
-    def _bisect(
-        self, slopes: list[float], shares: dict[str, np.ndarray], fit: Callable[[], Calibration]
-    ) -> _Tried:
-        """Try the largest slopes; if they are too large the smallest; if those are not, thresholds
-        between."""
-        thresholds = sorted({float(share) for values in shares.values() for share in values})
-        low, high = 0, len(thresholds) - 1
-        found = self._try(thresholds[high], slopes, shares, fit)
-        if found.trial.within or low == high:
-            return found
-        found = self._try(thresholds[low], slopes, shares, fit)
-        if not found.trial.within:
-            return found
-        for _ in range(_BISECTIONS):
-            if high - low <= 1:
-                break
-            middle = (low + high) // 2
-            tried = self._try(thresholds[middle], slopes, shares, fit)
-            if tried.trial.within:
-                low, found = middle, tried
-            else:
-                high = middle
-        return found
+def _choose_layers(converted: keras.Model, paths: Sequence[str] | None) -> dict[str, PReLU]:
+    layers = dict(prelu_layers(converted))
+    if not layers:
+        raise ConversionError(f"Model '{converted.name}' has no PReLU layer. Convert it first.")
+    if paths is None:
+        return layers
+    missing = [path for path in paths if path not in layers]
+    if missing:
+        raise ConversionError(
+            f"'{missing[0]}' is not a PReLU layer of the model, which are: {', '.join(layers)}."
+        )
+    return {path: layers[path] for path in paths}
 
-    def _try(
-        self,
-        threshold: float,
-        slopes: list[float],
-        shares: dict[str, np.ndarray],
-        fit: Callable[[], Calibration],
-    ) -> _Tried:
-        _assign(self._start)
-        for path, layer in self._layers.items():
-            able = np.flatnonzero(shares[path] <= threshold)
-            set_slope(layer, slopes[able[-1] if able.size else 0])
-        calibration = fit()
-        changed = None
-        if self._decisions:
-            now = _decisions(self._converted, self._held_out)
-            changed = sum(int(np.sum(a != b)) for a, b in zip(self._decisions, now, strict=True))
-        within = calibration.error_after <= self._tolerance and not (
-            self._same_decisions and changed
+
+def _check_slopes(layers: Iterable[PReLU], tolerance: float | None, largest: float) -> None:
+    if (tolerance is not None and not tolerance > 0) or not largest > 0:
+        raise InvalidArgumentError(
+            f"`tolerance` and `largest` must be positive. Received: tolerance={tolerance},"
+            f" largest={largest}"
         )
-        self._trials.append(SlopeTrial(threshold, calibration.error_after, changed, within))
-        return _Tried(
-            self._trials[-1],
-            calibration,
-            [(variable, snapshot(variable)) for variable, _ in self._start],
-        )
+    for layer in layers:
+        layer.parameterization.check(np.asarray(_candidate_slopes(largest)))
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """A trial, with its calibration and the values that it left."""
+class _Candidates:
+    """The slopes to choose from.
 
-    trial: SlopeTrial
-    calibration: Calibration
-    values: list[tuple[Any, np.ndarray]]
+    Attributes:
+        slopes: List of floats, in ascending order.
+        shares: Dict from path to an array with the unrestored share for each slope.
+    """
+
+    slopes: list[float]
+    shares: dict[str, np.ndarray]
+
+    def thresholds(self) -> list[float]:
+        """Return all shares, in ascending order."""
+        return sorted({float(share) for shares in self.shares.values() for share in shares})
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """Return for each layer the largest slope whose share is at most a threshold, or the
+        smallest slope."""
+        chosen = {}
+        for path, shares in self.shares.items():
+            allowed = np.flatnonzero(shares <= threshold)
+            chosen[path] = self.slopes[allowed[-1] if allowed.size else 0]
+        return chosen
 
 
-def _assign(values: list[tuple[Any, np.ndarray]]) -> None:
-    for variable, value in values:
-        variable.assign(value)
+class _Decisions:
+    """The largest entry of each output that is a vector, compared between two models.
 
+    Args:
+        pair: `ModelPair`.
+        inputs: List with an array of samples for each input.
+    """
 
-def _layers(converted: keras.Model, paths: Sequence[str] | None) -> dict[str, PReLU]:
-    found = dict(prelu_layers(converted))
-    missing = [path for path in paths or () if path not in found]
-    if missing or not found:
-        raise ConversionError(
-            f"'{missing[0]}' is not a PReLU layer of the model, which are: {', '.join(found)}."
-            if missing
-            else f"Model '{converted.name}' has no PReLU layer. Convert it first."
-        )
-    return found if paths is None else {path: found[path] for path in paths}
+    def __init__(self, pair: ModelPair, inputs: list[np.ndarray]) -> None:
+        self._inputs = inputs
+        self._converted = _taking_lists(pair.converted)
+        self._targets = self._of_model(_taking_lists(pair.original))
+
+    def count_changes(self) -> int | None:
+        """Return on how many samples the converted model now decides otherwise than the original;
+        None if no output is a vector."""
+        if not self._targets:
+            return None
+        decisions = self._of_model(self._converted)
+        return sum(int(np.sum(a != b)) for a, b in zip(self._targets, decisions, strict=True))
+
+    def _of_model(self, model: keras.Model) -> list[np.ndarray]:
+        inputs = self._inputs if len(self._inputs) > 1 else self._inputs[0]
+        outputs = model.predict(inputs, batch_size=model.inputs[0].shape[0], verbose=0)
+        return [
+            output.argmax(axis=-1)
+            for output in keras.tree.flatten(outputs)
+            if output.ndim == 2 and output.shape[1] > 1
+        ]
 
 
 @on_large_graphs
 def _taking_lists(model: keras.Model) -> keras.Model:
-    """The same layers as a model that takes its inputs as a list, whatever structure it has them
-    in."""
+    """Return a model over the same layers that takes its inputs as a list."""
     return keras.Model(list(model.inputs), list(model.outputs), name=model.name)
 
 
-def _decisions(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The largest entry's index of each output that is a vector."""
-    outputs = keras.tree.flatten(
-        model.predict(
-            inputs if len(inputs) > 1 else inputs[0], batch_size=model.inputs[0].shape[0], verbose=0
-        )
-    )
-    return [
-        output.argmax(axis=-1) for output in outputs if output.ndim == 2 and output.shape[1] > 1
-    ]
+@dataclass(frozen=True)
+class _Outcome:
+    """A trial, with its calibration and the values that it gave the variables."""
+
+    trial: SlopeTrial
+    calibration: Calibration
+    values: list[Assignment]
 
 
-def _unrestored(
-    converted: keras.Model,
-    inputs: list[np.ndarray],
-    layers: dict[str, PReLU],
-    slopes: list[float],
-    batch_size: int,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """For each layer and slope the share of the ReLU's output that least squares between the
-    channels can't restore; it never falls."""
-    rows: dict[str, list[np.ndarray]] = {path: [] for path in layers}
-    size = converted.inputs[0].shape[0] or batch_size
-    fraction = size / len(inputs[0])
-    with replaced(
-        [
-            (layer, "call", _recorder(layer, rows[path], fraction, rng))
-            for path, layer in layers.items()
-        ]
-    ):
-        for batch in batches(inputs, size):
-            tensors = [keras.ops.convert_to_tensor(array) for array in batch]
-            converted(tensors if len(tensors) > 1 else tensors[0], training=False)
-    return {
-        path: (
-            np.maximum.accumulate(
-                [_share(np.concatenate(found), slope, layers[path].max_value) for slope in slopes]
+class _Search:
+    """The bisection over thresholds.
+
+    Args:
+        calibrator: `LayerwiseCalibrator`.
+        decisions: `_Decisions`.
+        variables: Sequence of variables of the converted model.
+        layers: Mapping from path to `PReLU`.
+        candidates: `_Candidates`.
+        tolerance: Float.
+        same_decisions: Boolean. Whether every held-out sample has to keep its largest output.
+        on_step: Function or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        calibrator: LayerwiseCalibrator,
+        decisions: _Decisions,
+        variables: Sequence[Any],
+        layers: Mapping[str, PReLU],
+        candidates: _Candidates,
+        tolerance: float,
+        same_decisions: bool,
+        on_step: Progress | None,
+    ) -> None:
+        self._calibrator = calibrator
+        self._decisions = decisions
+        self._variables = variables
+        self._layers = layers
+        self._candidates = candidates
+        self._tolerance = tolerance
+        self._same_decisions = same_decisions
+        self._on_step = on_step
+        self._initial_values = _snapshots(variables)
+        self._trials: list[SlopeTrial] = []
+
+    def run(self) -> SlopeSearch:
+        """Leave the model with the largest slopes that are within the tolerance.
+
+        An exception, an interrupt included, leaves the model as it was: slopes without a
+        calibration are worse than none.
+        """
+        try:
+            outcome = self._bisect()
+        except BaseException:
+            _assign(self._initial_values)
+            raise
+        _assign(outcome.values)
+        if not outcome.trial.within:
+            warnings.warn(
+                f"Not even slopes of {self._candidates.slopes[0]:g} stay within the tolerance: the"
+                f" loss is {outcome.trial.loss:.2g}, allowed are {self._tolerance:.2g}. More"
+                " samples may help.",
+                KerasPReLUWarning,
+                stacklevel=4,
             )
-            if found
-            else np.zeros(len(slopes))
-        )
-        for path, found in rows.items()
-    }
-
-
-def _recorder(
-    layer: PReLU, rows: list[np.ndarray], fraction: float, rng: np.random.Generator
-) -> Callable[[Tensor], Tensor]:
-    """What applies ReLU in a PReLU's place and notes some rows of what reaches it, `fraction` of
-    those that are wanted."""
-    channels: list[np.ndarray] = []
-
-    def record(inputs: Tensor) -> Tensor:
-        values = keras.ops.convert_to_numpy(keras.ops.cast(inputs, "float32"))
-        values = np.moveaxis(values, 1, -1) if layer.data_format == "channels_first" else values
-        flat = values.reshape(-1, values.shape[-1])
-        if not channels:
-            channels.append(rng.permutation(flat.shape[1])[:_CHANNELS])
-        wanted = int(np.ceil(fraction * _ROWS_PER_CHANNEL * max(len(channels[0]), 50)))
-        rows.append(flat[rng.permutation(len(flat))[:wanted]][:, channels[0]])
-        outputs = keras.ops.relu(inputs)
-        return (
-            outputs
-            if layer.max_value is None
-            else keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, outputs.dtype))
+        return SlopeSearch(
+            slopes={path: _mean_slope(layer) for path, layer in self._layers.items()},
+            tolerance=self._tolerance,
+            same_decisions=self._same_decisions,
+            within=outcome.trial.within,
+            trials=tuple(self._trials),
+            calibration=outcome.calibration,
         )
 
-    return record
+    def _bisect(self) -> _Outcome:
+        """Try the largest slopes; if they are too large, the smallest; if those are not, the
+        thresholds between."""
+        thresholds = self._candidates.thresholds()
+        low, high = 0, len(thresholds) - 1
+        best = self._try(thresholds[high])
+        if best.trial.within or low == high:
+            return best
+        best = self._try(thresholds[low])
+        if not best.trial.within:
+            return best
+        for _ in range(_BISECTIONS):
+            if high - low <= 1:
+                break
+            middle = (low + high) // 2
+            outcome = self._try(thresholds[middle])
+            if outcome.trial.within:
+                low, best = middle, outcome
+            else:
+                high = middle
+        return best
+
+    def _try(self, threshold: float) -> _Outcome:
+        _assign(self._initial_values)
+        for path, slope in self._candidates.at(threshold).items():
+            set_slope(self._layers[path], slope)
+        calibration = self._calibrator.run(self._on_step)
+        changed = self._decisions.count_changes()
+        keeps_decisions = not (self._same_decisions and changed)
+        trial = SlopeTrial(
+            threshold=threshold,
+            loss=calibration.error_after,
+            changed=changed,
+            within=calibration.error_after <= self._tolerance and keeps_decisions,
+        )
+        self._trials.append(trial)
+        return _Outcome(trial=trial, calibration=calibration, values=_snapshots(self._variables))
 
 
-def _share(pre_activations: np.ndarray, slope: float, max_value: float | None) -> float:
-    """Squared error of the best affine map from PReLU's outputs to ReLU's, over their variance, on
-    a quarter of the rows."""
-    x = pre_activations.astype(np.float64)
-    high = np.inf if max_value is None else max_value
-    targets, rows = np.clip(x, 0.0, high), np.minimum(np.where(x > 0, x, slope * x), high)
-    problem = RidgeProblem(x.shape[1] + 1, x.shape[1])
-    design = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
-    problem.add(
-        design[None], (targets - rows)[None], targets[None], held_out=np.arange(len(x)) % 4 == 0
-    )
-    return min(problem.best().error, problem.error(None))
+def _snapshots(variables: Sequence[Any]) -> list[Assignment]:
+    return [Assignment(variable=variable, value=snapshot(variable)) for variable in variables]
+
+
+def _assign(assignments: Sequence[Assignment]) -> None:
+    for assignment in assignments:
+        assignment.variable.assign(assignment.value)
+
+
+def _mean_slope(layer: PReLU) -> float:
+    return float(np.mean(keras.ops.convert_to_numpy(layer.alpha)))

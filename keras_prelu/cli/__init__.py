@@ -1,1 +1,2 @@
-"""The command line: `keras-prelu`. Each command is a file; they parse, call and print."""
+"""The command line, `keras-prelu`: one file per command in `commands`; they only parse, call and
+print."""

@@ -1,4 +1,5 @@
-"""Tables, JSON and progress bars. What they show is computed elsewhere."""
+"""Tables, JSON, progress bars and the printed form of records. Nothing is computed here that JSON
+does not have too."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,18 +18,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["dead_of", "number", "print_json", "print_table", "progress", "spread", "to_json"]
+__all__ = [
+    "count",
+    "dead_units_text",
+    "mean_and_deviation",
+    "number",
+    "print_calibration",
+    "print_finetuning",
+    "print_json",
+    "print_slope_search",
+    "print_table",
+    "progress",
+    "to_json",
+]
 
-_WIDTH_OF_A_FILE = 140  # when standard output is no terminal
+_WIDTH_WITHOUT_TERMINAL = 140
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:
-    """A table on standard output; the columns named in `right` are aligned to the right."""
+    """Print a table; the columns named in `right` are aligned to the right."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_OF_A_FILE)
+        console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -39,28 +53,31 @@ def print_table(
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on standard output."""
+    """Print one JSON object."""
     click.echo(to_json(value))
 
 
 def to_json(value: Any) -> str:
-    """Dataclasses, arrays and paths as JSON text."""
+    """Return dataclasses, arrays and paths as JSON text."""
     return json.dumps(_plain(value), indent=2, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as dicts, paths as text, numbers that JSON lacks (NaN, ∞) as null; models are
-    left out."""
+    """Return a value as the types of JSON.
+
+    Dataclasses become objects and paths strings; numbers that JSON lacks (NaN, ∞) become null;
+    models are left out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {
-            str(key): _plain(item)
-            for key, item in value.items()
-            if not hasattr(item, "stateless_call")
+            str(key): _plain(member)
+            for key, member in value.items()
+            if not hasattr(member, "stateless_call")
         }
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(element) for element in value]
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     if isinstance(value, float):
@@ -69,28 +86,36 @@ def _plain(value: Any) -> Any:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number with `digits` significant digits, or a dash for None."""
+    """Return a number with `digits` significant digits, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}g}"
 
 
-def dead_of(sites: Sequence[Any]) -> str:
-    """The dead units of all sites, as "3 of 192"."""
+def count(quantity: int, noun: str) -> str:
+    """Return a quantity with its noun: "1 site", "3 sites"."""
+    return f"{quantity:,} {noun}{'' if quantity == 1 else 's'}"
+
+
+def dead_units_text(sites: Sequence[Any]) -> str:
+    """Return the dead units of all sites as text: "3 of 192"."""
     return f"{sum(site.dead for site in sites)} of {sum(site.units for site in sites)}"
 
 
-def spread(values: Sequence[float], pattern: str) -> str:
-    """Mean ± standard deviation (of the sample) of values over seeds."""
-    mean = sum(values) / len(values)
+def mean_and_deviation(values: Sequence[float], pattern: str) -> str:
+    """Return the mean of values over seeds ± their sample standard deviation as text."""
     if len(values) < 2:
-        return pattern.format(mean)
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return f"{pattern.format(mean)} ± {pattern.replace('+', '').format(deviation)}"
+        return pattern.format(values[0])
+    deviation_pattern = pattern.replace("+", "")
+    mean, deviation = statistics.fmean(values), statistics.stdev(values)
+    return f"{pattern.format(mean)} ± {deviation_pattern.format(deviation)}"
 
 
 @contextlib.contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, if that is a terminal; yields a function of (done,
-    total)."""
+    """Show a progress bar on standard error if it is a terminal.
+
+    Yields:
+        A function of (done, total) that updates the bar.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -102,4 +127,114 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[i
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(description, total=total)
-        yield lambda done, all_: bar.update(task, completed=done, total=all_)
+        yield lambda done, new_total: bar.update(task, completed=done, total=new_total)
+
+
+def print_calibration(calibration: Any) -> None:
+    """Print a `Calibration`."""
+    print_table(
+        f"Calibration on {calibration.samples} samples, {calibration.held_out} of them held out;"
+        " errors relative to the variance of the output",
+        ["layer", "class", "rows", "unknowns", "ridge", "before", "after", "action"],
+        [
+            [
+                layer.path,
+                layer.layer,
+                layer.rows,
+                layer.unknowns,
+                number(layer.ridge),
+                number(layer.error_before),
+                number(layer.error_after),
+                layer.action,
+            ]
+            for layer in calibration.layers
+        ],
+        right=["rows", "unknowns", "ridge", "before", "after"],
+    )
+    click.echo(
+        f"Error of the model's output on held-out samples: {number(calibration.error_before)} →"
+        f" {number(calibration.error_after)}"
+    )
+    if not calibration.kept:
+        click.echo(
+            "The refit did not lower the error on held-out samples, so the weights are unchanged."
+        )
+
+
+def print_slope_search(search: Any) -> None:
+    """Print the `SlopeSearch` of `--alpha auto`."""
+    print_table(
+        "Largest slopes that calibration compensates",
+        ["layer", "slope"],
+        [[path, number(slope)] for path, slope in search.slopes.items()],
+        right=["slope"],
+    )
+    condition = ", with every largest output unchanged" if search.same_decisions else ""
+    click.echo(
+        f"Found in {len(search.trials)} calibrations. Error allowed on held-out samples:"
+        f" {number(search.tolerance)}{condition}."
+    )
+
+
+def print_finetuning(result: Any) -> None:
+    """Print a `FineTuning` and its verdict."""
+    if result.trials:
+        print_table(
+            "Recipes tried, losses on samples held back for the choice",
+            ["recipe", "round", "steps", "loss"],
+            [
+                [trial.recipe, trial.round, trial.steps, number(trial.loss)]
+                for trial in result.trials
+            ],
+            right=["round", "steps", "loss"],
+        )
+    print_table(
+        "Fine-tuning, scores on samples that no training saw",
+        ["model", "before", "after", "dead units before", "dead units after"],
+        [
+            [
+                name,
+                number(training.score_before),
+                number(training.score_after),
+                dead_units_text(training.dead_before),
+                dead_units_text(training.dead_after),
+            ]
+            for name, training in _named_trainings(result)
+        ],
+        right=["before", "after"],
+    )
+    if result.slopes_after:
+        print_table(
+            "Slopes",
+            ["layer", "count", "mean before", "mean after", "lowest", "highest"],
+            [
+                [
+                    after.path,
+                    after.count,
+                    number(before.mean),
+                    number(after.mean),
+                    number(after.minimum),
+                    number(after.maximum),
+                ]
+                for before, after in zip(result.slopes_before, result.slopes_after, strict=True)
+            ],
+            right=["count", "mean before", "mean after", "lowest", "highest"],
+        )
+    click.echo(result.verdict)
+
+
+def _named_trainings(result: Any) -> list[tuple[str, Any]]:
+    """Return the trainings of a `FineTuning` with the names of their models.
+
+    The control is left out where the search chose it as the result: it would be listed twice.
+    """
+    kind = "PReLU" if result.slopes_after else "ReLU"
+    name = f"{kind}, recipe {result.recipe}" if result.recipe else kind
+    controls = [("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
+    controls += [(f"PReLU control, {control.name}", control.trained) for control in result.controls]
+    others = [
+        (control_name, training)
+        for control_name, training in controls
+        if training is not None and training is not result.prelu
+    ]
+    return [(name, result.prelu), *others]

@@ -1,5 +1,5 @@
-"""How errors reach the user: one line on standard error, exit status 2 for usage and 1 for failure;
-a traceback with `--debug`."""
+"""How errors reach the user: one line on standard error and exit status 2 for wrong usage, 1 for
+any other failure. With `--debug`, failures show their traceback."""
 
 from __future__ import annotations
 
@@ -11,50 +11,48 @@ import click
 
 from keras_prelu.errors import InvalidArgumentError, KerasPReLUError
 
-__all__ = ["reported", "set_debug"]
+__all__ = ["errors_on_one_line", "set_debug"]
 
 _DEBUG = "keras_prelu.debug"
+_LONGEST_MESSAGE = 300
 
 
 def set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
-    """Callback of the `--debug` option."""
+    """Store the value of `--debug` for `errors_on_one_line`, as the callback of the option."""
     ctx.find_root().meta[_DEBUG] = value
     return value
 
 
 @contextlib.contextmanager
-def reported(ctx: click.Context) -> Iterator[None]:
-    """Turn exceptions into ones for which click prints one line."""
+def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
+    """Turn exceptions of the body into exceptions that Click prints on one line."""
     try:
         yield
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as error:
-        help_ = f" See {error.ctx.command_path} --help." if error.ctx else ""
-        raise _UsageFailure(f"{error.format_message().rstrip('.')}.{help_}") from error
-    except (
-        click.ClickException,
-        click.exceptions.Exit,
-        click.Abort,
-        BrokenPipeError,
-    ):  # click leaves quietly when `head` has enough
+        hint = f" See {error.ctx.command_path} --help." if error.ctx else ""
+        raise _UsageFailure(f"{error.format_message().rstrip('.')}.{hint}") from error
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except BrokenPipeError:  # A reader such as `head` stopped reading: Click exits silently.
         raise
     except Exception as error:
         if ctx.find_root().meta.get(_DEBUG):
             raise
         if isinstance(error, InvalidArgumentError):
-            raise _UsageFailure(_line(error)) from error
-        raise click.ClickException(_line(error)) from error
+            raise _UsageFailure(_describe(error)) from error
+        raise click.ClickException(_describe(error)) from error
 
 
 class _UsageFailure(click.ClickException):
-    """What was typed can't be done: click's own UsageError, without the lines that repeat the
-    usage."""
+    """A usage error that is printed without Click's lines about the usage."""
 
     exit_code = 2
 
 
-def _line(error: Exception) -> str:
+def _describe(error: Exception) -> str:
+    """Return one line on an exception and what to do about it."""
     text = " ".join(str(error).split())
     if isinstance(error, KerasPReLUError):
         return text
@@ -64,6 +62,6 @@ def _line(error: Exception) -> str:
         return f"{error.filename or 'A file'}: {error.strerror or text}"
     program = sys.argv[0].rsplit("/", 1)[-1] or "keras-prelu"
     return (
-        f"Unexpected {type(error).__name__}: {text[:300]} (run {program} again with --debug for the"
-        " traceback, and please report it)"
+        f"Unexpected {type(error).__name__}: {text[:_LONGEST_MESSAGE]} (run {program} again with"
+        " --debug for the traceback, and please report it)"
     )

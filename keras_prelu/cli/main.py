@@ -1,4 +1,4 @@
-"""The `keras-prelu` command: a group that imports a command when it is called."""
+"""The `keras-prelu` command, a group that imports a command only when it is called."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import importlib
 
 import click
 
+from keras_prelu.cli.errors import errors_on_one_line
 from keras_prelu.version import __version__
 
 __all__ = ["main"]
 
-# The help is here, not read from the commands, so that `keras-prelu --help` imports none of them.
+# These lines are not read from the commands, so that `keras-prelu --help` imports none of them.
 COMMANDS = {
-    "demo": "Train, convert, fine-tune and judge a small network, to see what this does.",
-    "inspect": "List the ReLUs of a model, and which of them can be converted.",
-    "convert": "Turn a trained ReLU model into a PReLU model that still works.",
-    "calibrate": "Refit a converted model to what its original computes.",
-    "finetune": "Fine-tune a model with PReLU beside its ReLU control, and judge.",
-    "compare": "Say whether one model is better than another.",
-    "diagnose": "Say what is wrong with a network, and what to do about it.",
-    "evaluate": "Measure a model on labelled samples.",
-    "equalize": "Make the channels of adjacent layers alike in size, for int8.",
-    "report": "Write one HTML page about a conversion: verdict, slopes, dead units, signal, cost.",
-    "bake": "Write a converted model as stock Keras layers.",
-    "export": "Write a model for another runtime, and check it there.",
+    "demo": "Train, convert and fine-tune a small network on bundled data.",
+    "inspect": "List the ReLUs of a model and which of them can be converted.",
+    "convert": "Convert a trained ReLU model into a PReLU model.",
+    "calibrate": "Refit a converted model to the outputs of its original.",
+    "finetune": "Fine-tune a PReLU model and its ReLU control, and compare them.",
+    "compare": "Test whether one model is better than another.",
+    "diagnose": "Find what is wrong with a network, and what to do about it.",
+    "evaluate": "Evaluate a model on labelled samples.",
+    "equalize": "Equalize the channel ranges of adjacent layers for int8.",
+    "report": "Write an HTML report on a conversion.",
+    "bake": "Write a converted model with stock Keras layers.",
+    "export": "Export a model to another runtime, and check it there.",
 }
 
 
@@ -42,9 +43,7 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
-        from keras_prelu.cli.errors import reported
-
-        with reported(ctx):
+        with errors_on_one_line(ctx):
             return super().invoke(ctx)
 
 
@@ -53,12 +52,12 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="keras-prelu")
 def main() -> None:
-    """Turn a trained ReLU network into a PReLU network that still works, fine-tune it, and hear
-    honestly whether that was worth it.
+    """Convert a trained Keras 3 ReLU network into a PReLU network with the same outputs, fine-tune
+    it, and get a statistically tested verdict on whether it helped.
 
-    DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, dir:FOLDER with images in a
-    subfolder for each class, tfds:NAME[:SPLIT], or module:function, a function of yours that
-    returns (x, y).
+    DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, dir:FOLDER with images in one
+    subfolder per class, tfds:NAME[:SPLIT], or module:function, a function of yours that returns
+    (x, y).
     """
 
 

@@ -1,135 +1,92 @@
-"""What every command shares: the options `--json`, `--backend`, `--seed`, `--import` and `--debug`,
-and starting Keras."""
+"""Starting Keras for one command, with the settings of the whole process that this takes."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib
-import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
-from keras_prelu.cli.errors import set_debug
 from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
-from keras_prelu.utils.quiet import let_all_through, silenced
+from keras_prelu.utils.process_state import SharedChange
+from keras_prelu.utils.quiet import errors_alone, nothing_silenced, silenced
 
-__all__ = ["Session", "session_options"]
+__all__ = ["keras_session"]
 
-_BACKENDS = ("tensorflow", "jax", "torch")
+_NOISY_LOGGERS = ("tensorflow", "absl")
 
 
-@dataclass(frozen=True)
-class Session:
-    """The shared options of one call.
+@contextlib.contextmanager
+def keras_session(
+    *, backend: str | None, seed: int, modules: Sequence[str], debug: bool
+) -> Iterator[None]:
+    """Start Keras, and run the body with this package's warnings printed as notes.
 
-    Attributes:
-        json: Whether standard output gets one JSON object instead of tables.
-        seed: Of everything random.
-        allow_unsafe: Whether Python code in model files is run.
+    Args:
+        backend: String or None. The Keras backend; None leaves the choice to Keras.
+        seed: Integer. Seed of all random numbers.
+        modules: Names of modules to import, which may lie in the working directory.
+        debug: Boolean. Whether the libraries' own output is shown.
+
+    Raises:
+        KerasPReLUError: The backend or a module cannot be imported.
     """
-
-    json: bool
-    seed: int
-    allow_unsafe: bool
-
-
-def session_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the shared options to a command; it is called with `session=` after Keras has been
-    started."""
-
-    @click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."
-    )
-    @click.option(
-        "--backend",
-        type=click.Choice(_BACKENDS),
-        help="Keras backend.  [default: KERAS_BACKEND, else tensorflow]",
-    )
-    @click.option(
-        "--seed",
-        type=click.IntRange(0, 2**32 - 1),
-        default=0,
-        show_default=True,
-        help="Seed of everything random.",
-    )
-    @click.option(
-        "--import",
-        "modules",
-        multiple=True,
-        metavar="MODULE",
-        help="Import a module that registers custom layers.",
-    )
-    @click.option(
-        "--allow-unsafe",
-        is_flag=True,
-        help="Run the Python code of Lambda layers in model files, as if they were programs.",
-    )
-    @click.option(
-        "--debug",
-        is_flag=True,
-        callback=set_debug,
-        help="Show tracebacks, and all that the libraries print.",
-    )
-    @functools.wraps(function)
-    def command(
-        *args: Any,
-        as_json: bool,
-        backend: str | None,
-        seed: int,
-        modules: tuple[str, ...],
-        allow_unsafe: bool,
-        debug: bool,
-        **kwargs: Any,
-    ) -> None:
-        with _notes(debug):
-            _start(backend, seed, modules, debug)
-            function(*args, session=Session(as_json, seed, allow_unsafe), **kwargs)
-
-    return command
+    with contextlib.ExitStack() as stack:
+        if debug:
+            stack.enter_context(nothing_silenced())
+        stack.enter_context(_warnings_as_notes(third_parties=debug)())
+        _choose_backend(backend)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+        keras = _import_keras()
+        # Only now: absl replaces the class of its logger when it is imported, so the logger must
+        # not exist before.
+        for name in _NOISY_LOGGERS:
+            stack.enter_context(errors_alone(name))
+        keras.utils.set_random_seed(seed)
+        if modules:
+            stack.enter_context(_importable(os.getcwd())())
+            _import_modules(modules)
+        yield
 
 
-def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool) -> None:
-    if (
-        backend is not None
-        and "keras" in sys.modules
-        and sys.modules["keras"].backend.backend() != backend
-    ):
+def _choose_backend(backend: str | None) -> None:
+    """Set KERAS_BACKEND, which Keras reads once per process, when it is imported."""
+    if backend is None:
+        return
+    if "keras" in sys.modules and sys.modules["keras"].backend.backend() != backend:
         raise KerasPReLUError(
-            f"Keras runs on another backend in this process already; {backend} can't be chosen any"
-            " more."
+            "Keras already runs on another backend in this process. Choose"
+            f" {backend} in a new process."
         )
-    if backend is not None:
-        os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-    if debug:
-        let_all_through()
+    os.environ["KERAS_BACKEND"] = backend
+
+
+def _import_keras() -> Any:
+    """Import Keras with its backend, and return it."""
     with silenced():
         try:
             import keras
 
-            # On JAX and PyTorch Keras imports an installed TensorFlow when it first serializes
-            # something. Let it speak here, unheard.
+            # On JAX and PyTorch, Keras imports an installed TensorFlow when it first serializes an
+            # object. Doing it here keeps TensorFlow's messages inside `silenced`.
             keras.saving.serialize_keras_object(keras.dtype_policies.get("float32"))
         except ImportError as error:
-            name = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
+            name = os.environ.get("KERAS_BACKEND") or "tensorflow"
             extra = f"'keras-prelu[{name}]'" if name in ("jax", "torch") else name
             raise KerasPReLUError(
                 f"The Keras backend {name} can't be imported ({error}). Install it: pip install"
                 f" {extra}."
             ) from error
-    if not debug:
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        logging.getLogger("absl").setLevel(logging.ERROR)
-    keras.utils.set_random_seed(seed)
-    if modules and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    return keras
+
+
+def _import_modules(modules: Sequence[str]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
@@ -137,20 +94,58 @@ def _start(backend: str | None, seed: int, modules: tuple[str, ...], debug: bool
             raise KerasPReLUError(f"--import {module}: {error}.") from error
 
 
-@contextlib.contextmanager
-def _notes(debug: bool) -> Iterator[None]:
-    """Show this package's own warnings as notes; a third party's only with `--debug`."""
-    with warnings.catch_warnings():
-        if not debug:
+@functools.cache
+def _importable(directory: str) -> SharedChange:
+    """Return the change that puts a directory first on `sys.path`.
+
+    An installed script does not find modules of the working directory, unlike `python -m`. The
+    modules of --import may import others when their functions are called, so the change lasts for
+    the whole command. Failure mode: if it were not undone, later imports of the process could find
+    a user's file instead of an installed package.
+    """
+
+    def make() -> Callable[[], None]:
+        if directory in sys.path:
+            return lambda: None
+        sys.path.insert(0, directory)
+
+        def undo() -> None:
+            with contextlib.suppress(ValueError):  # Imported code may have removed the entry.
+                sys.path.remove(directory)
+
+        return undo
+
+    return SharedChange(make)
+
+
+@functools.cache
+def _warnings_as_notes(*, third_parties: bool) -> SharedChange:
+    """Return the change that prints this package's warnings as one-line notes on standard error.
+
+    Python documents the assignment to `warnings.showwarning` as the way to print warnings in
+    another form. `warnings.catch_warnings` restores the function and the filters. Failure mode:
+    both belong to the whole process, so warnings of other threads are printed the same way
+    meanwhile, and filters that other threads set meanwhile are lost.
+
+    Args:
+        third_parties: Boolean. Whether warnings of other packages are shown, as Python prints them.
+    """
+
+    def make() -> Callable[[], None]:
+        restoring = contextlib.ExitStack()
+        restoring.enter_context(warnings.catch_warnings())
+        if not third_parties:
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", KerasPReLUWarning)
-        show = warnings.showwarning
+        show_other = warnings.showwarning
 
-        def note(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
             if issubclass(category, KerasPReLUWarning):
                 click.echo(f"Note: {message}", err=True)
             else:
-                show(message, category, *args, **kwargs)
+                show_other(message, category, *args, **kwargs)
 
-        warnings.showwarning = note
-        yield
+        warnings.showwarning = show
+        return restoring.close
+
+    return SharedChange(make)

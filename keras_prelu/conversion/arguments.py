@@ -149,18 +149,19 @@ def _check_slope(alpha: Any) -> None:
         )
 
 
-def get_parameterization(identifier: Any, slope: float) -> Parameterization:
-    """Return the parameterization for an identifier, checked to represent a slope.
+def get_parameterization(identifier: Any, decision: RescalingDecision) -> Parameterization:
+    """Return the parameterization for an identifier, checked to represent the initial slopes.
 
     Args:
         identifier: String or `Parameterization`. As in `PReLU`.
-        slope: Float. The initial slope.
+        decision: `RescalingDecision`. Its slopes are checked.
 
     Raises:
-        InvalidArgumentError: The identifier is unknown, or the map can't represent the slope.
+        InvalidArgumentError: The identifier is unknown, or the map can't represent a slope.
     """
     parameterization = parameterizations.get(identifier)
-    if slope == 0 and isinstance(parameterization, Square) and not parameterization.allow_zero:
+    is_stuck_at_zero = isinstance(parameterization, Square) and not parameterization.allow_zero
+    if decision.requested_slope == 0 and is_stuck_at_zero:
         warnings.warn(
             'At alpha=0 the slopes of parameterization "square" get no gradient and stay 0. Use'
             ' "identity" for slopes that learn.',
@@ -168,5 +169,6 @@ def get_parameterization(identifier: Any, slope: float) -> Parameterization:
             stacklevel=4,
         )
         parameterization = Square(allow_zero=True)
-    parameterization.check(slope)
+    parameterization.check(decision.requested_slope)
+    parameterization.check(decision.slope)
     return parameterization

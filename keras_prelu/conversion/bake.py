@@ -1,8 +1,9 @@
-"""Baking: a converted model as stock Keras layers, with the slopes as plain numbers."""
+"""Baking: a converted model with stock Keras layers, which have the slopes as plain weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.batch_norm_folding import fold_batch_normalization as fold
-from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.conversion.rewriter import Replacements, rewrite
 from keras_prelu.custom_layers.converted_layer import is_as_written, is_converted
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
@@ -23,39 +24,39 @@ from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["bake", "check_prune", "with_stock_activations"]
 
-_OURS = "keras_prelu>"  # what the names of this package's registered classes begin with
+_OWN_NAMES = "keras_prelu>"
+"""Prefix of the registered names of this package's classes."""
 
 
 @on_large_graphs
 def bake(
     model: keras.Model, *, fold_batch_normalization: bool = False, prune: float = 0.0
 ) -> keras.Model:
-    """A copy of a model in which Keras's own layers do what `keras_prelu.PReLU` does: it loads
-    where this package is not installed.
+    """Return a copy of a model with stock Keras layers in place of `keras_prelu.PReLU`.
 
-    A PReLU becomes a `keras.layers.PReLU` with the slopes as its weights; a ReLU where all slopes
-    are 0, a LeakyReLU where they are equal, an Identity where they are 1. A cap becomes a
-    `keras.layers.ReLU(max_value, negative_slope)`: the same layer where slopes are equal, one more
-    (`<name>_cap`, of negative slope 1) where they are not. Names, weights, `trainable` flags and
-    dtype policies are kept; so are compile settings, with the weights' optimizer instead of
-    `SlopeOptimizer`. Regularizers and constraints of slopes are not.
+    The copy loads where this package is not installed. A PReLU becomes a `keras.layers.PReLU` with
+    the slopes as its weights; a ReLU if all slopes are 0, a LeakyReLU if they are equal, an
+    Identity if they are 1. A cap becomes a `keras.layers.ReLU(max_value, negative_slope)`: the same
+    layer if slopes are equal, one more (`<name>_cap`, with negative slope 1) otherwise. Names,
+    weights, `trainable` flags and dtype policies are kept; so are compile settings, with the
+    weights' optimizer instead of `SlopeOptimizer`. Regularizers and constraints of slopes are not.
 
     Args:
-        model: Sequential or functional, with nested models; converted or not. It is not changed.
-            Layers of your own stay what they are.
-        fold_batch_normalization: Whether each BatchNormalization is folded into the linear layer
-            before it: exact at inference, while the model can no longer be trained as it was.
-            Defaults to False.
-        prune: A layer whose slopes are all at most this far from 0 becomes a ReLU, which changes
-            the function. Defaults to 0.0: exactly 0 alone.
+        model: `keras.Model`. Sequential or functional, with nested models; converted or not. It is
+            not changed. Custom layers stay what they are.
+        fold_batch_normalization: Boolean. Whether each BatchNormalization is folded into the linear
+            layer before it. This is exact at inference, but the model can no longer be trained as
+            before. Defaults to False.
+        prune: Float. A layer whose slopes are all at most this far from 0 becomes a ReLU, which
+            changes the function. Defaults to 0.0, only slopes of exactly 0.
 
     Returns:
         A new model of the same kind (a Sequential stays one).
 
     Raises:
         ConversionError: The model has no graph, or a layer with Python code of its own applies
-            PReLUs, which no stock layer can do. Where those do what the layer's own rectifiers did
-            (all slopes 0, or pruned), the layer is of your class again instead.
+            PReLUs, which no stock layer can replace. If those compute what the layer's own
+            rectifiers did (all slopes 0, or pruned), the layer is of its own class again instead.
         InvalidArgumentError: A ValueError; `prune` is negative.
 
     Example:
@@ -67,13 +68,17 @@ def bake(
     """
     check_prune(prune)
     _refuse_python_code(model, float(prune))
-    baked = with_stock_activations(model, float(prune), _capped)
+    baked = with_stock_activations(model, float(prune), _make_capped)
     _recompile(baked)
     return fold(baked) if fold_batch_normalization else baked
 
 
 def check_prune(prune: Any) -> None:
-    """Raise what `bake` would raise."""
+    """Check the argument `prune` of `bake`.
+
+    Raises:
+        InvalidArgumentError: It is not a number of at least 0.
+    """
     if isinstance(prune, bool) or not isinstance(prune, (int, float)) or not prune >= 0:
         raise InvalidArgumentError(
             f"`prune` must be a number, 0 or more. Received: prune={prune!r}"
@@ -81,112 +86,122 @@ def check_prune(prune: Any) -> None:
 
 
 def _refuse_python_code(model: keras.Model, prune: float) -> None:
-    """Raise where PReLUs are applied by Python code: of a subclassed model, or of a layer."""
-    way_out = "Keep keras_prelu installed where it is loaded"
+    """Check that no PReLU is applied by Python code, of a subclassed model or of a layer.
+
+    Raises:
+        ConversionError: One is.
+    """
+    advice = "Keep keras_prelu installed where the model is loaded"
     if not is_taken_apart(model):
-        functional.functional_view(model)  # raises where there is none, and says what it is
+        functional.functional_view(model)  # Raises a better error if the model has no graph.
         raise ConversionError(
             f"Model '{model.name}' ({type(model).__name__}) is built by its own constructor."
-            f" {way_out}."
+            f" {advice}."
         )
     for step in compile_plan(model).steps:
-        inside = [layer for layer in sublayers(step.operation) if isinstance(layer, PReLU)]
-        if inside and not (is_converted(step.operation) and is_as_written(step.operation, prune)):
+        layer = step.operation
+        inner_prelus = [inner for inner in sublayers(layer) if isinstance(inner, PReLU)]
+        if inner_prelus and not _can_be_restored(layer, prune):
             raise ConversionError(
-                f"Layer '{step.path}' ({type(step.operation).__name__}) applies '{inside[0].name}'"
-                f" in its own Python code, where no stock layer can take its place. {way_out}, or"
+                f"Layer '{step.path}' ({type(layer).__name__}) applies '{inner_prelus[0].name}' in"
+                f" its own Python code, where no stock layer can take its place. {advice}, or"
                 " exclude the layer from the conversion."
             )
 
 
-Capped = Callable[[keras.layers.Layer, float, str], list[keras.layers.Layer]]
-"""From a stock activation, the cap on its output and a free name: the layers that do both."""
+def _can_be_restored(operation: Any, prune: float) -> bool:
+    """Return whether an operation is a converted layer that computes what it did before."""
+    return is_converted(operation) and is_as_written(operation, prune)
 
 
-def with_stock_activations(model: keras.Model, prune: float, capped: Capped) -> keras.Model:
-    """A copy of a model that is taken apart, in which stock layers stand where `PReLU` layers stood
-    in its graph."""
-    taken = {operation.name for operation in _operations(model)}
-    slopes: list[tuple[Any, np.ndarray]] = []
+CapFactory = Callable[[keras.layers.Layer, float, str], list[keras.layers.Layer]]
+"""Factory that takes a stock activation, the cap on its output and a free name, and returns the
+layers that do both."""
 
-    def make(layer: PReLU) -> list[keras.layers.Layer]:
-        values = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
-        stock = _stock(layer, values, prune)
+
+@dataclass(frozen=True)
+class _StockPReLU:
+    """A `keras.layers.PReLU` that is not built yet, and the slopes that it gets then."""
+
+    layer: keras.layers.PReLU
+    slopes: np.ndarray
+
+
+def with_stock_activations(
+    model: keras.Model, prune: float, make_capped: CapFactory
+) -> keras.Model:
+    """Return a copy of a model with stock layers in place of the `PReLU` layers of its graph.
+
+    Args:
+        model: `keras.Model` that is taken apart. It is not changed.
+        prune: Float. As in `bake`.
+        make_capped: `CapFactory`.
+    """
+    taken_names = {operation.name for operation in _operations(model)}
+    stock_prelus: list[_StockPReLU] = []
+
+    def make_stock(layer: PReLU) -> list[keras.layers.Layer]:
+        slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
+        stock = _simplest_stock_layer(layer, slopes, prune)
         if isinstance(stock, keras.layers.PReLU):
-            slopes.append((stock, values))
-        return (
-            [stock]
-            if layer.max_value is None
-            else capped(stock, layer.max_value, unique_name(f"{layer.name}_cap", taken))
-        )
+            stock_prelus.append(_StockPReLU(layer=stock, slopes=slopes))
+        if layer.max_value is None:
+            return [stock]
+        return make_capped(stock, layer.max_value, unique_name(f"{layer.name}_cap", taken_names))
 
-    operations = list(_operations(model))
-    baked = rewrite(
-        model,
-        replaced={
-            (id(layer), None): partial(make, layer)
-            for layer in operations
-            if isinstance(layer, PReLU)
-        },
-        restored={
-            id(layer) for layer in operations if is_converted(layer) and is_as_written(layer, prune)
-        },
-    )
-    for layer, values in slopes:
-        layer.alpha.assign(values.reshape(layer.alpha.shape))
+    replacements = Replacements()
+    for operation in _operations(model):
+        if isinstance(operation, PReLU):
+            replacements.replace_operation(operation, partial(make_stock, operation))
+        elif _can_be_restored(operation, prune):
+            replacements.restore(operation)
+    baked = rewrite(model, replacements)
+    for stock in stock_prelus:
+        stock.layer.alpha.assign(stock.slopes.reshape(stock.layer.alpha.shape))
     return baked
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:
-    """Each layer and op of a model and of the models in it."""
+    """Yield each layer and op of a model and of the models inside."""
     for operation in functional.operations(model):
         yield operation
         if is_taken_apart(operation):
             yield from _operations(operation)
 
 
-def _stock(layer: PReLU, values: np.ndarray, prune: float) -> keras.layers.Layer:
-    """The simplest layer of Keras's own with these slopes. A PReLU gets them once it is built."""
-    first = float(values.flat[0])
-    same: dict[str, Any] = {"name": layer.name, "dtype": layer.dtype_policy}
-    if np.abs(values).max() <= prune:
-        return keras.layers.ReLU(**same)
-    if np.all(values == first) and first > 0:
-        return (
-            keras.layers.Identity(**same)
-            if first == 1.0
-            else keras.layers.LeakyReLU(negative_slope=first, **same)
-        )
-    return keras.layers.PReLU(
-        shared_axes=[axis for axis, size in enumerate(values.shape, 1) if size == 1], **same
-    )
+def _simplest_stock_layer(layer: PReLU, slopes: np.ndarray, prune: float) -> keras.layers.Layer:
+    """Return the simplest stock layer with the slopes of a layer; a PReLU without its slopes, which
+    it gets once it is built."""
+    first = float(slopes.flat[0])
+    common: dict[str, Any] = {"name": layer.name, "dtype": layer.dtype_policy}
+    if np.abs(slopes).max() <= prune:
+        return keras.layers.ReLU(**common)
+    if np.all(slopes == first) and first == 1.0:
+        return keras.layers.Identity(**common)
+    if np.all(slopes == first) and first > 0:
+        return keras.layers.LeakyReLU(negative_slope=first, **common)
+    shared_axes = [axis for axis, size in enumerate(slopes.shape, 1) if size == 1]
+    return keras.layers.PReLU(shared_axes=shared_axes, **common)
 
 
-def _capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
-    """As layers that a file can hold: a ReLU of slope 1 caps what comes before it."""
+def _make_capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
+    """Return layers that a file can hold: a ReLU with a cap, and with slope 1 after a PReLU."""
     if isinstance(stock, keras.layers.PReLU):
-        return [
-            stock,
-            keras.layers.ReLU(
-                max_value=cap, negative_slope=1.0, name=name, dtype=stock.dtype_policy
-            ),
-        ]
-    slope = {keras.layers.ReLU: 0.0, keras.layers.Identity: 1.0}.get(type(stock))
-    slope = stock.negative_slope if slope is None else slope
-    return [
-        keras.layers.ReLU(
-            max_value=cap, negative_slope=slope, name=stock.name, dtype=stock.dtype_policy
-        )
-    ]
+        return [stock, _capped_relu(cap, slope=1.0, name=name, dtype=stock.dtype_policy)]
+    if isinstance(stock, keras.layers.LeakyReLU):
+        slope = stock.negative_slope
+    else:
+        slope = 1.0 if isinstance(stock, keras.layers.Identity) else 0.0
+    return [_capped_relu(cap, slope=slope, name=stock.name, dtype=stock.dtype_policy)]
+
+
+def _capped_relu(cap: float, *, slope: float, name: str, dtype: Any) -> keras.layers.ReLU:
+    return keras.layers.ReLU(max_value=cap, negative_slope=slope, name=name, dtype=dtype)
 
 
 def _recompile(baked: keras.Model) -> None:
-    """Exchange an optimizer of this package for the one that trains the weights in it."""
-    config = baked.get_compile_config() if baked.compiled else None
-    optimizer = (config or {}).get("optimizer")
-    if (
-        config
-        and isinstance(optimizer, dict)
-        and str(optimizer.get("registered_name")).startswith(_OURS)
-    ):
+    """Replace an optimizer of this package by the optimizer of the weights that it contains."""
+    config = (baked.get_compile_config() if baked.compiled else None) or {}
+    optimizer = config.get("optimizer")
+    if isinstance(optimizer, dict) and str(optimizer.get("registered_name")).startswith(_OWN_NAMES):
         baked.compile_from_config({**config, "optimizer": optimizer["config"]["optimizer"]})

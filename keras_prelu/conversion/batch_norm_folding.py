@@ -1,17 +1,20 @@
-"""Folding BatchNormalization into the layer before it: the same function at inference, with a layer
-less."""
+"""Folding BatchNormalization into the linear layer before it: the same function at inference, with
+one layer less."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.graph.channel_scaling import numbers, scale_outputs
+from keras_prelu.conversion.rewriter import Replacements, rewrite
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.batch_norm import channel_axis, inference_factor, normalizes_last_axis
+from keras_prelu.graph.channel_scaling import scale_outputs
+from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 
@@ -19,14 +22,14 @@ __all__ = ["fold_batch_normalization"]
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
-    """A copy of a model in which linear layers do what the BatchNormalization after them did.
+    """Return a copy of a model with BatchNormalization folded into the linear layers before it.
 
-    Exact at inference up to rounding: γ/√(σ² + ε) goes into the kernel, what is left into a bias.
-    In training the copy normalizes nothing. Folded where the layer and its BatchNormalization are
-    called once, and nothing else reads what is between them.
+    Exact at inference up to rounding: γ/√(σ² + ε) goes into the kernel, the remainder into a bias.
+    In training the copy normalizes nothing. A layer and its BatchNormalization are folded if both
+    are called once and nothing else reads the tensor between them.
 
     Args:
-        model: Sequential or functional, nested models too. It is not changed.
+        model: `keras.Model`. Sequential or functional, with nested models. It is not changed.
 
     Returns:
         A new model.
@@ -34,68 +37,77 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     Raises:
         ConversionError: The model has no graph.
     """
-    pairs = list(_pairs(compile_plan(model)))
-    folded: dict[int, Any] = {}
-    replaced: dict[tuple[int, int | None], Callable[[], Any]] = {}
-    for linear, normalization in pairs:
-        replaced[id(linear), None] = partial(_with_bias, linear, folded)
-        replaced[id(normalization), None] = list
-    copy = rewrite(model, replaced=replaced)
-    for linear, normalization in pairs:
-        _fold(linear, normalization, folded[id(linear)])
+    pairs = list(_foldable_pairs(compile_plan(model)))
+    folded_layers: dict[str, Any] = {}
+    replacements = Replacements()
+    for pair in pairs:
+        replacements.replace_operation(pair.linear, partial(_with_bias, pair, folded_layers))
+        replacements.replace_operation(pair.normalization, list)
+    copy = rewrite(model, replacements)
+    for pair in pairs:
+        _assign_folded_weights(folded_layers[pair.path], pair)
     return copy
 
 
-def _pairs(plan: ExecutionPlan) -> Iterator[tuple[Any, Any]]:
-    """Linear layers and the BatchNormalization layers that read them and nothing else does."""
+@dataclass(frozen=True)
+class _FoldablePair:
+    """A linear layer, by its path, and the BatchNormalization to fold into it."""
+
+    path: str
+    linear: Any
+    normalization: Any
+
+
+def _foldable_pairs(plan: ExecutionPlan) -> Iterator[_FoldablePair]:
     for step in plan.steps:
-        before = plan.writer(step.inputs[0]) if step.inputs else None
-        if before is None or not isinstance(step.operation, keras.layers.BatchNormalization):
+        if not isinstance(step.operation, keras.layers.BatchNormalization):
             continue
-        once = (
-            plan.sole_reader(step.inputs[0]) is step
-            and plan.call_count(step.operation) == plan.call_count(before.operation) == 1
-        )
-        if once and _match(before.operation, step.operation):
-            yield before.operation, step.operation
+        writer = plan.writer(step.inputs[0])
+        if (
+            writer is not None
+            and plan.sole_reader(step.inputs[0]) is step
+            and plan.call_count(step.operation) == plan.call_count(writer.operation) == 1
+            and _normalizes_channels_of(writer.operation, step.operation)
+        ):
+            yield _FoldablePair(
+                path=writer.path, linear=writer.operation, normalization=step.operation
+            )
 
 
-def _match(linear: Any, normalization: Any) -> bool:
-    """Whether a layer puts out, with nothing in between, the channels that a BatchNormalization
-    normalizes."""
-    if linear_view(linear) is None or not hasattr(linear, "use_bias"):
+def _normalizes_channels_of(layer: Any, normalization: Any) -> bool:
+    """Return whether a layer is linear, has nothing after its bias, and its output channels are
+    those that a BatchNormalization normalizes."""
+    if linear_view(layer) is None or not hasattr(layer, "use_bias"):
         return False
-    if (
-        getattr(linear, "activation", None) not in (None, keras.activations.linear)
-        or linear.activity_regularizer is not None
-    ):
+    if not has_linear_activation(layer) or layer.activity_regularizer is not None:
         return False
-    last = len(normalization.get_build_config()["input_shape"]) - 1
-    axis = 1 if getattr(linear, "data_format", None) == "channels_first" else last
-    return normalization.axis % (last + 1) == axis
+    if is_channels_last(layer):
+        return normalizes_last_axis(normalization)
+    return channel_axis(normalization) == 1
 
 
-def _with_bias(linear: Any, made: dict[int, Any]) -> Any:
-    made[id(linear)] = type(linear).from_config({**linear.get_config(), "use_bias": True})
-    return made[id(linear)]
+def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any]) -> Any:
+    """Return a layer like the linear one of a pair, with a bias, and note it by its path."""
+    layer = pair.linear
+    folded = type(layer).from_config({**layer.get_config(), "use_bias": True})
+    folded_layers[pair.path] = folded
+    return folded
 
 
-def _fold(linear: Any, normalization: Any, folded: Any) -> None:
-    """Give the new layer the weights of both."""
-    kernels = [variable for variable in linear.variables if variable is not linear.bias]
-    for source, target in zip(
-        kernels,
-        [variable for variable in folded.variables if variable is not folded.bias],
-        strict=True,
-    ):
+def _assign_folded_weights(folded: Any, pair: _FoldablePair) -> None:
+    """Give a layer with a bias the weights of both layers of a pair."""
+    linear, normalization = pair.linear, pair.normalization
+    for source, target in zip(_kernels(linear), _kernels(folded), strict=True):
         target.assign(source)
     if linear.use_bias:
         folded.bias.assign(linear.bias)
-    scale = 1.0 / np.sqrt(numbers(normalization.moving_variance) + normalization.epsilon)
-    if normalization.scale:
-        scale = scale * numbers(normalization.gamma)
-    shift = -numbers(normalization.moving_mean) * scale
+    scale = inference_factor(normalization)
+    shift = -to_float64(normalization.moving_mean) * scale
     if normalization.center:
-        shift = shift + numbers(normalization.beta)
+        shift = shift + to_float64(normalization.beta)
     scale_outputs(folded, scale)
-    folded.bias.assign(numbers(folded.bias) + shift.reshape(folded.bias.shape))
+    folded.bias.assign(to_float64(folded.bias) + shift.reshape(folded.bias.shape))
+
+
+def _kernels(layer: Any) -> list[Any]:
+    return [variable for variable in layer.variables if variable is not layer.bias]

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_prelu.calibration.calibrate import calibrate
-from keras_prelu.calibration.layerwise import Progress
+from keras_prelu.calibration.config import CalibrationConfig
+from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
+from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
-from keras_prelu.calibration.slope_search import SlopeSearch, find_slopes, set_slope
+from keras_prelu.calibration.samples import check_samples
+from keras_prelu.calibration.slope_search import SlopeSearch, search_slopes
 from keras_prelu.conversion.arguments import (
     LARGEST_SLOPE,
-    SAFE_SLOPE,
-    RescalingDecision,
     check_arguments,
     decide_rescaling,
     get_parameterization,
-    limit_slope,
 )
-from keras_prelu.conversion.freezing import train_slopes
 from keras_prelu.conversion.model_checks import (
     refuse_quantized_layers,
     warn_of_lost_classes,
     warn_of_nonfinite_weights,
 )
-from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes, has_own_slope
-from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.data.samples import as_samples
-from keras_prelu.errors import InvalidArgumentError, KerasPReLUWarning
-from keras_prelu.graph import functional
-from keras_prelu.scaling.analytic import rescale_analytic
-from keras_prelu.scaling.moments import UNKNOWN, rescale_moments
+from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
+from keras_prelu.conversion.rescaling import rescale_without_samples
+from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.selection import Selector, select
-from keras_prelu.sites.site import LocatedSite, Site
+from keras_prelu.sites.site import Site
 
 __all__ = ["Conversion", "convert", "run_conversion"]
 
@@ -219,163 +209,52 @@ def run_conversion(
         has_samples=calibration_data is not None,
     )
     decision = decide_rescaling(alpha, rescale, has_samples=calibration_data is not None)
-    slope_map = get_parameterization(parameterization, decision.requested_slope)
-    slope_map.check(decision.slope)
-    located_sites = locate_sites(model)
-    selected_sites = select(located_sites, model, include, exclude)
-    refuse_quantized_layers(model)
-    warn_of_nonfinite_weights(model)
     factory = PReLUFactory(
         slope=decision.slope,
-        parameterization=slope_map,
+        parameterization=get_parameterization(parameterization, decision),
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
         keep_slopes=keep_slopes,
     )
-    converted = _exchange_rectifiers(model, selected_sites, factory)
+    config = CalibrationConfig(
+        refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
+    )
+    sites = locate_sites(model)
+    selected_sites = select(sites, model, include, exclude)
+    refuse_quantized_layers(model)
+    warn_of_nonfinite_weights(model)
+    samples = None
+    if decision.method == "calibrated":
+        samples = check_samples(model, calibration_data, max_samples=max_samples, seed=seed)
+    converted = exchange_rectifiers(model, selected_sites, factory)
     warn_of_lost_classes(model)
     if train_frozen_slopes:
-        _train_slopes(converted, selected_sites)
+        train_new_slopes(converted, selected_sites)
     new_slopes = [
         located.site.target
         for located in selected_sites
         if not (keep_slopes and has_own_slope(located.site))
     ]
     calibration, slope_search = None, None
-    if decision.method == "analytic":
-        rescale_analytic(converted, new_slopes)
-    elif decision.method == "moments":
-        _rescale_by_moments(converted, new_slopes, decision)
-    elif decision.method == "calibrated":
-        samples = _draw(calibration_data, max_samples, seed)
-        if decision.searches_slopes and new_slopes:
-            slope_search = find_slopes(
-                converted,
-                model,
-                samples,
-                tolerance=tolerance,
-                layers=new_slopes,
-                refit_frozen=refit_frozen,
-                batch_size=batch_size,
-                memory_limit=memory_limit,
-                seed=seed,
-                on_step=on_step,
-            )
-            calibration = slope_search.calibration
-        else:
-            calibration = calibrate(
-                converted,
-                model,
-                samples,
-                refit_frozen=refit_frozen,
-                batch_size=batch_size,
-                memory_limit=memory_limit,
-                seed=seed,
-                on_step=on_step,
-            )
+    if samples is None:
+        rescale_without_samples(converted, new_slopes, decision)
+    elif decision.searches_slopes and new_slopes:
+        slope_search = search_slopes(
+            ModelPair(model, converted, samples, sites),
+            samples,
+            {path: layer_at(converted, path) for path in new_slopes},
+            config,
+            tolerance=tolerance,
+            largest=LARGEST_SLOPE,
+            on_step=on_step,
+        )
+        calibration = slope_search.calibration
+    else:
+        pair = ModelPair(model, converted, samples, sites)
+        calibration = LayerwiseCalibrator(pair, samples, config).run(on_step)
     return Conversion(
         model=converted,
         sites=tuple(located.site for located in selected_sites),
         calibration=calibration,
         slope_search=slope_search,
-    )
-
-
-def _draw(calibration_data: Any, max_samples: int | None, seed: int) -> Any:
-    """Return at most `max_samples` of the samples, drawn at random; all in their order if None."""
-    if max_samples is None:
-        return calibration_data
-    if max_samples < 1:
-        raise InvalidArgumentError(
-            f"`max_samples` must be at least 1. Received: max_samples={max_samples}"
-        )
-    samples = as_samples(calibration_data, role="calibration samples", labels="ignored")
-    order = np.random.default_rng(seed).permutation(len(samples))
-    return samples.take(order[:max_samples])
-
-
-def _exchange_rectifiers(
-    model: keras.Model, selected_sites: Sequence[LocatedSite], factory: PReLUFactory
-) -> keras.Model:
-    """Return a copy of a model that applies a PReLU layer at each selected site."""
-    in_graph = [item for item in selected_sites if item.held is None]
-    inside: dict[int, dict[str, list[Any]]] = {}
-    for located in selected_sites:
-        if located.held is not None:
-            inside.setdefault(id(located.operation), {}).setdefault(
-                located.held.address, []
-            ).append(partial(factory.make_built, located))
-    converted = rewrite(
-        model,
-        replaced={
-            (id(item.operation), None if item.site.kind == "prelu" else item.index): partial(
-                factory.make, item
-            )
-            for item in in_graph
-            if item.site.kind != "inline"
-        },
-        appended={
-            id(item.operation): partial(factory.make, item)
-            for item in in_graph
-            if item.site.kind == "inline"
-        },
-        inside=inside,
-    )
-    if factory.keep_slopes:
-        for located in selected_sites:
-            if located.site.negative_slope is None:
-                copy_slopes(layer_at(converted, located.site.target), located.owner)
-    return converted
-
-
-def _train_slopes(converted: keras.Model, selected_sites: Sequence[LocatedSite]) -> None:
-    """Make the new layers trainable, and warn of those that can't be."""
-    layers = [layer_at(converted, located.site.target) for located in selected_sites]
-    still_frozen = train_slopes(converted, {id(layer) for layer in layers})
-    if still_frozen:
-        warnings.warn(
-            f"Slopes inside {', '.join(map(repr, still_frozen))} stay frozen with the layer: its"
-            " configuration has one flag for the whole layer.",
-            KerasPReLUWarning,
-            stacklevel=4,
-        )
-
-
-def _rescale_by_moments(
-    converted: keras.Model, new_slopes: Sequence[str], decision: RescalingDecision
-) -> None:
-    """Restore the outputs of ReLUs from BatchNormalization statistics; without known statistics, a
-    cautious conversion lowers the slopes further."""
-    # Only a conversion that chose this method itself accepts a model without a graph.
-    if functional.has_graph(converted) or not decision.is_cautious:
-        records = rescale_moments(converted, new_slopes)
-    else:
-        records = []
-    if decision.is_cautious and new_slopes:
-        rescaled = {record.path for record in records if record.action != UNKNOWN}
-        unknown = [path for path in new_slopes if path not in rescaled]
-        safe_slope = limit_slope(decision.requested_slope, SAFE_SLOPE)
-        for path in unknown:
-            set_slope(layer_at(converted, path), safe_slope)
-        _warn_of_limited_slopes(decision, unknown=len(unknown), total=len(new_slopes))
-
-
-def _warn_of_limited_slopes(decision: RescalingDecision, *, unknown: int, total: int) -> None:
-    safe_slope = limit_slope(decision.requested_slope, SAFE_SLOPE)
-    if unknown == total:
-        slopes = f"{safe_slope:g}"
-    elif unknown:
-        slopes = (
-            f"{decision.slope:g}, and {safe_slope:g} at {unknown} of {total} sites without known"
-            " statistics,"
-        )
-    else:
-        slopes = f"{decision.slope:g}"
-    warnings.warn(
-        f"No samples to calibrate with: the new slopes start at {slopes} instead of"
-        f" {decision.requested_slope:g}, so that the model still works. Give unlabeled samples"
-        ' (calibration_data, --data) for larger slopes, or rescale="none" to set all slopes as'
-        " requested.",
-        KerasPReLUWarning,
-        stacklevel=5,
     )

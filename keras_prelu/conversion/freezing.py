@@ -1,7 +1,8 @@
-"""Slopes that learn in a part of a model that does not."""
+"""Trainable slopes in a frozen part of a model."""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import keras
@@ -11,46 +12,58 @@ from keras_prelu.custom_layers.converted_layer import is_converted, prelus
 __all__ = ["train_slopes"]
 
 
-def train_slopes(model: keras.Model, slopes: set[int]) -> list[str]:
+def train_slopes(model: keras.Model, layer_ids: Set[int]) -> list[str]:
     """Make PReLU layers trainable, in place, and nothing else.
 
-    A frozen model hides the variables of all of its layers. So those around the slopes become
-    trainable, and each of their other layers is frozen in their place.
+    A frozen model hides the variables of all of its layers. So the models around the PReLU layers
+    become trainable, and each of their other layers is frozen instead.
 
     Args:
-        model: A converted model.
-        slopes: Ids of the PReLU layers.
+        model: `keras.Model`. A converted model.
+        layer_ids: Set of integers. Ids of the PReLU layers.
 
     Returns:
         Names of the layers with Python code of their own whose slopes stay frozen with them: their
-        configuration has one flag for all that is inside, so that a file would lose which part is
+        configuration has one flag for the whole layer, so that a file would not say which part is
         frozen.
     """
-    stay: list[str] = []
-    _train(model, slopes, frozen=False, stay=stay)
-    return stay
+    still_frozen: list[str] = []
+    _train(model, layer_ids, is_frozen=False, still_frozen=still_frozen)
+    return still_frozen
 
 
-def _train(layer: Any, slopes: set[int], *, frozen: bool, stay: list[str]) -> None:
-    frozen = frozen or not layer.trainable
-    if id(layer) in slopes:
+def _train(layer: Any, layer_ids: Set[int], *, is_frozen: bool, still_frozen: list[str]) -> None:
+    """Make the PReLU layers in a layer trainable.
+
+    Args:
+        layer: Layer or model.
+        layer_ids: Set of integers. Ids of the PReLU layers.
+        is_frozen: Boolean. Whether a model around the layer was frozen.
+        still_frozen: List of strings, to which the names are appended that `train_slopes` returns.
+    """
+    is_frozen = is_frozen or not layer.trainable
+    if id(layer) in layer_ids:
         layer.trainable = True
-    elif not frozen:
-        for inner in _layers(layer):
-            _train(inner, slopes, frozen=False, stay=stay)
+    elif not is_frozen:
+        for inner in _inner_layers(layer):
+            _train(inner, layer_ids, is_frozen=False, still_frozen=still_frozen)
     elif is_converted(layer):
         layer.trainable = False
-        stay += [layer.name] if any(id(prelu) in slopes for prelu in prelus(layer)) else []
+        if any(id(prelu) in layer_ids for prelu in prelus(layer)):
+            still_frozen.append(layer.name)
     else:
-        inside = _holds(layer, slopes)
-        layer.trainable = inside
-        for inner in _layers(layer) if inside else []:
-            _train(inner, slopes, frozen=True, stay=stay)
+        contains_any = _contains(layer, layer_ids)
+        layer.trainable = contains_any
+        for inner in _inner_layers(layer) if contains_any else []:
+            _train(inner, layer_ids, is_frozen=True, still_frozen=still_frozen)
 
 
-def _holds(layer: Any, slopes: set[int]) -> bool:
-    return any(id(inner) in slopes or _holds(inner, slopes) for inner in _layers(layer))
+def _contains(layer: Any, layer_ids: Set[int]) -> bool:
+    return any(
+        id(inner) in layer_ids or _contains(inner, layer_ids) for inner in _inner_layers(layer)
+    )
 
 
-def _layers(layer: Any) -> list[Any]:
-    return list(layer.layers) if isinstance(layer, keras.Model) and not is_converted(layer) else []
+def _inner_layers(layer: Any) -> list[Any]:
+    is_model = isinstance(layer, keras.Model) and not is_converted(layer)
+    return list(layer.layers) if is_model else []

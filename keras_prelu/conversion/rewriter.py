@@ -1,10 +1,10 @@
-"""Rebuilding a model with layers exchanged: a new model, the given one untouched."""
+"""Rewriting a model: a copy in which some layers are exchanged. The given model is not changed."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -22,43 +22,97 @@ from keras_prelu.graph.cloning import check_variables, copy_other_state, copy_va
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["Inside", "Key", "Make", "rewrite"]
+__all__ = ["BuiltLayerFactory", "LayerFactory", "Replacements", "rewrite"]
 
-Key = tuple[int, int | None]
-"""A call of an operation: the operation's id and how often it was called before; None stands for
-all its calls, served by one layer."""
+LayerFactory = Callable[[], "keras.layers.Layer | Sequence[keras.layers.Layer]"]
+"""Factory for the replacement layer or chain of layers; an empty list is the identity."""
 
-Make = Callable[[], "keras.layers.Layer | Sequence[keras.layers.Layer]"]
-"""What makes the layer to call, or several to call one after the other; none hands the input on."""
+BuiltLayerFactory = Callable[[], Any]
+"""Factory for a built `PReLU`."""
 
-Inside = Mapping[str, Sequence[Callable[[], Any]]]
-"""For the address of a rectifier inside a layer, what makes the built PReLUs to apply there, one
-for each width."""
+
+class Replacements:
+    """What `rewrite` exchanges: for layers and ops of the given model, factories of what takes
+    their place in the copy."""
+
+    def __init__(self) -> None:
+        self._calls: dict[tuple[int, int], LayerFactory] = {}
+        self._operations: dict[int, LayerFactory] = {}
+        self._activations: dict[int, LayerFactory] = {}
+        self._held: dict[int, dict[str, list[BuiltLayerFactory]]] = {}
+        self._restored: set[int] = set()
+        # Ids are unique among live objects only, so that the operations have to stay alive.
+        self._alive: list[Any] = []
+
+    def replace_call(self, operation: Any, index: int, factory: LayerFactory) -> None:
+        """Replace one call of a layer or op.
+
+        Args:
+            operation: Layer or op.
+            index: Integer. How often it is called before in its model.
+            factory: `LayerFactory`.
+        """
+        self._calls[self._key(operation), index] = factory
+
+    def replace_operation(self, operation: Any, factory: LayerFactory) -> None:
+        """Replace a layer or op in all its calls, by the same layers."""
+        self._operations[self._key(operation)] = factory
+
+    def replace_activation(self, layer: Any, factory: LayerFactory) -> None:
+        """Replace the inline activation of a layer: the layer becomes linear, and the new layers
+        are called on its output, the same ones in all its calls."""
+        self._activations[self._key(layer)] = factory
+
+    def replace_held(self, layer: Any, address: str, factory: BuiltLayerFactory) -> None:
+        """Replace a rectifier inside a layer with Python code of its own.
+
+        Args:
+            layer: Layer that holds the rectifier.
+            address: String. Address of the rectifier in the layer. A rectifier that is applied to
+                several numbers of channels is replaced once for each.
+            factory: `BuiltLayerFactory`.
+        """
+        self._held.setdefault(self._key(layer), {}).setdefault(address, []).append(factory)
+
+    def restore(self, layer: Any) -> None:
+        """Make a converted layer what the user wrote, without PReLUs."""
+        self._restored.add(self._key(layer))
+
+    def factory_for(self, operation: Any, index: int) -> LayerFactory | None:
+        """Return the factory for one call of an operation alone, or None."""
+        return self._calls.get((id(operation), index))
+
+    def shared_factory_for(self, operation: Any) -> LayerFactory | None:
+        """Return the factory for all calls of an operation, or None."""
+        return self._operations.get(id(operation))
+
+    def activation_factory_for(self, layer: Any) -> LayerFactory | None:
+        """Return the factory for the inline activation of a layer, or None."""
+        return self._activations.get(id(layer))
+
+    def held_factories_for(self, layer: Any) -> Mapping[str, Sequence[BuiltLayerFactory]]:
+        """Return the factories for the rectifiers inside a layer, by address."""
+        return self._held.get(id(layer), {})
+
+    def is_restored(self, layer: Any) -> bool:
+        return id(layer) in self._restored
+
+    def _key(self, operation: Any) -> int:
+        self._alive.append(operation)
+        return id(operation)
 
 
 @on_large_graphs
-def rewrite(
-    model: keras.Model,
-    replaced: Mapping[Key, Make] = MappingProxyType({}),
-    appended: Mapping[int, Make] = MappingProxyType({}),
-    inside: Mapping[int, Inside] = MappingProxyType({}),
-    restored: Collection[int] = frozenset(),
-) -> keras.Model:
-    """A copy of a model in which some calls are made to other layers, and some layers' activations
-    are layers of their own.
+def rewrite(model: keras.Model, replacements: Replacements | None = None) -> keras.Model:
+    """Return a copy of a model with some layers exchanged.
 
     Weights, names, `trainable` flags, dtype policies and the compile settings are kept (the
     optimizer with fresh state). A Sequential stays one, a subclassed model stays of its class. A
     nested model is rewritten once, however often it is called.
 
     Args:
-        model: A built model.
-        replaced: For a call of an operation, what makes the layer or layers to call instead.
-        appended: For a layer's id, what makes the layer to call on its output; the layer's own
-            `activation` becomes linear, and the new layer is shared by all of its calls.
-        inside: For the id of a layer with Python code of its own, what is applied inside.
-        restored: The ids of converted layers that are to be as the user wrote them again, without
-            PReLUs.
+        model: `keras.Model`. A built model.
+        replacements: `Replacements` or None. What is exchanged. Defaults to None, a plain copy.
 
     Returns:
         A new model.
@@ -67,189 +121,203 @@ def rewrite(
         ConversionError: The model has no graph and is no subclassed model, or a layer can't be
             rebuilt from its configuration.
     """
-    rewriter = _Rewriter(replaced, appended, inside, restored)
-    result = (
-        rewriter.model(model)
-        if is_taken_apart(model) or isinstance(model, keras.Sequential)
-        else rewriter.whole(model)
-    )
+    rewriter = _Rewriter(replacements or Replacements())
+    if is_taken_apart(model) or isinstance(model, keras.Sequential):
+        result = rewriter.copy_model(model)
+    else:
+        result = rewriter.copy_whole(model)
     rewriter.copy_state()
     _copy_compilation(model, result)
     return result
 
 
+@dataclass(frozen=True)
+class _Copied:
+    """A layer, op or model, and its copy."""
+
+    original: Any
+    copy: Any
+
+
+@dataclass(frozen=True)
+class _Inserted:
+    """A new layer, and the operation whose place it takes, or whose activation it was."""
+
+    operation: Any
+    layer: Any
+
+
 class _Rewriter:
-    def __init__(
-        self,
-        replaced: Mapping[Key, Make],
-        appended: Mapping[int, Make],
-        inside: Mapping[int, Inside],
-        restored: Collection[int],
-    ) -> None:
-        self._replaced = replaced
-        self._appended = appended
-        self._inside = inside
-        self._restored = restored
-        self._models: dict[
-            int, tuple[Any, Any]
-        ] = {}  # id → (original, copy), outer models before the models in them
-        self._leaves: dict[int, tuple[Any, Any]] = {}
-        self._shared: dict[
-            int, list[Any]
-        ] = {}  # id of an operation → the layers that serve all its calls
-        self._new: list[
-            tuple[Any, Any]
-        ] = []  # (operation that was replaced, layer that replaces it)
+    def __init__(self, replacements: Replacements) -> None:
+        self._replacements = replacements
+        self._models: dict[int, _Copied] = {}  # By id of the original, outer models first.
+        self._leaves: dict[int, _Copied] = {}  # By id of the original.
+        self._shared: dict[int, list[Any]] = {}  # The layers that serve all calls of an operation.
+        self._inserted: list[_Inserted] = []
 
-    def model(self, model: keras.Model) -> keras.Model:
+    def copy_model(self, model: keras.Model) -> keras.Model:
+        """Return the copy of a model whose layers are copied one by one."""
         if id(model) not in self._models:
-            self._models[id(model)] = (model, None)
+            # The place is taken before the models inside are copied, so that outer models come
+            # first.
+            self._models[id(model)] = _Copied(original=model, copy=None)
             copy = (
-                self._sequential(model)
+                self._copy_sequential(model)
                 if isinstance(model, keras.Sequential)
-                else self._functional(model)
+                else self._copy_functional(model)
             )
-            self._models[id(model)] = (model, copy)
-        return self._models[id(model)][1]
+            self._models[id(model)] = _Copied(original=model, copy=copy)
+        return self._models[id(model)].copy
 
-    def whole(self, model: keras.Model) -> keras.Model:
-        """A copy of a model that is written in Python, or kept whole for another reason."""
+    def copy_whole(self, model: keras.Model) -> keras.Model:
+        """Return the copy of a model that is not taken apart, such as one written in Python."""
         copy = self._copy(model)
         if copy.built:
             return copy
         with warnings.catch_warnings():
-            # Keras warns where it can't be built; then variables are missing, which copy_variables
-            # reports.
+            # Keras warns of a model that can't be built. Its variables are missing then, which
+            # copy_variables reports.
             warnings.simplefilter("ignore")
             copy.build_from_config(model.get_build_config())
         return copy
 
-    def _sequential(self, model: keras.Sequential) -> keras.Sequential:
-        functional.functional_view(model)  # raises where it isn't built
+    def _copy_sequential(self, model: keras.Sequential) -> keras.Sequential:
+        functional.functional_view(model)  # Raises an error if the model is not built.
         layers: list[Any] = [_copy_input(model.inputs[0])]
         for layer in model.layers:
             replacement = self._replacement(layer, 0)
             layers.extend([self._copy(layer)] if replacement is None else replacement)
-            if id(layer) in self._appended:
-                layers.extend(self._make_once(self._appended[id(layer)], layer))
+            layers.extend(self._activation_layers(layer))
         return keras.Sequential(layers, name=model.name)
 
-    def _functional(self, model: keras.Model) -> keras.Model:
-        counts: dict[int, int] = {}
+    def _copy_functional(self, model: keras.Model) -> keras.Model:
+        call_counts: dict[int, int] = {}
 
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-            index = counts.get(id(operation), 0)
-            counts[id(operation)] = index + 1
-            layers = self._replacement(operation, index)
-            if layers is not None:
-                return _chained(
-                    layers,
-                    next(
-                        leaf
-                        for leaf in keras.tree.flatten((args, kwargs))
-                        if keras.utils.is_keras_tensor(leaf)
-                    ),
-                )
+            index = call_counts.get(id(operation), 0)
+            call_counts[id(operation)] = index + 1
+            replacement = self._replacement(operation, index)
+            if replacement is not None:
+                return _chain(replacement, _first_tensor(args, kwargs))
             outputs = self._copy(operation)(*args, **kwargs)
-            if id(operation) not in self._appended:
-                return outputs
-            return _chained(self._make_once(self._appended[id(operation)], operation), outputs)
+            return _chain(self._activation_layers(operation), outputs)
 
         inputs = keras.tree.map_structure(_copy_input, model.input)
         return keras.models.clone_model(
-            _view(model),
+            _uncompiled(model),
             input_tensors=inputs,
             clone_function=lambda operation: operation,
             call_function=call,
         )
 
     def _replacement(self, operation: Any, index: int) -> list[Any] | None:
-        """The layers to call instead of a call's operation, or None."""
-        if (id(operation), index) in self._replaced:
-            return self._make(self._replaced[id(operation), index], operation)
-        make = self._replaced.get((id(operation), None))
-        return None if make is None else self._make_once(make, operation)
+        """Return the layers that replace a call of an operation, or None."""
+        factory = self._replacements.factory_for(operation, index)
+        if factory is not None:
+            return self._make(factory, operation)
+        shared_factory = self._replacements.shared_factory_for(operation)
+        return None if shared_factory is None else self._make_shared(shared_factory, operation)
 
-    def _make(self, make: Make, operation: Any) -> list[Any]:
-        made = make()
-        layers = list(made) if isinstance(made, Sequence) else [made]
-        self._new.extend((operation, layer) for layer in layers)
+    def _activation_layers(self, operation: Any) -> list[Any]:
+        """Return the layers that replace the inline activation of an operation, if any."""
+        factory = self._replacements.activation_factory_for(operation)
+        return [] if factory is None else self._make_shared(factory, operation)
+
+    def _make(self, factory: LayerFactory, operation: Any) -> list[Any]:
+        product = factory()
+        layers = list(product) if isinstance(product, Sequence) else [product]
+        self._inserted.extend(_Inserted(operation=operation, layer=layer) for layer in layers)
         return layers
 
-    def _make_once(self, make: Make, operation: Any) -> list[Any]:
-        """The same layers for all calls of an operation."""
+    def _make_shared(self, factory: LayerFactory, operation: Any) -> list[Any]:
+        """Return the same layers for all calls of an operation."""
         if id(operation) not in self._shared:
-            self._shared[id(operation)] = self._make(make, operation)
+            self._shared[id(operation)] = self._make(factory, operation)
         return self._shared[id(operation)]
 
     def _copy(self, operation: Any) -> Any:
         if is_taken_apart(operation):
-            return self.model(operation)
+            return self.copy_model(operation)
         if id(operation) not in self._leaves:
-            restored = id(operation) in self._restored
-            copy = (
-                rebuild_as_written(operation)
-                if restored
-                else rebuild(operation, linear=id(operation) in self._appended)
+            self._leaves[id(operation)] = _Copied(
+                original=operation, copy=self._copy_leaf(operation)
             )
-            if id(operation) in self._inside:
-                copy = attach(
-                    copy,
-                    {
-                        address: [make() for make in all_]
-                        for address, all_ in self._inside[id(operation)].items()
-                    },
-                )
-            self._leaves[id(operation)] = (operation, copy)
-        return self._leaves[id(operation)][1]
+        return self._leaves[id(operation)].copy
+
+    def _copy_leaf(self, operation: Any) -> Any:
+        replacements = self._replacements
+        if replacements.is_restored(operation):
+            copy = rebuild_as_written(operation)
+        else:
+            is_linear = replacements.activation_factory_for(operation) is not None
+            copy = rebuild(operation, linear=is_linear)
+        held = replacements.held_factories_for(operation)
+        if not held:
+            return copy
+        return attach(
+            copy,
+            {address: [factory() for factory in factories] for address, factories in held.items()},
+        )
 
     def copy_state(self) -> None:
-        """Weights, and `trainable` flags: those of models first, since setting one sets those of
-        all layers in it."""
-        for original, copy in self._models.values():
-            copy.trainable = original.trainable
-        for original, copy in self._leaves.values():
-            if isinstance(original, keras.layers.Layer):
-                self._copy_layer_state(original, copy)
-        for original, new in self._new:
-            new.trainable = getattr(original, "trainable", True)
+        """Copy weights, other state and `trainable` flags."""
+        # Models come first, since setting their flag sets those of all layers in them.
+        for copied in self._models.values():
+            copied.copy.trainable = copied.original.trainable
+        for copied in self._leaves.values():
+            if isinstance(copied.original, keras.layers.Layer):
+                self._copy_layer_state(copied.original, copied.copy)
+        for inserted in self._inserted:
+            inserted.layer.trainable = getattr(inserted.operation, "trainable", True)
 
     def _copy_layer_state(self, original: Any, copy: Any) -> None:
         added = prelus(copy)[len(prelus(original)) :]
-        apart = [*added, *(prelus(original) if id(original) in self._restored else [])]
-        ids, variables = (
-            {id(layer) for layer in apart},
-            frozenset(id(variable) for layer in apart for variable in layer.variables),
+        removed = prelus(original) if self._replacements.is_restored(original) else []
+        unmatched = {id(layer) for layer in (*added, *removed)}
+        unmatched_variables = frozenset(
+            id(variable) for layer in (*added, *removed) for variable in layer.variables
         )
-        check_variables(original, copy, variables)
-        one_by_one = (
-            [layer for layer in sublayers(whole) if id(layer) not in ids]
-            for whole in (original, copy)
+        check_variables(original, copy, unmatched_variables)
+        inner, inner_copies = (
+            [layer for layer in sublayers(outer) if id(layer) not in unmatched]
+            for outer in (original, copy)
         )
-        inside = list(zip(*one_by_one, strict=False))
-        for one, other in ((original, copy), *inside):
-            copy_other_state(one, other)
-        # Afterwards, since loading may compute variables anew from others: they are to be what they
-        # were, bit for bit.
-        copy_variables(original, copy, variables)
-        for one, other in ((original, copy), *inside):
-            other.trainable = one.trainable
+        pairs = [
+            _Copied(original=original, copy=copy),
+            *(
+                _Copied(original=one, copy=other)
+                for one, other in zip(inner, inner_copies, strict=False)
+            ),
+        ]
+        for pair in pairs:
+            copy_other_state(pair.original, pair.copy)
+        # Variables come afterwards, since loading other state may recompute some of them, and all
+        # have to be bit-identical.
+        copy_variables(original, copy, unmatched_variables)
+        for pair in pairs:
+            pair.copy.trainable = pair.original.trainable
         if added:
             freeze_like(copy, original)
 
 
-def _chained(layers: Sequence[Any], tensor: Any) -> Any:
+def _first_tensor(args: Any, kwargs: Any) -> Any:
+    leaves = keras.tree.flatten((args, kwargs))
+    return next(leaf for leaf in leaves if keras.utils.is_keras_tensor(leaf))
+
+
+def _chain(layers: Sequence[Any], tensor: Any) -> Any:
+    """Return the output of layers that are called one after the other."""
     for layer in layers:
         tensor = layer(tensor)
     return tensor
 
 
-def _view(model: keras.Model) -> keras.Model:
-    """What `clone_model` is given for a model: a model over the same tensors and layers that is not
-    compiled, of the same class where its constructor is a functional model's.
+def _uncompiled(model: keras.Model) -> keras.Model:
+    """Return a model over the same tensors and layers that is not compiled, of the same class if
+    the constructor of that is a functional model's.
 
-    `clone_model` compiles its copy like the model it is given, and fails where a loss or metric
-    can't be rebuilt; `_copy_compilation` does that later, and says so.
+    `clone_model` compiles its copy like the model that it is given, and fails if a loss or metric
+    can't be rebuilt. `_copy_compilation` compiles the copy later, and warns of such a failure.
     """
     same_class = functional.has_functional_constructor(model)
     if same_class and not model.compiled:
@@ -258,8 +326,8 @@ def _view(model: keras.Model) -> keras.Model:
 
 
 def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """An input of the same name: the tensor's, by which dicts of samples go, or the layer's where
-    the tensor has an automatic one."""
+    """Return an input of the same name: the tensor's, which dicts of samples use as key, or the
+    layer's if the tensor has an automatic one."""
     name = producer(tensor).name if has_automatic_name(tensor) else tensor.name
     return keras.Input(
         batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=name
@@ -267,17 +335,16 @@ def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
+    """Compile a copy like its model, or warn that it can't be."""
     if not model.compiled:
         return
     try:
         config = model.get_compile_config()
         if config is None:
             return
+        renamed = _renamed_outputs(model, copy)
         copy.compile_from_config(
-            {
-                key: _rename_keys(value, _renamed_outputs(model, copy))
-                for key, value in config.items()
-            }
+            {key: _rename_keys(value, renamed) for key, value in config.items()}
         )
     except Exception as error:
         warnings.warn(
@@ -289,18 +356,17 @@ def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
 
 
 def _renamed_outputs(model: keras.Model, copy: keras.Model) -> dict[str, str]:
+    """Return the new name of each output that has one: an activation that became a layer of its own
+    changes it."""
     if not functional.has_graph(model):
         return {}
-    old, new = (
-        functional.functional_view(model).output_names,
-        functional.functional_view(copy).output_names,
-    )
-    return {a: b for a, b in zip(old, new, strict=True) if a != b}
+    old_names = functional.functional_view(model).output_names
+    new_names = functional.functional_view(copy).output_names
+    return {old: new for old, new in zip(old_names, new_names, strict=True) if old != new}
 
 
-def _rename_keys(value: Any, renamed: Mapping[str, str]) -> Any:
-    """Losses and metrics are given by output name; an activation that became a layer of its own
-    changes an output's name."""
-    if not isinstance(value, Mapping) or "class_name" in value:
-        return value
-    return {renamed.get(key, key): item for key, item in value.items()}
+def _rename_keys(setting: Any, renamed: Mapping[str, str]) -> Any:
+    """Rename the outputs in a compile setting, such as a dict of losses by output name."""
+    if not isinstance(setting, Mapping) or "class_name" in setting:
+        return setting
+    return {renamed.get(key, key): value for key, value in setting.items()}

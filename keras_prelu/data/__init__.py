@@ -1,4 +1,5 @@
-"""Where samples come from: arrays, the bundled digits, `.npz` files and TensorFlow Datasets."""
+"""Samples and their sources: arrays, the bundled digits, `.npz` files, image folders, and
+TensorFlow Datasets."""
 
 from keras_prelu.data.samples import Samples
 from keras_prelu.data.sources import Dataset, load

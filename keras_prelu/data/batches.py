@@ -1,4 +1,4 @@
-"""Labelled samples as the batches that Keras's `fit` and `evaluate` take."""
+"""Labelled samples as batches for Keras's `fit` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Batches"]
 
 
 class Batches(keras.utils.PyDataset):
-    """The samples in their order. Those on disk are read one batch ahead, in a thread.
+    """Batches of samples in their order. Those on disk are read one batch ahead, in a thread.
 
-    Where `keras.distribution` divides batches among devices, the last batch is cut to what can be
-    divided, and of several hosts each gets its part of every batch.
+    Where `keras.distribution` divides batches among devices, the remainder of the last batch is
+    dropped, and each of several hosts gets its part of every batch.
 
     Args:
         samples: Labelled samples.
-        batch_size: Samples in a batch; the last one may be smaller.
+        batch_size: Int. Samples in a batch; the last one may be smaller.
 
     Raises:
         InvalidArgumentError: A ValueError; a batch can't be divided among the devices.
@@ -45,8 +45,8 @@ class Batches(keras.utils.PyDataset):
         self._ahead: tuple[int, Future[Any]] | None = None
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self._samples), self._batch_size)
-        return whole + (rest >= self._replicas)
+        full_batches, remainder = divmod(len(self._samples), self._batch_size)
+        return full_batches + (remainder >= self._replicas)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if self._reader is None:
@@ -59,6 +59,7 @@ class Batches(keras.utils.PyDataset):
 
     def _batch(self, index: int) -> tuple[Any, Any]:
         rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        part = len(rows) // self._replicas * self._replicas // self._hosts
-        chosen = self._samples.take(rows[part * self._host : part * (self._host + 1)])
-        return loaded(chosen.x), loaded(chosen.y)
+        host_rows = len(rows) // self._replicas * self._replicas // self._hosts
+        start = host_rows * self._host
+        batch = self._samples.take(rows[start : start + host_rows])
+        return loaded(batch.x), loaded(batch.y)

@@ -8,13 +8,15 @@ import numpy as np
 __all__ = ["TEST_SIZE", "digit_images"]
 
 TEST_SIZE = 360
-# Part of the data set's definition: a model trained on one split must be tested on its complement
+# Part of the data set's definition: a model trained on one split must be tested on its complement.
 _SPLIT_SEED = 0
 
 
 def digit_images() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Train images, train labels, test images, test labels; images float32 (n, 8, 8, 1) in [0, 1],
-    labels int64, stratified."""
+    """Return train images, train labels, test images and test labels, in a stratified split.
+
+    Images are float32 of shape (n, 8, 8, 1) in [0, 1], labels int64.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

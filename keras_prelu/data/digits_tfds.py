@@ -1,5 +1,5 @@
-"""The bundled digits as a TensorFlow Datasets builder, so that `tfds:sklearn_digits` works with no
-network.
+"""The bundled digits as a TensorFlow Datasets builder, so that `tfds:sklearn_digits` works without
+a network.
 
 Importing this module registers the builder; it needs tensorflow-datasets and TensorFlow.
 """
@@ -18,8 +18,10 @@ __all__ = ["SklearnDigits"]
 
 
 class SklearnDigits(tfds.core.GeneratorBasedBuilder):
-    """scikit-learn's digits: (8, 8, 1) uint8 images, grey values stretched from 0–16 to 0–255, and
-    labels 0–9."""
+    """Builder of scikit-learn's digits: (8, 8, 1) uint8 images with labels 0–9.
+
+    Grey values are stretched from 0–16 to 0–255.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
 

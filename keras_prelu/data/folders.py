@@ -1,8 +1,9 @@
 """Image folders: one subfolder for each class, in the order and with the labels of
 `keras.utils.image_dataset_from_directory`.
 
-That function itself needs TensorFlow and reads everything; here single images are read by
-`keras.utils.load_img`, when they are needed."""
+That function needs TensorFlow and reads all images. Here single images are read by
+`keras.utils.load_img` when they are needed.
+"""
 
 from __future__ import annotations
 
@@ -27,26 +28,30 @@ _COLORS = {1: "grayscale", 3: "rgb", 4: "rgba"}
 def image_folder(
     folder: Path, input_shape: Sequence[int | None] | None, memory_limit: float = math.inf
 ) -> tuple[Samples, Samples | None]:
-    """The images of a folder in [0, 1] with the number of their class, and those to test with.
+    """Return the images of a folder with the numbers of their classes, to train and to test with.
 
     Args:
-        folder: It has a subfolder for each class; or subfolders `train` and `test` that have.
-        input_shape: (height, width, channels) that images are read at. Unknown sizes are 256 × 256,
-            in color.
-        memory_limit: Bytes above which images are read batch by batch, each time anew, instead of
-            all at once.
+        folder: `pathlib.Path` of a folder with a subfolder for each class, or with subfolders
+            `train` and `test` of that form.
+        input_shape: Tuple (height, width, channels) of the images as they are read. Unknown sizes
+            are 256 × 256, in color.
+        memory_limit: Float. Number of bytes above which images are read batch by batch, each time
+            anew, instead of all at once.
+
+    Returns:
+        Samples in [0, 1] to train with, and those to test with, or None without a folder `test`.
 
     Raises:
-        DataError: There is no such folder, it holds no images, or they can't be read; a single one
-            that is damaged, when it is read.
+        DataError: There is no such folder, it holds no images, or they can't be read. A single
+            damaged image is found when it is read.
     """
     if not folder.is_dir():
         raise DataError(f"No such folder: '{folder}'.")
     shape = tuple(input_shape or (None, None, 3))
     if len(shape) != 3 or shape[2] not in _COLORS:
         raise DataError(
-            f"'{folder}' holds images, and the model takes {shape}. Read your data with --data"
-            " module:function."
+            f"'{folder}' holds images, but the model takes samples of shape {shape}. Read your data"
+            " with --data module:function."
         )
     if (folder / "train").is_dir():
         test = _read(folder / "test", shape, memory_limit) if (folder / "test").is_dir() else None
@@ -65,13 +70,13 @@ def _read(folder: Path, shape: tuple[int | None, ...], memory_limit: float) -> S
     ]
     if not files:
         raise DataError(
-            f"'{folder}' has no images: it must have a subfolder for each class with"
-            f" {', '.join(_SUFFIXES)} in it."
+            f"'{folder}' has no images: it must have a subfolder for each class, with"
+            f" {', '.join(_SUFFIXES)} files."
         )
     paths = [path for path, _ in files]
 
     def read(rows: np.ndarray) -> np.ndarray:
-        with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock
+        with ThreadPoolExecutor() as pool:  # Decoding releases Python's lock.
             return np.stack(
                 list(pool.map(lambda row: _image(paths[row], (height, width), channels), rows))
             )
@@ -94,7 +99,7 @@ def _image(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
         )
     except ImportError as error:
         raise DataError(f"Images need Pillow: pip install pillow. ({reason_of(error)})") from error
-    except Exception as error:  # Pillow's own for damaged files
+    except Exception as error:  # Pillow has exceptions of its own for damaged files.
         raise DataError(f"The image '{path}' can't be read: {reason_of(error)}.") from error
     array: np.ndarray = keras.utils.img_to_array(image, dtype="float32") / np.float32(255.0)
     return array

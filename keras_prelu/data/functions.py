@@ -1,4 +1,4 @@
-"""The user's own functions, named `module:function`."""
+"""Users' own functions, named `module:function`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["is_function_name", "named_function"]
 
 
 def is_function_name(text: str) -> bool:
-    """Whether a text can name a function of a module."""
+    """Return whether a text can name a function of a module."""
     module, colon, function = text.partition(":")
     return (
         bool(colon)
@@ -24,7 +24,7 @@ def is_function_name(text: str) -> bool:
 
 
 def named_function(name: str) -> Callable[..., Any]:
-    """The function `module:function`; modules in the working directory are found too.
+    """Import the function `module:function`; modules in the working directory are found too.
 
     Raises:
         DataError: There is no such module or function, or the module can't be imported.
@@ -35,12 +35,11 @@ def named_function(name: str) -> Callable[..., Any]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), function, None)
-    except Exception as error:  # whatever the user's module raises
+        result = getattr(importlib.import_module(module), function, None)
+    except Exception as error:  # The user's module may raise anything.
         raise DataError(
             f"'{name}': module '{module}' can't be imported: {reason_of(error)}."
         ) from error
-    if not callable(found):
+    if not callable(result):
         raise DataError(f"'{name}': module '{module}' has no function '{function}'.")
-    result: Callable[..., Any] = found
     return result

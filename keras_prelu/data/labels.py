@@ -1,4 +1,4 @@
-"""Labels that a loss takes, looked at before anything is trained or measured with them."""
+"""Check that labels fit a loss, before anything is trained or measured with them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ _OF_ONE_HOT = "categorical_crossentropy"
 
 
 def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
-    """Raise a DataError for labels that are text, or that a loss doesn't take beside what the model
-    puts out.
+    """Check labels against a loss and the outputs of a model.
 
     Args:
-        model: Any built model. One with several outputs is not looked at further.
+        model: Built model. With several outputs only text is refused.
         samples: Labelled samples that fit it.
-        loss: A Keras loss, its name, or None where none is computed.
+        loss: Keras loss or its name; None where no loss is computed.
+
+    Raises:
+        DataError: Labels are text, or the loss can't be computed from them and the outputs.
     """
     parts = keras.tree.flatten(samples.y)
     for part in parts:
@@ -56,17 +58,16 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
     outputs = _outputs_like(model, few, count)
     try:
         function(keras.ops.convert_to_tensor(few.y), outputs)
-    except Exception as error:  # each backend has its own
+    except Exception as error:  # Each backend has exceptions of its own.
         raise DataError(
-            f"The loss {name} can't be computed of labels of shape {np.shape(few.y)[1:]} and"
+            f"The loss {name} can't be computed from labels of shape {np.shape(few.y)[1:]} and"
             f" outputs of shape {tuple(outputs.shape[1:])} a sample ({reason_of(error, 80)})."
             f"{_advice(name, np.shape(few.y)[1:], tuple(outputs.shape[1:]))}"
         ) from error
 
 
 def _outputs_like(model: keras.Model, few: Samples, count: int) -> Any:
-    """A tensor like a model's outputs; they themselves only where their shape is not known
-    before."""
+    """Return zeros like a model's outputs, or the outputs where their shape is not known before."""
     shape = tuple(model.outputs[0].shape[1:])
     if None not in shape:
         return keras.ops.zeros((count, *shape), dtype=model.outputs[0].dtype)
@@ -75,10 +76,14 @@ def _outputs_like(model: keras.Model, few: Samples, count: int) -> Any:
 
 
 def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | None) -> None:
-    """Raise a DataError for a class number that a model doesn't have: some backends compute NaN of
-    it, or nothing wrong at all."""
-    *places, classes = outputs[1:]
-    in_classes = any(_fits(np.shape(labels)[1:], expected) for expected in (places, [*places, 1]))
+    """Raise a DataError for a class number that a model does not have.
+
+    Some backends compute NaN for it, or a plausible loss.
+    """
+    *positions, classes = outputs[1:]
+    in_classes = any(
+        _fits(np.shape(labels)[1:], expected) for expected in (positions, [*positions, 1])
+    )
     if (
         is_lazy(labels)
         or classes is None
@@ -100,7 +105,7 @@ def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | 
 
 def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
     return len(shape) == len(expected) and all(
-        size in (None, found) for found, size in zip(shape, expected, strict=True)
+        size in (None, length) for length, size in zip(shape, expected, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""Arrays whose rows are read when they are needed: data sets larger than memory."""
+"""Arrays whose rows are read only when they are needed, for data sets larger than memory."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ Reader = Callable[[np.ndarray], np.ndarray]
 
 
 class LazyArray:
-    """Samples on the first axis, read when indexed.
+    """An array whose first axis counts samples, which are read when indexed.
 
     Args:
-        read: Returns the rows at an ascending array of positions, each at most once.
-        shape: Of the whole.
-        dtype: Of what `read` returns.
-        rows: The positions that this array consists of, in its order; all by default.
+        read: Function that returns the rows at an ascending array of positions, each at most once.
+        shape: Tuple. Shape of all that can be read.
+        dtype: Dtype of what `read` returns.
+        rows: Array of the positions that this array consists of, in its order. Defaults to all.
 
     Attributes:
-        shape, dtype, ndim: As of a NumPy array.
+        shape: Tuple, as of a NumPy array.
+        dtype: NumPy dtype.
+        ndim: Int.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class LazyArray:
         return len(self._rows)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """The rows at a slice or an array of positions, read now."""
+        """Read the rows at a slice or an array of positions."""
         positions, inverse = np.unique(self._rows[key], return_inverse=True)
         return self._read(positions)[inverse]
 
@@ -52,12 +54,14 @@ class LazyArray:
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
     def take(self, key: Any) -> LazyArray:
-        """The rows at a slice or an array of positions, not read yet."""
+        """Return the rows at a slice or an array of positions, without reading them."""
         return LazyArray(self._read, self.shape, self.dtype, self._rows[key])
 
     def map(self, function: Callable[[np.ndarray], Any]) -> LazyArray:
-        """What a function makes of the rows, batch by batch. It is called with the first row at
-        once, to learn the shape."""
+        """Return the array of a function's results, which is called whenever rows are read.
+
+        It is called with the first row at once, to learn the shape of its result.
+        """
         first = np.asarray(function(self[:1]))
         if first.ndim == 0 or len(first) != 1:
             raise DataError(
@@ -68,8 +72,8 @@ class LazyArray:
 
 
 def is_lazy(array: Any) -> bool:
-    """Whether this is no array in memory but something like one: a `LazyArray`, a `numpy.memmap`, a
-    data set of h5py or zarr."""
+    """Return whether an array is on disk: a `LazyArray`, a `numpy.memmap`, or a data set of h5py or
+    zarr."""
     if isinstance(array, (LazyArray, np.memmap)):
         return True
     if isinstance(array, np.ndarray) or keras.ops.is_tensor(array):
@@ -78,14 +82,14 @@ def is_lazy(array: Any) -> bool:
 
 
 def as_lazy(array: Any) -> LazyArray:
-    """What `is_lazy` recognizes, as a `LazyArray`."""
+    """Return an array that `is_lazy` recognizes as a `LazyArray`."""
     if isinstance(array, LazyArray):
         return array
 
     def read(rows: np.ndarray) -> np.ndarray:
         try:
             return np.asarray(array[rows])
-        except Exception as error:  # whatever the user's object raises
+        except Exception as error:  # The user's object may raise anything.
             raise DataError(
                 f"Samples can't be read from {type(array).__name__}: {reason_of(error)}."
             ) from error
@@ -94,7 +98,7 @@ def as_lazy(array: Any) -> LazyArray:
 
 
 def loaded(structure: Any) -> Any:
-    """A structure of arrays with those that are lazy read into memory."""
+    """Return a structure of arrays with those on disk read into memory."""
     return keras.tree.map_structure(
         lambda array: np.asarray(as_lazy(array)) if is_lazy(array) else array, structure
     )

@@ -1,4 +1,4 @@
-"""Arrays of `.npz` files, those that are too large for memory as memory maps."""
+"""Arrays of `.npz` files; those too large for memory become memory maps."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 
 __all__ = ["read_arrays"]
 
-# Bytes before a member's name, whose length and that of the field after it are the last four of
-# them
+# Number of bytes before a member's name. The last four of them are the lengths of the name and of
+# the field after it.
 _LOCAL_HEADER = 30
 
 
 def read_arrays(path: Path, memory_limit: float) -> dict[str, np.ndarray]:
-    """The arrays of a file by name.
+    """Read the arrays of a file by name.
 
     Args:
-        path: An `.npz` file.
-        memory_limit: Bytes above which an array that was saved without compression is mapped
-            instead of read.
+        path: `pathlib.Path` of an `.npz` file.
+        memory_limit: Float. Number of bytes above which an array that was saved without compression
+            is mapped instead of read.
 
     Raises:
-        Exception: What zipfile, numpy and zlib raise for a damaged archive, or one that holds
-            pickled objects.
+        Exception: Any exception of zipfile, numpy and zlib for a damaged archive, or for one that
+            holds pickled objects.
     """
     with zipfile.ZipFile(path) as archive:
         large = [
@@ -32,12 +32,12 @@ def read_arrays(path: Path, memory_limit: float) -> dict[str, np.ndarray]:
             for member in archive.infolist()
             if member.file_size > memory_limit and member.compress_type == zipfile.ZIP_STORED
         ]
-    found: dict[str, np.ndarray] = {
+    arrays: dict[str, np.ndarray] = {
         member.filename.removesuffix(".npy"): _mapped(path, member) for member in large
     }
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-        found |= {key: archive[key] for key in archive.files if key not in found}
-    return found
+        arrays |= {key: archive[key] for key in archive.files if key not in arrays}
+    return arrays
 
 
 def _mapped(path: Path, member: zipfile.ZipInfo) -> np.ndarray:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -24,6 +24,8 @@ from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["Dataset", "load", "split"]
 
+SomeSamples = TypeVar("SomeSamples", bound=Samples)
+
 MEMORY_LIMIT = 1e9
 SOURCES = "'digits', a file FILE.npz, 'dir:FOLDER', 'tfds:NAME[:SPLIT]', or 'module:function'"
 
@@ -33,7 +35,7 @@ class Dataset:
     """A data set.
 
     Attributes:
-        name: What the user called it.
+        name: Name that the user gave.
         train: Samples for calibration and training.
         test: Samples held out from them, or None where the source has none.
     """
@@ -50,27 +52,28 @@ def load(
     preprocess: str | None = None,
     memory_limit: float = MEMORY_LIMIT,
 ) -> Dataset:
-    """The data set that a name stands for.
+    """Load the data set that a name stands for.
 
     Args:
-        source: `"digits"`: scikit-learn's, bundled with it, in [0, 1]. `"FILE.npz"`: arrays `x`
-            and, where labels are needed, `y`; or `x_train`, `y_train`, `x_test`, `y_test`.
+        source: Str. `"digits"`: scikit-learn's, bundled with it, in [0, 1]. `"FILE.npz"`: arrays
+            `x` and, where labels are needed, `y`; or `x_train`, `y_train`, `x_test`, `y_test`.
             `"tfds:NAME"` or `"tfds:NAME:SPLIT"`: a data set of TensorFlow Datasets with supervised
             keys; integer images are scaled to [0, 1]. `tfds:sklearn_digits` needs no network.
             `"dir:FOLDER"`: images in a subfolder for each class, or in `train` and `test` with such
-            subfolders, in [0, 1]. `"module:function"`: what a function of yours returns: x, a pair
+            subfolders, in [0, 1]. `"module:function"`: the result of your function: x, a pair
             (x, y), `Samples`, a pair of such pairs to train and test with, or a `Dataset`.
-        input_shape: Shape of one sample as the model takes it. The digits, (8, 8, 1), also come as
-            (8, 8) or (64,); images are resized.
-        preprocess: `"module:function"`, a function of the array (or structure of arrays) of samples
-            that returns them prepared. It must treat each sample by itself: of samples on disk it
-            gets a batch at a time.
-        memory_limit: Bytes. Larger `dir:` images and arrays in `.npz` files that were saved without
-            compression stay on disk and are read batch by batch; so does what `module:function`
-            returns as `numpy.memmap` or data sets of h5py or zarr, of any size. Defaults to 1 GB.
+        input_shape: Tuple. Shape of one sample as the model takes it. The digits, (8, 8, 1), also
+            come as (8, 8) or (64,); images are resized. Defaults to None.
+        preprocess: Str, `"module:function"`. Function of the array (or structure of arrays) of
+            samples that returns them prepared. It must treat each sample by itself, as it gets
+            samples on disk one batch at a time. Defaults to None.
+        memory_limit: Float. Number of bytes. Larger `dir:` images and arrays in `.npz` files that
+            were saved without compression stay on disk and are read batch by batch. So do arrays of
+            any size that `module:function` returns as `numpy.memmap` or data sets of h5py or zarr.
+            Defaults to 1 GB.
 
     Raises:
-        DataError: There is no such source, file or function, or it does not give what is described
+        DataError: There is no such source, file or function, or its content is not as described
             above.
 
     Example:
@@ -99,8 +102,8 @@ def _load(source: str, input_shape: Sequence[int | None] | None, memory_limit: f
     raise DataError(f"Unknown data source '{source}'. It must be {SOURCES}.")
 
 
-def split(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples]:
-    """Samples without a random `fraction` of them, and that fraction."""
+def split(samples: SomeSamples, fraction: float, seed: int) -> tuple[SomeSamples, SomeSamples]:
+    """Return the samples without a random `fraction` of them, and that fraction."""
     count = len(samples)
     held_out = round(count * fraction)
     if not 0 < held_out < count:
@@ -124,9 +127,7 @@ def _npz(source: str, memory_limit: float) -> Dataset:
         raise DataError(f"No such file: '{source}'.")
     try:
         arrays = read_arrays(Path(source), memory_limit)
-    except (
-        Exception
-    ) as error:  # zipfile, numpy and zlib each have exceptions of their own for a damaged archive
+    except Exception as error:  # zipfile, numpy and zlib have exceptions of their own.
         raise DataError(
             f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}."
         ) from error
@@ -156,12 +157,12 @@ def _called(name: str, *arguments: Any) -> Any:
     function = named_function(name)
     try:
         return function(*arguments)
-    except Exception as error:  # whatever the user's function raises
+    except Exception as error:  # The user's function may raise anything.
         raise DataError(f"'{name}' failed: {reason_of(error)}.") from error
 
 
 def _returned(source: str, value: Any) -> Dataset:
-    """The data set that a user's function returned."""
+    """Return the result of a user's function as a data set."""
     if isinstance(value, Dataset):
         return value
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], (tuple, Samples)):
@@ -218,18 +219,15 @@ def _tfds(source: str) -> Dataset:
     try:
         import tensorflow_datasets as tfds
 
-        import keras_prelu.data.digits_tfds  # noqa: F401  registers the bundled digits
-    except (
-        ImportError,
-        AttributeError,
-    ) as error:  # without TensorFlow tensorflow_datasets can be imported, but is empty
+        import keras_prelu.data.digits_tfds  # noqa: F401  # Registers the bundled digits.
+    except (ImportError, AttributeError) as error:
+        # Without TensorFlow, tensorflow_datasets can be imported but is empty.
         raise DataError(
             f"'{source}' needs TensorFlow and tensorflow-datasets: pip install tensorflow"
             " tensorflow-datasets."
         ) from error
     try:
-        # What TFDS prints while it prepares must not get between the lines of a JSON object on
-        # standard output.
+        # TFDS prints while it prepares, which must not mix with a JSON object on standard output.
         with contextlib.redirect_stdout(sys.stderr):
             builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
             builder.download_and_prepare()

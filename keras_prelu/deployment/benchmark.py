@@ -9,9 +9,10 @@ from typing import Any
 import keras
 
 from keras_prelu.deployment.format import Format
+from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.timing import compare
 
-__all__ = ["Cost", "cost", "size"]
+__all__ = ["Cost", "measure_cost", "size_in_bytes"]
 
 _THREADS, _ROUNDS, _SECONDS = 1, 1000, 10.0
 
@@ -25,12 +26,13 @@ class Cost:
     The network with ReLUs has the weights of the one with PReLUs: times don't depend on them.
 
     Attributes:
-        milliseconds: Median time of a sample.
-        milliseconds_with_relu: The same with ReLUs.
-        ratio: Median over rounds of the ratio of the two times in the round.
-        low, high: Quartiles of that ratio.
-        size_ratio: Of the files' sizes.
-        threads: Of the runtime; None for what it takes by itself.
+        milliseconds: Float. Median time of a sample.
+        milliseconds_with_relu: Float. The same with ReLUs.
+        ratio: Float. Median over rounds of the ratio of the two times in the round.
+        low: Float. Lower quartile of that ratio.
+        high: Float. Upper quartile of that ratio.
+        size_ratio: Float. Ratio of the files' sizes.
+        threads: Integer or None. Threads of the runtime; None for its own choice.
     """
 
     milliseconds: float
@@ -42,43 +44,42 @@ class Cost:
     threads: int | None
 
 
-def cost(format_: Format, path: Path, with_relus: Path, inputs: Any) -> Cost:
+def measure_cost(format_: Format, path: Path, path_with_relus: Path, inputs: Any) -> Cost:
     """Compare two files in the runtime of their format.
 
     Args:
-        format_: The format.
-        path: The file, or folder, whose cost is asked for.
-        with_relus: That of the same network with ReLUs.
-        inputs: Inputs as the model takes them, of which the first is used.
+        format_: `Format`.
+        path: Path. The file, or folder, to measure.
+        path_with_relus: Path. That of the same network with ReLUs.
+        inputs: Array, or a structure of arrays, as the model takes them. The first sample is used.
     """
-    one, threads = (
-        keras.tree.map_structure(lambda part: part[:1], inputs),
-        _THREADS if format_.takes_threads else None,
-    )
-    ours, relus = (format_.load(file, threads) for file in (path, with_relus))
+    sample = keras.tree.map_structure(lambda array: array[:1], inputs)
+    threads = _THREADS if format_.takes_threads else None
+    load = on_large_graphs(format_.load)
+    prelu_runner, relu_runner = load(path, threads), load(path_with_relus, threads)
     times = compare(
-        {"relu": lambda: relus(one), "ours": lambda: ours(one)},
+        {"relu": lambda: relu_runner(sample), "prelu": lambda: prelu_runner(sample)},
         "relu",
         rounds=_ROUNDS,
         seconds=_SECONDS,
     )
-    found = times["ours"]
-    sizes = sum(map(size, format_.parts(path))) / sum(map(size, format_.parts(with_relus)))
     return Cost(
-        found.milliseconds,
-        times["relu"].milliseconds,
-        found.median,
-        found.low,
-        found.high,
-        sizes,
-        threads,
+        milliseconds=times["prelu"].milliseconds,
+        milliseconds_with_relu=times["relu"].milliseconds,
+        ratio=times["prelu"].median,
+        low=times["prelu"].low,
+        high=times["prelu"].high,
+        size_ratio=_export_size(format_, path) / _export_size(format_, path_with_relus),
+        threads=threads,
     )
 
 
-def size(path: Path) -> int:
-    """The bytes of a file, or of all in a folder."""
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        if path.is_dir()
-        else path.stat().st_size
-    )
+def _export_size(format_: Format, path: Path) -> int:
+    return sum(map(size_in_bytes, format_.parts(path)))
+
+
+def size_in_bytes(path: Path) -> int:
+    """Return the size of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size

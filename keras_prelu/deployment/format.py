@@ -14,14 +14,13 @@ import keras
 import numpy as np
 
 from keras_prelu.errors import ExportError
+from keras_prelu.typing import Array
 
-__all__ = ["Format", "Run", "Settings", "by_name", "in_order"]
+__all__ = ["Format", "Runner", "Settings", "by_name", "in_order"]
 
-Array = np.ndarray
-
-Run = Callable[[Any], list[Array]]
-"""From inputs as the model takes them to what the runtime computes, in the order of the model's
-outputs."""
+Runner = Callable[[Any], list[Array]]
+"""Function from inputs as the model takes them to what the runtime computes, in the order of the
+model's outputs."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class Settings:
     """How a file is written.
 
     Attributes:
-        quantize: What its numbers become, or None for float32.
-        samples: Inputs as the model takes them.
-        opset: Version of the ONNX operators, or None for the exporter's own.
-        optimize_for: "cpu" for ONNX activations in the form that is fastest there, or None for one
-            operation each.
-        prune: As in `keras_prelu.bake`.
+        quantize: String or None. The quantization scheme, or None for float32.
+        samples: Array, or a structure of arrays. Inputs as the model takes them.
+        opset: Integer or None. Version of the ONNX operators, or None for the exporter's own.
+        optimize_for: String or None. "cpu" for ONNX activations in the form that is fastest there,
+            or None for one operation each.
+        prune: Float. As in `keras_prelu.bake`.
     """
 
     quantize: str | None
@@ -45,23 +44,31 @@ class Settings:
 
 
 class Format(ABC):
-    """A format, with the runtime that reads it."""
+    """A file format, with the runtime that reads it.
+
+    Attributes:
+        name: String. What `export(format=...)` calls it.
+        suffix: String. How the names of its files end; "" for a folder.
+        backends: Tuple of strings. The Keras backends that can write it.
+        options: Frozen set of strings. Which of `quantize`, `opset` and `optimize_for` it takes.
+        timed: Boolean. Whether the time of a `Runner` is the runtime's own.
+        takes_threads: Boolean. Whether `load` can limit the threads of the runtime.
+    """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
     backends: ClassVar[tuple[str, ...]] = ("tensorflow", "jax", "torch")
+    options: ClassVar[frozenset[str]] = frozenset()
     timed: ClassVar[bool] = True
-    """Whether the time of a run of what was loaded is the runtime's own."""
     takes_threads: ClassVar[bool] = True
-    """Whether `load` can limit the threads of a run."""
 
     def packages(self) -> tuple[str, ...]:
-        """What has to be installed beside keras_prelu on the active backend: modules, which the
-        extra of the format's name brings."""
+        """Return the modules that must be installed beside keras_prelu on the active backend; the
+        extra of the format's name installs them."""
         return ()
 
     def check(self) -> None:
-        """Raise an ExportError where this process can't write the format."""
+        """Raise an ExportError if this process can't write the format."""
         backend = keras.backend.backend()
         if backend not in self.backends:
             raise ExportError(
@@ -81,36 +88,41 @@ class Format(ABC):
             )
 
     def parts(self, path: Path) -> tuple[Path, ...]:
-        """The files, or the folder, that an export to a path is made of."""
+        """Return the files, or the folder, of an export to a path."""
         return (path,)
 
     @abstractmethod
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        """Write a file, or a folder, of a converted model."""
+        """Write a converted model to a file or a folder."""
 
     @abstractmethod
-    def load(self, path: Path, threads: int | None = None) -> Run:
-        """The file in its runtime.
+    def load(self, path: Path, threads: int | None = None) -> Runner:
+        """Load a file in its runtime.
 
         Args:
-            path: The file's, or the folder's.
-            threads: How many a run takes, where the runtime can be told; None for what it takes by
-                itself.
+            path: Path. The file or folder.
+            threads: Integer or None. Threads of the runtime, where it can be told; None for its own
+                choice.
         """
 
     @abstractmethod
     def runtime(self) -> str:
-        """The name and version of the runtime."""
+        """Return the name and version of the runtime."""
 
     def operations(self, path: Path) -> dict[str, int]:
-        """How often each kind of operation is in the file, the most frequent first; empty where the
-        format doesn't tell."""
+        """Return how often each kind of operation is in the file, the most frequent first; empty if
+        the format doesn't tell."""
         return {}
 
 
 def by_name(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
-    """Inputs as the model takes them, by a runtime's names for them: its own where it has names,
-    else in order."""
+    """Return inputs by the runtime's names for them.
+
+    Args:
+        inputs: Array, or a structure of arrays, as the model takes them. A dict with exactly these
+            names is matched by name, anything else in order.
+        names: Sequence of strings.
+    """
     flat = keras.tree.flatten(inputs)
     if isinstance(inputs, dict) and set(inputs) == set(names):
         return {name: np.asarray(inputs[name]) for name in names}
@@ -118,12 +130,11 @@ def by_name(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
 
 
 def in_order(outputs: dict[str, Any]) -> list[Array]:
-    """A runtime's named outputs in the model's order: Keras sorts dicts by name, and numbers the
-    outputs of lists."""
-    return [
-        np.asarray(outputs[name])
-        for name in sorted(
-            outputs,
-            key=lambda name: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name)],
-        )
-    ]
+    """Return a runtime's named outputs in the model's order: Keras sorts dicts by name, and numbers
+    the outputs of lists."""
+    return [np.asarray(outputs[name]) for name in sorted(outputs, key=_natural_key)]
+
+
+def _natural_key(name: str) -> list[int | str]:
+    """Return a key that sorts "output_10" after "output_9"."""
+    return [int(text) if text.isdigit() else text for text in re.split(r"(\d+)", name)]

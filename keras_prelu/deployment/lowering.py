@@ -1,5 +1,5 @@
-"""A converted model as runtimes' converters understand it best: one operation for each activation,
-the cap one more."""
+"""A converted model in the form that runtimes' converters understand best: one operation for each
+activation, and one for a cap."""
 
 from __future__ import annotations
 
@@ -16,38 +16,40 @@ from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.typing import Tensor
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["lowered"]
-
-Tensor = Any
+__all__ = ["lower_model"]
 
 
 @on_large_graphs
-def lowered(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.Model:
-    """A copy of a model, to export and not to save, whose activations have a form that converters
-    recognize.
+def lower_model(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.Model:
+    """Return a copy of a model, to export and not to save, whose activations have a form that
+    converters recognize.
 
-    In the graph they are stock layers, as `bake` makes them; inside layers with Python code the
-    PReLU's formula, with constant slopes.
+    In the graph they become stock layers, as `bake` writes them; inside layers with Python code of
+    their own they become the PReLU's formula, with constant slopes.
 
     Args:
-        model: Any built model, subclassed too. It is not changed.
-        samples: Inputs as the model takes them. The copy is called on one, which exporters want of
-            a model.
-        prune: As in `bake`.
+        model: `keras.Model`. Any built model, also a subclassed one. It is not changed.
+        samples: Array, or a structure of arrays, as the model takes them. The copy is called on
+            the first sample, since exporters need a model that was called.
+        prune: Float. As in `bake`. Defaults to 0.
     """
     copy = (
-        with_stock_activations(model, prune, _capped) if is_taken_apart(model) else rewrite(model)
+        with_stock_activations(model, prune, _cap_layers)
+        if is_taken_apart(model)
+        else rewrite(model)
     )
     for layer in (copy, *sublayers(copy)):
         if is_converted(layer):
             exchange_prelus(layer, partial(_formula, prune))
-    copy(keras.tree.map_structure(lambda part: part[:1], samples))
+    copy(keras.tree.map_structure(lambda array: array[:1], samples))
     return copy
 
 
-def _capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
+def _cap_layers(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
+    """Return the layers that apply a stock activation and cap its outputs."""
     if isinstance(stock, keras.layers.ReLU):
         return [keras.layers.ReLU(max_value=cap, name=stock.name, dtype=stock.dtype_policy)]
     return [stock, _Cap(cap, name=name, dtype=stock.dtype_policy)]
@@ -66,7 +68,7 @@ class _Cap(keras.layers.Layer):
 
 
 def _formula(prune: float, layer: PReLU) -> Callable[[Tensor], Tensor]:
-    """What `keras.layers.PReLU` computes, by which converters recognize a PReLU."""
+    """Return what `keras.layers.PReLU` computes, by which converters recognize a PReLU."""
     slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)))
 
     def activation(inputs: Tensor) -> Tensor:
@@ -75,13 +77,10 @@ def _formula(prune: float, layer: PReLU) -> Callable[[Tensor], Tensor]:
         elif np.all(slopes == slopes.flat[0]) and slopes.flat[0] > 0:
             outputs = keras.ops.leaky_relu(inputs, float(slopes.flat[0]))
         else:
-            outputs = keras.ops.relu(inputs) + keras.ops.cast(
-                -slopes, inputs.dtype
-            ) * keras.ops.relu(-inputs)
-        return (
-            outputs
-            if layer.max_value is None
-            else keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, inputs.dtype))
-        )
+            negative = keras.ops.relu(-inputs)
+            outputs = keras.ops.relu(inputs) + keras.ops.cast(-slopes, inputs.dtype) * negative
+        if layer.max_value is None:
+            return outputs
+        return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, inputs.dtype))
 
     return activation

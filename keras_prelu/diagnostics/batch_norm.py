@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_prelu import theory
 from keras_prelu.data.samples import model_inputs
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.batch_norm import normalizes_last_axis
 from keras_prelu.graph.batch_probe import Probe
-from keras_prelu.graph.channel_scaling import numbers
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
@@ -117,16 +118,17 @@ def _rectified_normalizations(plan: ExecutionPlan) -> list[_RectifiedNormalizati
 
 
 def _has_channel_gamma(layer: Any) -> bool:
-    if not isinstance(layer, keras.layers.BatchNormalization) or not layer.scale:
-        return False
-    rank = len((layer.get_build_config() or {}).get("input_shape", ()))
-    return layer.axis in (-1, rank - 1)
+    return (
+        isinstance(layer, keras.layers.BatchNormalization)
+        and layer.scale
+        and normalizes_last_axis(layer)
+    )
 
 
 def _slopes(layer: Any) -> np.ndarray | None:
     """Return a rectifier's slope for each channel, or one for all; None for any other layer."""
     if isinstance(layer, PReLU):
-        slopes = numbers(slopes_in_effect(layer))
+        slopes = to_float64(slopes_in_effect(layer))
         per_channel = slopes.size in (1, slopes.shape[-1])
         return slopes.reshape(-1) if per_channel and layer.max_value is None else None
     rectifier = recognize(layer) if isinstance(layer, keras.layers.Layer) else None
@@ -168,7 +170,7 @@ def _compare(pair: _RectifiedNormalization, sums: np.ndarray) -> BatchNormGamma:
     return BatchNormGamma(
         path=pair.normalization.path,
         rectifier=pair.rectifier.path,
-        gamma=numbers(pair.normalization.operation.gamma),
+        gamma=to_float64(pair.normalization.operation.gamma),
         identity=identity,
         reconstruction=np.divide(
             covariance, identity, out=np.zeros(sigma.shape), where=identity > 0

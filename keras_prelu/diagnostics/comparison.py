@@ -181,7 +181,7 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
         InvalidArgumentError: If there is no loss, if it gives no value for each sample, or if the
             model has several outputs. A `ValueError`.
     """
-    data = as_samples(data, labels="required")
+    data = as_samples(data, model=model, labels="required")
     check_labels(model, data, None)
     labels, outputs = np.asarray(data.y), _predict(model, data)
     predicted = _predicted_classes(labels, outputs)

@@ -95,7 +95,7 @@ def gradient_noise(
     References:
         Claim 9. McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
     """
-    data = as_samples(data, labels="required")
+    data = as_samples(data, model=model, labels="required")
     loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError(

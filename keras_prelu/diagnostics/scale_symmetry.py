@@ -71,7 +71,7 @@ def channel_scales(model: keras.Model) -> tuple[GroupScale, ...]:
             producers=tuple(step.path for step in group.producers),
             consumers=tuple(step.path for step in group.consumers),
             channels=group.channels,
-            balance=_balance(group.made(), group.used()),
+            balance=_balance(group.producer_sizes(), group.consumer_sizes()),
         )
         for group in channel_groups(compile_plan(model))
         if not group.reason

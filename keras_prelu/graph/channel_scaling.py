@@ -1,4 +1,4 @@
-"""Multiplying the channels that a layer puts out, or those that it reads, through its weights
+"""Scaling the channels that a layer writes, or those that it reads, through its weights
 (claim 6)."""
 
 from __future__ import annotations
@@ -8,26 +8,22 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.layer_kinds import is_channels_last
 from keras_prelu.graph.linear_layers import linear_view
 
-__all__ = ["numbers", "output_channels", "reads_channels", "scale_inputs", "scale_outputs"]
+__all__ = ["output_channels", "reads_channels", "scale_inputs", "scale_outputs"]
 
 Array = np.ndarray
 
 _INPUTS_NEXT_TO_LAST = frozenset(
     {"Conv1D", "Conv2D", "Conv3D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D"}
 )
-
-
-def numbers(tensor: Any) -> Array:
-    """A tensor or variable in float64."""
-    return np.asarray(
-        keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")), dtype=np.float64
-    )
+"""Class names of layers whose kernel has the input channels on its next to last axis."""
 
 
 def output_channels(layer: Any) -> int:
-    """How many channels `scale_outputs` scales: 0 for a layer that has no weights which do."""
+    """Return how many channels `scale_outputs` scales: 0 for a layer without weights for that."""
     if isinstance(layer, keras.layers.BatchNormalization):
         return int(layer.gamma.shape[0]) if layer.scale and layer.center else 0
     view = linear_view(layer)
@@ -38,55 +34,55 @@ def output_channels(layer: Any) -> int:
 
 
 def reads_channels(layer: Any, channels: int) -> bool:
-    """Whether `scale_inputs` can scale so many channels that a layer reads: those of the next to
-    last axis of its kernel."""
+    """Return whether `scale_inputs` can scale that many channels that a layer reads: those of the
+    next to last axis of its kernel."""
     if linear_view(layer) is None or type(layer).__name__ not in _INPUTS_NEXT_TO_LAST:
         return False
-    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
     return (
-        channels_last
+        is_channels_last(layer)
         and getattr(layer, "groups", 1) == 1
         and int(layer.kernel.shape[-2]) == channels
     )
 
 
 def scale_outputs(layer: Any, scales: Array) -> None:
-    """Multiply what a layer puts out before its activation: a BatchNormalization's γ and β, or a
-    linear layer's kernel and bias.
+    """Scale what a layer writes before its activation: the γ and β of a BatchNormalization, or the
+    kernel and bias of a linear layer.
 
     Args:
-        layer: One that `output_channels` knows.
-        scales: A number for each channel.
+        layer: Layer for which `output_channels` is not 0. It is changed.
+        scales: Array of floats, one for each channel.
     """
     if isinstance(layer, keras.layers.BatchNormalization):
         for variable in (layer.gamma, layer.beta):
-            variable.assign(numbers(variable) * scales)
+            variable.assign(to_float64(variable) * scales)
         return
     view = linear_view(layer)
     assert view is not None
-    matrix = view.to_matrix(numbers(view.kernel))
+    matrix = view.to_matrix(to_float64(view.kernel))
     by_group = scales.reshape(matrix.shape[0], 1, matrix.shape[2])
     view.kernel.assign(view.from_matrix(matrix * by_group))
     if view.bias is not None:
-        view.bias.assign(view.bias_from_matrix(view.bias_to_matrix(numbers(view.bias)) * by_group))
+        bias = view.bias_to_matrix(to_float64(view.bias))
+        view.bias.assign(view.bias_from_matrix(bias * by_group))
 
 
 def scale_inputs(layer: Any, scales: Array) -> None:
-    """Multiply what a layer makes of each channel that it reads.
+    """Scale what a layer multiplies each channel by that it reads.
 
-    A BatchNormalization takes the inverse into its statistics, as training would; into γ what a
-    variance of 0 leaves over, since ε is not scaled.
+    A BatchNormalization takes the inverse scales into its statistics, as training would. Its ε is
+    not scaled: what a variance of 0 can't take goes into γ.
 
     Args:
-        layer: A BatchNormalization with γ, or a layer of which `reads_channels`.
-        scales: A number for each channel.
+        layer: BatchNormalization with γ, or a layer that `reads_channels`. It is changed.
+        scales: Array of floats, one for each channel.
     """
     if not isinstance(layer, keras.layers.BatchNormalization):
-        layer.kernel.assign(numbers(layer.kernel) * scales[:, None])
+        layer.kernel.assign(to_float64(layer.kernel) * scales[:, None])
         return
-    variance = numbers(layer.moving_variance) + layer.epsilon
+    variance = to_float64(layer.moving_variance) + layer.epsilon
     wanted = variance / np.square(scales)
     reached = np.maximum(wanted, layer.epsilon)
-    layer.moving_mean.assign(numbers(layer.moving_mean) / scales)
+    layer.moving_mean.assign(to_float64(layer.moving_mean) / scales)
     layer.moving_variance.assign(reached - layer.epsilon)
-    layer.gamma.assign(numbers(layer.gamma) * np.sqrt(reached / wanted))
+    layer.gamma.assign(to_float64(layer.gamma) * np.sqrt(reached / wanted))

@@ -1,7 +1,12 @@
-"""Layers that hand each channel's values on: they move, choose or average them, and mix no
-channels."""
+"""What the class and the configuration of a layer tell about how it treats channels."""
 
-__all__ = ["CHANNELWISE"]
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+__all__ = ["CHANNELWISE", "built_input_shape", "has_linear_activation", "is_channels_last"]
 
 CHANNELWISE = frozenset(
     {
@@ -32,3 +37,23 @@ CHANNELWISE = frozenset(
         "ZeroPadding3D",
     }
 )
+"""Class names of layers that move, select or average the values of each channel, and mix no
+channels."""
+
+
+def has_linear_activation(layer: Any) -> bool:
+    """Return whether a layer has no activation of its own, or the linear one."""
+    return getattr(layer, "activation", None) in (None, keras.activations.linear)
+
+
+def is_channels_last(layer: Any) -> bool:
+    """Return whether the channels of a layer's tensors are on the last axis; True for layers that
+    have no `data_format`."""
+    return getattr(layer, "data_format", "channels_last") == "channels_last"
+
+
+def built_input_shape(layer: Any) -> tuple[int | None, ...] | None:
+    """Return the shape of the tensor that a layer was built for, batch first, or None if it is not
+    known."""
+    shape = (layer.get_build_config() or {}).get("input_shape") if layer.built else None
+    return tuple(shape) if shape else None

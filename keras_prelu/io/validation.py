@@ -1,8 +1,8 @@
 """What a model file declares, checked before anything is built from it: sizes, paths, links, and
 the graph's own consistency.
 
-Keras reads a file in good faith. A damaged or malicious one can make it take all memory, follow a
-path out of the archive, or wait for a layer that never comes.
+Keras trusts the files that it reads. A damaged or malicious one can make it use up all memory,
+follow a path out of the archive, or wait for a layer that never comes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,18 @@ _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5
 def check_archive(path: Path) -> int:
     """Check a `.keras` file.
 
+    Args:
+        path: Path. The file.
+
     Returns:
-        The bytes of the weights that it holds.
+        An integer: the bytes of the weights in the file.
 
     Raises:
-        FileError: It lacks a part, or declares what can't be; the message says what.
-        zipfile.BadZipFile, OSError, ValueError: It can't be read.
+        FileError: A part is missing, or the file declares something impossible; the message says
+            what.
+        zipfile.BadZipFile: The file can't be read.
+        OSError: The file can't be read.
+        ValueError: The file can't be read.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -42,7 +48,7 @@ def check_archive(path: Path) -> int:
             ):
                 raise FileError(
                     f"'{path}' holds a file '{member.filename}' that points outside of the archive;"
-                    " it is not read."
+                    " the file is not read."
                 )
         _check_memory(path, sum(member.file_size for member in members))
         names = {member.filename for member in members}
@@ -52,29 +58,29 @@ def check_archive(path: Path) -> int:
                 f"'{path}' is not a Keras file, or is damaged: it holds no {missing[0]}."
             )
         _check_graphs(path, json.loads(archive.read(_CONFIG)))
-        held = 0
+        stored_bytes = 0
         for member in members:
             if member.filename.endswith(".h5"):
                 with archive.open(member) as file:
-                    held += check_hdf5(path, file)
+                    stored_bytes += check_hdf5(path, file)
             elif member.filename.endswith(".npz"):
-                held += member.file_size
-        return held
+                stored_bytes += member.file_size
+        return stored_bytes
 
 
 def check_hdf5(path: Path, file: IO[bytes] | Path) -> int:
     """Check an HDF5 file, of weights or a legacy model.
 
     Args:
-        path: The file that is named in errors.
-        file: What is read.
+        path: Path. The file to name in errors.
+        file: Path or binary file. What to read; a path for a legacy model.
 
     Returns:
-        The bytes of its data sets.
+        An integer: the bytes of its data sets.
 
     Raises:
-        FileError: It declares more than the memory there is, or leads to other files.
-        OSError: It can't be read.
+        FileError: The file declares more data than the memory holds, or leads to other files.
+        OSError: The file can't be read.
     """
     with h5py.File(file, "r") as store:
         if isinstance(file, Path) and "model_config" in store.attrs:
@@ -84,12 +90,13 @@ def check_hdf5(path: Path, file: IO[bytes] | Path) -> int:
                 f"'{path}' holds weights without a model. Build the model from its code, load them,"
                 " and save it: model.save('model.keras')."
             )
-        held = sum(_bytes_of(path, name, item) for name, item in _items(path, store))
-    _check_memory(path, held)
-    return held
+        stored_bytes = sum(_bytes_of(path, name, member) for name, member in _members(path, store))
+    _check_memory(path, stored_bytes)
+    return stored_bytes
 
 
-def _items(path: Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
+def _members(path: Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
+    """Yield the groups and data sets in a group, at any depth, with their names."""
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -97,18 +104,18 @@ def _items(path: Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
                 f"'{path}' holds a link at '{group.name}/{name}' where weights should be; it is not"
                 " followed."
             )
-        item = group[name]
-        yield item.name, item
-        if isinstance(item, h5py.Group):
-            yield from _items(path, item)
+        member = group[name]
+        yield member.name, member
+        if isinstance(member, h5py.Group):
+            yield from _members(path, member)
 
 
-def _bytes_of(path: Path, name: str, item: Any) -> int:
-    if not isinstance(item, h5py.Dataset):
+def _bytes_of(path: Path, name: str, member: Any) -> int:
+    if not isinstance(member, h5py.Dataset):
         return 0
-    if item.external or item.is_virtual:
+    if member.external or member.is_virtual:
         raise FileError(f"'{path}' keeps the weights '{name}' in another file, which is not read.")
-    return int(item.size) * item.dtype.itemsize if item.size else 0
+    return int(member.size) * member.dtype.itemsize if member.size else 0
 
 
 def _check_memory(path: Path, size: int) -> None:
@@ -116,13 +123,13 @@ def _check_memory(path: Path, size: int) -> None:
     if memory and size > memory:
         raise FileError(
             f"'{path}' declares {size / 1e9:,.1f} GB of data, more than the {memory / 1e9:,.1f} GB"
-            " of memory here; it is not read."
+            " of memory here; the file is not read."
         )
 
 
 def _check_graphs(path: Path, config: Any) -> None:
     """Check every functional model in a configuration: Keras waits forever for an input that no
-    layer makes."""
+    layer computes."""
     if isinstance(config, Mapping):
         layers = config.get("layers")
         if isinstance(layers, Sequence) and any(
@@ -137,7 +144,8 @@ def _check_graphs(path: Path, config: Any) -> None:
 
 
 def _check_graph(path: Path, layers: Sequence[Any]) -> None:
-    """Order the calls as Keras will, and see whether any is left over."""
+    """Raise a FileError if a call waits for an output that is never computed: order the calls as
+    Keras does, and see whether any is left over."""
     nodes = {
         str(layer.get("name")): layer.get("inbound_nodes") or []
         for layer in layers
@@ -152,28 +160,28 @@ def _check_graph(path: Path, layers: Sequence[Any]) -> None:
     for call, inputs in waiting.items():
         for source in inputs:
             readers.setdefault(source, []).append(call)
-    done = [(name, 0) for name, inbound in nodes.items() if not inbound]
-    done += [call for call, inputs in waiting.items() if not inputs]
-    while done:
-        source = done.pop()
+    ready = [(name, 0) for name, inbound in nodes.items() if not inbound]
+    ready += [call for call, inputs in waiting.items() if not inputs]
+    while ready:
+        source = ready.pop()
         waiting.pop(source, None)
         for call in readers.pop(source, []):
             waiting[call].discard(source)
             if not waiting[call]:
-                done.append(call)
+                ready.append(call)
     if waiting:
         (name, _), inputs = next(iter(waiting.items()))
-        needed, _ = next(iter(inputs))
-        why = (
-            "which waits for others in a circle" if needed in nodes else "which is not in the model"
-        )
+        source_name, _ = next(iter(inputs))
+        problem = "waits for others in a circle" if source_name in nodes else "is not in the model"
         raise FileError(
-            f"'{path}' is damaged: layer '{name}' takes the output of '{needed}', {why}."
+            f"'{path}' is damaged: layer '{name}' takes the output of '{source_name}', which"
+            f" {problem}."
         )
 
 
 def _inputs(node: Any) -> Iterator[tuple[str, int]]:
-    """The calls (layer, index) whose outputs a call takes, as Keras 3 or Keras 2 writes them."""
+    """Yield the calls, as (layer, index), whose outputs a call takes, as Keras 3 or Keras 2 writes
+    them."""
     if isinstance(node, Mapping):
         history = node.get("keras_history")
         if isinstance(history, Sequence) and len(history) >= 2:

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from keras_prelu.io.model_files import save_record
+from keras_prelu.io.atomic import atomic_write_text
 from keras_prelu.report.content import Report
 from keras_prelu.report.sections import format_number, sections
 
@@ -39,7 +39,7 @@ def write(report: Report, path: str | os.PathLike[str], *, force: bool = False) 
     >>> report = keras_prelu.report.gather(converted, model, (x_test, y_test))
     >>> keras_prelu.report.html.write(report, "report.html")
     """
-    save_record(render(report), path, force=force)
+    atomic_write_text(path, render(report), overwrite=force)
 
 
 def render(report: Report) -> str:

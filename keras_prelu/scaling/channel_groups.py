@@ -1,22 +1,23 @@
-"""Channels that are made together and used together: their scale can be moved between those layers,
-the function unchanged (claim 6)."""
+"""Groups of channels whose scale can be moved between the layers that write them and the layers
+that read them, with the function unchanged (claim 6)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.batch_norm import inference_factor, normalizes_last_axis
 from keras_prelu.graph.channel_scaling import (
-    numbers,
     output_channels,
     reads_channels,
     scale_inputs,
     scale_outputs,
 )
-from keras_prelu.graph.layer_kinds import CHANNELWISE
+from keras_prelu.graph.layer_kinds import CHANNELWISE, has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.layers import PReLU
@@ -25,86 +26,90 @@ __all__ = ["ChannelGroup", "channel_groups"]
 
 Array = np.ndarray
 
-_KEEPING = CHANNELWISE | {"Add"}  # layers through which a channel keeps its scale
+_SCALE_PRESERVING = CHANNELWISE | {"Add"}
+"""Class names of layers through which a channel keeps its scale."""
+_HOMOGENEOUS = (PReLU, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU)
 
 
 class ChannelGroup:
     """Channels that have to be scaled together.
 
+    Args:
+        producers: Sequence of `Step`. What writes the channels.
+        consumers: Sequence of `Step`. What reads the channels.
+        feeders: Mapping from the id of a BatchNormalization to the layer before it.
+        reason: String. Why the channels can't be scaled, or "".
+
     Attributes:
-        producers: The steps that make them.
-        consumers: The steps that use them.
-        reason: Why they can't be scaled, or "".
+        producers: Sequence of `Step`. What writes the channels.
+        consumers: Sequence of `Step`. What reads the channels.
+        reason: String. Why the channels can't be scaled, or "".
     """
 
     def __init__(
         self,
+        *,
         producers: Sequence[Step],
         consumers: Sequence[Step],
-        feeders: dict[int, Any],
+        feeders: Mapping[int, Any],
         reason: str,
     ) -> None:
         self.producers, self.consumers, self._feeders = producers, consumers, feeders
-        self.reason = reason or self._why_not()
-
-    def _why_not(self) -> str:
-        if not self.producers or not self.consumers:
-            return (
-                "nothing that can be scaled makes it"
-                if not self.producers
-                else "nothing that can be scaled uses it"
-            )
-        sizes = {self._outputs(step.operation).size for step in self.producers}
-        sizes |= {self._inputs(step.operation).size for step in self.consumers}
-        return "" if len(sizes) == 1 else "its channels are not those of the weights"
-
-    def _outputs(self, layer: Any) -> Array:
-        """The size of each output channel: its largest weight, a BatchNormalization's folded into
-        the layer before it."""
-        if isinstance(layer, keras.layers.BatchNormalization):
-            factor = np.abs(numbers(layer.gamma)) / np.sqrt(
-                numbers(layer.moving_variance) + layer.epsilon
-            )
-            feeder = self._feeders.get(id(layer))
-            inner = self._outputs(feeder) if feeder is not None else np.ones_like(factor)
-            return factor * inner if inner.size == factor.size else factor
-        view = linear_view(layer)
-        assert view is not None
-        matrix = view.to_matrix(numbers(view.kernel))
-        return np.abs(matrix).max(axis=1).reshape(-1)
-
-    def _inputs(self, layer: Any) -> Array:
-        """The size of what each input channel is multiplied by."""
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return np.abs(numbers(layer.gamma)) / np.sqrt(
-                numbers(layer.moving_variance) + layer.epsilon
-            )
-        kernel = np.abs(numbers(layer.kernel))
-        return kernel.max(
-            axis=tuple(axis for axis in range(kernel.ndim) if axis != kernel.ndim - 2)
-        )
+        self.reason = reason or self._obstacle()
 
     @property
     def channels(self) -> int:
-        """How many there are; 0 where they can't be scaled."""
-        return 0 if self.reason else self._outputs(self.producers[0].operation).size
+        """Number of channels; 0 if they can't be scaled."""
+        return 0 if self.reason else self._output_sizes(self.producers[0].operation).size
 
-    def made(self) -> Array:
-        """The size of each channel where it is made: the largest weight."""
-        sizes: Array = np.max([self._outputs(step.operation) for step in self.producers], axis=0)
+    def producer_sizes(self) -> Array:
+        """Return the size of each channel where it is written: its largest weight."""
+        sizes: Array = np.max([self._output_sizes(step.operation) for step in self.producers], 0)
         return sizes
 
-    def used(self) -> Array:
-        """The size of what each channel is multiplied by where it is used."""
-        sizes: Array = np.max([self._inputs(step.operation) for step in self.consumers], axis=0)
+    def consumer_sizes(self) -> Array:
+        """Return the size of what each channel is multiplied by where it is read: the largest
+        weight."""
+        sizes: Array = np.max([_input_sizes(step.operation) for step in self.consumers], axis=0)
         return sizes
 
     def scale(self, scales: Array) -> None:
-        """Multiply the channels where they are made, and divide them where they are used."""
+        """Multiply the channels where they are written, and divide them where they are read."""
         for step in self.producers:
             scale_outputs(step.operation, scales)
         for step in self.consumers:
             scale_inputs(step.operation, 1.0 / scales)
+
+    def _obstacle(self) -> str:
+        if not self.producers:
+            return "nothing that can be scaled makes it"
+        if not self.consumers:
+            return "nothing that can be scaled uses it"
+        channels = {self._output_sizes(step.operation).size for step in self.producers}
+        channels |= {_input_sizes(step.operation).size for step in self.consumers}
+        return "" if len(channels) == 1 else "its channels are not those of the weights"
+
+    def _output_sizes(self, layer: Any) -> Array:
+        """Return the largest weight of each output channel, with a BatchNormalization folded into
+        the layer before it."""
+        if isinstance(layer, keras.layers.BatchNormalization):
+            factor = np.abs(inference_factor(layer))
+            feeder = self._feeders.get(id(layer))
+            if feeder is None:
+                return factor
+            sizes = self._output_sizes(feeder)
+            return factor * sizes if sizes.size == factor.size else factor
+        view = linear_view(layer)
+        assert view is not None
+        return np.abs(view.to_matrix(to_float64(view.kernel))).max(axis=1).reshape(-1)
+
+
+def _input_sizes(layer: Any) -> Array:
+    """Return the largest weight that each input channel is multiplied by."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return np.abs(inference_factor(layer))
+    kernel = np.abs(to_float64(layer.kernel))
+    return kernel.max(axis=tuple(axis for axis in range(kernel.ndim) if axis != kernel.ndim - 2))
 
 
 def channel_groups(plan: ExecutionPlan) -> Iterator[ChannelGroup]:
@@ -191,39 +196,33 @@ def _group(
     return ChannelGroup(producers=producers, consumers=consumers, feeders=feeders, reason=reason)
 
 
-_HOMOGENEOUS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU)
-
-
 def _connects(step: Step) -> bool:
-    """Whether a step's output has its inputs' channels with their scales."""
+    """Return whether the outputs of a step have the channels of its inputs, with their scales."""
     layer = step.operation
-    if getattr(layer, "data_format", "channels_last") == "channels_first":
+    if not is_channels_last(layer):
         return False
     if isinstance(layer, keras.layers.ReLU) and layer.threshold != 0:
         return False
     if isinstance(layer, keras.layers.Activation):
-        return layer.activation in (keras.activations.relu, keras.activations.linear)
-    return isinstance(layer, (PReLU, *_HOMOGENEOUS)) or type(layer).__name__ in _KEEPING
+        return layer.activation is keras.activations.relu or has_linear_activation(layer)
+    return isinstance(layer, _HOMOGENEOUS) or type(layer).__name__ in _SCALE_PRESERVING
 
 
 def _makes(step: Step) -> bool:
+    """Return whether the weights of a step's layer can scale its outputs."""
     layer = step.operation
+    if output_channels(layer) == 0:
+        return False
     if isinstance(layer, keras.layers.BatchNormalization):
-        last = len((layer.get_build_config() or {}).get("input_shape", ())) - 1
-        return output_channels(layer) > 0 and layer.axis in (-1, last)
-    homogeneous = getattr(layer, "activation", None) in (
-        None,
-        keras.activations.linear,
-        keras.activations.relu,
+        return normalizes_last_axis(layer)
+    homogeneous = (
+        has_linear_activation(layer) or getattr(layer, "activation", None) is keras.activations.relu
     )
-    return (
-        output_channels(layer) > 0
-        and homogeneous
-        and getattr(layer, "data_format", "channels_last") == "channels_last"
-    )
+    return homogeneous and is_channels_last(layer)
 
 
 def _uses(step: Step) -> bool:
+    """Return whether the weights of a step's layer can scale its inputs."""
     layer = step.operation
     if isinstance(layer, keras.layers.BatchNormalization):
         return _makes(step)

@@ -1,9 +1,9 @@
-"""Checkpoints of a training that goes on exactly where it was: after `kill -9` the final weights
-are those of an uninterrupted run.
+"""Checkpoints of a training that continues exactly where it stopped: after `kill -9` the final
+weights are those of an uninterrupted training.
 
 Keras's own `BackupAndRestore` writes weights and epoch as two files, between which a process can be
 killed, and leaves out the state of random generators (dropout) and the best weights so far. Here
-all of it is in one file, which replaces the one before in one step.
+the whole state is in one file, which is replaced atomically.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from keras_prelu.backend.keras_internals import begin_at_epoch
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.errors import FileError, FineTuningError
+from keras_prelu.io.atomic import atomic_write
 
 __all__ = ["Checkpoint", "Checkpoints", "fingerprint"]
 
@@ -33,14 +34,14 @@ _ROWS_ON_DISK = 64
 class Checkpoint(keras.callbacks.Callback):
     """Saves the whole state of a training after each epoch, and restores it when a training begins.
 
-    It must come after the `EarlyStopping` whose best weights it keeps.
+    It must come after the `EarlyStopping` whose best weights it stores.
 
     Args:
-        path: The file. Its folder is made.
+        path: `pathlib.Path` of the file.
         stopping: The `keras.callbacks.EarlyStopping` of the training, or None.
 
     Attributes:
-        history: What the epochs before the restored one recorded.
+        history: Metrics by epoch, those before the restored epoch included.
     """
 
     def __init__(self, path: Path, stopping: Any = None) -> None:
@@ -50,14 +51,16 @@ class Checkpoint(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        found = gather(np.array(self._path.exists()))
-        if found.any() != found.all():
+        exists = gather(np.array(self._path.exists()))
+        if exists.any() != exists.all():
             raise FineTuningError(
                 f"Some hosts see the checkpoint '{self._path}' and some do not. It must lie in a"
-                " folder that all share."
+                " folder that all hosts share."
             )
-        if not found.any():
-            return
+        if exists.any():
+            self._restore()
+
+    def _restore(self) -> None:
         optimizer = self.model.optimizer
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
@@ -65,15 +68,15 @@ class Checkpoint(keras.callbacks.Callback):
         variables = _variables(self.model)
         if len(variables) != meta["variables"]:
             raise FineTuningError(
-                f"The checkpoint '{self._path}' is of another model. Remove it to begin anew."
+                f"The checkpoint '{self._path}' is of another model. Remove it to start anew."
             )
-        for number, variable in enumerate(variables):
-            variable.assign(_restored(state[f"v{number}"], variable))
+        for index, variable in enumerate(variables):
+            variable.assign(_restored(state[f"v{index}"], variable))
         self.history = meta["history"]
         if self._stopping is not None and meta["best_epoch"] is not None:
-            weights = self.model.get_weights()
             self._stopping.best_weights = [
-                _restored(state[f"b{number}"], array) for number, array in enumerate(weights)
+                _restored(state[f"b{index}"], array)
+                for index, array in enumerate(self.model.get_weights())
             ]
             self._stopping.best, self._stopping.best_epoch = meta["best"], meta["best_epoch"]
         begin_at_epoch(self.model, meta["epoch"])
@@ -83,33 +86,30 @@ class Checkpoint(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(float(value))
         if host():
             return
-        state = {
-            f"v{number}": _raw(snapshot(variable))
-            for number, variable in enumerate(_variables(self.model))
-        }
-        best = self._stopping is not None and self._stopping.best_weights is not None
-        if best:
+        variables = _variables(self.model)
+        state = {f"v{index}": _raw(snapshot(variable)) for index, variable in enumerate(variables)}
+        has_best = self._stopping is not None and self._stopping.best_weights is not None
+        if has_best:
             state |= {
-                f"b{number}": _raw(array)
-                for number, array in enumerate(self._stopping.best_weights)
+                f"b{index}": _raw(array) for index, array in enumerate(self._stopping.best_weights)
             }
         meta = {
             "epoch": epoch + 1,
-            "variables": len(_variables(self.model)),
+            "variables": len(variables),
             "history": self.history,
-            "best": float(self._stopping.best) if best else None,
-            "best_epoch": int(self._stopping.best_epoch) if best else None,
+            "best": float(self._stopping.best) if has_best else None,
+            "best_epoch": int(self._stopping.best_epoch) if has_best else None,
         }
         _write(self._path, state, meta)
 
 
 class Checkpoints:
-    """The checkpoints of one fine-tuning: a folder with a file for each run, and the losses of
-    short trainings.
+    """The checkpoints of one fine-tuning: a folder with a file for each model that is trained, and
+    the losses of short trainings.
 
     Args:
-        folder: It is made.
-        key: What the fine-tuning depends on, see `fingerprint`. A folder of another one is refused.
+        folder: `pathlib.Path` of the folder, which is created where missing.
+        key: Fingerprint of the fine-tuning, see `fingerprint`.
 
     Raises:
         FineTuningError: The folder holds checkpoints of another fine-tuning.
@@ -120,76 +120,81 @@ class Checkpoints:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            known = self._lines("key")
+            stored_keys = self._read_list("key")
             wait_for_all("checkpoints are read")
-            if known and known != [key]:
+            if stored_keys and stored_keys != [key]:
                 raise FineTuningError(
                     f"'{folder}' holds checkpoints of another fine-tuning: other data, models or"
-                    " options. Remove it, or choose another one."
+                    " options. Remove it, or choose another folder."
                 )
-            if not known and not host():
-                _replace(folder / "key.json", json.dumps([key]).encode())
+            if not stored_keys and not host():
+                self._write_list("key", [key])
         except OSError as error:
             raise FileError(
                 f"Checkpoints can't be written to '{folder}': {os.strerror(error.errno or 0)}."
             ) from error
 
-    def run(self, name: str) -> Path:
-        """Where the checkpoint of a run lies."""
+    def file_of(self, name: str) -> Path:
+        """Return the path of the checkpoint of a training."""
         return self._folder / f"{name}.npz"
 
     def losses(self) -> list[float]:
-        """The losses of the short trainings that are done."""
-        return [float(loss) for loss in self._lines("losses")]
+        """Return the losses of the short trainings that are done."""
+        return [float(loss) for loss in self._read_list("losses")]
 
     def add_loss(self, loss: float) -> None:
-        """Note the loss of one more short training."""
-        if host():
-            return
-        _replace(self._folder / "losses.json", json.dumps([*self.losses(), loss]).encode())
+        """Store the loss of one more short training."""
+        if not host():
+            self._write_list("losses", [*self.losses(), loss])
 
-    def _lines(self, name: str) -> list[Any]:
+    def _read_list(self, name: str) -> list[Any]:
         path = self._folder / f"{name}.json"
-        found: list[Any] = json.loads(path.read_text()) if path.exists() else []
-        return found
+        values: list[Any] = json.loads(path.read_text()) if path.exists() else []
+        return values
+
+    def _write_list(self, name: str, values: list[Any]) -> None:
+        path = self._folder / f"{name}.json"
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(values))
+        os.replace(partial, path)
 
 
 def fingerprint(models: Sequence[Any], arrays: Sequence[Any], settings: Sequence[Any]) -> str:
-    """A digest of what a fine-tuning depends on: the models' structure and weights, the samples,
-    and the settings. Of samples on disk some rows stand for all."""
+    """Return a digest of what a fine-tuning depends on.
+
+    Args:
+        models: Models, of which structure and weights count.
+        arrays: Samples and labels; of arrays on disk some rows stand for all.
+        settings: Values whose `repr` is the same in every process.
+    """
     digest = hashlib.sha256(repr(list(settings)).encode())
     for model in models:
-        digest.update(
-            repr(
-                [
-                    (variable.path.rsplit("/", 1)[-1], tuple(variable.shape))
-                    for variable in model.weights
-                ]
-            ).encode()
-        )
+        shapes = [
+            (variable.path.rsplit("/", 1)[-1], tuple(variable.shape)) for variable in model.weights
+        ]
+        digest.update(repr(shapes).encode())
         for variable in model.weights:
             digest.update(_raw(snapshot(variable)).data)
     for array in keras.tree.flatten(list(arrays)):
-        values = np.asarray(
-            array
-            if not is_lazy(array)
-            else as_lazy(array)[np.linspace(0, len(array) - 1, _ROWS_ON_DISK, dtype=int)]
-        )
+        values = np.asarray(_some_rows(array) if is_lazy(array) else array)
         digest.update(repr((np.shape(array), values.dtype.str)).encode())
-        digest.update(
-            _raw(values).data if values.dtype != object else repr(values.tolist()).encode()
-        )
+        is_object = values.dtype == object
+        digest.update(repr(values.tolist()).encode() if is_object else _raw(values).data)
     return digest.hexdigest()
 
 
+def _some_rows(array: Any) -> np.ndarray:
+    return as_lazy(array)[np.linspace(0, len(array) - 1, _ROWS_ON_DISK, dtype=int)]
+
+
 def _variables(model: Any) -> list[Any]:
-    """All that changes while a model is trained: weights, the state of random generators, and that
-    of the optimizer."""
+    """Return all that changes while a model is trained: weights, and the state of random generators
+    and of the optimizer."""
     return [*model.variables, *model.optimizer.variables]
 
 
 def _raw(array: np.ndarray) -> np.ndarray:
-    """An array's bytes: `.npz` files have no bfloat16."""
+    """Return an array's bytes, as `.npz` files have no bfloat16."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
@@ -200,25 +205,8 @@ def _restored(raw: np.ndarray, like: Any) -> np.ndarray:
 
 def _write(path: Path, state: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-    partial = path.with_suffix(".partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, meta=text, **state)  # type: ignore[arg-type]  # its stub takes a flag for an array
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise FileError(
-            f"The checkpoint '{path}' can't be written: {os.strerror(error.errno or 0)}. The one"
-            " before is whole."
-        ) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with atomic_write(path, overwrite=True) as temporary, open(temporary, "wb") as file:
+        np.savez(file, meta=text, **state)  # type: ignore[arg-type]  # its stub takes a flag for an array
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -228,5 +216,5 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return state, json.loads(state.pop("meta").tobytes())
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise FileError(
-            f"The checkpoint '{path}' can't be read. Remove it to begin anew."
+            f"The checkpoint '{path}' can't be read. Remove it to start anew."
         ) from error

@@ -1,5 +1,5 @@
-"""Further controls of a fine-tuning, by name: what else the gain might come from, beside training
-longer."""
+"""Further controls of a fine-tuning, by name: other causes that a gain might have, beside longer
+training."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU, is_slope
-from keras_prelu.training.fit import Run
+from keras_prelu.training.fit import TrainedModel
 
-__all__ = ["CONTROLS", "ControlRun", "check_controls", "control_model"]
+__all__ = ["CONTROLS", "TrainedControl", "check_controls", "control_model"]
 
 CONTROLS = {
     "fixed-slopes": "the same with slopes that do not learn",
     "from-scratch": "the same trained from fresh weights",
 }
-"""What each is called in a verdict."""
+"""How a verdict names each control."""
 
 _LINEAR = (
     keras.layers.Dense,
@@ -43,121 +43,127 @@ _LINEAR = (
 _KERNELS = ("kernel", "depthwise", "pointwise")
 
 
-@dataclass(frozen=True)
-class ControlRun:
+@dataclass(frozen=True, kw_only=True)
+class TrainedControl:
     """A further control.
 
     Attributes:
         name: A name of `CONTROLS`.
-        run: Its training, with the budget of the model's.
+        trained: The control, trained with the same setup as the model.
         comparison: The model against it.
     """
 
     name: str
-    run: Run
+    trained: TrainedModel
     comparison: Comparison
 
 
 def check_controls(names: Any) -> tuple[str, ...]:
-    """The names, each once.
+    """Return the names of further controls, each once.
+
+    Args:
+        names: A name of `CONTROLS`, or several.
 
     Raises:
         InvalidArgumentError: A ValueError; there is no such control.
     """
-    found = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
-    for name in found:
+    unique = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
+    for name in unique:
         if name not in CONTROLS:
             raise InvalidArgumentError(
                 f"`controls` must be among {', '.join(map(repr, CONTROLS))}. Received: {name!r}"
             )
-    return found
+    return unique
 
 
-def control_model(name: str, prelu: keras.Model, seed: int) -> keras.Model:
-    """The model that a control trains.
+def control_model(name: str, prelu_model: keras.Model, seed: int) -> keras.Model:
+    """Return the model that a control trains.
 
     Args:
-        name: A name of `CONTROLS`. "fixed-slopes" is the PReLU model as it is, its slopes frozen.
+        name: A name of `CONTROLS`. "fixed-slopes" is the PReLU model with frozen slopes.
             "from-scratch" is the PReLU model with its initial slopes and fresh weights: kernels of
-            Dense and convolutional layers by `PReLUHeNormal` for the mean of the slopes (claim 4),
-            all else by its layer's own initializers.
-        prelu: The PReLU model before fine-tuning. Not changed.
-        seed: Of fresh weights.
+            Dense and convolutional layers are drawn by `PReLUHeNormal` for the mean of the slopes
+            (claim 4), all other weights by their layer's own initializers.
+        prelu_model: The PReLU model before fine-tuning. Not changed.
+        seed: Int. Seed of fresh weights.
 
     Raises:
         InvalidArgumentError: A ValueError; "from-scratch", and a trained weight has no initializer
             that is known.
     """
-    model = rewrite(prelu)
+    model = rewrite(prelu_model)
     if name == "fixed-slopes":
-        for layer in sublayers(model):
-            if isinstance(layer, PReLU):
-                layer.trainable = False
+        _freeze_slopes(model)
     else:
-        _redraw(
-            model,
-            float(np.mean([layer.mean for layer in layer_slopes(prelu)])),
-            np.random.default_rng(seed),
-        )
+        mean_slope = float(np.mean([layer.mean for layer in layer_slopes(prelu_model)]))
+        _redraw(model, mean_slope, np.random.default_rng(seed))
     return model
 
 
-def _redraw(model: keras.Model, slope: float, rng: np.random.Generator) -> None:
-    """Give all variables but slopes what they might have had before any training."""
+def _freeze_slopes(model: keras.Model) -> None:
+    for layer in sublayers(model):
+        if isinstance(layer, PReLU):
+            layer.trainable = False
+
+
+def _redraw(model: keras.Model, mean_slope: float, rng: np.random.Generator) -> None:
+    """Give all variables but slopes fresh initial values."""
     drawn = set()
     for layer in sublayers(model):
-        for role, variable, initializer in _initialized(layer):
+        for weight in _initialized_weights(layer):
             seed = int(rng.integers(2**31))
-            if (
-                isinstance(layer, _LINEAR)
-                and role in _KERNELS
-                and "seed" in initializer.get_config()
-            ):
-                fan_in_axes = len(variable.shape) - (
-                    2 if role == "depthwise" else 1
-                )  # a depthwise unit reads one channel
-                matrix = (
-                    int(np.prod(variable.shape[:fan_in_axes])),
-                    int(np.prod(variable.shape[fan_in_axes:])),
-                )
-                values = keras.ops.reshape(
-                    PReLUHeNormal(slope, seed=seed)(matrix, dtype=variable.dtype), variable.shape
-                )
+            is_kernel = isinstance(layer, _LINEAR) and weight.role in _KERNELS
+            if is_kernel and "seed" in weight.initializer.get_config():
+                weight.variable.assign(_fresh_kernel(weight, mean_slope, seed))
             else:
-                values = _reseeded(initializer, seed)(variable.shape, dtype=variable.dtype)
-            variable.assign(values)
-            drawn.add(id(variable))
-    left = [
-        variable
-        for variable in model.trainable_variables
-        if id(variable) not in drawn and not is_slope(variable)
-    ]
-    if left:
-        raise InvalidArgumentError(
-            f"The control 'from-scratch' can't redraw '{left[0].path}': its layer has no"
-            " initializer for it that is known."
-        )
+                weight.variable.assign(_fresh_values(weight, seed))
+            drawn.add(id(weight.variable))
+    for variable in model.trainable_variables:
+        if id(variable) not in drawn and not is_slope(variable):
+            raise InvalidArgumentError(
+                f"The control 'from-scratch' can't redraw '{variable.path}': its layer has no"
+                " initializer for it that is known."
+            )
 
 
-def _initialized(layer: Any) -> Iterator[tuple[str, Any, keras.Initializer]]:
-    """What an initializer of a layer of Keras's own is for, the variable, and the initializer."""
+@dataclass(frozen=True)
+class _InitializedWeight:
+    """A weight, the initializer that its layer has for it, and what that one is for."""
+
+    role: str
+    variable: keras.Variable
+    initializer: keras.Initializer
+
+
+def _fresh_kernel(weight: _InitializedWeight, mean_slope: float, seed: int) -> Any:
+    shape = weight.variable.shape
+    # A unit of a depthwise kernel reads one channel, so the channel axis is not part of its fan-in.
+    fan_in_axes = len(shape) - (2 if weight.role == "depthwise" else 1)
+    matrix_shape = (int(np.prod(shape[:fan_in_axes])), int(np.prod(shape[fan_in_axes:])))
+    values = PReLUHeNormal(mean_slope, seed=seed)(matrix_shape, dtype=weight.variable.dtype)
+    return keras.ops.reshape(values, shape)
+
+
+def _fresh_values(weight: _InitializedWeight, seed: int) -> Any:
+    config = weight.initializer.get_config()
+    if "seed" in config:
+        config = {**config, "seed": seed}
+    initializer = type(weight.initializer).from_config(config)
+    return initializer(weight.variable.shape, dtype=weight.variable.dtype)
+
+
+def _initialized_weights(layer: Any) -> Iterator[_InitializedWeight]:
+    """Iterate over the weights of one of Keras's own layers that have an initializer."""
+    if isinstance(layer, PReLU):
+        return
     for attribute, initializer in list(vars(layer).items()):
-        if isinstance(layer, PReLU) or not (
-            attribute.endswith("_initializer") and isinstance(initializer, keras.Initializer)
-        ):
+        if not (attribute.endswith("_initializer") and isinstance(initializer, keras.Initializer)):
             continue
         role = attribute.removesuffix("_initializer")
-        names = (
-            (role, f"{role}_kernel", "kernel")
-            if role in ("depthwise", "pointwise", "recurrent")
-            else (role,)
-        )
-        variables = (getattr(layer, name, None) for name in names)
-        variable = next((found for found in variables if isinstance(found, keras.Variable)), None)
+        names: tuple[str, ...] = (role,)
+        if role in ("depthwise", "pointwise", "recurrent"):
+            names = (role, f"{role}_kernel", "kernel")
+        candidates = (getattr(layer, name, None) for name in names)
+        variable = next((value for value in candidates if isinstance(value, keras.Variable)), None)
         if variable is not None:
-            yield role, variable, initializer
-
-
-def _reseeded(initializer: keras.Initializer, seed: int) -> keras.Initializer:
-    config = initializer.get_config()
-    return type(initializer).from_config({**config, "seed": seed} if "seed" in config else config)
+            yield _InitializedWeight(role=role, variable=variable, initializer=initializer)

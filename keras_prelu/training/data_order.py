@@ -1,4 +1,4 @@
-"""Batches of samples in an order that depends on a seed alone."""
+"""Batches of samples in an order that depends on the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ __all__ = ["FollowEpochs", "ShuffledBatches"]
 
 
 class ShuffledBatches(Batches):
-    """The samples in a new random order each epoch, which depends on the seed and the epoch alone:
-    the same for every model and backend, and for a training that goes on after it was stopped.
+    """Batches of samples in a new random order each epoch.
 
-    `model.fit(x, y, shuffle=True)` draws from the backend's generator, whose state depends on what
-    else the model draws, so two models would see different orders.
+    The order depends on the seed and the epoch alone: it is the same for every model and backend,
+    and for a training that continues from a checkpoint. `model.fit(x, y, shuffle=True)` draws from
+    the backend's generator, whose state depends on what else the model draws, so two models would
+    see different orders.
 
     Args:
         samples: Labelled samples.
-        batch_size: Samples in a batch; the last one may be smaller.
-        seed: Of the order.
-        limit: At most so many batches make an epoch; None for all.
+        batch_size: Int. Samples in a batch; the last one may be smaller.
+        seed: Int. Seed of the order.
+        limit: Int. Largest number of batches in an epoch. Defaults to None: all.
     """
 
     def __init__(
@@ -39,13 +40,14 @@ class ShuffledBatches(Batches):
         return super().__len__() if self._limit is None else min(super().__len__(), self._limit)
 
     def begin(self, epoch: int) -> None:
-        """Take the order of an epoch."""
+        """Set the order of an epoch."""
         self._ahead = None
         self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))
 
 
 class FollowEpochs(keras.callbacks.Callback):
-    """Tells `ShuffledBatches` which epoch begins: a data set itself isn't told."""
+    """Sets the order of `ShuffledBatches` at the start of each epoch, whose number Keras tells
+    callbacks but not data sets."""
 
     def __init__(self, data: ShuffledBatches) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One training run: what every model in a comparison gets alike, and what came of it."""
+"""The training of one model: the same setup for every model of a comparison."""
 
 from __future__ import annotations
 
@@ -14,32 +14,38 @@ import numpy as np
 from keras_prelu.backend.devices import replicas
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.batches import Batches
-from keras_prelu.data.samples import Samples
+from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
-from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.training.checkpoints import Checkpoint
+from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
-from keras_prelu.training.slope_optimizer import SlopeTraining
+from keras_prelu.training.slope_optimizer import SlopeOptimizer
 from keras_prelu.training.warmup import build_for_training
 
-__all__ = ["DEFAULT_LEARNING_RATE", "Budget", "Run", "lowest_loss", "run"]
+__all__ = [
+    "ScoredModel",
+    "TrainedModel",
+    "TrainingSetup",
+    "has_prelu_layers",
+    "lowest_selection_loss",
+    "train_and_score",
+]
 
-DEFAULT_LEARNING_RATE = 3e-3
-"""Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden
-(docs/explanation/results.md)."""
 
-
-@dataclass(frozen=True)
-class Run:
-    """One fine-tuned model.
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A fine-tuned model.
 
     Attributes:
         model: A new model, fine-tuned; the model it was made from is unchanged.
         history: What `model.fit` recorded, by epoch.
-        score_before, score_after: Accuracy (for classifiers) or loss on the validation samples.
-        dead_before, dead_after: Dead units at each site, on the validation samples.
+        score_before: Accuracy (for classifiers) or loss on the validation samples before training.
+        score_after: The same after training.
+        dead_before: Dead units at each site before training, on the validation samples.
+        dead_after: Dead units at each site after training.
     """
 
     model: keras.Model
@@ -50,178 +56,254 @@ class Run:
     dead_after: tuple[SiteUnits, ...]
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What all models get alike.
+@dataclass(frozen=True, kw_only=True)
+class ScoredModel:
+    """A fine-tuned model, and its score of each validation sample.
 
     Attributes:
-        train: `Samples`, or a stream of batches.
-        epochs, batch_size: Of the training; `batch_size` for samples.
-        optimizer, learning_rate, loss, metrics, callbacks, verbose: As in `finetune`.
-        seed: Of the data order and of everything random in training.
-        selection: Samples on which the best epoch is chosen; None keeps the last.
-        batches: At most so many batches in an epoch, drawn anew each time; None for all.
-        checkpoint: The file that the run's state is kept in, and that it goes on from if there is
-            one; None for no checkpoint.
+        trained: The fine-tuned model.
+        metric: "accuracy" for classifiers, else "loss".
+        scores: The metric of each validation sample, after training.
+    """
+
+    trained: TrainedModel
+    metric: str
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetup:
+    """What all models of a comparison are trained with.
+
+    Attributes:
+        train: `CheckedSamples`, or a stream of batches.
+        selection: Samples on which the best epoch is chosen; None keeps the last one.
+        fit: Settings of the training.
+        slopes: How slopes are trained.
+        batches_per_epoch: Largest number of batches in an epoch, drawn anew for each; None for all.
     """
 
     train: Any
-    epochs: int
-    batch_size: int
-    optimizer: Any
-    learning_rate: float | None
-    loss: Any
-    metrics: Any
-    callbacks: Any
-    seed: int
-    verbose: Any
-    selection: Samples | None = None
-    batches: int | None = None
-    checkpoint: Path | None = None
+    selection: CheckedSamples | None
+    fit: FitConfig
+    slopes: SlopeConfig
+    batches_per_epoch: int | None = None
 
     def data(self) -> Any:
-        """The training data, in the order that all models see."""
+        """Return the training data, in the order that all models see."""
         if isinstance(self.train, Samples):
-            return ShuffledBatches(self.train, self.batch_size, self.seed, limit=self.batches)
+            return ShuffledBatches(
+                self.train, self.fit.batch_size, self.fit.seed, limit=self.batches_per_epoch
+            )
         return self.train
 
     def steps(self) -> int | None:
-        """Batches in all, where they can be counted."""
+        """Return the number of steps of the whole training, or None for a stream without length."""
         try:
-            count = len(self.data())
+            batches = len(self.data())
         except TypeError:
             return None
-        return count * self.epochs if count > 0 else None
+        return batches * self.fit.epochs if batches > 0 else None
 
-    def shortened(self, steps: int) -> Budget:
-        """The same with so many steps in all, as a whole training of its own: its schedule ends
-        with it. For `train` given as samples."""
-        whole = len(ShuffledBatches(self.train, self.batch_size, self.seed))
-        epochs = max(1, round(steps / whole))
+    def with_default_multiplier(self, multiplier: float) -> TrainingSetup:
+        """Return the setup with this slope multiplier, unless one is set."""
+        if self.slopes.multiplier is not None:
+            return self
+        return replace(self, slopes=replace(self.slopes, multiplier=multiplier))
+
+    def shortened(self, steps: int) -> TrainingSetup:
+        """Return the setup of a shorter training on samples, whose learning rate decays within it.
+
+        Callbacks are left out. Slopes are frozen and warmed up for the same shares of the training.
+        """
+        batches = len(ShuffledBatches(self.train, self.fit.batch_size, self.fit.seed))
+        epochs = max(1, round(steps / batches))
+        share = epochs / self.fit.epochs
         return replace(
             self,
-            epochs=epochs,
-            batches=min(whole, max(1, steps // epochs)),
-            callbacks=None,
-            verbose=0,
-            checkpoint=None,
-        )
-
-    def make_optimizer(self) -> Any:
-        if self.optimizer is not None:
-            optimizer = keras.optimizers.get(self.optimizer)
-            return type(optimizer).from_config(optimizer.get_config())
-        rate = DEFAULT_LEARNING_RATE if self.learning_rate is None else float(self.learning_rate)
-        steps = self.steps()
-        return keras.optimizers.Adam(
-            rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps)
-        )
-
-    def make_callbacks(self) -> list[Any]:
-        """The user's."""
-        return (
-            list(self.callbacks())
-            if callable(self.callbacks)
-            else [copy.deepcopy(callback) for callback in self.callbacks or ()]
+            fit=replace(self.fit, epochs=epochs, callbacks=None, verbose=0),
+            slopes=replace(
+                self.slopes,
+                frozen_epochs=self.slopes.frozen_epochs * share,
+                warmup_epochs=self.slopes.warmup_epochs * share,
+            ),
+            batches_per_epoch=min(batches, max(1, steps // epochs)),
         )
 
 
-def run(
-    source: keras.Model, budget: Budget, slope_training: SlopeTraining, validation: Samples
-) -> tuple[Run, np.ndarray, str]:
-    """Train a copy of a model; the run, its score of each validation sample, and the name of the
-    metric."""
-    model = _compiled_copy(source, budget, slope_training)
-    _, before = sample_scores(model, validation)
-    dead_before = dead_units(model, validation.x)
-    history = _fit(model, budget, validation if budget.selection is None else budget.selection)
-    metric, after = sample_scores(model, validation)
-    return (
-        Run(
-            model,
-            history,
-            float(before.mean()),
-            float(after.mean()),
-            dead_before,
-            dead_units(model, validation.x),
-        ),
-        after,
-        metric,
+def has_prelu_layers(model: keras.Model) -> bool:
+    """Return whether a model has slopes to train."""
+    return next(prelu_layers(model), None) is not None
+
+
+def train_and_score(
+    source: keras.Model,
+    setup: TrainingSetup,
+    validation: CheckedSamples,
+    checkpoint: Path | None = None,
+) -> ScoredModel:
+    """Train a clone of a model, and score it before and after.
+
+    Args:
+        source: Any model with a graph. Not changed.
+        setup: What it is trained with.
+        validation: Labelled samples that the training does not see.
+        checkpoint: File that holds the training's state, which it continues from where there is
+            one; None for no checkpoint.
+
+    Raises:
+        InvalidArgumentError: A ValueError; there is no loss, or slopes are frozen or warmed up on a
+            stream without length.
+        FineTuningError: The loss became NaN or infinite.
+    """
+    model = _compiled_clone(source, setup)
+    _, scores_before = sample_scores(model, validation)
+    dead_before = dead_units(model, validation)
+    watched = validation if setup.selection is None else setup.selection
+    history = _fit(model, setup, watched, checkpoint)
+    metric, scores = sample_scores(model, validation)
+    trained = TrainedModel(
+        model=model,
+        history=history,
+        score_before=float(scores_before.mean()),
+        score_after=float(scores.mean()),
+        dead_before=dead_before,
+        dead_after=dead_units(model, validation),
     )
+    return ScoredModel(trained=trained, metric=metric, scores=scores)
 
 
-def lowest_loss(source: keras.Model, budget: Budget, slope_training: SlopeTraining) -> float:
-    """Train a copy of a model; the lowest loss on the selection samples that an epoch ended
-    with."""
-    assert budget.selection is not None
-    return min(
-        _fit(_compiled_copy(source, budget, slope_training), budget, budget.selection)["val_loss"]
-    )
+def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
+    """Train a clone of a model and return the lowest loss on the selection samples at the end of an
+    epoch."""
+    assert setup.selection is not None
+    return min(_fit(_compiled_clone(source, setup), setup, setup.selection)["val_loss"])
 
 
-def _compiled_copy(
-    source: keras.Model, budget: Budget, slope_training: SlopeTraining
-) -> keras.Model:
+def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
     model = rewrite(source)
     settings: dict[str, Any] = {}
     if model.compiled:
         settings = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
-    if budget.loss is not None:
-        settings["loss"] = budget.loss
-    if budget.metrics is not None:
-        settings["metrics"] = [_fresh(metric) for metric in budget.metrics]
+    if setup.fit.loss is not None:
+        settings["loss"] = setup.fit.loss
+    if setup.fit.metrics is not None:
+        settings["metrics"] = [_fresh_metric(metric) for metric in setup.fit.metrics]
     if settings.get("loss") is None:
         raise InvalidArgumentError(
-            f"Model '{model.name}' is not compiled with a loss: give `loss`."
+            f"Model '{model.name}' is not compiled with a loss. Give `loss`, or compile it."
         )
-    optimizer = budget.make_optimizer()
+    optimizer = _fresh_optimizer(setup)
     settings["optimizer"] = (
-        slope_training.optimizer(optimizer, budget.steps()) if layer_slopes(model) else optimizer
+        _with_slope_settings(optimizer, setup) if has_prelu_layers(model) else optimizer
     )
     model.compile(**settings)
     return model
 
 
-def _fit(model: keras.Model, budget: Budget, watched: Samples) -> dict[str, list[float]]:
-    """Train; what each epoch recorded. The model ends with its best epoch's weights where the
-    budget has selection samples."""
+def _fresh_optimizer(setup: TrainingSetup) -> Any:
+    """Return a copy of the user's optimizer, or the default one."""
+    if setup.fit.optimizer is not None:
+        optimizer = keras.optimizers.get(setup.fit.optimizer)
+        return type(optimizer).from_config(optimizer.get_config())
+    learning_rate = setup.fit.learning_rate
+    rate = DEFAULT_LEARNING_RATE if learning_rate is None else float(learning_rate)
+    steps = setup.steps()
+    return keras.optimizers.Adam(
+        rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps)
+    )
+
+
+def _with_slope_settings(optimizer: Any, setup: TrainingSetup) -> SlopeOptimizer:
+    slopes, steps = setup.slopes, setup.steps()
+    if steps is None and (slopes.frozen_epochs or slopes.warmup_epochs):
+        raise InvalidArgumentError(
+            "Slopes are frozen or warmed up for a number of epochs, but this data has no length to"
+            " count steps by. Give samples, or a stream with a length."
+        )
+    frozen_steps, warmup_steps = (
+        round(epochs / setup.fit.epochs * (steps or 0))
+        for epochs in (slopes.frozen_epochs, slopes.warmup_epochs)
+    )
+    return SlopeOptimizer(
+        optimizer,
+        1.0 if slopes.multiplier is None else slopes.multiplier,
+        frozen_steps=frozen_steps,
+        warmup_steps=warmup_steps,
+        clipnorm=slopes.clipnorm,
+    )
+
+
+def _fit(
+    model: keras.Model,
+    setup: TrainingSetup,
+    watched: CheckedSamples,
+    checkpoint_file: Path | None = None,
+) -> dict[str, list[float]]:
+    """Train a model and return its history by epoch.
+
+    Where the setup has selection samples, the model ends with the weights of its best epoch.
+    """
     build_for_training(model, watched)
-    keras.utils.set_random_seed(budget.seed)
-    data, callbacks = budget.data(), [_SeedEpochs(budget.seed), *budget.make_callbacks()]
+    keras.utils.set_random_seed(setup.fit.seed)
+    data = setup.data()
+    callbacks: list[Any] = [_SeedEpochs(setup.fit.seed), *_user_callbacks(setup.fit)]
     if isinstance(data, ShuffledBatches):
         callbacks.insert(0, FollowEpochs(data))
-    stopping = None
-    if budget.selection is not None:  # it never stops, as the number of steps is the same for all
-        stopping = keras.callbacks.EarlyStopping(
-            monitor="val_loss", mode="min", patience=budget.epochs, restore_best_weights=True
-        )
-        callbacks.append(stopping)
-    checkpoint = None if budget.checkpoint is None else Checkpoint(budget.checkpoint, stopping)
-    history: dict[str, list[float]] = model.fit(
+    best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit.epochs)
+    checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, best_epoch)
+    # The checkpoint comes last, as it stores what the callbacks before it have at an epoch's end.
+    callbacks += [callback for callback in (best_epoch, checkpoint) if callback is not None]
+    result = model.fit(
         data,
-        epochs=budget.epochs,
-        validation_data=(
-            Batches(watched, budget.batch_size)
-            if watched.on_disk or replicas() > 1
-            else (watched.x, watched.y)
-        ),
-        callbacks=callbacks if checkpoint is None else [*callbacks, checkpoint],
+        epochs=setup.fit.epochs,
+        validation_data=_validation_data(watched, setup.fit.batch_size),
+        callbacks=callbacks,
         shuffle=False,
-        verbose=budget.verbose,
-    ).history
-    history = history if checkpoint is None else checkpoint.history
-    if not math.isfinite(history["loss"][-1]):
-        raise FineTuningError(
-            f"The loss of '{model.name}' became {history['loss'][-1]} in epoch"
-            f" {len(history['loss'])}. Lower the learning rate."
-        )
+        verbose=setup.fit.verbose,
+    )
+    history: dict[str, list[float]] = result.history if checkpoint is None else checkpoint.history
+    _check_loss(model, history["loss"])
     return history
 
 
+def _user_callbacks(fit: FitConfig) -> list[Any]:
+    """Return the user's callbacks, new ones for each model."""
+    if callable(fit.callbacks):
+        return list(fit.callbacks())
+    return [copy.deepcopy(callback) for callback in fit.callbacks or ()]
+
+
+def _validation_data(samples: CheckedSamples, batch_size: int) -> Any:
+    if samples.on_disk or replicas() > 1:
+        return Batches(samples, batch_size)
+    return samples.x, samples.y
+
+
+def _check_loss(model: keras.Model, losses: list[float]) -> None:
+    if not math.isfinite(losses[-1]):
+        raise FineTuningError(
+            f"The loss of '{model.name}' became {losses[-1]} in epoch {len(losses)}. Lower the"
+            " learning rate."
+        )
+
+
+def _restore_best_epoch(epochs: int) -> keras.callbacks.EarlyStopping:
+    """Return a callback that ends with the best epoch's weights and never stops early.
+
+    All models of a comparison are trained for the same number of steps.
+    """
+    return keras.callbacks.EarlyStopping(
+        monitor="val_loss", mode="min", patience=epochs, restore_best_weights=True
+    )
+
+
 class _SeedEpochs(keras.callbacks.Callback):
-    """Seeds the global random generators anew for each epoch, from which PyTorch's dropout and
-    users' augmentation draw: what an epoch draws then depends on its number alone, also in a
-    training that goes on after it was stopped."""
+    """Seeds the global random generators at the start of each epoch.
+
+    PyTorch's dropout and users' augmentation draw from them. What an epoch draws then depends on
+    its number alone, also in a training that continues from a checkpoint.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -231,10 +313,8 @@ class _SeedEpochs(keras.callbacks.Callback):
         keras.utils.set_random_seed(int(np.random.default_rng([self._seed, epoch]).integers(2**32)))
 
 
-def _fresh(metric: Any) -> Any:
-    """A metric object keeps a count; each model needs its own."""
-    return (
-        type(metric).from_config(metric.get_config())
-        if isinstance(metric, keras.metrics.Metric)
-        else metric
-    )
+def _fresh_metric(metric: Any) -> Any:
+    """Return a metric without state; each model needs its own."""
+    if not isinstance(metric, keras.metrics.Metric):
+        return metric
+    return type(metric).from_config(metric.get_config())

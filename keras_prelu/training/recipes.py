@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
+import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.convert import convert
 from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.data.samples import CheckedSamples
+from keras_prelu.diagnostics.dead_units import dead_units
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.revival import Revival, revive
 
@@ -18,29 +20,30 @@ __all__ = [
     "CONTROL",
     "RECIPES",
     "REVIVED_CONTROL",
-    "Prepared",
+    "ModelPreparer",
+    "PreparedModel",
     "Recipe",
     "candidates",
     "get_recipe",
-    "prepare",
 ]
 
 AUTO = "auto"
+CALIBRATION_SAMPLES = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What is done with a trained ReLU model before it is fine-tuned, and how fast its slopes
     learn.
 
     Attributes:
-        name: What it is asked for by.
+        name: Name by which users ask for it.
         summary: What it does, for people.
         converts: Whether it makes a PReLU model; False for the controls, which stay ReLU.
-        parameterization: The slopes' map.
+        parameterization: Name of the slopes' map.
         alpha: The initial slope.
-        calibrates: Whether the linear layers are refitted, so that the model computes what it did.
-        slope_multiplier: The slopes' learning rate over the weights'.
+        calibrates: Whether the linear layers are refitted to keep the model's function.
+        slope_multiplier: The slopes' learning rate over that of the weights.
         revives: Whether dead units get fresh weights first.
         with_normalization: Whether it is worth trying in a network with BatchNormalization.
     """
@@ -56,10 +59,10 @@ class Recipe:
     with_normalization: bool = True
 
 
-CONTROL = Recipe("relu", "the ReLU model as it is: the control", converts=False)
+CONTROL = Recipe(name="relu", summary="the ReLU model as it is: the control", converts=False)
 REVIVED_CONTROL = Recipe(
-    "relu-revived",
-    "the ReLU model with its dead units revived: the other control",
+    name="relu-revived",
+    summary="the ReLU model with its dead units revived: the other control",
     converts=False,
     revives=True,
 )
@@ -67,33 +70,37 @@ REVIVED_CONTROL = Recipe(
 RECIPES = (
     CONTROL,
     Recipe(
-        "identity",
-        "slopes that start at 0 and learn ten times as fast: exact from the start",
-        True,
-        "identity",
-        0.0,
-        False,
-        10.0,
+        name="identity",
+        summary="slopes that start at 0 and learn ten times as fast: exact from the start",
+        parameterization="identity",
+        alpha=0.0,
+        calibrates=False,
+        slope_multiplier=10.0,
     ),
-    Recipe("exp", "slopes 0.25 under exp, calibrated"),
+    Recipe(name="exp", summary="slopes 0.25 under exp, calibrated"),
     Recipe(
-        "exp-revived", "dead units revived, then slopes 0.25 under exp, calibrated", revives=True
+        name="exp-revived",
+        summary="dead units revived, then slopes 0.25 under exp, calibrated",
+        revives=True,
     ),
     REVIVED_CONTROL,
     Recipe(
-        "exp-fast",
-        "slopes 0.25 under exp, calibrated, learning four times as fast",
+        name="exp-fast",
+        summary="slopes 0.25 under exp, calibrated, learning four times as fast",
         slope_multiplier=4.0,
     ),
     Recipe(
-        "exp-fast-revived",
-        "the same with dead units revived first",
+        name="exp-fast-revived",
+        summary="the same with dead units revived first",
         slope_multiplier=4.0,
         revives=True,
     ),
     Recipe(
-        "exp-half",
-        "slopes 0.5 under exp, calibrated, learning ten times as fast; not with BatchNormalization",
+        name="exp-half",
+        summary=(
+            "slopes 0.5 under exp, calibrated, learning ten times as fast; not with"
+            " BatchNormalization"
+        ),
         alpha=0.5,
         slope_multiplier=10.0,
         with_normalization=False,
@@ -103,71 +110,95 @@ RECIPES = (
 "identity" is worse than the control on none of fourteen tasks with an interval off zero; a high
 slope rate from 0.5 is far off with shortcuts or twenty layers, and harmful with BatchNormalization
 (docs/explanation/results.md); revival helps most where units are dead, with PReLU and without.
-Distillation from the original's outputs and shrinking the weights before fine-tuning were tried on
-the same tasks and did not earn a place: the first was worse than the same recipe without it on
-most, the second helped one network of twenty layers, with ReLU as much as with PReLU."""
+Two other methods were tried on the same tasks and left out. Distillation from the original's
+outputs was worse than the same recipe without it on most tasks. Shrinking the weights before
+fine-tuning helped one network of twenty layers, with ReLU as much as with PReLU."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A model that is ready for fine-tuning by a recipe, and what its revival did, or None."""
+@dataclass(frozen=True, kw_only=True)
+class PreparedModel:
+    """A model that is ready for fine-tuning.
+
+    Attributes:
+        recipe: The recipe that it was prepared by.
+        model: The model.
+        revival: What the recipe's revival did, or None.
+    """
 
     recipe: Recipe
     model: keras.Model
     revival: Revival | None
 
 
+class ModelPreparer:
+    """Makes clones of one trained ReLU model ready for fine-tuning, by any recipe.
+
+    Args:
+        original: The trained ReLU model. Not changed.
+        samples: Samples on which dead units are found, as many as there are; some of them calibrate
+            the converted model.
+        seed: Int. Seed of fresh weights and of the choice of calibration samples.
+    """
+
+    def __init__(self, original: keras.Model, samples: CheckedSamples, seed: int) -> None:
+        self._original = original
+        self._samples = samples
+        self._seed = seed
+        self._calibration_samples = samples.take(
+            np.random.default_rng(seed).permutation(len(samples))[:CALIBRATION_SAMPLES]
+        )
+
+    def has_dead_units(self) -> bool:
+        """Return whether any unit of the original is dead on the samples."""
+        return any(site.dead for site in dead_units(self._original, self._samples))
+
+    def prepare(self, recipe: Recipe) -> PreparedModel:
+        """Make a model ready for fine-tuning by a recipe.
+
+        Raises:
+            ConversionError, CalibrationError, DataError: As in `revive` and `convert`.
+        """
+        revival = None
+        relu_model = self._original
+        if recipe.revives:
+            relu_model = rewrite(self._original)
+            revival = revive(relu_model, self._samples, seed=self._seed)
+        model = self._converted(relu_model, recipe) if recipe.converts else relu_model
+        return PreparedModel(recipe=recipe, model=model, revival=revival)
+
+    def _converted(self, relu_model: keras.Model, recipe: Recipe) -> keras.Model:
+        return convert(
+            relu_model,
+            alpha=recipe.alpha,
+            parameterization=recipe.parameterization,
+            rescale="calibrated" if recipe.calibrates else "none",
+            calibration_data=self._calibration_samples if recipe.calibrates else None,
+        )
+
+
 def get_recipe(name: str) -> Recipe:
-    """The recipe of a name.
+    """Return the recipe of this name.
 
     Raises:
-        InvalidArgumentError: A ValueError; there is none.
+        InvalidArgumentError: A ValueError; there is no such recipe.
     """
-    found = next((recipe for recipe in RECIPES if recipe.name == name), None)
-    if found is None:
-        raise InvalidArgumentError(
-            f"`recipe` must be {AUTO!r} or one of"
-            f" {', '.join(repr(recipe.name) for recipe in RECIPES)}. Received: {name!r}"
-        )
-    return found
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise InvalidArgumentError(
+        f"`recipe` must be {AUTO!r} or one of"
+        f" {', '.join(repr(recipe.name) for recipe in RECIPES)}. Received: {name!r}"
+    )
 
 
 def candidates(original: keras.Model, has_dead_units: bool) -> tuple[Recipe, ...]:
-    """The recipes that are worth a try for a model."""
-    normalized = any(
+    """Return the recipes that are worth trying for a model."""
+    has_normalization = any(
         isinstance(layer, keras.layers.BatchNormalization) for layer in sublayers(original)
     )
     return tuple(
         recipe
         for recipe in RECIPES
-        if (recipe.with_normalization or not normalized) and (has_dead_units or not recipe.revives)
+        if (recipe.with_normalization or not has_normalization)
+        and (has_dead_units or not recipe.revives)
     )
-
-
-def prepare(
-    recipe: Recipe, original: keras.Model, samples: Any, calibration_samples: Any, *, seed: int = 0
-) -> Prepared:
-    """Make a model ready for fine-tuning.
-
-    Args:
-        recipe: How.
-        original: The trained ReLU model. Not changed.
-        samples: Unlabeled samples on which units are dead, as many as there are.
-        calibration_samples: Some hundred unlabeled samples.
-        seed: Of fresh weights.
-
-    Raises:
-        ConversionError, CalibrationError, DataError: As `revive` and `convert` do.
-    """
-    relu = rewrite(original) if recipe.revives or not recipe.converts else original
-    revival = revive(relu, samples, seed=seed) if recipe.revives else None
-    if not recipe.converts:
-        return Prepared(recipe, relu, revival)
-    converted = convert(
-        relu,
-        alpha=recipe.alpha,
-        parameterization=recipe.parameterization,
-        rescale="calibrated" if recipe.calibrates else "none",
-        calibration_data=calibration_samples if recipe.calibrates else None,
-    )
-    return Prepared(recipe, converted, revival)

@@ -1,9 +1,8 @@
-"""How slopes are optimized: a learning rate of their own, frozen at first and warmed up where asked
-for, and no weight decay."""
+"""The optimizer of slopes: a learning rate of their own, which may be 0 at first and rise, and no
+weight decay."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -13,7 +12,7 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.registration import serializable
 
-__all__ = ["SlopeOptimizer", "SlopeTraining"]
+__all__ = ["SlopeOptimizer"]
 
 Tensor = Any
 
@@ -23,25 +22,26 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
     """An optimizer that trains the slopes of PReLU layers with a learning rate of their own and
     without weight decay.
 
-    It holds two copies of the given optimizer: one for all other variables, as it is, and one for
-    slopes, with its weight decay off (He et al. 2015 use none on slopes, since it pulls them to
-    ReLU). The slopes' learning rate follows that of the other variables at every step, whether a
-    schedule or a callback sets it. Under the exp map a slope's step is α times β's, so small slopes
-    move little: a multiplier makes up for it.
+    It holds two copies of the given optimizer: one for slopes, with its weight decay off, and one
+    for all other variables, unchanged. He et al. 2015 use no weight decay on slopes, since it pulls
+    them to ReLU. The slopes' learning rate follows that of the other variables at every step,
+    whether a schedule or a callback sets it. Under the exp map a slope's step is α times β's, so
+    small slopes move little: a multiplier makes up for it.
 
-    While slopes are frozen their learning rate is 0, and the optimizer's moments go on seeing their
-    gradients: the first step after it is of ordinary size. Under Adam, moments that start from
+    While slopes are frozen their learning rate is 0, but the optimizer's moments still see their
+    gradients, so the first step afterwards is of ordinary size. Under Adam, moments that start from
     nothing after n steps would make it 0.1/(1 − 0.9ⁿ) over √(0.001/(1 − 0.999ⁿ)) of that: half
     after twenty steps, three times after thousands.
 
     Args:
-        optimizer: Any Keras optimizer, not built yet.
-        multiplier: The slopes' learning rate over that of the other variables. Defaults to 1.
-        frozen_steps: Batches at the start in which slopes stay as they are. Defaults to 0.
-        warmup_steps: Batches after those in which the slopes' learning rate rises linearly to its
-            full value. Defaults to 0.
-        clipnorm: The gradient of each layer's slopes is scaled down to this Euclidean norm.
-            Defaults to None: as the optimizer clips.
+        optimizer: Keras optimizer or its name, not built yet.
+        multiplier: Float. The slopes' learning rate over that of the other variables. Defaults
+            to 1.
+        frozen_steps: Int. Steps at the start in which slopes keep their values. Defaults to 0.
+        warmup_steps: Int. Steps after those in which the slopes' learning rate rises linearly to
+            its full value. Defaults to 0.
+        clipnorm: Float. The gradient of each layer's slopes is scaled down to this Euclidean norm.
+            Defaults to None: gradients are clipped as by the optimizer.
 
     Raises:
         InvalidArgumentError: A ValueError; the multiplier or `clipnorm` is not positive, or a
@@ -51,6 +51,9 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
 
     >>> from keras_prelu.training.slope_optimizer import SlopeOptimizer
     >>> model.compile(SlopeOptimizer(keras.optimizers.AdamW(1e-3), multiplier=4.0), loss="mse")
+
+    References:
+        He et al. 2015, https://arxiv.org/abs/1502.01852.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         for argument, steps in (("frozen_steps", frozen_steps), ("warmup_steps", warmup_steps)):
             if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
                 raise InvalidArgumentError(
-                    f"`{argument}` must be a number of batches, 0 or more. Received:"
+                    f"`{argument}` must be a number of steps, 0 or more. Received:"
                     f" {argument}={steps!r}"
                 )
         if clipnorm is not None:
@@ -120,13 +123,12 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
                     [gradient for gradient, _ in chosen], [variable for _, variable in chosen]
                 )
             else:
-                steps_counter(optimizer).assign_add(
-                    1
-                )  # a schedule goes on where only slopes are trained
+                # A learning rate schedule must advance also where only slopes are trained.
+                steps_counter(optimizer).assign_add(1)
         steps_counter(self).assign_add(1)
 
     def _slope_rate(self) -> Tensor:
-        """Of the step that comes next."""
+        """Return the slopes' learning rate of the next step."""
         rate = self.multiplier * self.weight_optimizer.learning_rate
         if not self.frozen_steps and not self.warmup_steps:
             return rate
@@ -136,7 +138,7 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """The learning rate of the other variables, which that of the slopes follows."""
+        """Learning rate of the other variables, which that of the slopes follows."""
         return self.weight_optimizer.learning_rate
 
     @learning_rate.setter
@@ -169,43 +171,6 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         return cls(optimizer, **config)
 
 
-@dataclass(frozen=True)
-class SlopeTraining:
-    """How slopes are trained, whatever the number of batches.
-
-    Attributes:
-        multiplier: The slopes' learning rate over that of the weights.
-        frozen, warmup: Share of the training in which slopes stay as they are, and in which their
-            learning rate then rises; 0 to 1.
-        clipnorm: As in `SlopeOptimizer`.
-    """
-
-    multiplier: float = 1.0
-    frozen: float = 0.0
-    warmup: float = 0.0
-    clipnorm: float | None = None
-
-    def optimizer(self, optimizer: Any, steps: int | None) -> SlopeOptimizer:
-        """For a training of so many batches.
-
-        Raises:
-            InvalidArgumentError: A ValueError; the number is not known and something depends on it.
-        """
-        if steps is None and (self.frozen or self.warmup):
-            raise InvalidArgumentError(
-                "Slopes are frozen or warmed up for a number of epochs, and this data has no length"
-                " to count by."
-            )
-        frozen, warmup = (round(share * (steps or 0)) for share in (self.frozen, self.warmup))
-        return SlopeOptimizer(
-            optimizer,
-            self.multiplier,
-            frozen_steps=frozen,
-            warmup_steps=warmup,
-            clipnorm=self.clipnorm,
-        )
-
-
 def _check(argument: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise InvalidArgumentError(
@@ -214,7 +179,7 @@ def _check(argument: str, value: Any) -> None:
 
 
 def _slope_config(config: dict[str, Any], clipnorm: float | None) -> dict[str, Any]:
-    """The learning rate is a number, which each step sets anew."""
+    """Return the configuration of the slopes' optimizer, whose learning rate each step sets."""
     config = {**config, "learning_rate": 0.0, "name": f"{config.get('name', 'optimizer')}_slopes"}
     if config.get("weight_decay"):
         config["weight_decay"] = 0.0

@@ -1,4 +1,4 @@
-"""What this machine has."""
+"""Facts about this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["physical_memory"]
 
 
 def physical_memory() -> int:
-    """Bytes of memory of this machine; 0 where it can't be asked."""
+    """Return the bytes of memory of this machine, or 0 if the system doesn't tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):

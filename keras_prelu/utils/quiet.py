@@ -11,16 +11,23 @@ from collections.abc import Callable, Iterator
 
 from keras_prelu.utils.process_state import SharedChange
 
-__all__ = ["errors_alone", "let_all_through", "silenced"]
+__all__ = ["errors_alone", "nothing_silenced", "silenced"]
 
 _STANDARD_ERROR = 2
 _everything_passes = False
 
 
-def let_all_through() -> None:
-    """Silence nothing from now on, in this process."""
-    global _everything_passes
-    _everything_passes = True
+def _let_everything_pass() -> Callable[[], None]:
+    def set_to(value: bool) -> None:
+        global _everything_passes
+        _everything_passes = value
+
+    set_to(True)
+    return functools.partial(set_to, False)
+
+
+nothing_silenced = SharedChange(_let_everything_pass)
+"""A change during which the contexts of this module, entered meanwhile, silence nothing."""
 
 
 @contextlib.contextmanager

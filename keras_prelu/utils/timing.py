@@ -1,5 +1,4 @@
-"""Times of things that do the same work, taken in turn, so that what disturbs the machine disturbs
-all of them."""
+"""Timing alternatives in turn, so that what disturbs the machine disturbs all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +13,14 @@ __all__ = ["Ratio", "compare"]
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median milliseconds, and the quartiles of the ratio to the reference round by round."""
+    """The time of an alternative, and its ratio to the reference.
+
+    Attributes:
+        milliseconds: Float. Median time of a call.
+        low: Float. Lower quartile over rounds of the ratio of the two times in a round.
+        median: Float. Median of that ratio.
+        high: Float. Upper quartile of that ratio.
+    """
 
     milliseconds: float
     low: float
@@ -30,20 +36,23 @@ def compare(
     seconds: float = float("inf"),
     warm_up: int = 3,
 ) -> dict[str, Ratio]:
-    """Time each candidate once a round, the order reversed from round to round, until all rounds or
-    so many seconds are over.
+    """Time each candidate once a round, in an order that is reversed from round to round.
 
     Args:
-        candidates: What to time, by name. Each call must return when its work is done.
-        reference: The name of what the others' times are divided by.
-        rounds: How many at most. There are two at least.
-        seconds: How long at most, beyond what is warmed up with and the first two rounds.
-        warm_up: Calls of each that aren't timed.
+        candidates: Mapping of functions by name. Each call must return when its work is done.
+        reference: String. The name of the candidate that the others' times are divided by.
+        rounds: Integer. The most rounds.
+        seconds: Float. No round begins later than this after the warm-up, except for the first two.
+            Defaults to no limit.
+        warm_up: Integer. Calls of each candidate that aren't timed. Defaults to 3.
+
+    Returns:
+        A dict of `Ratio` by name.
     """
-    for run in candidates.values():
+    for function in candidates.values():
         for _ in range(warm_up):
-            run()
-    taken: dict[str, list[float]] = {name: [] for name in candidates}
+            function()
+    times: dict[str, list[float]] = {name: [] for name in candidates}
     end = time.perf_counter() + seconds
     for number in range(rounds):
         if number >= 2 and time.perf_counter() > end:
@@ -51,12 +60,18 @@ def compare(
         for name in list(candidates)[:: 1 if number % 2 else -1]:
             start = time.perf_counter()
             candidates[name]()
-            taken[name].append(time.perf_counter() - start)
+            times[name].append(time.perf_counter() - start)
     return {
-        name: _ratio(np.array(times), np.array(taken[reference])) for name, times in taken.items()
+        name: _ratio(np.array(seconds_taken), np.array(times[reference]))
+        for name, seconds_taken in times.items()
     }
 
 
 def _ratio(times: np.ndarray, reference: np.ndarray) -> Ratio:
     low, median, high = np.quantile(times / reference, [0.25, 0.5, 0.75])
-    return Ratio(float(np.median(times)) * 1e3, float(low), float(median), float(high))
+    return Ratio(
+        milliseconds=float(np.median(times)) * 1e3,
+        low=float(low),
+        median=float(median),
+        high=float(high),
+    )

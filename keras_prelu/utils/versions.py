@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["numbers"]
+__all__ = ["version_key"]
 
 
-def numbers(version: str) -> list[int]:
-    """The first three numbers of a version, which compare as versions do."""
-    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+def version_key(version: str) -> list[int]:
+    """Return the first three numbers of a version, which sort as versions do.
+
+    Args:
+        version: String, such as "3.13.2".
+    """
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]

@@ -5,11 +5,12 @@ import keras
 import numpy as np
 
 from keras_prelu.backend import autodiff
-from tools.bench.memory import kept_by_jax
+from tests.helpers.memory import kept_by_jax
 
 
 def gradients(function, *arrays):
-    """∂ function(*tensors) / ∂ each array, as NumPy arrays; `function` returns a scalar tensor."""
+    """Return ∂ function(*tensors) / ∂ each array, as NumPy arrays; `function` returns a scalar
+    tensor."""
     tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
     return [
         keras.ops.convert_to_numpy(gradient) for gradient in autodiff.gradients(function, tensors)
@@ -17,7 +18,7 @@ def gradients(function, *arrays):
 
 
 def finite_differences(function, *arrays, step=1e-6):
-    """Central differences in float64 of a NumPy function that returns a float."""
+    """Return the central differences, in float64, of a NumPy function that returns a float."""
     results = []
     for position, array in enumerate(arrays):
         gradient = np.zeros_like(array, dtype=np.float64)
@@ -32,8 +33,8 @@ def finite_differences(function, *arrays, step=1e-6):
 
 
 def kept_for_backward(function, *arrays):
-    """Bytes of the tensors that the backward pass of `function(*tensors)` keeps (each storage once;
-    JAX and PyTorch)."""
+    """Return the bytes of the tensors that the backward pass of `function(*tensors)` keeps, each
+    storage counted once (JAX and PyTorch)."""
     if keras.backend.backend() == "jax":
         return kept_by_jax(function, *arrays)
     import torch

@@ -1,18 +1,57 @@
-"""Small networks of every kind that surgery meets, with random weights and lived-in
-BatchNormalization statistics."""
+"""Small networks of every kind that surgery meets, with the weights that training leaves."""
 
 import keras
+import numpy as np
 
-from tools.zoo.lifelike import inputs_of, live_in
+import keras_prelu as kp
 
 L = keras.layers
 
-__all__ = ["ALL", "live_in", "samples"]
+__all__ = ["ALL", "live_in", "samples", "with_slopes"]
+
+
+def live_in(model, seed=0):
+    """Give a model weights as training leaves them, the same on every backend: biases and
+    statistics that are not zeros and ones. Return the model."""
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        name, shape = variable.path.rsplit("/", 1)[-1], variable.shape
+        if name in ("gamma", "moving_variance"):
+            variable.assign(rng.uniform(0.5, 1.5, shape))
+        elif name in ("beta", "bias", "moving_mean"):
+            variable.assign(rng.normal(0.0, 0.3, shape))
+        elif len(shape) > 1 and not keras.backend.is_int_dtype(variable.dtype):
+            fan_in = max(1, int(np.prod(shape)) // shape[-1])
+            variable.assign(rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape))
+    return model
+
+
+def with_slopes(converted, seed=0):
+    """Give each channel of a converted model another slope, as training leaves them. Return the
+    model."""
+    rng = np.random.default_rng(seed)
+    for layer in kp.diagnostics.layer_slopes(converted):
+        live = converted
+        for name in layer.path.split("/"):
+            live = live.get_layer(name)
+        live.beta.assign(live.parameterization.beta(rng.uniform(0.05, 0.5, live.beta.shape)))
+    return converted
 
 
 def samples(model, count=64, seed=1):
-    """Inputs of a model, as it takes them."""
-    return inputs_of(model, count, seed=seed)
+    """Return random inputs as a model takes them: normal numbers, integers from 0 to 9; open sizes
+    are 12."""
+    rng = np.random.default_rng(seed)
+
+    def random(tensor):
+        shape = (count, *(size or 12 for size in tensor.shape[1:]))
+        if keras.backend.is_int_dtype(tensor.dtype):
+            return rng.integers(0, 10, shape)
+        return rng.normal(size=shape).astype("float32")
+
+    return keras.tree.map_structure(
+        random, model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    )
 
 
 def mlp():

@@ -1,4 +1,4 @@
-"""keras_prelu.demo: what conversion keeps in a trained network, on the bundled digits."""
+"""keras_prelu.demo: how well conversions preserve a network trained on the bundled digits."""
 
 import keras
 import numpy as np
@@ -7,13 +7,13 @@ import pytest
 from keras_prelu.demo import digits_network, run_demo
 
 
-# The other backends compute the same; see tests/unit/calibration/test_calibrate.py
-@pytest.mark.tensorflow
+@pytest.mark.slow
 def test_calibration_keeps_the_function_and_nothing_else_does():
     demo = run_demo((0,), epochs=12)
     assert demo.original_accuracy[0] > 97.0
     changes = {
-        item.rescale: (item.accuracy_change[0], item.logit_error[0]) for item in demo.conversions
+        conversion.rescale: (conversion.accuracy_change[0], conversion.logit_error[0])
+        for conversion in demo.conversions
     }
     assert list(changes) == ["none", "analytic", "calibrated"]
     assert changes["none"][0] < -5.0

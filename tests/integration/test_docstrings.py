@@ -1,4 +1,4 @@
-"""The examples in public docstrings run as written, where the names they speak of are given."""
+"""The examples in public docstrings run as written, with the names that they take for granted."""
 
 import doctest
 import importlib
@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+
+# These take more than a few seconds.
+SLOW = {"keras_prelu.training.finetune.finetune"}
 
 MODULES = [
     "keras_prelu.data.sources",
@@ -34,6 +37,7 @@ MODULES = [
     "keras_prelu.report.html",
     "keras_prelu.sites.finder",
     "keras_prelu.theory",
+    "keras_prelu.training.config",
     "keras_prelu.training.finetune",
     "keras_prelu.training.slope_optimizer",
 ]
@@ -48,24 +52,28 @@ def documented():
             if documentation and (not public or inspect.isclass(item) or inspect.isfunction(item)):
                 examples = doctest.DocTestParser().get_examples(documentation)
                 if examples:
+                    path = f"{name}.{public}".rstrip(".")
                     yield pytest.param(
-                        [example.source for example in examples], id=f"{name}.{public}".rstrip(".")
+                        [example.source for example in examples],
+                        id=path,
+                        marks=[pytest.mark.slow] if path in SLOW else [],
                     )
 
 
 @pytest.fixture(scope="module")
 def names():
-    """What the examples take for granted."""
+    """Return the names that the examples take for granted."""
     digits = kp.data.load("digits", input_shape=(64,))
     layers = [keras.Input((64,)), keras.layers.Dense(16, activation="relu"), keras.layers.Dense(10)]
     model = keras.Sequential(layers)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     converted = kp.convert(model, rescale="none")
-    train, test = digits.train.take(slice(0, 600)), digits.test
+    train, test = digits.train.take(slice(0, 512)), digits.test
     return {
         "keras": keras,
         "keras_prelu": kp,
         "np": np,
+        "theory": kp.theory,
         "model": model,
         "converted": converted,
         "tuned": converted,
@@ -79,7 +87,6 @@ def names():
     }
 
 
-@pytest.mark.tensorflow
 @pytest.mark.parametrize("sources", list(documented()))
 def test_examples_run(sources, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -33,7 +33,7 @@ def network():
 def tuned():
     model = network()
     converted = kp.convert(model, calibration_data=train.x)
-    return converted, kp.finetune(converted, model, train, test, epochs=2)
+    return converted, kp.finetune(converted, train, test, original=model, epochs=2)
 
 def report(one, two, replicas):
     difference = [max(float(np.abs(a - b).max()) for a, b in zip(x.get_weights(), y.get_weights())) for x, y in zip(one, two)]
@@ -59,7 +59,7 @@ keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devi
 two = tuned()
 assert len(two[1].model.layers[0].kernel.value.sharding.device_set) == 2
 fewer = test.take(slice(0, 33))
-odd = kp.finetune(two[0], None, train.take(slice(0, 65)), fewer, selection=fewer, epochs=1, control=False)
+odd = kp.finetune(two[0], train.take(slice(0, 65)), fewer, selection=fewer, epochs=1, control=False)
 # Keras itself can't divide the last batch, of one sample
 assert np.isfinite(odd.prelu.history["val_loss"]).all()
 report((one[0], one[1].model), (two[0], two[1].model), len(devices))
@@ -79,9 +79,9 @@ calibration = kp.calibrate(converted, model, images, batch_size=50)
 results = [
     kp.finetune(
         converted,
-        model,
         train,
         test,
+        original=model,
         selection=test,
         epochs=2,
         batch_size=30,
@@ -202,7 +202,7 @@ def test_several_hosts_need_a_distribution(monkeypatch):
     x = models.samples(model, 40)
     monkeypatch.setattr("keras_prelu.training.finetune.hosts", lambda: 2)
     with pytest.raises(kp.errors.FineTuningError, match="auto_shard_dataset=False"):
-        kp.finetune(model, None, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")
+        kp.finetune(model, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")
 
 
 @pytest.mark.tensorflow
@@ -215,4 +215,4 @@ def test_several_hosts_on_tensorflow_are_refused_with_the_reason():
         tf.distribute.MultiWorkerMirroredStrategy().scope(),
         pytest.raises(kp.errors.FineTuningError, match="MultiWorkerMirroredStrategy"),
     ):
-        kp.finetune(model, None, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")
+        kp.finetune(model, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")

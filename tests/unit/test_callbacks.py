@@ -178,8 +178,8 @@ def test_finetune_is_followed_and_its_control_is_not(tmp_path):
     monitor = kp.callbacks.SlopeMonitor(csv_file=tmp_path / "slopes.csv")
     result = kp.finetune(
         kp.convert(model, calibration_data=x),
-        model,
         *data,
+        original=model,
         epochs=2,
         loss="mse",
         callbacks=[monitor],

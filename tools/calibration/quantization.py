@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu.deployment.formats.tflite import TensorFlowLite, converter_of
-from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.formats.tflite import TensorFlowLite, create_converter
+from keras_prelu.deployment.lowering import lower_model
 from tools.calibration.tasks import Task
 
 
@@ -74,8 +74,8 @@ def scale_badly(model: keras.Model, seed: int) -> None:
 def int8_outputs(model: keras.Model, representative: np.ndarray, x: np.ndarray) -> np.ndarray:
     """What the network's per-tensor int8 TensorFlow Lite file puts out in its interpreter."""
     with tempfile.TemporaryDirectory() as folder:
-        lowered(model, x).export(f"{folder}/model", verbose=False)
-        converter = converter_of(f"{folder}/model", "int8", representative)
+        lower_model(model, x).export(f"{folder}/model", verbose=False)
+        converter = create_converter(f"{folder}/model", "int8", representative)
         converter._experimental_disable_per_channel = (
             True  # the converter has no public switch for per-tensor weights
         )

@@ -10,7 +10,7 @@ import keras
 
 import keras_prelu as kp
 from keras_prelu.training.controls import CONTROLS
-from keras_prelu.training.fit import Run
+from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipes import CONTROL, RECIPES, candidates
 from tools.study.tasks import Task, trained
 
@@ -84,7 +84,8 @@ def with_controls(result: Result, task: Task) -> Result:
     errors = {CONTROL.name: _error(tuned, tuned.control), CONTROLLED: _error(tuned)}
     return replace(
         result,
-        controls=errors | {control.name: _error(tuned, control.run) for control in tuned.controls},
+        controls=errors
+        | {control.name: _error(tuned, control.trained) for control in tuned.controls},
     )
 
 
@@ -96,7 +97,6 @@ def _tuned(
     settings = {"control": False, **settings}
     return kp.finetune(
         model,
-        None,
         train,
         test,
         recipe=recipe,
@@ -107,8 +107,8 @@ def _tuned(
     )
 
 
-def _error(result: kp.FineTuning, run: Run | None = None) -> float:
-    score = (run or result.prelu).score_after
+def _error(result: kp.FineTuning, trained: TrainedModel | None = None) -> float:
+    score = (trained or result.prelu).score_after
     return 100.0 * (1.0 - score) if _classifies(result) else score
 
 

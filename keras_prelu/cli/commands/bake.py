@@ -1,4 +1,4 @@
-"""`keras-prelu bake`: a converted model as stock Keras layers."""
+"""`keras-prelu bake`: write a converted model with stock Keras layers."""
 
 from __future__ import annotations
 
@@ -6,34 +6,39 @@ from pathlib import Path
 
 import click
 
-from keras_prelu.cli.pruning import prune_option
-from keras_prelu.cli.session import Session, session_options
+from keras_prelu.cli.options.files import (
+    force_option,
+    model_argument,
+    output_option,
+    prune_option,
+)
+from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["command"]
 
 
 @click.command("bake")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Where to write.  [default: MODEL.stock.keras beside MODEL]",
-)
-@click.option("--force", is_flag=True, help="Overwrite the output.")
+@model_argument
+@output_option("MODEL.stock.keras")
+@force_option
 @click.option(
     "--fold-batch-normalization",
     "fold",
     is_flag=True,
-    help="Take BatchNormalization into the layer before it.",
+    help="Fold BatchNormalization into the preceding layer.",
 )
 @prune_option
 @session_options
 def command(
-    model: Path, output: Path | None, force: bool, fold: bool, prune: float, session: Session
+    model: Path,
+    output: Path | None,
+    force: bool,
+    fold: bool,
+    prune: float,
+    session: SessionOptions,
 ) -> None:
-    """Write MODEL, a converted one, as stock Keras layers: it loads where keras_prelu is not
-    installed. MODEL itself is not touched.
+    """Write a converted MODEL with stock Keras layers only, so that it loads without keras_prelu.
+    MODEL itself is not changed.
 
     \b
     Example:
@@ -41,10 +46,10 @@ def command(
     """
     from keras_prelu.cli.console import print_json
     from keras_prelu.conversion.bake import bake
-    from keras_prelu.io.model_files import beside, check_output, load_model, save_model
+    from keras_prelu.io.model_files import beside, check_output, save_model
 
     output = output or beside(model, "stock")
-    converted = load_model(model, allow_unsafe=session.allow_unsafe)
+    converted = session.load_model(model)
     check_output(output, force=force)
     baked = bake(converted, fold_batch_normalization=fold, prune=prune)
     save_model(baked, output, force=force)

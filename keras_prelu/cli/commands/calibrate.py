@@ -1,4 +1,4 @@
-"""`keras-prelu calibrate`: a converted model refitted to what its original computes."""
+"""`keras-prelu calibrate`: refit a converted model to the outputs of its original."""
 
 from __future__ import annotations
 
@@ -6,37 +6,26 @@ from pathlib import Path
 
 import click
 
-from keras_prelu.cli.calibration import (
-    CalibrationOptions,
-    calibration_options,
-    check_outputs,
-    print_calibration,
-    store_calibration,
+from keras_prelu.cli.options.calibration import CalibrationOptions, calibration_options
+from keras_prelu.cli.options.data import DataOptions, data_options
+from keras_prelu.cli.options.files import (
+    force_option,
+    model_argument,
+    original_option,
+    output_option,
 )
-from keras_prelu.cli.conversion import calibrate_with
-from keras_prelu.cli.data import DataOptions, data_options
-from keras_prelu.cli.session import Session, session_options
+from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["command"]
 
 
 @click.command("calibrate")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--original",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The ReLU model that MODEL was made from.",
-)
-@data_options("Unlabeled samples")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Where to write.  [default: MODEL.calibrated.keras beside MODEL]",
-)
-@click.option("--force", is_flag=True, help="Overwrite the output.")
-@click.option("--refit-frozen", is_flag=True, help="Refit layers that are not trainable too.")
+@model_argument
+@original_option(required=True)
+@data_options("Unlabelled samples")
+@output_option("MODEL.calibrated.keras")
+@force_option
+@click.option("--refit-frozen", is_flag=True, help="Also refit layers that are not trainable.")
 @calibration_options
 @session_options
 def command(
@@ -47,33 +36,34 @@ def command(
     force: bool,
     refit_frozen: bool,
     calibration: CalibrationOptions,
-    session: Session,
+    session: SessionOptions,
 ) -> None:
-    """Refit the layers of MODEL, a converted one, so that it computes what its ORIGINAL computes.
-    Neither file is touched.
+    """Refit the layers of a converted MODEL so that its outputs match those of its ORIGINAL.
+    Neither file is changed.
 
-    The record is stored beside the output, as OUTPUT.calibration.json.
+    The calibration record is stored beside the output, as OUTPUT.calibration.json.
 
     \b
     Example:
       keras-prelu calibrate model.prelu.keras --original model.keras --data samples.npz
     """
-    from keras_prelu.cli.console import print_json
-    from keras_prelu.io.model_files import beside, load_model, save_model
+    from keras_prelu.cli.console import print_calibration, print_json
+    from keras_prelu.cli.records import check_outputs, write_calibration
+    from keras_prelu.cli.runners import calibrate_model
+    from keras_prelu.io.model_files import beside, save_model
 
     output = output or beside(model, "calibrated")
-    converted, relu = (
-        load_model(path, allow_unsafe=session.allow_unsafe) for path in (model, original)
-    )
+    converted = session.load_model(model)
+    relu = session.load_model(original)
     check_outputs(output, force=force)
     samples = data.load(relu).train
-    record = calibrate_with(
+    result = calibrate_model(
         converted, relu, samples, calibration, session, refit_frozen=refit_frozen
     )
     save_model(converted, output, force=force)
-    store_calibration(record, output, force=force)
+    write_calibration(result, output, force=force)
     if session.json:
-        print_json({"model": model, "output": output, "calibration": record})
+        print_json({"model": model, "output": output, "calibration": result})
         return
-    print_calibration(record)
+    print_calibration(result)
     click.echo(f"Wrote {output}.")

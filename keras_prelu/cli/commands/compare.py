@@ -1,5 +1,4 @@
-"""`keras-prelu compare`: whether one model is better than another, with the uncertainty, and what
-each costs."""
+"""`keras-prelu compare`: test whether one model is better than another."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ from typing import Any
 
 import click
 
-from keras_prelu.cli.data import DataOptions, data_options
-from keras_prelu.cli.session import Session, session_options
+from keras_prelu.cli.options.data import DataOptions, data_options
+from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["command"]
 
@@ -17,24 +16,30 @@ __all__ = ["command"]
 @click.command("compare")
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="B", type=click.Path(path_type=Path))
-@data_options("Labelled samples that neither model has seen")
+@data_options("Labelled samples that neither model was trained on")
 @click.option(
     "--loss",
-    help="Keras loss, for models that are no classifiers.  [default: the one A is compiled with]",
+    help="Keras loss, for models that are not classifiers.  [default: the one that A is compiled"
+    " with]",
 )
 @click.option(
     "--margin",
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="How little a difference does not matter: of accuracies, or of losses relative to B's.",
+    help="Largest difference that does not matter: of accuracies, or of losses relative to B's.",
 )
 @session_options
 def command(
-    first: Path, second: Path, data: DataOptions, loss: str | None, margin: float, session: Session
+    first: Path,
+    second: Path,
+    data: DataOptions,
+    loss: str | None,
+    margin: float,
+    session: SessionOptions,
 ) -> None:
-    """Say whether model A is better than model B on the test samples of DATA, or on all of them
-    where there is no test part.
+    """Test whether model A is better than model B on the test samples of DATA, or on all samples if
+    DATA has no test part.
 
     \b
     Example:
@@ -42,15 +47,14 @@ def command(
     """
     from keras_prelu.cli.console import number, print_json, print_table
     from keras_prelu.diagnostics.comparison import compare
-    from keras_prelu.io.model_files import load_model
 
-    a, b = (load_model(path, allow_unsafe=session.allow_unsafe) for path in (first, second))
+    a, b = session.load_model(first), session.load_model(second)
     dataset = data.load(a)
     result = compare(
         a, b, dataset.test or dataset.train, loss=loss, margin=margin, seed=session.seed
     )
     verdict = result.sentence(str(first), str(second))
-    costs = [_cost(model, path) for model, path in ((a, first), (b, second))]
+    costs = [_cost(a, first), _cost(b, second)]
     if session.json:
         print_json({"verdict": verdict, "comparison": result, "models": costs})
         return
@@ -58,12 +62,7 @@ def command(
         f"{result.samples:,} samples of {data.source}",
         ["model", result.metric, "parameters", "file (kB)"],
         [
-            [
-                str(cost["path"]),
-                number(score),
-                f"{cost['parameters']:,}",
-                f"{cost['bytes'] / 1000:,.1f}",
-            ]
+            [cost["path"], number(score), f"{cost['parameters']:,}", f"{cost['bytes'] / 1000:,.1f}"]
             for cost, score in zip(costs, (result.a, result.b), strict=True)
         ],
         right=[result.metric, "parameters", "file (kB)"],

@@ -1,4 +1,4 @@
-"""`keras-prelu convert`: a trained ReLU model becomes a PReLU model."""
+"""`keras-prelu convert`: convert a trained ReLU model into a PReLU model."""
 
 from __future__ import annotations
 
@@ -8,68 +8,48 @@ from typing import Any
 
 import click
 
-from keras_prelu.cli.calibration import (
-    CalibrationOptions,
-    check_outputs,
-    print_calibration,
-    print_search,
-    store_calibration,
-)
-from keras_prelu.cli.conversion import (
-    ConversionOptions,
-    Converted,
-    conversion_options,
-    convert_with,
-)
-from keras_prelu.cli.data import DataOptions, data_options
-from keras_prelu.cli.session import Session, session_options
-from keras_prelu.cli.tuning import TuningOptions, labelled_data, print_tuning, tune_with
+from keras_prelu.cli.options.calibration import CalibrationOptions, calibration_options
+from keras_prelu.cli.options.conversion import ConversionOptions, conversion_options
+from keras_prelu.cli.options.data import DataOptions, data_options
+from keras_prelu.cli.options.files import force_option, model_argument, output_option
+from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.options.training import TrainingOptions, epochs_option
 
 __all__ = ["command"]
 
 
 @click.command("convert")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Where to write.  [default: MODEL.prelu.keras beside MODEL]",
-)
+@model_argument
+@output_option("MODEL.prelu.keras")
 @data_options("Samples to calibrate with", required=False)
-@click.option("--force", is_flag=True, help="Overwrite the output.")
+@force_option
 @click.option(
     "--finetune",
-    "finetunes",
+    "then_finetune",
     is_flag=True,
-    help="Go on to fine-tune it beside a ReLU control, and judge.",
+    help="Also fine-tune the result and a ReLU control, and compare them.",
 )
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="Passes over the samples, for --finetune.",
-)
+@epochs_option("Passes over the training samples, for --finetune.")
 @conversion_options
+@calibration_options
 @session_options
 def command(
     model: Path,
     output: Path | None,
     data: DataOptions,
     force: bool,
-    finetunes: bool,
-    epochs: int,
+    then_finetune: bool,
+    training: TrainingOptions,
     conversion: ConversionOptions,
     calibration: CalibrationOptions,
-    session: Session,
+    session: SessionOptions,
 ) -> None:
-    """Turn MODEL (a .keras or .h5 file) into a PReLU model, written beside it. MODEL itself is not
-    touched.
+    """Convert MODEL (a .keras or .h5 file) into a PReLU model, written beside it. MODEL itself is
+    not changed.
 
-    With --data the layers are calibrated: refitted on unlabeled samples, so that the model computes
-    what it did. With --finetune, and labels, it goes on to train: OUTPUT.finetuned.keras, and a
-    verdict from samples that nothing else saw.
+    With --data, the layers are calibrated: refitted on unlabelled samples so that the outputs stay
+    the same. With --finetune and labels, the result is also fine-tuned: the model is written to
+    OUTPUT.finetuned.keras, and the verdict comes from samples that nothing else used.
 
     \b
     Examples:
@@ -78,67 +58,76 @@ def command(
       keras-prelu convert model.keras --data samples.npz --finetune
       keras-prelu convert model.keras --alpha 0 --parameterization identity
     """
-    from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.console import print_finetuning, print_json
+    from keras_prelu.cli.records import check_outputs, write_calibration
+    from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
     from keras_prelu.diagnostics.slopes import layer_slopes
-    from keras_prelu.io.model_files import beside, check_output, load_model, save_model
+    from keras_prelu.io.model_files import beside, check_output, save_model
 
-    if data.source and conversion.rescale in ("none", "analytic", "moments") and not finetunes:
+    _check_options(data, conversion, then_finetune)
+    output = output or beside(model, "prelu")
+    finetuned_output = beside(output, "finetuned")
+    original = session.load_model(model)
+    (check_outputs if data.source else check_output)(output, force=force)
+    if then_finetune:
+        check_output(finetuned_output, force=force)
+    train = validation = None
+    if then_finetune:
+        train, validation = split_labelled(data.load(original), session)
+    elif data.source:
+        train = data.load(original).train
+    result = convert_model(original, train, conversion, calibration, session)
+    save_model(result.model, output, force=force)
+    if result.calibration is not None:
+        write_calibration(result.calibration, output, force=force)
+    layers = layer_slopes(result.model)
+    report = {
+        "model": model,
+        "output": output,
+        "layers": layers,
+        "calibration": result.calibration,
+        "slope_search": result.slope_search,
+    }
+    if not session.json:
+        _print_conversion(result, output, layers)
+    if then_finetune:
+        finetuning = finetune_model(result.model, train, validation, original, training, session)
+        save_model(finetuning.model, finetuned_output, force=force)
+        report |= {
+            "finetuned": finetuned_output,
+            "verdict": finetuning.verdict,
+            "result": finetuning,
+        }
+        if not session.json:
+            click.echo()
+            print_finetuning(finetuning)
+            click.echo(f"Wrote {finetuned_output}.")
+    if session.json:
+        print_json(report)
+
+
+def _check_options(data: DataOptions, conversion: ConversionOptions, then_finetune: bool) -> None:
+    """Raise a usage error for options that contradict each other."""
+    if then_finetune and not data.source:
+        raise click.UsageError("--finetune needs --data with labels.")
+    conversion.check(has_data=bool(data.source))
+    calibrates = conversion.calibrates(has_data=bool(data.source))
+    if data.source and not calibrates and not then_finetune:
         raise click.UsageError(
             f"--rescale {conversion.rescale} does not use --data. Leave one of them out."
         )
-    if finetunes and not data.source:
-        raise click.UsageError("--finetune needs --data with labels.")
-    output = output or beside(model, "prelu")
-    tuned = beside(output, "finetuned")
-    original = load_model(model, allow_unsafe=session.allow_unsafe)
-    (check_outputs if data.source else check_output)(output, force=force)
-    if finetunes:
-        check_output(tuned, force=force)
-    dataset = data.load(original) if data.source else None
-    train, validation = (
-        labelled_data(dataset, session) if finetunes else (dataset.train if dataset else None, None)
-    )
-    result = convert_with(original, conversion, calibration, session, train)
-    save_model(result.model, output, force=force)
-    if result.calibration is not None:
-        store_calibration(result.calibration, output, force=force)
-    layers = layer_slopes(result.model)
-    if not session.json:
-        _print_converted(result, output, layers)
-    tuning = None
-    if finetunes:
-        tuning = tune_with(
-            result.model, original, train, validation, TuningOptions(epochs), session
-        )
-        save_model(tuning.model, tuned, force=force)
-    if session.json:
-        record = {
-            "model": model,
-            "output": output,
-            "layers": layers,
-            "calibration": result.calibration,
-            "slope_search": result.search,
-        }
-        print_json(
-            record
-            if tuning is None
-            else {**record, "finetuned": tuned, "verdict": tuning.verdict, "result": tuning}
-        )
-    elif tuning is not None:
-        click.echo()
-        print_tuning(tuning)
-        click.echo(f"Wrote {tuned}.")
 
 
-def _print_converted(result: Converted, output: Path, layers: Sequence[Any]) -> None:
+def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
+    from keras_prelu.cli.console import count, print_calibration, print_slope_search
+
     if result.calibration is not None:
         print_calibration(result.calibration)
-    if result.search is not None:
-        print_search(result.search)
-    count = sum(layer.count for layer in layers)
+    if result.slope_search is not None:
+        print_slope_search(result.slope_search)
+    slope_count = sum(layer.count for layer in layers)
     click.echo(
-        f"Wrote {output}: {len(layers)} PReLU layer{'' if len(layers) == 1 else 's'}, {count:,}"
-        " slopes."
+        f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}."
     )
     if result.calibration is None:
         click.echo(

@@ -1,4 +1,4 @@
-"""`keras-prelu demo`: the whole story on bundled data."""
+"""`keras-prelu demo`: convert and fine-tune a small network on bundled data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keras_prelu.cli.session import Session, session_options
+from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["command"]
 
@@ -26,19 +26,19 @@ __all__ = ["command"]
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Seeds, counted up from --seed.",
+    help="Number of repetitions, with seeds counted up from --seed.",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
     default=16,
     show_default=True,
-    help="Of training; fine-tuning takes half of it.",
+    help="Epochs of training; fine-tuning takes half as many.",
 )
 @session_options
-def command(output: Path, runs: int, epochs: int, session: Session) -> None:
-    """Train a small ReLU network on digits, convert it with and without calibration, fine-tune it
-    beside its control, and judge.
+def command(output: Path, runs: int, epochs: int, session: SessionOptions) -> None:
+    """Train a small ReLU network on digits, convert it with and without calibration, fine-tune the
+    result and its ReLU control, and compare them.
 
     Takes about a minute on two cores, and replaces the models of an earlier demo in the output
     folder.
@@ -52,47 +52,52 @@ def command(output: Path, runs: int, epochs: int, session: Session) -> None:
     from keras_prelu.io.model_files import save_model
 
     output.mkdir(parents=True, exist_ok=True)
-    stages, done = 3 * runs, 0
+    stages, begun = 3 * runs, 0
     with progress("Demo", stages) as update:
 
-        def begin(text: str) -> None:
-            nonlocal done
-            click.echo(f"[{done + 1}/{stages}] {text}", err=True)
-            update(done, stages)
-            done += 1
+        def begin(stage: str) -> None:
+            nonlocal begun
+            click.echo(f"[{begun + 1}/{stages}] {stage}", err=True)
+            update(begun, stages)
+            begun += 1
 
-        demo = run_demo(
-            tuple(range(session.seed, session.seed + runs)), epochs=epochs, on_progress=begin
-        )
-    paths = {
-        name: output / f"{name}.keras" for name in ("digits", "digits.prelu", "digits.finetuned")
+        seeds = tuple(range(session.seed, session.seed + runs))
+        demo = run_demo(seeds, epochs=epochs, on_progress=begin)
+    models = {
+        output / "digits.keras": demo.original,
+        output / "digits.prelu.keras": demo.converted,
+        output / "digits.finetuned.keras": demo.first.model,
     }
-    for path, model in zip(
-        paths.values(), (demo.original, demo.converted, demo.first.model), strict=True
-    ):
+    for path, model in models.items():
         save_model(model, path, force=True)
     if session.json:
-        print_json({"demo": demo, "models": list(paths.values())})
+        print_json({"demo": demo, "models": list(models)})
         return
     _print_demo(demo)
-    click.echo(f"Models of the first run: {', '.join(map(str, paths.values()))}")
+    click.echo(f"Models of the first run: {', '.join(map(str, models))}")
 
 
 def _print_demo(demo: Any) -> None:
-    from keras_prelu.cli.console import dead_of, number, print_table, spread
+    from keras_prelu.cli.console import (
+        count,
+        dead_units_text,
+        mean_and_deviation,
+        number,
+        print_table,
+    )
 
-    runs = len(demo.seeds)
+    accuracy = mean_and_deviation(demo.original_accuracy, "{:.1f}")
     print_table(
-        f"Conversion of a trained ReLU network ({spread(demo.original_accuracy, '{:.1f}')} % on 360"
-        f" test digits) at slope {demo.alpha:g}, no training; mean ± deviation of {runs} seeds",
+        f"Conversion of a trained ReLU network ({accuracy} % on 360 test digits) at slope"
+        f" {demo.alpha:g}, no training; mean ± deviation over {count(len(demo.seeds), 'seed')}",
         ["rescale", "accuracy change (points)", "logit error"],
         [
             [
-                item.rescale,
-                spread(item.accuracy_change, "{:+.2f}"),
-                spread(item.logit_error, "{:.4f}"),
+                conversion.rescale,
+                mean_and_deviation(conversion.accuracy_change, "{:+.2f}"),
+                mean_and_deviation(conversion.logit_error, "{:.4f}"),
             ]
-            for item in demo.conversions
+            for conversion in demo.conversions
         ],
         right=["accuracy change (points)", "logit error"],
     )
@@ -102,17 +107,15 @@ def _print_demo(demo: Any) -> None:
         ["model", "accuracy (%)", "dead units before", "dead units after"],
         [
             [
-                "PReLU, calibrated",
-                spread(demo.tuned_accuracy, "{:.2f}"),
-                dead_of(first.prelu.dead_before),
-                dead_of(first.prelu.dead_after),
-            ],
-            [
-                "ReLU control",
-                spread(demo.control_accuracy, "{:.2f}"),
-                dead_of(first.control.dead_before),
-                dead_of(first.control.dead_after),
-            ],
+                name,
+                mean_and_deviation(accuracies, "{:.2f}"),
+                dead_units_text(training.dead_before),
+                dead_units_text(training.dead_after),
+            ]
+            for name, accuracies, training in (
+                ("PReLU, calibrated", demo.tuned_accuracy, first.prelu),
+                ("ReLU control", demo.control_accuracy, first.control),
+            )
         ],
         right=["accuracy (%)", "dead units before", "dead units after"],
     )

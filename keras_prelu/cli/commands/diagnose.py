@@ -1,59 +1,47 @@
-"""`keras-prelu diagnose`: what is wrong with a network."""
+"""`keras-prelu diagnose`: find what is wrong with a network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from keras_prelu.cli.data import DataOptions, data_options
-from keras_prelu.cli.session import Session, session_options
+from keras_prelu.cli.options.data import DataOptions, data_options
+from keras_prelu.cli.options.files import model_argument
+from keras_prelu.cli.options.parameter_types import MeasureLimit
+from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["MEASURES", "command"]
 
-# Repeated from the package, which can't be asked without importing Keras; a test compares them.
+# Repeats names of the package, because importing them would import Keras for --help. A test
+# compares them with the package.
 MEASURES = ("dead", "nearly-dead", "one-sided", "signal", "gradient", "noise")
 _EXIT_STATUS = 3
 
 
-class _Limit(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
-    """A measure's name and the number that it may not exceed."""
-
-    name = "MEASURE=NUMBER"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, float]:
-        name, _, number = str(value).partition("=")
-        if name not in MEASURES:
-            self.fail(
-                f"'{value}' is no MEASURE=NUMBER; measures are {', '.join(MEASURES)}", param, ctx
-            )
-        limit: float = click.FLOAT.convert(number, param, ctx)  # type: ignore[arg-type]  # it takes text
-        return name, limit
-
-
 @click.command("diagnose")
-@click.argument("model", type=click.Path(path_type=Path))
-@data_options("Samples; with labels the gradient's noise is measured too")
+@model_argument
+@data_options("Samples; with labels, the gradient noise is measured too")
 @click.option(
     "--samples",
     type=click.IntRange(min=3),
     default=2000,
     show_default=True,
-    help="How many of them, at most.",
+    help="Largest number of samples to use.",
 )
 @click.option(
-    "--loss", help="Keras loss, for the noise.  [default: the one MODEL is compiled with]"
+    "--loss",
+    help="Keras loss, for the gradient noise.  [default: the one that MODEL is compiled with]",
 )
 @click.option(
     "--fail-on",
     "limits",
-    type=_Limit(),
+    type=MeasureLimit(MEASURES),
     multiple=True,
     help=(
-        f"Exit with status {_EXIT_STATUS} where a measure is above a number. Can be repeated."
+        f"Exit with status {_EXIT_STATUS} if a measure is above a number. Can be repeated."
         f" Measures: {', '.join(MEASURES)}."
     ),
 )
@@ -64,10 +52,10 @@ def command(
     samples: int,
     loss: str | None,
     limits: tuple[tuple[str, float], ...],
-    session: Session,
+    session: SessionOptions,
 ) -> None:
-    """Measure dead units, the signal by depth and the gradient noise of MODEL on DATA, and say what
-    to do about it.
+    """Measure the dead units, the signal by depth and the gradient noise of MODEL on DATA, and
+    advise what to do.
 
     \b
     Examples:
@@ -77,56 +65,55 @@ def command(
     import numpy as np
 
     from keras_prelu.cli.console import print_json, progress
+    from keras_prelu.cli.runners import random_indices
     from keras_prelu.diagnostics.diagnosis import diagnose
-    from keras_prelu.errors import InvalidArgumentError
-    from keras_prelu.io.model_files import load_model
 
-    loaded = load_model(model, allow_unsafe=session.allow_unsafe)
+    loaded = session.load_model(model)
     train = data.load(loaded).train
-    chosen = train.take(
-        np.sort(np.random.default_rng(session.seed).permutation(len(train))[:samples])
-    )
+    chosen = train.take(np.sort(random_indices(train, samples, session.seed)))
     with progress("Measuring"):
         result = diagnose(loaded, chosen, loss=loss, seed=session.seed)
-    for name, _ in limits:
-        if name not in result.measures:
-            raise InvalidArgumentError(
-                f"--fail-on {name}: {model} has no such measure with this data; it has"
-                f" {', '.join(result.measures)}."
-            )
-    failed = [(name, limit) for name, limit in limits if not result.measures[name] <= limit]
+    failed = _exceeded(limits, result.measures, model)
     if session.json:
-        print_json(
-            {
-                "model": model,
-                "data": data.source,
-                "failed": [name for name, _ in failed],
-                "diagnosis": result,
-            }
-        )
+        names = [name for name, _ in failed]
+        print_json({"model": model, "data": data.source, "failed": names, "diagnosis": result})
     else:
-        _print(model, result)
+        _print_diagnosis(model, result)
     for name, limit in failed:
         click.echo(f"{name} is {result.measures[name]:.3g}, above {limit:g}.", err=True)
     if failed:
         raise click.exceptions.Exit(_EXIT_STATUS)
 
 
-def _print(model: Path, result: Any) -> None:
-    from keras_prelu.cli.console import number, print_table
+def _exceeded(
+    limits: Sequence[tuple[str, float]], measures: Mapping[str, float], model: Path
+) -> list[tuple[str, float]]:
+    """Return the limits that the measures exceed; a measure that is NaN exceeds every limit."""
+    from keras_prelu.errors import InvalidArgumentError
+
+    for name, _ in limits:
+        if name not in measures:
+            raise InvalidArgumentError(
+                f"--fail-on {name}: {model} has no such measure on this data. It has"
+                f" {', '.join(measures)}."
+            )
+    return [(name, limit) for name, limit in limits if not measures[name] <= limit]
+
+
+def _print_diagnosis(model: Path, result: Any) -> None:
+    from keras_prelu.cli.console import count, number, print_table
 
     print_table(
-        f"{model}: units at {len(result.units)} site{'' if len(result.units) == 1 else 's'} on"
-        f" {result.samples} samples",
+        f"{model}: units at {count(len(result.units), 'site')} on {result.samples} samples",
         ["path", "units", "dead", "nearly dead", "negative", "one-sided"],
         [
             [
                 site.path,
-                str(site.units),
-                str(site.dead),
-                str(site.nearly_dead),
+                site.units,
+                site.dead,
+                site.nearly_dead,
                 f"{100 * site.negative:.1f} %",
-                "–" if site.one_sided is None else str(site.one_sided),
+                "–" if site.one_sided is None else site.one_sided,
             ]
             for site in result.units
         ],
@@ -154,13 +141,12 @@ def _print(model: Path, result: Any) -> None:
             ["path", "gamma", "gamma that keeps the outputs", "gamma that reconstructs"],
             [
                 [
-                    found.path,
-                    *(
-                        number(float(values.mean()), 3)
-                        for values in (found.gamma, found.identity, found.reconstruction)
-                    ),
+                    layer.path,
+                    number(float(layer.gamma.mean()), 3),
+                    number(float(layer.identity.mean()), 3),
+                    number(float(layer.reconstruction.mean()), 3),
                 ]
-                for found in result.normalizations
+                for layer in result.normalizations
             ],
             right=["gamma", "gamma that keeps the outputs", "gamma that reconstructs"],
         )

@@ -1,4 +1,4 @@
-"""`keras-prelu evaluate`: a model on labelled samples."""
+"""`keras-prelu evaluate`: evaluate a model on labelled samples."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ from pathlib import Path
 
 import click
 
-from keras_prelu.cli.data import DataOptions, data_options
-from keras_prelu.cli.session import Session, session_options
+from keras_prelu.cli.options.data import DataOptions, data_options
+from keras_prelu.cli.options.files import model_argument
+from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["command"]
 
 
 @click.command("evaluate")
-@click.argument("model", type=click.Path(path_type=Path))
+@model_argument
 @data_options("Labelled samples")
-@click.option("--loss", help="Keras loss.  [default: the one MODEL is compiled with]")
+@click.option("--loss", help="Keras loss.  [default: the one that MODEL is compiled with]")
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     default=32,
     show_default=True,
-    help="Samples in a step.",
+    help="Samples per batch.",
 )
 @session_options
 def command(
-    model: Path, data: DataOptions, loss: str | None, batch_size: int, session: Session
+    model: Path, data: DataOptions, loss: str | None, batch_size: int, session: SessionOptions
 ) -> None:
-    """Measure MODEL on the test samples of DATA, or on all of them where there is no test part.
+    """Evaluate MODEL on the test samples of DATA, or on all samples if DATA has no test part.
 
     \b
     Example:
@@ -35,9 +36,8 @@ def command(
     """
     from keras_prelu.cli.console import number, print_json, print_table
     from keras_prelu.diagnostics.evaluation import evaluate
-    from keras_prelu.io.model_files import load_model
 
-    loaded = load_model(model, allow_unsafe=session.allow_unsafe)
+    loaded = session.load_model(model)
     dataset = data.load(loaded)
     evaluation = evaluate(loaded, dataset.test or dataset.train, loss=loss, batch_size=batch_size)
     if session.json:

@@ -1,4 +1,4 @@
-"""`keras-prelu finetune`: PReLU beside its ReLU control, and a verdict."""
+"""`keras-prelu finetune`: fine-tune a PReLU model and its ReLU control, and compare them."""
 
 from __future__ import annotations
 
@@ -6,43 +6,34 @@ from pathlib import Path
 
 import click
 
-from keras_prelu.cli.calibration import CalibrationOptions
-from keras_prelu.cli.conversion import (
+from keras_prelu.cli.options.calibration import CalibrationOptions, calibration_options
+from keras_prelu.cli.options.conversion import (
     ConversionOptions,
     conversion_options,
-    convert_with,
     refuse_conversion_options,
 )
-from keras_prelu.cli.data import DataOptions, data_options
-from keras_prelu.cli.session import Session, session_options
-from keras_prelu.cli.tuning import (
-    TuningOptions,
-    labelled_data,
-    print_tuning,
-    tune_with,
-    tuning_options,
+from keras_prelu.cli.options.data import DataOptions, data_options
+from keras_prelu.cli.options.files import (
+    force_option,
+    model_argument,
+    original_option,
+    output_option,
 )
+from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.options.training import TrainingOptions, training_options
 
 __all__ = ["command"]
 
 
 @click.command("finetune")
-@click.argument("model", type=click.Path(path_type=Path))
+@model_argument
 @data_options("Labelled samples")
-@click.option(
-    "--original",
-    type=click.Path(path_type=Path),
-    help="The ReLU model that a converted MODEL was made from.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Where to write.  [default: MODEL.finetuned.keras beside MODEL]",
-)
-@click.option("--force", is_flag=True, help="Overwrite the output.")
-@tuning_options
+@original_option(required=False)
+@output_option("MODEL.finetuned.keras")
+@force_option
+@training_options
 @conversion_options
+@calibration_options
 @session_options
 def command(
     model: Path,
@@ -50,18 +41,17 @@ def command(
     output: Path | None,
     force: bool,
     data: DataOptions,
-    tuning: TuningOptions,
+    training: TrainingOptions,
     conversion: ConversionOptions,
     calibration: CalibrationOptions,
-    session: Session,
+    session: SessionOptions,
 ) -> None:
-    """Fine-tune MODEL with PReLU beside an equally fine-tuned ReLU control, and say whether PReLU
-    was worth it.
+    """Fine-tune MODEL with PReLU and a ReLU control with the same budget, and test which of them is
+    better.
 
-    A ReLU MODEL is converted and calibrated first, or made ready by --recipe; a converted one needs
-    --original for the control, or
-    --no-control. Scores come from the data's test samples, or from a fifth of the samples that is
-    held out.
+    A ReLU MODEL is first converted and calibrated, or prepared by --recipe. A converted MODEL needs
+    --original for the control, or --no-control. Scores are measured on the test samples of DATA, or
+    on a fifth of the samples, which is held out.
 
     \b
     Examples:
@@ -69,38 +59,43 @@ def command(
       keras-prelu finetune model.keras --data digits --recipe relu-revived
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
-    from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.console import print_finetuning, print_json
+    from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
     from keras_prelu.diagnostics.slopes import layer_slopes
-    from keras_prelu.io.model_files import beside, check_output, load_model, save_model
+    from keras_prelu.io.model_files import beside, check_output, save_model
 
-    if tuning.recipe:
+    if training.recipe:
         refuse_conversion_options("--recipe says how MODEL is converted")
+    conversion.check(has_data=True)
     output = output or beside(model, "finetuned")
-    given = load_model(model, allow_unsafe=session.allow_unsafe)
+    loaded = session.load_model(model)
     check_output(output, force=force)
-    train, validation = labelled_data(data.load(given), session)
-    if layer_slopes(given):
-        refuse_conversion_options(f"{model} is converted already")
-        if tuning.recipe:
-            raise click.UsageError(
-                f"{model} is converted already: --recipe starts from the ReLU model."
-            )
-        if tuning.control and original is None:
-            raise click.UsageError(
-                f"{model} is converted already: give --original for the control, or --no-control."
-            )
-        relu, prelu = (
-            load_model(original, allow_unsafe=session.allow_unsafe) if original else None,
-            given,
-        )
-    elif tuning.recipe:
-        relu, prelu = given, given
+    train, validation = split_labelled(data.load(loaded), session)
+    if layer_slopes(loaded):
+        _check_converted(model, original, training)
+        trained, relu = loaded, session.load_model(original) if original else None
+    elif training.recipe:
+        trained, relu = loaded, None
     else:
-        relu, prelu = given, convert_with(given, conversion, calibration, session, train).model
-    result = tune_with(prelu, relu, train, validation, tuning, session)
+        relu = loaded
+        trained = convert_model(relu, train, conversion, calibration, session).model
+    result = finetune_model(trained, train, validation, relu, training, session)
     save_model(result.model, output, force=force)
     if session.json:
         print_json({"model": model, "output": output, "verdict": result.verdict, "result": result})
         return
-    print_tuning(result)
+    print_finetuning(result)
     click.echo(f"Wrote {output}.")
+
+
+def _check_converted(model: Path, original: Path | None, training: TrainingOptions) -> None:
+    """Raise a usage error for options that a converted model cannot be fine-tuned with."""
+    refuse_conversion_options(f"{model} is already converted")
+    if training.recipe:
+        raise click.UsageError(
+            f"{model} is already converted, and --recipe starts from the ReLU model."
+        )
+    if training.control and original is None:
+        raise click.UsageError(
+            f"{model} is already converted: give --original for the control, or --no-control."
+        )

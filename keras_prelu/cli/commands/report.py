@@ -1,42 +1,37 @@
-"""`keras-prelu report`: a page about a conversion."""
+"""`keras-prelu report`: write an HTML report on a conversion."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from keras_prelu.cli.data import DataOptions, data_options
-from keras_prelu.cli.session import Session, session_options
+from keras_prelu.cli.options.data import DataOptions, data_options
+from keras_prelu.cli.options.files import (
+    force_option,
+    model_argument,
+    original_option,
+    output_option,
+)
+from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["command"]
 
 
 @click.command("report")
-@click.argument("model", type=click.Path(path_type=Path))
-@data_options("Samples that no training has seen")
-@click.option(
-    "--original",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The ReLU model that MODEL was made from.",
-)
+@model_argument
+@data_options("Samples that no training used")
+@original_option(required=True)
 @click.option(
     "--control",
     type=click.Path(path_type=Path),
-    help="The ReLU model fine-tuned as long as MODEL was.",
+    help="The ReLU model that was fine-tuned with the same budget as MODEL.",
 )
-@click.option("--loss", help="Keras loss.  [default: the one a model is compiled with]")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Where to write.  [default: MODEL.report.html beside MODEL]",
-)
-@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--loss", help="Keras loss.  [default: the one that a model is compiled with]")
+@output_option("MODEL.report.html")
+@force_option
 @session_options
 def command(
     model: Path,
@@ -46,45 +41,36 @@ def command(
     output: Path | None,
     force: bool,
     data: DataOptions,
-    session: Session,
+    session: SessionOptions,
 ) -> None:
-    """Write one HTML file about MODEL beside the model it was made from: verdict, slopes, dead
-    units, signal, calibration, cost.
+    """Write one HTML file that compares MODEL with the model that it was converted from: verdict,
+    slopes, dead units, signal, calibration and cost.
 
-    Scores come from the data's test samples, or from all samples where there is no test part.
+    Scores are measured on the test samples of DATA, or on all samples if DATA has no test part.
 
     \b
     Example:
       keras-prelu report model.prelu.keras --original model.keras --data digits
     """
-    missing = [
-        package for package in ("matplotlib", "jinja2") if importlib.util.find_spec(package) is None
-    ]
-    if missing:
-        raise click.ClickException(
-            f"Reports need {' and '.join(missing)}: pip install 'keras-prelu[report]'."
-        )
+    _check_dependencies()
     from keras_prelu.cli.console import print_json, progress
-    from keras_prelu.io.model_files import check_output, load_model
+    from keras_prelu.cli.records import read_calibration
+    from keras_prelu.io.model_files import check_output
     from keras_prelu.report.content import gather
     from keras_prelu.report.html import write
 
     output = output or model.with_name(f"{model.stem}.report.html")
     check_output(output, force=force, suffix=".html")
-    converted, relu = (
-        load_model(path, allow_unsafe=session.allow_unsafe) for path in (model, original)
-    )
+    converted, relu = session.load_model(model), session.load_model(original)
     dataset = data.load(converted)
     with progress("Measuring"):
         result = gather(
             converted,
             relu,
             dataset.test or dataset.train,
-            control=None
-            if control is None
-            else load_model(control, allow_unsafe=session.allow_unsafe),
+            control=None if control is None else session.load_model(control),
             loss=loss,
-            calibration=_calibration(model),
+            calibration=read_calibration(model),
             title=f"{model.name}: from ReLU to PReLU",
             made={"Command": " ".join(["keras-prelu", *sys.argv[1:]]), "Data": str(data.source)},
             seed=session.seed,
@@ -98,16 +84,12 @@ def command(
     click.echo(f"Wrote {output} ({output.stat().st_size:,} bytes).")
 
 
-def _calibration(model: Path) -> Any:
-    """The record that a calibration stored beside the model, or None."""
-    import json
-
-    from keras_prelu.calibration.records import Calibration, LayerCalibration
-    from keras_prelu.cli.calibration import record_path
-
-    try:
-        stored = json.loads(record_path(model).read_text(encoding="utf-8"))
-        layers = tuple(LayerCalibration(**layer) for layer in stored.pop("layers"))
-        return Calibration(layers=layers, **stored)
-    except (OSError, ValueError, TypeError, KeyError):  # none, or none of ours
-        return None
+def _check_dependencies() -> None:
+    """Raise an error if a package that reports need is not installed."""
+    missing = [
+        package for package in ("matplotlib", "jinja2") if importlib.util.find_spec(package) is None
+    ]
+    if missing:
+        raise click.ClickException(
+            f"Reports need {' and '.join(missing)}: pip install 'keras-prelu[report]'."
+        )

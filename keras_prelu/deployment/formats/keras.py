@@ -17,8 +17,10 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.bake import bake
-from keras_prelu.deployment.format import Format, Run, Settings
+from keras_prelu.deployment.format import Format, Runner, Settings
 from keras_prelu.errors import ExportError, reason_of
+from keras_prelu.typing import Array
+from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["KerasFile"]
 
@@ -45,22 +47,22 @@ class KerasFile(Format):
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         bake(model, prune=settings.prune).save(path)
 
-    def load(self, path: Path, threads: int | None = None) -> Run:
-        return functools.partial(_outputs, path)
+    def load(self, path: Path, threads: int | None = None) -> Runner:
+        return functools.partial(_run_in_fresh_process, path)
 
     def runtime(self) -> str:
         return f"Keras {keras.__version__} without keras_prelu"
 
     def operations(self, path: Path) -> dict[str, int]:
-        return dict(Counter(type(layer).__name__ for layer in _layers(path)).most_common())
+        return dict(Counter(type(layer).__name__ for layer in _load_layers(path)).most_common())
 
 
-def _outputs(path: Path, inputs: Any) -> list[np.ndarray]:
-    """Of a fresh process, of the active backend."""
+def _run_in_fresh_process(path: Path, inputs: Any) -> list[Array]:
+    """Return what a new process computes from a file, on the active backend."""
     with tempfile.TemporaryDirectory() as folder:
-        flat = keras.tree.flatten(inputs)
         arrays: dict[str, Any] = {
-            f"{index:04}": np.asarray(part) for index, part in enumerate(flat)
+            f"{index:04}": np.asarray(array)
+            for index, array in enumerate(keras.tree.flatten(inputs))
         }
         np.savez(f"{folder}/inputs.npz", **arrays)
         structure = json.dumps(keras.tree.map_structure(lambda _: 0, inputs))
@@ -69,32 +71,38 @@ def _outputs(path: Path, inputs: Any) -> list[np.ndarray]:
             "KERAS_BACKEND": keras.backend.backend(),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
-        command = [sys.executable, "-c", _PROGRAM, str(path), folder, structure, *_modules(path)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
+        modules = _modules_of_custom_layers(path)
+        command = [sys.executable, "-c", _PROGRAM, str(path), folder, structure, *modules]
+        process = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        if process.returncode:
             raise ExportError(
                 "Keras can't load the file without keras_prelu:"
-                f" {reason_of(ValueError(_last_line(done.stderr)))}."
+                f" {reason_of(ValueError(_last_line(process.stderr)))}."
             )
         with np.load(f"{folder}/outputs.npz") as file:
             return [file[name] for name in sorted(file.files)]
 
 
-def _layers(path: Path) -> list[keras.layers.Layer]:
+@on_large_graphs
+def _load_layers(path: Path) -> list[keras.layers.Layer]:
     return sublayers(keras.models.load_model(path, compile=False))
 
 
-def _modules(path: Path) -> list[str]:
-    """The modules that register the layers of the user's own in a file."""
-    own = [layer for layer in _layers(path) if not type(layer).__module__.startswith("keras.")]
-    for layer in own:
+def _modules_of_custom_layers(path: Path) -> list[str]:
+    """Return the modules that register the user's own layers in a file."""
+    custom = [
+        layer for layer in _load_layers(path) if not type(layer).__module__.startswith("keras.")
+    ]
+    for layer in custom:
         if type(layer).__module__ == "__main__":
             raise ExportError(
                 f"Layer '{layer.name}' is of class {type(layer).__name__}, which the running script"
                 " defines: no fresh process can load the file to check it. Put the class into a"
                 " module, or save what keras_prelu.bake returns."
             )
-    return sorted({type(layer).__module__ for layer in own})
+    return sorted({type(layer).__module__ for layer in custom})
 
 
 def _last_line(text: str) -> str:

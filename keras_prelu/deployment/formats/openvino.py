@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Run, Settings, by_name
-from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.format import Format, Runner, Settings, by_name
+from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.typing import Array
 
 __all__ = ["OpenVino"]
 
@@ -27,23 +28,24 @@ class OpenVino(Format):
         return path.with_suffix(".bin"), path
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        lowered(model, settings.samples, settings.prune).export(
+        lower_model(model, settings.samples, settings.prune).export(
             str(path), format="openvino", verbose=False
         )
 
-    def load(self, path: Path, threads: int | None = None) -> Run:
+    def load(self, path: Path, threads: int | None = None) -> Runner:
         import openvino
 
-        options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32"
-        }  # else bfloat16 where the processor has it
+        # OpenVINO computes in bfloat16 by default where the processor has it.
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         compiled = openvino.compile_model(path, "CPU", options)
         names = [port.get_any_name() for port in compiled.inputs]
-        return lambda inputs: [
-            np.array(part) for part in compiled(by_name(inputs, names)).to_tuple()
-        ]
+
+        def run(inputs: Any) -> list[Array]:
+            return [np.array(output) for output in compiled(by_name(inputs, names)).to_tuple()]
+
+        return run
 
     def runtime(self) -> str:
         import openvino
@@ -53,9 +55,8 @@ class OpenVino(Format):
     def operations(self, path: Path) -> dict[str, int]:
         import openvino
 
-        kinds = Counter(
-            operation.get_type_name() for operation in openvino.Core().read_model(path).get_ops()
-        )
+        operations = openvino.Core().read_model(path).get_ops()
+        kinds = Counter(operation.get_type_name() for operation in operations)
         return {
             kind: count
             for kind, count in kinds.most_common()

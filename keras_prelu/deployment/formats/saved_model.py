@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Run, Settings
-from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.format import Format, Runner, Settings
+from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.typing import Array
 
 __all__ = ["SavedModel"]
 
@@ -19,18 +20,19 @@ class SavedModel(Format):
     takes_threads = False
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        lowered(model, settings.samples, settings.prune).export(
+        lower_model(model, settings.samples, settings.prune).export(
             path, format="tf_saved_model", verbose=False
         )
 
-    def load(self, path: Path, threads: int | None = None) -> Run:
+    def load(self, path: Path, threads: int | None = None) -> Runner:
         import tensorflow as tf
 
-        loaded = tf.saved_model.load(str(path))  # held by the function: with it go the variables
+        # The function below refers to the loaded object, which owns the variables.
+        loaded = tf.saved_model.load(str(path))
 
-        def run(inputs: Any) -> list[np.ndarray]:
-            served = loaded.serve(keras.tree.map_structure(tf.convert_to_tensor, inputs))
-            return [np.asarray(part) for part in keras.tree.flatten(served)]
+        def run(inputs: Any) -> list[Array]:
+            outputs = loaded.serve(keras.tree.map_structure(tf.convert_to_tensor, inputs))
+            return list(map(np.asarray, keras.tree.flatten(outputs)))
 
         return run
 

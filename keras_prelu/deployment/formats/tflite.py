@@ -10,25 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_prelu.deployment.format import Format, Run, Settings, by_name, in_order
-from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.format import Format, Runner, Settings, by_name, in_order
+from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.typing import Array
 
-__all__ = ["QUANTIZATIONS", "TensorFlowLite", "converter_of"]
+__all__ = ["QUANTIZATIONS", "TensorFlowLite", "create_converter"]
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 
 
 class TensorFlowLite(Format):
     name, suffix, backends = "tflite", ".tflite", ("tensorflow",)
+    options = frozenset({"quantize"})
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            lowered(model, settings.samples, settings.prune).export(folder, verbose=False)
-            path.write_bytes(converter_of(folder, settings.quantize, settings.samples).convert())
+            lower_model(model, settings.samples, settings.prune).export(folder, verbose=False)
+            converter = create_converter(folder, settings.quantize, settings.samples)
+            path.write_bytes(converter.convert())
 
-    def load(self, path: Path, threads: int | None = None) -> Run:
+    def load(self, path: Path, threads: int | None = None) -> Runner:
         runner = _interpreter(path, threads).get_signature_runner()
         names = list(runner.get_input_details())
         return lambda inputs: in_order(runner(**by_name(inputs, names)))
@@ -41,20 +43,21 @@ class TensorFlowLite(Format):
     def operations(self, path: Path) -> dict[str, int]:
         # There is no public list of a file's operations. Delegates, once allocated, hide those that
         # they take over.
-        return dict(
-            Counter(
-                details["op_name"] for details in _interpreter(path)._get_ops_details()
-            ).most_common()
-        )
+        details = _interpreter(path)._get_ops_details()
+        return dict(Counter(operation["op_name"] for operation in details).most_common())
 
 
-def converter_of(folder: str, quantize: str | None, samples: Any) -> Any:
-    """TensorFlow's converter for an exported SavedModel.
+def create_converter(folder: str, quantize: str | None, samples: Any) -> Any:
+    """Return TensorFlow's converter for an exported SavedModel.
 
     Args:
-        folder: The SavedModel's.
-        quantize: One of `QUANTIZATIONS`, or None.
-        samples: For "int8", the inputs that the ranges are taken from.
+        folder: String. The SavedModel's folder.
+        quantize: String or None. One of `QUANTIZATIONS`, or None.
+        samples: Array, or a structure of arrays. For "int8", the inputs that the ranges are taken
+            from.
+
+    Returns:
+        A `tf.lite.TFLiteConverter`.
     """
     import tensorflow as tf
 
@@ -64,11 +67,9 @@ def converter_of(folder: str, quantize: str | None, samples: Any) -> Any:
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
-        signature = (
-            tf.saved_model.load(folder).signatures["serving_default"].structured_input_signature[1]
-        )
-        named = by_name(samples, list(signature))
-        converter.representative_dataset = lambda: _one_by_one(named)
+        signature = tf.saved_model.load(folder).signatures["serving_default"]
+        samples_by_name = by_name(samples, list(signature.structured_input_signature[1]))
+        converter.representative_dataset = lambda: _one_by_one(samples_by_name)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     return converter
 
@@ -77,10 +78,10 @@ def _interpreter(path: Path, threads: int | None = None) -> Any:
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the interpreter moves to a package of its own
+        warnings.simplefilter("ignore")  # The interpreter will move to a package of its own.
         return tf.lite.Interpreter(model_path=str(path), num_threads=threads)
 
 
-def _one_by_one(samples: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def _one_by_one(samples: dict[str, Array]) -> Iterator[dict[str, Array]]:
     for index in range(len(next(iter(samples.values())))):
-        yield {name: part[index : index + 1] for name, part in samples.items()}
+        yield {name: array[index : index + 1] for name, array in samples.items()}

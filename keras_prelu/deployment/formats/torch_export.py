@@ -10,15 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Run, Settings
-from keras_prelu.deployment.lowering import lowered
+from keras_prelu.deployment.format import Format, Runner, Settings
+from keras_prelu.deployment.lowering import lower_model
 from keras_prelu.errors import ExportError
-from keras_prelu.utils.versions import numbers
+from keras_prelu.typing import Array
+from keras_prelu.utils.versions import version_key
 
 __all__ = ["TorchProgram"]
 
 _SINCE = "3.15"
-"""The version of Keras that exports them."""
+"""The first version of Keras that exports them."""
 
 
 class TorchProgram(Format):
@@ -27,7 +28,7 @@ class TorchProgram(Format):
 
     def check(self) -> None:
         super().check()
-        if numbers(keras.version()) < numbers(_SINCE):
+        if version_key(keras.version()) < version_key(_SINCE):
             raise ExportError(
                 f"The format {self.name} needs Keras {_SINCE}, and this is {keras.version()}: pip"
                 " install --upgrade keras."
@@ -38,23 +39,22 @@ class TorchProgram(Format):
 
         batch = torch.export.Dim("batch", min=1)
         axes = keras.tree.map_structure(lambda _: {0: batch}, settings.samples)
-        lowered(model, settings.samples, settings.prune).export(
+        lower_model(model, settings.samples, settings.prune).export(
             path, format="torch", verbose=False, dynamic_shapes=[(axes,)]
         )
 
-    def load(self, path: Path, threads: int | None = None) -> Run:
+    def load(self, path: Path, threads: int | None = None) -> Runner:
         import torch
 
         program = torch.export.load(path).module()
 
-        def run(inputs: Any) -> list[np.ndarray]:
+        def as_tensor(array: Any) -> Any:
+            return torch.from_numpy(np.asarray(array))
+
+        def run(inputs: Any) -> list[Array]:
             with torch.inference_mode():
-                outputs = program(
-                    keras.tree.map_structure(
-                        lambda part: torch.from_numpy(np.asarray(part)), inputs
-                    )
-                )
-            return [part.numpy() for part in keras.tree.flatten(outputs)]
+                outputs = program(keras.tree.map_structure(as_tensor, inputs))
+            return [tensor.numpy() for tensor in keras.tree.flatten(outputs)]
 
         return run
 
@@ -66,12 +66,11 @@ class TorchProgram(Format):
     def operations(self, path: Path) -> dict[str, int]:
         import torch
 
-        nodes = torch.export.load(path).graph.nodes
-        called = Counter(
+        kinds = Counter(
             node.target.name().removeprefix("aten::")
-            for node in nodes
+            for node in torch.export.load(path).graph.nodes
             if node.op == "call_function"
         )
         return {
-            kind: count for kind, count in called.most_common() if not kind.startswith("_assert")
+            kind: count for kind, count in kinds.most_common() if not kind.startswith("_assert")
         }

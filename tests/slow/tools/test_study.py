@@ -54,8 +54,8 @@ def test_controls_are_paired_with_what_was_trained_beside_them(monkeypatch):
         types.SimpleNamespace(score_after=score) for score in (0.75, 0.5, 0.25, 0.0)
     ]
     controls = [
-        types.SimpleNamespace(name=name, run=run)
-        for name, run in zip(CONTROLS, others, strict=True)
+        types.SimpleNamespace(name=name, trained=trained)
+        for name, trained in zip(CONTROLS, others, strict=True)
     ]
     tuned = types.SimpleNamespace(model=model, prelu=prelu, control=relu, controls=controls)
     monkeypatch.setattr(measure, "trained", lambda task, seed: None)

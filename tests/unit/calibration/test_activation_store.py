@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_prelu.calibration.activation_store import Activations, Store
+from keras_prelu.calibration.activation_store import Activations, ActivationStore
 
 
 @pytest.fixture
@@ -19,49 +19,49 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("shape", [(3, 4), (3,), (3, 0, 2), (2, 1, 3, 5)])
 def test_a_batch_comes_back_from_its_file(folder, dtype, shape):
     batch = np.random.default_rng(0).normal(size=shape).astype(dtype)
-    with Store(limit=0) as store:
+    with ActivationStore(limit=0) as store:
         kept = Activations()
         store.add(kept, keras.ops.convert_to_tensor(batch))
         result = kept[0]
         assert keras.backend.standardize_dtype(result.dtype) == np.dtype(dtype).name
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(result), batch)
         assert kept.samples == shape[0]
-        assert store.held == 0
-        assert store.spilled == batch.nbytes
+        assert store.held_bytes == 0
+        assert store.written_bytes == batch.nbytes
     assert list(folder.iterdir()) == []
 
 
 def test_bytes_are_counted_and_the_limit_is_held(folder):
     batch = keras.ops.ones((10, 25))  # 1,000 bytes
-    with Store(limit=2500) as store:
+    with ActivationStore(limit=2500) as store:
         first, second = Activations(), Activations()
         for _ in range(2):
             store.add(first, batch)
             store.add(second, batch)
-        assert (store.held, store.spilled, store.peak) == (2000, 2000, 2000)
+        assert (store.held_bytes, store.written_bytes, store.peak_bytes) == (2000, 2000, 2000)
         assert len(list(next(folder.iterdir()).iterdir())) == 2
         store.discard(first)
         store.discard(first)
-        assert store.held == 1000
+        assert store.held_bytes == 1000
         store.discard(second)
-        assert (store.held, store.peak) == (0, 2000)
+        assert (store.held_bytes, store.peak_bytes) == (0, 2000)
         assert list(next(folder.iterdir()).iterdir()) == []
 
 
 def test_samples_are_viewed_and_not_counted():
-    with Store(limit=0) as store:
-        samples = store.view([np.ones((4, 2), "float32"), np.zeros((3, 2), "float32")])
+    with ActivationStore(limit=0) as store:
+        samples = store.wrap([np.ones((4, 2), "float32"), np.zeros((3, 2), "float32")])
         assert samples.samples == 7
         assert len(samples) == 2
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(samples[1]), np.zeros((3, 2)))
         store.discard(samples)
-        assert store.held == 0
+        assert store.held_bytes == 0
 
 
 def test_strings_stay_in_memory(folder):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("Only TensorFlow has tensors of strings.")
-    with Store(limit=0) as store:
+    with ActivationStore(limit=0) as store:
         kept = Activations()
         store.add(kept, keras.ops.convert_to_tensor(np.array(["a", "b"])))
         assert kept[0].shape == (2,)

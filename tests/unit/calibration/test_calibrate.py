@@ -1,6 +1,8 @@
 """keras_prelu.calibration.calibrate: the refit against numpy.linalg.lstsq, and that the function is
 kept."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -8,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_prelu as kp
-from keras_prelu.backend import devices
-from keras_prelu.calibration import calibrate as calibrating
+from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.data.samples import Samples
 from tests.helpers import custom, models, references
 
@@ -207,7 +208,9 @@ def test_weights_come_back_where_the_result_is_worse(monkeypatch):
 
     best = RidgeProblem.best
     monkeypatch.setattr(
-        RidgeProblem, "best", lambda self: Solution(1.0, np.full_like(best(self).change, 9.0), 0.0)
+        RidgeProblem,
+        "best",
+        lambda self: Solution(ridge=1.0, change=np.full_like(best(self).change, 9.0), error=0.0),
     )
     model = models.live_in(models.mlp())
     converted = uncalibrated(model)
@@ -545,73 +548,19 @@ def test_an_original_whose_class_names_its_layers_anew():
     assert record.error_after < 0.3 * record.error_before
 
 
-class StoppedError(Exception):
-    """Raised in the place of a sweep."""
-
-
-@pytest.fixture
-def sweep_arguments(monkeypatch):
-    """What `calibrate` would hand to the sweep."""
-    found = {}
-
-    def stop(converted, original, options, **kwargs):
-        found.update(kwargs, options=options)
-        raise StoppedError
-
-    monkeypatch.setattr(calibrating, "Sweep", stop)
-    return found
-
-
-def test_the_defaults_are_those_of_the_documentation(sweep_arguments):
-    model = models.mlp()
-    with pytest.raises(StoppedError):
-        kp.calibrate(uncalibrated(model), model, models.samples(model, 5))
-    options = sweep_arguments.pop("options")
-    assert sweep_arguments == {"refit_frozen": False, "batch_size": 128, "memory_limit": 4e9}
-    assert (options.ridge, options.rows_per_unknown, options.seed, options.exchange) == (
-        None,
-        16,
-        0,
-        None,
+def test_the_defaults_are_those_of_the_documentation():
+    assert CalibrationConfig() == CalibrationConfig(
+        ridge=None,
+        rows_per_unknown=16,
+        refit_frozen=False,
+        batch_size=128,
+        memory_limit=4e9,
+        seed=0,
     )
-    assert (options.samples, int(options.held_out.sum())) == (5, 1)
-
-
-@pytest.mark.parametrize("host", [0, 1])
-def test_two_hosts_take_every_other_batch_and_exchange(host, sweep_arguments, monkeypatch):
-    monkeypatch.setattr(devices, "hosts", lambda: 2)
-    monkeypatch.setattr(devices, "host", lambda: host)
-    model = models.mlp()
-    with pytest.raises(StoppedError):
-        kp.calibrate(uncalibrated(model), model, models.samples(model, 93), batch_size=10)
-    options = sweep_arguments["options"]
-    assert options.batches.tolist() == list(range(host, 10, 2))
-    all_held_out = calibrating.hold_out(93, np.random.default_rng(0))
-    expected = np.concatenate(
-        [all_held_out[10 * number : 10 * number + 10] for number in options.batches]
-    )
-    np.testing.assert_array_equal(options.held_out, expected)
-    assert options.samples == 93
-    assert options.exchange is devices
-
-
-def test_all_samples_of_a_batch_count_for_whether_hosts_divide(monkeypatch):
-    """Of each batch the first sample fits, and the second is held out."""
-    monkeypatch.setattr(devices, "hosts", lambda: 2)
-    monkeypatch.setattr(devices, "host", lambda: 1)
-    numbers, divided = calibrating._share(np.array([False, True, False, True]), 2)
-    assert (numbers.tolist(), divided) == ([1], True)
-
-
-@pytest.mark.parametrize("held_out", [[True, False, True, True], [False, False, True, False]])
-def test_hosts_do_not_divide_what_would_leave_one_without_samples_of_both_kinds(
-    held_out, monkeypatch
-):
-    """Two hosts, two batches of two."""
-    monkeypatch.setattr(devices, "hosts", lambda: 2)
-    monkeypatch.setattr(devices, "host", lambda: 0)
-    numbers, divided = calibrating._share(np.array(held_out), 2)
-    assert (numbers.tolist(), divided) == ([0, 1], False)
+    for function in (kp.calibrate, kp.find_slopes, kp.run_conversion):
+        for name, parameter in inspect.signature(function).parameters.items():
+            if hasattr(CalibrationConfig, name):
+                assert parameter.default == getattr(CalibrationConfig, name)
 
 
 def test_one_row_for_each_unknown_and_one_sample_at_once_do():
@@ -634,23 +583,6 @@ def test_samples_with_labels_give_the_same_as_without():
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_model_written_in_python_keeps_its_name_and_its_inputs_dtype():
-    class Lookup(keras.Model):
-        def __init__(self):
-            super().__init__(name="lookup")
-            self.table, self.out = L.Embedding(5, 4), L.Dense(2)
-
-        def call(self, ids):
-            assert keras.backend.is_int_dtype(ids.dtype)
-            return self.out(self.table(ids))
-
-    model = Lookup()
-    graph = calibrating.with_graph(model, np.zeros((6, 3), "int32"))
-    assert graph.name == "lookup"
-    assert graph.inputs[0].dtype == "int32"
-    assert graph.inputs[0].shape == (None, 3)
-
-
 @pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
 def test_samples_with_labels_for_a_model_written_in_python():
     model = custom.Classifier()
@@ -658,12 +590,3 @@ def test_samples_with_labels_for_a_model_written_in_python():
     models.live_in(model, seed=1)
     record = kp.calibrate(uncalibrated(model), model, Samples(IMAGES[:100], np.zeros(100)))
     assert record.samples == 100
-
-
-def test_a_model_that_can_not_be_traced_is_named_with_the_reason():
-    class Stubborn(keras.Model):
-        def call(self, inputs):
-            raise RuntimeError("needs numbers")
-
-    with pytest.raises(kp.errors.CalibrationError, match=r"'stubborn' \(Stubborn\).*needs numbers"):
-        calibrating.with_graph(Stubborn(name="stubborn"), np.zeros((6, 3)))

@@ -79,8 +79,8 @@ def test_whoever_needs_labels_looks_at_them(model):
     model.compile("adam", SPARSE)
     converted, wrong = kp.convert(model, alpha=0.1, rescale="none"), (X, CLASSES + 1)
     for use in (
-        lambda: kp.finetune(converted, model, wrong, (X, CLASSES), epochs=1),
-        lambda: kp.finetune(converted, model, (X, CLASSES), wrong, epochs=1),
+        lambda: kp.finetune(converted, wrong, (X, CLASSES), original=model, epochs=1),
+        lambda: kp.finetune(converted, (X, CLASSES), wrong, original=model, epochs=1),
         lambda: evaluate(model, Samples(*wrong)),
         lambda: kp.diagnostics.gradient_noise(model, wrong, group=4),
     ):

@@ -147,9 +147,9 @@ def test_large_arrays_of_npz_files_are_mapped(tmp_path, order):
 
 def test_all_that_is_done_with_samples_is_the_same_from_disk(tmp_path):
     model = models.live_in(models.mlp())
-    x = models.samples(model, 120)
+    x = models.samples(model, 80)
     y = np.tanh(x[:, :3])
-    np.savez(tmp_path / "data.npz", x_train=x[:90], y_train=y[:90], x_test=x[90:], y_test=y[90:])
+    np.savez(tmp_path / "data.npz", x_train=x[:60], y_train=y[:60], x_test=x[60:], y_test=y[60:])
     memory, disk = (
         kp.data.load(str(tmp_path / "data.npz"), memory_limit=limit) for limit in (1e9, 100)
     )
@@ -161,11 +161,10 @@ def test_all_that_is_done_with_samples_is_the_same_from_disk(tmp_path):
     results = [
         kp.finetune(
             model,
-            None,
             data.train,
             data.test,
             recipe="exp-revived",
-            epochs=2,
+            epochs=1,
             loss="mse",
             checkpoints=tmp_path / name,
         )
@@ -186,7 +185,7 @@ model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, st
     keras.layers.Dense(4)])
 model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 def tuned(train, test):
-    return kp.finetune(model, None, train, test, recipe="exp", epochs=1, batch_size=500)
+    return kp.finetune(model, train, test, recipe="exp", epochs=1, batch_size=500)
 small = [kp.data.Samples(rng.normal(size=(600, 32, 32, 3)).astype("float32"), np.arange(600) % 4) for _ in range(2)]
 tuned(*small)
 status = dict(line.split(":") for line in open("/proc/self/status"))
@@ -199,6 +198,7 @@ print(tuned(data.train, small[1]).verdict)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="The limit is Linux's.")
 @pytest.mark.tensorflow
 def test_a_data_set_of_twice_the_memory_there_is(tmp_path):

@@ -7,9 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_prelu.deployment.formats.onnx.cpu import with_convolutions
-
-pytestmark = pytest.mark.tensorflow
+from keras_prelu.deployment.formats.onnx.cpu import use_convolutions
 
 SLOPES = np.array([0.0, 0.25, 1.0], "float32").reshape(3, 1, 1)
 
@@ -75,7 +73,7 @@ def kinds(model):
 )
 def test_activations_become_convolutions_of_the_same_function(model):
     before = run(model)
-    assert with_convolutions(model) == 1
+    assert use_convolutions(model) == 1
     onnx.checker.check_model(model, full_check=True)
     assert kinds(model) == ["Conv", "Relu", "Conv", "Add"]
     np.testing.assert_allclose(run(model)[0], before[0], rtol=1e-6)
@@ -85,7 +83,7 @@ def test_a_cap_goes_before():
     model = prelu(cap=1.5)
     before = run(model)
     assert before[0].max() == 1.5
-    assert with_convolutions(model) == 1
+    assert use_convolutions(model) == 1
     onnx.checker.check_model(model, full_check=True)
     assert kinds(model) == ["Clip", "Conv", "Relu", "Conv", "Add"]
     np.testing.assert_allclose(run(model)[0], before[0], rtol=1e-6)
@@ -99,7 +97,7 @@ def test_a_cap_stays_behind_where_what_is_not_capped_is_read_and_where_clips_hav
 ):
     model = prelu(cap=1.5, **arguments)
     before = run(model) if arguments.get("opset", 15) > 10 else None
-    assert with_convolutions(model) == 1
+    assert use_convolutions(model) == 1
     onnx.checker.check_model(model, full_check=True)
     assert kinds(model) == ["Conv", "Relu", "Conv", "Add", after]
     for one, other in zip(run(model) if before else [], before or [], strict=True):
@@ -121,12 +119,12 @@ def test_a_cap_stays_behind_where_what_is_not_capped_is_read_and_where_clips_hav
 )
 def test_what_has_another_form_stays(model):
     before = model.SerializeToString()
-    assert with_convolutions(model) == 0
+    assert use_convolutions(model) == 0
     assert model.SerializeToString() == before
 
 
 def test_a_capped_slope_below_zero_stays_capped_after():
     """min(−0.5·x, 1) of x below −2 is 1: a cap before it would be lost."""
     model = prelu(SLOPES - 0.5, cap=1.0)
-    assert with_convolutions(model) == 0
+    assert use_convolutions(model) == 0
     assert kinds(model) == ["PRelu", "Min"]

@@ -3,8 +3,6 @@
 import json
 import os
 import resource
-import subprocess
-import sys
 import zipfile
 
 import keras
@@ -118,18 +116,18 @@ def test_what_is_no_model_file(tmp_path):
     with pytest.raises(FileError, match="is a folder"):
         kp.load_model(tmp_path)
     (tmp_path / "model.txt").write_text("hello")
-    with pytest.raises(FileError, match=r"ends in \.keras"):
+    with pytest.raises(FileError, match=r"must end in \.keras"):
         kp.load_model(tmp_path / "model.txt")
 
 
 def test_an_unknown_custom_layer_is_named(tmp_path):
-    code = (
-        "import keras\n"
-        "class Mystery(keras.layers.Layer):\n"
-        "    def call(self, x): return x\n"
-        f"keras.Sequential([keras.Input((2,)), Mystery()]).save({str(tmp_path / 'm.keras')!r})"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=300)
+    class Mystery(keras.layers.Layer):
+        """Keras finds no class of this name in the module."""
+
+        def call(self, x):
+            return x
+
+    keras.Sequential([keras.Input((2,)), Mystery()]).save(tmp_path / "m.keras")
     with pytest.raises(FileError, match=r"custom class 'Mystery'.*--import MODULE"):
         kp.load_model(tmp_path / "m.keras")
 

@@ -2,9 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
-import textwrap
 import zipfile
 from pathlib import Path
 
@@ -199,29 +196,6 @@ def test_graphs_as_keras_2_wrote_them_are_understood(saved):
         FileError, match="layer 'b' takes the output of 'nowhere', which is not in the model"
     ):
         check_archive(saved)
-
-
-def test_the_budget_for_weights_is_that_of_the_reading_thread_alone(saved, tmp_path):
-    """Another thread that builds a large model meanwhile is left in peace, and nothing is left
-    behind."""
-    code = f"""
-        import threading, keras, keras_prelu as kp
-        from keras_prelu.io.weight_limit import weights_within
-        add_weight = keras.layers.Layer.add_weight
-        with weights_within("model.keras", 0):
-            def build():
-                keras.layers.Dense(20_000).build((None, 1_000))
-                built.append(True)
-            built = []
-            thread = threading.Thread(target=build)
-            thread.start(); thread.join()
-            assert built
-        assert keras.layers.Layer.add_weight is add_weight
-        assert kp.load_model({str(saved)!r}).name == "small"
-    """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, timeout=300
-    )
 
 
 @pytest.mark.filterwarnings(

@@ -89,6 +89,18 @@ def test_sites_without_a_producer_of_their_own_are_kept_with_the_reason():
     )
 
 
+def test_a_producer_that_is_an_output_of_the_model_is_kept():
+    inputs = keras.Input((4,))
+    dense = keras.layers.Dense(4, name="dense")(inputs)
+    model = keras.Model(inputs, [dense, keras.layers.ReLU(name="relu")(dense)])
+    converted = kp.convert(model, rescale="none")
+    (record,) = rescale_analytic(converted, ["relu"])
+    assert "output of the model" in record.action
+    np.testing.assert_array_equal(
+        converted.get_layer("dense").kernel, model.get_layer("dense").kernel
+    )
+
+
 def test_slopes_that_were_kept_are_not_rescaled_for():
     model = models.live_in(models.leaky())
     converted = kp.convert(model, rescale="analytic")

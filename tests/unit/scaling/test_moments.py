@@ -124,6 +124,22 @@ def test_what_has_no_statistics_is_kept_and_said():
         np.testing.assert_array_equal(old, new)
 
 
+def test_an_output_of_the_model_keeps_its_scale_and_offset():
+    """The BatchNormalization that feeds a site, or a sum, may also be an output of the model."""
+    inputs = keras.Input((4,))
+    norm = L.BatchNormalization(name="norm")(inputs)
+    rectified = L.Dense(4, name="dense")(L.ReLU()(norm))
+    other = L.BatchNormalization(name="other")(rectified)
+    total = L.Add()([rectified, other])
+    model = models.live_in(keras.Model(inputs, [norm, other, total]))
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    converted = kp.convert(model, alpha=ALPHA, rescale="moments")
+    np.testing.assert_allclose(numbers(converted(x)[0]), numbers(model(x)[0]), rtol=1e-6)
+    np.testing.assert_array_equal(
+        numbers(converted.get_layer("other").beta), numbers(model.get_layer("other").beta)
+    )
+
+
 def test_at_slope_0_nothing_changes():
     model = models.live_in(models.residual())
     converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="moments")

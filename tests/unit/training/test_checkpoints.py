@@ -1,7 +1,8 @@
-"""keras_prelu.training.checkpoints: a training goes on where it was, to the same weights bit for
-bit."""
+"""keras_prelu.training.checkpoints: a training continues where it stopped, to the same weights bit
+for bit."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,8 +31,23 @@ def network():
 
 @pytest.fixture(scope="module")
 def digits():
+    """Three batches to train with."""
     data = kp.data.load("digits", input_shape=(64,))
-    return data.train.take(slice(0, 300)), data.test.take(slice(0, 100))
+    return data.train.take(slice(0, 120)), data.test.take(slice(0, 60))
+
+
+@pytest.fixture(scope="module")
+def whole(digits):
+    """An uninterrupted fine-tuning without checkpoints."""
+    return tuned(digits, None)
+
+
+@pytest.fixture(scope="module")
+def finished(digits, tmp_path_factory):
+    """The folder with the checkpoints of a fine-tuning that is done."""
+    folder = tmp_path_factory.mktemp("finished") / "checkpoints"
+    tuned(digits, folder)
+    return folder
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -57,7 +73,6 @@ def tuned(digits, folder, interrupt=None, **options):
     callbacks = None if interrupt is None else lambda: [Interrupt(*interrupt)]
     return kp.finetune(
         network(),
-        None,
         *digits,
         recipe="exp",
         epochs=4,
@@ -76,8 +91,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("interrupt", [(0, 0), (2, 0), (3, 0), (1, 1)])
-def test_interrupted_and_gone_on_is_uninterrupted(interrupt, digits, tmp_path):
-    whole = tuned(digits, None)
+def test_interrupted_and_continued_is_uninterrupted(interrupt, whole, digits, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tuned(digits, tmp_path / "run", interrupt)
     result = tuned(digits, tmp_path / "run")
@@ -100,8 +114,16 @@ def test_the_best_epoch_is_kept_from_before_the_interrupt(digits, tmp_path):
     def result(folder, *others):
         Interrupt.run = -1
         callbacks = lambda: [ForgetAll(), *others]  # noqa: E731
-        options = {"recipe": "exp", "epochs": 4, "control": False, "checkpoints": folder}
-        return kp.finetune(network(), None, *digits, callbacks=callbacks, **options)
+        return kp.finetune(
+            network(),
+            *digits,
+            recipe="exp",
+            epochs=4,
+            learning_rate=0.03,
+            callbacks=callbacks,
+            control=False,
+            checkpoints=folder,
+        )
 
     whole = result(None)
     losses = whole.prelu.history["val_loss"]
@@ -111,11 +133,10 @@ def test_the_best_epoch_is_kept_from_before_the_interrupt(digits, tmp_path):
     same(whole, result(tmp_path / "run"))
 
 
-def test_what_is_done_is_not_done_again(digits, tmp_path, monkeypatch):
-    first = tuned(digits, tmp_path)
+def test_what_is_done_is_not_done_again(whole, digits, finished, monkeypatch):
     steps = []
     monkeypatch.setattr(keras.Model, "train_step", lambda *args: steps.append(1))
-    same(first, tuned(digits, tmp_path))
+    same(whole, tuned(digits, finished))
     assert steps == []
 
 
@@ -123,8 +144,8 @@ def test_a_search_goes_on_too(digits, tmp_path, monkeypatch):
     import keras_prelu.training.recipe_search as module
 
     arguments = {"recipe": "auto", "epochs": 2, "control": False}
-    whole = kp.finetune(network(), None, *digits, **arguments)
-    train, count = module.lowest_loss, []
+    whole = kp.finetune(network(), *digits, **arguments)
+    train, count = module.lowest_selection_loss, []
 
     def failing(*args):
         count.append(1)
@@ -132,10 +153,10 @@ def test_a_search_goes_on_too(digits, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return train(*args)
 
-    monkeypatch.setattr(module, "lowest_loss", failing)
+    monkeypatch.setattr(module, "lowest_selection_loss", failing)
     with pytest.raises(KeyboardInterrupt):
-        kp.finetune(network(), None, *digits, checkpoints=tmp_path, **arguments)
-    result = kp.finetune(network(), None, *digits, checkpoints=tmp_path, **arguments)
+        kp.finetune(network(), *digits, checkpoints=tmp_path, **arguments)
+    result = kp.finetune(network(), *digits, checkpoints=tmp_path, **arguments)
     assert len(count) == len(whole.trials) + 1  # the three that were done were not done again
     assert result.trials == whole.trials
     assert result.recipe == whole.recipe
@@ -143,19 +164,22 @@ def test_a_search_goes_on_too(digits, tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-def test_checkpoints_of_another_fine_tuning_are_refused(digits, tmp_path):
-    tuned(digits, tmp_path)
-    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
-        tuned(digits, tmp_path, batch_size=16)
-    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
-        tuned(digits, tmp_path, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=False))
+def test_checkpoints_of_another_fine_tuning_are_refused(digits, finished):
     train, validation = digits
-    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
-        tuned((train.take(slice(0, 299)), validation), tmp_path)
+    fewer = (train.take(slice(0, 119)), validation)
+    wrong_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=False)
+    for data, options in (
+        (digits, {"batch_size": 16}),
+        (digits, {"loss": wrong_loss}),
+        (digits, {"slope_warmup_epochs": 1.0}),
+        (fewer, {}),
+    ):
+        with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
+            tuned(data, finished, **options)
 
 
-def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, tmp_path):
-    tuned(digits, tmp_path / "run")
+def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
     path = tmp_path / "run" / "model.npz"
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(kp.errors.FileError, match="can't be read"):
@@ -165,7 +189,7 @@ def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, tmp_path):
         tuned(digits, tmp_path / "file")
 
 
-def test_losses_are_kept_as_they_are(tmp_path):
+def test_losses_are_stored_as_they_are(tmp_path):
     checkpoints = Checkpoints(tmp_path, "key")
     for loss in (0.1, float("inf"), 1 / 3):
         checkpoints.add_loss(loss)
@@ -203,18 +227,19 @@ SCRIPT = """
 import sys, keras, numpy as np
 sys.path.insert(0, {root!r})
 import keras_prelu as kp
-from tests.training.test_checkpoints import network
+from tests.unit.training.test_checkpoints import network
 data = kp.data.load("digits", input_shape=(64,))
 class Slow(keras.callbacks.Callback):
     def on_train_begin(self, logs=None): print("started", flush=True)
     def on_train_batch_end(self, batch, logs=None):
         import time; time.sleep(0.01)
-result = kp.finetune(network(), None, data.train.take(slice(0, 300)), data.test.take(slice(0, 100)), recipe="exp", epochs=6,
+result = kp.finetune(network(), data.train.take(slice(0, 300)), data.test.take(slice(0, 100)), recipe="exp", epochs=6,
                      callbacks=lambda: [Slow()], checkpoints=sys.argv[1] if sys.argv[1] != "none" else None)
 np.savez(sys.argv[2], *result.model.get_weights())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_killed_at_any_moment(tmp_path, pytestconfig):
     script = SCRIPT.format(root=str(pytestconfig.rootpath))

@@ -11,12 +11,6 @@ from tests.helpers import custom, models
 L = keras.layers
 
 
-@pytest.fixture(scope="module")
-def digits():
-    data = kp.data.load("digits", input_shape=(64,))
-    return data.train.take(slice(0, 400)), data.test.take(slice(0, 200))
-
-
 def wide():
     """Kernels of every form, wide enough to measure their spread."""
     inputs = keras.Input((8, 8, 32))
@@ -101,46 +95,39 @@ def test_layers_inside_custom_ones_are_redrawn_and_what_can_not_be_is_told():
         control_model("from-scratch", prelu, 0)
 
 
-def test_further_controls_are_trained_with_the_same_budget(digits):
-    keras.utils.set_random_seed(0)
-    original = keras.Sequential([keras.Input((64,)), L.Dense(16, activation="relu"), L.Dense(10)])
-    original.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+def test_further_controls_are_trained_with_the_same_budget(original, digits):
     result = kp.finetune(
         original,
-        None,
         *digits,
         recipe="exp",
         epochs=3,
-        batch_size=8,
+        batch_size=16,
+        learning_rate=0.02,
         controls=["fixed-slopes", "from-scratch"],
     )
     fixed, scratch = result.controls
     assert (fixed.name, scratch.name) == tuple(CONTROLS)
-    assert [layer.mean for layer in kp.diagnostics.layer_slopes(fixed.run.model)] == [
+    assert [layer.mean for layer in kp.diagnostics.layer_slopes(fixed.trained.model)] == [
         layer.mean for layer in result.slopes_before
     ]
-    assert fixed.run.score_before == result.prelu.score_before
-    assert kp.diagnostics.layer_slopes(scratch.run.model)[0].mean != result.slopes_before[0].mean
-    assert scratch.run.score_after > scratch.run.score_before + 0.2
+    assert fixed.trained.score_before == result.prelu.score_before
+    assert (
+        kp.diagnostics.layer_slopes(scratch.trained.model)[0].mean != result.slopes_before[0].mean
+    )
+    assert scratch.trained.score_after > scratch.trained.score_before + 0.2
     assert fixed.comparison.a == scratch.comparison.a == result.prelu.score_after
     assert (fixed.comparison.b, scratch.comparison.b) == (
-        fixed.run.score_after,
-        scratch.run.score_after,
+        fixed.trained.score_after,
+        scratch.trained.score_after,
     )
     for text in CONTROLS.values():
         assert text in result.verdict
 
 
-def test_there_is_nothing_to_fix_in_a_relu_model_and_unknown_names_are_told(digits):
-    original = keras.Sequential([keras.Input((64,)), L.Dense(4, activation="relu"), L.Dense(10)])
-    original.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    assert (
-        kp.finetune(
-            original, None, *digits, recipe="relu", epochs=1, controls="fixed-slopes"
-        ).controls
-        == ()
-    )
+def test_a_relu_model_has_no_slopes_to_fix_and_unknown_names_are_refused(original, digits):
+    result = kp.finetune(original, *digits, recipe="relu", epochs=1, controls="fixed-slopes")
+    assert result.controls == ()
     with pytest.raises(
         kp.errors.InvalidArgumentError, match="must be among 'fixed-slopes', 'from-scratch'"
     ):
-        kp.finetune(original, None, *digits, recipe="relu", controls=["leaky"])
+        kp.finetune(original, *digits, recipe="relu", controls=["leaky"])

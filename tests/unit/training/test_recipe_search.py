@@ -1,20 +1,27 @@
 """keras_prelu.training.recipe_search: it stays within its budget, whatever the data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_prelu as kp
+from keras_prelu.data.samples import as_samples
 from keras_prelu.training import recipe_search as searching
-from keras_prelu.training.fit import Budget
+from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.recipes import RECIPES
-from keras_prelu.training.slope_optimizer import SlopeTraining
 
 
-def budget(samples, epochs, batch_size):
-    data = kp.data.Samples(np.zeros((samples, 1), "float32"), np.zeros(samples))
-    return Budget(data, epochs, batch_size, None, None, "mse", None, None, 0, 0, data)
+def setup(samples, epochs, batch_size):
+    data = as_samples((np.zeros((samples, 1), "float32"), np.zeros(samples)))
+    return TrainingSetup(
+        train=data,
+        selection=data,
+        fit=kp.FitConfig(epochs=epochs, batch_size=batch_size, loss="mse"),
+        slopes=kp.SlopeConfig(),
+    )
 
 
 @given(
@@ -29,28 +36,39 @@ def test_all_trainings_together_are_within_the_budget(
     samples, epochs, batch_size, times, recipes, seed
 ):
     """With losses drawn at random, of trainings that aren't done."""
-    given_budget, rng, steps = budget(samples, epochs, batch_size), np.random.default_rng(seed), []
-    whole = given_budget.steps()
+    final, rng, steps = setup(samples, epochs, batch_size), np.random.default_rng(seed), []
+    whole = final.steps()
 
-    def loss(_prepared, short, _slope_training):
+    def loss(_prepared, short):
         steps.append(short.steps())
         return float(rng.random())
 
     def searched():
-        return searching.search(
-            RECIPES[:recipes], lambda recipe: None, given_budget, times, SlopeTraining()
-        )
+        return searching.search_recipe(RECIPES[:recipes], lambda recipe: None, final, times)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "_trained_loss", loss)
+        patch.setattr(searching, "_short_training_loss", loss)
         if (times - 1.0) * whole < 4:
-            with pytest.raises(kp.errors.InvalidArgumentError, match="give more epochs"):
+            with pytest.raises(kp.errors.InvalidArgumentError, match="Give more epochs"):
                 searched()
             assert not steps
             return
-        best, trials = searched()
+        found = searched()
     assert sum(steps) + whole <= times * whole
     assert min(steps) >= 1
-    assert [trial.steps for trial in trials] == steps
-    last = {trial.recipe: trial.loss for trial in trials if trial.round == 2}
-    assert best.name == min(last, key=last.get)
+    assert [trial.steps for trial in found.trials] == steps
+    last = {trial.recipe: trial.loss for trial in found.trials if trial.round == 2}
+    assert found.recipe.name == min(last, key=last.get)
+
+
+def test_short_trainings_freeze_and_warm_up_slopes_for_the_same_shares():
+    final = replace(
+        setup(320, 8, 16), slopes=kp.SlopeConfig(multiplier=2.0, frozen_epochs=2, warmup_epochs=1)
+    )
+    for steps in (5, 20, 43, 100):
+        short = final.shortened(steps)
+        assert short.steps() <= steps
+        slopes = short.slopes
+        assert slopes.frozen_epochs / short.fit.epochs == pytest.approx(1 / 4)
+        assert slopes.warmup_epochs / short.fit.epochs == pytest.approx(1 / 8)
+        assert slopes.multiplier == short.with_default_multiplier(4.0).slopes.multiplier == 2.0

@@ -29,9 +29,9 @@ def finetuned(
     """A converted model fine-tuned, beside its ReLU control, with checkpoints."""
     return kp.finetune(
         converted,
-        original if control else None,
         train,
         validation,
+        original=original if control else None,
         control=control,
         epochs=effort.epochs,
         batch_size=effort.job_batch,

@@ -1,32 +1,39 @@
-"""What rewriting an ONNX graph in place takes."""
+"""What rewriting an ONNX graph in place needs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from keras_prelu.typing import Array
 
-__all__ = ["constants", "remove_unread"]
+__all__ = ["constants", "remove_unread", "tensor_types"]
 
 
-def constants(graph: Any) -> dict[str, np.ndarray]:
-    """The constants of a graph, and their negatives."""
+def constants(graph: Any) -> dict[str, Array]:
+    """Return the constants of a graph, and their negatives, by name."""
     from onnx import numpy_helper
 
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        if node.op_type == "Neg" and node.input[0] in found:
-            found[node.output[0]] = -found[node.input[0]]
-    return found
+            known[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        if node.op_type == "Neg" and node.input[0] in known:
+            known[node.output[0]] = -known[node.input[0]]
+    return known
+
+
+def tensor_types(graph: Any) -> dict[str, Any]:
+    """Return the element types and shapes of a graph's tensors, as far as they were inferred, by
+    name."""
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name: value.type.tensor_type for value in values}
 
 
 def remove_unread(graph: Any) -> None:
-    """Remove nodes and constants that nothing reads."""
-    results = {output.name for output in graph.output}
+    """Remove the nodes and constants that nothing reads."""
+    outputs = {output.name for output in graph.output}
     while True:
-        read = results | {name for node in graph.node for name in _reads(node)}
+        read = outputs | {name for node in graph.node for name in _reads(node)}
         unread = [node for node in graph.node if not any(name in read for name in node.output)]
         for node in unread:
             graph.node.remove(node)
@@ -37,9 +44,9 @@ def remove_unread(graph: Any) -> None:
 
 
 def _reads(node: Any) -> list[str]:
-    """What a node reads, and the graphs inside it."""
-    inside = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    """Return the names that a node reads, and those that the graphs in its attributes read."""
+    subgraphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return [
         *node.input,
-        *(name for graph in inside for inner in graph.node for name in _reads(inner)),
+        *(name for graph in subgraphs for inner in graph.node for name in _reads(inner)),
     ]

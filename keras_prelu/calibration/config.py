@@ -1,0 +1,49 @@
+"""The settings of a calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_prelu.errors import InvalidArgumentError
+
+__all__ = ["CalibrationConfig"]
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """The settings of a calibration, checked. See `calibrate`.
+
+    Attributes:
+        ridge: Float or None. λ relative to the mean diagonal of the Gram matrix; None for the best
+            of `ridge.RIDGES` on held-out samples.
+        rows_per_unknown: Integer. Rows to use for each unknown weight.
+        refit_frozen: Boolean. Whether layers with `trainable=False` are refitted too.
+        batch_size: Integer. Samples that pass through a layer at once.
+        memory_limit: Float. Bytes of activations to hold in memory.
+        seed: Integer. Seed of the held-out samples and of the sampled positions.
+
+    Raises:
+        InvalidArgumentError: A setting is out of range.
+    """
+
+    ridge: float | None = None
+    rows_per_unknown: int = 16
+    refit_frozen: bool = False
+    batch_size: int = 128
+    memory_limit: float = 4e9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        valid = (
+            (self.ridge is None or self.ridge > 0)
+            and self.rows_per_unknown >= 1
+            and self.batch_size >= 1
+            and self.memory_limit >= 0
+        )
+        if not valid:
+            raise InvalidArgumentError(
+                "`ridge` must be positive, `rows_per_unknown` and `batch_size` at least 1,"
+                f" `memory_limit` at least 0. Received: ridge={self.ridge},"
+                f" rows_per_unknown={self.rows_per_unknown}, batch_size={self.batch_size},"
+                f" memory_limit={self.memory_limit}"
+            )

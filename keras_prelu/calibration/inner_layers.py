@@ -1,0 +1,108 @@
+"""The linear layers inside a layer with Python code of its own, and the inputs that they get,
+observed while that code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.custom_layers.converted_layer import prelus
+from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
+from keras_prelu.graph.linear_layers import linear_view
+
+__all__ = ["InnerLayer", "find_inner_layers", "has_linear_layers", "inputs_during"]
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class InnerLayer:
+    """A linear layer inside a converted layer.
+
+    Attributes:
+        layer: Layer. The linear layer.
+        counterpart: Layer. The same layer inside the original's layer.
+        normalization: `keras.layers.BatchNormalization` or None. The only observed reader of the
+            layer's output, if that is a BatchNormalization.
+    """
+
+    layer: Any
+    counterpart: Any
+    normalization: Any
+
+
+def has_linear_layers(layer: Any) -> bool:
+    """Return whether a layer contains linear layers, other than itself."""
+    return any(linear_view(inner) is not None for inner in sublayers(layer))
+
+
+def find_inner_layers(
+    converted: Any, original: Any, run_original: Callable[[], object]
+) -> list[InnerLayer]:
+    """Return the linear layers inside a converted layer, in the order of their application.
+
+    Args:
+        converted: Layer of the converted model.
+        original: The same layer of the original model.
+        run_original: Function that calls `original` once.
+
+    Returns:
+        A list with an `InnerLayer` for each linear layer that is called.
+    """
+    added = {id(layer) for layer in prelus(converted)}
+    remaining = [layer for layer in sublayers(converted) if id(layer) not in added]
+    by_id = {id(layer): layer for layer in sublayers(original)}
+    converted_of = {
+        id(layer): other for layer, other in zip(sublayers(original), remaining, strict=True)
+    }
+    observed = [
+        layer
+        for layer in by_id.values()
+        if linear_view(layer) is not None or isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    calls = _calls_during(run_original, observed)
+    linear = dict.fromkeys(
+        id(call.target.owner) for call in calls if linear_view(call.target.owner) is not None
+    )
+    return [
+        InnerLayer(
+            layer=converted_of[key],
+            counterpart=by_id[key],
+            normalization=_normalization_after(by_id[key], calls, converted_of),
+        )
+        for key in linear
+    ]
+
+
+def inputs_during(run: Callable[[], object], layer: Any) -> list[Tensor]:
+    """Return the input of each call of a layer while a function runs."""
+    return [call.inputs for call in _calls_during(run, [layer])]
+
+
+def _calls_during(run: Callable[[], object], layers: Sequence[Any]) -> list[HookedCall]:
+    calls: list[HookedCall] = []
+    with hook_calls([HookTarget(layer) for layer in layers], calls.append):
+        run()
+    return calls
+
+
+def _normalization_after(
+    layer: Any, calls: Sequence[HookedCall], converted_of: Mapping[int, Any]
+) -> Any:
+    """Return the converted model's BatchNormalization whose counterpart alone reads the output of a
+    layer of the original, if both are called once; None otherwise."""
+    outputs = [call.outputs for call in calls if call.target.owner is layer]
+    readers = [
+        call.target.owner for call in calls if any(call.inputs is output for output in outputs)
+    ]
+    if len(outputs) != 1 or len(readers) != 1:
+        return None
+    reader = readers[0]
+    reader_calls = sum(call.target.owner is reader for call in calls)
+    if reader_calls != 1 or not isinstance(reader, keras.layers.BatchNormalization):
+        return None
+    return converted_of[id(reader)]

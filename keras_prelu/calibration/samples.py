@@ -1,0 +1,185 @@
+"""The samples of a calibration: coerced and checked once, and split for fitting and judging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.backend import devices
+from keras_prelu.calibration.host_exchange import Exchange, HostExchange
+from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
+from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
+from keras_prelu.graph.leaves import is_taken_apart
+
+__all__ = [
+    "CalibrationSamples",
+    "SampleSplit",
+    "check_samples",
+    "hold_out",
+    "split_samples",
+    "with_graph",
+]
+
+MINIMUM_SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class CalibrationSamples:
+    """Unlabeled samples that fit a model, in memory.
+
+    Attributes:
+        structure: Array, or list or dict of arrays. The samples in the structure that the model is
+            called with.
+        arrays: List with an array for each input of the model, in its order.
+    """
+
+    structure: Any
+    arrays: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+
+def check_samples(
+    original: keras.Model, samples: Any, *, max_samples: int | None = None, seed: int = 0
+) -> CalibrationSamples:
+    """Coerce samples to arrays, and check that they fit a model.
+
+    Args:
+        original: `keras.Model`. The original model.
+        samples: Samples as in `calibrate`.
+        max_samples: Integer or None. At most this many of the samples are taken, drawn at random;
+            None takes all in their order.
+        seed: Integer. Seed of the draw.
+
+    Returns:
+        `CalibrationSamples`.
+
+    Raises:
+        CalibrationError: There are too few samples, or the model can't be called with them.
+        DataError: The samples do not fit the model, or hold NaN.
+        InvalidArgumentError: `max_samples` is not positive.
+    """
+    role = "calibration samples"
+    checked = as_samples(samples, role=role, labels="ignored")
+    if max_samples is not None:
+        checked = _draw(checked, max_samples, seed)
+    checked = checked.in_memory(role)
+    arrays = model_inputs(with_graph(original, checked.x), checked, role)
+    if len(arrays[0]) < MINIMUM_SAMPLES:
+        raise CalibrationError(
+            f"Calibration needs at least {MINIMUM_SAMPLES} samples, better some hundreds. Received:"
+            f" {len(arrays[0])}"
+        )
+    return CalibrationSamples(structure=checked.x, arrays=arrays)
+
+
+def _draw(samples: CheckedSamples, max_samples: int, seed: int) -> CheckedSamples:
+    if max_samples < 1:
+        raise InvalidArgumentError(
+            f"`max_samples` must be at least 1. Received: max_samples={max_samples}"
+        )
+    order = np.random.default_rng(seed).permutation(len(samples))
+    return samples.take(order[:max_samples])
+
+
+def with_graph(model: keras.Model, samples: Any) -> keras.Model:
+    """Return a model with a graph that computes what a model does.
+
+    Args:
+        model: `keras.Model`.
+        samples: Array, or list or dict of arrays. Samples that the model can be called with.
+
+    Returns:
+        For a model that is written in Python, a functional model whose only layer it is; any other
+        model itself.
+
+    Raises:
+        CalibrationError: The model can't be called with symbolic tensors.
+    """
+    if (
+        is_taken_apart(model)
+        or isinstance(model, keras.Sequential)
+        or not isinstance(model, keras.Model)
+    ):
+        return model
+    try:
+        inputs = keras.tree.map_structure(
+            lambda array: keras.Input(np.shape(array)[1:], dtype=np.asarray(array).dtype.name),
+            samples,
+        )
+        return keras.Model(inputs, model(inputs), name=model.name)
+    except Exception as error:  # The user's code may raise anything.
+        raise CalibrationError(
+            f"Model '{model.name}' ({type(model).__name__}) can't be called with symbolic tensors"
+            f" of these samples' shapes: {reason_of(error)}."
+        ) from error
+
+
+@dataclass(frozen=True)
+class SampleSplit:
+    """Which samples fit and which are held out, and which of them this host has.
+
+    Attributes:
+        held_out: Boolean array. For each sample, whether it judges instead of fitting.
+        is_local: Boolean array. For each sample, whether this host has it.
+        batch_numbers: Integer array. The numbers of this host's batches among those of all hosts.
+        exchange: `Exchange` with the hosts that have the other samples, or None if this host has
+            all.
+    """
+
+    held_out: np.ndarray
+    is_local: np.ndarray
+    batch_numbers: np.ndarray
+    exchange: Exchange | None
+
+    @property
+    def total(self) -> int:
+        """The number of samples on all hosts."""
+        return len(self.held_out)
+
+    @property
+    def local_held_out(self) -> np.ndarray:
+        """For each sample of this host, whether it is held out."""
+        return self.held_out[self.is_local]
+
+
+def hold_out(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a boolean array that marks a random fifth of `count` samples, at least one."""
+    held_out = np.zeros(count, dtype=bool)
+    held_out[rng.permutation(count)[: max(1, count // 5)]] = True
+    return held_out
+
+
+def split_samples(count: int, batch_size: int, seed: int) -> SampleSplit:
+    """Hold out a fifth of the samples, and divide their batches among the hosts.
+
+    Args:
+        count: Integer. Number of samples.
+        batch_size: Integer. Samples in a batch.
+        seed: Integer. Seed of the held-out samples.
+
+    Returns:
+        A `SampleSplit`. Every host has all samples if dividing them would leave a host without
+        samples to fit or to judge.
+    """
+    return _divide(hold_out(count, np.random.default_rng(seed)), batch_size)
+
+
+def _divide(held_out: np.ndarray, batch_size: int) -> SampleSplit:
+    batch_of_sample = np.arange(len(held_out)) // batch_size
+    batch_numbers, hosts = np.arange(-(-len(held_out) // batch_size)), devices.hosts()
+    shares = [batch_numbers[host::hosts] for host in range(hosts)]
+    parts = [held_out[np.isin(batch_of_sample, share)] for share in shares]
+    exchange: Exchange | None = None
+    if hosts > 1 and all(part.any() and not part.all() for part in parts):
+        batch_numbers, exchange = shares[devices.host()], HostExchange()
+    return SampleSplit(
+        held_out=held_out,
+        is_local=np.isin(batch_of_sample, batch_numbers),
+        batch_numbers=batch_numbers,
+        exchange=exchange,
+    )

@@ -1,0 +1,38 @@
+"""The options of a calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+
+from keras_prelu.cli.options.groups import option, option_group
+from keras_prelu.cli.options.parameter_types import ByteSize
+
+__all__ = ["CalibrationOptions", "calibration_options"]
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """The options of a calibration.
+
+    Attributes:
+        samples: Integer. Largest number of samples to calibrate with.
+        memory_limit: Float. Bytes of activations that are held in memory.
+    """
+
+    samples: int = option(
+        "--samples",
+        type=click.IntRange(min=5),
+        default=512,
+        help="Largest number of samples to calibrate with.",
+    )
+    memory_limit: float = option(
+        "--memory-limit",
+        type=ByteSize(),
+        default="4GB",
+        help="Memory for activations during calibration; the rest goes to temporary files.",
+    )
+
+
+calibration_options = option_group("calibration", CalibrationOptions)

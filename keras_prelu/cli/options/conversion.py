@@ -1,0 +1,128 @@
+"""The options of a conversion."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import click
+
+from keras_prelu.cli.options.groups import option, option_group
+from keras_prelu.cli.options.parameter_types import Slope
+
+__all__ = [
+    "PARAMETERIZATIONS",
+    "RESCALES",
+    "ConversionOptions",
+    "conversion_options",
+    "refuse_conversion_options",
+]
+
+# These repeat names of the package, because importing them would import Keras for --help. A test
+# compares them with the package.
+PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
+RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
+SHARED_AXES = ("channel_wise", "channel_shared", "none")
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """The options of a conversion, named like the arguments of `keras_prelu.convert`.
+
+    Attributes:
+        alpha: Float or "auto". Initial slope of the new PReLU layers.
+        tolerance: Float or None. Error that "auto" may leave.
+        parameterization: String. The map from raw parameters to slopes.
+        shared_axes: String. One of `SHARED_AXES`.
+        rescale: String. One of `RESCALES`.
+        include: Tuple of strings. Patterns of the sites to convert; empty for all.
+        exclude: Tuple of strings. Patterns of the sites to leave alone.
+        keep_slopes: Boolean. Whether LeakyReLU and PReLU layers keep their slopes.
+        train_frozen_slopes: Boolean. Whether new slopes in frozen layers are trainable.
+    """
+
+    alpha: float | str = option(
+        "--alpha",
+        type=Slope(),
+        default=0.25,
+        help="Initial negative slope; auto: per layer, the largest that calibration compensates.",
+    )
+    tolerance: float | None = option(
+        "--tolerance",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Relative output error that --alpha auto may leave.  [default: what held-out samples"
+        " cannot distinguish from no error]",
+    )
+    parameterization: str = option(
+        "--parameterization",
+        type=click.Choice(PARAMETERIZATIONS),
+        default="exp",
+        help="Map from the raw parameters to the slopes.",
+    )
+    shared_axes: str = option(
+        "--shared-axes",
+        type=click.Choice(SHARED_AXES),
+        default="channel_wise",
+        help="Axes that share one slope.",
+    )
+    rescale: str = option(
+        "--rescale",
+        type=click.Choice(RESCALES),
+        default="auto",
+        help="How the model's function is preserved; auto: calibrated with --data, otherwise"
+        " moments and small slopes.",
+    )
+    include: tuple[str, ...] = option(
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        help="Convert only the sites that match. Can be repeated.",
+    )
+    exclude: tuple[str, ...] = option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave the sites that match as they are. Can be repeated.",
+    )
+    keep_slopes: bool = option(
+        "--keep-slopes/--overwrite-slopes",
+        default=True,
+        help="Whether LeakyReLU and PReLU layers keep their slopes or get --alpha.",
+    )
+    train_frozen_slopes: bool = option(
+        "--train-frozen-slopes",
+        is_flag=True,
+        help="Make new slopes in frozen layers trainable.",
+    )
+
+    def calibrates(self, *, has_data: bool) -> bool:
+        """Return whether a conversion with these options calibrates the model."""
+        return has_data and self.rescale in ("auto", "calibrated")
+
+    def check(self, *, has_data: bool) -> None:
+        """Raise a usage error for options that contradict each other."""
+        calibrates = self.calibrates(has_data=has_data)
+        if self.rescale == "calibrated" and not has_data:
+            raise click.UsageError("--rescale calibrated needs --data.")
+        if self.alpha == "auto" and not calibrates:
+            raise click.UsageError("--alpha auto needs --data, and --rescale calibrated or auto.")
+        if self.tolerance is not None and self.alpha != "auto":
+            raise click.UsageError("--tolerance is for --alpha auto.")
+
+
+conversion_options = option_group("conversion", ConversionOptions)
+
+
+def refuse_conversion_options(reason: str) -> None:
+    """Raise a usage error if the command line has an option of the conversion.
+
+    Args:
+        reason: String. Why the command does not convert.
+    """
+    context = click.get_current_context()
+    names = {field.name for field in dataclasses.fields(ConversionOptions)}
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        if name in names and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} is not used: {reason}. Leave it out.")

@@ -1,0 +1,42 @@
+"""The model that a command reads and the file that it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from keras_prelu.cli.options.groups import Decorator
+
+__all__ = ["force_option", "model_argument", "original_option", "output_option", "prune_option"]
+
+_PATH = click.Path(path_type=Path)
+
+model_argument = click.argument("model", type=_PATH)
+
+force_option = click.option("--force", is_flag=True, help="Overwrite existing output files.")
+
+prune_option = click.option(
+    "--prune",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Turn PReLU layers whose slopes are all within this distance of 0 into ReLUs.",
+)
+
+
+def output_option(default: str) -> Decorator:
+    """Return a decorator that adds --output, with a sentence on its default, to a command."""
+    return click.option(
+        "-o", "--output", type=_PATH, help=f"Output file.  [default: {default} beside MODEL]"
+    )
+
+
+def original_option(*, required: bool) -> Decorator:
+    """Return a decorator that adds --original to a command."""
+    return click.option(
+        "--original",
+        type=_PATH,
+        required=required,
+        help="The ReLU model that MODEL was converted from.",
+    )

@@ -1,0 +1,79 @@
+"""The types of the command line's values that Click does not have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+__all__ = ["ByteSize", "MeasureLimit", "Slope", "Times"]
+
+# Some versions of Click make ParamType generic and others do not, and `convert` accepts only text
+# in the types of some: hence the two kinds of `type: ignore` below.
+
+
+class Slope(click.ParamType):  # type: ignore[type-arg]
+    """A number, or "auto"."""
+
+    name = "slope"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "FLOAT|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        return "auto" if value == "auto" else float(click.FLOAT.convert(value, param, ctx))
+
+
+class ByteSize(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes, such as "500MB", with decimal units."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", str(value), re.IGNORECASE)
+        if match is None:
+            self.fail(f"'{value}' is not a size such as 500MB or 4GB.", param, ctx)
+        return float(match[1]) * 1000.0 ** " kmgt".index(match[2].lower() or " ")
+
+
+class Times(click.ParamType):  # type: ignore[type-arg]
+    """A multiple, such as "3x" or "3"."""
+
+    name = "times"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        times: float = click.FLOAT.convert(str(value).removesuffix("x"), param, ctx)  # type: ignore[arg-type]
+        return times
+
+
+class MeasureLimit(click.ParamType):  # type: ignore[type-arg]
+    """The name of a measure and the largest value that is accepted, such as "dead=0.2"."""
+
+    name = "MEASURE=NUMBER"
+
+    def __init__(self, measures: Sequence[str]) -> None:
+        self._measures = measures
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        name, _, number = str(value).partition("=")
+        if name not in self._measures:
+            self.fail(
+                f"'{value}' is not of the form MEASURE=NUMBER. Measures:"
+                f" {', '.join(self._measures)}.",
+                param,
+                ctx,
+            )
+        limit: float = click.FLOAT.convert(number, param, ctx)  # type: ignore[arg-type]
+        return name, limit

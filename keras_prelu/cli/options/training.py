@@ -1,0 +1,154 @@
+"""The options of a fine-tuning."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from keras_prelu.cli.options.groups import Decorator, option, option_group
+from keras_prelu.cli.options.parameter_types import Times
+
+__all__ = ["CONTROLS", "RECIPES", "TrainingOptions", "epochs_option", "training_options"]
+
+# These repeat names of the package, because importing them would import Keras for --help. A test
+# compares them with the package.
+RECIPES = (
+    "auto",
+    "relu",
+    "identity",
+    "exp",
+    "exp-revived",
+    "relu-revived",
+    "exp-fast",
+    "exp-fast-revived",
+    "exp-half",
+)
+CONTROLS = ("fixed-slopes", "from-scratch")
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _check_tensorboardx(
+    context: click.Context, parameter: click.Parameter, folder: Path | None
+) -> Path | None:
+    """Refuse --log-dir without tensorboardX before anything is trained."""
+    if folder is not None and importlib.util.find_spec("tensorboardX") is None:
+        raise click.UsageError(
+            "--log-dir needs tensorboardX: pip install 'keras-prelu[tensorboard]'."
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options of a fine-tuning, named like the arguments of `keras_prelu.finetune`.
+
+    Attributes:
+        epochs: Integer. Passes over the training samples.
+        batch_size: Integer. Samples per training step.
+        learning_rate: Float or None. Initial learning rate of Adam.
+        slope_multiplier: Float or None. Learning rate of the slopes relative to the weights.
+        slope_frozen_epochs: Float. Epochs at the start during which slopes are frozen.
+        slope_warmup_epochs: Float. Epochs during which the slopes' learning rate then rises.
+        slope_clipnorm: Float or None. Largest norm of the gradient of a layer's slopes.
+        loss: String or None. Name of a Keras loss.
+        control: Boolean. Whether to train the ReLU control.
+        controls: Tuple of strings. Further controls, from `CONTROLS`.
+        recipe: String or None. One of `RECIPES`; None trains the model as converted.
+        budget: Float. What the search of a recipe may cost, in fine-tunings.
+        checkpoints: Path or None. Folder of the checkpoints.
+        log_dir: Path or None. Folder of the logs for TensorBoard.
+    """
+
+    epochs: int = option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        default=10,
+        help="Passes over the training samples.",
+    )
+    batch_size: int = option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=32,
+        help="Samples per training step.",
+    )
+    learning_rate: float | None = option(
+        "--learning-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Initial learning rate of Adam, with cosine decay.  [default: 0.003]",
+    )
+    slope_multiplier: float | None = option(
+        "--slope-multiplier",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Learning rate of the slopes relative to that of the weights.  [default: the recipe's,"
+        " else 1]",
+    )
+    slope_frozen_epochs: float = option(
+        "--slope-frozen-epochs",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        help="Epochs at the start during which slopes are frozen.",
+    )
+    slope_warmup_epochs: float = option(
+        "--slope-warmup-epochs",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        help="Epochs after these during which the learning rate of the slopes rises to its full"
+        " value.",
+    )
+    slope_clipnorm: float | None = option(
+        "--slope-clipnorm",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Largest norm of the gradient of a layer's slopes.  [default: no clipping]",
+    )
+    loss: str | None = option(
+        "--loss", help="Keras loss.  [default: the one that MODEL is compiled with]"
+    )
+    control: bool = option(
+        "--control/--no-control",
+        default=True,
+        help="Whether to train the ReLU control, which the verdict needs.",
+    )
+    controls: tuple[str, ...] = option(
+        "--also",
+        multiple=True,
+        type=click.Choice(CONTROLS),
+        help="Further control to train: the PReLU model with fixed slopes or from fresh weights."
+        " Can be repeated.",
+    )
+    recipe: str | None = option(
+        "--recipe",
+        type=click.Choice(RECIPES),
+        help="How a ReLU model is prepared; auto chooses by short trainings.  [default: converted"
+        " as the options say]",
+    )
+    budget: float = option(
+        "--budget",
+        type=Times(),
+        default="3x",
+        help="Cost that --recipe auto may have, as a multiple of one fine-tuning.",
+    )
+    checkpoints: Path | None = option(
+        "--checkpoints",
+        type=_FOLDER,
+        help="Folder for checkpoints; after an interruption, the same command resumes from them.",
+    )
+    log_dir: Path | None = option(
+        "--log-dir",
+        type=_FOLDER,
+        callback=_check_tensorboardx,
+        help="Folder for TensorBoard logs (losses, slopes and dead units per epoch) and"
+        " slopes.csv.",
+    )
+
+
+training_options = option_group("training", TrainingOptions)
+
+
+def epochs_option(purpose: str) -> Decorator:
+    """Return a decorator that adds --epochs alone to a command, which receives `training=` with the
+    defaults of the other options."""
+    return option_group("training", TrainingOptions, only=("epochs",), epochs={"help": purpose})

@@ -1,0 +1,197 @@
+"""Conversion, calibration and fine-tuning with the options of the command line, each under a
+progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from keras_prelu.cli.console import progress
+from keras_prelu.cli.options.calibration import CalibrationOptions
+from keras_prelu.cli.options.conversion import ConversionOptions
+from keras_prelu.cli.options.session import SessionOptions
+from keras_prelu.cli.options.training import TrainingOptions
+
+__all__ = [
+    "calibrate_model",
+    "class_numbers",
+    "convert_model",
+    "finetune_model",
+    "random_indices",
+    "split_labelled",
+]
+
+_MONITORED_SAMPLES = 512
+_HELD_OUT_SHARE = 0.2
+
+
+def convert_model(
+    original: Any,
+    samples: Any,
+    options: ConversionOptions,
+    calibration: CalibrationOptions,
+    session: SessionOptions,
+) -> Any:
+    """Convert a model, calibrate it if the options say so, and return the `Conversion`.
+
+    Args:
+        original: `keras.Model`.
+        samples: `Samples` or None.
+        options: `ConversionOptions`.
+        calibration: `CalibrationOptions`.
+        session: `SessionOptions`.
+    """
+    from keras_prelu.conversion.convert import run_conversion
+
+    calibrates = options.calibrates(has_data=samples is not None)
+    description = "Calibrating, up to 7 times" if options.alpha == "auto" else "Calibrating"
+    with progress(description) if calibrates else nullcontext() as update:
+        return run_conversion(
+            original,
+            alpha=options.alpha,
+            tolerance=options.tolerance,
+            parameterization=options.parameterization,
+            shared_axes=None if options.shared_axes == "none" else options.shared_axes,
+            rescale=options.rescale,
+            calibration_data=samples if calibrates else None,
+            include=options.include or None,
+            exclude=options.exclude or None,
+            keep_slopes=options.keep_slopes,
+            train_frozen_slopes=options.train_frozen_slopes,
+            max_samples=calibration.samples,
+            memory_limit=calibration.memory_limit,
+            seed=session.seed,
+            on_step=update,
+        )
+
+
+def calibrate_model(
+    converted: Any,
+    original: Any,
+    samples: Any,
+    options: CalibrationOptions,
+    session: SessionOptions,
+    *,
+    refit_frozen: bool = False,
+) -> Any:
+    """Calibrate a converted model in place, and return the `Calibration`."""
+    from keras_prelu.calibration.calibrate import calibrate
+
+    with progress("Calibrating") as update:
+        return calibrate(
+            converted,
+            original,
+            _draw_unlabelled(samples, options.samples, session.seed),
+            memory_limit=options.memory_limit,
+            seed=session.seed,
+            refit_frozen=refit_frozen,
+            on_step=update,
+        )
+
+
+def _draw_unlabelled(samples: Any, count: int, seed: int) -> Any:
+    """Draw at most `count` of the samples, and return them without labels."""
+    from keras_prelu.data.samples import Samples
+
+    return Samples(samples.take(random_indices(samples, count, seed)).x)
+
+
+def random_indices(samples: Any, count: int, seed: int) -> Any:
+    """Return the positions of at most `count` samples, drawn without replacement."""
+    import numpy as np
+
+    return np.random.default_rng(seed).permutation(len(samples))[:count]
+
+
+def class_numbers(labels: Any, model: Any) -> Any:
+    """Return the labels if they are the class numbers of a classifier, and None otherwise."""
+    import numpy as np
+
+    outputs = getattr(model, "outputs", None) or []
+    if labels is None or len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] < 2:
+        return None
+    label_array = np.asarray(labels)
+    one_number_each = label_array.dtype.kind in "iu" and label_array.size == len(label_array)
+    return label_array if one_number_each else None
+
+
+def split_labelled(dataset: Any, session: SessionOptions) -> tuple[Any, Any]:
+    """Return training samples and validation samples.
+
+    The validation samples are the data set's test samples; without any, a fifth of its samples is
+    held out.
+    """
+    from keras_prelu.data.sources import split
+    from keras_prelu.errors import DataError
+
+    if dataset.train.y is None:
+        raise DataError(
+            f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y'."
+        )
+    if dataset.test is not None:
+        return dataset.train, dataset.test
+    return split(dataset.train, _HELD_OUT_SHARE, session.seed)
+
+
+def finetune_model(
+    model: Any,
+    train: Any,
+    validation: Any,
+    original: Any,
+    options: TrainingOptions,
+    session: SessionOptions,
+) -> Any:
+    """Fine-tune a model beside its controls, and return the `FineTuning`.
+
+    The options are named like the arguments of `finetune`, so that a new one needs no change here.
+
+    Args:
+        model: `keras.Model`. A converted model, or a ReLU model if the options name a recipe.
+        train: `Samples`.
+        validation: `Samples`.
+        original: `keras.Model` or None. The ReLU model that a converted model was made from.
+        options: `TrainingOptions`.
+        session: `SessionOptions`.
+    """
+    import keras
+
+    from keras_prelu.backend.devices import gpu
+    from keras_prelu.training.finetune import finetune
+
+    settings = asdict(options)
+    monitors = _slope_monitors(settings.pop("log_dir"), train)
+    with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
+        return finetune(
+            model,
+            train,
+            validation,
+            original=original,
+            callbacks=lambda: [_epoch_counter(update), *monitors()],
+            seed=session.seed,
+            on_trial=update,
+            **settings,
+        )
+
+
+def _slope_monitors(log_dir: Path | None, train: Any) -> Callable[[], list[Any]]:
+    """Return a factory of the callbacks that log slopes during one training."""
+    from keras_prelu.callbacks import SlopeMonitor
+
+    if log_dir is None:
+        return list
+    samples = train.take(range(min(len(train), _MONITORED_SAMPLES))).x
+    return lambda: [SlopeMonitor(log_dir, log_dir / "slopes.csv", samples=samples)]
+
+
+def _epoch_counter(update: Callable[[int, int], None]) -> Any:
+    """Return a callback that shows the epochs of one training on the progress bar."""
+    import keras
+
+    class EpochCounter(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            update(epoch + 1, self.params["epochs"])
+
+    return EpochCounter()

@@ -1,0 +1,62 @@
+"""Exchanging the rectifiers of a model for PReLU layers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+
+import keras
+
+from keras_prelu.conversion.freezing import train_slopes
+from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
+from keras_prelu.conversion.rewriter import Replacements, rewrite
+from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.site import LocatedSite
+
+__all__ = ["exchange_rectifiers", "train_new_slopes"]
+
+
+def exchange_rectifiers(
+    model: keras.Model, selected_sites: Sequence[LocatedSite], factory: PReLUFactory
+) -> keras.Model:
+    """Return a copy of a model that applies a PReLU layer at each selected site."""
+    replacements = Replacements()
+    for located in selected_sites:
+        _add_replacement(replacements, located, factory)
+    converted = rewrite(model, replacements)
+    if factory.keep_slopes:
+        for located in selected_sites:
+            if located.site.negative_slope is None:
+                copy_slopes(layer_at(converted, located.site.target), located.owner)
+    return converted
+
+
+def _add_replacement(
+    replacements: Replacements, located: LocatedSite, factory: PReLUFactory
+) -> None:
+    operation, kind = located.operation, located.site.kind
+    make = partial(factory.make, located)
+    if located.held is not None:
+        make_built = partial(factory.make_built, located)
+        replacements.replace_held(operation, located.held.address, make_built)
+    elif kind == "inline":
+        replacements.replace_activation(operation, make)
+    elif kind == "prelu":  # All calls of a stock PReLU share its slopes.
+        replacements.replace_operation(operation, make)
+    else:
+        replacements.replace_call(operation, located.index, make)
+
+
+def train_new_slopes(converted: keras.Model, selected_sites: Sequence[LocatedSite]) -> None:
+    """Make the new layers trainable, and warn of those that can't be."""
+    layers = [layer_at(converted, located.site.target) for located in selected_sites]
+    still_frozen = train_slopes(converted, {id(layer) for layer in layers})
+    if still_frozen:
+        warnings.warn(
+            f"Slopes inside {', '.join(map(repr, still_frozen))} stay frozen with the layer: its"
+            " configuration has one flag for the whole layer.",
+            KerasPReLUWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,102 @@
+"""ONNX files, run by onnxruntime."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_prelu.deployment.format import Format, Runner, Settings, by_name
+from keras_prelu.deployment.formats.onnx.cpu import use_convolutions
+from keras_prelu.deployment.formats.onnx.rewriting import (
+    fuse_prelus,
+    name_batch_axis,
+    remove_idle_nodes,
+)
+from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.errors import ExportError
+from keras_prelu.utils.machine import physical_memory
+from keras_prelu.utils.process_state import environment_variable
+
+__all__ = ["OnnxFile"]
+
+_MEMORY_PER_WEIGHT_BYTE = 45
+"""InceptionV3's export takes 30 times its 95 MB; that of VGG16, 553 MB, was killed at more than 40
+times."""
+_EXPORTERS = {"tensorflow": "tf2onnx", "jax": "jax2onnx"}
+
+_passes_in_place = environment_variable("TF2ONNX_CATCH_ERRORS", "FALSE")
+"""Context in which tf2onnx optimizes a graph in place.
+
+tf2onnx copies the graph, with all weights, before each of its passes, to go back where one fails.
+In place InceptionV3 takes half the time and a third less memory. Failure mode: another thread that
+uses tf2onnx meanwhile gets an exception where one of its passes fails.
+"""
+
+
+class OnnxFile(Format):
+    name, suffix = "onnx", ".onnx"
+    options = frozenset({"opset", "optimize_for"})
+
+    def packages(self) -> tuple[str, ...]:
+        exporter = _EXPORTERS.get(keras.backend.backend())
+        return ("onnx", "onnxruntime", *([exporter] if exporter else []))
+
+    def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
+        import onnx
+
+        _check_memory(model)
+        _export(lower_model(model, settings.samples, settings.prune), path, settings.opset)
+        exported = onnx.shape_inference.infer_shapes(onnx.load(path))
+        remove_idle_nodes(exported)
+        fuse_prelus(exported)
+        if settings.optimize_for == "cpu":
+            use_convolutions(exported)
+        name_batch_axis(exported)
+        onnx.checker.check_model(exported, full_check=True)
+        onnx.save(exported, path)
+
+    def load(self, path: Path, threads: int | None = None) -> Runner:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        names = [entry.name for entry in session.get_inputs()]
+        return lambda inputs: list(map(np.asarray, session.run(None, by_name(inputs, names))))
+
+    def runtime(self) -> str:
+        import onnxruntime
+
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    def operations(self, path: Path) -> dict[str, int]:
+        import onnx
+
+        return dict(Counter(node.op_type for node in onnx.load(path).graph.node).most_common())
+
+
+def _check_memory(model: keras.Model) -> None:
+    """Refuse models that TensorFlow and tf2onnx, with their copies of the weights as numbers and as
+    text, would be killed for."""
+    weights = 4 * model.count_params()
+    needed, memory = _MEMORY_PER_WEIGHT_BYTE * weights, physical_memory()
+    if keras.backend.backend() == "tensorflow" and memory and needed > memory:
+        raise ExportError(
+            f"tf2onnx takes about {needed / 1e9:,.0f} GB of memory for {weights / 1e9:,.2f} GB of"
+            f" weights, more than the {memory / 1e9:,.0f} GB of this machine. On PyTorch it takes a"
+            " tenth: export with KERAS_BACKEND=torch (--backend torch)."
+        )
+
+
+def _export(model: keras.Model, path: Path, opset: int | None) -> None:
+    """Write a file with Keras's exporter: in place, or with copies if that fails."""
+    try:
+        with _passes_in_place():
+            model.export(path, format="onnx", verbose=False, opset_version=opset)
+    except Exception:
+        model.export(path, format="onnx", verbose=False, opset_version=opset)

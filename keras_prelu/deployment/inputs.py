@@ -1,0 +1,66 @@
+"""Samples to check an exported file with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.errors import ExportError
+from keras_prelu.graph import functional
+from keras_prelu.typing import Array
+
+__all__ = ["as_model_inputs", "random_inputs"]
+
+_RANDOM_SAMPLES, _UNKNOWN_SIZE = 8, 32
+
+
+def random_inputs(model: keras.Model) -> Any:
+    """Return random samples: normal numbers, or zeros and ones where the model takes integers.
+    Sizes that the model leaves open are 32.
+
+    Args:
+        model: `keras.Model`.
+
+    Raises:
+        ExportError: The model has no graph that declares its inputs.
+    """
+    rng = np.random.default_rng(0)
+
+    def random(tensor: Any) -> Array:
+        sizes = (_UNKNOWN_SIZE if size is None else size for size in tensor.shape[1:])
+        shape = (_RANDOM_SAMPLES, *sizes)
+        if keras.backend.is_float_dtype(tensor.dtype):
+            return rng.normal(size=shape).astype("float32")
+        return rng.integers(0, 2, shape).astype(tensor.dtype)
+
+    if not functional.has_graph(model):
+        raise ExportError(
+            f"Model '{model.name}' doesn't declare its inputs: give `samples` (--data) to check the"
+            " exported file with."
+        )
+    return keras.tree.map_structure(
+        random, model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    )
+
+
+def as_model_inputs(model: keras.Model, samples: Any) -> Any:
+    """Return samples in the types that the model declares: runtimes, unlike Keras, cast nothing.
+
+    Args:
+        model: `keras.Model`.
+        samples: Array, or a structure of arrays, as the model takes them.
+    """
+    arrays = keras.tree.map_structure(np.asarray, samples)
+    flat, tensors = keras.tree.flatten(arrays), getattr(model, "inputs", None) or []
+    if len(flat) != len(tensors):
+        return arrays
+    by_name = {tensor.name: tensor for tensor in tensors}
+    if isinstance(arrays, dict) and set(arrays) == set(by_name):
+        return {name: array.astype(by_name[name].dtype) for name, array in arrays.items()}
+    cast = [
+        array if tensor.dtype == "string" else array.astype(tensor.dtype)
+        for array, tensor in zip(flat, tensors, strict=True)
+    ]
+    return keras.tree.pack_sequence_as(arrays, cast)

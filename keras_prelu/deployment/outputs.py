@@ -1,0 +1,94 @@
+"""Comparing what a runtime computes from an exported file with what the model computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu import theory
+from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.typing import Array
+
+__all__ = ["accuracy", "largest_difference", "model_outputs", "relative_error"]
+
+Outputs = Sequence[Array]
+"""The arrays that a model puts out for all samples, in a fixed order."""
+
+
+def model_outputs(model: keras.Model, inputs: Any) -> list[Array]:
+    """Return the outputs of a model in float64."""
+    outputs = keras.tree.flatten(model.predict(inputs, verbose=0))
+    return [np.asarray(array, dtype=np.float64) for array in outputs]
+
+
+def largest_difference(outputs: Outputs, expected: Outputs) -> float:
+    """Return the largest difference of any element, each output relative to its own largest
+    element.
+
+    Args:
+        outputs: Sequence of arrays. What the runtime computed.
+        expected: Sequence of arrays. What the model computes.
+
+    Returns:
+        A float: infinite if the shapes differ, NaN if an element is.
+    """
+    if [array.shape for array in outputs] != [array.shape for array in expected]:
+        return float("inf")
+    differences = []
+    for array, target in zip(outputs, expected, strict=True):
+        difference, scale = np.abs(array - target).max(), np.abs(target).max()
+        differences.append(difference / scale if scale else difference)
+    return float(np.max(differences))  # Python's max() may lose a NaN.
+
+
+def relative_error(outputs: Outputs, expected: Outputs) -> float:
+    """Return the mean squared difference over the variance, over all outputs together.
+
+    Args:
+        outputs: Sequence of arrays. What is judged.
+        expected: Sequence of arrays of the same shapes. What they should be.
+    """
+    # Each output is centered by itself, so that outputs that differ in their means do not add to
+    # the variance.
+    means = [array.mean() for array in expected]
+    return theory.relative_error(_centered(outputs, means), _centered(expected, means))
+
+
+def _centered(arrays: Outputs, means: Sequence[float]) -> Array:
+    return np.concatenate(
+        [(array - mean).ravel() for array, mean in zip(arrays, means, strict=True)]
+    )
+
+
+def accuracy(outputs: Outputs, labels: Any) -> float | None:
+    """Return the percentage of samples whose largest output is that of their class.
+
+    Args:
+        outputs: Sequence of arrays. One array of shape (samples, classes).
+        labels: Array of integers, of shape (samples,), or None.
+
+    Returns:
+        A float, or None without labels.
+
+    Raises:
+        InvalidArgumentError: The labels are not class numbers of these outputs.
+    """
+    if labels is None:
+        return None
+    classes, first = np.asarray(labels).reshape(len(labels), -1), outputs[0]
+    if (
+        len(outputs) != 1
+        or first.ndim != 2
+        or first.shape[1] < 2
+        or classes.shape != (len(first), 1)
+        or classes.dtype.kind not in "iu"
+    ):
+        raise InvalidArgumentError(
+            "`labels` must be class numbers, one for each sample, of a model with one output of a"
+            f" number for each class. Received: labels of shape {np.shape(labels)} and type"
+            f" {classes.dtype}, outputs of shapes {[array.shape for array in outputs]}"
+        )
+    return 100.0 * float(np.mean(first.argmax(-1) == classes[:, 0]))

@@ -1,0 +1,159 @@
+"""Settings of a fine-tuning, as dataclasses that check themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from keras_prelu.errors import InvalidArgumentError
+
+__all__ = ["DEFAULT_LEARNING_RATE", "FitConfig", "SlopeConfig", "merge"]
+
+DEFAULT_LEARNING_RATE = 3e-3
+"""Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden
+(docs/explanation/results.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """Settings of a training, the same for every model of a comparison.
+
+    Args:
+        epochs: Int. Passes over the training data. Defaults to 10.
+        batch_size: Int. Batch size of training data given as arrays. Defaults to 32.
+        optimizer: Keras optimizer or its name; each model gets a copy with fresh state. Defaults to
+            Adam.
+        learning_rate: Float. Learning rate of the default optimizer, decayed to 0 along a cosine;
+            not together with `optimizer`. Defaults to 3e-3.
+        loss: Keras loss. Defaults to the one that the model is compiled with.
+        metrics: List of Keras metrics. Defaults to those that the model is compiled with.
+        callbacks: List of Keras callbacks, deep-copied for each model, or a function that returns
+            new ones. Defaults to None.
+        seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
+        verbose: As in `model.fit`. Defaults to 0.
+
+    Raises:
+        InvalidArgumentError: A ValueError; a setting is out of range.
+
+    Example:
+
+    >>> fit = keras_prelu.FitConfig(epochs=5, learning_rate=1e-3)
+    >>> result = keras_prelu.finetune(model, (x_train, y_train), (x_val, y_val), recipe="exp",
+    ...     fit=fit)
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    optimizer: Any = None
+    learning_rate: float | None = None
+    loss: Any = None
+    metrics: Sequence[Any] | None = None
+    callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None
+    seed: int = 0
+    verbose: Any = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise InvalidArgumentError(
+                "`epochs` and `batch_size` must be at least 1. Received:"
+                f" epochs={self.epochs}, batch_size={self.batch_size}"
+            )
+        if self.optimizer is not None and self.learning_rate is not None:
+            raise InvalidArgumentError(
+                "`learning_rate` is that of the default optimizer. Set it on your own optimizer"
+                f" instead. Received: learning_rate={self.learning_rate}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlopeConfig:
+    """Settings of how slopes are trained. They never get weight decay.
+
+    Args:
+        multiplier: Float. The slopes' learning rate over that of the weights. Defaults to the
+            recipe's, or to 1 for a converted model.
+        frozen_epochs: Float. Epochs at the start in which slopes keep their values while the
+            weights train. Defaults to 0.
+        warmup_epochs: Float. Epochs after those in which the slopes' learning rate rises linearly
+            to its full value. Defaults to 0.
+        clipnorm: Float. Largest Euclidean norm of the gradient of each layer's slopes; a larger
+            gradient is scaled down. Defaults to None: gradients are clipped as by the optimizer.
+
+    Raises:
+        InvalidArgumentError: A ValueError; a setting is out of range.
+
+    Example:
+
+    >>> slopes = keras_prelu.SlopeConfig(multiplier=4.0, warmup_epochs=0.5)
+    >>> result = keras_prelu.finetune(model, (x_train, y_train), (x_val, y_val), recipe="exp",
+    ...     epochs=2, slopes=slopes)
+    """
+
+    multiplier: float | None = None
+    frozen_epochs: float = 0.0
+    warmup_epochs: float = 0.0
+    clipnorm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("multiplier", "clipnorm"):
+            value = getattr(self, name)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (is_number and value > 0):
+                raise InvalidArgumentError(
+                    f"The slopes' `{name}` must be a positive number. Received: {name}={value!r}"
+                )
+        if self.frozen_epochs < 0 or self.warmup_epochs < 0:
+            raise InvalidArgumentError(
+                "The slopes' `frozen_epochs` and `warmup_epochs` must be 0 or more. Received:"
+                f" frozen_epochs={self.frozen_epochs:g}, warmup_epochs={self.warmup_epochs:g}"
+            )
+
+    def check_within(self, epochs: int) -> None:
+        """Raise an InvalidArgumentError unless the slopes train at their full rate before the
+        training ends."""
+        if self.frozen_epochs + self.warmup_epochs > epochs:
+            raise InvalidArgumentError(
+                "The slopes' `frozen_epochs` and `warmup_epochs` must end within the"
+                f" {epochs} epochs. Received: {self.frozen_epochs:g} and {self.warmup_epochs:g}"
+            )
+
+
+Config = TypeVar("Config", FitConfig, SlopeConfig)
+
+
+def merge(
+    kind: type[Config],
+    config: Config | None,
+    settings: Mapping[str, Any],
+    *,
+    role: str,
+    prefix: str = "",
+) -> Config:
+    """Return the settings that a caller gave, either as one object or as single arguments.
+
+    Args:
+        kind: Class of the settings.
+        config: The object given, or None.
+        settings: Dict of the single arguments by field name; None for one that was not given.
+        role: Name of the argument that takes the object, for messages.
+        prefix: What single arguments have before the field's name. Defaults to "".
+
+    Raises:
+        InvalidArgumentError: A ValueError; the object is of another class, or settings are given
+            both ways.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if config is None:
+        return kind(**given)
+    if not isinstance(config, kind):
+        raise InvalidArgumentError(
+            f"`{role}` must be a {kind.__name__}. Received: {type(config).__name__}"
+        )
+    if given:
+        names = ", ".join(f"`{prefix}{name}`" for name in given)
+        raise InvalidArgumentError(
+            f"Settings are given both ways: {names} beside `{role}`. Set them in the"
+            f" {kind.__name__} alone: {role}={kind.__name__}({next(iter(given))}=…)"
+        )
+    return config

@@ -1,0 +1,89 @@
+"""Rewriting, calibration, files, fine-tuning and baking on the active backend: each once on a
+network of each kind."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from tests.helpers import custom, models
+
+L = keras.layers
+SAMPLES, TOLERANCE = 96, 1e-5
+
+
+def convolutions():
+    layers = [
+        keras.Input((8, 8, 3)),
+        L.Conv2D(6, 3, padding="same", use_bias=False),
+        L.BatchNormalization(),
+        L.ReLU(),
+        L.Conv2D(6, 3, activation="relu"),
+        L.Flatten(),
+        L.Dense(3),
+    ]
+    return keras.Sequential(layers, name="convolutions")
+
+
+def residual():
+    inputs = keras.Input((8, 8, 3))
+    x = L.ReLU()(L.Conv2D(6, 3, padding="same")(inputs))
+    y = L.BatchNormalization()(L.Conv2D(6, 3, padding="same")(x))
+    x = L.ReLU()(L.Add()([x, y]))
+    return keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x)), name="residual")
+
+
+def with_python_code():
+    inputs = keras.Input((8, 8, 3))
+    x = custom.BuildsLate(6)(L.Conv2D(6, 3)(inputs))
+    return keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x)), name="with_python_code")
+
+
+@pytest.fixture(params=[convolutions, residual, with_python_code], ids=lambda build: build.__name__)
+def original(request):
+    return models.live_in(request.param())
+
+
+def outputs(model, x):
+    return np.asarray(model.predict(x, verbose=0))
+
+
+def test_a_conversion_with_slope_0_is_exact(original):
+    x = models.samples(original, SAMPLES)
+    converted = kp.convert(original, alpha=0.0, parameterization="identity", rescale="none")
+    assert len(kp.diagnostics.layer_slopes(converted)) == 2
+    np.testing.assert_allclose(outputs(converted, x), outputs(original, x), rtol=0, atol=TOLERANCE)
+
+
+def test_a_calibrated_model_is_near_its_original_and_comes_back_from_a_file(original, tmp_path):
+    x = models.samples(original, SAMPLES)
+    converted = kp.convert(original, alpha=0.1, calibration_data=x)
+    targets = outputs(original, x)
+    uncalibrated = outputs(kp.convert(original, alpha=0.1, rescale="none"), x)
+    error = kp.theory.relative_error(outputs(converted, x), targets)
+    assert error < 0.1
+    assert error < 0.5 * kp.theory.relative_error(uncalibrated, targets)
+
+    kp.save_model(converted, tmp_path / "model.keras")
+    loaded = kp.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(outputs(loaded, x), outputs(converted, x), rtol=0, atol=TOLERANCE)
+
+
+def test_an_epoch_of_fine_tuning_moves_slopes_and_baking_keeps_the_function(original):
+    x = models.samples(original, SAMPLES)
+    y = np.random.default_rng(0).integers(0, 3, SAMPLES)
+    original.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    converted = kp.convert(original, alpha=0.1, rescale="none")
+    before = [layer.mean for layer in kp.diagnostics.layer_slopes(converted)]
+    tuned = kp.finetune(
+        converted, original, (x[:64], y[:64]), (x[64:], y[64:]), epochs=1, control=False
+    ).model
+    after = [layer.mean for layer in kp.diagnostics.layer_slopes(tuned)]
+    assert all(abs(a - b) > 1e-6 for a, b in zip(before, after, strict=True))
+    if original.name == "with_python_code":
+        with pytest.raises(kp.errors.ConversionError, match="Python code"):
+            kp.bake(tuned)
+        return
+    baked = kp.bake(tuned)
+    assert not any(isinstance(layer, kp.PReLU) for layer in baked.layers)
+    np.testing.assert_allclose(outputs(baked, x), outputs(tuned, x), rtol=0, atol=TOLERANCE)

@@ -1,0 +1,139 @@
+"""`keras-prelu inspect`, `convert`, `calibrate`, `bake` and `equalize`."""
+
+import dataclasses
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.sites.finder import Site
+from tests.helpers import models
+from tests.integration.cli import stored
+from tests.integration.cli.commands import invoke, invoke_json
+
+L = keras.layers
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+def slopes_of(path):
+    return {layer.path: layer.mean for layer in kp.diagnostics.layer_slopes(kp.load_model(path))}
+
+
+def test_inspect():
+    stored.check("inspect", invoke("inspect relu.keras").output)
+    sites = invoke_json("inspect relu.keras")["sites"]
+    assert [site["path"] for site in sites] == ["conv", "act"]
+    assert list(sites[0]) == [field.name for field in dataclasses.fields(Site)]
+
+
+def leaky():
+    return models.leaky()
+
+
+def not_convertible():
+    inputs = keras.Input((4, 3))
+    recurrent = L.SimpleRNN(2, activation="relu", name="rnn")(inputs)
+    return keras.Model(inputs, L.ReLU(threshold=1.0, name="high")(recurrent))
+
+
+def smooth():
+    inputs = keras.Input((4, 3))
+    return keras.Model(inputs, L.Dense(2, activation="gelu", name="smooth")(inputs))
+
+
+def without_relu():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, L.Dense(2)(inputs))
+
+
+@pytest.mark.parametrize("build", [leaky, not_convertible, smooth, without_relu])
+def test_inspect_other_sites(build):
+    build().save("model.keras")
+    stored.check(f"inspect_{build.__name__}", invoke("inspect model.keras").output)
+
+
+def test_convert_writes_beside_the_model_and_nothing_else(folder):
+    before = sorted(os.listdir())
+    original = (folder / "relu.keras").read_bytes()
+    stored.check("convert", invoke("convert relu.keras").output)
+    assert (folder / "relu.keras").read_bytes() == original
+    assert sorted(os.listdir()) == sorted([*before, "relu.prelu.keras"])
+    assert list(slopes_of("relu.prelu.keras")) == ["conv_prelu", "act"]
+
+
+def test_convert_with_samples_calibrates():
+    stored.check("convert_data", invoke("convert relu.keras --data samples.npz").output)
+    record = invoke_json("convert relu.keras --data digits -o other.keras")
+    assert record["output"] == "other.keras"
+    assert record["calibration"]["samples"] == 512
+    assert record["calibration"]["error_after"] < 0.2 * record["calibration"]["error_before"]
+    assert record["slope_search"] is None
+
+
+def test_options_of_the_conversion():
+    invoke(
+        "convert relu.keras --alpha 0 --parameterization identity --include act"
+        " --shared-axes channel_shared"
+    )
+    (slopes,) = kp.diagnostics.layer_slopes(kp.load_model("relu.prelu.keras"))
+    assert (slopes.path, slopes.count, slopes.maximum) == ("act", 1, 0.0)
+    invoke("convert relu.keras --rescale analytic --alpha 0.1 --exclude act --force")
+    assert slopes_of("relu.prelu.keras") == {"conv_prelu": pytest.approx(0.1)}
+    models.leaky().save("leaky.keras")
+    invoke("convert leaky.keras --overwrite-slopes --rescale none")
+    assert list(slopes_of("leaky.prelu.keras").values()) == pytest.approx([0.25] * 4)
+
+
+def test_calibrate_is_the_second_half_of_convert(folder):
+    invoke("convert relu.keras --rescale none")
+    output = invoke("calibrate relu.prelu.keras --original relu.keras --data samples.npz").output
+    stored.check("calibrate", output)
+    assert (folder / "relu.prelu.calibrated.keras").exists()
+    record = json.loads((folder / "relu.prelu.calibrated.calibration.json").read_text())
+    assert record["samples"] == 200
+    assert record["error_after"] < 0.2 * record["error_before"]
+    invoke("convert relu.keras --data samples.npz -o both.keras")
+    assert json.loads((folder / "both.calibration.json").read_text()) == record
+
+
+def test_a_calibration_record_is_not_overwritten(folder):
+    (folder / "new.calibration.json").write_text("precious")
+    error = invoke("convert relu.keras --data samples.npz -o new.keras", expect=1).stderr
+    assert "new.calibration.json" in error
+    assert (folder / "new.calibration.json").read_text() == "precious"
+    assert not (folder / "new.keras").exists()
+
+
+def test_slopes_are_searched():
+    arguments = "convert relu.keras --data samples.npz --alpha auto"
+    record = invoke_json(arguments, "--tolerance 1e-4 --samples 150")
+    assert record["calibration"]["samples"] == 150
+    assert record["slope_search"]["tolerance"] == 1e-4
+    expected = record["slope_search"]["slopes"]
+    assert slopes_of("relu.prelu.keras") == {
+        path: pytest.approx(slope) for path, slope in expected.items()
+    }
+    stored.check("convert_auto", invoke(arguments, "--memory-limit 100kB --force").output)
+
+
+def test_bake():
+    assert invoke("bake prelu.keras").output == "Wrote prelu.stock.keras.\n"
+    stock = keras.models.load_model("prelu.stock.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in stock.layers} == {"keras"}
+    record = invoke_json("bake prelu.keras --force")
+    assert record["parameters"] == stock.count_params()
+
+
+def test_equalize():
+    stored.check("equalize", invoke("equalize prelu.keras").output)
+    groups = invoke_json("equalize prelu.equalized.keras -o again.keras")["groups"]
+    spreads = [
+        (group["spread_before"], group["spread_after"])
+        for group in groups
+        if group["action"] == "equalized"
+    ]
+    assert spreads
+    np.testing.assert_allclose(*zip(*spreads, strict=True), rtol=0.01)

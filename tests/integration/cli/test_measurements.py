@@ -1,0 +1,98 @@
+"""`keras-prelu evaluate`, `compare`, `diagnose` and `report`."""
+
+import os
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.report import content
+from tests.integration.cli import stored
+from tests.integration.cli.commands import invoke, invoke_json
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+def test_evaluate():
+    stored.check("evaluate", invoke("evaluate relu.keras --data digits").output)
+    record = invoke_json("evaluate relu.keras --data digits")
+    test = kp.data.load("digits").test
+    _, accuracy = kp.load_model("relu.keras").evaluate(test.x, test.y, verbose=0)
+    np.testing.assert_allclose(record["metrics"]["accuracy"], accuracy, rtol=1e-6)
+    assert record["samples"] == 360
+
+
+def test_data_and_preprocessing_by_functions(folder):
+    (folder / "cli_data.py").write_text(
+        "import numpy as np\n"
+        "def half():\n"
+        "    with np.load('labelled.npz') as arrays: return arrays['x'] / 2, arrays['y']\n"
+        "def double(x): return x * 2\n"
+    )
+    arguments = "evaluate relu.keras --data cli_data:half --preprocess cli_data:double"
+    metrics = invoke_json(arguments)["metrics"]
+    assert metrics == invoke_json("evaluate relu.keras --data labelled.npz")["metrics"]
+
+
+def test_compare():
+    stored.check("compare", invoke("compare prelu.keras relu.keras --data digits").output)
+    record = invoke_json("compare relu.keras relu.keras --data digits")
+    assert record["comparison"]["verdict"] == "as good"
+    assert record["verdict"].startswith("relu.keras is as good as relu.keras")
+    assert record["models"][0]["parameters"] == kp.load_model("relu.keras").count_params()
+
+
+def test_diagnose():
+    stored.check("diagnose", invoke("diagnose relu.keras --data labelled.npz").output)
+    record = invoke_json("diagnose prelu.keras --data samples.npz --samples 50")
+    assert record["failed"] == []
+    assert record["diagnosis"]["samples"] == 50
+    assert record["diagnosis"]["noise"] is None
+
+
+def test_diagnose_fails_on_limits():
+    arguments = "diagnose relu.keras --data samples.npz --fail-on signal=1 --fail-on dead=1"
+    failed = invoke(arguments, expect=3)
+    assert re.match(r"signal is [\d.e+]+, above 1\.\n$", failed.stderr)
+    assert invoke_json(arguments, expect=3)["failed"] == ["signal"]
+
+
+def test_report(folder, monkeypatch):
+    reports = []
+    gather = content.gather
+
+    def gather_once(*args, **kwargs):
+        if not reports:
+            reports.append(gather(*args, **kwargs))
+        return reports[0]
+
+    monkeypatch.setattr(content, "gather", gather_once)
+    invoke("convert relu.keras --data samples.npz")
+    arguments = "report relu.prelu.keras --original relu.keras --control relu.keras"
+    output = invoke(arguments, "--data labelled.npz").output
+    assert re.search(r"PReLU is|Can't tell PReLU", output)
+    size = os.path.getsize("relu.prelu.report.html")
+    assert f"Wrote relu.prelu.report.html ({size:,} bytes)." in output
+    assert "keras-prelu" in (folder / "relu.prelu.report.html").read_text()
+    assert "exists" in invoke(arguments, "--data labelled.npz", expect=1).output
+    monkeypatch.setattr("keras_prelu.report.html.write", lambda *args, **kwargs: None)
+    record = invoke_json(arguments, "--data labelled.npz --force")["report"]
+    assert [network["name"] for network in record["networks"]] == [
+        "PReLU",
+        "ReLU original",
+        "ReLU control",
+    ]
+    assert record["calibration"]["samples"] == 200
+
+
+def test_a_missing_matplotlib_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = invoke("report prelu.keras --original relu.keras --data labelled.npz", expect=1).stderr
+    assert "pip install 'keras-prelu[report]'" in error
+
+
+def test_uncompiled_models_are_measured_too():
+    keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)]).save("bare.keras")
+    assert set(invoke_json("evaluate bare.keras --data digits")["metrics"]) == {"accuracy"}

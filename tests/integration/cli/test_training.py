@@ -1,0 +1,111 @@
+"""`keras-prelu finetune`, `convert --finetune` and `demo`."""
+
+import csv
+import os
+import re
+
+import pytest
+
+import keras_prelu as kp
+import keras_prelu.demo
+from keras_prelu.cli.options.training import RECIPES
+from tests.integration.cli import stored
+from tests.integration.cli.commands import invoke, invoke_json
+
+pytestmark = pytest.mark.usefixtures("folder")
+FINETUNE = "finetune relu.keras --data labelled.npz --epochs 1"
+
+
+def test_finetune_a_relu_model():
+    stored.check("finetune", invoke(FINETUNE).output)
+    assert os.path.exists("relu.finetuned.keras")
+
+
+def test_finetune_a_converted_model():
+    arguments = "finetune prelu.keras --data labelled.npz --epochs 1"
+    record = invoke_json(arguments, "--original relu.keras")
+    assert record["result"]["comparison"]["samples"] == 40
+    assert record["verdict"].startswith(("PReLU is", "Can't tell"))
+    assert "model" not in record["result"]["prelu"]
+    record = invoke_json(arguments, "--no-control --force")
+    assert record["result"]["control"] is None
+
+
+def test_finetune_with_a_recipe_and_further_controls():
+    record = invoke_json(FINETUNE, "--recipe relu-revived --no-control -o new.keras")
+    assert record["result"]["slopes_after"] == []
+    assert kp.diagnostics.layer_slopes(kp.load_model("new.keras")) == ()
+    output = invoke(FINETUNE, "--recipe exp --also fixed-slopes --also from-scratch").output
+    assert re.search(r"PReLU, recipe exp +\d\.\d+ +\d\.\d+", output)
+    assert re.search(r"PReLU control, fixed-slopes +\d\.\d+ +\d\.\d+", output)
+    assert re.search(r"PReLU control, from-scratch +\d\.\d+ +\d\.\d+", output)
+
+
+@pytest.mark.slow
+def test_finetune_searches_a_recipe():
+    record = invoke_json(FINETUNE, "--recipe auto --budget 2x --no-control")
+    assert record["result"]["recipe"] in RECIPES
+    assert {trial["round"] for trial in record["result"]["trials"]} == {1, 2}
+    output = invoke(FINETUNE, "--recipe auto --budget 2 --no-control --force").output
+    assert "Recipes tried" in output
+
+
+def test_finetune_logs_for_tensorboard(folder):
+    pytest.importorskip("tensorboardX")
+    arguments = "--recipe exp --epochs 2 --no-control --slope-frozen-epochs 1 --log-dir logs"
+    invoke(FINETUNE, arguments)
+    with open(folder / "logs" / "slopes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["epoch"] for row in rows} == {"0", "1"}
+    frozen = {row["mean"] for row in rows if row["epoch"] == "0"}
+    assert frozen == {rows[0]["mean"]}
+    assert all(int(row["units"]) > 0 for row in rows)
+    assert list((folder / "logs").glob("events.out.tfevents.*"))
+
+
+def test_a_missing_tensorboardx_is_an_error_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = invoke(FINETUNE, "--log-dir logs", expect=2).stderr
+    assert "pip install 'keras-prelu[tensorboard]'" in error
+
+
+def test_finetune_with_checkpoints(folder):
+    arguments = "--recipe exp --checkpoints states --force"
+    first = invoke_json(FINETUNE, arguments)
+    assert {"control.npz", "model.npz"} <= set(os.listdir(folder / "states"))
+    assert invoke_json(FINETUNE, arguments) == first
+
+
+def test_convert_and_finetune_in_one_command(folder):
+    arguments = "convert relu.keras --data labelled.npz --finetune --epochs 1"
+    stored.check("convert_finetune", invoke(arguments).output)
+    expected = {"relu.prelu.keras", "relu.prelu.calibration.json", "relu.prelu.finetuned.keras"}
+    assert expected <= set(os.listdir(folder))
+    record = invoke_json(arguments, "--force")
+    assert record["calibration"]["samples"] == 160  # None of the validation samples.
+    assert record["finetuned"] == "relu.prelu.finetuned.keras"
+    assert record["result"]["comparison"]["samples"] == 40
+    os.remove("relu.prelu.keras")
+    os.remove("relu.prelu.calibration.json")
+    error = invoke(arguments, expect=1).stderr
+    assert "'relu.prelu.finetuned.keras' exists" in error
+    assert not os.path.exists("relu.prelu.keras")
+
+
+@pytest.mark.slow
+def test_demo(folder, monkeypatch):
+    demos = []
+    run_demo = keras_prelu.demo.run_demo
+
+    def run_once(*args, **kwargs):
+        if not demos:
+            demos.append(run_demo(*args, **kwargs))
+        return demos[0]
+
+    monkeypatch.setattr(keras_prelu.demo, "run_demo", run_once)
+    stored.check("demo", invoke("demo --runs 1 --epochs 1").output)
+    expected = ["digits.finetuned.keras", "digits.keras", "digits.prelu.keras"]
+    assert sorted(os.listdir(folder / "demo")) == expected
+    record = invoke_json("demo --runs 1 --epochs 1")
+    rescales = [conversion["rescale"] for conversion in record["demo"]["conversions"]]
+    assert rescales == ["none", "analytic", "calibrated"]

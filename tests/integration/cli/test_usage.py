@@ -1,0 +1,87 @@
+"""What the command line refuses: one line on standard error, the exit status, nothing written."""
+
+import os
+
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.cli.main import COMMANDS
+from tests.integration.cli import stored
+from tests.integration.cli.commands import invoke
+
+
+def test_help():
+    stored.check("help", invoke("--help").output)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_commands(name):
+    output = invoke(name, "--help").output
+    assert "Example" in output
+    stored.check(f"help_{name}", output)
+
+
+def check_refused(arguments, status, message):
+    before = {name: os.stat(name).st_size for name in os.listdir()}
+    result = invoke(arguments, expect=status)
+    assert message in " ".join(result.stderr.split()), result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stdout == ""
+    assert {name: os.stat(name).st_size for name in os.listdir()} == before
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("nosuch", "No such command"),
+        ("convert", "Missing argument 'MODEL'. See"),
+        ("convert relu.keras --nosuch", "No such option"),
+        ("convert relu.keras --alpha big", "'big' is not a valid float"),
+        ("convert relu.keras --memory-limit much", "not a size such as"),
+        ("convert relu.keras --preprocess a:b", "--preprocess needs --data"),
+        ("convert relu.keras --rescale calibrated", "needs --data"),
+        ("convert relu.keras --rescale analytic --data digits", "does not use --data"),
+        ("convert relu.keras --alpha auto", "--alpha auto needs --data"),
+        ("convert relu.keras --tolerance 0.1", "--tolerance is for --alpha auto"),
+        ("convert relu.keras --finetune", "--finetune needs --data"),
+        ("evaluate relu.keras", "--data"),
+        ("calibrate relu.keras --data digits", "--original"),
+        ("finetune relu.keras --data digits --epochs 0", "--epochs"),
+        ("finetune relu.keras --data digits --recipe exp --alpha 0.1", "--alpha is not used"),
+        ("finetune prelu.keras --data digits --no-control --alpha 0.1", "--alpha is not used"),
+        ("finetune prelu.keras --data digits --recipe exp", "--recipe starts from the ReLU"),
+        ("finetune prelu.keras --data digits", "give --original for the control"),
+        ("diagnose relu.keras --data digits --fail-on cost=1", "Measures: dead"),
+        ("diagnose relu.keras --data samples.npz --fail-on noise=1", "has no such measure"),
+        # Errors of the library about an argument count as wrong usage too.
+        ("convert relu.keras --alpha 0", "'square' and 'identity'"),
+    ],
+)
+def test_wrong_usage(arguments, message):
+    check_refused(arguments, 2, message)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("inspect missing.keras", "No such file: 'missing.keras'"),
+        ("convert relu.keras -o relu.keras", "exists"),
+        ("convert relu.keras --data nosuch:function", "module 'nosuch' can't be imported"),
+        ("convert relu.keras --import nosuchmodule", "--import nosuchmodule"),
+        ("convert relu.keras --data samples.npz --finetune", "'samples.npz' has none"),
+        ("finetune relu.keras --data samples.npz", "'samples.npz' has none"),
+        ("finetune relu.keras --data labelled.npz --loss nosuch", "nosuch"),
+        ("evaluate relu.keras --data samples.npz", "labels"),
+    ],
+)
+def test_failures(arguments, message):
+    check_refused(arguments, 1, message)
+
+
+@pytest.mark.usefixtures("folder")
+def test_debug_shows_the_traceback_for_one_command():
+    result = invoke("inspect missing.keras --debug", expect=1)
+    assert isinstance(result.exception, kp.KerasPReLUError)
+    check_refused("inspect missing.keras", 1, "No such file")

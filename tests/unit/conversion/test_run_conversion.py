@@ -1,0 +1,126 @@
+"""keras_prelu.conversion.convert.run_conversion: the records, and that nothing is derived twice."""
+
+import sys
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.conversion import convert  # Imported before functions are counted.
+from keras_prelu.graph import plan
+from keras_prelu.sites import finder
+from tests.helpers import custom, models
+
+L = keras.layers
+
+
+def count_calls(monkeypatch, function):
+    """Count the calls of a function by the name of the model it gets, wherever it is imported."""
+    counts = Counter()
+
+    def counting(model, *args, **kwargs):
+        counts[id(model)] += 1
+        return function(model, *args, **kwargs)
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("keras_prelu"):
+            for name, value in list(vars(module).items()):
+                if value is function:
+                    monkeypatch.setattr(module, name, counting)
+    return counts
+
+
+@pytest.mark.parametrize("alpha", ["auto", 0.25])
+def test_sites_are_located_once_and_each_plan_is_compiled_once(alpha, monkeypatch):
+    layers = [L.Dense(4, "relu"), L.Dense(64, "relu"), L.Dense(3)]
+    model = models.live_in(keras.Sequential([keras.Input((6,)), *layers]))
+    located = count_calls(monkeypatch, finder.locate_sites)
+    compiled = count_calls(monkeypatch, plan.compile_plan)
+    conversion = kp.run_conversion(model, alpha=alpha, calibration_data=models.samples(model, 200))
+    if alpha == "auto":
+        assert len(conversion.slope_search.trials) > 1
+    assert located == {id(model): 1}
+    assert compiled == {id(model): 1, id(conversion.model): 1}
+
+
+def test_samples_are_checked_once(monkeypatch):
+    model = models.live_in(models.mlp())
+    scans = []
+    isfinite = np.isfinite
+    monkeypatch.setattr(
+        np, "isfinite", lambda x, *a, **k: scans.append(np.shape(x)) or isfinite(x, *a, **k)
+    )
+    kp.convert(model, alpha="auto", tolerance=1e-4, calibration_data=models.samples(model, 123))
+    assert [shape for shape in scans if shape and shape[0] == 123] == [(123, 6)]
+
+
+def test_the_records_of_a_calibration():
+    model = models.live_in(models.mlp())
+    x = models.samples(model, 100)
+    conversion = kp.run_conversion(model, calibration_data=x)
+    assert list(conversion.sites) == kp.find_sites(model)
+    assert conversion.slope_search is None
+    assert conversion.calibration.samples == 100
+    assert conversion.calibration.error_after < conversion.calibration.error_before
+    converted = kp.convert(model, calibration_data=x)
+    for one, other in zip(conversion.model.get_weights(), converted.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_records_of_a_search():
+    model = models.live_in(models.mlp())
+    conversion = kp.run_conversion(model, alpha="auto", calibration_data=models.samples(model, 100))
+    search = conversion.slope_search
+    assert list(search.slopes) == [site.target for site in conversion.sites]
+    assert conversion.calibration is search.calibration
+
+
+def test_there_are_no_records_without_samples():
+    conversion = kp.run_conversion(models.mlp(), rescale="none")
+    assert (conversion.calibration, conversion.slope_search) == (None, None)
+
+
+def test_where_all_slopes_are_kept_a_search_is_a_calibration():
+    model = keras.Sequential([keras.Input((6,)), L.Dense(8), L.LeakyReLU(), L.Dense(3)])
+    conversion = kp.run_conversion(model, alpha="auto", calibration_data=models.samples(model, 60))
+    assert conversion.slope_search is None
+    assert conversion.calibration.samples == 60
+
+
+def test_the_settings_of_the_calibration_are_handed_on():
+    model = models.live_in(models.mlp())
+    model.layers[1].trainable = False
+    steps = []
+    conversion = kp.run_conversion(
+        model,
+        calibration_data=models.samples(model, 100),
+        max_samples=40,
+        refit_frozen=True,
+        batch_size=16,
+        memory_limit=0,
+        seed=5,
+        on_step=lambda done, total: steps.append((done, total)),
+    )
+    assert conversion.calibration.samples == 40
+    assert [layer.action for layer in conversion.calibration.layers][1:] == ["refitted"] * 2
+    assert steps[-1] == (len(steps), len(steps))
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
+def test_a_subclassed_model():
+    model = custom.Classifier()
+    x = np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype("float32")
+    model(x[:1])
+    models.live_in(model, seed=1)
+    conversion = kp.run_conversion(model, calibration_data=x)
+    assert conversion.calibration.error_after < conversion.calibration.error_before
+
+
+def test_bad_samples_are_refused_before_anything_is_rebuilt(monkeypatch):
+    monkeypatch.setattr(
+        convert, "exchange_rectifiers", lambda *args, **kwargs: pytest.fail("It was rebuilt.")
+    )
+    with pytest.raises(kp.errors.DataError, match="shape"):
+        kp.convert(models.mlp(), calibration_data=np.zeros((9, 7)))
