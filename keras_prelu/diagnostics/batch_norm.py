@@ -12,7 +12,7 @@ from keras_prelu import theory
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import normalizes_last_axis
-from keras_prelu.graph.batch_probe import Probe
+from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
@@ -76,16 +76,16 @@ def batch_norm_gammas(
         return ()
     keys = {_key(pair.rectifier) for pair in rectified}
 
-    def measure_batch(tensors: list[Any]) -> list[tuple[str, list[Any]]]:
-        return [
-            (_key(executed.step), _channel_sums(executed.inputs[0]))
+    def measure(tensors: list[Any]) -> dict[str, list[Any]]:
+        return {
+            _key(executed.step): _channel_sums(executed.inputs[0])
             for executed in iterate_steps(plan, tensors)
             if _key(executed.step) in keys
-        ]
+        }
 
     sums: dict[str, np.ndarray] = {}
-    for _, measured in Probe(model, measure_batch).on(inputs, batch_size):
-        for key, values in measured.items():
+    for batch in BatchProbe(model, measure).batches(inputs, batch_size):
+        for key, values in batch.values.items():
             sums[key] = sums.get(key, 0.0) + np.stack(values).astype(np.float64)
     return tuple(_compare(pair, sums[_key(pair.rectifier)]) for pair in rectified)
 

@@ -19,7 +19,7 @@ from keras_prelu.backend.autodiff import gradients
 from keras_prelu.custom_layers.converted_layer import StandIn
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.batch_probe import Probe
+from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
@@ -161,34 +161,34 @@ class MomentsProbe:
 
     def __init__(self, model: keras.Model) -> None:
         self.plan, self.layers = compile_plan(model), dict[str, Any]()
-        self._probe = Probe(model, self._measure_batch)
+        self._probe = BatchProbe(model, self._measure)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, SecondMoments]:
         """Return the `SecondMoments` of each call of a linear layer or rectifier, by its path."""
         means: dict[str, np.ndarray] = {}
-        for count, measured in self._probe.on(inputs, batch_size):
+        for batch in self._probe.batches(inputs, batch_size):
             means = {
-                path: means.get(path, 0.0) + np.array(values) * count / len(inputs[0])
-                for path, values in measured.items()
+                path: means.get(path, 0.0) + np.array(values) * batch.samples / len(inputs[0])
+                for path, values in batch.values.items()
             }
         return {
             path: SecondMoments(inputs=float(read), outputs=float(written), size=round(size))
             for path, (read, written, size) in means.items()
         }
 
-    def _measure_batch(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
-        measured: list[tuple[str, list[Tensor]]] = []
+    def _measure(self, tensors: list[Tensor]) -> dict[str, list[Tensor]]:
+        measured: dict[str, list[Tensor]] = {}
 
-        def measure(call: LayerCall) -> None:
+        def hear(call: LayerCall) -> None:
             self.layers[call.path] = call.layer
             size = keras.ops.sum(keras.ops.ones_like(call.outputs[:1], dtype="float32"))
             squares = [
                 keras.ops.mean(keras.ops.square(keras.ops.cast(tensor, "float32")))
                 for tensor in (call.inputs, call.outputs)
             ]
-            measured.append((call.path, [*squares, size]))
+            measured[call.path] = [*squares, size]
 
-        run_with_hook(self.plan, tensors, _carries_signal, measure)
+        run_with_hook(self.plan, tensors, _carries_signal, hear)
         return measured
 
 
