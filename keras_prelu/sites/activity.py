@@ -171,7 +171,13 @@ class _UnitSums:
     def joined(self, other: _UnitSums) -> _UnitSums:
         """Join two calls on the same samples: a layer that is called again, or whose model is, is
         one rectifier, and a unit is active where it is in any call."""
-        return replace(self + other, active=keras.ops.logical_or(self.active, other.active))
+        return _UnitSums(
+            active=keras.ops.logical_or(self.active, other.active),
+            positive=self.positive + other.positive,
+            negative=self.negative + other.negative,
+            not_positive=self.not_positive + other.not_positive,
+            elements=self.elements + other.elements,
+        )
 
     def counted(self) -> _UnitSums:
         return replace(self, active=keras.ops.sum(keras.ops.cast(self.active, "int32"), axis=0))
