@@ -8,6 +8,7 @@ from keras_prelu.demo import digits_network, run_demo
 
 
 @pytest.mark.slow
+@pytest.mark.tensorflow  # The fastest for convolutions on CPUs.
 def test_calibration_keeps_the_function_and_nothing_else_does():
     demo = run_demo((0,), epochs=12)
     assert demo.original_accuracy[0] > 97.0

@@ -59,16 +59,8 @@ def test_diagnose_fails_on_limits():
     assert invoke_json(arguments, expect=3)["failed"] == ["signal"]
 
 
-def test_report(folder, monkeypatch):
-    reports = []
-    gather = content.gather
-
-    def gather_once(*args, **kwargs):
-        if not reports:
-            reports.append(gather(*args, **kwargs))
-        return reports[0]
-
-    monkeypatch.setattr(content, "gather", gather_once)
+def test_report(folder, run_once, monkeypatch):
+    run_once(content, "gather")
     invoke("convert relu.keras --data samples.npz")
     arguments = "report relu.prelu.keras --original relu.keras --control relu.keras"
     output = invoke(arguments, "--data labelled.npz").output
