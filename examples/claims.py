@@ -1,8 +1,8 @@
-"""Ten claims about PReLU, each with its formula, what was measured, and whether it holds. `python
-examples/claims.py [SEEDS]`.
+"""Check ten claims about PReLU: the formula, what was measured, and whether the claim holds.
 
-Under three minutes on two cores with three seeds. Prints Markdown: the runs behind claims 2, 9 and
-10, and a table; `examples/CLAIMS.md` is what it printed.
+Run it with `python examples/claims.py [SEEDS]`; the default of three seeds takes less than three
+minutes on two cores. It prints Markdown: the trainings behind claims 2, 9 and 10, and a table of
+all checks. `examples/CLAIMS.md` holds its output.
 """
 
 from __future__ import annotations
@@ -33,59 +33,68 @@ from keras_prelu.diagnostics import (
 L = keras.layers
 SEEDS = 3
 SLOPES = (0.0, 0.01, 0.25, 0.5, 1.0)
-MEASURES = (
-    ("spread", 1),
-    ("rank", 1),
-    ("participation", 1),
-    ("cosine", -1),
-)  # 1 where less of it is nearer to collapse
+STATISTICS = {"spread": 1, "rank": 1, "participation": 1, "cosine": -1}
+"""Of embeddings: 1 if small values mean collapse, −1 if large values do."""
 HOLDS, CONDITIONALLY, FAILS = "holds", "holds under a condition", "does not hold"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a claim says: the formula, what it gives, what was measured, how far they may
-    be apart, and the verdict."""
+    """One check of a claim.
+
+    Attributes:
+        claim: The number of the claim.
+        statement: What the claim says.
+        expected: The value by the formula, or the bound.
+        measured: The value that was measured.
+        tolerance: How far the two may be apart.
+        verdict: `HOLDS`, `CONDITIONALLY` or `FAILS`.
+    """
 
     claim: int
-    says: str
+    statement: str
     expected: str
     measured: str
     tolerance: str
     verdict: str
 
 
-def within(claim: int, says: str, measured: Any, expected: Any, tolerance: float) -> Check:
-    """Numbers that are to agree, relative to the expected one, or absolutely where that is 0."""
-    found, wanted = (
-        np.atleast_1d(np.asarray(measured, float)),
-        np.atleast_1d(np.asarray(expected, float)),
+def check_values(
+    claim: int, statement: str, measured: Any, expected: Any, tolerance: float
+) -> Check:
+    """Compare values, relative to the expected ones, or absolutely where these are 0."""
+    measured = np.atleast_1d(np.asarray(measured, float))
+    expected = np.atleast_1d(np.asarray(expected, float))
+    difference = np.abs(measured - expected) / np.where(expected == 0, 1.0, np.abs(expected))
+    return Check(
+        claim=claim,
+        statement=statement,
+        expected=list_values(expected),
+        measured=list_values(measured),
+        tolerance=f"{tolerance:.0e}",
+        verdict=HOLDS if np.all(difference <= tolerance) else FAILS,
     )
-    apart = np.abs(found - wanted) / np.where(wanted == 0, 1.0, np.abs(wanted))
-    verdict = HOLDS if np.all(apart <= tolerance) else FAILS
-    return Check(claim, says, listed(wanted), listed(found), f"{tolerance:.0e}", verdict)
 
 
-def listed(values: Any) -> str:
+def list_values(values: Any) -> str:
     return ", ".join(f"{value:.4g}" for value in np.atleast_1d(values))
 
 
-def spread(values: Sequence[float], scale: float = 1.0) -> str:
+def mean_and_deviation(values: Sequence[float], scale: float = 1.0) -> str:
     array = np.asarray(values, float) * scale
     return f"{array.mean():.3g}" + (f" ± {array.std(ddof=1):.2g}" if len(array) > 1 else "")
 
 
-def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    found = kp.data.load("digits", input_shape=(64,))
-    return found.train.x, found.train.y, found.test.x, found.test.y
+def digits() -> Any:
+    """Return the digits as vectors, split into `train` and `test` samples."""
+    return kp.data.load("digits", input_shape=(64,))
 
 
 def activation(_seeds: int) -> Iterator[Check]:
-    """Claim 1: φ(x) = max(0, x) + α·min(0, x), and its gradients, of our own backward pass, against
-    finite differences."""
+    """Claim 1: φ(x) = max(0, x) + α·min(0, x), and its gradients against finite differences."""
     rng = np.random.default_rng(0)
     x, upstream, step = rng.normal(size=(500, 4)), rng.normal(size=(500, 4)), 1e-3
-    x[np.abs(x) < 2 * step] = 0.5  # finite differences across the kink say nothing
+    x[np.abs(x) < 2 * step] = 0.5  # Finite differences across the kink are not the derivative.
     slopes = np.array([0.05, 0.25, 0.9, 1.5])
 
     def phi(inputs: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -93,7 +102,7 @@ def activation(_seeds: int) -> Iterator[Check]:
             kp.prelu(inputs.astype("float32"), alpha.astype("float32"))
         )
 
-    yield within(
+    yield check_values(
         1,
         "φ(x) at x = −2 and 3, α = 0.25",
         phi(np.array([-2.0, 3.0]), np.array(0.25)),
@@ -101,7 +110,7 @@ def activation(_seeds: int) -> Iterator[Check]:
         1e-6,
     )
     by_x = (phi(x + step, slopes) - phi(x - step, slopes)).astype(float) / (2 * step)
-    yield within(
+    yield check_values(
         1,
         "∂φ/∂x is 1, or α for x ≤ 0: largest deviation",
         np.abs(by_x - np.where(x > 0, 1.0, slopes)).max(),
@@ -111,7 +120,7 @@ def activation(_seeds: int) -> Iterator[Check]:
     by_slope = np.sum(
         upstream * (phi(x, slopes + step) - phi(x, slopes - step)) / (2 * step), axis=0
     )
-    yield within(
+    yield check_values(
         1,
         "∂L/∂α is Σ g·x over x ≤ 0, by channel",
         by_slope,
@@ -139,21 +148,20 @@ def mlp(
 
 
 def train(model: keras.Model, epochs: int, seed: int, rate: float = 3e-3) -> keras.Model:
-    x, y, _, _ = digits()
     keras.utils.set_random_seed(seed)
     model.compile(
         keras.optimizers.Adam(rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(x, y, batch_size=64, epochs=epochs, verbose=0)
+    train_samples = digits().train
+    model.fit(train_samples.x, train_samples.y, batch_size=64, epochs=epochs, verbose=0)
     return model
 
 
 def dying(seeds: int) -> Iterator[Check]:
-    """Claim 2: under ReLU dead units get no gradient and stay dead; under PReLU, and with
-    BatchNormalization, they come back."""
-    x, _, x_test, y_test = digits()
+    """Claim 2: under ReLU dead units stay dead; under PReLU and BatchNormalization they recover."""
+    x, test = digits().train.x, digits().test
     shares: dict[str, list[float]] = {}
     accuracies: dict[str, list[float]] = {}
     before: list[float] = []
@@ -170,34 +178,36 @@ def dying(seeds: int) -> Iterator[Check]:
             train(model, 8, seed)
             shares.setdefault(name, []).append(dead_share(model, x))
             accuracies.setdefault(name, []).append(
-                float(np.mean(model.predict(x_test, verbose=0).argmax(-1) == y_test))
+                float(np.mean(model.predict(test.x, verbose=0).argmax(-1) == test.y))
             )
-    for name, found in shares.items():
+    for name, values in shares.items():
         print(
-            f"- Claim 2, {name}: dead units {spread(found, 100)} %, {spread(accuracies[name], 100)}"
-            " % of the test digits"
+            f"- Claim 2, {name}: dead units {mean_and_deviation(values, 100)} %,"
+            f" {mean_and_deviation(accuracies[name], 100)} % of the test digits"
         )
     start = (
-        f"biases start at −1, so that {spread(before, 100)} % of the units are dead before training"
+        f"biases start at −1, so that {mean_and_deviation(before, 100)} % of the units are dead"
+        " before training"
     )
     for name in ("PReLU", "BN + ReLU", "BN + PReLU"):
         fewer = all(one < other for one, other in zip(shares[name], shares["ReLU"], strict=True))
-        said = f"fewer units end dead with {name} than with ReLU ({start})"
         yield Check(
-            2,
-            said,
-            f"< {spread(shares['ReLU'], 100)} %",
-            f"{spread(shares[name], 100)} %",
-            "every seed",
-            HOLDS if fewer else FAILS,
+            claim=2,
+            statement=f"fewer units end dead with {name} than with ReLU ({start})",
+            expected=f"< {mean_and_deviation(shares['ReLU'], 100)} %",
+            measured=f"{mean_and_deviation(shares[name], 100)} %",
+            tolerance="every seed",
+            verdict=HOLDS if fewer else FAILS,
         )
     network, counts = mlp(L.ReLU, normalized=False, bias=-1.0, seed=0), []
     for _ in range(2):
         counts.append(96 * dead_share(network, x))
         kp.revive(network, x)
-    once = f"{counts[1]:.0f} after once: a layer behind one that is dead as a whole waits"
-    said = f"dead units after `revive` twice, of {counts[0]:.0f} ({once})"
-    yield within(2, said, 96 * dead_share(network, x), 0.0, 1e-9)
+    statement = (
+        f"dead units after two calls of `revive`, of {counts[0]:.0f} before ({counts[1]:.0f} after"
+        " one call, which can't revive a layer behind an entirely dead one)"
+    )
+    yield check_values(2, statement, 96 * dead_share(network, x), 0.0, 1e-9)
 
 
 def dead_share(model: keras.Model, x: np.ndarray) -> float:
@@ -218,7 +228,7 @@ def path(_seeds: int) -> Iterator[Check]:
             layer.set_weights([np.full((1, 1), weight), np.full(1, -1.0)])
         layers = signal_by_depth(model, np.float32([[-1.0], [-2.0]]))
         measured = np.sqrt(layers[0].gradient / layers[-1].gradient) * weight
-        yield within(
+        yield check_values(
             3,
             f"factor of {depth} layers, α = {slope:g}, c = {weight:g}",
             measured,
@@ -228,18 +238,13 @@ def path(_seeds: int) -> Iterator[Check]:
 
 
 def initialization(seeds: int) -> Iterator[Check]:
-    """Claim 4: with He's weights the second moment grows by 1 + α² a layer, with ours it stays;
-    forward and backward, 30 layers deep.
+    """Claim 4: the second moment grows by 1 + α² a layer with He's weights, not with PReLUHeNormal.
 
-    Networks of finite width fluctuate, so the mean of the logarithm over four for each seed is to
-    be within three of its standard errors.
+    Measured forward and backward through 30 layers. Networks of finite width fluctuate, so the mean
+    logarithm over four networks for each seed has to be within three of its standard errors.
     """
-    x, depth, slope, networks = (
-        np.random.default_rng(0).normal(size=(64, 256)).astype("float32"),
-        30,
-        0.25,
-        4 * seeds,
-    )
+    x = np.random.default_rng(0).normal(size=(64, 256)).astype("float32")
+    depth, slope, networks = 30, 0.25, 4 * seeds
     for name, gain in (("he_normal", 1 + slope**2), ("PReLUHeNormal", 1.0)):
         forward, backward = [], []
         for seed in range(networks):
@@ -254,22 +259,21 @@ def initialization(seeds: int) -> Iterator[Check]:
             )[::2]
             forward.append(np.log(linear[-1].moment / linear[0].moment) / (depth - 1))
             backward.append(np.log(linear[0].gradient / linear[-1].gradient) / (depth - 1))
-        for direction, found in (("forward", forward), ("backward", backward)):
-            error = np.std(found, ddof=1) / np.sqrt(len(found))
-            verdict = HOLDS if abs(np.mean(found) - np.log(gain)) <= 3 * error else FAILS
-            measured = f"{np.exp(np.mean(found)):.4f} ± {error:.4f}"
+        for direction, logarithms in (("forward", forward), ("backward", backward)):
+            error = np.std(logarithms, ddof=1) / np.sqrt(len(logarithms))
+            difference = abs(np.mean(logarithms) - np.log(gain))
             yield Check(
-                4,
-                f"gain of a layer, {direction}, {name}, {networks} networks",
-                f"{gain:.4f}",
-                measured,
-                "3 standard errors",
-                verdict,
+                claim=4,
+                statement=f"gain of a layer, {direction}, {name}, {networks} networks",
+                expected=f"{gain:.4f}",
+                measured=f"{np.exp(np.mean(logarithms)):.4f} ± {error:.4f}",
+                tolerance="3 standard errors",
+                verdict=HOLDS if difference <= 3 * error else FAILS,
             )
 
 
 def maps(_seeds: int) -> Iterator[Check]:
-    """Claim 5: where L2 on β pulls α, and that L2 on α pulls it to 0 under every map."""
+    """Claim 5: L2 on β pulls α to the map's fixed point; L2 on α pulls it to 0 under every map."""
     for name, limit in (
         ("exp", 1.0),
         ("square", 0.0),
@@ -277,7 +281,7 @@ def maps(_seeds: int) -> Iterator[Check]:
         ("sigmoid", 0.5),
         ("identity", 0.0),
     ):
-        yield within(
+        yield check_values(
             5,
             f"L2 on β pulls α to, {name}",
             pulled(name, {"beta_regularizer": keras.regularizers.L2(0.5)}),
@@ -285,19 +289,19 @@ def maps(_seeds: int) -> Iterator[Check]:
             1e-2,
         )
     for name in ("exp", "square", "softplus", "sigmoid", "identity"):
-        found = pulled(name, {"alpha_regularizer": kp.regularizers.AlphaL2(1.0)}, steps=4000)
+        slope = pulled(name, {"alpha_regularizer": kp.regularizers.AlphaL2(1.0)}, steps=4000)
         yield Check(
-            5,
-            f"L2 on α pulls it to 0, {name}",
-            "< 0.025 from 0.25",
-            f"{found:.3g}",
-            "a tenth",
-            HOLDS if found < 0.025 else FAILS,
+            claim=5,
+            statement=f"L2 on α pulls it to 0, {name}",
+            expected="< 0.025 from 0.25",
+            measured=f"{slope:.3g}",
+            tolerance="a tenth",
+            verdict=HOLDS if slope < 0.025 else FAILS,
         )
 
 
 def pulled(parameterization: str, regularizer: dict[str, Any], steps: int = 400) -> float:
-    """The slope after gradient descent on its penalty alone."""
+    """Return the slope after gradient descent on its penalty alone."""
     layer = kp.PReLU(0.25, parameterization=parameterization, **regularizer)
     model = keras.Sequential([keras.Input((1,)), layer])
     model.compile(
@@ -311,36 +315,35 @@ def pulled(parameterization: str, regularizer: dict[str, Any], steps: int = 400)
 
 
 def symmetry(seeds: int) -> Iterator[Check]:
-    """Claim 6: channels' scales moved at random between layers leave a trained network's function;
-    a cap breaks that."""
-    x = digits()[0][:256]
+    """Claim 6: rescaling channels at random keeps a trained network's function, unless capped."""
+    x = digits().train.x[:256]
     model = train(mlp(kp.PReLU, normalized=False, bias=0.0, seed=0), 3, 0)
     expected = model.predict(x, verbose=0)
     for seed in range(seeds):
-        found = rescale_channels(model, seed=seed).predict(x, verbose=0)
-        apart = np.abs(found - expected).max() / np.abs(expected).max()
-        yield within(
+        outputs = rescale_channels(model, seed=seed).predict(x, verbose=0)
+        change = np.abs(outputs - expected).max() / np.abs(expected).max()
+        yield check_values(
             6,
             f"change of the outputs by random scales from 0.1 to 10, seed {seed}",
-            apart,
+            change,
             0.0,
             1e-5,
         )
     capped = kp.PReLU(0.25, max_value=6.0)
-    numbers = np.linspace(-8, 8, 33, dtype="float32")[:, None]
-    change = np.abs(keras.ops.convert_to_numpy(capped(3 * numbers) - 3 * capped(numbers))).max()
+    grid = np.linspace(-8, 8, 33, dtype="float32")[:, None]
+    change = np.abs(keras.ops.convert_to_numpy(capped(3 * grid) - 3 * capped(grid))).max()
     yield Check(
-        6,
-        "with a cap of 6, φ(3x) − 3φ(x) is not 0",
-        "> 1",
-        f"{change:.3g}",
-        "–",
-        HOLDS if change > 1 else FAILS,
+        claim=6,
+        statement="with a cap of 6, φ(3x) − 3φ(x) is not 0",
+        expected="> 1",
+        measured=f"{change:.3g}",
+        tolerance="–",
+        verdict=HOLDS if change > 1 else FAILS,
     )
 
 
 def moments(_seeds: int) -> Iterator[Check]:
-    """Claim 7: the moments of PReLU on a Gaussian, by a million draws."""
+    """Claim 7: the moments of PReLU on a Gaussian, from a million draws."""
     normal = np.random.default_rng(0).normal(size=1_000_000)
     for slope, mu, sigma in ((0.0, 0.0, 1.0), (0.25, -0.7, 2.0), (0.5, 1.0, 0.5)):
         x = mu + sigma * normal
@@ -360,7 +363,7 @@ def moments(_seeds: int) -> Iterator[Check]:
             theory.input_output_covariance,
         )
         expected = [float(formula(slope, mu, sigma)) for formula in formulas]
-        yield within(
+        yield check_values(
             7,
             f"E[y], E[y²], E[φ′], E[φ′²], Cov(x, y) at α = {slope:g}, μ = {mu:g}, σ = {sigma:g}",
             measured,
@@ -370,8 +373,7 @@ def moments(_seeds: int) -> Iterator[Check]:
 
 
 def gamma(seeds: int) -> Iterator[Check]:
-    """Claim 8: the γ of a BatchNormalization after PReLU, on normal pre-activations and on those of
-    a trained network."""
+    """Claim 8: the γ of a BatchNormalization after PReLU, on Gaussians and in trained networks."""
     x = np.random.default_rng(0).normal(size=(200_000, 1)).astype("float32")
     for slope, identity, reconstruction in (
         (0.0, 0.584, 0.856),
@@ -380,9 +382,11 @@ def gamma(seeds: int) -> Iterator[Check]:
         (1.0, 1.0, 1.0),
     ):
         y = np.where(x > 0, x, slope * x)
-        yield within(8, f"γ that keeps the outputs, α = {slope:g}", y.std(), identity, 5e-3)
+        yield check_values(8, f"γ that keeps the outputs, α = {slope:g}", y.std(), identity, 5e-3)
         fitted = np.polyfit(((y - y.mean()) / y.std())[:, 0], x[:, 0], 1)[0]
-        yield within(8, f"γ that reconstructs best, α = {slope:g}", fitted, reconstruction, 5e-3)
+        yield check_values(
+            8, f"γ that reconstructs best, α = {slope:g}", fitted, reconstruction, 5e-3
+        )
     errors: dict[str, list[float]] = {"for a mean of 0": [], "for the mean measured (claim 7)": []}
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
@@ -392,66 +396,74 @@ def gamma(seeds: int) -> Iterator[Check]:
             L.BatchNormalization(momentum=0.5),
         ]
         model = train(keras.Sequential([keras.Input((64,)), *steps, L.Dense(10)]), 5, seed)
-        (found,) = batch_norm_gammas(model, digits()[0])
-        hidden = keras.Model(model.inputs, model.layers[0].output).predict(digits()[0], verbose=0)
+        x_train = digits().train.x
+        (gammas,) = batch_norm_gammas(model, x_train)
+        hidden = keras.Model(model.inputs, model.layers[0].output).predict(x_train, verbose=0)
         slopes = keras.ops.convert_to_numpy(model.layers[1].alpha)
         true = np.where(hidden > 0, hidden, slopes * hidden).std(axis=0)
         centred = theory.bn_gamma_identity(slopes, hidden.std(axis=0))
-        for name, closed in zip(errors, (centred, found.identity), strict=True):
+        for name, closed in zip(errors, (centred, gammas.identity), strict=True):
             errors[name].append(float(np.median(np.abs(closed / true - 1.0))))
     for name, values in errors.items():
         verdict = CONDITIONALLY if max(values) <= 0.1 else FAILS
-        said = (
-            f"γ that keeps the outputs of trained digits networks, {name}: median relative error;"
-            " pre-activations are not quite normal"
+        yield Check(
+            claim=8,
+            statement=(
+                f"γ that keeps the outputs of trained digits networks, {name}: median relative"
+                " error; pre-activations are not quite normal"
+            ),
+            expected="0",
+            measured=mean_and_deviation(values),
+            tolerance="1e-01",
+            verdict=verdict,
         )
-        yield Check(8, said, "0", spread(values), "1e-01", verdict)
 
 
 def noise(seeds: int) -> Iterator[Check]:
-    """Claim 9: the relative variance of φ′, and the noise scale of real networks by their slope,
-    measured whichever way it comes out."""
+    """Claim 9: the relative variance of φ′, and whether the noise scale falls with the slope."""
     normal = np.random.default_rng(0).normal(size=1_000_000)
     derivatives = [np.where(normal > 0, 1.0, slope) for slope in SLOPES]
-    measured = [np.var(found) / np.mean(found) ** 2 for found in derivatives]
-    yield within(
+    measured = [np.var(values) / np.mean(values) ** 2 for values in derivatives]
+    yield check_values(
         9,
-        f"Var(φ′)/E[φ′]² at α = {listed(SLOPES)}",
+        f"Var(φ′)/E[φ′]² at α = {list_values(SLOPES)}",
         measured,
         [theory.derivative_relative_variance(slope) for slope in SLOPES],
         1e-2,
     )
-    x, y, _, _ = digits()
+    data = digits().train
     for when, epochs in (("fresh", 0), ("trained", 4)):
-        found: dict[float, list[float]] = {slope: [] for slope in SLOPES}
+        scales_by_slope: dict[float, list[float]] = {slope: [] for slope in SLOPES}
         for seed in range(seeds):
             for slope in SLOPES:
                 make = partial(kp.PReLU, slope, parameterization="identity", trainable=False)
                 model = mlp(make, normalized=False, bias=0.0, seed=seed)
                 model = train(model, epochs, seed) if epochs else model
                 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-                found[slope].append(
-                    gradient_noise(model, (x, y), loss=loss, limit=512, group=8).scale
-                )
-        for slope, scales in found.items():
+                noise_scale = gradient_noise(model, data, loss=loss, limit=512, group=8).scale
+                scales_by_slope[slope].append(noise_scale)
+        for slope, scales in scales_by_slope.items():
             print(
-                f"- Claim 9, {when} networks, α = {slope:g}: noise scale {spread(scales)} samples"
+                f"- Claim 9, {when} networks, α = {slope:g}: noise scale"
+                f" {mean_and_deviation(scales)} samples"
             )
-        falls = all(one >= other for one, other in zip(found[0.0], found[1.0], strict=True))
-        said = f"the noise scale of {when} digits networks falls from α = 0 to α = 1"
+        relu, linear = scales_by_slope[0.0], scales_by_slope[1.0]
+        falls = all(one >= other for one, other in zip(relu, linear, strict=True))
         yield Check(
-            9,
-            said,
-            f"< {spread(found[0.0])}",
-            spread(found[1.0]),
-            "every seed",
-            HOLDS if falls else FAILS,
+            claim=9,
+            statement=f"the noise scale of {when} digits networks falls from α = 0 to α = 1",
+            expected=f"< {mean_and_deviation(relu)}",
+            measured=mean_and_deviation(linear),
+            tolerance="every seed",
+            verdict=HOLDS if falls else FAILS,
         )
 
 
 class Agreement(L.Layer):
-    """SimSiam's loss: minus the cosine of each view's prediction and the other's embedding, through
-    which gradients stop, or don't."""
+    """SimSiam's loss: minus the cosine of each view's prediction and the other view's embedding.
+
+    The gradient is stopped at the embedding, or not.
+    """
 
     def __init__(self, stops: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -477,9 +489,8 @@ def encoder(head: Callable[[], Any], *, normalized: bool) -> keras.Model:
 
 
 def pretrained(head: Callable[[], Any], *, normalized: bool, stops: bool, seed: int) -> keras.Model:
-    """SimSiam on digits, without labels: two views of each are noisy and have lost a third of their
-    pixels."""
-    x = digits()[0]
+    """Train an encoder by SimSiam on digits: noisy views without a third of their pixels."""
+    x = digits().train.x
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     embed, views = encoder(head, normalized=normalized), [keras.Input((64,)), keras.Input((64,))]
@@ -503,12 +514,14 @@ def saturating() -> Any:
 
 
 def collapse(seeds: int) -> Iterator[Check]:
-    """Claim 10: collapse by projection head, and the positive control, without the stopped
-    gradient, that every measure must flag."""
+    """Claim 10: collapse by projection head; every statistic must flag the positive control.
+
+    The control is trained without the stopped gradient.
+    """
     for normalized in (True, False):
-        runs = {
+        trained = {
             name: [
-                _embedded(head, normalized=normalized, stops=stops, seed=seed)
+                _embed_digits(head, normalized=normalized, stops=stops, seed=seed)
                 for seed in range(seeds)
             ]
             for name, head, stops in (
@@ -519,54 +532,79 @@ def collapse(seeds: int) -> Iterator[Check]:
             )
         }
         where = "with BatchNormalization" if normalized else "without BatchNormalization"
-        for name, found in runs.items():
-            told = ", ".join(
-                f"{measure} {spread([getattr(run, measure) for run, _ in found])}"
-                for measure, _ in MEASURES
+        for name, encoders in trained.items():
+            statistics = ", ".join(
+                f"{statistic} {mean_and_deviation(_values(encoders, statistic))}"
+                for statistic in STATISTICS
             )
-            right = spread([accuracy for _, accuracy in found], 100)
+            accuracy = mean_and_deviation([encoder.neighbour_accuracy for encoder in encoders], 100)
             print(
-                f"- Claim 10, {name} {where}: {told}; nearest neighbours are right on {right} % of"
-                " the test digits"
+                f"- Claim 10, {name} {where}: {statistics}; nearest neighbours are right on"
+                f" {accuracy} % of the test digits"
             )
         if normalized:
-            yield from _flags(runs)
-        for other in ("ReLU", "PReLU"):
-            ranks = [[run.rank for run, _ in runs[name]] for name in ("saturating", other)]
-            less = all(one < two for one, two in zip(*ranks, strict=True))
-            said = (
-                f"{where}: a saturating head uses fewer directions (RankMe) than one with {other}"
+            yield from _flags(
+                healthy=trained["ReLU"], collapsed=trained["ReLU, gradient not stopped"]
             )
-            verdict = FAILS if not less else HOLDS if normalized else CONDITIONALLY
-            yield Check(10, said, f"< {spread(ranks[1])}", spread(ranks[0]), "every seed", verdict)
+        saturating_ranks = _values(trained["saturating"], "rank")
+        for other in ("ReLU", "PReLU"):
+            ranks = _values(trained[other], "rank")
+            fewer = all(one < two for one, two in zip(saturating_ranks, ranks, strict=True))
+            verdict = HOLDS if normalized else CONDITIONALLY
+            yield Check(
+                claim=10,
+                statement=(
+                    f"{where}: a saturating head uses fewer directions (RankMe) than one with"
+                    f" {other}"
+                ),
+                expected=f"< {mean_and_deviation(ranks)}",
+                measured=mean_and_deviation(saturating_ranks),
+                tolerance="every seed",
+                verdict=verdict if fewer else FAILS,
+            )
 
 
-def _embedded(head: Callable[[], Any], **settings: Any) -> tuple[Embeddings, float]:
-    """What embeddings of the test digits are like, and how often the labels of the nearest training
-    digits are theirs."""
-    x, y, x_test, y_test = digits()
+@dataclass(frozen=True)
+class EncoderResult:
+    """What an encoder makes of the test digits.
+
+    Attributes:
+        embeddings: The statistics of the embeddings.
+        neighbour_accuracy: How often the nearest training digits have the label of a test digit.
+    """
+
+    embeddings: Embeddings
+    neighbour_accuracy: float
+
+
+def _embed_digits(head: Callable[[], Any], **settings: Any) -> EncoderResult:
+    data = digits()
     embed = pretrained(head, **settings)
-    z, z_test = (embed.predict(part, verbose=0) for part in (x, x_test))
-    return embedding_statistics(z_test), float(
-        KNeighborsClassifier(5, metric="cosine").fit(z, y).score(z_test, y_test)
+    z, z_test = (embed.predict(part.x, verbose=0) for part in (data.train, data.test))
+    classifier = KNeighborsClassifier(5, metric="cosine").fit(z, data.train.y)
+    return EncoderResult(
+        embeddings=embedding_statistics(z_test),
+        neighbour_accuracy=float(classifier.score(z_test, data.test.y)),
     )
 
 
-def _flags(runs: dict[str, list[tuple[Embeddings, float]]]) -> Iterator[Check]:
-    for measure, sign in MEASURES:
-        healthy, found = (
-            [getattr(run, measure) for run, _ in runs[name]]
-            for name in ("ReLU", "ReLU, gradient not stopped")
-        )
-        flagged = max(sign * value for value in found) < min(sign * value for value in healthy)
-        expected = f"{'<' if sign > 0 else '>'} {spread(healthy)}"
+def _values(results: Sequence[EncoderResult], statistic: str) -> list[float]:
+    return [getattr(result.embeddings, statistic) for result in results]
+
+
+def _flags(
+    *, healthy: Sequence[EncoderResult], collapsed: Sequence[EncoderResult]
+) -> Iterator[Check]:
+    for statistic, sign in STATISTICS.items():
+        good, bad = _values(healthy, statistic), _values(collapsed, statistic)
+        flagged = max(sign * value for value in bad) < min(sign * value for value in good)
         yield Check(
-            10,
-            f"{measure} flags the positive control",
-            expected,
-            spread(found),
-            "every seed",
-            HOLDS if flagged else FAILS,
+            claim=10,
+            statement=f"{statistic} flags the positive control",
+            expected=f"{'<' if sign > 0 else '>'} {mean_and_deviation(good)}",
+            measured=mean_and_deviation(bad),
+            tolerance="every seed",
+            verdict=HOLDS if flagged else FAILS,
         )
 
 
@@ -599,7 +637,7 @@ def main() -> None:
     )
     for check in checks:
         print(
-            f"| {check.claim} | {check.says} | {check.expected} | {check.measured} |"
+            f"| {check.claim} | {check.statement} | {check.expected} | {check.measured} |"
             f" {check.tolerance} | {check.verdict} |"
         )
     for verdict in (HOLDS, CONDITIONALLY, FAILS):

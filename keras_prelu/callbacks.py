@@ -164,8 +164,7 @@ class _Measure:
         return _Measures(
             dead={_layer(site.site.path): site.dead for site in self._activity(self._samples)},
             moments={
-                path: float(written)
-                for path, (_, written, _) in self._moments(self._samples).items()
+                path: moments.outputs for path, moments in self._moments(self._samples).items()
             },
         )
 

@@ -244,7 +244,7 @@ def relative_error(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
     Example:
 
-    >>> theory.relative_error([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    >>> keras_prelu.theory.relative_error([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     0.0
     """
     outputs, targets = np.asarray(outputs, np.float64), np.asarray(targets, np.float64)

@@ -1,4 +1,4 @@
-"""BatchNormalization after a rectifier: its γ beside the closed forms in the slope (claim 8)."""
+"""BatchNormalization after a rectifier: γ compared with its closed forms (claim 8)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from keras_prelu import theory
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import normalizes_last_axis
-from keras_prelu.graph.batch_probe import Probe
+from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.interpreter import iterate_steps
-from keras_prelu.graph.plan import Step, compile_plan
+from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
 __all__ = ["BatchNormGamma", "batch_norm_gammas"]
@@ -23,17 +23,16 @@ __all__ = ["BatchNormGamma", "batch_norm_gammas"]
 
 @dataclass(frozen=True)
 class BatchNormGamma:
-    """A BatchNormalization that reads what a rectifier puts out. All arrays have a number for each
-    channel.
+    """The γ of a BatchNormalization that reads a rectifier's outputs. Arrays are by channel.
 
     Attributes:
-        path: Of the BatchNormalization.
-        rectifier: Path of the rectifier.
-        gamma: What it has.
-        identity: The γ that leaves the rectifier's outputs as they are, for pre-activations that
-            are normal with the mean and the standard deviation measured: √Var[y].
-        reconstruction: The γ that gives the pre-activations back best in least squares: Cov(x,
-            y)/√Var[y].
+        path: String. The path of the BatchNormalization.
+        rectifier: String. The path of the rectifier.
+        gamma: Array. The layer's γ.
+        identity: Array. The γ that leaves the rectifier's outputs as they are, for normal
+            pre-activations with the measured mean and standard deviation: √Var[y].
+        reconstruction: Array. The γ that reconstructs the pre-activations best in least squares:
+            Cov(x, y)/√Var[y].
     """
 
     path: str
@@ -46,66 +45,79 @@ class BatchNormGamma:
 def batch_norm_gammas(
     model: keras.Model, samples: Any, *, batch_size: int = 128
 ) -> tuple[BatchNormGamma, ...]:
-    """Measure the pre-activations before each BatchNormalization that reads a ReLU, LeakyReLU or
-    PReLU layer.
+    """Compare the γ of each BatchNormalization after a rectifier with its closed forms.
+
+    The closed forms depend on the mean and the standard deviation of the pre-activations, which are
+    measured on the samples. Rectifiers are ReLU, LeakyReLU and PReLU layers without a cap.
 
     Args:
-        model: Sequential or Functional, nested models included.
+        model: Sequential or Functional model. Nested models are included.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
-        batch_size: Samples that go through the model at once. Defaults to 128.
+        batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
     Returns:
-        A record for each, in execution order.
+        A tuple of `BatchNormGamma`, one for each such BatchNormalization, in execution order.
 
     Raises:
-        ConversionError: The model has no graph.
-        DataError: The samples do not fit the model.
+        ConversionError: If the model has no graph.
+        DataError: If the samples do not fit the model.
 
     Example:
 
-    >>> [np.mean(found.gamma / found.identity)
-    ...     for found in keras_prelu.diagnostics.batch_norm_gammas(model, x)]
+    >>> [np.mean(layer.gamma / layer.identity)
+    ...     for layer in keras_prelu.diagnostics.batch_norm_gammas(model, x_test)]
 
     References:
         Claim 8, and claim 7 for means other than 0.
     """
     inputs, plan = model_inputs(model, samples), compile_plan(model)
-    writers = [(plan.writer(step.inputs[0]), step) for step in plan.steps if _normalizes(step)]
-    pairs = [
-        (rectifier, step)
-        for rectifier, step in writers
-        if rectifier is not None and _slopes(rectifier.operation) is not None
-    ]
-    if not pairs:
+    rectified = _rectified_normalizations(plan)
+    if not rectified:
         return ()
-    rectifiers = {id(rectifier) for rectifier, _ in pairs}
+    keys = {_key(pair.rectifier) for pair in rectified}
 
-    def look(tensors: list[Any]) -> list[tuple[str, list[Any]]]:
-        return [
-            (str(id(executed.step)), _sums(executed.inputs[0]))
+    def measure(tensors: list[Any]) -> dict[str, list[Any]]:
+        return {
+            _key(executed.step): _channel_sums(executed.inputs[0])
             for executed in iterate_steps(plan, tensors)
-            if id(executed.step) in rectifiers
-        ]
+            if _key(executed.step) in keys
+        }
 
     sums: dict[str, np.ndarray] = {}
-    for _, seen in Probe(model, look).on(inputs, batch_size):
-        for key, values in seen.items():
+    for batch in BatchProbe(model, measure).batches(inputs, batch_size):
+        for key, values in batch.values.items():
             sums[key] = sums.get(key, 0.0) + np.stack(values).astype(np.float64)
-    return tuple(_record(rectifier, step, sums[str(id(rectifier))]) for rectifier, step in pairs)
+    return tuple(_compare(pair, sums[_key(pair.rectifier)]) for pair in rectified)
 
 
-def _sums(tensor: Any) -> list[Any]:
-    """Of each channel: how many values, their sum, their squares' sum."""
-    values = keras.ops.cast(tensor, "float32")
-    over = tuple(range(len(values.shape) - 1))
-    return [
-        keras.ops.sum(part, axis=over)
-        for part in (keras.ops.ones_like(values), values, keras.ops.square(values))
-    ]
+@dataclass(frozen=True)
+class _RectifiedNormalization:
+    """A BatchNormalization with the rectifier before it.
+
+    Attributes:
+        rectifier: `Step` that calls the rectifier.
+        normalization: `Step` that calls the BatchNormalization.
+        slopes: Array with the rectifier's slope for each channel, or with one for all.
+    """
+
+    rectifier: Step
+    normalization: Step
+    slopes: np.ndarray
 
 
-def _normalizes(step: Step) -> bool:
-    layer = step.operation
+def _rectified_normalizations(plan: ExecutionPlan) -> list[_RectifiedNormalization]:
+    pairs = []
+    for step in plan.steps:
+        rectifier = plan.writer(step.inputs[0]) if _has_channel_gamma(step.operation) else None
+        slopes = None if rectifier is None else _slopes(rectifier.operation)
+        if rectifier is not None and slopes is not None:
+            pairs.append(
+                _RectifiedNormalization(rectifier=rectifier, normalization=step, slopes=slopes)
+            )
+    return pairs
+
+
+def _has_channel_gamma(layer: Any) -> bool:
     return (
         isinstance(layer, keras.layers.BatchNormalization)
         and layer.scale
@@ -114,7 +126,7 @@ def _normalizes(step: Step) -> bool:
 
 
 def _slopes(layer: Any) -> np.ndarray | None:
-    """One for each channel, or one for all; None for what is no rectifier without a cap."""
+    """Return a rectifier's slope for each channel, or one for all; None for any other layer."""
     if isinstance(layer, PReLU):
         slopes = to_float64(slopes_in_effect(layer))
         per_channel = slopes.size in (1, slopes.shape[-1])
@@ -122,32 +134,45 @@ def _slopes(layer: Any) -> np.ndarray | None:
     rectifier = recognize(layer) if isinstance(layer, keras.layers.Layer) else None
     if (
         rectifier is None
+        or rectifier.kind == "inline"
         or rectifier.smooth
         or rectifier.max_value is not None
         or rectifier.negative_slope is None
     ):
         return None
-    return np.array([rectifier.negative_slope]) if rectifier.kind != "inline" else None
+    return np.array([rectifier.negative_slope])
 
 
-def _record(rectifier: Step, step: Step, sums: np.ndarray) -> BatchNormGamma:
+def _key(step: Step) -> str:
+    return str(id(step))
+
+
+def _channel_sums(tensor: Any) -> list[Any]:
+    """Return, by channel, the number of values, their sum and the sum of their squares."""
+    values = keras.ops.cast(tensor, "float32")
+    axes = tuple(range(len(values.shape) - 1))
+    return [
+        keras.ops.sum(summands, axis=axes)
+        for summands in (keras.ops.ones_like(values), values, keras.ops.square(values))
+    ]
+
+
+def _compare(pair: _RectifiedNormalization, sums: np.ndarray) -> BatchNormGamma:
     count, total, squares = sums
     mean = total / count
-    sigma = np.sqrt(
-        np.maximum(squares / count - np.square(mean), np.finfo(np.float32).tiny)
-    )  # a channel that never varies has no r = μ/σ
-    slopes = _slopes(rectifier.operation)
-    assert slopes is not None
-    identity = np.broadcast_to(np.sqrt(theory.output_variance(slopes, mean, sigma)), sigma.shape)
+    # A channel that never varies would have no r = μ/σ, so its variance is taken as positive.
+    variance = np.maximum(squares / count - np.square(mean), np.finfo(np.float32).tiny)
+    sigma = np.sqrt(variance)
+    identity = np.broadcast_to(
+        np.sqrt(theory.output_variance(pair.slopes, mean, sigma)), sigma.shape
+    )
+    covariance = theory.input_output_covariance(pair.slopes, mean, sigma)
     return BatchNormGamma(
-        step.path,
-        rectifier.path,
-        to_float64(step.operation.gamma),
-        identity,
-        np.divide(
-            theory.input_output_covariance(slopes, mean, sigma),
-            identity,
-            out=np.zeros(sigma.shape),
-            where=identity > 0,
+        path=pair.normalization.path,
+        rectifier=pair.rectifier.path,
+        gamma=to_float64(pair.normalization.operation.gamma),
+        identity=identity,
+        reconstruction=np.divide(
+            covariance, identity, out=np.zeros(sigma.shape), where=identity > 0
         ),
     )

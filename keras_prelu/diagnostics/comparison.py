@@ -1,5 +1,8 @@
-"""Whether one model is better than another on the same samples, with the uncertainty of having only
-so many of them."""
+"""Paired comparison of two models on the same samples, with its statistical uncertainty.
+
+The wording of a verdict is made here alone, in `Comparison.sentence`; the command line, the demo
+and the report print that sentence.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,29 @@ __all__ = ["CONFIDENCE", "MARGIN", "Comparison", "compare", "compare_scores", "s
 
 CONFIDENCE = 0.95
 MARGIN = 0.01
-"""What difference does not matter: a point of accuracy, a hundredth of a loss."""
+"""The difference that does not matter: a point of accuracy, or a hundredth of a loss."""
 _RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Model a against model b, paired by sample.
+    """Model a compared with model b, paired by sample.
 
     Attributes:
-        metric: "accuracy" (higher is better) or "loss" (lower is better).
-        samples: Number of samples.
-        a, b: Mean score of each model.
-        gain: By how much a is better: a − b for accuracy, b − a for loss.
-        low, high: 95 % confidence interval of the gain (paired bootstrap over samples).
-        p_value: For accuracies of single models, McNemar's exact test of no difference; else None.
-        verdict: Of a against b: "better", "worse", "as good" (the whole interval within the
-            margin), or "can't tell".
-        needed: Where it can't tell: about how many samples would show a gain of this size, if it is
-            real; None where there is none.
+        metric: String. "accuracy" (higher is better) or "loss" (lower is better).
+        samples: Integer. The number of samples.
+        a: Float. The mean score of model a.
+        b: Float. The mean score of model b.
+        gain: Float. By how much a is better: a − b for accuracy, b − a for loss.
+        low: Float. Lower end of the gain's 95 % confidence interval (paired bootstrap over
+            samples).
+        high: Float. Upper end of that interval.
+        p_value: Float, or None. McNemar's exact test of no difference; only for accuracies of
+            single models.
+        verdict: String. What a is compared with b: "better", "worse", "as good" (the whole interval
+            lies within the margin), or "can't tell".
+        needed: Integer, or None. If the verdict is "can't tell": about how many samples would show
+            a gain of this size, if there is one.
     """
 
     metric: str
@@ -51,16 +58,18 @@ class Comparison:
     needed: int | None
 
     def sentence(self, a: str, b: str) -> str:
-        """The verdict in words, with the names of the two models, the interval, and what it would
-        take to tell."""
+        """Return the verdict in words, with the interval and the number of samples needed.
+
+        Args:
+            a: String. The name of model a in the sentence.
+            b: String. The name of model b in the sentence.
+        """
+        needed = f" (about {self.needed:,} samples are needed)" if self.needed else ""
         meaning = {
             "better": f"{a} is better than {b}",
             "worse": f"{a} is worse than {b}",
             "as good": f"{a} is as good as {b}",
-            "can't tell": (
-                f"Can't tell {a} from {b} with this much data"
-                + (f" (about {self.needed:,} samples are needed)" if self.needed else "")
-            ),
+            "can't tell": f"Can't tell {a} from {b} with this much data{needed}",
         }[self.verdict]
         return (
             f"{meaning}: {self.metric} {self.a:.4f} against {self.b:.4f}, gain {self.gain:+.4f} "
@@ -77,28 +86,28 @@ def compare(
     margin: float = MARGIN,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two models on labelled samples that neither of them was trained or selected on.
+    """Compare two models on labeled samples that neither of them was trained or selected on.
 
     Classifiers (class numbers or one-hot labels) are compared by accuracy, other models by their
     loss.
 
     Args:
-        a: The model that may be better.
-        b: What it is compared with.
+        a: Keras model. The one that may be better.
+        b: Keras model. The one it is compared with.
         data: `Samples` or a pair (x, y).
-        loss: Keras loss, for models that are no classifiers; by default the one `a` is compiled
+        loss: Keras loss, for models that are no classifiers. Defaults to the loss `a` is compiled
             with.
-        margin: How little a difference does not matter: of accuracies in absolute terms, of losses
-            relative to b's. Defaults to 0.01.
-        seed: Seed of the bootstrap.
+        margin: Float. The difference that does not matter: absolute for accuracies, relative to the
+            loss of `b` for losses. Defaults to 0.01.
+        seed: Integer. Seed of the bootstrap. Defaults to 0.
 
     Returns:
-        The comparison. It says "better" only where the whole interval is above zero and, for
+        A `Comparison`. Its verdict is "better" only if the whole interval is above zero and, for
         accuracies, McNemar's exact test rejects equality at 5 %.
 
     Raises:
-        DataError: The samples have no labels, or do not fit.
-        InvalidArgumentError: A ValueError; there is no loss to compare by.
+        DataError: If the samples have no labels or do not fit.
+        InvalidArgumentError: If there is no loss to compare by. A `ValueError`.
 
     Example:
 
@@ -115,41 +124,71 @@ def compare(
 def compare_scores(
     metric: str, a: np.ndarray, b: np.ndarray, *, margin: float = MARGIN, seed: int = 0
 ) -> Comparison:
-    """Compare two models by the scores of each sample: 0 or 1 or their mean over runs for
-    "accuracy", the loss for "loss"."""
+    """Compare two models by their scores on each sample.
+
+    Args:
+        metric: String. "accuracy" or "loss".
+        a: Array with the score of model a on each sample: for "accuracy" 0 or 1, or their mean over
+            several trainings; for "loss" the loss.
+        b: Array with the scores of model b.
+        margin: Float. See `compare`. Defaults to 0.01.
+        seed: Integer. Seed of the bootstrap. Defaults to 0.
+
+    Returns:
+        A `Comparison`.
+    """
     gains = (a - b) if metric == "accuracy" else (b - a)
     low, high = _interval(gains, seed)
     p_value = _mcnemar(a, b) if metric == "accuracy" and _binary(a) and _binary(b) else None
-    near = margin if metric == "accuracy" else margin * abs(float(b.mean()))
-    verdict = "as good" if -near <= low and high <= near else "can't tell"
-    if p_value is None or p_value < 1.0 - CONFIDENCE:
-        verdict = "better" if low > 0 else "worse" if high < 0 else verdict
-    needed = _needed(gains) if verdict == "can't tell" else None
+    negligible = margin if metric == "accuracy" else margin * abs(float(b.mean()))
+    significant = p_value is None or p_value < 1.0 - CONFIDENCE
+    if significant and low > 0:
+        verdict = "better"
+    elif significant and high < 0:
+        verdict = "worse"
+    elif -negligible <= low and high <= negligible:
+        verdict = "as good"
+    else:
+        verdict = "can't tell"
     return Comparison(
-        metric,
-        len(a),
-        float(a.mean()),
-        float(b.mean()),
-        float(gains.mean()),
-        low,
-        high,
-        p_value,
-        verdict,
-        needed,
+        metric=metric,
+        samples=len(a),
+        a=float(a.mean()),
+        b=float(b.mean()),
+        gain=float(gains.mean()),
+        low=low,
+        high=high,
+        p_value=p_value,
+        verdict=verdict,
+        needed=_needed(gains) if verdict == "can't tell" else None,
     )
 
 
 def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[str, np.ndarray]:
-    """The metric's name, and its value for each sample: whether it is classified correctly, or its
-    loss."""
+    """Return the metric that fits a model and its labels, and its value on each sample.
+
+    Args:
+        model: Keras model.
+        data: `Samples` or a pair (x, y).
+        loss: Keras loss, for models that are no classifiers. Defaults to the loss the model is
+            compiled with.
+
+    Returns:
+        A pair of "accuracy" and an array of 0 and 1, or of "loss" and an array of losses.
+
+    Raises:
+        DataError: If the samples have no labels or do not fit.
+        InvalidArgumentError: If there is no loss, if it gives no value for each sample, or if the
+            model has several outputs. A `ValueError`.
+    """
     data = as_samples(data, model=model, labels="required")
     check_labels(model, data, None)
     labels, outputs = np.asarray(data.y), _predict(model, data)
-    predicted = _classes(labels, outputs)
+    predicted = _predicted_classes(labels, outputs)
     if predicted is not None:
-        truth = labels.reshape(len(labels), -1)
-        truth = truth.argmax(-1) if truth.shape[1] > 1 else truth[:, 0]
-        return "accuracy", (predicted == truth).astype(np.float64)
+        classes = labels.reshape(len(labels), -1)
+        classes = classes.argmax(-1) if classes.shape[1] > 1 else classes[:, 0]
+        return "accuracy", (predicted == classes).astype(np.float64)
     loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError(
@@ -162,7 +201,8 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
     )
     if losses.ndim == 0 or len(losses) != len(labels):
         raise InvalidArgumentError(
-            "The loss gives no value for each sample, so that models can't be compared by it."
+            "The loss must give a value for each sample, so that models can be compared by it."
+            f" Received: values of shape {losses.shape} for {len(labels)} samples"
         )
     return "loss", losses.reshape(len(labels), -1).mean(axis=1).astype(np.float64)
 
@@ -171,51 +211,50 @@ def _predict(model: keras.Model, data: Samples) -> np.ndarray:
     inputs = model_inputs(model, data)
     chunks = []
     for batch in batches(inputs, model.inputs[0].shape[0] or 256):
-        output = model(batch if len(batch) > 1 else batch[0], training=False)
-        if len(keras.tree.flatten(output)) != 1:
+        outputs = keras.tree.flatten(model(batch if len(batch) > 1 else batch[0], training=False))
+        if len(outputs) != 1:
             raise InvalidArgumentError(
                 "Models with several outputs can't be compared by one score; evaluate them with"
-                " model.evaluate."
+                f" model.evaluate. Received: {len(outputs)} outputs"
             )
-        chunks.append(keras.ops.convert_to_numpy(keras.tree.flatten(output)[0]))
+        chunks.append(keras.ops.convert_to_numpy(outputs[0]))
     return np.concatenate(chunks)
 
 
-def _classes(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray | None:
-    """The predicted classes if labels and outputs are a classifier's, else None."""
+def _predicted_classes(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray | None:
+    """Return the predicted classes if labels and outputs are those of a classifier, else None."""
     if outputs.ndim != 2:
         return None
-    classes = outputs.shape[1]
-    numbers = labels.dtype.kind in "iub" or (
-        classes > 1 and bool(np.all(np.isin(labels, np.arange(classes))))
+    count = outputs.shape[1]
+    integers = labels.dtype.kind in "iub" or (
+        count > 1 and bool(np.all(np.isin(labels, np.arange(count))))
     )
-    integer = numbers and labels.reshape(len(labels), -1).shape[1] == 1
+    class_numbers = integers and labels.reshape(len(labels), -1).shape[1] == 1
     one_hot = (
         labels.shape == outputs.shape
-        and classes > 1
+        and count > 1
         and bool(np.all(np.isin(labels, (0, 1))))
         and bool(np.all(labels.sum(1) == 1))
     )
-    if classes > 1 and (integer or one_hot):
+    if count > 1 and (class_numbers or one_hot):
         return outputs.argmax(-1)
-    if classes == 1 and integer and bool(np.all(np.isin(labels, (0, 1)))):
+    if count == 1 and class_numbers and bool(np.all(np.isin(labels, (0, 1)))):
         probabilities = bool(np.all((outputs >= 0) & (outputs <= 1)))
         return (outputs[:, 0] > (0.5 if probabilities else 0.0)).astype(labels.dtype)
     return None
 
 
 def _needed(gains: np.ndarray) -> int | None:
-    """The samples at which an interval around this mean would end at 0."""
+    """Return how many samples it takes for the interval around this mean to end at 0."""
     mean = float(gains.mean())
+    if mean == 0:
+        return None
     quantile = float(scipy.stats.norm.ppf(0.5 + CONFIDENCE / 2))
-    return (
-        None
-        if mean == 0
-        else max(len(gains) + 1, int(np.ceil((quantile * float(gains.std()) / mean) ** 2)))
-    )
+    return max(len(gains) + 1, int(np.ceil((quantile * float(gains.std()) / mean) ** 2)))
 
 
 def _interval(gains: np.ndarray, seed: int) -> tuple[float, float]:
+    """Return the lower and the upper end of the mean gain's confidence interval."""
     if np.ptp(gains) == 0 or len(gains) < 2:
         return float(gains[0]), float(gains[0])
     result = scipy.stats.bootstrap(
@@ -235,6 +274,9 @@ def _binary(scores: np.ndarray) -> bool:
 
 
 def _mcnemar(a: np.ndarray, b: np.ndarray) -> float:
-    """Exact: of the samples that only one model gets right, is it each model's half?"""
+    """Return the exact p-value of the hypothesis that neither model is better.
+
+    Then each of the samples that only one model gets right is equally likely to be either's.
+    """
     only_a, only_b = int(np.sum((a == 1) & (b == 0))), int(np.sum((a == 0) & (b == 1)))
     return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

@@ -1,9 +1,11 @@
-"""What is wrong with a network, and what to do about it: several measures together, with findings
-in words."""
+"""The diagnosis of a network: several measures together, with findings and advice in words.
+
+The sentences of the findings are made here alone; the command line and the report print them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,19 +28,22 @@ MEASURES = {
     "gradient": "largest over smallest second moment of the gradients there",
     "noise": "simple noise scale, in samples",
 }
-"""What a diagnosis measures, by name."""
+"""The measures of a diagnosis, by name."""
 
-_FEW, _ORDERS = 0.05, 1e4
+_FEW = 0.05
+"""The share of one-sided units up to which they are not worth a finding."""
+_LARGE_RANGE = 1e4
+"""The ratio of second moments up to which a signal is not worth a finding."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know about a network.
+    """Something that stands out in a network.
 
     Attributes:
-        measure: A name of `MEASURES`.
-        text: What was found.
-        advice: What to do about it.
+        measure: String. A name of `MEASURES`.
+        text: String. What stands out, a sentence.
+        advice: String. What to do about it, a sentence.
     """
 
     measure: str
@@ -48,16 +53,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was measured.
+    """The measurements of a network and what stands out.
 
     Attributes:
-        samples: How many samples there were.
-        units: Of each rectifier.
-        signal: Of each linear layer and rectifier.
-        normalizations: Of each BatchNormalization that reads a rectifier.
-        noise: Of the gradient; None without labels or a loss.
-        measures: By name of `MEASURES`; those that don't apply are left out.
-        findings: What stands out.
+        samples: Integer. The number of samples.
+        units: Tuple of `SiteUnits`, one for each site.
+        signal: Tuple of `LayerSignal`, one for each call of a linear layer or rectifier.
+        normalizations: Tuple of `BatchNormGamma`, one for each BatchNormalization after a
+            rectifier.
+        noise: `GradientNoise`, or None without labels or a loss.
+        measures: Mapping from a name of `MEASURES` to its value. Measures that don't apply are left
+            out.
+        findings: Tuple of `Finding`.
     """
 
     samples: int
@@ -72,27 +79,26 @@ class Diagnosis:
 def diagnose(
     model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 128, seed: int = 0
 ) -> Diagnosis:
-    """Measure units, signal, normalization and gradient noise of a network, and say what stands
-    out.
+    """Measure units, signal, normalization and gradient noise, and report what stands out.
 
     Args:
-        model: Sequential or Functional, nested models included; ReLU or PReLU.
-        samples: `Samples`, or unlabeled samples: an array, or a list or dict of arrays. With labels
-            the gradient noise is measured too.
-        loss: Keras loss, for the noise. Defaults to the one that the model is compiled with.
-        batch_size: Samples that go through the model at once. Defaults to 128.
-        seed: Of what is drawn.
+        model: Sequential or Functional model with ReLU or PReLU. Nested models are included.
+        samples: `Samples`, a pair (x, y), or unlabeled samples: an array, or a list or dict of
+            arrays. With labels the gradient noise is measured too.
+        loss: Keras loss for the gradient noise. Defaults to the loss the model is compiled with.
+        batch_size: Integer. The number of samples in a batch. Defaults to 128.
+        seed: Integer. Seed of all random draws. Defaults to 0.
 
     Returns:
-        The measures and the findings.
+        A `Diagnosis`.
 
     Raises:
-        ConversionError: The model has no graph.
-        DataError: The samples do not fit the model.
+        ConversionError: If the model has no graph.
+        DataError: If the samples do not fit the model.
 
     Example:
 
-    >>> for finding in keras_prelu.diagnostics.diagnose(model, x).findings:
+    >>> for finding in keras_prelu.diagnostics.diagnose(model, x_test).findings:
     ...     print(finding.text, finding.advice)
 
     References:
@@ -100,101 +106,132 @@ def diagnose(
     """
     data = as_samples(samples, model=model)
     units = dead_units(model, data, batch_size=batch_size)
-    layers = signal_by_depth(model, data, batch_size=batch_size, seed=seed)
-    normalized = batch_norm_gammas(model, data, batch_size=batch_size)
-    noisy = data.y is not None and (loss is not None or getattr(model, "loss", None) is not None)
-    found = gradient_noise(model, data, loss=loss, seed=seed) if noisy else None
-    measures = dict(_measures(units, layers, found))
+    signal = signal_by_depth(model, data, batch_size=batch_size, seed=seed)
+    normalizations = batch_norm_gammas(model, data, batch_size=batch_size)
+    noise = None
+    if data.y is not None and (loss is not None or getattr(model, "loss", None) is not None):
+        noise = gradient_noise(model, data, loss=loss, seed=seed)
+    measures = {
+        **_unit_measures(units),
+        **_signal_measures(signal),
+        **({} if noise is None else {"noise": noise.scale}),
+    }
+    findings = (
+        *_dead_findings(units),
+        *_one_sided_findings(measures),
+        *_signal_findings(signal, measures),
+        *([] if noise is None else [_noise_finding(noise)]),
+    )
     return Diagnosis(
-        len(data),
-        units,
-        layers,
-        normalized,
-        found,
-        measures,
-        tuple(_findings(units, layers, found, measures)),
+        samples=len(data),
+        units=units,
+        signal=signal,
+        normalizations=normalizations,
+        noise=noise,
+        measures=measures,
+        findings=findings,
     )
 
 
-def _measures(
-    units: tuple[SiteUnits, ...], layers: tuple[LayerSignal, ...], found: GradientNoise | None
-) -> Iterator[tuple[str, float]]:
+def _unit_measures(units: Sequence[SiteUnits]) -> dict[str, float]:
+    measures = {}
     count = sum(site.units for site in units)
     if count:
-        yield "dead", sum(site.dead for site in units) / count
-        yield "nearly-dead", sum(site.nearly_dead for site in units) / count
-    prelus = [site for site in units if site.one_sided is not None]
-    if prelus:
-        yield (
-            "one-sided",
-            sum(site.one_sided or 0 for site in prelus) / sum(site.units for site in prelus),
-        )
-    linear = [layer for layer in layers if "linear" in layer.kind]
-    if len(linear) > 1:
-        yield "signal", _spread([layer.moment for layer in linear])
-        yield "gradient", _spread([layer.gradient for layer in linear])
-    if found is not None:
-        yield "noise", found.scale
+        measures["dead"] = sum(site.dead for site in units) / count
+        measures["nearly-dead"] = sum(site.nearly_dead for site in units) / count
+    prelu_units = sum(site.units for site in units if site.one_sided is not None)
+    if prelu_units:
+        measures["one-sided"] = sum(site.one_sided or 0 for site in units) / prelu_units
+    return measures
 
 
-def _spread(values: list[float]) -> float:
+def _signal_measures(signal: Sequence[LayerSignal]) -> dict[str, float]:
+    linear = _linear(signal)
+    if len(linear) < 2:
+        return {}
+    return {
+        "signal": _range([layer.moment for layer in linear]),
+        "gradient": _range([layer.gradient for layer in linear]),
+    }
+
+
+def _linear(signal: Sequence[LayerSignal]) -> list[LayerSignal]:
+    return [layer for layer in signal if "linear" in layer.kind]
+
+
+def _range(values: list[float]) -> float:
     return max(values) / min(values) if min(values) > 0 else float("inf")
 
 
-def _findings(
-    units: tuple[SiteUnits, ...],
-    layers: tuple[LayerSignal, ...],
-    found: GradientNoise | None,
-    measures: Mapping[str, float],
-) -> Iterator[Finding]:
-    revive = (
-        "Units get fresh weights, and the function is kept, with keras_prelu.revive; or fine-tune"
-        " with --recipe exp-revived."
-    )
-    for measure, name in (("dead", "dead"), ("nearly_dead", "nearly dead")):
-        counts = [(getattr(site, measure), site) for site in units]
-        if sum(count for count, _ in counts):
-            worst = max(counts, key=lambda pair: pair[0] / pair[1].units)
-            total, all_ = sum(count for count, _ in counts), sum(site.units for site in units)
-            text = (
-                f"{total} of {all_} units are {name}, most at '{worst[1].path}' ({worst[0]} of"
-                f" {worst[1].units})."
+def _dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
+    for attribute, name in (("dead", "dead"), ("nearly_dead", "nearly dead")):
+        counts = [getattr(site, attribute) for site in units]
+        if any(counts):
+            worst, count = max(
+                zip(units, counts, strict=True), key=lambda pair: pair[1] / pair[0].units
             )
-            yield Finding(measure.replace("_", "-"), text, revive)
-    if measures.get("one-sided", 0.0) > _FEW:
-        text = f"{measures['one-sided']:.0%} of the PReLU units' negative sides carry nothing."
+            yield Finding(
+                measure=attribute.replace("_", "-"),
+                text=(
+                    f"{sum(counts)} of {sum(site.units for site in units)} units are {name}, most"
+                    f" at '{worst.path}' ({count} of {worst.units})."
+                ),
+                advice=(
+                    "keras_prelu.revive gives such units fresh weights and keeps the function; or"
+                    " fine-tune with --recipe exp-revived."
+                ),
+            )
+
+
+def _one_sided_findings(measures: Mapping[str, float]) -> Iterator[Finding]:
+    share = measures.get("one-sided", 0.0)
+    if share > _FEW:
         yield Finding(
-            "one-sided",
-            text,
-            "Layers of such units alone become ReLUs, which cost less: keras-prelu bake --prune.",
+            measure="one-sided",
+            text=f"The negative sides of {share:.0%} of the PReLU units carry nothing.",
+            advice=(
+                "keras-prelu bake --prune turns layers that consist of such units into ReLUs, which"
+                " cost less."
+            ),
         )
-    linear = [layer for layer in layers if "linear" in layer.kind]
-    for measure, attribute, what in (
+
+
+def _signal_findings(
+    signal: Sequence[LayerSignal], measures: Mapping[str, float]
+) -> Iterator[Finding]:
+    linear = _linear(signal)
+    for measure, attribute, quantity in (
         ("signal", "moment", "outputs"),
         ("gradient", "gradient", "gradients"),
     ):
-        if measures.get(measure, 1.0) > _ORDERS:
+        if measures.get(measure, 1.0) > _LARGE_RANGE:
             values = [getattr(layer, attribute) for layer in linear]
             low, high = linear[int(np.argmin(values))].path, linear[int(np.argmax(values))].path
-            text = (
-                f"The second moments of {what} differ {measures[measure]:.1g}-fold, from '{low}' to"
-                f" '{high}'."
+            yield Finding(
+                measure=measure,
+                text=(
+                    f"The second moments of the {quantity} differ {measures[measure]:.1g}-fold,"
+                    f" from '{low}' to '{high}'."
+                ),
+                advice=(
+                    "Initialize with initializers.PReLUHeNormal at the slope of the activations, or"
+                    " insert BatchNormalization."
+                ),
             )
-            advice = (
-                "Start from initializers.PReLUHeNormal with the slope of the activations, or put"
-                " BatchNormalization in between."
-            )
-            yield Finding(measure, text, advice)
-    if found is not None:
-        yield _noise(found)
 
 
-def _noise(found: GradientNoise) -> Finding:
-    if not np.isfinite(found.scale):
-        text = (
-            f"The mean gradient can't be told from 0 on {found.samples} samples: the network is at"
-            " rest there."
+def _noise_finding(noise: GradientNoise) -> Finding:
+    if not np.isfinite(noise.scale):
+        return Finding(
+            measure="noise",
+            text=(
+                f"The mean gradient can't be told from 0 on {noise.samples} samples, so"
+                " the network is at a stationary point of the loss, or close to one."
+            ),
+            advice="Measure on more samples to estimate the noise scale.",
         )
-        return Finding("noise", text, "More samples would tell its noise scale.")
-    text = f"The simple noise scale of the gradient is {found.scale:.3g} samples."
-    return Finding("noise", text, "Batches that are much larger bring little per step.")
+    return Finding(
+        measure="noise",
+        text=f"The simple noise scale of the gradient is {noise.scale:.3g} samples.",
+        advice="Much larger batches gain little per step.",
+    )

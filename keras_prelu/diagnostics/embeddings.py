@@ -59,7 +59,7 @@ def embedding_statistics(z: Any) -> Embeddings:
 
     Example:
 
-    >>> keras_prelu.diagnostics.embedding_statistics(encoder.predict(x)).rank
+    >>> keras_prelu.diagnostics.embedding_statistics(model.predict(x_test)).rank
 
     References:
         Claim 10. Chen and He 2020, https://arxiv.org/abs/2011.10566 (spread). Garrido et al. 2022,
@@ -128,8 +128,10 @@ def collapse_alarms(
     Example:
 
     >>> statistics = keras_prelu.diagnostics.embedding_statistics
-    >>> keras_prelu.diagnostics.collapse_alarms(statistics(z), healthy=[statistics(good)],
-    ...     collapsed=[statistics(control)])
+    >>> isotropic, z = np.random.default_rng(0).normal(size=(2, 100, 8))
+    >>> collapsed = np.ones((100, 8)) + 0.01 * z
+    >>> keras_prelu.diagnostics.collapse_alarms(statistics(z), healthy=[statistics(isotropic)],
+    ...     collapsed=[statistics(collapsed)])
 
     References:
         Claim 10.

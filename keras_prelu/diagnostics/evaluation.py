@@ -1,4 +1,4 @@
-"""A model's loss and metrics on labelled samples."""
+"""The loss and metrics of a model on labeled samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import check_labels
-from keras_prelu.data.samples import Samples, as_samples
+from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.comparison import sample_scores
 
 __all__ = ["Evaluation", "evaluate"]
@@ -18,37 +18,42 @@ __all__ = ["Evaluation", "evaluate"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics by name, and the number of samples they were measured on."""
+    """The metrics of a model.
+
+    Attributes:
+        samples: Integer. The number of samples that were used.
+        metrics: Mapping from the name of a metric to its value.
+    """
 
     samples: int
     metrics: Mapping[str, float]
 
 
 def evaluate(
-    model: keras.Model, samples: Samples, *, loss: Any = None, batch_size: int = 32
+    model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 32
 ) -> Evaluation:
-    """The metrics the model is compiled with; for one that is not compiled, accuracy (classifiers)
-    or the given loss.
+    """Evaluate a model by its compiled metrics, or by accuracy or loss if it is not compiled.
 
     Args:
-        model: Sequential or Functional. Not changed.
-        samples: Labelled samples.
+        model: Sequential or Functional model, which is not changed.
+        samples: `Samples` with labels, or a pair (x, y).
         loss: Keras loss, for a model that is not compiled and no classifier.
-        batch_size: Samples in a step.
+        batch_size: Integer. The number of samples in a batch. Defaults to 32.
+
+    Returns:
+        An `Evaluation`.
 
     Raises:
-        DataError: The samples have no labels or do not fit the model.
-        InvalidArgumentError: A ValueError; there is nothing to measure by.
+        DataError: If the samples have no labels or do not fit the model.
+        InvalidArgumentError: If there is nothing to evaluate by. A `ValueError`.
     """
-    samples = as_samples(samples, model=model, labels="required")
-    check_labels(model, samples, loss if loss is not None else getattr(model, "loss", None))
+    data = as_samples(samples, model=model, labels="required")
+    check_labels(model, data, loss if loss is not None else getattr(model, "loss", None))
     if model.compiled and loss is None:
-        data = (
-            (Batches(samples, batch_size),)
-            if samples.on_disk
-            else (samples.x, samples.y, batch_size)
+        arguments = (Batches(data, batch_size),) if data.on_disk else (data.x, data.y, batch_size)
+        metrics = model.evaluate(*arguments, verbose=0, return_dict=True)
+        return Evaluation(
+            samples=len(data), metrics={name: float(value) for name, value in metrics.items()}
         )
-        metrics = model.evaluate(*data, verbose=0, return_dict=True)
-        return Evaluation(len(samples), {name: float(value) for name, value in metrics.items()})
-    name, scores = sample_scores(model, samples, loss=loss)
-    return Evaluation(len(samples), {name: float(scores.mean())})
+    name, scores = sample_scores(model, data, loss=loss)
+    return Evaluation(samples=len(data), metrics={name: float(scores.mean())})

@@ -1,8 +1,8 @@
-"""How noisy gradients are: the simple noise scale, and what it says about the batch size (claim
-9)."""
+"""The simple noise scale of gradients, and what it says about the batch size (claim 9)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,21 +12,23 @@ import numpy as np
 from keras_prelu.backend.autodiff import gradients
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.labels import check_labels
-from keras_prelu.data.samples import as_samples, model_inputs
+from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError
 
 __all__ = ["GradientNoise", "VariableNoise", "gradient_noise"]
 
+Array = np.ndarray
+
 
 @dataclass(frozen=True)
 class VariableNoise:
-    """The noise of one variable's gradient.
+    """The noise of the gradient with respect to one variable.
 
     Attributes:
-        path: Of the variable.
-        relative_variance: Trace of the covariance of one sample's gradient over the squared norm of
-            the mean gradient, which is the simple noise scale; infinite where the mean can't be
-            told from 0.
+        path: String. The variable's path.
+        relative_variance: Float. Its simple noise scale: the trace of the covariance of one
+            sample's gradient over the squared norm of the mean gradient. Infinite where the mean
+            can't be told from 0.
     """
 
     path: str
@@ -38,13 +40,14 @@ class GradientNoise:
     """The noise of a model's gradient.
 
     Attributes:
-        samples: How many gradients were taken of.
-        scale: The simple noise scale tr(Σ)/‖G‖², in samples: about the batch size above which
-            larger batches bring little. Infinite where the mean gradient can't be told from 0 with
-            these samples.
-        variance: tr(Σ), of one sample's gradient.
-        squared_norm: ‖G‖², of the mean gradient, unbiased; it may be negative.
-        variables: The same by trainable variable.
+        samples: Integer. The number of samples that were used.
+        scale: Float. The simple noise scale tr(Σ)/‖G‖², in samples: about the batch size above
+            which larger batches gain little. Infinite where the mean gradient can't be told from 0
+            with these samples.
+        variance: Float. tr(Σ), the trace of the covariance of one sample's gradient.
+        squared_norm: Float. ‖G‖², the squared norm of the mean gradient. The estimate is unbiased
+            and may be negative.
+        variables: Tuple of `VariableNoise`, one for each trainable variable.
     """
 
     samples: int
@@ -63,25 +66,27 @@ def gradient_noise(
     limit: int = 1024,
     seed: int = 0,
 ) -> GradientNoise:
-    """Estimate the gradient noise of a model, in inference mode, from the gradients of small groups
-    of samples and of all of them.
+    """Estimate the gradient noise of a model in inference mode.
+
+    The estimate compares the gradients of small groups of samples with the gradient of all.
 
     Args:
         model: Any built model.
-        data: `Samples` or a pair (x, y), labelled.
-        loss: Keras loss that is a mean over samples. Defaults to the one that the model is compiled
+        data: `Samples` with labels, or a pair (x, y).
+        loss: Keras loss that is a mean over samples. Defaults to the loss the model is compiled
             with.
-        group: Samples whose gradient is taken at once. Defaults to 8.
-        limit: At most so many samples are used, drawn at random. Defaults to 1024.
-        seed: Of the draw.
+        group: Integer. The number of samples in a group. Defaults to 8.
+        limit: Integer. The largest number of samples that are used, drawn at random. Defaults to
+            1024.
+        seed: Integer. Seed of the draw. Defaults to 0.
 
     Returns:
-        The estimates. Both ‖G‖² and tr(Σ) are unbiased; their ratio is not, and needs many groups
-        where the scale is large.
+        A `GradientNoise`. The estimates of ‖G‖² and tr(Σ) are unbiased; their ratio is not, and
+        needs many groups where the scale is large.
 
     Raises:
-        DataError: There are no labels, or fewer than two groups of samples.
-        InvalidArgumentError: A ValueError; there is no loss, or `group` is less than 1.
+        DataError: If there are no labels, or fewer than two groups of samples.
+        InvalidArgumentError: If there is no loss, or if `group` is less than 1. A `ValueError`.
 
     Example:
 
@@ -94,7 +99,7 @@ def gradient_noise(
     loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError(
-            "The model is not compiled: give the `loss` whose gradient is meant."
+            "The model is not compiled: give the `loss` whose gradient is measured."
         )
     if group < 1:
         raise InvalidArgumentError(f"`group` must be at least 1. Received: group={group}")
@@ -103,39 +108,47 @@ def gradient_noise(
     groups = len(chosen) // group
     if groups < 2:
         raise DataError(
-            f"Gradient noise needs two groups of {group} samples at least, and there are"
-            f" {len(chosen)} samples."
+            f"Gradient noise needs at least two groups of {group} samples. Received: {len(chosen)}"
+            " samples"
         )
     order = np.random.default_rng(seed).permutation(groups * group).reshape(groups, group)
-    inputs = model_inputs(model, chosen)
     variables = model.trainable_variables
-    squares, total = np.zeros(len(variables)), [np.zeros(variable.shape) for variable in variables]
-    for rows in order:
-        found = _gradients(
-            model, loss, [array[np.sort(rows)] for array in inputs], chosen.take(np.sort(rows)).y
-        )
-        for index, gradient in enumerate(found):
-            squares[index] += np.sum(np.square(gradient)) / groups
-            total[index] += gradient / groups
-    means = np.array([np.sum(np.square(gradient)) for gradient in total])
-    variances = group * groups / (groups - 1) * (squares - means)
-    norms = means - variances / (group * groups)
+    mean_squares = np.zeros(len(variables))
+    mean_gradients = [np.zeros(variable.shape) for variable in variables]
+    for group_gradients in _gradients_of_groups(model, loss, chosen, order):
+        for index, gradient in enumerate(group_gradients):
+            mean_squares[index] += np.sum(np.square(gradient)) / groups
+            mean_gradients[index] += gradient / groups
+    squared_means = np.array([np.sum(np.square(gradient)) for gradient in mean_gradients])
+    variances = group * groups / (groups - 1) * (mean_squares - squared_means)
+    squared_norms = squared_means - variances / (group * groups)
     return GradientNoise(
-        groups * group,
-        _ratio(variances.sum(), norms.sum()),
-        float(variances.sum()),
-        float(norms.sum()),
-        tuple(
-            VariableNoise(variable.path, _ratio(*pair))
-            for variable, *pair in zip(variables, variances, norms, strict=True)
+        samples=groups * group,
+        scale=_noise_scale(variances.sum(), squared_norms.sum()),
+        variance=float(variances.sum()),
+        squared_norm=float(squared_norms.sum()),
+        variables=tuple(
+            VariableNoise(
+                path=variable.path, relative_variance=_noise_scale(variance, squared_norm)
+            )
+            for variable, variance, squared_norm in zip(
+                variables, variances, squared_norms, strict=True
+            )
         ),
     )
 
 
-def _gradients(
-    model: keras.Model, loss: Any, inputs: list[np.ndarray], labels: Any
-) -> list[np.ndarray]:
-    """Of the mean loss of a batch, by each trainable variable."""
+def _gradients_of_groups(
+    model: keras.Model, loss: Any, samples: Samples, order: Array
+) -> Iterator[list[Array]]:
+    """Yield, for each row of indices in `order`, the gradients by trainable variable."""
+    inputs = model_inputs(model, samples)
+    for rows in np.sort(order, axis=1):
+        yield _gradients(model, loss, [array[rows] for array in inputs], samples.take(rows).y)
+
+
+def _gradients(model: keras.Model, loss: Any, inputs: list[Array], labels: Any) -> list[Array]:
+    """Return the gradients of a batch's mean loss with respect to each trainable variable."""
     variables = model.trainable_variables
     tensors = [keras.ops.convert_to_tensor(array) for array in inputs]
     truth = keras.tree.map_structure(keras.ops.convert_to_tensor, labels)
@@ -145,13 +158,12 @@ def _gradients(
             outputs = model(tensors if len(tensors) > 1 else tensors[0], training=False)
             return keras.ops.mean(loss(truth, outputs))
 
-    found = gradients(
-        mean_loss, [keras.ops.convert_to_tensor(snapshot(variable)) for variable in variables]
-    )
+    values = [keras.ops.convert_to_tensor(snapshot(variable)) for variable in variables]
     return [
-        np.asarray(keras.ops.convert_to_numpy(gradient), dtype=np.float64) for gradient in found
+        np.asarray(keras.ops.convert_to_numpy(gradient), dtype=np.float64)
+        for gradient in gradients(mean_loss, values)
     ]
 
 
-def _ratio(variance: float, squared_norm: float) -> float:
+def _noise_scale(variance: float, squared_norm: float) -> float:
     return float(max(variance, 0.0) / squared_norm) if squared_norm > 0 else float("inf")

@@ -1,5 +1,8 @@
-"""The scale symmetry: networks that differ by moved scales and compute the same, and what they have
-in common (claim 6)."""
+"""The scale symmetry: networks that differ in the scales of their channels alone (claim 6).
+
+Such networks compute the same function. `channel_scales` tells where a network is among them,
+`rescale_channels` makes another one, and `channel_influences` measures what they have in common.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,8 @@ import keras
 import numpy as np
 
 from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.data.samples import batches, model_inputs
-from keras_prelu.diagnostics.signal import MomentsProbe, backward, batch_for_gradients
-from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.data.samples import model_inputs
+from keras_prelu.diagnostics.signal import MomentsProbe, check_probes, gradients_by_call
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import channel_groups
 
@@ -27,15 +29,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class GroupScale:
-    """Channels that are made together and used together, and whose scale can be moved between the
-    layers that do.
+    """A group of channels whose scales can be moved between their producers and consumers.
 
     Attributes:
-        producers: Paths of the layers that make them.
-        consumers: Paths of the layers that use them.
-        channels: How many there are.
-        balance: For each channel the largest weight that makes it over the largest that uses it,
-            which the symmetry leaves open: `equalize` makes them 1.
+        producers: Tuple of strings. Paths of the layers that produce the channels.
+        consumers: Tuple of strings. Paths of the layers that consume them.
+        channels: Integer. The number of channels.
+        balance: Array with a value for each channel: the largest weight that produces it over the
+            largest weight that consumes it. The symmetry leaves it open; `equalize` makes it 1.
     """
 
     producers: tuple[str, ...]
@@ -45,18 +46,17 @@ class GroupScale:
 
 
 def channel_scales(model: keras.Model) -> tuple[GroupScale, ...]:
-    """Where the scales of a model's channels are, for each group that can be scaled without
-    changing the function.
+    """Measure the scale of each channel that can be rescaled without changing the function.
 
     Args:
-        model: Sequential or Functional, nested models included.
+        model: Sequential or Functional model. Nested models are included.
 
     Returns:
-        A record for each group; groups that can't be scaled (through a cap, into the outputs) are
-        left out.
+        A tuple of `GroupScale`, one for each group of channels. Groups that can't be rescaled, as a
+        cap or an output of the model uses them, are left out.
 
     Raises:
-        ConversionError: The model has no graph.
+        ConversionError: If the model has no graph.
 
     Example:
 
@@ -66,36 +66,42 @@ def channel_scales(model: keras.Model) -> tuple[GroupScale, ...]:
     References:
         Claim 6.
     """
-    found = []
-    for group in channel_groups(compile_plan(model)):
-        if not group.reason:
-            made, used = group.producer_sizes(), group.consumer_sizes()
-            balance = np.divide(made, used, out=np.full(made.shape, np.inf), where=used > 0)
-            producers, consumers = (
-                tuple(step.path for step in steps) for steps in (group.producers, group.consumers)
-            )
-            found.append(GroupScale(producers, consumers, group.channels, balance))
-    return tuple(found)
+    return tuple(
+        GroupScale(
+            producers=tuple(step.path for step in group.producers),
+            consumers=tuple(step.path for step in group.consumers),
+            channels=group.channels,
+            balance=_balance(group.producer_sizes(), group.consumer_sizes()),
+        )
+        for group in channel_groups(compile_plan(model))
+        if not group.reason
+    )
+
+
+def _balance(produced: np.ndarray, consumed: np.ndarray) -> np.ndarray:
+    unused = np.full(produced.shape, np.inf)
+    return np.divide(produced, consumed, out=unused, where=consumed > 0)
 
 
 def rescale_channels(model: keras.Model, *, factor: float = 10.0, seed: int = 0) -> keras.Model:
-    """Another network of the same function: each channel's scale moved at random between the layers
-    that make it and those that use it.
+    """Return another network of the same function, with the channels rescaled at random.
+
+    The scale of each channel is moved between the layers that produce it and those that consume it.
 
     Args:
-        model: Sequential or Functional, nested models included. It is not changed.
-        factor: Channels are multiplied by 1/factor to factor, log-uniformly. Defaults to 10.
-        seed: Of the factors.
+        model: Sequential or Functional model, which is not changed. Nested models are included.
+        factor: Float. Channels are multiplied by 1/factor to factor, log-uniformly. Defaults to 10.
+        seed: Integer. Seed of the factors. Defaults to 0.
 
     Returns:
-        A new model with the outputs of the given one, but for rounding.
+        A new model with the outputs of the given one, up to rounding.
 
     Raises:
-        ConversionError: The model has no graph.
+        ConversionError: If the model has no graph.
 
     Example:
 
-    >>> keras_prelu.diagnostics.rescale_channels(model, seed=1).predict(x)
+    >>> keras_prelu.diagnostics.rescale_channels(model, seed=1).predict(x_test)
 
     References:
         Claim 6.
@@ -109,13 +115,14 @@ def rescale_channels(model: keras.Model, *, factor: float = 10.0, seed: int = 0)
 
 @dataclass(frozen=True)
 class LayerInfluence:
-    """How strongly the outputs depend on the channels of one call of a linear layer or rectifier.
+    """The influence of the channels at one call of a linear layer or rectifier on the outputs.
 
     Attributes:
-        path: As in `signal`.
-        influence: For each channel the root of the mean square, over samples, of the derivative of
-            a random projection of the model's outputs (normal, of variance 1) by the logarithm of
-            the channel's scale: the sum over positions of output times gradient.
+        path: String. The path of the call, as in `signal_by_depth`.
+        influence: Array with a value for each channel: the root mean square, over samples, of the
+            derivative of a random projection of the model's outputs (normal, of variance 1) with
+            respect to the logarithm of the channel's scale. This derivative is the sum over
+            positions of output times gradient.
     """
 
     path: str
@@ -125,56 +132,57 @@ class LayerInfluence:
 def channel_influences(
     model: keras.Model, samples: Any, *, probes: int = 32, seed: int = 0
 ) -> tuple[LayerInfluence, ...]:
-    """How strongly a model's outputs depend on each channel, in a measure that moved scales leave
-    as it is.
+    """Measure how strongly a model's outputs depend on each channel, invariant to rescaling.
 
-    Weights, norms of weights and the signal by depth differ between networks that compute the same;
-    an output times its gradient does not, since one grows as the other falls. So two networks can
-    be compared by it, layer by layer and channel by channel: the original with the converted one,
-    or before with after a training.
+    Weights, their norms and the signal by depth differ between networks that compute the same
+    function. The product of an output and its gradient does not, since one grows as the other
+    falls. Networks can therefore be compared by it, layer by layer and channel by channel: a
+    converted network with its original, or a network before training with the same one afterwards.
 
     Args:
-        model: Sequential or Functional, nested models included, and layers inside layers with
-            Python code of their own.
+        model: Sequential or Functional model. Nested models are included, and so are layers inside
+            layers with Python code of their own.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
-        probes: How many of them are measured. Defaults to 32.
-        seed: Of the random projection, which is the same for models with outputs of the same shape.
+        probes: Integer. The number of samples, from the first on, that are used. Defaults to 32.
+        seed: Integer. Seed of the random projection, which is the same for all models with outputs
+            of the same shape. Defaults to 0.
 
     Returns:
-        A record for each call, in execution order.
+        A tuple of `LayerInfluence`, one for each call, in execution order.
 
     Raises:
-        ConversionError: The model has no graph.
-        DataError: The samples do not fit the model.
-        InvalidArgumentError: A ValueError; `probes` is less than 1.
+        ConversionError: If the model has no graph.
+        DataError: If the samples do not fit the model.
+        InvalidArgumentError: If `probes` is less than 1. A `ValueError`.
 
     Example:
 
-    >>> pairs = zip(keras_prelu.diagnostics.channel_influences(model, x),
-    ...     keras_prelu.diagnostics.channel_influences(other, x))
-    >>> [abs(one.influence / two.influence - 1).max() for one, two in pairs]
+    >>> rescaled = keras_prelu.diagnostics.rescale_channels(model)
+    >>> pairs = zip(keras_prelu.diagnostics.channel_influences(model, x_test),
+    ...     keras_prelu.diagnostics.channel_influences(rescaled, x_test))
+    >>> [abs(one.influence - two.influence).max() for one, two in pairs]
 
     References:
         Claim 6.
     """
-    if probes < 1:
-        raise InvalidArgumentError(f"`probes` must be at least 1. Received: probes={probes}")
-    inputs, probe = [array[:probes] for array in model_inputs(model, samples)], MomentsProbe(model)
-    at_once = batch_for_gradients(model, probe([array[:1] for array in inputs]))
+    check_probes(probes)
+    inputs, measure_moments = model_inputs(model, samples), MomentsProbe(model)
+    inputs = [array[:probes] for array in inputs]
+    moments = measure_moments([array[:1] for array in inputs])
     squares: dict[str, np.ndarray] = {}
-    for number, batch in enumerate(batches(inputs, at_once)):
-        for call in backward(probe.plan, batch, [seed, number]):
-            products = _by_channel(
-                call.written * call.gradient, getattr(call.layer, "data_format", "channels_last")
-            )
+    for calls in gradients_by_call(model, measure_moments.plan, inputs, moments.values(), seed):
+        for call in calls:
+            data_format = getattr(call.layer, "data_format", "channels_last")
+            products = _sum_over_positions(call.outputs * call.gradient, data_format)
             squares[call.path] = squares.get(call.path, 0.0) + np.sum(np.square(products), axis=0)
     return tuple(
-        LayerInfluence(path, np.sqrt(total / len(inputs[0]))) for path, total in squares.items()
+        LayerInfluence(path=path, influence=np.sqrt(total / len(inputs[0])))
+        for path, total in squares.items()
     )
 
 
-def _by_channel(tensor: Any, data_format: str) -> np.ndarray:
-    """Sums over positions, of shape (samples, channels)."""
+def _sum_over_positions(tensor: Any, data_format: str) -> np.ndarray:
+    """Return sums over positions, of shape (samples, channels)."""
     values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")).astype(np.float64)
     values = np.moveaxis(values, 1 if data_format == "channels_first" else -1, -1)
     return values.reshape(len(values), -1, values.shape[-1]).sum(axis=1)

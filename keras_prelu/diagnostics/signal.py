@@ -1,9 +1,13 @@
-"""How strong the signal is by depth: second moments forward, and of gradients backward (claims 3
-and 4)."""
+"""The signal by depth: second moments of outputs, and of gradients, layer by layer (claims 3, 4).
+
+`signal_by_depth` is the public function. `MomentsProbe` and `gradients_by_call` are also used where
+second moments are measured after each epoch (`callbacks`) and where other functions of the same
+gradients are computed (`scale_symmetry`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,37 +19,45 @@ from keras_prelu.backend.autodiff import gradients
 from keras_prelu.custom_layers.converted_layer import StandIn
 from keras_prelu.data.samples import batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.batch_probe import Probe
+from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
-__all__ = ["LayerSignal", "MomentsProbe", "backward", "batch_for_gradients", "signal_by_depth"]
+__all__ = [
+    "CallGradient",
+    "LayerSignal",
+    "MomentsProbe",
+    "SecondMoments",
+    "check_probes",
+    "gradients_by_call",
+    "signal_by_depth",
+]
 
 Tensor = Any
 
-_AT_ONCE = 2**25
-"""How many numbers of all layers' outputs gradients are taken by at once."""
+_VALUES_PER_BATCH = 2**25
+"""The number of output values of all layers together that one batch of gradients may have."""
 
 
 @dataclass(frozen=True)
 class LayerSignal:
-    """One call of a linear layer or of a rectifier.
+    """The signal at one call of a linear layer or rectifier.
 
     Attributes:
-        path: Names of the enclosing models, or of the layer with Python code of its own, and of the
-            layer, joined by "/"; `#2`, … for its later calls.
-        kind: "linear", "rectifier", or "linear, rectified" for a linear layer with its activation
-            inside.
-        moment: Mean square of what it puts out.
-        gain: That over the mean square of what it gets.
-        predicted: What claim 4 says of that gain, for inputs without correlations and of mean 0:
-            the fan-in times the mean square of the weights for a linear layer (biases left out), (1
-            + α²)/2 for a rectifier, their product for both. None where neither is known.
-        gradient: Mean square of the derivative of a random projection of the model's outputs
-            (normal, of variance 1) by what it puts out.
+        path: String. The names of the enclosing models, or of the enclosing layer with Python code
+            of its own, and of the layer, joined by "/". `#2`, `#3`, … are appended for later calls.
+        kind: String. "linear", "rectifier", or "linear, rectified" for a linear layer with an
+            inline activation.
+        moment: Float. The mean square of the outputs.
+        gain: Float. The mean square of the outputs over the mean square of the inputs.
+        predicted: Float, or None where it is not known. The gain by claim 4 for uncorrelated inputs
+            of mean 0: the fan-in times the mean square of the weights for a linear layer (biases
+            left out), (1 + α²)/2 for a rectifier, and their product for both.
+        gradient: Float. The mean square of the derivative of a random projection of the model's
+            outputs (normal, of variance 1) with respect to the layer's outputs.
     """
 
     path: str
@@ -59,115 +71,230 @@ class LayerSignal:
 def signal_by_depth(
     model: keras.Model, samples: Any, *, probes: int = 32, batch_size: int = 128, seed: int = 0
 ) -> tuple[LayerSignal, ...]:
-    """Measure the signal at each linear layer and rectifier of a model.
+    """Measure the signal at each linear layer and rectifier of a model, forward and backward.
 
     Args:
-        model: Sequential or Functional, nested models included, and layers inside layers with
-            Python code of their own. What that code computes itself is not seen, and neither are
-            the functions that it calls.
-        samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All go
-            forward, in batches.
-        probes: How many of them gradients are measured on. Defaults to 32.
-        batch_size: Samples that go through the model at once. Defaults to 128.
-        seed: Of the random projection.
+        model: Sequential or Functional model. Nested models are included, and so are layers inside
+            layers with Python code of their own. What such code computes itself, or by functions
+            that it calls, is not measured.
+        samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All
+            are used for the second moments of outputs.
+        probes: Integer. The number of samples, from the first on, that are used for the gradients.
+            Defaults to 32.
+        batch_size: Integer. The number of samples in a batch of the forward pass. Defaults to 128.
+        seed: Integer. Seed of the random projection. Defaults to 0.
 
     Returns:
-        A record for each call, in execution order.
+        A tuple of `LayerSignal`, one for each call, in execution order.
 
     Raises:
-        ConversionError: The model has no graph.
-        DataError: The samples do not fit the model.
-        InvalidArgumentError: A ValueError; `probes` is less than 1.
+        ConversionError: If the model has no graph.
+        DataError: If the samples do not fit the model.
+        InvalidArgumentError: If `probes` is less than 1. A `ValueError`.
 
     Example:
 
     >>> [(layer.path, layer.gain, layer.predicted)
-    ...     for layer in keras_prelu.diagnostics.signal_by_depth(model, x)]
+    ...     for layer in keras_prelu.diagnostics.signal_by_depth(model, x_test)]
 
     References:
         Claims 3 and 4. He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2.
     """
-    if probes < 1:
-        raise InvalidArgumentError(f"`probes` must be at least 1. Received: probes={probes}")
-    inputs, probe = model_inputs(model, samples), MomentsProbe(model)
-    moments = probe(inputs, batch_size)
-    probed = [array[:probes] for array in inputs]
-    at_once = batch_for_gradients(model, moments)
-    squares = np.zeros(len(moments))
-    for number, batch in enumerate(batches(probed, at_once)):
-        found = backward(probe.plan, batch, [seed, number])
-        squares += (
-            np.array([_mean_square(call.gradient) for call in found])
-            * len(batch[0])
-            / len(probed[0])
-        )
+    check_probes(probes)
+    inputs, measure_moments = model_inputs(model, samples), MomentsProbe(model)
+    moments = measure_moments(inputs, batch_size)
+    inputs = [array[:probes] for array in inputs]
+    mean_squares = dict.fromkeys(moments, 0.0)
+    for calls in gradients_by_call(model, measure_moments.plan, inputs, moments.values(), seed):
+        for call in calls:
+            share = call.samples / len(inputs[0])
+            mean_squares[call.path] += _mean_square(call.gradient) * share
     return tuple(
         LayerSignal(
-            path,
-            _kind(probe.layers[path]),
-            float(written),
-            float(written / read) if read > 0 else float("nan"),
-            _predicted(probe.layers[path]),
-            float(gradient),
+            path=path,
+            kind=_kind(measure_moments.layers[path]),
+            moment=moment.outputs,
+            gain=moment.gain,
+            predicted=_predicted_gain(measure_moments.layers[path]),
+            gradient=mean_squares[path],
         )
-        for (path, (read, written, _)), gradient in zip(moments.items(), squares, strict=True)
+        for path, moment in moments.items()
     )
 
 
-class MomentsProbe:
-    """Second moments forward of a model whose weights change meanwhile, compiled once.
+def check_probes(probes: int) -> None:
+    """Raise an `InvalidArgumentError` unless at least one sample is used for gradients."""
+    if probes < 1:
+        raise InvalidArgumentError(f"`probes` must be at least 1. Received: probes={probes}")
+
+
+@dataclass(frozen=True)
+class SecondMoments:
+    """Second moments at one call of a layer.
 
     Attributes:
-        plan: The model's execution plan.
-        layers: Of each path the layer.
+        inputs: Float. The mean square of the layer's inputs.
+        outputs: Float. The mean square of its outputs.
+        size: Integer. The number of output values per sample.
+    """
+
+    inputs: float
+    outputs: float
+    size: int
+
+    @property
+    def gain(self) -> float:
+        """The ratio of the two; NaN where all inputs are 0."""
+        return self.outputs / self.inputs if self.inputs > 0 else float("nan")
+
+
+class MomentsProbe:
+    """Measures the second moments in a model, which is compiled once; its weights may change.
+
+    Args:
+        model: Sequential or Functional model.
+
+    Attributes:
+        plan: `ExecutionPlan` of the model.
+        layers: Dict from the path of a call to the layer. Filled by the first measurement.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self.plan, self.layers = compile_plan(model), dict[str, Any]()
-        self._probe = Probe(model, self._look)
+        self._probe = BatchProbe(model, self._measure)
 
-    def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, np.ndarray]:
-        """For each call the mean squares of what it gets and of what it puts out, and how many
-        numbers that are for a sample."""
-        moments: dict[str, np.ndarray] = {}
-        for count, seen in self._probe.on(inputs, batch_size):
-            moments = {
-                path: moments.get(path, 0.0) + np.array(values) * count / len(inputs[0])
-                for path, values in seen.items()
+    def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, SecondMoments]:
+        """Return the `SecondMoments` of each call of a linear layer or rectifier, by its path."""
+        means: dict[str, np.ndarray] = {}
+        for batch in self._probe.batches(inputs, batch_size):
+            means = {
+                path: means.get(path, 0.0) + np.array(values) * batch.samples / len(inputs[0])
+                for path, values in batch.values.items()
             }
-        return moments
+        return {
+            path: SecondMoments(inputs=float(read), outputs=float(written), size=round(size))
+            for path, (read, written, size) in means.items()
+        }
 
-    def _look(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
-        found: list[tuple[str, list[Tensor]]] = []
+    def _measure(self, tensors: list[Tensor]) -> dict[str, list[Tensor]]:
+        measured: dict[str, list[Tensor]] = {}
 
-        def measure(call: LayerCall) -> None:
+        def hear(call: LayerCall) -> None:
             self.layers[call.path] = call.layer
-            found.append((call.path, _mean_squares(call.inputs, call.outputs)))
+            size = keras.ops.sum(keras.ops.ones_like(call.outputs[:1], dtype="float32"))
+            squares = [
+                keras.ops.mean(keras.ops.square(keras.ops.cast(tensor, "float32")))
+                for tensor in (call.inputs, call.outputs)
+            ]
+            measured[call.path] = [*squares, size]
 
-        run_with_hook(self.plan, tensors, _is_watched, measure)
-        return found
+        run_with_hook(self.plan, tensors, _carries_signal, hear)
+        return measured
 
 
-def _is_watched(layer: Any) -> bool:
+@dataclass(frozen=True)
+class CallGradient:
+    """The gradient at one call of a linear layer or rectifier, on one batch.
+
+    Attributes:
+        path: String. The path of the call, as in `LayerSignal`.
+        layer: Keras layer.
+        samples: Integer. The number of samples in the batch.
+        outputs: Tensor. The layer's outputs.
+        gradient: Tensor. The derivative of a random projection of the model's outputs with respect
+            to the layer's outputs.
+    """
+
+    path: str
+    layer: Any
+    samples: int
+    outputs: Tensor
+    gradient: Tensor
+
+
+def gradients_by_call(
+    model: keras.Model,
+    plan: ExecutionPlan,
+    inputs: Sequence[Any],
+    moments: Iterable[SecondMoments],
+    seed: int,
+) -> Iterator[list[CallGradient]]:
+    """Compute the gradients at each linear layer and rectifier, batch by batch.
+
+    The batches are as large as the model prescribes, or as the outputs of all layers allow.
+
+    Args:
+        model: Sequential or Functional model.
+        plan: `ExecutionPlan` of the model.
+        inputs: Sequence of arrays, one for each input of the model.
+        moments: Iterable of the `SecondMoments` of all calls, which tell how large outputs are.
+        seed: Integer. Seed of the projection, which also depends on the shapes of the outputs.
+
+    Yields:
+        For each batch a list of `CallGradient`, one for each call, in execution order.
+    """
+    values_per_sample = max(1, sum(moment.size for moment in moments))
+    batch_size = model.inputs[0].shape[0] or max(1, _VALUES_PER_BATCH // values_per_sample)
+    for index, batch in enumerate(batches(inputs, batch_size)):
+        yield _batch_gradients(plan, batch, [seed, index])
+
+
+def _batch_gradients(
+    plan: ExecutionPlan, inputs: Sequence[Any], seed: Sequence[int]
+) -> list[CallGradient]:
+    tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
+    calls: list[LayerCall] = []
+    run_with_hook(plan, tensors, _carries_signal, calls.append)
+    rng = np.random.default_rng(seed)
+
+    def project(*offsets: Tensor) -> Tensor:
+        """Project the model's outputs, with an offset added to the outputs of each layer."""
+        remaining = iter(offsets)
+        results = run_with_hook(
+            plan, tensors, _carries_signal, lambda call: call.outputs + next(remaining)
+        )
+        drawn = [
+            keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype)
+            for result in results
+        ]
+        return sum(
+            keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True)
+        )
+
+    offsets = [keras.ops.zeros_like(call.outputs) for call in calls]
+    return [
+        CallGradient(
+            path=call.path,
+            layer=call.layer,
+            samples=len(inputs[0]),
+            outputs=call.outputs,
+            gradient=gradient,
+        )
+        for call, gradient in zip(calls, gradients(project, offsets), strict=True)
+    ]
+
+
+def _carries_signal(layer: Any) -> bool:
     return linear_view(layer) is not None or _rectifier(layer) is not None
 
 
 def _rectifier(layer: Any) -> Any:
-    """What a layer rectifies with: a PReLU layer, or a `Rectifier`; None for no rectifier."""
+    """Return the PReLU layer or the `Rectifier` that a layer applies; None if it applies none."""
     if isinstance(layer, PReLU):
         return layer
-    within = vars(layer).get("activation") if isinstance(layer, keras.layers.Layer) else None
-    return within.layers[0] if isinstance(within, StandIn) else recognize(layer)
+    activation = vars(layer).get("activation") if isinstance(layer, keras.layers.Layer) else None
+    return activation.layers[0] if isinstance(activation, StandIn) else recognize(layer)
 
 
 def _kind(layer: Any) -> str:
-    linear, rectifies = linear_view(layer) is not None, _rectifier(layer) is not None
-    return ("linear, rectified" if rectifies else "linear") if linear else "rectifier"
+    if linear_view(layer) is None:
+        return "rectifier"
+    return "linear" if _rectifier(layer) is None else "linear, rectified"
 
 
-def _predicted(layer: Any) -> float | None:
-    """The gain of claim 4."""
-    view, gain, rectifier = linear_view(layer), 1.0, _rectifier(layer)
+def _predicted_gain(layer: Any) -> float | None:
+    """Return the gain by claim 4; None for a rectifier without a slope."""
+    view, rectifier, gain = linear_view(layer), _rectifier(layer), 1.0
     if view is not None:
         matrix = view.to_matrix(
             np.asarray(keras.ops.convert_to_numpy(view.kernel), dtype=np.float64)
@@ -183,59 +310,6 @@ def _predicted(layer: Any) -> float | None:
     if rectifier.negative_slope is None or rectifier.smooth:
         return None
     return gain * float(theory.second_moment_gain(rectifier.negative_slope, 1.0, 1))
-
-
-@dataclass(frozen=True)
-class Backward:
-    """One call on one batch: what it puts out, and the derivative of a random projection of the
-    model's outputs by that."""
-
-    path: str
-    layer: Any
-    written: Tensor
-    gradient: Tensor
-
-
-def backward(plan: ExecutionPlan, inputs: Sequence[Any], seed: Sequence[int]) -> list[Backward]:
-    """Each linear layer and rectifier on one batch, with gradients of a projection that the seed
-    and the outputs' shapes choose."""
-    tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
-    calls: list[LayerCall] = []
-    run_with_hook(plan, tensors, _is_watched, calls.append)
-    rng = np.random.default_rng(seed)
-
-    def projection(*added: Tensor) -> Tensor:
-        left = iter(added)
-        results = run_with_hook(plan, tensors, _is_watched, lambda call: call.outputs + next(left))
-        drawn = [
-            keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype)
-            for result in results
-        ]
-        return sum(
-            keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True)
-        )
-
-    found = gradients(projection, [keras.ops.zeros_like(call.outputs) for call in calls])
-    return [
-        Backward(path=call.path, layer=call.layer, written=call.outputs, gradient=gradient)
-        for call, gradient in zip(calls, found, strict=True)
-    ]
-
-
-def _mean_squares(read: Tensor, written: Tensor) -> list[Tensor]:
-    """Of what a layer reads and of what it writes, and how many numbers it writes for a sample."""
-    squares = [
-        keras.ops.mean(keras.ops.square(keras.ops.cast(tensor, "float32")))
-        for tensor in (read, written)
-    ]
-    return [*squares, keras.ops.sum(keras.ops.ones_like(written[:1], dtype="float32"))]
-
-
-def batch_for_gradients(model: keras.Model, moments: Mapping[str, np.ndarray]) -> int:
-    """How many samples' gradients are taken at once: as many as the model says, or as all layers'
-    outputs allow."""
-    numbers = sum(values[2] for values in moments.values())
-    return int(model.inputs[0].shape[0] or max(1, _AT_ONCE // max(1, int(numbers))))
 
 
 def _mean_square(tensor: Tensor) -> float:

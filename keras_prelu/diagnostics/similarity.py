@@ -1,36 +1,36 @@
-"""What two networks make of the same samples, layer by layer: an original and what was converted
-from it."""
+"""Similarity of the representations of two networks on the same samples, layer by layer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.errors import DataError
-from keras_prelu.graph.interpreter import iterate_steps
+from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.linear_layers import linear_view
-from keras_prelu.graph.plan import Slot, compile_plan
+from keras_prelu.graph.plan import Slot, Step, compile_plan
 
 __all__ = ["LayerSimilarity", "layer_similarity"]
 
 
 @dataclass(frozen=True)
 class LayerSimilarity:
-    """What reaches a layer in two networks.
+    """How similar the inputs of one layer are in two networks.
 
     Attributes:
-        path: The layer's, the same in both; "output" or "output#2", … for what the networks put
-            out.
-        cka: Linear centred kernel alignment: 1 where one network's representation is a rotation and
-            scaling of the other's, 0 where they have nothing in common. NaN where one of them does
-            not vary.
-        explained: The share of the first network's variance that the second's values account for,
-            as they are: 1 where they are equal, less than 0 where they are farther away than the
-            mean. None where the shapes differ.
+        path: String. The layer's path, the same in both networks; "output", "output#2", … for the
+            outputs of the networks.
+        cka: Float. Linear centred kernel alignment: 1 where one network's representation is a
+            rotation and scaling of the other's, 0 where they have nothing in common, and NaN where
+            one of them does not vary.
+        explained: Float, or None where the shapes differ. The share of the first network's variance
+            that the second's values explain without any fit: 1 where they are equal, less than 0
+            where they are farther away than the mean.
     """
 
     path: str
@@ -41,58 +41,64 @@ class LayerSimilarity:
 def layer_similarity(
     model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256
 ) -> tuple[LayerSimilarity, ...]:
-    """Compare what reaches the linear layers of two networks, and their outputs.
+    """Compare the inputs of the linear layers of two networks, and their outputs.
 
     Args:
-        model: Sequential or Functional, nested models included; the original.
-        other: Another, such as the converted model. Layers are matched by their paths.
-        samples: Unlabeled samples, as both take them.
-        limit: How many of them are used: all are in memory at once, and products of pairs of
-            samples are. Defaults to 256.
+        model: Sequential or Functional model, such as an original. Nested models are included.
+        other: Another model, such as the converted one. Layers are matched by their paths.
+        samples: Unlabeled samples, as both models take them.
+        limit: Integer. The number of samples, from the first on, that are used. All are in memory
+            at once, and so are products of pairs of samples. Defaults to 256.
 
     Returns:
-        A record for each linear layer that both have, in the order of `model`, then for each output
-        that both have.
+        A tuple of `LayerSimilarity`, one for each linear layer that both models have, in the order
+        of `model`, then one for each output that both have.
 
     Raises:
-        ConversionError: A model has no graph.
-        DataError: The samples do not fit, or there are fewer than three.
+        ConversionError: If a model has no graph.
+        DataError: If the samples do not fit, or if there are fewer than three.
 
     Example:
 
-    >>> min(keras_prelu.diagnostics.layer_similarity(original, converted, x),
-    ...     key=lambda layer: layer.explained)
+    >>> layers = keras_prelu.diagnostics.layer_similarity(model, converted, x_test)
+    >>> min(layers, key=lambda layer: layer.explained).path
 
     References:
         Kornblith et al. 2019, https://arxiv.org/abs/1905.00414.
     """
-    first, second = (_read(network, samples, limit) for network in (model, other))
+    data = as_samples(samples, labels="ignored")
+    first, second = (_representations(network, data, limit) for network in (model, other))
     return tuple(
-        LayerSimilarity(path, _cka(values, second[path]), _explained(values, second[path]))
-        for path, values in first.items()
+        LayerSimilarity(
+            path=path, cka=_cka(rows, second[path]), explained=_explained(rows, second[path])
+        )
+        for path, rows in first.items()
         if path in second
     )
 
 
-def _read(model: keras.Model, samples: Any, limit: int) -> dict[str, np.ndarray]:
-    """What each linear layer reads at its first call, and what the model puts out, a row for each
-    sample."""
+def _representations(model: keras.Model, samples: Samples, limit: int) -> dict[str, np.ndarray]:
+    """Return the inputs of each linear layer at its first call, and the model's outputs.
+
+    Each array has a row for each sample.
+    """
     inputs = [np.asarray(array[:limit]) for array in model_inputs(model, samples)]
     if len(inputs[0]) < 3:
         raise DataError(
-            f"Comparing representations needs three samples at least. Received: {len(inputs[0])}"
+            f"Comparing representations needs at least three samples. Received: {len(inputs[0])}"
         )
-    plan, found = compile_plan(model), {}
-    outputs: dict[Slot, Any] = {}
-    for executed in iterate_steps(plan, [keras.ops.convert_to_tensor(array) for array in inputs]):
-        step = executed.step
+    representations: dict[str, np.ndarray] = {}
+
+    def run_step(step: Step, values: Mapping[Slot, Any]) -> list[Any]:
         if linear_view(step.operation) is not None and step.index == 0:
-            found[step.path] = _rows(executed.inputs[0])
-        outputs.update(zip(step.outputs, executed.outputs, strict=True))
-        outputs = {slot: tensor for slot, tensor in outputs.items() if plan.is_output(slot)}
-    for number, slot in enumerate(plan.outputs, start=1):
-        found["output" if number == 1 else f"output#{number}"] = _rows(outputs[slot])
-    return found
+            representations[step.path] = _rows(values[step.inputs[0]])
+        return step.execute(values)
+
+    tensors = [keras.ops.convert_to_tensor(array) for array in inputs]
+    outputs = run_plan(compile_plan(model), tensors, run_step)
+    for number, output in enumerate(outputs, start=1):
+        representations["output" if number == 1 else f"output#{number}"] = _rows(output)
+    return representations
 
 
 def _rows(tensor: Any) -> np.ndarray:
@@ -101,13 +107,13 @@ def _rows(tensor: Any) -> np.ndarray:
 
 
 def _cka(first: np.ndarray, second: np.ndarray) -> float:
-    """By products of pairs of samples, which are fewer than pairs of features."""
+    """Return the alignment, computed from pairs of samples, which are fewer than of features."""
     grams = [
         centred @ centred.T
         for centred in ((rows - rows.mean(axis=0)).astype(np.float64) for rows in (first, second))
     ]
-    size = float(np.linalg.norm(grams[0]) * np.linalg.norm(grams[1]))
-    return float(np.sum(grams[0] * grams[1])) / size if size else float("nan")
+    scale = float(np.linalg.norm(grams[0]) * np.linalg.norm(grams[1]))
+    return float(np.sum(grams[0] * grams[1])) / scale if scale else float("nan")
 
 
 def _explained(first: np.ndarray, second: np.ndarray) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,87 +13,95 @@ from keras_prelu.backend.devices import hosts, tensorflow_replicas
 from keras_prelu.data.samples import batches
 from keras_prelu.utils.quiet import errors_alone
 
-__all__ = ["Look", "Probe", "Seen"]
+__all__ = ["BatchProbe", "MeasuredBatch"]
 
 Tensor = Any
-Look = Callable[[list[Tensor]], Sequence[tuple[str, Sequence[Tensor]]]]
-"""Runs a model on a batch, and gives back what it measured, in `keras.ops`: names, and numbers as
-tensors."""
-Seen = dict[str, list[np.ndarray]]
-"""What was measured on one batch, by name."""
+Measure = Callable[[list[Tensor]], Mapping[str, Sequence[Tensor]]]
+"""Runs a model on the tensors of one batch, and returns for some names what it measured."""
 
 
-class Probe:
+@dataclass(frozen=True)
+class MeasuredBatch:
+    """What was measured on one batch.
+
+    Attributes:
+        samples: Integer. Number of samples in the batch.
+        values: Dict from names to lists of arrays.
+    """
+
+    samples: int
+    values: dict[str, list[np.ndarray]]
+
+
+class BatchProbe:
     """Measures something on batches of samples, compiled once.
 
     Args:
-        model: What is measured. It has a graph. Its weights may change meanwhile.
-        look: Measures one batch. It names the same things on each.
+        model: `keras.Model`. What is measured. It has a graph. Its weights may change between
+            batches.
+        measure: Callable. Takes a list of tensors, one for each input of the model, runs the model
+            on them in `keras.ops`, and returns a mapping from names to sequences of tensors. The
+            names are the same on each batch.
     """
 
-    def __init__(self, model: keras.Model, look: Look) -> None:
-        self._batch = model.inputs[0].shape[0]
-        # Where TensorFlow gives each device a part of a batch, and JAX each host, the parts'
-        # measurements would not be put together. And one host, which may measure alone, would wait
-        # for the others where it makes the variables that compiling needs.
-        divided = tensorflow_replicas() > 1 or hosts() > 1
-        self._measure = _step_by_step(look) if divided else _compiled(model, look)
+    def __init__(self, model: keras.Model, measure: Measure) -> None:
+        self._batch_size = model.inputs[0].shape[0]
+        # TensorFlow gives each device a part of a batch, and JAX each host: the measurements of the
+        # parts would not be put together. And one host that measures alone would wait for the
+        # others where it makes the variables that compiling needs.
+        is_divided = tensorflow_replicas() > 1 or hosts() > 1
+        self._measure = _eager(measure) if is_divided else _compiled(model, measure)
 
-    def on(self, inputs: Sequence[Any], batch_size: int) -> Iterator[tuple[int, Seen]]:
-        """Measure each batch.
+    def batches(self, inputs: Sequence[Any], batch_size: int) -> Iterator[MeasuredBatch]:
+        """Measure each batch of some samples.
 
         Args:
-            inputs: An array for each of the model's inputs.
-            batch_size: Samples at once, where the model doesn't say.
+            inputs: Sequence of arrays, one for each of the model's inputs.
+            batch_size: Integer. Samples at once, unless the model has a fixed batch size.
 
         Yields:
-            The number of samples in a batch, and what was measured.
+            A `MeasuredBatch` for each batch.
         """
-        for batch in batches(inputs, self._batch or batch_size):
-            seen = self._measure(batch)
-            yield (
-                len(batch[0]),
-                {
-                    name: [np.asarray(keras.ops.convert_to_numpy(value)) for value in values]
-                    for name, values in seen
-                },
-            )
+        for batch in batches(inputs, self._batch_size or batch_size):
+            values = {
+                name: [np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
+                for name, tensors in self._measure(batch).items()
+            }
+            yield MeasuredBatch(samples=len(batch[0]), values=values)
 
 
-def _step_by_step(
-    look: Look,
-) -> Callable[[list[np.ndarray]], Sequence[tuple[str, Sequence[Tensor]]]]:
-    return lambda batch: look([keras.ops.convert_to_tensor(array) for array in batch])
+def _eager(measure: Measure) -> Callable[[list[np.ndarray]], Mapping[str, Sequence[Tensor]]]:
+    return lambda batch: measure([keras.ops.convert_to_tensor(array) for array in batch])
 
 
 def _compiled(
-    model: keras.Model, look: Look
-) -> Callable[[list[np.ndarray]], Sequence[tuple[str, Sequence[Tensor]]]]:
-    network = _Network(model, look)
-    # As predictions are compiled by default, but for XLA on TensorFlow and `torch.compile`, which
-    # take longer than they save.
-    network.compile(jit_compile=keras.backend.backend() == "jax")
+    model: keras.Model, measure: Measure
+) -> Callable[[list[np.ndarray]], Mapping[str, Sequence[Tensor]]]:
+    measuring_model = _MeasuringModel(model, measure)
+    # As predictions are compiled by default, except for XLA on TensorFlow and `torch.compile`,
+    # which take longer than they save.
+    measuring_model.compile(jit_compile=keras.backend.backend() == "jax")
 
-    def measure(batch: list[np.ndarray]) -> Sequence[tuple[str, Sequence[Tensor]]]:
-        with errors_alone(
-            "tensorflow"
-        ):  # which counts how often functions are compiled, those of different models together
-            found = network.predict_on_batch(batch if len(batch) > 1 else batch[0])
-        return list(zip(network.names, found, strict=True))
+    def measure_batch(batch: list[np.ndarray]) -> Mapping[str, Sequence[Tensor]]:
+        # TensorFlow counts how often functions are compiled, those of different models together,
+        # and warns.
+        with errors_alone("tensorflow"):
+            values = measuring_model.predict_on_batch(batch if len(batch) > 1 else batch[0])
+        return dict(zip(measuring_model.names, values, strict=True))
 
-    return measure
+    return measure_batch
 
 
-class _Network(keras.Model):
-    """A model that puts out measurements of another one."""
+class _MeasuringModel(keras.Model):
+    """A model whose outputs are measurements of another one."""
 
-    def __init__(self, model: keras.Model, look: Look) -> None:
+    def __init__(self, model: keras.Model, measure: Measure) -> None:
         super().__init__(name="probe")
-        self.inner = model
+        self.inner = model  # So that its variables are this model's, and may change.
         self.names: list[str] = []
-        self._look = look
+        self._measure = measure
 
     def call(self, inputs: Any) -> list[list[Tensor]]:
-        seen = self._look(list(inputs) if isinstance(inputs, (list, tuple)) else [inputs])
-        self.names = [name for name, _ in seen]  # known once it is compiled
-        return [list(values) for _, values in seen]
+        values = self._measure(list(inputs) if isinstance(inputs, (list, tuple)) else [inputs])
+        self.names = list(values)  # Known once the model is compiled.
+        return [list(tensors) for tensors in values.values()]

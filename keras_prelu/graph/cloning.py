@@ -1,7 +1,7 @@
-"""A second layer from the first: its class, its configuration and, separately, its weights.
+"""Cloning a layer: its class, its configuration and, separately, its weights.
 
-Layers of Keras's own are rebuilt with zeros, not drawn numbers that the weights then replace (a
-tenth of the time for ResNet50), and get their initializers together with the weights.
+Layers of Keras's own are rebuilt with zeros, since random numbers would be replaced by the weights
+(a tenth of the time for ResNet50), and get their initializers together with the weights.
 """
 
 from __future__ import annotations
@@ -20,37 +20,42 @@ __all__ = ["check_variables", "copy_other_state", "copy_variables", "rebuild"]
 
 
 def rebuild(operation: Any, *, linear: bool = False) -> Any:
-    """A new layer or op from the configuration of one, its inline activation and what regularizes
-    that left out where `linear`.
+    """Return a new layer or op from the configuration of another one.
+
+    Args:
+        operation: Layer or op.
+        linear: Boolean. Whether its inline activation, and the regularizer of that, are left out.
+            Defaults to False.
 
     Raises:
-        ConversionError: The configuration does not describe the layer; the message says which of
-            its methods is to blame.
+        ConversionError: The configuration does not describe the layer; the message names the method
+            to add.
     """
     config = _config(operation)
     if linear:
         config.update(activation="linear", activity_regularizer=None)
     config.update(dict.fromkeys(_initializers(operation), "zeros"))
     try:
-        lambda_ = isinstance(operation, keras.layers.Lambda)
-        copy = (
-            _rebuild_lambda(operation, config) if lambda_ else type(operation).from_config(config)
-        )
+        if isinstance(operation, keras.layers.Lambda):
+            copy = _rebuild_lambda(operation, config)
+        else:
+            copy = type(operation).from_config(config)
     except Exception as error:
         raise ConversionError(
             f"{_described(operation)} can't be rebuilt: from_config(get_config()) fails"
             f" ({reason_of(error)}). Give its class a get_config() with every argument of __init__"
         ) from error
-    if copy.name != operation.name:  # some constructors append to the name that they are given
-        copy.name = operation.name
+    if copy.name != operation.name:
+        copy.name = operation.name  # Some constructors append to the name that they are given.
     return copy
 
 
 def _rebuild_lambda(operation: Any, config: dict[str, Any]) -> Any:
-    """A Lambda over the same functions, which are live in this process: safe mode is for files.
+    """Return a Lambda over the same functions.
 
-    What a configuration says of a function is its bytecode, which has lost the module it was in, or
-    a name that may not be registered.
+    A configuration describes a function by its bytecode, which has lost its module, or by a name
+    that may not be registered; here the functions themselves are at hand. For the same reason safe
+    mode, which protects against the code in files, is off.
     """
     functions = [value for value in vars(operation).values() if inspect.isfunction(value)]
     with keras.saving.custom_object_scope({function.__name__: function for function in functions}):
@@ -60,12 +65,13 @@ def _rebuild_lambda(operation: Any, config: dict[str, Any]) -> Any:
 
 
 def copy_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()) -> None:
-    """Give a rebuilt layer the variables' values of the layer it was rebuilt from.
+    """Give a rebuilt layer the variables and initializers of the layer that it was rebuilt from.
 
     Args:
-        original: The layer.
-        copy: The one that was rebuilt from it, built.
-        apart: Ids of variables that only one of the two has.
+        original: Layer.
+        copy: Layer that was rebuilt from `original`, and is built.
+        apart: Frozen set of integers. Ids of variables that only one of the two has. Defaults to
+            none.
 
     Raises:
         ConversionError: The variables do not match: the configuration does not describe the layer.
@@ -78,14 +84,16 @@ def copy_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()
 
 
 def copy_other_state(original: Any, copy: Any) -> None:
-    """Give a rebuilt layer what a layer keeps beside variables: what follows from them, such as a
-    Normalization's mean and variance, and what is no number, such as a StringLookup's vocabulary.
-    By the methods that Keras saves and loads with; layers inside left out.
+    """Give a rebuilt layer the state that a layer has beside variables: what follows from them,
+    such as the mean and variance of a Normalization, and what is no number, such as the vocabulary
+    of a StringLookup.
+
+    Uses the methods by which Keras saves and loads. The layers inside are left out.
     """
     overrides = type(original).load_own_variables is not keras.layers.Layer.load_own_variables
-    if overrides and not hasattr(
-        original, "lora_enabled"
-    ):  # those that have it override it for quantized and adapted weights alone
+    # Layers that can be adapted with LoRA override the method for quantized and adapted weights
+    # alone.
+    if overrides and not hasattr(original, "lora_enabled"):
         store: dict[str, Any] = {}
         original.save_own_variables(store)
         copy.load_own_variables(
@@ -94,18 +102,18 @@ def copy_other_state(original: Any, copy: Any) -> None:
     if hasattr(original, "load_assets"):
         with tempfile.TemporaryDirectory() as folder:
             original.save_assets(folder)
-            if os.listdir(folder):  # there is none where all is in the configuration
+            if os.listdir(folder):  # Empty if the configuration has everything.
                 copy.load_assets(folder)
 
 
 def check_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()) -> None:
-    """Raise what `copy_variables` would raise."""
+    """Raise the error that `copy_variables` would raise, and copy nothing."""
     sources, targets = _without(apart, original), _without(apart, copy)
     if [tuple(v.shape) for v in sources] != [tuple(v.shape) for v in targets]:
         raise ConversionError(
             f"{_described(original)} has other variables after being rebuilt from its configuration"
-            f" ({len(targets)} instead of {len(sources)}, or other shapes). Its get_config() does"
-            " not describe all of it, or it has no build() that makes them."
+            f" ({len(targets)} instead of {len(sources)}, or other shapes). Add all arguments of"
+            " __init__ to its get_config(), and create its variables in build()."
         )
 
 
@@ -114,8 +122,8 @@ def _without(apart: frozenset[int], layer: Any) -> list[Any]:
 
 
 def _initializers(operation: Any) -> list[str]:
-    """The attributes of a layer of Keras's own that are initializers, and are given by its
-    configuration under the same name."""
+    """Return the attributes of a layer of Keras's own that are initializers; its configuration has
+    them under the same names."""
     if not type(operation).__module__.startswith("keras."):
         return []
     own = {name: value for name, value in vars(operation).items() if not name.startswith("_")}

@@ -24,10 +24,10 @@ __all__ = [
     "calls",
     "detached",
     "functional_view",
+    "graph_of_layer",
+    "graph_of_model",
     "has_functional_constructor",
     "has_graph",
-    "of_model",
-    "opened",
     "operations",
 ]
 
@@ -41,12 +41,12 @@ class Call:
     """One call of an operation in a functional graph.
 
     Attributes:
-        operation: The layer, nested model or op that is called.
-        index: How often the operation was called before in this graph.
-        args: Positional arguments, a structure with symbolic tensors at its leaves.
-        kwargs: Keyword arguments, likewise.
-        inputs: The symbolic tensors among the arguments, flat.
-        outputs: The symbolic tensors that the call creates, flat.
+        operation: Layer, nested model or op. What is called.
+        index: Integer. How often the operation was called before in this graph.
+        args: Tuple. Positional arguments, a structure with symbolic tensors at its leaves.
+        kwargs: Dict. Keyword arguments, with symbolic tensors at their leaves.
+        inputs: Tuple of the symbolic tensors among the arguments.
+        outputs: Tuple of the symbolic tensors that the call creates.
     """
 
     operation: keras.Operation
@@ -59,14 +59,19 @@ class Call:
 
 @dataclass(frozen=True)
 class Graph:
-    """Calls in execution order, and the symbolic tensors that they end in."""
+    """A functional graph.
+
+    Attributes:
+        calls: Tuple of `Call`, in execution order.
+        outputs: Tuple of the symbolic tensors that the graph ends in.
+    """
 
     calls: tuple[Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
 
 
 def has_graph(layer: Any) -> bool:
-    """Whether `layer` is a model that runs a graph: Functional (or a subclass that keeps its
+    """Return whether `layer` is a model that runs a graph: Functional (or a subclass that keeps its
     `call`), or a Sequential that is built."""
     if isinstance(layer, keras.Sequential):
         return type(layer).call is keras.Sequential.call and layer.built and bool(layer.layers)
@@ -74,11 +79,12 @@ def has_graph(layer: Any) -> bool:
 
 
 def has_functional_constructor(model: Any) -> bool:
-    """Whether a model's class is made from inputs and outputs, as `keras.Model` is, so that a copy
-    of its graph can be of that class.
+    """Return whether the class of a model is constructed from inputs and outputs, as `keras.Model`
+    is, so that a copy of its graph can be of that class.
 
-    Keras goes by the constructor's signature; one that passes anything on (`*args, **kwargs`) may
-    still build the model from a size.
+    Keras goes by the signature of the constructor. One that passes all arguments on (`*args,
+    **kwargs`) may still build the model from a size, so that the constructor is called on trial,
+    once for each model.
     """
     if not functional_like_constructor(type(model)):
         return False
@@ -98,15 +104,15 @@ def _constructs_graph(model: Any) -> bool:
 
 
 def operations(model: keras.Model) -> list[Any]:
-    """The layers and ops of a Sequential or functional model; none of a subclassed model."""
+    """Return the layers and ops of a Sequential or functional model; none of a subclassed one."""
     if isinstance(model, keras.Sequential):
         return list(model.layers)
     return list(model.operations) if isinstance(model, Functional) else []
 
 
 def functional_view(model: keras.Model) -> keras.Model:
-    """`model` itself, or a functional model over the same tensors and layers for a Sequential. Adds
-    no node to any layer.
+    """Return `model` itself or, for a Sequential, a functional model over the same tensors and
+    layers. No node is added to any layer.
 
     Raises:
         ConversionError: `model` has no graph; the message says why and what to do.
@@ -130,8 +136,8 @@ def functional_view(model: keras.Model) -> keras.Model:
 
 
 def calls(model: keras.Model) -> Iterator[Call]:
-    """The calls in the graph of `model` in the order Keras executes them, nested models as one call
-    each, inputs left out.
+    """Yield the calls in the graph of a model in the order in which Keras executes them. A nested
+    model is one call; inputs are left out.
 
     Raises:
         ConversionError: `model` has no graph.
@@ -139,24 +145,25 @@ def calls(model: keras.Model) -> Iterator[Call]:
     yield from _calls(functional_view(model))
 
 
-def of_model(model: keras.Model) -> Graph:
-    """The graph of `model`.
+def graph_of_model(model: keras.Model) -> Graph:
+    """Return the graph of a model.
 
     Raises:
-        ConversionError: `model` has none.
+        ConversionError: `model` has no graph.
     """
     view = functional_view(model)
-    return Graph(tuple(calls(view)), tuple(view.outputs))
+    return Graph(calls=tuple(calls(view)), outputs=tuple(view.outputs))
 
 
-def opened(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph | None:
-    """The graph that a layer's Python code makes of symbolic tensors, or None for code that takes
-    only real ones.
+def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph | None:
+    """Return the graph that the Python code of a layer makes of symbolic tensors, or None for code
+    that takes only real ones.
 
     Args:
-        layer: Any layer. It is left as it was.
-        args, kwargs: What it is called with, symbolic tensors among them; only their shapes and
-            dtypes matter.
+        layer: Layer. It is left as it was.
+        args: Sequence. Positional arguments, with symbolic tensors, whose shapes and dtypes alone
+            matter.
+        kwargs: Mapping. Keyword arguments, with symbolic tensors.
     """
     args, kwargs = detached((tuple(args), dict(kwargs)))
     inputs = [
@@ -164,17 +171,17 @@ def opened(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph 
     ]
     with nodes_kept(sublayers(layer)):
         try:
-            found = keras.tree.flatten(layer.call(*args, **kwargs))
-            outputs = tuple(leaf for leaf in found if keras.utils.is_keras_tensor(leaf))
+            leaves = keras.tree.flatten(layer.call(*args, **kwargs))
+            outputs = tuple(leaf for leaf in leaves if keras.utils.is_keras_tensor(leaf))
             function = keras.Function(inputs, outputs)
-        except Exception:  # whatever the user's code raises when it meets no real tensor
+        except Exception:  # Whatever the user's code raises when it gets no real tensor.
             return None
-        return Graph(tuple(_calls(function)), outputs)
+        return Graph(calls=tuple(_calls(function)), outputs=outputs)
 
 
 def detached(structure: Any) -> Any:
-    """A structure with new symbolic tensors in place of those in it, so that calls with them leave
-    no trace in a graph."""
+    """Return a structure with new symbolic tensors in place of those in it, so that calls with them
+    leave no trace in the graph."""
     return keras.tree.map_structure(_like, structure)
 
 
@@ -191,4 +198,11 @@ def _calls(function: Any) -> Iterator[Call]:
     for node in nodes_in_order(function):
         index = counts.get(id(node.operation), 0)
         counts[id(node.operation)] = index + 1
-        yield Call(node.operation, index, node.args, node.kwargs, node.inputs, node.outputs)
+        yield Call(
+            operation=node.operation,
+            index=index,
+            args=node.args,
+            kwargs=node.kwargs,
+            inputs=node.inputs,
+            outputs=node.outputs,
+        )

@@ -18,7 +18,7 @@ Failure modes:
 
 - A function that was compiled before (`tf.function`, `jax.jit`, `torch.compile`) does not look the
   attribute up again, so its calls are not heard; what is compiled inside the context keeps the hook
-  for good. Compile a function of one's own inside the context, as `graph.batch_probe` does.
+  for good. Enter the context inside the function that is compiled, as `sites.activity` does.
 - A generator with the context inside keeps the patch until it is exhausted or closed.
 - The patch holds for all threads.
 - Special methods such as `__call__` can't be hooked: Python looks them up on the class.

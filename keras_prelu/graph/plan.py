@@ -200,13 +200,3 @@ class _Compiler:
         )
         self.steps.append(step)
         return step.outputs
-
-
-# Former names, which calibration/ still uses.
-Program = ExecutionPlan
-compile_program = compile_plan
-execute = Step.execute
-
-
-def count_readers(plan: ExecutionPlan) -> dict[Slot, int]:
-    return plan.reader_counts()

@@ -1,10 +1,10 @@
-"""Telling rectifiers from other operations by class name and configuration: pure Python that knows
-no backend."""
+"""Telling rectifiers from other operations by class name and configuration alone, in pure Python
+that knows no backend."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["RECURRENT", "Rectifier", "classify", "may_rectify", "named"]
@@ -43,7 +43,7 @@ RECURRENT = frozenset(
         "StackedRNNCells",
     }
 )
-"""Layers that apply their cell's activation in a loop over time."""
+"""Class names of layers that apply the activation of their cell in a loop over time."""
 _ACTIVATION_LAYERS = frozenset({"Activation", "ELU", "LeakyReLU", "PReLU", "ReLU"})
 _OPS = {
     "Relu": "relu",
@@ -78,14 +78,15 @@ class Rectifier:
     """A rectifier as it stands in a model.
 
     Attributes:
-        kind: How it is applied: "relu", "leaky_relu", "prelu" or "elu" (layers of that name),
-            "activation" (an Activation layer), "inline" (the `activation` of another layer), "op"
-            (an operation of a graph) or "function" (an attribute that a layer calls).
-        negative_slope: Its slope for x < 0; None for the learned slopes of a PReLU.
-        max_value: The cap on its output, or None.
-        reason: Why it can't be converted; empty where it can.
-        smooth: Name of the function where it is no ReLU but a smooth relative, which PReLU replaces
-            on request; else empty.
+        kind: String. How it is applied: "relu", "leaky_relu", "prelu" or "elu" (layers of that
+            name), "activation" (an Activation layer), "inline" (the `activation` of another layer),
+            "op" (an operation of a graph), "function" (an attribute that a layer calls) or "code"
+            (a function that Python code calls).
+        negative_slope: Float. Its slope for x < 0; None for the learned slopes of a PReLU.
+        max_value: Float. The cap on its output, or None.
+        reason: String. Why it can't be converted; empty if it can.
+        smooth: String. Name of the function if it is no ReLU but a smooth relative, which PReLU
+            replaces on request; empty otherwise.
     """
 
     kind: str
@@ -102,31 +103,32 @@ class Rectifier:
 
 
 def may_rectify(class_name: str) -> bool:
-    """Whether `classify` needs the configuration of a layer class: a cheap test that spares reading
-    it for all other layers."""
+    """Return whether `classify` needs the configuration of a layer class: a cheap test that saves
+    reading it for all other layers."""
     return class_name in _ACTIVATION_LAYERS or class_name in _INLINE or class_name in RECURRENT
 
 
 def classify(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
-    """Whether an operation of Keras's own is a rectifier, from its class name and configuration
-    alone.
+    """Return the rectifier that an operation of Keras's own applies, from its class name and
+    configuration alone.
 
     Args:
-        class_name: Name of a class of Keras's, such as "ReLU", "Conv2D" or "Relu" (the op of
-            `keras.ops.relu`).
-        config: Its `get_config()`. For an op its attributes, since its configuration says less, and
-            under "constant" the number that it combines a tensor with.
+        class_name: String. Name of a class of Keras's, such as "ReLU", "Conv2D" or "Relu" (the op
+            of `keras.ops.relu`).
+        config: Mapping. Its `get_config()`; for an op its attributes, since the configuration says
+            less, and under "constant" the number that it combines a tensor with.
 
     Returns:
-        The finding, or None for an operation that applies no rectifier.
+        A `Rectifier`, or None for an operation that applies none.
     """
     if class_name == "ReLU":
         return _relu(config)
     if class_name == "LeakyReLU":
         return Rectifier("leaky_relu", float(config.get("negative_slope", 0.3)))
     if class_name == "PReLU":
-        own = "parameterization" in config
-        return Rectifier("prelu", None, reason="it is a keras_prelu.PReLU already" if own else "")
+        is_ours = "parameterization" in config
+        reason = "it is a keras_prelu.PReLU already" if is_ours else ""
+        return Rectifier("prelu", negative_slope=None, reason=reason)
     if class_name == "ELU":
         return Rectifier("elu", smooth="elu")
     if class_name == "Activation":
@@ -134,31 +136,22 @@ def classify(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
     if class_name in _INLINE:
         return _applied(config.get("activation"), "inline")
     if class_name in RECURRENT:
-        inner = _applied(config.get("activation"), "inline")
-        return inner and Rectifier(
-            inner.kind,
-            inner.negative_slope,
-            inner.max_value,
-            "a recurrent cell applies it in a loop",
+        rectifier = _applied(config.get("activation"), "inline")
+        return rectifier and replace(
+            rectifier, reason="a recurrent cell applies it in a loop", smooth=""
         )
-    if (
-        class_name == "Clip"
-        and config.get("x_min") == 0
-        and isinstance(config.get("x_max"), (int, float))
-        and config["x_max"] > 0
-    ):
-        return Rectifier("op", max_value=float(config["x_max"]))
-    if class_name == "Maximum" and config.get("constant") == 0:
-        return Rectifier("op")
-    if class_name in _OPS:
-        slope = config.get("negative_slope") if class_name == "LeakyRelu" else None
-        return named(_OPS[class_name], "op", slope=slope)
-    return None
+    return _op(class_name, config)
 
 
 def named(function: str, kind: str, slope: float | None = None) -> Rectifier | None:
-    """The rectifier that a function of Keras's applies, by its name, with a negative slope of its
-    own where it takes one."""
+    """Return the rectifier that a function of Keras's applies.
+
+    Args:
+        function: String. Name of the function, such as "relu6".
+        kind: String. See `Rectifier`.
+        slope: Float. The negative slope that the function is called with. Defaults to None: the
+            function's own.
+    """
     if function == "relu":
         return Rectifier(kind, float(slope or 0.0))
     if function == "relu6":
@@ -167,6 +160,19 @@ def named(function: str, kind: str, slope: float | None = None) -> Rectifier | N
         return Rectifier(kind, _LEAKY_SLOPE if slope is None else float(slope))
     if function in _SMOOTH:
         return Rectifier(kind, smooth=_SMOOTH[function])
+    return None
+
+
+def _op(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
+    if class_name == "Clip":
+        low, high = config.get("x_min"), config.get("x_max")
+        if low == 0 and isinstance(high, (int, float)) and high > 0:
+            return Rectifier("op", max_value=float(high))
+    if class_name == "Maximum" and config.get("constant") == 0:
+        return Rectifier("op")
+    if class_name in _OPS:
+        slope = config.get("negative_slope") if class_name == "LeakyRelu" else None
+        return named(_OPS[class_name], "op", slope=slope)
     return None
 
 
@@ -180,29 +186,26 @@ def _relu(config: Mapping[str, Any]) -> Rectifier:
         reason = f"its output is capped at {cap:g}"
     return Rectifier(
         "relu",
-        float(config.get("negative_slope") or 0.0),
-        None if cap is None else float(cap),
-        reason,
+        negative_slope=float(config.get("negative_slope") or 0.0),
+        max_value=None if cap is None else float(cap),
+        reason=reason,
     )
 
 
 def _applied(activation: Any, kind: str) -> Rectifier | None:
-    """A rectifier applied as the `activation` of a layer: a name, or the serialized form of a
-    function or a layer object."""
+    """Return the rectifier that is the `activation` of a layer: a name, or the serialized form of a
+    function or of a layer object."""
     if isinstance(activation, str):
         return named(activation, kind)
     if not isinstance(activation, Mapping):
         return None
-    if activation.get("class_name") == "function" and str(activation.get("module") or "").split(
-        "."
-    )[0] in ("builtins", "keras"):
+    library = str(activation.get("module") or "").split(".")[0]
+    if activation.get("class_name") == "function" and library in ("builtins", "keras"):
         return named(str(activation.get("config")), kind)
-    inner = classify(str(activation.get("class_name")), activation.get("config") or {})
-    if inner is None or inner.kind not in ("relu", "leaky_relu", "prelu", "elu"):
+    rectifier = classify(str(activation.get("class_name")), activation.get("config") or {})
+    if rectifier is None or rectifier.kind not in ("relu", "leaky_relu", "prelu", "elu"):
         return None
-    reason = inner.reason or (
-        "a PReLU layer given as an activation keeps its slopes inside"
-        if inner.kind == "prelu"
-        else ""
-    )
-    return Rectifier(kind, inner.negative_slope, inner.max_value, reason, inner.smooth)
+    reason = rectifier.reason
+    if rectifier.kind == "prelu" and not reason:
+        reason = "a PReLU layer given as an activation keeps its slopes inside"
+    return replace(rectifier, kind=kind, reason=reason)

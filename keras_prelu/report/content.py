@@ -1,9 +1,14 @@
-"""What a report says, measured on the models themselves."""
+"""The facts of a report, measured on the models themselves.
+
+Each sentence is made in one place: what can't be concluded here, in `_limits`; verdicts in
+`diagnostics.comparison.Comparison.sentence`; findings and advice in `diagnostics.diagnosis`;
+captions and headings of columns in `report.sections`; the rest of the page in its template.
+"""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -23,7 +28,10 @@ from keras_prelu.version import __version__
 
 __all__ = ["Network", "Report", "gather"]
 
-_MEASURED, _TIMED = 1000, 32
+_MEASURED_SAMPLES = 1000
+"""The largest number of samples that everything but scores is measured on."""
+_TIMED_SAMPLES = 32
+"""The number of samples in the prediction that is timed."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +39,12 @@ class Network:
     """One of the networks that a report compares.
 
     Attributes:
-        name: What the report calls it.
-        parameters: Their number.
-        score: Accuracy or loss on the samples that judge; None without labels.
-        diagnosis: Its units, signal and noise.
-        time: Of a prediction of `_TIMED` samples, over the original's, both in turn.
+        name: String. What the report calls the network.
+        parameters: Integer. The number of its parameters.
+        score: Float, or None without labels. The accuracy or loss on the samples.
+        diagnosis: `Diagnosis` of its units, signal and gradient noise.
+        time: `Ratio`. The time of a prediction of 32 samples over the original's; the two are timed
+            in turn.
     """
 
     name: str
@@ -47,20 +56,20 @@ class Network:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a page shows.
+    """The facts of a report.
 
     Attributes:
-        title: Of the page.
-        networks: The converted network first, then the original, then the control where there is
-            one.
-        metric: "accuracy", "loss", or None without labels.
-        verdicts: The converted network against each of the others, in the order of `networks`;
-            empty without labels.
-        slopes: Of the converted network.
-        similarity: What reaches each layer in the original and in the converted network.
-        calibration: Its record, or None.
-        made: How it was made: pairs of what and how.
-        limits: What can't be concluded from it.
+        title: String. The title of the page.
+        networks: Tuple of `Network`: the converted network, the original, and the control if there
+            is one.
+        metric: String, or None without labels. "accuracy" or "loss".
+        verdicts: Tuple of `Comparison` of the converted network with each of the others, in the
+            order of `networks`; empty without labels.
+        slopes: Tuple of `LayerSlopes` of the converted network.
+        similarity: Tuple of `LayerSimilarity` of the original and the converted network.
+        calibration: `Calibration`, or None. The record of the conversion's calibration.
+        made: Tuple of pairs of strings: a subject and how the networks were made in that respect.
+        limits: Tuple of strings. Sentences on what can't be concluded.
     """
 
     title: str
@@ -75,7 +84,7 @@ class Report:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The verdicts, a sentence each."""
+        """The verdicts in words, one sentence each."""
         return tuple(
             verdict.sentence("PReLU", f"the {other.name}")
             for verdict, other in zip(self.verdicts, self.networks[1:], strict=False)
@@ -94,136 +103,140 @@ def gather(
     made: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Measure a converted network beside its original for a report.
+    """Measure a converted network and its original for a report.
 
     Args:
-        converted: The PReLU network, fine-tuned or not.
-        original: The ReLU network that it was made from.
-        samples: `Samples` or a pair (x, y) that no training and no choice has seen, or unlabeled
-            samples alone: then there is no verdict.
-        control: The original fine-tuned with the same budget.
+        converted: Keras model. The PReLU network, fine-tuned or not.
+        original: Keras model. The ReLU network that it was made from.
+        samples: `Samples` or a pair (x, y) that was used for no training and no choice; or
+            unlabeled samples alone, for a report without a verdict.
+        control: Keras model, or None. The original fine-tuned with the same budget.
         loss: Keras loss, for networks that are no classifiers and not compiled.
-        calibration: The record of the conversion's calibration.
-        title: Of the page.
-        made: Further lines on how the networks were made, by what they are about.
-        seed: Of what is drawn.
+        calibration: `Calibration`, or None. The record of the conversion's calibration.
+        title: String. The title of the page. Defaults to "From ReLU to PReLU".
+        made: Mapping from a subject to how the networks were made in that respect, or None. It is
+            shown on the page beside the versions and the machine.
+        seed: Integer. Seed of all random draws. Defaults to 0.
 
     Returns:
-        What `keras_prelu.report.html.write` and `keras_prelu.report.figures` show.
+        A `Report`, which `keras_prelu.report.html.write` and `keras_prelu.report.figures` show.
 
     Raises:
-        InvalidArgumentError: A ValueError; the converted network has no PReLU layers.
-        ConversionError: A network has no graph.
-        DataError: The samples do not fit.
+        InvalidArgumentError: If the converted network has no PReLU layers. A `ValueError`.
+        ConversionError: If a network has no graph.
+        DataError: If the samples do not fit.
 
     Example:
 
-    >>> report = keras_prelu.report.gather(converted, original, (x_test, y_test))
+    >>> report = keras_prelu.report.gather(converted, model, (x_test, y_test))
     """
-    learned = layer_slopes(converted)
-    if not learned:
+    slopes = layer_slopes(converted)
+    if not slopes:
         raise InvalidArgumentError(
             f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on."
         )
     data = as_samples(samples)
-    named = {
+    models = {
         "PReLU": converted,
         "ReLU original": original,
         **({} if control is None else {"ReLU control": control}),
     }
-    loss = (
-        loss
-        if loss is not None
-        else next((found for found in map(_loss, named.values()) if found is not None), None)
-    )
-    metric, scores = _scores(named.values(), data, loss)
-    measured = data.take(np.sort(np.random.default_rng(seed).permutation(len(data))[:_MEASURED]))
-    times = _times(named, measured)
-    networks = tuple(
-        Network(
-            name,
-            model.count_params(),
-            float(scores[index].mean()) if scores else None,
-            diagnose(model, measured, loss=loss, seed=seed),
-            times[name],
-        )
-        for index, (name, model) in enumerate(named.items())
-    )
+    if loss is None:
+        loss = _compiled_loss(models.values())
+    metric, scores = _scores(models, data, loss)
+    order = np.random.default_rng(seed).permutation(len(data))
+    measured = data.take(np.sort(order[:_MEASURED_SAMPLES]))
+    times = _times(models, measured)
     verdicts = tuple(
-        compare_scores(str(metric), scores[0], other, seed=seed) for other in scores[1:]
+        compare_scores(str(metric), scores["PReLU"], scores[name], seed=seed)
+        for name in scores
+        if name != "PReLU"
     )
     return Report(
-        title,
-        networks,
-        metric,
-        verdicts,
-        learned,
-        layer_similarity(original, converted, measured),
-        calibration,
-        (*(made or {}).items(), *_versions(seed, len(data), len(measured))),
-        tuple(_limits(data, control, verdicts)),
+        title=title,
+        networks=tuple(
+            Network(
+                name=name,
+                parameters=model.count_params(),
+                score=float(scores[name].mean()) if scores else None,
+                diagnosis=diagnose(model, measured, loss=loss, seed=seed),
+                time=times[name],
+            )
+            for name, model in models.items()
+        ),
+        metric=metric,
+        verdicts=verdicts,
+        slopes=slopes,
+        similarity=layer_similarity(original, converted, measured),
+        calibration=calibration,
+        made=(*(made or {}).items(), *_circumstances(seed, len(data), len(measured))),
+        limits=tuple(
+            _limits(labeled=data.y is not None, controlled=control is not None, verdicts=verdicts)
+        ),
     )
 
 
-def _loss(model: keras.Model) -> Any:
-    return getattr(model, "loss", None)
+def _compiled_loss(models: Iterable[keras.Model]) -> Any:
+    """Return the first loss that one of the models is compiled with; None if there is none."""
+    losses = (getattr(model, "loss", None) for model in models)
+    return next((loss for loss in losses if loss is not None), None)
 
 
-def _scores(models: Any, data: Samples, loss: Any) -> tuple[str | None, list[np.ndarray]]:
+def _scores(
+    models: Mapping[str, keras.Model], data: Samples, loss: Any
+) -> tuple[str | None, dict[str, np.ndarray]]:
+    """Return the metric, and the scores of each model by sample; nothing without labels."""
     if data.y is None:
-        return None, []
-    found = [sample_scores(model, data, loss=loss) for model in models]
-    return found[0][0], [scores for _, scores in found]
+        return None, {}
+    scored = {name: sample_scores(model, data, loss=loss) for name, model in models.items()}
+    metric = scored["PReLU"][0]
+    return metric, {name: scores for name, (_, scores) in scored.items()}
 
 
-def _times(named: Mapping[str, keras.Model], data: Samples) -> dict[str, Ratio]:
-    def predict(model: keras.Model) -> Any:
-        batch = [np.asarray(array[:_TIMED]) for array in model_inputs(model, data)]
+def _times(models: Mapping[str, keras.Model], data: Samples) -> dict[str, Ratio]:
+    def prediction(model: keras.Model) -> Any:
+        batch = [np.asarray(array[:_TIMED_SAMPLES]) for array in model_inputs(model, data)]
         return lambda: model.predict_on_batch(batch if len(batch) > 1 else batch[0])
 
     return compare(
-        {name: predict(model) for name, model in named.items()},
+        {name: prediction(model) for name, model in models.items()},
         "ReLU original",
         rounds=40,
         seconds=10.0,
     )
 
 
-def _versions(seed: int, samples: int, measured: int) -> list[tuple[str, str]]:
+def _circumstances(seed: int, samples: int, measured: int) -> list[tuple[str, str]]:
     backend = keras.backend.backend()
+    versions = (
+        f"keras_prelu {__version__}, Keras {keras.__version__},"
+        f" {backend} {metadata.version(backend)}"
+    )
     return [
         ("Samples", f"{samples:,} for scores, {measured:,} of them for all else"),
         ("Seed", str(seed)),
-        (
-            "Versions",
-            (
-                f"keras_prelu {__version__}, Keras {keras.__version__}, {backend}"
-                f" {metadata.version(backend)}"
-            ),
-        ),
+        ("Versions", versions),
         ("Machine", f"Python {platform.python_version()} on {platform.machine()}"),
     ]
 
 
-def _limits(data: Samples, control: Any, verdicts: Sequence[Comparison]) -> list[str]:
-    found = [
-        "Times are of Keras in this process; what an exported file costs in its runtime is measured"
-        " by keras-prelu export --measure."
+def _limits(*, labeled: bool, controlled: bool, verdicts: Sequence[Comparison]) -> list[str]:
+    limits = [
+        "Times are those of Keras in this process. keras-prelu export --measure measures what an"
+        " exported file costs in its runtime."
     ]
-    if data.y is None:
-        found.append(
-            "The samples have no labels: nothing is known about accuracy, only about what the"
-            " network computes."
-        )
+    if labeled:
+        limits.append("Scores are of one training each; other seeds may give other scores.")
     else:
-        found.append(
-            "Scores are of one training each. Other seeds of the training may give others."
+        limits.append(
+            "The samples have no labels, so the report says nothing about accuracy, only about"
+            " what the network computes."
         )
-    if control is None:
-        found.append(
-            "There is no ReLU control that was trained as long: a gain may come from training"
-            " alone."
+    if not controlled:
+        limits.append(
+            "There is no ReLU control that was trained equally long, so a gain may come from the"
+            " training alone."
         )
     if any(verdict.verdict == "can't tell" for verdict in verdicts):
-        found.append("These samples are too few to tell all networks apart.")
-    return found
+        limits.append("These samples are too few to tell all networks apart.")
+    return limits

@@ -1,9 +1,8 @@
-"""The plots of a report, as matplotlib figures: for the page, and for notebooks."""
+"""The plots of a report as matplotlib figures, for its page and for notebooks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,16 +20,23 @@ __all__ = [
     "units_figure",
 ]
 
-_LONGEST = 40
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # told apart by people who see few colours
+_LONGEST_NAME = 40
+# These colours can also be told apart with impaired colour vision.
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
 def slopes_figure(slopes: Sequence[LayerSlopes]) -> Figure:
-    """The mean slope of each layer, with a line from its smallest to its largest.
+    """Plot the mean slope of each layer, with a line from the smallest to the largest.
+
+    Args:
+        slopes: Sequence of `LayerSlopes`, as `diagnostics.layer_slopes` returns them.
+
+    Returns:
+        A matplotlib figure.
 
     Example:
 
-    >>> keras_prelu.report.figures.slopes_figure(keras_prelu.diagnostics.layer_slopes(model))
+    >>> keras_prelu.report.figures.slopes_figure(keras_prelu.diagnostics.layer_slopes(converted))
     """
     figure, axes = _rows([layer.path for layer in slopes])
     for row, layer in enumerate(slopes):
@@ -51,20 +57,26 @@ def slopes_figure(slopes: Sequence[LayerSlopes]) -> Figure:
 
 
 def units_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
-    """The share of dead units at each site, network beside network.
+    """Plot the share of dead units at each site, network beside network.
+
+    Args:
+        diagnoses: Mapping from the name of a network to its `Diagnosis`.
+
+    Returns:
+        A matplotlib figure.
 
     Example:
 
-    >>> keras_prelu.report.figures.units_figure({"ReLU": keras_prelu.diagnostics.diagnose(model,
-    ...     x)})
+    >>> diagnosis = keras_prelu.diagnostics.diagnose(model, x_test)
+    >>> keras_prelu.report.figures.units_figure({"ReLU": diagnosis})
     """
     longest = max((diagnosis.units for diagnosis in diagnoses.values()), key=len)
     figure, axes = _rows([site.path for site in longest])
     height = 0.8 / len(diagnoses)
     for index, (name, diagnosis) in enumerate(diagnoses.items()):
-        places = [row - 0.4 + height * (index + 0.5) for row in range(len(diagnosis.units))]
+        positions = [row - 0.4 + height * (index + 0.5) for row in range(len(diagnosis.units))]
         shares = [100 * site.dead / site.units for site in diagnosis.units]
-        axes.barh(places, shares, height=height, color=_COLORS[index % len(_COLORS)], label=name)
+        axes.barh(positions, shares, height=height, color=_COLORS[index % len(_COLORS)], label=name)
     axes.set_xlabel("dead units, %")
     axes.set_xlim(0, max(1.0, axes.get_xlim()[1]))
     axes.legend(frameon=False)
@@ -72,18 +84,23 @@ def units_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
 
 
 def signal_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
-    """Second moments by depth: of what linear layers put out, and of the gradients there.
+    """Plot second moments by depth: of the outputs of linear layers, and of their gradients.
+
+    Args:
+        diagnoses: Mapping from the name of a network to its `Diagnosis`.
+
+    Returns:
+        A matplotlib figure.
 
     Example:
 
-    >>> keras_prelu.report.figures.signal_figure({"ReLU": keras_prelu.diagnostics.diagnose(model,
-    ...     x)})
+    >>> diagnosis = keras_prelu.diagnostics.diagnose(model, x_test)
+    >>> keras_prelu.report.figures.signal_figure({"ReLU": diagnosis})
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for place, (attribute, text) in enumerate(
-        (("moment", "second moment of the outputs"), ("gradient", "of the gradients there")), 1
-    ):
-        axes = figure.add_subplot(1, 2, place)
+    panels = {"moment": "second moment of the outputs", "gradient": "of the gradients there"}
+    for position, (attribute, title) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, 2, position)
         positive = False
         for index, (name, diagnosis) in enumerate(diagnoses.items()):
             values = [
@@ -102,18 +119,24 @@ def signal_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
         if positive:
             axes.set_yscale("log")
         axes.set_xlabel("linear layer, by depth")
-        axes.set_title(text, fontsize=10)
-        _plain(axes)
+        axes.set_title(title, fontsize=10)
+        _hide_frame(axes)
     figure.axes[0].legend(frameon=False)
     return figure
 
 
 def similarity_figure(similarity: Sequence[LayerSimilarity]) -> Figure:
-    """By layer, how alike the representations of two networks are.
+    """Plot by layer how similar the representations of two networks are.
+
+    Args:
+        similarity: Sequence of `LayerSimilarity`, as `diagnostics.layer_similarity` returns them.
+
+    Returns:
+        A matplotlib figure.
 
     Example:
 
-    >>> similarity = keras_prelu.diagnostics.layer_similarity(original, converted, x)
+    >>> similarity = keras_prelu.diagnostics.layer_similarity(model, converted, x_test)
     >>> keras_prelu.report.figures.similarity_figure(similarity)
     """
     figure, axes = _rows([layer.path for layer in similarity])
@@ -125,30 +148,35 @@ def similarity_figure(similarity: Sequence[LayerSimilarity]) -> Figure:
         markersize=5,
         label="CKA",
     )
-    known = [
-        (layer.explained, row)
-        for row, layer in enumerate(similarity)
-        if layer.explained is not None
-    ]
+    explained = {
+        row: layer.explained for row, layer in enumerate(similarity) if layer.explained is not None
+    }
     axes.plot(
-        [value for value, _ in known],
-        [row for _, row in known],
+        list(explained.values()),
+        list(explained),
         "x",
         color=_COLORS[1],
         markersize=5,
         label="explained variance",
     )
-    axes.set_xlabel("what reaches the layer, converted against original: 1 where equal")
+    axes.set_xlabel("inputs of the layer, converted against original: 1 where equal")
     axes.legend(frameon=False)
     return figure
 
 
 def calibration_figure(calibration: Calibration) -> Figure:
-    """The error of each refitted layer's output before and after its refit.
+    """Plot the error of each refitted layer's output before and after its refit.
+
+    Args:
+        calibration: `Calibration`, as `calibrate` returns it.
+
+    Returns:
+        A matplotlib figure.
 
     Example:
 
-    >>> keras_prelu.report.figures.calibration_figure(keras_prelu.calibrate(converted, original, x))
+    >>> calibration = keras_prelu.calibrate(converted, model, x_train)
+    >>> keras_prelu.report.figures.calibration_figure(calibration)
     """
     layers = [
         layer
@@ -177,21 +205,21 @@ def calibration_figure(calibration: Calibration) -> Figure:
 
 
 def _rows(names: Sequence[str]) -> tuple[Figure, Axes]:
-    """A figure with a row for each name, the first on top."""
+    """Return a figure with a row for each name, the first on top, and its axes."""
     figure = Figure(figsize=(8, 1.2 + 0.22 * max(len(names), 3)), layout="constrained")
     axes = figure.add_subplot()
     axes.set_yticks(range(len(names)))
-    axes.set_yticklabels([_short(name) for name in names], fontsize=8, parse_math=False)
+    axes.set_yticklabels([_shorten(name) for name in names], fontsize=8, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", alpha=0.2)
-    _plain(axes)
+    _hide_frame(axes)
     return figure, axes
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+def _shorten(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _plain(axes: Any) -> None:
+def _hide_frame(axes: Axes) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -1,5 +1,4 @@
-"""The page: one HTML file that needs nothing else, for the screen in light and dark and for
-paper."""
+"""A report as one HTML file without scripts or requests, for the screen, dark mode and print."""
 
 from __future__ import annotations
 
@@ -7,7 +6,6 @@ import io
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -16,54 +14,36 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from keras_prelu.io.atomic import atomic_write_text
-from keras_prelu.report import figures
 from keras_prelu.report.content import Report
+from keras_prelu.report.sections import format_number, sections
 
 __all__ = ["render", "write"]
 
-_INK = "#010203"  # a colour that nothing else has, for what takes the page's
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure with the table of what it shows.
-
-    Attributes:
-        title: Heading.
-        text: What it shows, for those who see it and those who don't.
-        svg: The figure.
-        columns: Of the table.
-        rows: Of the table.
-    """
-
-    title: str
-    text: str
-    svg: Markup
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+_INK = "#010203"
+"""A colour that nothing else has, for what takes the colour of the page's text."""
 
 
 def write(report: Report, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Write a report as one HTML file.
 
     Args:
-        report: As `gather` returns it.
-        path: Where to.
-        force: Whether an existing file is replaced. Defaults to False.
+        report: `Report`, as `gather` returns it.
+        path: String or path-like. The file.
+        force: Boolean. Whether to replace an existing file. Defaults to False.
 
     Raises:
-        FileError: The file exists, or can't be written.
+        FileError: If the file exists, or can't be written.
 
     Example:
 
-    >>> keras_prelu.report.html.write(keras_prelu.report.gather(converted, original, (x_test,
-    ...     y_test)), "report.html")
+    >>> report = keras_prelu.report.gather(converted, model, (x_test, y_test))
+    >>> keras_prelu.report.html.write(report, "report.html")
     """
     atomic_write_text(path, render(report), overwrite=force)
 
 
 def render(report: Report) -> str:
-    """The page's text."""
+    """Return the page of a report as HTML."""
     environment = Environment(
         loader=PackageLoader("keras_prelu.report"),
         autoescape=True,
@@ -71,113 +51,15 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
+    environment.filters["number"] = format_number
     return environment.get_template("report.html").render(
-        report=report, sentences=report.sentences, plots=_plots(report)
+        report=report,
+        sections=[(section, _svg(section.draw)) for section in sections(report)],
     )
 
 
-def _plots(report: Report) -> list[Plot]:
-    diagnoses = {network.name: network.diagnosis for network in report.networks}
-    found = [
-        Plot(
-            "Slopes",
-            "The negative slopes of each PReLU layer: their mean, and the range from the smallest"
-            " to the largest.",
-            _svg(lambda: figures.slopes_figure(report.slopes)),
-            ("layer", "slopes", "mean", "smallest", "largest"),
-            tuple(
-                (
-                    layer.path,
-                    str(layer.count),
-                    _number(layer.mean),
-                    _number(layer.minimum),
-                    _number(layer.maximum),
-                )
-                for layer in report.slopes
-            ),
-        ),
-        Plot(
-            "Dead units",
-            "The share of units at each rectifier whose pre-activation is positive on no sample."
-            " Under ReLU they get no gradient.",
-            _svg(lambda: figures.units_figure(diagnoses)),
-            ("network", "site", "units", "dead", "nearly dead", "negative pre-activations"),
-            tuple(
-                (
-                    name,
-                    site.path,
-                    str(site.units),
-                    str(site.dead),
-                    str(site.nearly_dead),
-                    f"{100 * site.negative:.1f} %",
-                )
-                for name, diagnosis in diagnoses.items()
-                for site in diagnosis.units
-            ),
-        ),
-        Plot(
-            "What the conversion changed",
-            "What reaches each linear layer, converted against original: linear CKA and explained"
-            " variance, 1 where equal.",
-            _svg(lambda: figures.similarity_figure(report.similarity)),
-            ("layer", "CKA", "explained variance"),
-            tuple(
-                (layer.path, _number(layer.cka), _number(layer.explained))
-                for layer in report.similarity
-            ),
-        ),
-        Plot(
-            "Signal by depth",
-            "Second moments of what the linear layers put out, and of the gradients there of a"
-            " random projection of the outputs.",
-            _svg(lambda: figures.signal_figure(diagnoses)),
-            ("network", "layer", "second moment", "gain", "predicted gain", "gradient"),
-            tuple(
-                (
-                    name,
-                    layer.path,
-                    *(
-                        _number(value)
-                        for value in (layer.moment, layer.gain, layer.predicted, layer.gradient)
-                    ),
-                )
-                for name, diagnosis in diagnoses.items()
-                for layer in diagnosis.signal
-            ),
-        ),
-    ]
-    calibration = report.calibration
-    if calibration is not None and any(
-        layer.error_after is not None for layer in calibration.layers
-    ):
-        found.insert(
-            2,
-            Plot(
-                "Calibration",
-                "The error of each layer's output before and after its refit, on"
-                f" {calibration.held_out} held-out samples; of the model's outputs"
-                f" {_number(calibration.error_before)} before and"
-                f" {_number(calibration.error_after)} after.",
-                _svg(lambda: figures.calibration_figure(calibration)),
-                ("layer", "kind", "error before", "error after", "action"),
-                tuple(
-                    (
-                        layer.path,
-                        layer.layer,
-                        _number(layer.error_before),
-                        _number(layer.error_after),
-                        layer.action,
-                    )
-                    for layer in calibration.layers
-                ),
-            ),
-        )
-    return found
-
-
 def _svg(draw: Callable[[], Figure]) -> Markup:
-    """A figure as SVG for a page: text stays text, and what is black takes the page's colour."""
+    """Return a figure as SVG for a page: text stays text, and black becomes the text colour."""
     ink = dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
     )
@@ -197,12 +79,8 @@ def _svg(draw: Callable[[], Figure]) -> Markup:
         )
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
-    # Of fixed size it would not fit a narrow screen; and its own description is no better than the
-    # page's.
+    # With a fixed size the figure would not fit a narrow screen. It is hidden from screen readers,
+    # which read the caption and the table instead.
     tag, rest = text.split(">", 1)
     tag = re.sub(r' (?:width|height)="[^"]*"', "", tag)
     return Markup(f'{tag} aria-hidden="true" focusable="false">{rest}')
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.3g}"

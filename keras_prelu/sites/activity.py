@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_prelu.data.samples import model_inputs
-from keras_prelu.graph.batch_probe import Probe
+from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.layer_calls import layers_in_loops
@@ -97,13 +97,13 @@ class ActivityProbe:
             located.site.path: located for located in locate_sites(model) if _is_visible(located)
         }
         self._steps: dict[str, Step] = {}
-        self._probe = Probe(model, self._measure)
+        self._probe = BatchProbe(model, self._measure)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> list[SiteActivity]:
         """Measure the activity on arrays, one for each of the model's inputs."""
         totals: dict[str, _UnitSums] = {}
-        for _, measured in self._probe.on(inputs, batch_size) if self._sites else ():
-            for path, arrays in measured.items():
+        for batch in self._probe.batches(inputs, batch_size) if self._sites else ():
+            for path, arrays in batch.values.items():
                 sums = _UnitSums(*(array.astype(np.float64) for array in arrays))
                 totals[path] = totals[path] + sums if path in totals else sums
         return [
@@ -121,15 +121,15 @@ class ActivityProbe:
             for path, sums in totals.items()
         ]
 
-    def _measure(self, tensors: list[Tensor]) -> list[tuple[str, list[Tensor]]]:
-        """Measure one batch, for `Probe`."""
+    def _measure(self, tensors: list[Tensor]) -> dict[str, list[Tensor]]:
+        """Measure one batch, for `BatchProbe`."""
         by_path: dict[str, _UnitSums] = {}
         for call in _rectifier_calls(self._plan, list(self._sites.values()), tensors):
             path = call.located.site.path
             self._steps.setdefault(path, call.step)
             sums = _unit_sums(call.pre_activations, call.located.data_format)
             by_path[path] = by_path[path].joined(sums) if path in by_path else sums
-        return [(path, sums.counted().as_list()) for path, sums in by_path.items()]
+        return {path: sums.counted().as_list() for path, sums in by_path.items()}
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,13 @@ class _UnitSums:
     def joined(self, other: _UnitSums) -> _UnitSums:
         """Join two calls on the same samples: a layer that is called again, or whose model is, is
         one rectifier, and a unit is active where it is in any call."""
-        return replace(self + other, active=keras.ops.logical_or(self.active, other.active))
+        return _UnitSums(
+            active=keras.ops.logical_or(self.active, other.active),
+            positive=self.positive + other.positive,
+            negative=self.negative + other.negative,
+            not_positive=self.not_positive + other.not_positive,
+            elements=self.elements + other.elements,
+        )
 
     def counted(self) -> _UnitSums:
         return replace(self, active=keras.ops.sum(keras.ops.cast(self.active, "int32"), axis=0))

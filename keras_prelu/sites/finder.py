@@ -76,7 +76,7 @@ def _sites_of_graph(model: keras.Model, scope: str, seen: set[int]) -> Iterator[
         seen: Set of integers. Ids of the models and layers that were looked into; more are added.
     """
     seen.add(id(model))
-    graph = functional.of_model(model)
+    graph = functional.graph_of_model(model)
     data_formats = _data_formats(graph.calls)
     gates = Gates(graph)
     taken = {call.operation.name for call in graph.calls}

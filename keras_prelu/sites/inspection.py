@@ -347,9 +347,9 @@ def _opened(
 
 def _open(layer: Any, arguments: _Arguments) -> Iterator[functional.Graph]:
     graph = (
-        functional.of_model(layer)
+        functional.graph_of_model(layer)
         if functional.has_graph(layer)
-        else functional.opened(layer, arguments.args, arguments.kwargs)
+        else functional.graph_of_layer(layer, arguments.args, arguments.kwargs)
     )
     if graph is None:
         return

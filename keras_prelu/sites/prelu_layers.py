@@ -1,4 +1,4 @@
-"""Finding a layer of a model by its path, and all PReLU layers with theirs."""
+"""Finding a layer of a model by its path, and the PReLU layers of a model with their paths."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ __all__ = ["layer_at", "prelu_layers"]
 
 
 def layer_at(model: keras.Model, path: str) -> Any:
-    """The layer at a path such as `"backbone/conv1_relu"`, or None where there is none. Keras
+    """Return the layer at a path such as `"backbone/conv1_relu"`, or None if there is none. Keras
     allows no slash in a name."""
     layer: Any = model
     for name in path.split("/"):
-        layer = {inner.name: inner for inner in _inner(layer)}.get(name)
+        layer = {inner.name: inner for inner in _layers_inside(layer)}.get(name)
     return layer
 
 
 def prelu_layers(model: Any) -> Iterator[tuple[str, PReLU]]:
-    """Each `keras_prelu.PReLU` of a model once, with its path, in the model's order of layers;
-    those inside custom layers too."""
+    """Yield each `keras_prelu.PReLU` of a model once, after its path, in the order of the model's
+    layers; those inside converted layers too."""
     return _prelu_layers(model, "", set())
 
 
 def _prelu_layers(model: Any, scope: str, seen: set[int]) -> Iterator[tuple[str, PReLU]]:
-    for layer in _inner(model):
+    for layer in _layers_inside(model):
         if id(layer) in seen:
             continue
         seen.add(id(layer))
@@ -39,6 +39,6 @@ def _prelu_layers(model: Any, scope: str, seen: set[int]) -> Iterator[tuple[str,
             yield from _prelu_layers(layer, f"{scope}{layer.name}/", seen)
 
 
-def _inner(layer: Any) -> list[Any]:
-    """The layers that paths name after a layer."""
+def _layers_inside(layer: Any) -> list[Any]:
+    """Return the layers that come after a layer in paths."""
     return [*(layer.layers if isinstance(layer, keras.Model) else []), *prelus(layer)]

@@ -1,4 +1,4 @@
-"""Which sites of a model are converted: by name, glob, class or a function of the site."""
+"""Selecting the sites to convert: by path, name, glob, class or a function of the site."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from keras_prelu.sites.site import LocatedSite
 __all__ = ["Selector", "select"]
 
 Selector = Any
+"""A path, layer name or glob, a layer class, a function of a `Site`, or an iterable of these."""
 
 
 def select(
     located: list[LocatedSite], model: keras.Model, include: Selector, exclude: Selector
 ) -> list[LocatedSite]:
-    """The sites to convert.
+    """Return the sites to convert.
 
     Args:
-        located: All sites of a model.
-        model: The model, for messages.
-        include: A path, layer name or glob, a layer class, a function of a `Site`, or a list of
-            these; None for all but smooth ones.
-        exclude: Likewise.
+        located: List of `LocatedSite`. All sites of a model.
+        model: `keras.Model`. The model, for messages.
+        include: `Selector`. What is converted; None for all sites but the smooth ones.
+        exclude: `Selector`. What is left out; None for nothing.
 
     Raises:
-        InvalidArgumentError: A selector is none of these, or names no site.
+        InvalidArgumentError: A selector is of none of these kinds, or matches no site.
         ConversionError: No site is left; the message says what was found.
     """
-    included, excluded = (
-        _predicates("include", include, located),
-        _predicates("exclude", exclude, located),
-    )
+    includes = _predicates("include", include, located)
+    excludes = _predicates("exclude", exclude, located)
+
+    def is_included(candidate: LocatedSite) -> bool:
+        if include is None:
+            return not candidate.site.on_request
+        return any(accepts(candidate) for accepts in includes)
+
     selected = [
-        item
-        for item in located
-        if item.site.convertible
-        and (
-            any(accepts(item) for accepts in included)
-            if include is not None
-            else not item.site.on_request
-        )
-        and not any(accepts(item) for accepts in excluded)
+        candidate
+        for candidate in located
+        if candidate.site.convertible
+        and is_included(candidate)
+        and not any(accepts(candidate) for accepts in excludes)
     ]
     if not selected:
         raise ConversionError(_nothing_to_convert(located, model))
@@ -53,8 +53,8 @@ def select(
 
 
 def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
-    convertible = [item for item in located if item.site.convertible]
-    on_request = [item.site for item in convertible if item.site.on_request]
+    convertible = [candidate.site for candidate in located if candidate.site.convertible]
+    on_request = [site for site in convertible if site.on_request]
     if len(convertible) > len(on_request):
         return (
             f"No site of model '{model.name}' is left to convert: `include` and `exclude` leave"
@@ -85,11 +85,10 @@ def _predicates(
 ) -> list[Callable[[LocatedSite], bool]]:
     if selector is None:
         return []
-    alternatives = (
-        list(selector)
-        if isinstance(selector, Iterable) and not isinstance(selector, (str, type))
-        else [selector]
-    )
+    if isinstance(selector, Iterable) and not isinstance(selector, (str, type)):
+        alternatives = list(selector)
+    else:
+        alternatives = [selector]
     return [_predicate(argument, alternative, located) for alternative in alternatives]
 
 
@@ -98,25 +97,27 @@ def _predicate(
 ) -> Callable[[LocatedSite], bool]:
     if isinstance(selector, str):
 
-        def accepts(item: LocatedSite) -> bool:
+        def accepts(candidate: LocatedSite) -> bool:
             names = (
-                item.site.path,
-                item.site.target,
-                item.operation.name,
-                getattr(item.owner, "name", ""),
+                candidate.site.path,
+                candidate.site.target,
+                candidate.operation.name,
+                getattr(candidate.owner, "name", ""),
             )
             return any(fnmatchcase(name, selector) for name in names)
 
-        if not any(accepts(item) for item in located):
+        if not any(accepts(candidate) for candidate in located):
             raise InvalidArgumentError(
                 f"`{argument}` names no site: {selector!r} matches none of the {len(located)} that"
                 " find_sites lists."
             )
         return accepts
     if isinstance(selector, type):
-        return lambda item: isinstance(item.operation, selector) or isinstance(item.owner, selector)
+        return lambda candidate: (
+            isinstance(candidate.operation, selector) or isinstance(candidate.owner, selector)
+        )
     if callable(selector):
-        return lambda item: bool(selector(item.site))
+        return lambda candidate: bool(selector(candidate.site))
     raise InvalidArgumentError(
         f"`{argument}` takes layer names, globs, layer classes or a function of a Site. Received:"
         f" {argument}={selector!r}"

@@ -24,7 +24,7 @@ from keras_prelu.backend.keras_internals import begin_at_epoch
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.errors import FileError, FineTuningError
-from keras_prelu.io.atomic import atomic_write
+from keras_prelu.io.atomic import atomic_write, atomic_write_text
 
 __all__ = ["Checkpoint", "Checkpoints", "fingerprint"]
 
@@ -153,10 +153,7 @@ class Checkpoints:
         return values
 
     def _write_list(self, name: str, values: list[Any]) -> None:
-        path = self._folder / f"{name}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(values))
-        os.replace(partial, path)
+        atomic_write_text(self._folder / f"{name}.json", json.dumps(values), overwrite=True)
 
 
 def fingerprint(models: Sequence[Any], arrays: Sequence[Any], settings: Sequence[Any]) -> str:

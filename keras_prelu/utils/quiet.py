@@ -63,7 +63,12 @@ def errors_alone(name: str) -> Iterator[None]:
         yield
 
 
-@functools.cache
+# One change for each descriptor and for each logger, found with `setdefault`, which is atomic:
+# `functools.cache` may call its function in two threads at once, and return two changes.
+_by_descriptor: dict[int, SharedChange] = {}
+_by_logger: dict[str, SharedChange] = {}
+
+
 def _discarding(descriptor: int) -> SharedChange:
     """Return the one change that discards what is written to a file descriptor."""
 
@@ -84,10 +89,9 @@ def _discarding(descriptor: int) -> SharedChange:
 
         return undo
 
-    return SharedChange(make)
+    return _by_descriptor.setdefault(descriptor, SharedChange(make))
 
 
-@functools.cache
 def _logging_errors(name: str) -> SharedChange:
     """Return the one change that lets a logger pass errors alone."""
 
@@ -97,7 +101,7 @@ def _logging_errors(name: str) -> SharedChange:
         logger.setLevel(logging.ERROR)
         return functools.partial(logger.setLevel, level)
 
-    return SharedChange(make)
+    return _by_logger.setdefault(name, SharedChange(make))
 
 
 def _flush_python() -> None:

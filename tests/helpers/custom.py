@@ -1,4 +1,4 @@
-"""Layers and models with Python code of their own, as people write them."""
+"""Layers and models with Python code of their own, as users write them."""
 
 import keras
 
@@ -7,7 +7,7 @@ registered = keras.saving.register_keras_serializable("tests")
 
 
 class _Sized(L.Layer):
-    """What the layers here share: one size, in the configuration."""
+    """Base class of layers with one size in their configuration."""
 
     def __init__(self, size=4, **kwargs):
         super().__init__(**kwargs)
@@ -19,8 +19,8 @@ class _Sized(L.Layer):
 
 @registered
 class Block(_Sized):
-    """Every way to hold a rectifier: inline, an object on two widths, a function, in a list, in a
-    dict, in an underscore attribute."""
+    """Holds rectifiers in every way: inline, an object on two numbers of channels, a function, in a
+    list, in a dict, in an underscore attribute."""
 
     def __init__(self, size=4, **kwargs):
         super().__init__(size, **kwargs)
@@ -45,7 +45,7 @@ BLOCK_PATHS = ["first", "relu", "relu#2", "stack[1]", "act", "by_name[out]", "_h
 
 @registered
 class BuildsLate(_Sized):
-    """Its layers are created in `build`."""
+    """Creates its layers in `build`."""
 
     def build(self, input_shape):
         self.dense = L.Dense(self.size, activation="relu")
@@ -58,8 +58,8 @@ class BuildsLate(_Sized):
 
 @registered
 class Outer(_Sized):
-    """Custom layers inside a custom layer that has no `build`, and a Sequential that is built when
-    it is called."""
+    """Holds custom layers and a Sequential, and builds them when it is called: it has no
+    `build`."""
 
     def __init__(self, size=4, **kwargs):
         super().__init__(size, **kwargs)
@@ -84,7 +84,7 @@ class HardSigmoid(L.Layer):
 
 @registered
 class SqueezeExcite(_Sized):
-    """The inner ReLU is ordinary; the outer one is a gate."""
+    """Has an ordinary ReLU inside, and one that is a gate."""
 
     def build(self, input_shape):
         self.pool = L.GlobalAveragePooling2D(keepdims=True)
@@ -100,7 +100,8 @@ class SqueezeExcite(_Sized):
 
 @registered
 class CallsFunctions(_Sized):
-    """Functions of its Python code, which no surgery reaches, beside a layer that it does."""
+    """Calls functions in its Python code, which no conversion reaches, beside a layer that can be
+    converted."""
 
     def __init__(self, size=4, **kwargs):
         super().__init__(size, **kwargs)
@@ -116,7 +117,7 @@ class CallsFunctions(_Sized):
 
 @registered
 class Unconfigured(L.Layer):
-    """Can't be rebuilt: it is given a layer, and has no get_config()."""
+    """Can't be rebuilt: its constructor takes a layer, and it has no get_config()."""
 
     def __init__(self, inner, scale, **kwargs):
         super().__init__(**kwargs)
@@ -152,7 +153,7 @@ class Classifier(keras.Model):
 
 @registered
 class TwoInputs(keras.Model):
-    """Called with two arguments, one of them of integers."""
+    """Takes two arguments, one of them of integers."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -169,7 +170,7 @@ class TwoInputs(keras.Model):
 
 @registered
 class Backbone(keras.Model):
-    """A functional model of a class of its own, with a layer that only its constructor can make."""
+    """A functional model with a layer that only its constructor can create."""
 
     def __init__(self, size=4, **kwargs):
         inputs = keras.Input((8, 8, 3))
@@ -183,7 +184,7 @@ class Backbone(keras.Model):
 
 
 class Unregistered(_Sized):
-    """No file brings it back by itself."""
+    """Needs `custom_objects` to be loaded from a file."""
 
     def __init__(self, size=4, **kwargs):
         super().__init__(size, **kwargs)
@@ -194,8 +195,8 @@ class Unregistered(_Sized):
 
 
 class NeedsNumbers(_Sized):
-    """Its code looks at values, which symbolic tensors don't have; Keras knows its output's shape
-    all the same."""
+    """Reads values, which symbolic tensors don't have; Keras still knows the shape of its
+    outputs."""
 
     def __init__(self, size=4, **kwargs):
         super().__init__(size, **kwargs)
@@ -210,8 +211,8 @@ class NeedsNumbers(_Sized):
 
 @registered
 class KnownByItsClass(keras.Model):
-    """A registered class over layers that are not: a file of it loads, one of its graph would
-    not."""
+    """A registered class over layers that are not registered: a file of the model loads, a file of
+    its graph would not."""
 
     def __init__(self, layer="Unregistered", name=None):
         inputs = keras.Input((4,))
@@ -226,7 +227,7 @@ class KnownByItsClass(keras.Model):
 
 
 def around(*layers, shape=(8, 8, 3)):
-    """A functional model that calls layers in a row."""
+    """Return a functional model that calls layers in a row."""
     inputs = outputs = keras.Input(shape)
     for layer in layers:
         outputs = layer(outputs)

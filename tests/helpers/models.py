@@ -1,18 +1,19 @@
-"""Small networks of every kind that surgery meets, with the weights that training leaves."""
+"""Small networks of every kind that conversion meets, with random weights and BatchNormalization
+statistics as training leaves them."""
 
 import keras
 import numpy as np
 
-import keras_prelu as kp
-
 L = keras.layers
 
-__all__ = ["ALL", "live_in", "samples", "with_slopes"]
+__all__ = ["ALL", "live_in", "samples"]
+
+_OPEN_SIZE = 12
 
 
 def live_in(model, seed=0):
     """Give a model weights as training leaves them, the same on every backend: biases and
-    statistics that are not zeros and ones. Return the model."""
+    statistics other than 0 and 1. Return the model."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         name, shape = variable.path.rsplit("/", 1)[-1], variable.shape
@@ -26,32 +27,19 @@ def live_in(model, seed=0):
     return model
 
 
-def with_slopes(converted, seed=0):
-    """Give each channel of a converted model another slope, as training leaves them. Return the
-    model."""
-    rng = np.random.default_rng(seed)
-    for layer in kp.diagnostics.layer_slopes(converted):
-        live = converted
-        for name in layer.path.split("/"):
-            live = live.get_layer(name)
-        live.beta.assign(live.parameterization.beta(rng.uniform(0.05, 0.5, live.beta.shape)))
-    return converted
-
-
 def samples(model, count=64, seed=1):
-    """Return random inputs as a model takes them: normal numbers, integers from 0 to 9; open sizes
-    are 12."""
+    """Return random inputs in the structure that a model takes: normal floats, integers from 0 to
+    9."""
     rng = np.random.default_rng(seed)
 
-    def random(tensor):
-        shape = (count, *(size or 12 for size in tensor.shape[1:]))
+    def draw(tensor):
+        shape = (count, *(size or _OPEN_SIZE for size in tensor.shape[1:]))
         if keras.backend.is_int_dtype(tensor.dtype):
             return rng.integers(0, 10, shape)
         return rng.normal(size=shape).astype("float32")
 
-    return keras.tree.map_structure(
-        random, model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    )
+    symbolic = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(draw, symbolic)
 
 
 def mlp():

@@ -12,6 +12,8 @@ import keras_prelu as kp
 
 # These take more than a few seconds.
 SLOW = {
+    "keras_prelu.diagnostics.gradient_noise.gradient_noise",
+    "keras_prelu.report.html.write",
     "keras_prelu.training.config.FitConfig",
     "keras_prelu.training.config.SlopeConfig",
     "keras_prelu.training.finetune.finetune",
@@ -19,9 +21,16 @@ SLOW = {
 
 MODULES = [
     "keras_prelu.data.sources",
+    "keras_prelu.diagnostics.batch_norm",
     "keras_prelu.diagnostics.comparison",
-    "keras_prelu.diagnostics.slopes",
     "keras_prelu.diagnostics.dead_units",
+    "keras_prelu.diagnostics.diagnosis",
+    "keras_prelu.diagnostics.embeddings",
+    "keras_prelu.diagnostics.gradient_noise",
+    "keras_prelu.diagnostics.scale_symmetry",
+    "keras_prelu.diagnostics.signal",
+    "keras_prelu.diagnostics.similarity",
+    "keras_prelu.diagnostics.slopes",
     "keras_prelu.io.model_files",
     "keras_prelu.initializers",
     "keras_prelu.layers",
@@ -30,6 +39,8 @@ MODULES = [
     "keras_prelu.regularizers",
     "keras_prelu.calibration.calibrate",
     "keras_prelu.conversion.convert",
+    "keras_prelu.report.figures",
+    "keras_prelu.report.html",
     "keras_prelu.sites.finder",
     "keras_prelu.theory",
     "keras_prelu.training.config",

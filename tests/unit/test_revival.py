@@ -11,14 +11,14 @@ from tests.helpers import models
 L = keras.layers
 
 
-def numbers(tensor):
+def to_float64(tensor):
     return np.asarray(keras.ops.convert_to_numpy(tensor), dtype="float64")
 
 
 def kill(layer, units):
     """Make units of a layer, or of the BatchNormalization after it, negative on every sample."""
     variable = layer.beta if isinstance(layer, L.BatchNormalization) else layer.bias
-    values = numbers(variable)
+    values = to_float64(variable)
     values[list(units)] = -100.0
     variable.assign(values)
 
@@ -60,7 +60,7 @@ def test_exactly_the_dead_units_are_revived_and_the_function_is_kept(build):
     x = models.samples(model, 200)
     before = model.predict(x, verbose=0)
     kernels = {
-        layer.name: numbers(layer.kernel)
+        layer.name: to_float64(layer.kernel)
         for layer in model.layers
         if linear_view(layer) is not None
     }
@@ -79,10 +79,10 @@ def test_exactly_the_dead_units_are_revived_and_the_function_is_kept(build):
     # ones.
     producer = "conv" if build is convolutions else "first"
     alive = [unit for unit in range(kernels[producer].shape[-1]) if unit not in (1, 4, 5)]
-    after = numbers(model.get_layer(producer).kernel)
+    after = to_float64(model.get_layer(producer).kernel)
     np.testing.assert_array_equal(after[..., alive], kernels[producer][..., alive])
     assert not np.allclose(after[..., [1, 4, 5]], kernels[producer][..., [1, 4, 5]])
-    reads = numbers(model.get_layer("second").kernel)
+    reads = to_float64(model.get_layer("second").kernel)
     np.testing.assert_array_equal(reads[..., [1, 4, 5], :], 0.0)
     np.testing.assert_array_equal(
         reads[..., alive, :][..., 1:], kernels["second"][..., alive, :][..., 1:]
@@ -98,10 +98,10 @@ def test_fresh_weights_have_the_variance_of_claim_4_and_centred_pre_activations(
     model.layers[0].bias.assign(np.full(200, -1000.0))
     x = models.samples(model, 300) + 2.0
     kp.revive(model, x, threshold=0.0)
-    kernel = numbers(model.layers[0].kernel)
-    slope = numbers(model.layers[1].alpha).mean()
+    kernel = to_float64(model.layers[0].kernel)
+    slope = to_float64(model.layers[1].alpha).mean()
     np.testing.assert_allclose(kernel.var(), 2 / (50 * (1 + slope**2)), rtol=0.05)
-    pre_activation = x @ kernel + numbers(model.layers[0].bias)
+    pre_activation = x @ kernel + to_float64(model.layers[0].bias)
     np.testing.assert_allclose(pre_activation.mean(axis=0), 0.0, atol=1e-4)
 
 
@@ -111,20 +111,22 @@ def test_statistics_of_a_normalization_are_those_of_the_samples():
     x = models.samples(model, 100)
     kp.revive(model, x)
     norm = model.get_layer("norm")
-    outputs = numbers(model.get_layer("conv")(x))
-    np.testing.assert_allclose(numbers(norm.moving_mean), outputs.mean(axis=(0, 1, 2)), atol=1e-5)
+    outputs = to_float64(model.get_layer("conv")(x))
     np.testing.assert_allclose(
-        numbers(norm.moving_variance), outputs.var(axis=(0, 1, 2)), rtol=1e-4
+        to_float64(norm.moving_mean), outputs.mean(axis=(0, 1, 2)), atol=1e-5
     )
-    np.testing.assert_array_equal(numbers(norm.gamma), 1.0)
-    np.testing.assert_array_equal(numbers(norm.beta), 0.0)
+    np.testing.assert_allclose(
+        to_float64(norm.moving_variance), outputs.var(axis=(0, 1, 2)), rtol=1e-4
+    )
+    np.testing.assert_array_equal(to_float64(norm.gamma), 1.0)
+    np.testing.assert_array_equal(to_float64(norm.beta), 0.0)
 
 
 def test_units_active_on_few_samples_count_up_to_the_threshold():
     model = dense()
     x = models.samples(model, 200)
-    pre_activation = x @ numbers(model.layers[0].kernel)[:, 2]
-    bias = numbers(model.layers[0].bias)
+    pre_activation = x @ to_float64(model.layers[0].kernel)[:, 2]
+    bias = to_float64(model.layers[0].bias)
     bias[2] = -np.sort(pre_activation)[-4]  # positive on three samples
     model.layers[0].bias.assign(bias)
     assert kp.revive(model, x, threshold=0.01).revived == 0
@@ -144,7 +146,7 @@ def test_a_revived_network_is_converted_and_calibrated_with_its_units_alive():
     assert kp.diagnostics.dead_units(converted, x)[0].dead == 0
 
 
-def test_a_dead_unit_of_a_prelu_network_is_revived_and_what_it_handed_on_is_counted_as_lost():
+def test_reviving_a_dead_prelu_unit_reports_the_lost_function():
     model = dense()
     kill(model.layers[0], [1, 4, 5])
     x = models.samples(model, 400)
@@ -163,9 +165,9 @@ def test_training_uses_revived_units():
     x = models.samples(model, 200)
     kp.revive(model, x)
     model.compile(keras.optimizers.SGD(0.1), "mse")
-    before = numbers(model.layers[0].kernel)
+    before = to_float64(model.layers[0].kernel)
     model.fit(x, np.ones((200, 3), "float32"), epochs=3, verbose=0)
-    assert (np.abs(numbers(model.layers[0].kernel) - before).max(axis=0) > 0)[:6].all()
+    assert (np.abs(to_float64(model.layers[0].kernel) - before).max(axis=0) > 0)[:6].all()
 
 
 def test_the_same_seed_gives_the_same_weights():
@@ -174,12 +176,12 @@ def test_the_same_seed_gives_the_same_weights():
         model = dense()
         kill(model.layers[0], [0])
         kp.revive(model, models.samples(model, 50), seed=seed)
-        found.append(numbers(model.layers[0].kernel))
+        found.append(to_float64(model.layers[0].kernel))
     np.testing.assert_array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
 
 
-def test_where_units_can_not_be_revived_it_is_said_and_nothing_changes():
+def test_units_that_can_not_be_revived_are_kept_with_the_reason():
     inputs = keras.Input((6,))
     x = L.Dense(8, activation="relu", name="branch")(inputs)
     x = L.Add(name="sum")([x, L.Dense(8, activation="relu", name="other", use_bias=False)(inputs)])
@@ -199,7 +201,7 @@ def test_where_units_can_not_be_revived_it_is_said_and_nothing_changes():
 
 
 @pytest.mark.parametrize("build", models.ALL)
-def test_all_kinds_of_models_are_gone_through(build):
+def test_every_kind_of_model_is_accepted(build):
     model = models.live_in(build())
     record = kp.revive(model, models.samples(model, 30), threshold=0.0)
     assert record.loss < 1e-6
@@ -210,6 +212,6 @@ def test_all_kinds_of_models_are_gone_through(build):
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.0])
-def test_a_threshold_that_is_no_share(threshold):
+def test_a_threshold_outside_of_0_to_1_is_refused(threshold):
     with pytest.raises(kp.errors.InvalidArgumentError, match="threshold"):
         kp.revive(dense(), np.zeros((5, 6), "float32"), threshold=threshold)

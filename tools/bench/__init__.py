@@ -1,2 +1,1 @@
-"""What PReLU costs, measured against ReLU: time, memory, and what bounds both. Run `python -m
-tools.bench`."""
+"""What PReLU and conversion cost in time and memory. Run `python -m tools.bench`."""

@@ -1,19 +1,11 @@
-"""What a measurement is. Workers print them as JSON lines, the report reads them."""
+"""Results of the benchmark. Workers print them as JSON lines; the report reads them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 RELU, STOCK, OURS = "ReLU", "keras.layers.PReLU", "keras_prelu.PReLU"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and with what it was measured."""
-
-    device: str
-    cores: int
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Failure:
-    """A piece of work that a backend could not run, and its reason."""
+    """A piece of work that a backend could not run.
+
+    Attributes:
+        backend: As in `Measurement`, like what follows.
+        mode: How the backend was to run it.
+        quantity: What was to be measured.
+        work: The tensor or network.
+        dtype: Keras dtype policy.
+        reason: First line of the error.
+    """
 
     backend: str
     mode: str
@@ -58,3 +59,82 @@ class Failure:
     work: str
     dtype: str
     reason: str
+
+
+@dataclass(frozen=True)
+class DepthTime:
+    """Time for a file of many layers in a row, the medians of several processes.
+
+    Attributes:
+        backend: Keras backend.
+        layers: Dense and ReLU layers in turn.
+        load: Seconds to load the file.
+        convert: Seconds to convert the model.
+        save: Seconds to save it.
+        total: Seconds of all three: the median of the sums.
+    """
+
+    backend: str
+    layers: int
+    load: float
+    convert: float
+    save: float
+    total: float
+
+
+@dataclass(frozen=True)
+class ConversionTime:
+    """Time of loading, converting and saving ResNet50 over that of loading and saving it.
+
+    Attributes:
+        backend: Keras backend.
+        low: Lower quartile of the ratio over rounds.
+        median: Median.
+        high: Upper quartile.
+    """
+
+    backend: str
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ConversionMemory:
+    """Memory of a process above what it took before, as multiples of the network's weights.
+
+    Attributes:
+        backend: Keras backend.
+        network: Constructor in `keras.applications`.
+        weights: Megabytes of the weights.
+        load: Peak while loading.
+        loaded: Memory after loading.
+        convert: Peak while converting.
+        save: Peak while saving.
+    """
+
+    backend: str
+    network: str
+    weights: float
+    load: float
+    loaded: float
+    convert: float
+    save: float
+
+
+@dataclass(frozen=True)
+class DiagnosticsTime:
+    """Time of the diagnostics and of the callback on one backend.
+
+    Attributes:
+        backend: Keras backend.
+        ratios: For each measure its milliseconds, and lower quartile, median and upper quartile of
+            its time over that of `predict`.
+        callback: "step": seconds of a training step; "slopes" and "samples": what `SlopeMonitor`
+            takes an epoch without and with samples, in training steps; "first": seconds of its
+            first epoch with samples.
+    """
+
+    backend: str
+    ratios: Mapping[str, tuple[float, float, float, float]]
+    callback: Mapping[str, float]

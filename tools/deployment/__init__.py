@@ -1,2 +1,2 @@
-"""What exported networks compute and cost in the runtimes that they are exported for. `python -m
-tools.deployment`."""
+"""What exported networks compute and cost in their runtimes, and what PReLU does to int8. Run
+`python -m tools.deployment`."""

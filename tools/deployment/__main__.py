@@ -1,85 +1,97 @@
-"""`python -m tools.deployment`: export all networks to all formats, and write RESULTS.md and
-results.json."""
+"""`python -m tools.deployment`: export networks to all formats, run and time them, quantize; write
+RESULTS.md and results.json."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from tools.deployment.matrix import Row
-    from tools.deployment.report import Results
+from tools.common import options
+from tools.common.processes import quiet
+from tools.common.storage import Storage
+from tools.common.tasks import Task
+from tools.deployment import matrix
+from tools.deployment.int8 import int8_forms
+from tools.deployment.matrix import ExportedNetwork
+from tools.deployment.per_tensor import per_tensor
+from tools.deployment.report import REPORT
+from tools.fidelity.tasks import tasks
 
-PARTS = ("int8", "matrix")
-QUANTIZED = ("digits conv", "pre-activation residual")
+INT8 = ("digits conv", "pre-activation residual")
+PER_TENSOR = ("digits conv", "digits MLP")
+SEEDS = 3
 
 
 @click.command()
-@click.option(
-    "--part",
-    "parts",
-    multiple=True,
-    type=click.Choice(PARTS),
-    default=PARTS,
-    help="What to measure; all by default.",
-)
-@click.option("--seeds", default=3, show_default=True, help="Trainings of each network, for int8.")
-@click.option("--only", default="", metavar="TEXT", help="Networks whose name contains this.")
-@click.option("--again", is_flag=True, help="Also what is stored already.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(__file__).parent,
-    help="Folder of the results.",
-)
-def main(parts: tuple[str, ...], seeds: int, only: str, again: bool, output: Path) -> None:
-    """Measure what exported networks compute and cost (two hours on two cores); nothing else should
-    run meanwhile.
+@options.parts(REPORT.sections)
+@options.only
+@click.option("--again", is_flag=True, help="Also export what is stored already.")
+@options.trial
+@options.output
+def main(parts: tuple[str, ...], only: str, again: bool, trial: bool, output: Path | None) -> None:
+    """Measure what exported networks compute and cost.
 
-    Results are stored as they come, and networks that are stored already are kept.
+    Results are stored as they come. Networks and formats that are stored are not exported again:
+    all take two hours on two cores. Nothing else should run meanwhile.
     """
-    warnings.simplefilter("ignore")
-    from tools.deployment.report import Results
-
-    results = Results.load(output)
-    if "int8" in parts:
-        results = _int8(results, seeds, only)
-        results.save(output)
+    quiet()
+    storage = Storage(options.results_folder(output, trial, __file__), REPORT)
+    seeds = 1 if trial else SEEDS
     if "matrix" in parts:
-        _matrix(results, only, again, output)
-    click.echo(f"Wrote {output / 'RESULTS.md'}.")
+        _matrix(storage, only, again)
+    if "int8" in parts:
+        _quantized(storage, "int8", int8_forms, _tasks(INT8, only), seeds)
+    if "per-tensor" in parts:
+        _quantized(
+            storage,
+            "per-tensor",
+            lambda task, seed: iter([per_tensor(task, seed)]),
+            _tasks(PER_TENSOR, only),
+            seeds,
+        )
+    click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
 
 
-def _int8(results: Results, seeds: int, only: str) -> Results:
-    from tools.calibration.tasks import tasks
-    from tools.deployment.ranges import int8_forms
+def _matrix(storage: Storage, only: str, again: bool) -> None:
+    """Export every network to every format, except what is stored."""
+    stored = {(result.network, result.form) for result in storage.results("matrix")}
 
-    chosen = [task for task in tasks() if task.name in QUANTIZED and only in task.name]
-    found = tuple(
-        form for task in chosen for seed in range(seeds) for form in int8_forms(task, seed)
-    )
-    return replace(results, int8=found or results.int8)
+    def place(result: ExportedNetwork) -> tuple[int, int]:
+        networks, forms = matrix.NETWORKS, list(matrix.FORMS)
+        return networks.index(result.network), forms.index(result.form)
+
+    for network in matrix.NETWORKS:
+        for form in matrix.FORMS:
+            if only in network and (again or (network, form) not in stored):
+                click.echo(f"{network}, {form}", err=True)
+                storage.merge(
+                    "matrix",
+                    [matrix.export_in_a_process(network, form)],
+                    key=lambda result: (result.network, result.form),
+                    order=place,
+                )
 
 
-def _matrix(results: Results, only: str, again: bool, output: Path) -> None:
-    """Every network and format that isn't stored yet, stored as soon as it is measured."""
-    from tools.deployment.matrix import FORMS, NETWORKS, row_of_a_process
+def _quantized(
+    storage: Storage,
+    part: str,
+    quantize: Callable[[Task, int], Iterator[object]],
+    tasks: list[Task],
+    seeds: int,
+) -> None:
+    """Train and quantize each network with each seed."""
+    for task in tasks:
+        click.echo(f"{part}: {task.name}", err=True)
+        results = [result for seed in range(seeds) for result in quantize(task, seed)]
+        storage.merge(
+            part, results, key=lambda result: result.task, order=lambda result: result.task
+        )
 
-    def place(row: Row) -> tuple[int, int]:
-        return NETWORKS.index(row.network), list(FORMS).index(row.form)
 
-    rows = {(row.network, row.form): row for row in results.matrix}
-    for name in NETWORKS:
-        for form in FORMS:
-            if only in name and (again or (name, form) not in rows):
-                click.echo(f"{name}, {form}", err=True)
-                rows[name, form] = row_of_a_process(name, form)
-                results = replace(results, matrix=tuple(sorted(rows.values(), key=place)))
-                results.save(output)
+def _tasks(names: tuple[str, ...], only: str) -> list[Task]:
+    return [task for task in tasks() if task.name in names and only in task.name]
 
 
 if __name__ == "__main__":

@@ -1,160 +1,138 @@
-"""The tables, in Markdown."""
+"""RESULTS.md of the deployment measurements."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
-from tools.deployment.matrix import SIZE, SLOPES, Row
-from tools.deployment.ranges import REPRESENTATIVE, Int8
+from tools.common.markdown import join, paragraph, table
+from tools.common.statistics import quartiles, spread
+from tools.common.storage import Report, Section
+from tools.deployment.int8 import REPRESENTATIVE, Int8
+from tools.deployment.matrix import SIZE, SLOPES, ExportedNetwork
+from tools.deployment.per_tensor import PerTensorInt8
 
 _ACTIVATIONS = {"PReLU", "PRELU", "PRelu", "MINIMUM", "Min", "LEAKY_RELU", "LeakyRelu", "LeakyReLU"}
 
 
-@dataclass(frozen=True)
-class Results:
-    """All that was measured."""
-
-    matrix: tuple[Row, ...] = ()
-    int8: tuple[Int8, ...] = ()
-
-    @classmethod
-    def load(cls, folder: Path) -> Results:
-        """What is stored in a folder, nothing where there is no file."""
-        path = folder / "results.json"
-        if not path.exists():
-            return cls()
-        stored = json.loads(path.read_text())
-        return cls(
-            tuple(Row(**row) for row in stored["matrix"]),
-            tuple(Int8(**item) for item in stored["int8"]),
-        )
-
-    def save(self, folder: Path) -> None:
-        """As results.json, and as tables in RESULTS.md."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "results.json").write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
-        (folder / "RESULTS.md").write_text(markdown(self))
-
-
-def markdown(results: Results) -> str:
-    parts = [["# What exported networks compute and cost"]]
-    parts += [_matrix(results.matrix)] if results.matrix else []
-    parts += [_int8(results.int8)] if results.int8 else []
-    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
-
-
-def _matrix(rows: Sequence[Row]) -> list[str]:
-    runtimes = sorted({row.runtime for row in rows if row.runtime})
-    lines = [
-        f"Written by `python -m tools.deployment` ({', '.join(runtimes)}).",
-        (
-            "The networks of `keras.applications` that apply ReLU, but for the four deepest, for"
-            f" images of {SIZE} × {SIZE} pixels, with"
-        ),
-        (
-            f"random weights and a slope for each channel between {SLOPES[0]:g} and {SLOPES[1]:g},"
-            " as logits."
-        ),
-        "",
-        (
-            "Difference: the largest to Keras, over the largest output, on 8 images. Time: of one"
-            " image on one thread (a SavedModel's on"
-        ),
-        (
-            "all), over that of the same network with ReLUs in the same format: both in turn,"
-            " median of the ratio and its quartiles. Size: of"
-        ),
-        "the files, over the same.",
-        '"for cpu": `optimize_for="cpu"`.',
-        "",
-        (
-            "| network | sites (capped) | format | operations for the sites | difference | ms |"
-            " time | size |"
-        ),
-        "|---|---:|---|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        _line(row, {other.form: other for other in rows if other.network == row.network})
-        for row in rows
-    ]
+def matrix(results: Sequence[ExportedNetwork]) -> str:
+    """Return the table of networks and formats, and why some have no file."""
+    runtimes = sorted({result.runtime for result in results if result.runtime})
+    by_network: dict[str, dict[str, ExportedNetwork]] = {}
+    for result in results:
+        by_network.setdefault(result.network, {})[result.form] = result
+    header = ["network", "sites (capped)", "format", "operations for the sites", "difference"]
+    rows = [_row(result, by_network[result.network]) for result in results]
     failures = dict.fromkeys(
-        f"- {row.network}, {row.form}: {row.failure}" for row in rows if row.failure
+        f"- {result.network}, {result.form}: {result.failure}"
+        for result in results
+        if result.failure
     )
-    return [*lines, *(["", *failures] if failures else [])]
-
-
-def _line(row: Row, others: dict[str, Row]) -> str:
-    known = max(
-        others.values(), key=lambda other: other.sites
-    )  # a process that was killed told none
-    sites = f"{known.sites} ({known.capped})" if known.capped else str(known.sites)
-    if row.failure:
-        return f"| {row.network} | {sites} | {row.form} | – | – | – | – | – |"
-    time = "–" if row.ratio is None else f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]"
-    milliseconds = "–" if row.milliseconds is None else f"{row.milliseconds:.3g}"
-    size = "–" if row.size_ratio is None else f"{row.size_ratio:.4f}"
-    return (
-        f"| {row.network} | {sites} | {row.form} | {_operations(row, others)} |"
-        f" {row.difference:.1e} | {milliseconds} | {time} | {size} |"
-    )
-
-
-def _operations(row: Row, others: dict[str, Row]) -> str:
-    """The operations that do what PReLUs do."""
-    if not row.operations:
-        return "–"
-    if row.form == "onnx, for cpu":
-        rest = sum(
-            count for kind, count in others["onnx"].operations.items() if kind not in _ACTIVATIONS
-        )
-        return f"{(sum(row.operations.values()) - rest) / row.sites:.2g} a site"
-    caps = {"ReLU"} if row.form == "keras" and row.capped else set()
-    return ", ".join(
-        f"{count} {kind}" for kind, count in row.operations.items() if kind in _ACTIVATIONS | caps
-    )
-
-
-def _int8(found: Sequence[Int8]) -> list[str]:
-    lines = [
-        (
-            f"int8 TensorFlow Lite files of trained networks, with ranges from {REPRESENTATIVE}"
-            " training samples; accuracy in percent on test"
-        ),
-        (
-            "samples; mean ± standard deviation over seeds. Error: mean squared difference to"
-            " float32 over the outputs' variance. Range: of"
-        ),
-        (
-            "the activations' outputs, which int8 divides into 255 steps, over the ReLU network's;"
-            " the negative side is what widens it."
-        ),
-        "",
-        "| network | activations | range | float32 | int8 | error |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    for task, form in dict.fromkeys((item.task, item.form) for item in found):
-        items = [item for item in found if (item.task, item.form) == (task, form)]
-        patterns: dict[str, Callable[[float], str]] = {
-            "width": "{:.2f}".format,
-            "floating": "{:.2f}".format,
-            "int8": "{:.2f}".format,
-            "error": "{:.5f}".format,
-        }
-        cells = [
-            _spread([getattr(item, name) for item in items], pattern)
-            for name, pattern in patterns.items()
+    return join(
+        [
+            paragraph(f"Runtimes: {', '.join(runtimes)}."),
+            table([*header, "ms", "time", "size"], rows, left=(0, 2, 3)),
+            "\n".join(failures),
         ]
-        lines.append(f"| {task} | {form} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _spread(values: Sequence[float], pattern: Callable[[float], str]) -> str:
-    return pattern(float(np.mean(values))) + (
-        f" ± {pattern(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
     )
+
+
+def _row(result: ExportedNetwork, forms: Mapping[str, ExportedNetwork]) -> list[str]:
+    # A process that was killed did not tell its sites; another form of the network did.
+    known = max(forms.values(), key=lambda other: other.sites)
+    sites = f"{known.sites} ({known.capped})" if known.capped else str(known.sites)
+    cells = [result.network, sites, result.form]
+    if result.failure:
+        return [*cells, *["–"] * 5]
+    measured = result.ratio is not None
+    return [
+        *cells,
+        _operations(result, forms),
+        f"{result.difference:.1e}",
+        "–" if result.milliseconds is None else f"{result.milliseconds:.3g}",
+        quartiles(result.ratio, result.low, result.high) if measured else "–",
+        "–" if result.size_ratio is None else f"{result.size_ratio:.4f}",
+    ]
+
+
+def _operations(result: ExportedNetwork, forms: Mapping[str, ExportedNetwork]) -> str:
+    """Return the operations that compute the PReLUs."""
+    if not result.operations:
+        return "–"
+    if result.form == "onnx, for cpu":
+        others = sum(
+            count for kind, count in forms["onnx"].operations.items() if kind not in _ACTIVATIONS
+        )
+        return f"{(sum(result.operations.values()) - others) / result.sites:.2g} a site"
+    caps = {"ReLU"} if result.form == "keras" and result.capped else set()
+    return ", ".join(
+        f"{count} {kind}"
+        for kind, count in result.operations.items()
+        if kind in _ACTIVATIONS | caps
+    )
+
+
+def int8(results: Sequence[Int8]) -> str:
+    """Return the table of int8 files by network and activation."""
+    patterns = {"width": "{:.2f}", "floating": "{:.2f}", "int8": "{:.2f}", "error": "{:.5f}"}
+    rows = []
+    for task, form in dict.fromkeys((result.task, result.form) for result in results):
+        group = [result for result in results if (result.task, result.form) == (task, form)]
+        rows.append([task, form, *_spreads(group, patterns)])
+    return table(["network", "activations", "range", "float32", "int8", "error"], rows, left=(0, 1))
+
+
+def per_tensor(results: Sequence[PerTensorInt8]) -> str:
+    """Return the table of per-tensor int8 files by network."""
+    patterns = dict.fromkeys(("floating", "int8", "equalized"), "{:.1f}")
+    rows = []
+    for task in dict.fromkeys(result.task for result in results):
+        group = [result for result in results if result.task == task]
+        rows.append([task, *_spreads(group, patterns)])
+    return table(["network", "float32", "int8", "int8 after `kp.equalize`"], rows)
+
+
+def _spreads(results: Sequence[object], patterns: Mapping[str, str]) -> list[str]:
+    formats: dict[str, Callable[[float], str]] = {
+        name: pattern.format for name, pattern in patterns.items()
+    }
+    return [
+        spread([getattr(result, name) for result in results], pattern)
+        for name, pattern in formats.items()
+    ]
+
+
+REPORT = Report(
+    tool="deployment",
+    title="What exported networks compute and cost",
+    introduction="",
+    kinds=(ExportedNetwork, Int8, PerTensorInt8),
+    sections={
+        "matrix": Section(
+            title="Networks in every format",
+            text=f"""The networks of `keras.applications` that apply ReLU, except the four largest,
+            for images of {SIZE} × {SIZE} pixels, with random weights and a slope for each channel
+            between {SLOPES[0]:g} and {SLOPES[1]:g}, as logits. Difference: the largest from Keras,
+            over the largest output, on 8 images. Time: of one image on one thread (a SavedModel's
+            on all), over that of the same network with ReLUs in the same format: both in turn,
+            median of the ratio and its quartiles. Size: of the files, over the same. "for cpu":
+            `optimize_for="cpu"`.""",
+            tables=matrix,
+        ),
+        "int8": Section(
+            title="What PReLU does to int8",
+            text=f"""int8 TensorFlow Lite files of trained networks, with ranges from
+            {REPRESENTATIVE} training samples; accuracy in percent on test samples; mean ± standard
+            deviation over seeds. Error: mean squared difference from float32 over the outputs'
+            variance. Range: of the activations' outputs, which int8 divides into 255 steps, over
+            the ReLU network's; the negative side widens it.""",
+            tables=int8,
+        ),
+        "per-tensor": Section(
+            title="Per-tensor int8 and `kp.equalize`",
+            text="""Accuracy in percent of per-tensor int8 files in TensorFlow Lite's interpreter,
+            whose channels were scaled by 0.1 to 10 without changing what they compute; PReLU as
+            TensorFlow Lite's own operation; mean ± standard deviation over seeds.""",
+            tables=per_tensor,
+        ),
+    },
+)

@@ -1,2 +1,2 @@
-"""Damaged files, kills and full disks: what `keras-prelu convert` promises to survive. `python -m
-tools.fuzz`."""
+"""What `keras-prelu convert` survives: damaged files, killed processes, full disks. Run
+`python -m tools.fuzz`."""

@@ -1,31 +1,31 @@
-"""Mutated archives through `keras-prelu convert`, many in one process, each with a time limit."""
+"""Damaged archives through `keras-prelu convert`, many in one process, each with a time limit."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import random
 import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
+
+from tools.common.processes import emit, quiet
 
 SECONDS_EACH = 60
 
 
 @dataclass(frozen=True)
 class Case:
-    """One mutated archive.
+    """One damaged archive.
 
     Attributes:
-        seed: Makes it again.
-        mutation: What was done.
-        exit_code: Of the command.
+        seed: Recreates the archive.
+        mutation: Name of the mutation.
+        exit_code: Exit status of the command.
         message: Its last line on standard error.
         broken: Which promise was broken, or "".
     """
@@ -38,7 +38,7 @@ class Case:
 
 
 def attempt(seed: int, bases: list[bytes]) -> Case:
-    """Mutate an archive and convert it."""
+    """Damage an archive and convert it."""
     from click.testing import CliRunner
 
     from keras_prelu.cli.main import main
@@ -52,7 +52,13 @@ def attempt(seed: int, bases: list[bytes]) -> Case:
         result = CliRunner().invoke(main, ["convert", str(folder / "model.keras")])
         lines = [line for line in result.stderr.splitlines() if not line.startswith("Note: ")]
         broken = _broken(folder, archive, result.exit_code, lines, result.exception)
-        return Case(seed, mutation, result.exit_code, (lines or [""])[-1][:300], broken)
+        return Case(
+            seed=seed,
+            mutation=mutation,
+            exit_code=result.exit_code,
+            message=(lines or [""])[-1][:300],
+            broken=broken,
+        )
 
 
 def _broken(
@@ -61,10 +67,7 @@ def _broken(
     import keras_prelu as kp
 
     files = {path.name for path in folder.iterdir()}
-    if (
-        hashlib.sha256((folder / "model.keras").read_bytes()).digest()
-        != hashlib.sha256(archive).digest()
-    ):
+    if (folder / "model.keras").read_bytes() != archive:
         return "the input was changed"
     if exit_code == 0:
         if files != {"model.keras", "model.prelu.keras"}:
@@ -81,7 +84,7 @@ def _broken(
 
 
 class TooLong(BaseException):
-    """Not an Exception, so that nothing on the way takes it for an error of its own."""
+    """Raised at the time limit. It is no Exception, so that no code on the way handles it."""
 
 
 @contextmanager
@@ -98,7 +101,7 @@ def _limited() -> Iterator[None]:
 
 
 def bases() -> list[bytes]:
-    """Archives of small networks of several kinds, one of them converted in part."""
+    """Return archives of small networks of several kinds, one of them converted in part."""
     import keras
 
     import keras_prelu as kp
@@ -150,19 +153,23 @@ def bases() -> list[bytes]:
 @click.argument("first", type=int)
 @click.argument("count", type=int)
 def main(first: int, count: int) -> None:
-    """Print one JSON object for each of COUNT seeds from FIRST on. A crash ends the process; the
-    last line tells where."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    made = bases()
+    """Print a JSON line before and after each of COUNT seeds from FIRST on: a crash ends the
+    process, and the last line tells where."""
+    quiet()
+    archives = bases()
     for seed in range(first, first + count):
         print(json.dumps({"starting": seed}), flush=True)
-        try:
-            case = attempt(seed, made)
-        except TooLong:
-            case = Case(seed, "", -1, "", f"it took longer than {SECONDS_EACH} s")
-        except Exception as error:
-            case = Case(seed, "", -1, "", f"the output can't be loaded: {error}"[:300])
-        print(json.dumps(asdict(case)), flush=True)
+        emit(_attempt_anything(seed, archives))
+
+
+def _attempt_anything(seed: int, archives: list[bytes]) -> Case:
+    try:
+        return attempt(seed, archives)
+    except TooLong:
+        broken = f"it took longer than {SECONDS_EACH} s"
+    except Exception as error:
+        broken = f"the output can't be loaded: {error}"[:300]
+    return Case(seed=seed, mutation="", exit_code=-1, message="", broken=broken)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
 def mutate(archive: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """The name of a mutation, and the archive after it."""
+    """Return the name of a random mutation, and the archive after it."""
     mutation = rng.choice(_MUTATIONS)
     return mutation.__name__, mutation(archive, rng)
 

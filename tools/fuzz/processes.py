@@ -1,5 +1,5 @@
 """Conversions in processes of their own: killed at random moments, on full disks, in folders that
-can't be written, two at once."""
+cannot be written, two at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Outcome:
 
     Attributes:
         disturbance: What was done.
-        message: What the command said.
+        message: Last line of the command on standard error.
         broken: Which promise was broken, or "".
     """
 
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def write_model(path: Path) -> None:
-    """A network that takes a moment to write: 12 million weights."""
+    """Write a network that takes a moment to write: 12 million weights."""
     import keras
 
     layers = keras.layers
@@ -46,7 +46,7 @@ def write_model(path: Path) -> None:
 
 
 def kills(model: Path, count: int, seed: int) -> Iterator[Outcome]:
-    """Kill -9 at random moments; half of them while the output is being written."""
+    """Kill conversions at random moments; half of them while the output is being written."""
     rng = random.Random(seed)
     with _folder(model) as folder:
         start = time.monotonic()
@@ -69,24 +69,24 @@ def kills(model: Path, count: int, seed: int) -> Iterator[Outcome]:
             time.sleep(delay)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            while_writing = [
-                path.name
-                for path in folder.iterdir()
-                if path.name not in ("model.keras", "model.prelu.keras")
-            ]
-            what = (
-                "while writing"
-                if while_writing
-                else "after it was done"
-                if (folder / "model.prelu.keras").exists()
-                else "before"
+            yield Outcome(
+                disturbance=f"killed {_moment(folder)}",
+                message="",
+                broken=_broken(folder, model) or _not_repeatable(folder),
             )
-            yield Outcome(f"killed {what}", "", _broken(folder, model) or _not_repeatable(folder))
+
+
+def _moment(folder: Path) -> str:
+    """Return when a conversion was killed, from the files that it left."""
+    files = {path.name for path in folder.iterdir()}
+    if files - {"model.keras", "model.prelu.keras"}:
+        return "while writing"
+    return "after it was done" if "model.prelu.keras" in files else "before"
 
 
 def full_disks(model: Path, count: int, seed: int) -> Iterator[Outcome]:
-    """A file system of its own, too small for the output by a random amount. Needs the right to
-    mount one."""
+    """Convert in a file system that is too small for the output by a random amount. Needs the right
+    to mount one."""
     rng = random.Random(seed)
     size = model.stat().st_size
     for _ in range(count):
@@ -96,7 +96,7 @@ def full_disks(model: Path, count: int, seed: int) -> Iterator[Outcome]:
 
 
 def read_only(model: Path) -> Outcome:
-    """A folder in which nothing can be created, for root neither: a file system mounted
+    """Convert in a folder where not even root can create files: a file system mounted
     read-only."""
     with _small_disk(3 * model.stat().st_size) as folder:
         shutil.copy(model, folder / "model.keras")
@@ -105,7 +105,7 @@ def read_only(model: Path) -> Outcome:
 
 
 def two_at_once(model: Path) -> Outcome:
-    """One wins, the other says so."""
+    """Convert twice at once: one conversion succeeds, and the other names the conflict."""
     with _folder(model) as folder:
         both = [
             subprocess.Popen(
@@ -124,21 +124,25 @@ def two_at_once(model: Path) -> Outcome:
             "",
         )
         broken = "" if codes == [0, 1] and message else f"exit codes {codes}, message {message!r}"
-        return Outcome("two at once", message, broken or _broken(folder, model))
+        return Outcome(
+            disturbance="two at once", message=message, broken=broken or _broken(folder, model)
+        )
 
 
 def _expect_failure(disturbance: str, folder: Path, model: Path, expected: str) -> Outcome:
     result = subprocess.run(COMMAND, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
     lines = [line for line in result.stderr.splitlines() if not line.startswith("Note: ")]
     message = (lines or [""])[-1]
-    if result.returncode != 1 or len(lines) != 1 or expected not in message.lower():
-        return Outcome(disturbance, message, f"exit code {result.returncode}, {lines[:3]}")
     left = sorted(path.name for path in folder.iterdir() if path.name != "model.keras")
-    return Outcome(disturbance, message, f"left behind: {left}" if left else _broken(folder, model))
+    if result.returncode != 1 or len(lines) != 1 or expected not in message.lower():
+        broken = f"exit code {result.returncode}, {lines[:3]}"
+    else:
+        broken = f"left behind: {left}" if left else _broken(folder, model)
+    return Outcome(disturbance=disturbance, message=message, broken=broken)
 
 
 def _broken(folder: Path, model: Path) -> str:
-    """The input must be what it was, and the output whole or absent."""
+    """Return which promise is broken: the input is unchanged, the output whole or absent."""
     import keras_prelu as kp
 
     if (folder / "model.keras").read_bytes() != model.read_bytes():
@@ -153,7 +157,7 @@ def _broken(folder: Path, model: Path) -> str:
 
 
 def _not_repeatable(folder: Path) -> str:
-    """Afterwards the same command must work, and tidy up."""
+    """Repeat the command, which must work and remove what was left behind."""
     result = subprocess.run(
         [*COMMAND, "--force"], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
     )

@@ -1,2 +1,2 @@
-"""Whether the tests notice small changes to what everything else rests on. Run `python -m
-tools.mutation`."""
+"""Whether the tests notice small changes to the modules that all others rely on. Run
+`python -m tools.mutation`."""

@@ -1,17 +1,19 @@
-"""`python -m tools.mutation`: how many mutants the tests notice, and which they don't; writes
+"""`python -m tools.mutation`: count the mutants that the tests notice, and list the others; write
 RESULTS.md and results.json."""
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
+from tools.common import options
+from tools.common.markdown import join, table
+from tools.common.storage import Report, Section, Storage
 from tools.mutation.mutants import Mutants, Target
 
 TARGETS = {
@@ -27,13 +29,58 @@ TARGETS = {
     )
 }
 WANTED = 0.9
-_INTRODUCTION = f"""# Whether the tests notice small changes
 
-Written by `python -m tools.mutation`: mutmut's changes of one place each (another operator, number, string or argument), each tried in a
-process of its own against the module's tests, on PyTorch. At least {WANTED:.0%} of a module's are to be noticed. The others are listed:
-what they change makes no difference, or is not tested.
 
-"""
+@dataclass(frozen=True)
+class Noticed:
+    """How many changes of a module its tests notice.
+
+    Attributes:
+        module: Name of the module, without its package.
+        mutants: Number of changes.
+        survivors: By name what those change that no test notices, as a diff.
+    """
+
+    module: str
+    mutants: int
+    survivors: Mapping[str, str]
+
+    @property
+    def score(self) -> float:
+        """Fraction of the mutants that is noticed."""
+        return 1 - len(self.survivors) / self.mutants
+
+
+def noticed(results: Sequence[Noticed]) -> str:
+    """Return the table of modules, and every change that no test notices."""
+    rows = [
+        [r.module, str(r.mutants), str(r.mutants - len(r.survivors)), f"{r.score:.1%}"]
+        for r in results
+    ]
+    blocks = [table(["module", "changes", "noticed", ""], rows)]
+    for result in results:
+        blocks.append(f"## Not noticed in {result.module}")
+        for difference in result.survivors.values():
+            blocks.append("\n".join(["```diff", *difference.splitlines()[2:], "```"]))
+    return join(blocks)
+
+
+REPORT = Report(
+    tool="mutation",
+    title="Whether the tests notice small changes",
+    introduction="",
+    kinds=(Noticed,),
+    sections={
+        "modules": Section(
+            title="",
+            text=f"""mutmut's changes of one place each (another operator, number, string or
+            argument), each tried in a process of its own against the module's tests, on PyTorch. At
+            least {WANTED:.0%} of a module's are to be noticed. The others are listed: what they
+            change makes no difference, or is not tested.""",
+            tables=noticed,
+        )
+    },
+)
 
 
 @click.command()
@@ -43,67 +90,52 @@ what they change makes no difference, or is not tested.
     default=2,
     show_default=True,
     type=click.IntRange(1),
-    help="Mutants that are tried at once.",
+    help="Number of mutants to try at once.",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(__file__).parent,
-    help="Folder of the results.",
-)
-def main(modules: tuple[str, ...], jobs: int, output: Path) -> None:
-    """Try all mutants of MODULES, or of all; the stored results of others are kept. More than an
-    hour on two cores."""
-    output.mkdir(parents=True, exist_ok=True)
-    stored = output / "results.json"
-    results: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
+@options.output
+def main(modules: tuple[str, ...], jobs: int, output: Path | None) -> None:
+    """Try all mutants of MODULES, or of all; the stored results of others are kept. Takes more than
+    an hour on two cores."""
+    storage = Storage(options.results_folder(output, False, __file__), REPORT)
+    results = []
     for name in modules or TARGETS:
-        results[name] = tried(TARGETS[name], jobs)
-        stored.write_text(json.dumps(results, indent=1) + "\n")
-        (output / "RESULTS.md").write_text(markdown(results))
-    missed = [name for name in modules or TARGETS if score(results[name]) < WANTED]
+        results.append(try_mutants(name, jobs))
+        storage.merge(
+            "modules",
+            results[-1:],
+            key=lambda result: result.module,
+            order=lambda result: result.module,
+            machines={},
+        )
+    missed = [result.module for result in results if result.score < WANTED]
     if missed:
         raise click.ClickException(
-            f"Fewer than {WANTED:.0%} are noticed of {', '.join(missed)}; see"
-            f" {output / 'RESULTS.md'}."
+            f"Fewer than {WANTED:.0%} are noticed of {', '.join(missed)}. See"
+            f" {storage.folder / 'RESULTS.md'}."
         )
 
 
-def tried(target: Target, jobs: int) -> dict[str, Any]:
-    """How many mutants a module has, and what those change that its tests don't notice."""
+def try_mutants(name: str, jobs: int) -> Noticed:
+    """Try all mutants of a module against its tests."""
+    target = TARGETS[name]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         mutants = Mutants(target, Path(folder))
         if mutants.notice(None):
-            raise click.ClickException(f"The tests of {target.module} fail without any mutant.")
-        noticed = pool.map(mutants.notice, mutants.names)
+            raise click.ClickException(
+                f"The tests of {target.module} fail without any mutant. Repair them first."
+            )
+        outcomes = pool.map(mutants.notice, mutants.names)
         with click.progressbar(
-            noticed, label=target.module, length=len(mutants.names), show_pos=True
+            outcomes, label=target.module, length=len(mutants.names), show_pos=True
         ) as progress:
-            survivors = [
-                name for name, killed in zip(mutants.names, progress, strict=True) if not killed
-            ]
-        return {
-            "mutants": len(mutants.names),
-            "survivors": {name: mutants.difference(name) for name in survivors},
-        }
-
-
-def score(result: Mapping[str, Any]) -> float:
-    """The part of the mutants that is noticed."""
-    return 1 - len(result["survivors"]) / result["mutants"]
-
-
-def markdown(results: Mapping[str, Any]) -> str:
-    """The table, and every change that nothing notices."""
-    lines = ["| module | changes | noticed | |", "|---|---:|---:|---:|"]
-    for name, result in results.items():
-        noticed = result["mutants"] - len(result["survivors"])
-        lines.append(f"| {name} | {result['mutants']} | {noticed} | {score(result):.1%} |")
-    for name, result in results.items():
-        lines += ["", f"## Not noticed in {name}"]
-        for difference in result["survivors"].values():
-            lines += ["", "```diff", *difference.splitlines()[2:], "```"]
-    return _INTRODUCTION + "\n".join(lines) + "\n"
+            killed = dict(zip(mutants.names, progress, strict=True))
+        return Noticed(
+            module=name,
+            mutants=len(killed),
+            survivors={
+                mutant: mutants.difference(mutant) for mutant in killed if not killed[mutant]
+            },
+        )
 
 
 if __name__ == "__main__":

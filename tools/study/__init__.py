@@ -1,1 +1,2 @@
-"""When PReLU helps: every recipe and control on tasks of many kinds. `python -m tools.study`."""
+"""When PReLU helps: every recipe and control on tasks of many kinds. Run `python -m
+tools.study`."""

@@ -1,15 +1,19 @@
-"""`python -m tools.study`: results go to results.json one by one, so that a run that was stopped
-goes on where it was."""
+"""`python -m tools.study`: fine-tune every task with every recipe; write RESULTS.md and
+results.json."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import warnings
 from pathlib import Path
-from typing import Any
 
 import click
+
+from tools.common import options
+from tools.common.processes import quiet
+from tools.common.storage import Storage
+from tools.study import measure
+from tools.study.measure import Result
+from tools.study.report import REPORT
+from tools.study.tasks import tasks
 
 
 @click.command()
@@ -18,50 +22,41 @@ import click
     "--controls",
     default=5,
     show_default=True,
-    help="Of these trainings, how many get further controls.",
+    help="Number of these trainings with further controls.",
 )
-@click.option("--only", default="", metavar="TEXT", help="Tasks whose name contains this.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(__file__).parent,
-    help="Folder of the results.",
-)
-def main(seeds: int, controls: int, only: str, output: Path) -> None:
-    """Fine-tune all tasks with all recipes. About an hour and a half on two cores; measured results
-    are kept and not measured again."""
-    warnings.simplefilter("ignore")
-    from tools.study.measure import Result, measure, with_controls
-    from tools.study.report import markdown
-    from tools.study.tasks import tasks
+@options.only
+@options.output
+def main(seeds: int, controls: int, only: str, output: Path | None) -> None:
+    """Fine-tune all tasks with all recipes, about an hour and a half on two cores.
 
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / "results.json"
-    stored = [Result(**record) for record in json.loads(path.read_text())] if path.exists() else []
-    results = {(result.task, result.seed): result for result in stored}
-    order = [task.name for task in tasks()]
+    Each result is stored as it comes, and what is stored is not measured again, so an interrupted
+    run continues where it was.
+    """
+    quiet()
+    storage = Storage(options.results_folder(output, False, __file__), REPORT)
+    all_tasks = list(tasks())
+    names = [task.name for task in all_tasks]
     for seed in range(seeds):
-        for task in tasks():
-            found = results.get((task.name, seed))
-            if only not in task.name or (
-                found is not None and (found.controls or seed >= controls)
-            ):
+        for task in all_tasks:
+            stored = {(result.task, result.seed): result for result in storage.results("study")}
+            result = stored.get((task.name, seed))
+            complete = result is not None and (result.controls or seed >= controls)
+            if only not in task.name or complete:
                 continue
-            found = found or measure(task, seed)
-            results[task.name, seed] = with_controls(found, task) if seed < controls else found
-            kept = sorted(
-                results.values(), key=lambda result: (order.index(result.task), result.seed)
+            result = result or measure.measure(task, seed)
+            if seed < controls:
+                result = measure.with_controls(result, task)
+            storage.merge(
+                "study",
+                [result],
+                key=lambda item: (item.task, item.seed),
+                order=lambda item: (names.index(item.task), item.seed),
             )
-            path.write_text(
-                json.dumps([dataclasses.asdict(result) for result in kept], indent=1) + "\n"
-            )
-            click.echo(_line(results[task.name, seed]), err=True)
-    kept = sorted(results.values(), key=lambda result: (order.index(result.task), result.seed))
-    (output / "RESULTS.md").write_text(markdown(kept))
-    click.echo(f"Wrote {output / 'RESULTS.md'}.")
+            click.echo(_line(result), err=True)
+    click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
 
 
-def _line(result: Any) -> str:
+def _line(result: Result) -> str:
     errors = ", ".join(f"{recipe} {error:.3g}" for recipe, error in result.errors.items())
     controls = ", ".join(f"{name} {error:.3g}" for name, error in result.controls.items())
     return (

@@ -1,5 +1,5 @@
-"""One task with one seed: the control and every recipe, fine-tuned with the same budget, and what
-the search chooses."""
+"""One task with one seed: the control and every recipe, fine-tuned with the same budget, and the
+recipe that the search chooses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import keras_prelu as kp
 from keras_prelu.training.controls import CONTROLS
 from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipes import CONTROL, RECIPES, candidates
-from tools.study.tasks import Task, trained
+from tools.common.tasks import Task, trained
 
 BATCH_SIZE = 32
 CONTROLLED = "exp"
@@ -21,18 +21,18 @@ CONTROLLED = "exp"
 
 @dataclass(frozen=True)
 class Result:
-    """Errors on test samples: in percent for classifiers, else the loss.
+    """Errors on test samples: in percent for classifiers, otherwise the loss.
 
     Attributes:
-        task: The task's name.
-        seed: Of the training and everything after it.
+        task: Name of the task.
+        seed: Seed of the training and of everything after it.
         dead: Units that were dead before fine-tuning.
-        units: Units in all.
-        errors: For each recipe by name; "auto" for what the search chose. A recipe that is no
-            candidate has the error of none.
-        chosen: The name of the recipe that the search chose.
-        controls: The errors of `CONTROLLED` and of all its controls by name, of one run together;
-            none where they weren't trained.
+        units: Number of units.
+        errors: Error by name of the recipe; "auto" for what the search chose. A recipe that is no
+            candidate has no error.
+        chosen: Name of the recipe that the search chose.
+        controls: Errors of `CONTROLLED` and of all its controls by name, trained together; empty
+            where they were not trained.
     """
 
     task: str
@@ -45,32 +45,31 @@ class Result:
 
 
 def measure(task: Task, seed: int) -> Result:
-    """All of it."""
+    """Train a task's network and fine-tune it with every recipe."""
     model = trained(task, seed)
-    train, _ = task.samples(seed)
 
     def tuned(recipe: str) -> kp.FineTuning:
         return _tuned(task, seed, model, recipe)
 
     auto = tuned("auto")
-    dead = kp.diagnostics.dead_units(model, train.x)
+    dead = kp.diagnostics.dead_units(model, task.samples(seed).train.x)
     worth = candidates(model, any(site.dead for site in dead))
     errors = {recipe.name: _error(tuned(recipe.name)) for recipe in RECIPES if recipe in worth}
     errors["auto"] = errors[CONTROL.name] if auto.recipe == CONTROL.name else _error(auto)
     keras.backend.clear_session()
     return Result(
-        task.name,
-        seed,
-        sum(site.dead for site in dead),
-        sum(site.units for site in dead),
-        errors,
-        auto.recipe,
+        task=task.name,
+        seed=seed,
+        dead=sum(site.dead for site in dead),
+        units=sum(site.units for site in dead),
+        errors=errors,
+        chosen=auto.recipe,
     )
 
 
 def with_controls(result: Result, task: Task) -> Result:
-    """The same with the further controls. What they are compared with is trained beside them: deep
-    networks differ between machines."""
+    """Return a result with further controls. What they are compared with is trained beside them,
+    because deep networks differ between machines."""
     tuned = _tuned(
         task,
         result.seed,
@@ -92,13 +91,13 @@ def with_controls(result: Result, task: Task) -> Result:
 def _tuned(
     task: Task, seed: int, model: keras.Model, recipe: str, **settings: Any
 ) -> kp.FineTuning:
-    train, test = task.samples(seed)
+    split = task.samples(seed)
     epochs = max(1, task.epochs // 2)
     settings = {"control": False, **settings}
     return kp.finetune(
         model,
-        train,
-        test,
+        split.train,
+        split.test,
         recipe=recipe,
         epochs=epochs,
         batch_size=BATCH_SIZE,

@@ -1,142 +1,121 @@
-"""Small tasks of many kinds on data that is bundled with scikit-learn: where PReLU may help, and
-where it should not."""
+"""Fourteen small tasks of many kinds on data that is bundled with scikit-learn: where PReLU may
+help, and where it should not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu import data
 from keras_prelu.data import Samples
+from tools.common.tasks import Split, Task, digits, images, noisy
 
 L = keras.layers
-CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A network to be trained and fine-tuned, and on what.
-
-    Attributes:
-        name: What it is called in tables.
-        build: Makes the network.
-        samples: Training and test samples with their targets, by seed.
-        loss: Keras loss.
-        epochs: Of the first training; fine-tuning takes half of them.
-    """
-
-    name: str
-    build: Callable[[], keras.Model]
-    samples: Callable[[int], tuple[Samples, Samples]]
-    loss: Any
-    epochs: int
 
 
 def tasks() -> Iterator[Task]:
-    yield Task("digits, MLP 4 × 6 units", lambda: _mlp(4, 6), _digits, CROSSENTROPY, 40)
-    yield Task("digits, plain MLP of 20 layers", lambda: _mlp(20, 16), _digits, CROSSENTROPY, 30)
+    """Yield all tasks. Fine-tuning takes half of a task's epochs."""
+    yield _digits("digits, MLP 4 × 6 units", lambda: _mlp(4, 6), 40)
+    yield _digits("digits, plain MLP of 20 layers", lambda: _mlp(20, 16), 30)
+    yield _digits("digits, plain convolutions, 20 layers", _deep_convolutions, 12)
+    yield _digits("digits, small conv + BN", _normalized, 12)
+    yield _digits("digits, small conv", _convolutions, 16)
+    yield _digits("digits, residual", _residual, 10)
+    yield _digits("rows as a sequence, Conv1D", _sequence, 20)
     yield Task(
-        "digits, plain convolutions, 20 layers", _deep_convolutions, _digits, CROSSENTROPY, 12
+        name="wine, MLP 2 × 8 units", build=lambda: _mlp(2, 8, 13, 3), samples=_wine, epochs=60
     )
-    yield Task("digits, small conv + BN", _normalized, _digits, CROSSENTROPY, 12)
-    yield Task("digits, small conv", _convolutions, _digits, CROSSENTROPY, 16)
-    yield Task("digits, residual", _residual, _digits, CROSSENTROPY, 10)
-    yield Task("rows as a sequence, Conv1D", _sequence, _digits, CROSSENTROPY, 20)
-    yield Task("wine, MLP 2 × 8 units", lambda: _mlp(2, 8, 13, 3), _wine, CROSSENTROPY, 60)
     yield Task(
-        "breast cancer, MLP 3 × 8 units", lambda: _mlp(3, 8, 30, 2), _cancer, CROSSENTROPY, 40
+        name="breast cancer, MLP 3 × 8 units",
+        build=lambda: _mlp(3, 8, 30, 2),
+        samples=_cancer,
+        epochs=40,
     )
-    yield Task("denoising, 8 channels, dead units", _denoiser, _noisy, "mse", 24)
-    yield Task("autoencoder on digits", _autoencoder, _images, "mse", 30)
-    yield Task("super-resolution", _super_resolution, _small, "mse", 24)
-    yield Task("diabetes regression", lambda: _mlp(3, 32, 10, 1), _diabetes, "mse", 60)
-    yield Task("embedding head, rotations", _rotation_network, _rotations, CROSSENTROPY, 10)
+    yield Task(
+        name="denoising, 8 channels, dead units",
+        build=_denoiser,
+        samples=noisy,
+        epochs=24,
+        loss="mse",
+        prepare=_kill,
+    )
+    yield Task(
+        name="autoencoder on digits", build=_autoencoder, samples=images, epochs=30, loss="mse"
+    )
+    yield Task(
+        name="super-resolution", build=_super_resolution, samples=_small, epochs=24, loss="mse"
+    )
+    yield Task(
+        name="diabetes regression",
+        build=lambda: _mlp(3, 32, 10, 1),
+        samples=_diabetes,
+        epochs=60,
+        loss="mse",
+    )
+    yield Task(
+        name="embedding head, rotations", build=_rotation_network, samples=_rotations, epochs=10
+    )
 
 
-def trained(task: Task, seed: int) -> keras.Model:
-    """The task's ReLU network after its first training."""
-    keras.utils.set_random_seed(seed)
-    model = task.build()
-    train, _ = task.samples(seed)
-    if task.name.startswith("denoising"):
-        _kill(model, 0.3, seed)
-    schedule = keras.optimizers.schedules.CosineDecay(3e-3, task.epochs * -(-len(train) // 64))
-    model.compile(keras.optimizers.Adam(schedule), task.loss)
-    model.fit(train.x, train.y, batch_size=64, epochs=task.epochs, verbose=0)
-    return model
+def _digits(name: str, build: Callable[[], keras.Model], epochs: int) -> Task:
+    return Task(name=name, build=build, samples=digits, epochs=epochs)
 
 
-def _kill(model: keras.Model, share: float, seed: int) -> None:
-    """Start some units dead, as a first step that was too large leaves them."""
+def _kill(model: keras.Model, seed: int) -> None:
+    """Start three units in ten dead, as a first step that was too large leaves them."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if getattr(layer, "activation", None) is keras.activations.relu:
-            dead = rng.random(layer.bias.shape[0]) < share
+            dead = rng.random(layer.bias.shape[0]) < 0.3
             layer.bias.assign(np.where(dead, -3.0, 0.0))
 
 
-def _digits(seed: int) -> tuple[Samples, Samples]:
-    digits = data.load("digits")
-    assert digits.test is not None
-    return digits.train, digits.test
+def _small(seed: int) -> Split:
+    """Return images of half the size, and the images as targets."""
+    split = images()
+    return Split(train=_halved(split.train), test=_halved(split.test))
 
 
-def _images(seed: int) -> tuple[Samples, Samples]:
-    return tuple(Samples(part.x, part.x) for part in _digits(seed))  # type: ignore[return-value]
+def _halved(samples: Samples) -> Samples:
+    return Samples(samples.x.reshape(-1, 4, 2, 4, 2, 1).mean(axis=(2, 4)), samples.y)
 
 
-def _noisy(seed: int) -> tuple[Samples, Samples]:
-    rng = np.random.default_rng(seed)
-    return tuple(
-        Samples(part.x + rng.normal(0, 0.3, part.x.shape).astype("float32"), part.x)
-        for part in _digits(seed)
-    )  # type: ignore[return-value]
+def _rotations(seed: int) -> Split:
+    """Return turned images and by which quarter they were turned: labels that need no people."""
+    rng, split = np.random.default_rng(seed), digits()
+    return Split(train=_turned(split.train, rng), test=_turned(split.test, rng))
 
 
-def _small(seed: int) -> tuple[Samples, Samples]:
-    return tuple(
-        Samples(part.x.reshape(-1, 4, 2, 4, 2, 1).mean(axis=(2, 4)), part.x)
-        for part in _digits(seed)
-    )  # type: ignore[return-value]
+def _turned(samples: Samples, rng: np.random.Generator) -> Samples:
+    turns = rng.integers(0, 4, len(samples))
+    turned = [np.rot90(x, k) for x, k in zip(samples.x, turns, strict=True)]
+    return Samples(np.stack(turned), turns)
 
 
-def _rotations(seed: int) -> tuple[Samples, Samples]:
-    """Which quarter turn an image was given: labels that need no people."""
-    rng = np.random.default_rng(seed)
-    parts = []
-    for part in _digits(seed):
-        turns = rng.integers(0, 4, len(part))
-        parts.append(
-            Samples(np.stack([np.rot90(x, k) for x, k in zip(part.x, turns, strict=True)]), turns)
-        )
-    return parts[0], parts[1]
-
-
-def _table(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Samples, Samples]:
+def _table(x: np.ndarray, y: np.ndarray, seed: int) -> Split:
+    """Return standardized columns, seven in ten rows for training."""
     order = np.random.default_rng(seed).permutation(len(x))
     cut = round(0.7 * len(x))
-    mean, deviation = x[order[:cut]].mean(axis=0), x[order[:cut]].std(axis=0)
-    x = ((x - mean) / deviation).astype("float32")
-    return Samples(x[order[:cut]], y[order[:cut]]), Samples(x[order[cut:]], y[order[cut:]])
+    train, test = order[:cut], order[cut:]
+    x = ((x - x[train].mean(axis=0)) / x[train].std(axis=0)).astype("float32")
+    return Split(train=Samples(x[train], y[train]), test=Samples(x[test], y[test]))
 
 
-def _wine(seed: int) -> tuple[Samples, Samples]:
+def _wine(seed: int) -> Split:
     from sklearn.datasets import load_wine
 
     return _table(*load_wine(return_X_y=True), seed)
 
 
-def _cancer(seed: int) -> tuple[Samples, Samples]:
+def _cancer(seed: int) -> Split:
     from sklearn.datasets import load_breast_cancer
 
     return _table(*load_breast_cancer(return_X_y=True), seed)
 
 
-def _diabetes(seed: int) -> tuple[Samples, Samples]:
+def _diabetes(seed: int) -> Split:
     from sklearn.datasets import load_diabetes
 
     x, y = load_diabetes(return_X_y=True)

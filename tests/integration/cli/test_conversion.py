@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.sites.finder import Site
+from keras_prelu.sites.site import Site
 from tests.helpers import models
 from tests.integration.cli import stored
 from tests.integration.cli.commands import invoke, invoke_json

@@ -1,66 +1,58 @@
-"""tools.deployment: it runs from its one command, and its tables are those of its stored
-results."""
+"""tools.deployment: some networks exported and quantized, and that it reports what was measured."""
 
 import signal
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from click.testing import CliRunner
 
+import keras_prelu as kp
+from tests.slow.tools.reports import check_stored, run
+from tools.common.processes import WorkerFailed
 from tools.deployment import __main__ as command
 from tools.deployment import matrix
-from tools.deployment.matrix import FORMS, NETWORKS, row_of
-from tools.deployment.report import Results, markdown
+from tools.deployment.matrix import FORMS, NETWORKS, export_network
+from tools.deployment.per_tensor import scale_badly
+from tools.deployment.report import matrix as matrix_table
+from tools.fidelity.tasks import tasks
 
 FOLDER = Path(command.__file__).parent
-
-
-def run(output, *arguments):
-    result = CliRunner().invoke(
-        command.main, ["--output", str(output), *arguments], catch_exceptions=False
-    )
-    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")  # Keras's, about training
 def test_a_small_part(tmp_path, monkeypatch):
+    onnx, tflite = {"onnx": ("model.onnx", {})}, {"tflite": ("model.tflite", {})}
     monkeypatch.setattr(matrix, "NETWORKS", ("MobileNet", "MobileNetV2"))
-    monkeypatch.setattr(
-        matrix, "FORMS", {"tflite": ("model.tflite", {}), "onnx": ("model.onnx", {})}
-    )
+    monkeypatch.setattr(matrix, "FORMS", tflite | onnx)
     asked = []
 
-    def row_of_this_process(network, form):
+    def export_in_this_process(network, form):
         asked.append((network, form))
-        return row_of(network, form, 32)
+        return export_network(network, form, 32)
 
-    monkeypatch.setattr(matrix, "row_of_a_process", row_of_this_process)
-    run(tmp_path, "--part", "matrix", "--only", "V2")
-    monkeypatch.setattr(
-        matrix, "FORMS", {"onnx": ("model.onnx", {}), "tflite": ("model.tflite", {})}
-    )
-    run(tmp_path, "--part", "matrix", "--only", "V2")  # not measured: stored
+    monkeypatch.setattr(matrix, "export_in_a_process", export_in_this_process)
+    run(command, tmp_path, "--part", "matrix", "--only", "V2")
+    monkeypatch.setattr(matrix, "FORMS", onnx | tflite)
+    # What is stored is not exported again.
+    storage = run(command, tmp_path, "--part", "matrix", "--only", "V2")
     assert asked == [("MobileNetV2", "tflite"), ("MobileNetV2", "onnx")]
     text = (tmp_path / "RESULTS.md").read_text()
     assert "| MobileNetV2 | 35 (35) | tflite | 35 PRELU, 35 MINIMUM |" in text
-    found = Results.load(tmp_path).matrix
-    assert all(row.difference <= 1e-5 for row in found)
+    assert all(result.difference <= 1e-5 for result in storage.results("matrix"))
 
 
 def test_a_process_that_is_killed_is_a_row(monkeypatch):
-    monkeypatch.setattr(
-        matrix.subprocess,
-        "run",
-        lambda command, **kwargs: subprocess.CompletedProcess(command, -signal.SIGKILL, "", ""),
-    )
-    killed = matrix.row_of_a_process("VGG16", "onnx")
+    def killed(*arguments):
+        raise WorkerFailed("worker", -signal.SIGKILL, "")
+
+    monkeypatch.setattr(matrix, "json_lines", killed)
+    result = matrix.export_in_a_process("VGG16", "onnx")
     whole = replace(
-        killed, form="keras", sites=15, operations={"PReLU": 15}, difference=0.0, failure=""
+        result, form="keras", sites=15, operations={"PReLU": 15}, difference=0.0, failure=""
     )
-    text = markdown(Results((whole, killed)))
+    text = matrix_table([whole, result])
     assert "| VGG16 | 15 | onnx | – | – | – | – | – |" in text
     assert "- VGG16, onnx: the exporter ran out of memory" in text
 
@@ -68,19 +60,30 @@ def test_a_process_that_is_killed_is_a_row(monkeypatch):
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")
 def test_int8_of_a_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "QUANTIZED", ("digits conv",))
-    run(tmp_path, "--part", "int8", "--seeds", "1")
-    relu, prelu, equalized = Results.load(tmp_path).int8
+    monkeypatch.setattr(command, "INT8", ("digits conv",))
+    storage = run(command, tmp_path, "--part", "int8", "--trial")
+    relu, prelu, equalized = storage.results("int8")
     assert relu.width == 1.0
     assert min(prelu.width, equalized.width) > 1.0
-    assert min(item.int8 for item in (relu, prelu, equalized)) > 85
+    assert min(result.int8 for result in (relu, prelu, equalized)) > 85
+
+
+@pytest.mark.tensorflow
+def test_channels_scaled_badly_compute_the_same():
+    model = kp.convert(next(iter(tasks())).build(), rescale="none")
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+    before, kernel = model.predict(x, verbose=0), model.layers[0].get_weights()[0]
+    scale_badly(model, 0)
+    assert not np.allclose(kernel, model.layers[0].get_weights()[0])
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), before, atol=1e-5 * np.abs(before).max()
+    )
 
 
 def test_the_stored_table_is_of_the_stored_results():
-    """RESULTS.md is what the report makes of results.json, so neither was edited by hand."""
-    results = Results.load(FOLDER)
-    assert {(row.network, row.form) for row in results.matrix} == {
+    storage = check_stored(FOLDER, command.REPORT)
+    assert {(result.network, result.form) for result in storage.results("matrix")} == {
         (name, form) for name in NETWORKS for form in FORMS
     }
-    assert len(results.int8) == 2 * 3 * 3
-    assert markdown(results) == (FOLDER / "RESULTS.md").read_text()
+    assert len(storage.results("int8")) == len(command.INT8) * command.SEEDS * 3
+    assert len(storage.results("per-tensor")) == len(command.PER_TENSOR) * command.SEEDS

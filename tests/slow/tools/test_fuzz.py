@@ -1,15 +1,21 @@
 """tools.fuzz: damaged archives and disturbed processes, a small part of what it runs; and that it
 notices broken promises."""
 
-import json
 import random
 from pathlib import Path
 
 import click
 import pytest
 
+from tests.slow.tools.reports import check_stored
+from tools.common.processes import WorkerFailed
+from tools.common.records import encode
+from tools.fuzz import __main__ as command
 from tools.fuzz import archives, processes
+from tools.fuzz.archives import Case
 from tools.fuzz.mutations import mutate
+from tools.fuzz.report import archives as archives_table
+from tools.fuzz.report import broken_promises, count_cases
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -77,7 +83,8 @@ def test_broken_promises_are_noticed(bases, monkeypatch, message, result, found)
     assert bool(archives.attempt(1, bases).broken) is bool(found)
 
 
-def test_processes(tmp_path):
+def test_processes(tmp_path, monkeypatch):
+    monkeypatch.setitem(processes.ENVIRONMENT, "KERAS_BACKEND", "jax")  # starts fastest
     model = tmp_path / "model.keras"
     processes.write_model(model)
     outcomes = [*processes.kills(model, 2, seed=0), processes.two_at_once(model)]
@@ -85,13 +92,32 @@ def test_processes(tmp_path):
     assert outcomes[1].disturbance in ("killed while writing", "killed after it was done")
 
 
+def test_a_crash_is_a_broken_promise_and_the_rest_is_tried(monkeypatch):
+    """The second of three archives ends its process."""
+
+    def case(seed):
+        return encode(Case(seed=seed, mutation="x", exit_code=0, message="", broken=""))
+
+    def lines(module, first, count):
+        for seed in range(int(first), int(first) + int(count)):
+            yield {"starting": seed}
+            if seed == 6:
+                raise WorkerFailed("worker", -6, "aborted")
+            yield case(seed)
+
+    monkeypatch.setattr(command, "json_lines", lines)
+    cases = list(command._batch(5, 3))
+    assert [case.seed for case in cases] == [5, 6, 7]
+    assert [case.broken for case in cases] == ["", "the process ended: aborted", ""]
+    counts = list(count_cases(cases))
+    assert broken_promises(counts) == 1
+    text = archives_table(counts)
+    assert "| (ended the process) | 1 | 0 | 0 | 1 |" in text
+    assert "| **all** | **3** | **2** | **0** | **1** |" in text
+
+
 def test_the_stored_results_keep_every_promise():
-    folder = Path(archives.__file__).parent
-    assert json.loads((folder / "broken.json").read_text()) == []
-    row = next(
-        line
-        for line in (folder / "RESULTS.md").read_text().splitlines()
-        if line.startswith("| **all**")
-    )
-    assert row.replace("*", "").split("|")[2].strip() == "2000"
-    assert row.replace("*", "").split("|")[5].strip() == "0"
+    storage = check_stored(Path(archives.__file__).parent, command.REPORT)
+    counts = storage.results("archives")
+    assert sum(count.tried for count in counts) == 2000
+    assert sum(count.broken for count in (*counts, *storage.results("processes"))) == 0

@@ -1,4 +1,5 @@
-"""tools.bench.gpu: its parts run on a CPU, what is stopped loses nothing, and a trial never takes the place of results."""
+"""tools.bench.gpu: its parts run on a CPU, what is stopped loses nothing, and a trial never takes
+the place of results."""
 
 import json
 import os
@@ -15,7 +16,8 @@ from tools.bench.gpu.report import markdown
 from tools.bench.gpu.store import Store
 from tools.bench.gpu.tasks import tasks
 from tools.bench.gpu.variants import EXP, LAYERS
-from tools.bench.records import RELU, Machine
+from tools.bench.records import RELU
+from tools.common.machine import Machine
 
 ROOT = Path(__file__).parents[3]
 
@@ -141,6 +143,14 @@ def test_the_report():
         in text
     )
     assert "- jax, job: fine-tuning: no memory" in text
+
+
+def test_the_stored_table_is_of_the_stored_results():
+    """RESULTS.md is what the report makes of results.json, so neither was edited by hand."""
+    folder = ROOT / "tools" / "bench" / "gpu"
+    results = json.loads((folder / "results.json").read_text())
+    assert {"jax", "torch"} <= results.keys()
+    assert (folder / "RESULTS.md").read_text() == markdown(results, trial=False)
 
 
 def test_tasks():

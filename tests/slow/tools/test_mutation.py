@@ -1,11 +1,12 @@
 """tools.mutation: a change that a test notices, and one that none does."""
 
-import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from tests.slow.tools.reports import check_stored
+from tools.common.storage import Storage
 from tools.mutation import __main__ as command
 from tools.mutation.mutants import Mutants, Target
 
@@ -42,19 +43,17 @@ def test_the_command_stores_and_says_what_survived(target, tmp_path, monkeypatch
     monkeypatch.setattr(
         command, "Mutants", lambda target, folder: Mutants(target, folder, root=tmp_path)
     )
-    result = CliRunner().invoke(command.main, ["theory", "--output", str(tmp_path / "results")])
+    folder = tmp_path / "results"
+    result = CliRunner().invoke(command.main, ["theory", "--output", str(folder)])
     assert result.exit_code == 1
     assert "Fewer than 90% are noticed of theory" in result.output
-    assert "| theory | 2 | 1 | 50.0% |" in (tmp_path / "results" / "RESULTS.md").read_text()
-    assert list(
-        json.loads((tmp_path / "results" / "results.json").read_text())["theory"]["survivors"]
-    ) == ["x_minus__mutmut_1"]
+    assert "| theory | 2 | 1 | 50.0% |" in (folder / "RESULTS.md").read_text()
+    (stored,) = Storage(folder, command.REPORT).results("modules")
+    assert list(stored.survivors) == ["x_minus__mutmut_1"]
 
 
 def test_the_stored_results_are_good_enough_and_those_of_the_table():
-    folder = ROOT / "tools" / "mutation"
-    results = json.loads((folder / "results.json").read_text())
-    assert set(results) <= set(command.TARGETS)
-    for name, result in results.items():
-        assert command.score(result) >= command.WANTED, name
-    assert (folder / "RESULTS.md").read_text() == command.markdown(results)
+    storage = check_stored(ROOT / "tools" / "mutation", command.REPORT)
+    for result in storage.results("modules"):
+        assert result.module in command.TARGETS
+        assert result.score >= command.WANTED, result.module

@@ -315,7 +315,7 @@ def test_models_that_do_not_belong_together():
         (np.full((9, 6), np.nan), "^The calibration samples hold NaN"),
         (np.zeros((0, 6)), "no samples"),
         ("digits", "not an array"),
-        ([np.zeros((9, 6)), np.zeros((8, 6))], "not an array|shape"),
+        ([np.zeros((9, 6)), np.zeros((8, 6))], "not an array|shape|different numbers of samples"),
     ],
 )
 def test_bad_samples(samples, message):
@@ -520,7 +520,7 @@ def test_a_source_without_an_end_gives_as_many_as_do():
     model = models.live_in(models.mlp())
     record = kp.calibrate(uncalibrated(model), model, endless(models.samples(model, 1000)))
     assert record.samples == 4096
-    with pytest.raises(kp.KerasPReLUError, match="first batch is the end"):
+    with pytest.raises(kp.KerasPReLUError, match="source of batches is empty"):
         kp.calibrate(uncalibrated(model), model, iter(()))
 
 

@@ -22,27 +22,25 @@ def with_dead_units(build, name, dead):
 
 
 @pytest.mark.parametrize("converted", [False, True])
-def test_inline_and_layers(converted):
-    model = with_dead_units(models.mlp, "first", 3)
-    x = models.samples(model, 500)
+@pytest.mark.parametrize(
+    ("build", "layer", "dead", "paths", "sizes"),
+    [
+        (models.mlp, "first", 3, ("first", "first_prelu"), [8, 8]),
+        (models.nested, "backbone/conv", 5, ("backbone/relu", "backbone/relu"), [8, 4]),
+    ],
+    ids=["inline", "nested"],
+)
+def test_before_and_after_conversion(build, layer, dead, paths, sizes, converted):
+    model = with_dead_units(build, layer, dead)
+    x = models.samples(model, 200)
     if converted:
         model = kp.convert(model, rescale="none")
-    first, second = dead_units(model, x, batch_size=64)
-    assert (first.units, first.dead, second.units) == (8, 3, 8)
-    assert first.path == ("first_prelu" if converted else "first")
+    sites = dead_units(model, x, batch_size=64)
+    assert [site.units for site in sites] == sizes
+    assert (sites[0].path, sites[0].dead) == (paths[converted], dead)
 
 
-@pytest.mark.parametrize("converted", [False, True])
-def test_nested_models(converted):
-    model = with_dead_units(models.nested, "backbone/conv", 5)
-    x = models.samples(model, 40)
-    if converted:
-        model = kp.convert(model, rescale="none")
-    outer, inner = dead_units(model, x)
-    assert (outer.units, outer.dead, inner.units) == (8, 5, 4)
-
-
-def test_equal_to_a_count_by_hand():
+def test_the_count_equals_one_by_hand():
     model = keras.Sequential([keras.Input((2,)), L.Dense(200), L.ReLU()])
     x = models.samples(model, 5)
     kernel, bias = models.live_in(model).layers[0].get_weights()
@@ -99,7 +97,7 @@ def test_channels_of_images_in_both_layouts(data_format):
 
 
 class Twice(L.Layer):
-    """One rectifier on two tensors of the same width: a unit is dead where it is in both."""
+    """One rectifier on two tensors of the same width: a unit is dead if it is in both."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -109,7 +107,7 @@ class Twice(L.Layer):
         return self.relu(inputs) + self.relu(-keras.ops.flip(inputs, axis=1))
 
 
-def test_a_unit_is_active_where_it_is_in_any_call():
+def test_a_unit_is_active_if_it_is_in_any_call():
     x = np.float32(
         [[-1, 2, 1], [-2, -1, 0], [-3, -2, 3]]
     )  # reversed and negated: [-1, -2, 1], [0, 1, 2], [-3, 2, 3]
@@ -124,7 +122,7 @@ def test_a_unit_is_active_where_it_is_in_any_call():
 
 @pytest.mark.parametrize("converted", [False, True])
 def test_layers_with_python_code_of_their_own(converted):
-    """Equal to a count over what the same layers put out, called one by one."""
+    """The counts equal those over the outputs of the same layers, called one by one."""
     model = models.live_in(custom.around(custom.Block(4)))
     block = model.layers[-1]
     block.first.bias.assign(np.float32([-1e3, 0.0, 0.0, -1e3]))
@@ -135,26 +133,26 @@ def test_layers_with_python_code_of_their_own(converted):
     before = np.asarray(keras.ops.convert_to_numpy(first(x)))
     if converted:
         model = kp.convert(model, rescale="none", alpha=0.25, parameterization="identity")
-    found = dead_units(model, x, batch_size=20)
-    assert [site.units for site in found] == [4, 4, 8, 8, 8, 4, 4]
-    assert [site.path for site in found] == [site.path for site in kp.find_sites(model)]
-    assert found[0].dead == 2
-    assert found[0].negative == pytest.approx(np.mean(before <= 0))
+    sites = dead_units(model, x, batch_size=20)
+    assert [site.units for site in sites] == [4, 4, 8, 8, 8, 4, 4]
+    assert [site.path for site in sites] == [site.path for site in kp.find_sites(model)]
+    assert sites[0].dead == 2
+    assert sites[0].negative == pytest.approx(np.mean(before <= 0))
     if converted:
         after = np.where(before > 0, before, 0.25 * before)
-        assert found[1].negative == pytest.approx(np.mean(after <= 0))
-        assert found[0].one_sided == 0
+        assert sites[1].negative == pytest.approx(np.mean(after <= 0))
+        assert sites[0].one_sided == 0
     else:
-        assert found[1].negative == pytest.approx(np.mean(np.maximum(before, 0) <= 0))
-        assert found[0].one_sided is None
-    record = kp.revive(model, x)
-    assert {site.action for site in record.sites if site.dead_before} == {
+        assert sites[1].negative == pytest.approx(np.mean(np.maximum(before, 0) <= 0))
+        assert sites[0].one_sided is None
+    revival = kp.revive(model, x)
+    assert {site.action for site in revival.sites if site.dead_before} == {
         "kept: it is inside a layer with Python code of its own"
     }
 
 
 class Cell(L.Layer):
-    """A recurrent cell, whose layer is run in a loop."""
+    """A recurrent cell, which runs in a loop."""
 
     state_size = output_size = 6
 
@@ -180,7 +178,7 @@ class ByKeyword(L.Layer):
 
 
 @pytest.mark.parametrize(
-    ("first", "seen"),
+    ("first", "paths"),
     [
         (lambda: L.RNN(Cell()), []),
         (lambda: L.Bidirectional(L.GRU(6, activation="relu")), []),
@@ -188,16 +186,16 @@ class ByKeyword(L.Layer):
     ],
     ids=["cell", "bidirectional", "keyword"],
 )
-def test_what_is_run_in_a_loop_is_left_out_and_spoils_nothing(first, seen):
+def test_rectifiers_in_loops_are_left_out(first, paths):
     inputs = keras.Input((5, 4))
     model = keras.Model(inputs, L.Dense(3, activation="relu", name="last")(first()(inputs)))
     x = models.samples(model, 6)
-    assert [site.path for site in dead_units(model, x)] == [*seen, "last"]
+    assert [site.path for site in dead_units(model, x)] == [*paths, "last"]
     assert signal_by_depth(model, x)[-1].path == channel_influences(model, x)[-1].path == "last"
 
 
-def test_a_pass_in_parts_counts_the_same(monkeypatch):
-    """Where a strategy divides batches, nothing is compiled."""
+def test_an_uncompiled_pass_counts_the_same(monkeypatch):
+    """Under a strategy that divides batches, nothing is compiled."""
     model = kp.convert(models.live_in(models.nested()), rescale="none")
     x = models.samples(model, 40)
     compiled = dead_units(model, x)

@@ -1,4 +1,4 @@
-"""keras_prelu.diagnostics.diagnosis: what is wrong by construction is found, and named."""
+"""keras_prelu.diagnostics.diagnosis: known faults are diagnosed and named."""
 
 import keras
 import numpy as np
@@ -28,14 +28,14 @@ def test_dead_units_and_a_signal_that_explodes_are_named():
     kernel[:, :3], bias[:3] = 0.0, -1.0
     model.layers[2].set_weights([kernel, bias])
     x = models.samples(model, 100)
-    found = diagnose(model, x)
-    assert found.measures["dead"] >= 3 / 50
-    texts = {finding.measure: finding.text for finding in found.findings}
+    diagnosis = diagnose(model, x)
+    assert diagnosis.measures["dead"] >= 3 / 50
+    texts = {finding.measure: finding.text for finding in diagnosis.findings}
     assert "most at 'd2'" in texts["dead"]
     assert "from 'd0' to" in texts["signal"]
-    assert found.measures["signal"] > 1e4
-    assert found.noise is None
-    assert "noise" not in found.measures
+    assert diagnosis.measures["signal"] > 1e4
+    assert diagnosis.noise is None
+    assert "noise" not in diagnosis.measures
 
 
 def test_a_healthy_network_with_labels():
@@ -48,28 +48,30 @@ def test_a_healthy_network_with_labels():
     )
     rng = np.random.default_rng(0)
     data = kp.data.Samples(rng.normal(size=(64, 16)).astype("float32"), rng.integers(0, 3, 64))
-    found = diagnose(model, data, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    assert [finding.measure for finding in found.findings] == ["noise"]
-    assert set(found.measures) == set(MEASURES)
-    assert found.measures["dead"] == found.measures["nearly-dead"] == 0
-    assert found.measures["one-sided"] <= 2 / 64
-    assert found.measures["noise"] == found.noise.scale
-    assert found.samples == 64
+    diagnosis = diagnose(
+        model, data, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    assert [finding.measure for finding in diagnosis.findings] == ["noise"]
+    assert set(diagnosis.measures) == set(MEASURES)
+    assert diagnosis.measures["dead"] == diagnosis.measures["nearly-dead"] == 0
+    assert diagnosis.measures["one-sided"] <= 2 / 64
+    assert diagnosis.measures["noise"] == diagnosis.noise.scale
+    assert diagnosis.samples == 64
 
 
 def test_slopes_of_zero_are_one_sided():
     model = keras.Sequential(
         [keras.Input((4,)), L.Dense(4), kp.PReLU(0.0, parameterization="identity"), L.Dense(2)]
     )
-    found = diagnose(models.live_in(model), models.samples(model, 50))
-    assert found.measures["one-sided"] == 1.0
-    (finding,) = [finding for finding in found.findings if finding.measure == "one-sided"]
+    diagnosis = diagnose(models.live_in(model), models.samples(model, 50))
+    assert diagnosis.measures["one-sided"] == 1.0
+    (finding,) = [finding for finding in diagnosis.findings if finding.measure == "one-sided"]
     assert "bake --prune" in finding.advice
 
 
-def test_a_network_without_rectifiers_has_nothing_to_find():
+def test_a_network_without_rectifiers_has_no_findings():
     model = keras.Sequential([keras.Input((4,)), L.Dense(2)])
-    found = diagnose(model, models.samples(model, 10))
-    assert (found.units, found.findings, found.measures) == ((), (), {})
+    diagnosis = diagnose(model, models.samples(model, 10))
+    assert (diagnosis.units, diagnosis.findings, diagnosis.measures) == ((), (), {})
     with pytest.raises(kp.errors.DataError):
         diagnose(model, np.zeros((3, 5), "float32"))

@@ -11,30 +11,34 @@ RNG = np.random.default_rng(0)
 
 
 def test_isotropic_ones_use_all_directions():
-    found = embedding_statistics(RNG.normal(size=(20000, 16)))
-    assert found.spread == pytest.approx(1.0, abs=0.01)
-    assert found.rank == pytest.approx(16.0, rel=0.01)
-    assert found.participation == pytest.approx(16.0, rel=0.01)
-    assert found.cosine == pytest.approx(0.0, abs=0.01)
+    statistics = embedding_statistics(RNG.normal(size=(20000, 16)))
+    assert statistics.spread == pytest.approx(1.0, abs=0.01)
+    assert statistics.rank == pytest.approx(16.0, rel=0.01)
+    assert statistics.participation == pytest.approx(16.0, rel=0.01)
+    assert statistics.cosine == pytest.approx(0.0, abs=0.01)
 
 
 def test_embeddings_that_are_all_the_same_have_collapsed():
-    found = embedding_statistics(np.tile(RNG.normal(size=(1, 16)), (100, 1)))
-    assert found.spread == pytest.approx(0.0, abs=1e-7)
-    assert found.rank == pytest.approx(1.0)
-    assert found.participation == 0.0
-    assert found.cosine == pytest.approx(1.0)
+    statistics = embedding_statistics(np.tile(RNG.normal(size=(1, 16)), (100, 1)))
+    assert statistics.spread == pytest.approx(0.0, abs=1e-7)
+    assert statistics.rank == pytest.approx(1.0)
+    assert statistics.participation == 0.0
+    assert statistics.cosine == pytest.approx(1.0)
 
 
 def test_a_known_rank():
-    """Three orthogonal directions of the same length, and twice the same number in one: λ = (4, 1,
-    1) gives 36/18."""
+    """Three orthogonal directions of the same length; one of twice the length makes λ = (4, 1, 1).
+
+    Their participation ratio is 36/18.
+    """
     basis = np.linalg.qr(RNG.normal(size=(8, 8)))[0][:3]
     coordinates = np.concatenate([np.eye(3), -np.eye(3)])
-    found = embedding_statistics(coordinates @ basis)
-    assert found.rank == pytest.approx(3.0)
-    assert found.participation == pytest.approx(3.0)
-    assert found.cosine == pytest.approx(-6 / 30)  # three opposite pairs, all others orthogonal
+    statistics = embedding_statistics(coordinates @ basis)
+    assert statistics.rank == pytest.approx(3.0)
+    assert statistics.participation == pytest.approx(3.0)
+    assert statistics.cosine == pytest.approx(
+        -6 / 30
+    )  # three opposite pairs, all others orthogonal
     assert embedding_statistics(coordinates * [2, 1, 1] @ basis).participation == pytest.approx(2.0)
 
 
@@ -47,7 +51,7 @@ def test_scales_of_rows_do_not_matter_to_spread_and_cosine():
 @pytest.mark.parametrize(
     "z", [np.zeros((1, 3)), np.zeros(3), np.zeros((3, 0)), np.full((3, 3), np.nan)]
 )
-def test_what_are_no_embeddings(z):
+def test_invalid_embeddings_are_refused(z):
     with pytest.raises(kp.errors.DataError, match="samples, dimensions"):
         embedding_statistics(z)
     assert embedding_statistics(np.zeros((3, 3))).participation == 0.0

@@ -1,5 +1,4 @@
-"""keras_prelu.diagnostics.scale_symmetry: moved scales leave the function and the invariants (claim
-6)."""
+"""keras_prelu.diagnostics.scale_symmetry: rescaling keeps the function and influences (claim 6)."""
 
 import keras
 import numpy as np
@@ -18,7 +17,7 @@ L = keras.layers
 
 
 @pytest.mark.parametrize("build", [models.mlp, models.residual, models.nested])
-def test_the_orbit_computes_the_same(build):
+def test_rescaled_networks_compute_the_same(build):
     model = kp.convert(models.live_in(build()), rescale="none")
     x = models.samples(model, 8)
     expected, before = keras.ops.convert_to_numpy(model(x)), channel_scales(model)
@@ -39,14 +38,14 @@ def test_the_orbit_computes_the_same(build):
             assert not np.allclose(one.balance, two.balance, rtol=0.1)
 
 
-def test_equalizing_balances():
+def test_equalizing_makes_the_balance_one():
     model = rescale_channels(kp.convert(models.live_in(models.mlp()), rescale="none"))
     kp.equalize(model)
     for group in channel_scales(model):
         np.testing.assert_allclose(group.balance, 1.0, rtol=0.01)
 
 
-def test_by_hand_and_a_cap_is_left_out():
+def test_the_balance_equals_one_by_hand_and_capped_channels_are_left_out():
     model = keras.Sequential([keras.Input((1,)), L.Dense(3), L.ReLU(), L.Dense(1)])
     model.layers[0].set_weights([np.array([[1.0, -4.0, 1.0]]), np.zeros(3)])
     model.layers[2].set_weights([np.array([[1.0], [2.0], [0.0]]), np.zeros(1)])
@@ -60,7 +59,7 @@ def test_by_hand_and_a_cap_is_left_out():
 
 
 @pytest.mark.parametrize("build", [models.mlp, models.residual, models.nested])
-def test_influences_are_those_of_every_network_of_the_orbit(build):
+def test_influences_do_not_change_with_the_scales(build):
     model = kp.convert(models.live_in(build()), rescale="none")
     x, other = models.samples(model, 40), rescale_channels(model, seed=1)
     for one, two in zip(channel_influences(model, x), channel_influences(other, x), strict=True):
@@ -72,16 +71,16 @@ def test_influences_are_those_of_every_network_of_the_orbit(build):
     assert not np.allclose(*moments, rtol=0.1)
 
 
-def test_influences_by_hand():
+def test_influences_equal_those_by_hand():
     model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), L.ReLU(), L.Dense(3)]))
     x = models.samples(model, 20)
     (w, b), (v, _) = (layer.get_weights() for layer in model.layers[::2])
     projection = np.random.default_rng([0, 0]).normal(size=(20, 3))
     h = x @ w + b
-    found = channel_influences(model, x)
-    assert [layer.path for layer in found] == [layer.name for layer in model.layers]
+    layers = channel_influences(model, x)
+    assert [layer.path for layer in layers] == [layer.name for layer in model.layers]
     expected = np.sqrt(np.mean(np.square(np.maximum(h, 0) * (projection @ v.T)), axis=0))
-    for layer in found[
+    for layer in layers[
         :2
     ]:  # the derivatives by a ReLU's input and by its output, times them, are the same
         np.testing.assert_allclose(layer.influence, expected, rtol=1e-4)

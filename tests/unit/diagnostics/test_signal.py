@@ -30,8 +30,8 @@ def test_signal_keeps_its_strength_with_our_initialization_and_grows_with_hes():
         (kp.initializers.PReLUHeNormal(0.5, seed=1), 1.0),
         (keras.initializers.HeNormal(seed=1), 1.25),
     ):
-        found = signal_by_depth(deep(0.5, initializer), x, batch_size=100)
-        linear, rectifiers = found[::2], found[1::2]
+        layers = signal_by_depth(deep(0.5, initializer), x, batch_size=100)
+        linear, rectifiers = layers[::2], layers[1::2]
         assert {layer.kind for layer in linear} == {"linear"}
         for layer in linear:
             assert layer.gain == pytest.approx(layer.predicted, rel=0.1)
@@ -51,8 +51,8 @@ def test_a_negative_path_carries_alpha_c_to_the_depth():
     model = keras.Sequential([keras.Input((1,)), *steps])
     for layer in model.layers[::2]:
         layer.set_weights([np.full((1, 1), 0.8), np.full(1, -1.0)])
-    found = signal_by_depth(model, np.float32([[-1.0], [-2.0]]))
-    ratio = found[1].gradient / found[-1].gradient
+    layers = signal_by_depth(model, np.float32([[-1.0], [-2.0]]))
+    ratio = layers[1].gradient / layers[-1].gradient
     assert np.sqrt(ratio) == pytest.approx((0.25 * 0.8) ** 4)
 
 
@@ -81,25 +81,25 @@ def test_against_numpy_with_an_inline_relu_and_several_batches():
     np.testing.assert_allclose(first.gradient, np.mean((projection @ v.T) ** 2), rtol=1e-5)
 
 
-def test_gradients_in_parts_are_of_the_same_size(monkeypatch):
-    """Of a linear network, whose gradients are those of the projection alone."""
+def test_gradients_of_several_batches(monkeypatch):
+    """In a linear network the gradients are those of the projection alone."""
     model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), L.Dense(3)]))
     x = models.samples(model, 30)
-    monkeypatch.setattr(sys.modules["keras_prelu.diagnostics.signal"], "_AT_ONCE", 7 * 4)
-    found = signal_by_depth(model, x, probes=10)
+    monkeypatch.setattr(sys.modules["keras_prelu.diagnostics.signal"], "_VALUES_PER_BATCH", 7 * 4)
+    layers = signal_by_depth(model, x, probes=10)
     projections = np.concatenate(
         [np.random.default_rng([0, i]).normal(size=(n, 3)) for i, n in enumerate((4, 4, 2))]
     )
-    np.testing.assert_allclose(found[1].gradient, np.mean(projections**2), rtol=1e-5)
+    np.testing.assert_allclose(layers[1].gradient, np.mean(projections**2), rtol=1e-5)
     np.testing.assert_allclose(
-        found[0].gradient,
+        layers[0].gradient,
         np.mean((projections @ model.layers[1].get_weights()[0].T) ** 2),
         rtol=1e-5,
     )
 
 
 @pytest.mark.parametrize(("build", "again"), [(models.nested, False), (models.siamese, True)])
-def test_nested_and_shared_layers_and_bad_numbers(build, again):
+def test_paths_of_nested_and_shared_layers(build, again):
     model = kp.convert(models.live_in(build()), rescale="none")
     paths = [layer.path for layer in signal_by_depth(model, models.samples(model, 4))]
     assert any("/" in path for path in paths)
@@ -110,9 +110,7 @@ def test_nested_and_shared_layers_and_bad_numbers(build, again):
 
 
 @pytest.mark.parametrize("converted", [False, True])
-def test_inside_layers_with_python_code_of_their_own_it_is_that_of_the_same_layers_outside(
-    converted,
-):
+def test_layers_inside_custom_layers_carry_the_signal_of_those_outside(converted):
     outer = models.live_in(custom.around(custom.Outer(4), shape=(5,)))
     layers = outer.layers[-1]
     inputs = x = keras.Input((5,))
@@ -131,7 +129,7 @@ def test_inside_layers_with_python_code_of_their_own_it_is_that_of_the_same_laye
         assert {layer.kind for layer in inside} == {"rectifier", "linear, rectified", "linear"}
         # In the graph an inline activation is a layer of its own.
         inside, outside = (
-            [layer for layer in found if layer.kind == "rectifier"] for found in (inside, outside)
+            [layer for layer in part if layer.kind == "rectifier"] for part in (inside, outside)
         )
     assert len(inside) == len(outside) == (6 if converted else 7)
     for one, other in zip(inside, outside, strict=True):

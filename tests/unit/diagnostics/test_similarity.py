@@ -11,7 +11,7 @@ from tests.helpers import models
 L = keras.layers
 
 
-def test_a_conversion_at_slope_zero_changes_nothing_and_at_a_quarter_something():
+def test_only_a_conversion_at_slope_zero_is_equal():
     model = models.live_in(models.nested())
     x = models.samples(model, 40)
     same = layer_similarity(
@@ -35,7 +35,7 @@ def network(kernel):
     return model
 
 
-def test_rotations_and_scales_are_alike_to_cka_alone():
+def test_cka_alone_ignores_rotations_and_scales():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 5)).astype("float32")
     rotation = np.linalg.qr(rng.normal(size=(5, 5)))[0]
@@ -50,12 +50,12 @@ def test_rotations_and_scales_are_alike_to_cka_alone():
     )
 
 
-def test_widths_may_differ_and_samples_must_be_three():
+def test_widths_may_differ_and_there_must_be_three_samples():
     narrow = keras.Sequential(
         [keras.Input((5,)), L.Dense(4, name="first"), L.Dense(2, name="second")]
     )
     x = np.random.default_rng(0).normal(size=(10, 5)).astype("float32")
-    found = layer_similarity(network(np.eye(5)), narrow, x)
-    assert [layer.explained is None for layer in found] == [False, True, False]
+    layers = layer_similarity(network(np.eye(5)), narrow, x)
+    assert [layer.explained is None for layer in layers] == [False, True, False]
     with pytest.raises(kp.errors.DataError, match="three samples"):
         layer_similarity(narrow, narrow, x[:2])

@@ -1,4 +1,4 @@
-"""keras_prelu.diagnostics.slopes."""
+"""keras_prelu.diagnostics.slopes: summaries of slopes by layer."""
 
 import numpy as np
 

@@ -89,7 +89,7 @@ def test_attention(layer, tmp_path):
     assert_survives(model, models.samples(model, 4), tmp_path)
 
 
-def test_what_follows_from_variables(tmp_path):
+def test_state_that_follows_from_variables(tmp_path):
     """A Normalization that was adapted keeps its mean in variables, and what it subtracts beside
     them."""
     x = np.random.default_rng(0).normal(3.0, 2.0, size=(64, 6)).astype("float32")
@@ -102,7 +102,7 @@ def test_what_follows_from_variables(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
-def test_what_follows_from_variables_inside_a_custom_layer(tmp_path):
+def test_state_that_follows_from_variables_inside_a_custom_layer(tmp_path):
     @keras.saving.register_keras_serializable("tests")
     class Prepares(L.Layer):
         def __init__(self, **kwargs):
@@ -123,7 +123,7 @@ def test_what_follows_from_variables_inside_a_custom_layer(tmp_path):
 @pytest.mark.parametrize(
     "kind", ["StringLookup", "IntegerLookup", "TextVectorization", "Discretization"]
 )
-def test_what_is_no_number(kind, tmp_path):
+def test_state_that_is_no_number(kind, tmp_path):
     import tensorflow as tf
 
     inputs, layer, x = {

@@ -1,4 +1,4 @@
-"""keras_prelu.report: what is on the page, and that nothing in it can do harm."""
+"""keras_prelu.report: the facts, the page that shows them, and that nothing in it can do harm."""
 
 import html.parser
 import re
@@ -11,16 +11,16 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.report import figures
 from keras_prelu.report.html import render, write
+from keras_prelu.report.sections import format_number, sections
 from tests.helpers import models
 
-pytestmark = pytest.mark.tensorflow
 L = keras.layers
 
 HOSTILE = '<script>alert("x")</script> & $x_1$ \'"' + 300 * "n"
 
 
 class Page(html.parser.HTMLParser):
-    """The tags of a page with their attributes, and those that were left open."""
+    """The tags of a page with their attributes, the tags left open, and the text."""
 
     VOID = frozenset({"meta", "link"})
 
@@ -67,30 +67,49 @@ def samples():
     return kp.data.Samples(rng.normal(size=(60, 6)).astype("float32"), rng.integers(0, 3, 60))
 
 
-def test_a_page_says_what_was_measured(networks, samples):
+@pytest.fixture(scope="module")
+def report(networks, samples):
+    """A report with all that there can be: labels, a control and a calibration."""
     original, converted = networks
-    calibration = kp.calibrate(converted, original, samples.x)
-    report = kp.report.gather(
+    calibrated = kp.convert(original, rescale="none")
+    return kp.report.gather(
         converted,
         original,
         samples,
         control=original,
-        calibration=calibration,
+        calibration=kp.calibrate(calibrated, original, samples.x),
         made={"Command": "by hand"},
     )
-    page = Page(render(report))
-    assert page.open == []
-    first, second = report.verdicts
-    assert first.sentence("PReLU", "the ReLU original") in page.text
-    assert second.sentence("PReLU", "the ReLU control") in page.text
+
+
+@pytest.fixture(scope="module")
+def unlabeled(networks, samples):
+    """A report without labels, control and calibration."""
+    original, converted = networks
+    return kp.report.gather(converted, original, samples.x)
+
+
+def test_a_report_measures_each_network(report, networks):
+    original, converted = networks
+    names = ["PReLU", "ReLU original", "ReLU control"]
+    assert [network.name for network in report.networks] == names
     assert [network.parameters for network in report.networks] == [
         converted.count_params(),
         original.count_params(),
         original.count_params(),
     ]
     assert report.networks[1].time.median == 1.0
-    assert "by hand" in page.text
-    assert "There is no ReLU control" not in page.text
+    first, second = report.verdicts
+    assert report.sentences == (
+        first.sentence("PReLU", "the ReLU original"),
+        second.sentence("PReLU", "the ReLU control"),
+    )
+    assert not any("no ReLU control" in limit for limit in report.limits)
+
+
+def test_a_page_shows_the_facts(report):
+    page = Page(render(report))
+    assert page.open == []
     titles = [
         "Slopes",
         "Dead units",
@@ -98,32 +117,60 @@ def test_a_page_says_what_was_measured(networks, samples):
         "What the conversion changed",
         "Signal by depth",
     ]
-    assert [title for title in titles if title in page.text] == titles
+    assert [section.title for section in sections(report)] == titles
+    for text in (*titles, *report.sentences, *report.limits, "by hand"):
+        assert text in page.text
     for layer in report.calibration.layers:
         assert layer.path in page.text
     ids = [attributes["id"] for tag, attributes in page.tags if "id" in attributes and tag == "h2"]
     assert {attributes["href"][1:] for tag, attributes in page.tags if tag == "a"} <= set(ids)
 
 
-def test_nothing_is_loaded_from_anywhere_and_nothing_runs(networks, samples):
-    page = Page(render(kp.report.gather(*reversed(networks), samples)))
+def test_tables_hold_the_values_of_the_figures(report):
+    tables = {section.title: section.table for section in sections(report)}
+    for table in tables.values():
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert tables["Slopes"].rows == (("act", "8", "0.25", "0.25", "0.25"),)
+    network, site = report.networks[0], report.networks[0].diagnosis.units[0]
+    assert tables["Dead units"].rows[0] == (
+        network.name,
+        "act",
+        "8",
+        str(site.dead),
+        str(site.nearly_dead),
+        f"{100 * site.negative:.1f} %",
+    )
+    assert [format_number(value) for value in (None, float("nan"), 1234.5, 0)] == [
+        "–",
+        "–",
+        "1.23e+03",
+        "0",
+    ]
+
+
+def test_nothing_is_loaded_from_anywhere_and_nothing_runs(report):
+    text = render(report)
+    page = Page(text)
     assert not {"script", "img", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
     for _tag, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href", "xlink:href"):
             assert attributes.get(name, "#").startswith(("#", "data:,"))
-    assert not re.search(r"url\((?!#)", render(kp.report.gather(*reversed(networks), samples)))
+    assert not re.search(r"url\((?!#)", text)
 
 
-def test_hostile_names_are_text(networks, samples):
-    """TensorFlow takes no such names for layers; JAX and PyTorch do."""
-    report = kp.report.gather(*reversed(networks), samples.x)
-    slopes = tuple(replace(layer, path=HOSTILE) for layer in report.slopes)
-    alike = tuple(replace(layer, path=HOSTILE) for layer in report.similarity)
+def test_hostile_names_are_text(unlabeled):
+    """Names of layers may hold any characters on JAX and PyTorch."""
+    slopes = tuple(replace(layer, path=HOSTILE) for layer in unlabeled.slopes)
+    alike = tuple(replace(layer, path=HOSTILE) for layer in unlabeled.similarity)
     page = Page(
         render(
             replace(
-                report, title=HOSTILE, slopes=slopes, similarity=alike, made=((HOSTILE, HOSTILE),)
+                unlabeled,
+                title=HOSTILE,
+                slopes=slopes,
+                similarity=alike,
+                made=((HOSTILE, HOSTILE),),
             )
         )
     )
@@ -133,35 +180,33 @@ def test_hostile_names_are_text(networks, samples):
     assert f"{HOSTILE[:39]}…" in page.text  # in a plot
 
 
-def test_without_labels_there_is_no_verdict(networks, samples):
-    original, converted = networks
-    report = kp.report.gather(converted, original, samples.x)
-    assert report.verdicts == ()
-    text = Page(render(report)).text
+def test_without_labels_there_is_no_verdict(unlabeled, networks, samples):
+    assert unlabeled.verdicts == unlabeled.sentences == ()
+    assert unlabeled.networks[0].score is None
+    text = Page(render(unlabeled)).text
     assert "There are no labels" in text
     assert "no ReLU control" in text
+    original, _ = networks
     with pytest.raises(kp.errors.InvalidArgumentError, match="no PReLU layers"):
         kp.report.gather(original, original, samples)
 
 
-def test_a_file_is_written_once(networks, samples, tmp_path):
-    report = kp.report.gather(*reversed(networks), samples.x)
-    write(report, tmp_path / "report.html")
+def test_an_existing_file_is_kept_without_force(unlabeled, tmp_path):
+    write(unlabeled, tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 200_000
     with pytest.raises(kp.errors.FileError, match="exists"):
-        write(report, tmp_path / "report.html")
-    write(report, tmp_path / "report.html", force=True)
+        write(unlabeled, tmp_path / "report.html")
+    write(unlabeled, tmp_path / "report.html", force=True)
 
 
-def test_figures_show_the_numbers(networks, samples):
-    original, converted = networks
-    slopes = kp.diagnostics.layer_slopes(converted)
+def test_figures_show_the_values(report):
+    slopes = report.slopes
     (axes,) = figures.slopes_figure(slopes).axes
     np.testing.assert_allclose(axes.lines[-1].get_xdata(), [layer.mean for layer in slopes])
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         layer.path for layer in slopes
     ]
-    diagnosis = kp.diagnostics.diagnose(original, samples.x)
+    diagnosis = report.networks[1].diagnosis
     forward, backward = figures.signal_figure({"ReLU": diagnosis}).axes
     linear = [layer for layer in diagnosis.signal if layer.kind == "linear"]
     np.testing.assert_allclose(forward.lines[0].get_ydata(), [layer.moment for layer in linear])
@@ -170,6 +215,7 @@ def test_figures_show_the_numbers(networks, samples):
     assert [bar.get_width() for bar in axes.patches] == [
         100 * site.dead / site.units for site in diagnosis.units
     ]
-    found = kp.diagnostics.layer_similarity(original, converted, samples.x)
-    (axes,) = figures.similarity_figure(found).axes
-    np.testing.assert_allclose(axes.lines[0].get_xdata(), [layer.cka for layer in found])
+    (axes,) = figures.similarity_figure(report.similarity).axes
+    np.testing.assert_allclose(
+        axes.lines[0].get_xdata(), [layer.cka for layer in report.similarity]
+    )

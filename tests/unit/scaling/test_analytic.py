@@ -21,7 +21,7 @@ def actions(model, **kwargs):
     }
 
 
-def test_the_second_moment_of_every_activation_is_relus():
+def test_every_activation_has_the_second_moment_of_relu():
     """In a fresh network with symmetric pre-activations, in the mean over many units."""
     width = 1500
     model = keras.Sequential(
@@ -59,7 +59,7 @@ def test_producers_are_scaled_and_nothing_else(normalized):
             np.testing.assert_allclose(after, before * factor, rtol=1e-5)
 
 
-def test_the_factor_is_the_outputs():
+def test_scaling_a_producer_scales_the_activation():
     """φ(s·x) = s·φ(x): scaling the producer scales the activation (claim 6), for every kind of
     producer."""
     model = models.live_in(models.autoencoder())

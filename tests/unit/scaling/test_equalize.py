@@ -81,7 +81,7 @@ def test_two_layers_against_the_closed_form():
     assert (record.producers, record.consumers, record.channels) == (("first",), (second.name,), 8)
 
 
-def test_where_the_symmetry_does_not_hold_it_is_said():
+def test_groups_without_the_symmetry_are_kept_with_the_reason():
     capped = {record.action for record in kp.equalize(converted(models.capped))}
     assert any("has a cap" in action for action in capped)
     shared = {record.action for record in kp.equalize(converted(models.shared_relu))}
@@ -119,7 +119,7 @@ def test_per_tensor_rounding_loses_less():
     assert after < 0.1 * before
 
 
-def test_dead_channels_are_left_alone():
+def test_dead_channels_are_not_scaled():
     model = converted(models.mlp)
     kernel = model.layers[0].get_weights()[0]
     kernel[:, 2] = 0.0

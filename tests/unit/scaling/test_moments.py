@@ -13,7 +13,7 @@ L = keras.layers
 ALPHA = 0.25
 
 
-def numbers(tensor):
+def to_float64(tensor):
     return np.asarray(keras.ops.convert_to_numpy(tensor), dtype=np.float64)
 
 
@@ -21,7 +21,7 @@ def settled(model, x):
     """The model with BatchNormalization statistics that are those of its inputs."""
     for layer in model.layers:
         if isinstance(layer, L.BatchNormalization):
-            part = numbers(keras.Model(model.inputs[0], layer.input)(x))
+            part = to_float64(keras.Model(model.inputs[0], layer.input)(x))
             axes = tuple(range(part.ndim - 1))
             layer.moving_mean.assign(part.mean(axis=axes))
             layer.moving_variance.assign(part.var(axis=axes))
@@ -29,10 +29,10 @@ def settled(model, x):
 
 
 def error(model, original, x):
-    return kp.diagnostics.relative_error(numbers(model(x)), numbers(original(x)))
+    return kp.diagnostics.relative_error(to_float64(model(x)), to_float64(original(x)))
 
 
-def test_the_factor_is_that_of_a_regression():
+def test_the_factor_is_that_of_a_least_squares_regression():
     """On normal pre-activations: what BatchNormalization's γ and β are multiplied by, against
     numpy's least squares."""
     model = models.live_in(
@@ -44,13 +44,15 @@ def test_the_factor_is_that_of_a_regression():
     norm.gamma.assign([0.5, 1.0, 2.0, 1.0])
     norm.beta.assign([-0.5, 0.0, 1.0, 1.5])
     converted = kp.convert(model, alpha=ALPHA, rescale="moments")
-    factors = numbers(converted.get_layer("norm").gamma) / numbers(norm.gamma)
+    factors = to_float64(converted.get_layer("norm").gamma) / to_float64(norm.gamma)
     np.testing.assert_allclose(
-        numbers(converted.get_layer("norm").beta), numbers(norm.beta) * factors, rtol=1e-5
+        to_float64(converted.get_layer("norm").beta), to_float64(norm.beta) * factors, rtol=1e-5
     )
     grid = np.linspace(-9.0, 9.0, 20_001)
     weights = np.exp(-0.25 * grid**2)[:, None]  # the root of the normal density
-    for mean, scale, factor in zip(numbers(norm.beta), numbers(norm.gamma), factors, strict=True):
+    for mean, scale, factor in zip(
+        to_float64(norm.beta), to_float64(norm.gamma), factors, strict=True
+    ):
         x = mean + scale * grid
         prelu, relu = np.where(x > 0, x, ALPHA * x), np.maximum(x, 0.0)
         design = np.stack([prelu, np.ones_like(prelu)], axis=1)
@@ -77,7 +79,7 @@ def test_the_offset_goes_into_what_follows(follower):
     none, moments = (
         kp.convert(model, alpha=ALPHA, rescale=rescale) for rescale in ("none", "moments")
     )
-    means = [numbers(each(samples)).mean(axis=0) for each in (model, none, moments)]
+    means = [to_float64(each(samples)).mean(axis=0) for each in (model, none, moments)]
     assert np.abs(means[2] - means[0]).max() < 0.05 * np.abs(means[1] - means[0]).max()
     assert error(moments, model, samples) < 0.5 * error(none, model, samples)
 
@@ -109,12 +111,12 @@ def test_a_capped_activation_gives_its_factor_to_the_layer_that_reads_it():
         kp.convert(model, alpha=ALPHA, rescale=rescale) for rescale in ("none", "moments")
     )
     np.testing.assert_array_equal(
-        numbers(moments.get_layer("norm").gamma), numbers(model.get_layer("norm").gamma)
+        to_float64(moments.get_layer("norm").gamma), to_float64(model.get_layer("norm").gamma)
     )
     assert error(moments, model, samples) < 0.5 * error(none, model, samples)
 
 
-def test_what_has_no_statistics_is_kept_and_said():
+def test_sites_without_statistics_are_kept_with_the_reason():
     model = models.live_in(models.mlp())
     converted = kp.convert(model, rescale="none")
     before = converted.get_weights()
@@ -134,9 +136,9 @@ def test_an_output_of_the_model_keeps_its_scale_and_offset():
     model = models.live_in(keras.Model(inputs, [norm, other, total]))
     x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
     converted = kp.convert(model, alpha=ALPHA, rescale="moments")
-    np.testing.assert_allclose(numbers(converted(x)[0]), numbers(model(x)[0]), rtol=1e-6)
+    np.testing.assert_allclose(to_float64(converted(x)[0]), to_float64(model(x)[0]), rtol=1e-6)
     np.testing.assert_array_equal(
-        numbers(converted.get_layer("other").beta), numbers(model.get_layer("other").beta)
+        to_float64(converted.get_layer("other").beta), to_float64(model.get_layer("other").beta)
     )
 
 
@@ -144,4 +146,4 @@ def test_at_slope_0_nothing_changes():
     model = models.live_in(models.residual())
     converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="moments")
     x = models.samples(model, 8)
-    assert numbers(converted(x)).tobytes() == numbers(model(x)).tobytes()
+    assert to_float64(converted(x)).tobytes() == to_float64(model(x)).tobytes()

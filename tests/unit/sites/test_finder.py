@@ -26,7 +26,7 @@ def test_an_inline_site():
     assert first.target == "first_prelu"
 
 
-def test_kinds():
+def test_kinds_slopes_and_caps():
     assert [site.kind for site in find_sites(models.leaky())] == [
         "leaky_relu",
         "relu",
@@ -106,7 +106,7 @@ def test_a_function_of_the_users_own_is_not_mistaken_for_keras():
 @pytest.mark.parametrize("max_value", [None, 6.0])
 @pytest.mark.parametrize("negative_slope", [0.0, 0.1])
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_every_relu(max_value, negative_slope, threshold):
+def test_every_configuration_of_relu(max_value, negative_slope, threshold):
     inputs = keras.Input((6,))
     model = keras.Model(inputs, L.ReLU(max_value, negative_slope, threshold)(inputs))
     (site,) = find_sites(model)
@@ -186,7 +186,7 @@ def test_models_without_a_graph():
         find_sites("model.keras")
 
 
-def test_finding_leaves_no_trace():
+def test_find_sites_leaves_the_graph_unchanged():
     model = models.residual()
     nodes = [len(layer._inbound_nodes) for layer in model.layers]
     find_sites(model)

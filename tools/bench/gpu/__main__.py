@@ -1,4 +1,5 @@
-"""`KERAS_BACKEND=jax python -m tools.bench.gpu`: what PReLU costs on a GPU. Each task runs in a process of its own, for a time at most."""
+"""`KERAS_BACKEND=jax python -m tools.bench.gpu`: measure what PReLU costs on a GPU; write
+RESULTS.md and results.json. Each task runs in a process of its own, with a time limit."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ import click
 from tools.bench.gpu.records import Failure, Log
 from tools.bench.gpu.store import Store
 from tools.bench.gpu.tasks import BACKENDS, PARTS, limit, tasks
+from tools.common import options
 
 _LEAST_SECONDS = 15
-"""With less left no further task is begun."""
+"""With less time left no further task starts."""
 
 
 @click.command()
@@ -35,11 +37,7 @@ _LEAST_SECONDS = 15
     default=float("inf"),
     help="How long all may take; what doesn't fit is left out.",
 )
-@click.option(
-    "--trial",
-    is_flag=True,
-    help="Small and few, also without a GPU, to see that everything runs; the figures mean nothing.",
-)
+@options.trial
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -47,9 +45,10 @@ _LEAST_SECONDS = 15
     help="Folder of the results.",
 )
 def main(parts: tuple[str, ...], seconds: float, trial: bool, output: Path) -> None:
-    """Measure with the backend of KERAS_BACKEND, jax or torch; other results in the folder are kept.
+    """Measure with the backend of KERAS_BACKEND, jax or torch; other results in the folder are
+    kept.
 
-    Records are appended to a file as they are found, so that what is stopped loses none.
+    Records are appended to a file as they are measured, so that an interrupted run loses none.
     """
     end = time.monotonic() + seconds
     backend = os.environ.get("KERAS_BACKEND", "")
@@ -63,7 +62,7 @@ def main(parts: tuple[str, ...], seconds: float, trial: bool, output: Path) -> N
         raise click.UsageError(str(problem)) from problem
     output.mkdir(parents=True, exist_ok=True)
     store = Store(folder=output, trial=trial)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a worker is ended too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that its worker is ended too
     with tempfile.TemporaryDirectory(prefix="bench_gpu_") as cache:
         for task in wanted:
             log, allowed = (
@@ -84,7 +83,8 @@ def main(parts: tuple[str, ...], seconds: float, trial: bool, output: Path) -> N
 
 
 def _environment(cache: str) -> dict[str, str]:
-    """Of the workers: JAX takes memory as it needs it, and compiles what a later process needs too only once."""
+    """Return the environment of the workers, in which JAX allocates memory as needed and shares
+    what it compiled with later processes."""
     defaults = {
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "JAX_COMPILATION_CACHE_DIR": cache,

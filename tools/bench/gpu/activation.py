@@ -1,4 +1,5 @@
-"""The activation alone, forward, and forward and backward, beside what moving its bytes takes at the least."""
+"""The activation alone, forward, and forward and backward, beside the least time for moving its
+bytes."""
 
 from __future__ import annotations
 
@@ -12,23 +13,24 @@ from keras import ops
 
 from keras_prelu.backend.devices import gpu
 from keras_prelu.utils.timing import compare
-from tools.bench.gpu.device import backend
 from tools.bench.gpu.effort import Effort
 from tools.bench.gpu.kernels import BOTH, COPY, FORWARD, Eager, Graph, Inputs, Kernel, Run, kernels
 from tools.bench.gpu.records import Fact, Failure, Log, Timing
 from tools.bench.gpu.variants import EXP, LAYERS
 from tools.bench.records import RELU
+from tools.common.machine import backend
 
 PART = "activation"
 DTYPES = ("mixed_bfloat16", "float32")
-# Forward reads x and writes y; backward reads y, reads the upstream gradient and writes the input's. A copy reads and writes.
+# Forward reads x and writes y; backward reads y and the upstream gradient and writes the input's.
+# A copy reads and writes.
 PASSES = {FORWARD: 2, BOTH: 5}
 COPY_PASSES = 2
 _MOST_CALLS, _MOST_BUFFERS = 64, 16
 
 
 def measure(mode: str, effort: Effort, log: Log) -> None:
-    """Everything of one mode, see `kernels.kernels`."""
+    """Measure every shape and dtype in one mode of `kernels.kernels`."""
     kernel, launches = kernels()[mode], {}
     for shape in effort.compiled_shapes if mode == "compile" else effort.shapes:
         for dtype in DTYPES:
@@ -45,7 +47,8 @@ def _case(
 ) -> None:
     compute = keras.dtype_policies.get(dtype).compute_dtype
     inputs = _inputs(shape, compute, effort)
-    # The one last that may not be capturable: a capture that fails can leave PyTorch unable to make another.
+    # The layer that may not be capturable comes last: after a capture that fails, PyTorch may be
+    # unable to capture others.
     layers = {
         name: _built(LAYERS[name](dtype), shape)
         for name in sorted(LAYERS, key=lambda name: name == EXP)
@@ -60,9 +63,8 @@ def _case(
                 steps[name] = _tried(kernel.repeated(work, layer, inputs, calls))
                 if kernel.name != "compile" and (work, dtype, name) not in launches:
                     launches[work, dtype, name] = _launch(kernel, work, layer, effort)
-            except (
-                Exception
-            ) as problem:  # one that can't be compiled or captured; the others are still measured
+            except Exception as problem:
+                # A layer may fail to be compiled or captured; the others are still measured.
                 steps.pop(name, None)
                 log.add(Failure.of(PART, f"{kernel.name}, {what}, {dtype}, {name}", problem))
         if RELU not in steps:
@@ -115,7 +117,7 @@ def _case(
 
 
 def _launch(kernel: Kernel, work: str, layer: keras.layers.Layer, effort: Effort) -> float:
-    """Milliseconds of a run on a pixel, asked for many times in a row."""
+    """Return the milliseconds of a run on one pixel, launched many times in a row."""
     pixel = ops.ones(
         (1, 1, 1, layer.weights[0].shape[-1] if layer.weights else 16), layer.compute_dtype
     )
@@ -132,7 +134,7 @@ def _memory(kernel: Kernel, layer: keras.layers.Layer, inputs: Inputs) -> dict[s
             if kernel.name == "compile"
             else kernel.residual_bytes(layer, inputs),
         }
-    except Exception:  # the time is worth keeping without it
+    except Exception:  # The time is kept without the memory.
         return {}
 
 
@@ -158,7 +160,7 @@ def _built(layer: keras.layers.Layer, shape: tuple[int, ...]) -> keras.layers.La
 
 
 def _inputs(shape: tuple[int, ...], dtype: str, effort: Effort) -> Sequence[Inputs]:
-    """Random buffers, as many as it takes for the cache to hold none until its turn comes again."""
+    """Return random buffers, so many that none is still in the cache when its turn comes again."""
     size = math.prod(shape) * np.dtype(_numpy_dtype(dtype)).itemsize
     count = min(_MOST_BUFFERS, max(1, math.ceil(effort.working_set / size)))
     draw = keras.random.normal
@@ -176,7 +178,7 @@ def _numpy_dtype(dtype: str) -> str:
 
 
 def _calls(run: Run, effort: Effort) -> int:
-    """How many copies make a sample long enough to be timed."""
+    """Return how many copies make a sample long enough to be timed."""
     for _ in range(3):
         run()
     start = time.perf_counter()
@@ -192,7 +194,7 @@ def _tried(run: Run) -> Callable[[], object]:
 
 
 def modes() -> tuple[str, ...]:
-    """The modes of the active backend that can be measured here."""
+    """Return the modes of the active backend that can be measured here."""
     if backend() == "jax":
         return ("jit",)
     return ("eager", "graph", "compile") if gpu() else ("eager",)

@@ -1,4 +1,4 @@
-"""How long the training steps of an epoch take."""
+"""Time of the training steps of an epoch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import keras
 
 
 class Clock(keras.callbacks.Callback):
-    """Times the training steps of each epoch, the fetching of batches included, what follows the last step left out.
+    """Times the training steps of each epoch, including the fetching of batches and excluding what
+    follows the last step.
 
     Attributes:
-        milliseconds: Of a step, by epoch; the first epoch's hold what is compiled.
+        milliseconds: Milliseconds of a step by epoch; the first epoch's include compilation.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ PART = "demo"
 
 
 def measure(effort: Effort, log: Log) -> None:
-    """Run it in a process of its own; note how long it took, how it ended, and what it found."""
+    """Run it in a process of its own; record its time, its exit status and its verdict."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bench_gpu_") as folder:
         command = [

@@ -1,16 +1,12 @@
-"""What a backend says about its device: whether it is a GPU, when its work is done, and how much memory it took."""
+"""What a backend reports about its device: whether it is a GPU, when its work is done, and how much
+memory it took."""
 
 from __future__ import annotations
 
-import keras
 from keras import ops
 
 from keras_prelu.backend.devices import gpu
-from tools.bench.records import Machine
-
-
-def backend() -> str:
-    return str(keras.backend.backend())
+from tools.common.machine import backend
 
 
 def check_device(trial: bool) -> None:
@@ -18,18 +14,13 @@ def check_device(trial: bool) -> None:
     place = str(getattr(ops.zeros(1), "device", "unknown"))
     if not trial and (gpu() is None or "cpu" in place.lower()):
         raise RuntimeError(
-            f"Keras on {backend()} puts its tensors on {place}, and this measures GPUs. --trial runs without one."
+            f"Keras on {backend()} puts its tensors on {place}, and this measures GPUs. --trial"
+            " runs without one."
         )
 
 
-def machine() -> Machine:
-    from tools.bench.worker import machine
-
-    return machine()
-
-
 def wait() -> None:
-    """Return when the device has done all that was asked of it."""
+    """Return when the device has done all its work."""
     if backend() == "torch" and gpu():
         import torch
 
@@ -37,7 +28,7 @@ def wait() -> None:
 
 
 def used_bytes() -> int:
-    """Device memory in use now; 0 where the backend doesn't tell."""
+    """Return the device memory in use; 0 where the backend does not report it."""
     if backend() == "torch" and gpu():
         import torch
 
@@ -46,7 +37,7 @@ def used_bytes() -> int:
 
 
 def forget_peak() -> None:
-    """Let `peak_bytes` begin anew, where the backend can."""
+    """Restart `peak_bytes`, where the backend can."""
     if backend() == "torch" and gpu():
         import torch
 
@@ -54,7 +45,8 @@ def forget_peak() -> None:
 
 
 def peak_bytes() -> int | None:
-    """The most device memory since this process began, or since `forget_peak`; None where the backend doesn't tell."""
+    """Return the most device memory since this process began, or since `forget_peak`; None where
+    the backend does not report it."""
     if backend() == "jax":
         import jax
 

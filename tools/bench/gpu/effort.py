@@ -10,19 +10,25 @@ class Effort:
     """Sizes and repetitions.
 
     Attributes:
-        shapes: Of the activation alone.
-        compiled_shapes: Those that are also run by torch.compile, which takes seconds for each.
-        rounds: Of the activation alone.
-        sample_seconds: How long one timed sample of the activation is: as many runs as fit in.
-        working_set: Bytes of inputs that the runs go through in turn, more than the device's cache.
+        shapes: Shapes of the activation alone.
+        compiled_shapes: Those that torch.compile runs as well, which takes seconds for each.
+        rounds: Rounds of the activation alone.
+        sample_seconds: Seconds of one timed sample of the activation, filled with runs.
+        working_set: Bytes of the inputs that runs take in turn, more than the device's cache.
         network: A name of `variants.NETWORKS`, for all but the activation alone.
-        size, batch, classes: Of the training step.
-        step_rounds, step_seconds: Rounds of a network, and how many seconds they may take.
-        train, validation, calibration: Images of the job.
-        job_size, job_batch: Of the job.
-        epochs: Of the job's first training, and of each fine-tuning.
-        resumed: Images of the fine-tuning that is killed and goes on, a few steps an epoch, and of its validation.
-        calibration_seconds: When a calibration is given up.
+        size: Height and width of the training step's images.
+        batch: Their number.
+        classes: Their classes.
+        step_rounds: Rounds of a network.
+        step_seconds: Seconds after which no further round starts.
+        train: Training images of the job.
+        validation: Its validation images.
+        calibration: Its calibration images.
+        job_size: Height and width of its images.
+        job_batch: Its batch size.
+        epochs: Epochs of the job's first training, and of each fine-tuning.
+        resumed: Training and validation images of the fine-tuning that is killed and resumed.
+        calibration_seconds: Seconds after which a calibration is given up.
         demo: Options of the demonstration.
     """
 

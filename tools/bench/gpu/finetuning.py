@@ -26,7 +26,7 @@ def finetuned(
     control: bool = True,
     callbacks: Callable[[], Sequence[keras.callbacks.Callback]] | None = None,
 ) -> FineTuning:
-    """A converted model fine-tuned, beside its ReLU control, with checkpoints."""
+    """Fine-tune a converted model beside its ReLU control, with checkpoints."""
     return kp.finetune(
         converted,
         train,

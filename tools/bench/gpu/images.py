@@ -1,4 +1,4 @@
-"""Images of ten classes that a network can learn, made by a seed."""
+"""Images of ten classes that a network can learn, generated from a seed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ _COARSE, _NOISES = 8, 64
 
 
 def images(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (count, size, size, 3) in float32 and their labels: a pattern for each class, faint and shifted, under noise.
+    """Return images (count, size, size, 3) in float32 and their labels: a pattern for each class,
+    faint and shifted, under noise.
 
-    Patterns are the same for every seed; labels, shifts and noise are drawn by it.
+    The patterns do not depend on the seed; labels, shifts and noise do.
     """
     patterns = _enlarged(np.random.default_rng(0).normal(size=(CLASSES, _COARSE, _COARSE, 3)), size)
     rng = np.random.default_rng([seed, 1])

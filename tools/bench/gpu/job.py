@@ -1,4 +1,5 @@
-"""The whole job of a user: train a network, convert and calibrate it, fine-tune it beside its control, be killed and go on."""
+"""The whole job of a user: train a network, convert and calibrate it, fine-tune it beside its
+control, and resume a fine-tuning that was killed."""
 
 from __future__ import annotations
 
@@ -29,11 +30,11 @@ PART, POLICY = "job", "mixed_bfloat16"
 
 
 class _SlowError(Exception):
-    """A calibration that takes longer than it may."""
+    """A calibration exceeds its time limit."""
 
 
 def measure(effort: Effort, log: Log) -> None:
-    """All of it; what fails is told, and the rest goes on as far as it can."""
+    """Measure all steps; a failure is recorded, and the steps that do not need it follow."""
     say = _Saying(log)
     start = time.perf_counter()
     (x, y), validation = (
@@ -64,7 +65,7 @@ def measure(effort: Effort, log: Log) -> None:
 
 
 class _Saying:
-    """Notes facts of this part."""
+    """Records facts of this part."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -80,7 +81,7 @@ def _trained(train: Samples, effort: Effort, say: _Saying) -> keras.Model:
     model = network(RELU, effort.network, effort.job_size, CLASSES, POLICY)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.9  # so few steps move the statistics nowhere with Keras's 0.99
+            layer.momentum = 0.9  # With Keras's 0.99 so few steps would hardly move the statistics.
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
     clock, start = Clock(), time.perf_counter()
@@ -100,7 +101,8 @@ def _trained(train: Samples, effort: Effort, say: _Saying) -> keras.Model:
 def _converted(
     original: keras.Model, samples: np.ndarray, check: np.ndarray, effort: Effort, say: _Saying
 ) -> keras.Model:
-    """What `convert(original, alpha=0.25, calibration_data=samples)` returns; in its two steps, the second of which tells its errors."""
+    """Return what `convert(original, alpha=0.25, calibration_data=samples)` returns, in its two
+    steps, the second of which reports its errors."""
     start = time.perf_counter()
     converted = kp.convert(original, alpha=0.25, rescale="none")
     say("convert", time.perf_counter() - start, "s")

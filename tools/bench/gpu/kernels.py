@@ -1,4 +1,5 @@
-"""How each backend runs a layer many times over several buffers: `Kernel` is one such way."""
+"""Ways in which each backend runs a layer many times over several buffers: `Kernel` is one of
+them."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from typing import Any, Protocol
 import keras
 
 from keras_prelu.backend.devices import gpu
-from tools.bench.gpu.device import backend, wait
+from tools.bench.gpu.device import wait
 from tools.bench.memory import kept_by_jax
+from tools.common.machine import backend
 
 Tensor = Any
 Run = Callable[[], object]
@@ -27,24 +29,25 @@ class Inputs:
 
 
 class Kernel(Protocol):
-    """A way to run things."""
+    """A way to run a layer."""
 
     name: str
 
     def repeated(
         self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs], calls: int
     ) -> Run:
-        """A function that does `work` so many times, with each of the inputs in turn, and returns when the device is done."""
+        """Return a function that does `work` so many times, with each of the inputs in turn, and
+        returns when the device is done."""
 
     def peak_bytes(self, work: str, layer: keras.layers.Layer, inputs: Inputs) -> int | None:
-        """The most device memory of doing `work` once, inputs included."""
+        """Return the most device memory of doing `work` once, including the inputs."""
 
     def residual_bytes(self, layer: keras.layers.Layer, inputs: Inputs) -> int:
-        """What the forward pass keeps for the backward pass."""
+        """Return the bytes that the forward pass keeps for the backward pass."""
 
 
 def kernels() -> dict[str, Kernel]:
-    """The active backend's ways, by name."""
+    """Return the active backend's kernels by name."""
     found: list[Kernel] = [Jit()] if backend() == "jax" else [Eager(), Graph(), Compiled()]
     return {kernel.name: kernel for kernel in found}
 
@@ -109,7 +112,8 @@ class Jit:
 
 
 def _stateless(layer: keras.layers.Layer, variables: Sequence[Tensor], x: Tensor) -> Tensor:
-    """A layer called with values in place of its variables; `stateless_call` would not cast them to the layer's compute dtype."""
+    """Call a layer with values in place of its variables. `stateless_call` would not cast them to
+    the layer's compute dtype."""
     with keras.StatelessScope(
         state_mapping=list(zip(layer.trainable_variables, variables, strict=True))
     ):
@@ -117,7 +121,8 @@ def _stateless(layer: keras.layers.Layer, variables: Sequence[Tensor], x: Tensor
 
 
 def program_bytes(compiled: Any) -> int | None:
-    """What a program of XLA takes on its device: arguments, results and temporaries, each byte counted once."""
+    """Return the bytes that a program of XLA takes on its device: arguments, results and
+    temporaries, each counted once."""
     found = compiled.memory_analysis()
     if found is None:
         return None
@@ -175,7 +180,7 @@ class Eager:
         return sum(kept.values())
 
     def waits(self, layer: keras.layers.Layer, inputs: Inputs) -> int:
-        """How often a forward and backward pass makes the host wait for the device."""
+        """Return how often a forward and backward pass makes the host wait for the device."""
         import torch
 
         once = self._once(BOTH, layer, [inputs])
@@ -195,7 +200,8 @@ class Eager:
     def _once(
         self, work: str, layer: keras.layers.Layer, inputs: Sequence[Inputs]
     ) -> Callable[[int], object]:
-        """A function of the number of the inputs that asks for the work, and doesn't wait for its end."""
+        """Return a function of the index of the inputs that launches the work without waiting for
+        its end."""
         import torch
 
         call = self._wrapped(layer)
@@ -219,7 +225,7 @@ class Eager:
 
 
 class Graph(Eager):
-    """What eager PyTorch runs, captured as one CUDA graph: the device's time alone, without the host's."""
+    """What eager PyTorch runs, captured as one CUDA graph: the device's time without the host's."""
 
     name = "graph"
 
@@ -257,6 +263,7 @@ class Compiled(Eager):
     def _wrapped(self, layer: keras.layers.Layer) -> Callable[[Tensor], Tensor]:
         import torch
 
-        # All layers run through one function of Keras, of which torch.compile by default makes 8 versions and then runs it eagerly.
+        # All layers run through one function of Keras. By default torch.compile compiles 8 versions
+        # of a function and then runs it eagerly.
         torch._dynamo.config.recompile_limit = 256
         return torch.compile(layer, dynamic=False)

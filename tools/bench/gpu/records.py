@@ -1,13 +1,14 @@
-"""What a measurement on a GPU is. Workers append records to a file as JSON lines; the report reads them."""
+"""Results of the GPU benchmark. Workers append them to a file as JSON lines; the report reads
+them."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.bench.records import Machine
+from tools.common.machine import Machine
+from tools.common.records import decode, encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +22,18 @@ class Timing:
         dtype: Keras dtype policy.
         activation: A name of `variants.VARIANTS`.
         milliseconds: Median of one run.
-        ratio, low, high: Median and quartiles over rounds of its time over ReLU's in the same round.
-        rounds: How many rounds there were at most.
-        floor: Milliseconds that a copy kernel takes to move the bytes that the activation has to move; None for networks.
-        launch: Milliseconds of the same run on a tensor of a few elements: what is spent beside moving bytes; None for networks.
-        peak_bytes: The most device memory that a program takes which runs this alone; None where the backend doesn't tell.
-        residual_bytes: What the forward pass keeps for the backward pass; None where it is not counted.
+        ratio: Median over rounds of its time over ReLU's in the same round.
+        low: Lower quartile of that ratio.
+        high: Upper quartile.
+        rounds: Most rounds that were allowed.
+        floor: Milliseconds that a copy kernel takes to move the bytes that the activation has to
+            move; None for networks.
+        launch: Milliseconds of the same run on a tensor of a few elements, spent on other work than
+            moving bytes; None for networks.
+        peak_bytes: Most device memory of a program that runs this alone; None where the backend
+            does not report it.
+        residual_bytes: What the forward pass keeps for the backward pass; None where it is not
+            counted.
     """
 
     part: str
@@ -70,37 +77,35 @@ class Failure:
 
 
 Record = Machine | Timing | Fact | Failure
-_KINDS = {kind.__name__: kind for kind in (Machine, Timing, Fact, Failure)}
+_KINDS = (Machine, Timing, Fact, Failure)
 
 
 class Log:
-    """A file that records are appended to, each as soon as it is known: what is killed afterwards loses none.
+    """A file to which each record is appended at once, so that a process that is killed loses none.
 
     Args:
         path: The file.
-        task: What the records belong to.
+        task: Task that the records belong to.
     """
 
     def __init__(self, path: Path, task: str) -> None:
         self._path, self._task = path, task
 
     def begin(self) -> None:
-        """Forget what an earlier run of the task found."""
+        """Remove the records of an earlier run of the task."""
         if self._path.exists():
             lines = [line for line in _lines(self._path) if json.loads(line)["task"] != self._task]
             self._path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def add(self, record: Record) -> None:
-        line = json.dumps(
-            {"task": self._task, "type": type(record).__name__, **dataclasses.asdict(record)}
-        )
+        line = json.dumps({"task": self._task, **encode(record)})
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
         print(line, flush=True)
 
 
 def by_task(path: Path) -> dict[str, list[dict]]:
-    """The records of a file as JSON objects, by task."""
+    """Return the records of a file as JSON objects, by task."""
     found: dict[str, list[dict]] = {}
     for line in _lines(path):
         fields = json.loads(line)
@@ -109,11 +114,10 @@ def by_task(path: Path) -> dict[str, list[dict]]:
 
 
 def record_of(fields: dict) -> Record:
-    """The record that a JSON object holds."""
-    fields = dict(fields)
-    return _KINDS[fields.pop("type")](**fields)
+    """Return the record that a JSON object holds."""
+    return decode(fields, _KINDS)
 
 
 def _lines(path: Path) -> list[str]:
-    """All lines but a last one that was cut off."""
+    """Return all lines except a last one that was cut off."""
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]

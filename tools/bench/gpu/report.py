@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""RESULTS.md of the GPU benchmark."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tools.bench.gpu.records import Fact, Failure, Record, Timing, record_of
-from tools.bench.records import RELU, Machine
+from tools.bench.records import RELU
+from tools.common.machine import Machine, describe
+from tools.common.markdown import paragraph, table
+from tools.common.statistics import quartiles
 
-INTRODUCTION = """
-Written by `KERAS_BACKEND=jax python -m tools.bench.gpu` and the same with torch; the same figures are in `results.json`. Medians of runs
-taken in turn; a ratio is the median, over rounds, of the time over ReLU's in the same round, with its quartiles: **below 1 is cheaper than
-ReLU**. Memory is the most that a program of this alone takes on the device: on JAX what XLA's program takes, on PyTorch what its allocator
-gave out at the most. float32 has each backend's default precision of products.
-"""
-_ACTIVATION = """
-The floor is the time that a copy kernel takes, on tensors of the same shape and dtype, to move what has to be moved: forward reads x and
-writes y; backward reads y and the upstream gradient and writes x's, five passes in all. The share is that time over the measured one. XLA
-compiles both passes into one program here, which may read x once, so that a share above 1 is possible. "Launch" is the same run on a single
-pixel: where it comes near the time, the host is what takes it. Residuals are what the forward pass keeps. "graph" is eager PyTorch's work
-captured as a CUDA graph, without the host's time.
-"""
+INTRODUCTION = """Written by `KERAS_BACKEND=jax python -m tools.bench.gpu` and the same with torch;
+the same figures are in `results.json`. Times are medians of runs taken in turn; a ratio is the median,
+over rounds, of the time over ReLU's in the same round, with its quartiles: **below 1 is cheaper
+than ReLU**. Memory is the most that a program of this alone takes on the device: on JAX what XLA's
+program takes, on PyTorch what its allocator provided at most. Products in float32 have each
+backend's default precision."""
+_ACTIVATION = """The floor is the time that a copy kernel takes, on tensors of the same shape and
+dtype, to move what has to be moved: forward reads x and writes y; backward reads y and the upstream
+gradient and writes x's, five passes in all. The share is that time over the measured one. XLA
+compiles both passes into one program here, which may read x once, so that a share above 1 is
+possible. "Launch" is the same run on a single pixel: where it comes near the time, the host takes
+most of it. Residuals are what the forward pass keeps. "graph" is eager PyTorch's work captured as a
+CUDA graph, without the host's time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +36,12 @@ class _Found:
 
 
 def markdown(results: dict, *, trial: bool) -> str:
-    """All tables, of results by backend and task."""
+    """Return all tables, of results by backend and task."""
     found = list(_found(results))
     lines = ["# What PReLU costs on a GPU", ""]
     if trial:
         lines += ["**A trial: it shows that everything runs, and its figures mean nothing.**", ""]
-    lines += [INTRODUCTION.strip(), "", *_machines(results)]
+    lines += [paragraph(INTRODUCTION), "", *_machines(results)]
     lines += _section("A training step", _networks(found, "step"))
     lines += _section("A prediction", _networks(found, "inference"))
     lines += _section("The activation alone", _activations(found), _ACTIVATION)
@@ -79,26 +82,28 @@ def _machines(results: dict) -> list[str]:
         for found in tasks.values()
         for fields in found
     )
-    lines = [
-        f"- {machine.device}, {machine.cores} cores; {', '.join(f'{name} {version}' for name, version in machine.versions.items())}"
-        for machine in records
-        if isinstance(machine, Machine)
-    ]
+    lines = [f"- {describe([machine])}" for machine in records if isinstance(machine, Machine)]
     return list(dict.fromkeys(lines))
 
 
 def _section(title: str, content: list[str], introduction: str = "") -> list[str]:
     if not content:
         return []
-    return ["", f"## {title}", "", *([introduction.strip(), ""] if introduction else []), *content]
+    return [
+        "",
+        f"## {title}",
+        "",
+        *([paragraph(introduction), ""] if introduction else []),
+        *content,
+    ]
 
 
 def _table(titles: dict[str, bool], rows: list[list[str]]) -> list[str]:
-    """A table; each title says whether its column holds numbers."""
+    """Return a table; each title says whether its column holds numbers."""
     if not rows:
         return []
-    rule = "|".join("---:" if number else "---" for number in titles.values())
-    return [f"| {' | '.join(titles)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]
+    left = [index for index, number in enumerate(titles.values()) if not number]
+    return [table(list(titles), rows, left=left)]
 
 
 def _networks(found: list[_Found], part: str) -> list[str]:
@@ -175,7 +180,7 @@ def _relu(item: _Found, found: list[_Found]) -> Timing | None:
 
 
 def _ratio(timing: Timing) -> str:
-    return f"{timing.ratio:.2f} [{timing.low:.2f}, {timing.high:.2f}]"
+    return quartiles(timing.ratio, timing.low, timing.high)
 
 
 def _gigabytes(size: int | None) -> str:

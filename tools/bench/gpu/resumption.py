@@ -1,7 +1,9 @@
-"""A fine-tuning that is killed and goes on: `python -m tools.bench.gpu.resumption kill|resume FOLDER`, each in a process of its own.
+"""A fine-tuning that is killed and resumed: `python -m tools.bench.gpu.resumption kill|resume
+FOLDER`, each in a process of its own.
 
-`kill` fine-tunes with checkpoints and is killed in the middle of its second epoch. `resume` makes the same call, which goes on, then an
-uninterrupted one, and compares what they end with. Both compute by deterministic algorithms, without which two runs differ anyway.
+`kill` fine-tunes with checkpoints and is killed in the middle of its second epoch. `resume` makes
+the same call, which resumes, then an uninterrupted one, and compares their results. Both use
+deterministic algorithms, without which two runs differ anyway.
 """
 
 from __future__ import annotations
@@ -16,16 +18,16 @@ import click
 import keras
 import numpy as np
 
-from tools.bench.gpu.device import backend
 from tools.bench.gpu.effort import FULL, TRIAL, Effort
 from tools.bench.gpu.finetuning import finetuned
+from tools.common.machine import backend
 
 DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Environment variables of both processes; JAX gets a flag too, see `environment`."""
 
 
 def environment() -> dict[str, str]:
-    """What the processes are started with."""
+    """Return the environment of both processes."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     return {**os.environ, **DETERMINISTIC, **({"XLA_FLAGS": flags} if backend() == "jax" else {})}
 
@@ -46,7 +48,8 @@ class _Kill(keras.callbacks.Callback):
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--trial", is_flag=True)
 def main(action: str, folder: Path, trial: bool) -> None:
-    """Fine-tune the models in FOLDER; `resume` prints a JSON object of what the two results differ by."""
+    """Fine-tune the models in FOLDER; `resume` prints a JSON object of the two results'
+    differences."""
     effort = TRIAL if trial else FULL
     _deterministic()
     if action == "kill":
@@ -89,7 +92,8 @@ def _run(folder: Path, effort: Effort, checkpoints: Path, callbacks: list[type])
 
 
 def _difference(first: Any, second: Any) -> dict[str, Any]:
-    """How far two results lie apart: weights relative to their layer's largest, and the shares of validation samples scored alike."""
+    """Return how far two results are apart: weights relative to their array's largest, and the
+    fraction of validation samples with equal scores."""
     pairs = list(zip(first.model.get_weights(), second.model.get_weights(), strict=True))
     furthest = max(
         float(np.max(np.abs(a.astype("float64") - b)) / max(float(np.max(np.abs(b))), 1e-12))

@@ -12,12 +12,13 @@ import keras
 from keras import ops
 
 from keras_prelu.utils.timing import compare
-from tools.bench.gpu.device import backend, forget_peak, peak_bytes, used_bytes
+from tools.bench.gpu.device import forget_peak, peak_bytes, used_bytes
 from tools.bench.gpu.effort import Effort
 from tools.bench.gpu.kernels import program_bytes
 from tools.bench.gpu.records import Failure, Log, Timing
 from tools.bench.gpu.variants import LAYERS, network
 from tools.bench.records import RELU
+from tools.common.machine import backend
 
 TRAINING, INFERENCE = "step", "inference"
 _WORK = {TRAINING: "training step", INFERENCE: "prediction"}
@@ -25,7 +26,7 @@ _WORK = {TRAINING: "training step", INFERENCE: "prediction"}
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A network that can be run: `run` does one step and returns when it is done."""
+    """A network that is ready: `run` does one step and returns when it is done."""
 
     run: Callable[[], object]
     peak_bytes: int | None
@@ -45,7 +46,8 @@ def measure(part: str, policy: str, effort: Effort, log: Log) -> None:
                 rounds=effort.step_rounds,
                 seconds=effort.step_seconds,
             )
-        except Exception as problem:  # no memory, or a program that can't be compiled; the others are still measured
+        except Exception as problem:
+            # No memory, or a program that cannot be compiled; the others are still measured.
             log.add(Failure.of(part, f"{work}, {policy}, {name}", problem))
             if relu is None:
                 return
@@ -69,11 +71,12 @@ def measure(part: str, policy: str, effort: Effort, log: Log) -> None:
 
 
 def _prepared(part: str, policy: str, effort: Effort) -> Iterator[tuple[str, Callable[[], Ready]]]:
-    """By activation, ReLU first, a function that returns the network ready to be run."""
+    """Yield for each activation, ReLU first, a function that returns the ready network."""
     if backend() != "jax":
         yield from ((name, lambda name=name: _eager(part, name, policy, effort)) for name in LAYERS)
         return
-    # Python traces one network after the other while XLA compiles those before, on cores of its own. Nothing is timed until all are done.
+    # Python traces one network after the other while XLA compiles the previous ones on other cores.
+    # Nothing is timed until all are compiled.
     with ThreadPoolExecutor(len(LAYERS)) as pool:
         waiting = {}
         for name in LAYERS:
@@ -88,7 +91,7 @@ def _prepared(part: str, policy: str, effort: Effort) -> Iterator[tuple[str, Cal
 
 @dataclass(frozen=True, kw_only=True)
 class _Program:
-    """A step as a program of JAX, and what it begins with. It hands its state on, if it has one that changes."""
+    """A step as a program of JAX, and its first state, which each step replaces if `hands_on`."""
 
     lowered: Any
     state: Any
@@ -97,7 +100,7 @@ class _Program:
 
 
 def _lowered(part: str, name: str, policy: str, effort: Effort) -> _Program:
-    """The program that Keras compiles for `fit` or `predict`."""
+    """Return the program that Keras compiles for `fit` or `predict`."""
     import jax
 
     model, (x, y) = _model(name, policy, effort), _batch(effort)
@@ -133,7 +136,8 @@ def _loaded(found: Any) -> Ready:
 
 
 def _eager(part: str, name: str, policy: str, effort: Effort) -> Ready:
-    """A step through `train_on_batch` or `predict_on_batch`; its memory is counted from what is in use beforehand."""
+    """Return a step of `train_on_batch` or `predict_on_batch`; its memory is what exceeds the
+    memory in use beforehand."""
     gc.collect()
     before = used_bytes()
     model, (x, y) = _model(name, policy, effort), _batch(effort)
@@ -157,6 +161,6 @@ def _model(name: str, policy: str, effort: Effort) -> keras.Model:
 
 
 def _batch(effort: Effort) -> tuple[Any, Any]:
-    """Random images and labels on the device."""
+    """Return random images and labels on the device."""
     x = keras.random.normal((effort.batch, effort.size, effort.size, 3), seed=0)
     return x, ops.cast(keras.random.randint((effort.batch,), 0, effort.classes, seed=1), "int32")

@@ -1,4 +1,5 @@
-"""The files of the results: those of a trial have other names, so that they never take the place of real ones."""
+"""The files of the results: those of a trial have other names, so that they never replace real
+ones."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ class Store:
     trial: bool
 
     def records(self, backend: str) -> Path:
-        """What the workers of a backend append to."""
+        """Return the file to which the workers of a backend append records."""
         return self.folder / f"{'trial-' if self.trial else ''}records-{backend}.jsonl"
 
     def log(self, backend: str) -> Path:
-        """What the workers of a backend print."""
+        """Return the file of what the workers of a backend print."""
         return self.folder / f"{'trial-' if self.trial else ''}log-{backend}.txt"
 
     @property
@@ -35,7 +36,8 @@ class Store:
         return self.folder / ("TRIAL.md" if self.trial else "RESULTS.md")
 
     def merge(self, backends: tuple[str, ...]) -> None:
-        """Bring the results up to date with the records of all backends; tasks that were not run again stay as they were."""
+        """Update the results with the records of all backends; the results of tasks that were not
+        run again are kept."""
         results = (
             json.loads(self.results.read_text(encoding="utf-8")) if self.results.exists() else {}
         )

@@ -1,4 +1,5 @@
-"""What there is to measure: parts, and their tasks, each of which runs in a process of its own for so many seconds at most."""
+"""Parts of the benchmark and their tasks, each of which runs in a process of its own with a time
+limit."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ BACKENDS = tuple(_MODES)
 
 
 def tasks(part: str, backend: str) -> tuple[str, ...]:
-    """The tasks of a part, "part:detail"; of a task itself, that one.
+    """Return the tasks of a part, "part:detail"; for a task, that task.
 
     Raises:
         ValueError: There is no such part or task.
@@ -25,11 +26,12 @@ def tasks(part: str, backend: str) -> tuple[str, ...]:
     }.get(name, ())
     if not details or (detail and detail not in details):
         raise ValueError(
-            f"There is no part {part!r} with {backend}: give one of {', '.join(PARTS)}, or one of its tasks: {name}:…"
+            f"There is no part {part!r} with {backend}: give one of {', '.join(PARTS)}, or one of"
+            f" its tasks: {name}:…"
         )
     return tuple(f"{name}:{known}" for known in details if detail in ("", known))
 
 
 def limit(task: str) -> float:
-    """Seconds that a task may take."""
+    """Return the seconds that a task may take."""
     return _LIMITS[task.partition(":")[0]]

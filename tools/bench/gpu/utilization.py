@@ -1,4 +1,4 @@
-"""How busy the GPU is while something runs, asked of its driver ten times a second."""
+"""Utilization of the GPU, which its driver is asked for ten times a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 
 
 class Utilization:
-    """A context that samples the share of time in which the GPU computed, in percent.
+    """Context that samples the share of time in which the GPU computed, in percent.
 
     Attributes:
         percents: The samples; none where there is no GPU, or pynvml is not installed.
@@ -40,5 +40,5 @@ class Utilization:
             handle = pynvml.nvmlDeviceGetHandleByIndex(0)
             while not self._over.wait(self._interval):
                 self.percents.append(int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu))
-        except Exception:  # no driver, no permission: it stays unknown
+        except Exception:  # Without a driver or permission it stays unknown.
             return

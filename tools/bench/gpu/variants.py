@@ -32,7 +32,7 @@ def _resnet50(size: int, classes: int) -> keras.Model:
 
 
 def _small(size: int, classes: int) -> keras.Model:
-    """Two convolutions around a residual: what a trial can afford."""
+    """Build two convolutions around a residual connection, for trials."""
     layers = keras.layers
     inputs = keras.Input((size, size, 3))
     x = layers.Activation("relu", name="first")(
@@ -50,7 +50,8 @@ NETWORKS: dict[str, Callable[[int, int], keras.Model]] = {
 
 
 def network(activation: str, name: str, size: int, classes: int, policy: str) -> keras.Model:
-    """A network with fresh weights, and an activation in place of its ReLUs; it puts out logits."""
+    """Return a network with fresh weights, an activation in place of its ReLUs, and logits as its
+    outputs."""
     keras.utils.set_random_seed(0)
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)

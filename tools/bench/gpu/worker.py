@@ -1,4 +1,5 @@
-"""Runs one task, in a process of its own: `python -m tools.bench.gpu.worker step:float32 --records FILE`."""
+"""Runs one task, in a process of its own:
+`python -m tools.bench.gpu.worker step:float32 --records FILE`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 import click
 
 from tools.bench.gpu.records import Log
+from tools.common.machine import machine
 
 
 @click.command()
@@ -27,7 +29,7 @@ def main(task: str, records: Path, trial: bool) -> None:
 
     effort, log = TRIAL if trial else FULL, Log(records, task)
     device.check_device(trial)
-    log.add(device.machine())
+    log.add(machine())
     part, _, detail = task.partition(":")
     if part in (step.TRAINING, step.INFERENCE):
         step.measure(part, detail, effort, log)

@@ -1,2 +1,0 @@
-"""How well calibration keeps a network's function, what it needs, and what it costs. `python -m
-tools.calibration`."""

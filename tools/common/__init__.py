@@ -1,0 +1,1 @@
+"""What all tools share: command-line options, worker processes, stored results, and reports."""

@@ -1,2 +1,0 @@
-"""What measuring a network costs: diagnostics beside predictions, and the callback beside
-training."""

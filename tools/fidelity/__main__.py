@@ -1,0 +1,154 @@
+"""`python -m tools.fidelity`: convert, train, calibrate and compare; write RESULTS.md and
+results.json."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import keras
+
+from tools.common import options
+from tools.common.machine import backend, machine
+from tools.common.processes import quiet
+from tools.common.storage import Storage
+from tools.common.tasks import trained
+from tools.fidelity.applications import applications
+from tools.fidelity.calibration import calibrations
+from tools.fidelity.conversion import attempt
+from tools.fidelity.cost import calibration_time
+from tools.fidelity.effort import CURVE, TRIAL, Effort
+from tools.fidelity.hub import hub
+from tools.fidelity.memory import calibration_memory
+from tools.fidelity.photographs import photograph_calibrations
+from tools.fidelity.report import REPORT
+from tools.fidelity.tasks import tasks
+
+_COLLECTIONS = {"applications": "keras.applications", "hub": "KerasHub"}
+
+
+@click.command()
+@options.parts(REPORT.sections)
+@options.only
+@options.trial
+@options.output
+def main(parts: tuple[str, ...], only: str, trial: bool, output: Path | None) -> None:
+    """Measure which models convert and what a conversion preserves of a network's function.
+
+    Results are stored as they come. Networks that were measured on photographs are not measured
+    again: all take two hours on two cores, and the other parts an hour. Nothing else should run
+    meanwhile.
+    """
+    quiet()
+    effort = TRIAL if trial else Effort()
+    effort = replace(effort, only=only)
+    storage = Storage(options.results_folder(output, trial, __file__), REPORT)
+    for part in parts:
+        _PARTS[part](storage, effort)
+    click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
+    failed = [
+        result.model
+        for part in _COLLECTIONS
+        for result in storage.results(part)
+        if part in parts and not result.passed
+    ]
+    if failed:
+        raise click.ClickException(f"Not exact, or failed: {', '.join(failed)}.")
+
+
+def _applications(storage: Storage, effort: Effort) -> None:
+    _conversions(storage, "applications", dict(applications()), effort)
+
+
+def _hub(storage: Storage, effort: Effort) -> None:
+    _conversions(storage, "hub", dict(hub()), effort)
+
+
+def _conversions(
+    storage: Storage, part: str, networks: dict[str, Callable[[], object]], effort: Effort
+) -> None:
+    names = list(networks)
+    machines = {backend(): machine(*(["keras-hub"] if part == "hub" else []))}
+    for name in _chosen(names, effort):
+        result = attempt(_COLLECTIONS[part], name, networks[name])
+        storage.merge(
+            part,
+            [result],
+            key=lambda item: item.model,
+            order=lambda item: names.index(item.model),
+            machines=machines,
+        )
+        click.echo(
+            f"{name}: {result.converted} of {result.sites} sites,"
+            f" {result.failure or result.passed}",
+            err=True,
+        )
+        keras.utils.clear_session()
+        gc.collect()
+
+
+def _calibration(storage: Storage, effort: Effort) -> None:
+    """Train every small network with every seed."""
+    by_name = {task.name: task for task in tasks() if effort.tasks in task.name}
+    names = [task.name for task in tasks()]
+    for name in _chosen(by_name, effort):
+        counts = CURVE if name.startswith("digits conv") else ()
+        results = []
+        for seed in range(effort.seeds):
+            model = trained(by_name[name], seed)
+            results += calibrations(by_name[name], seed, model, counts)
+            click.echo(f"{name}, seed {seed}: error {results[-1].error:.2g}", err=True)
+        storage.merge(
+            "calibration",
+            results,
+            key=lambda item: item.task,
+            order=lambda item: names.index(item.task),
+        )
+
+
+def _photographs(storage: Storage, effort: Effort) -> None:
+    """Measure every network that is not stored yet."""
+    names = effort.photographs.networks
+    stored = {result.name for result in storage.results("photographs")}
+    for name in _chosen(names, effort):
+        if name in stored:
+            continue
+        results = tuple(photograph_calibrations(name, effort.photographs))
+        for result in results:
+            click.echo(f"{name}, {result.rescale}: error {result.error:.2g}", err=True)
+        keras.backend.clear_session()  # otherwise memory grows from network to network
+        storage.merge(
+            "photographs",
+            results,
+            key=lambda item: item.name,
+            order=lambda item: names.index(item.name),
+        )
+
+
+def _cost(storage: Storage, effort: Effort) -> None:
+    storage.merge("cost", map(calibration_time, effort.depths))
+
+
+def _memory(storage: Storage, effort: Effort) -> None:
+    storage.merge("memory", calibration_memory(effort))
+
+
+def _chosen(names: Iterable[str], effort: Effort) -> list[str]:
+    return [name for name in names if effort.only in name]
+
+
+_PARTS: dict[str, Callable[[Storage, Effort], None]] = {
+    "applications": _applications,
+    "hub": _hub,
+    "calibration": _calibration,
+    "photographs": _photographs,
+    "cost": _cost,
+    "memory": _memory,
+}
+
+
+if __name__ == "__main__":
+    main()

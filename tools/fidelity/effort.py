@@ -1,0 +1,80 @@
+"""How much is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tools.common.networks import RELU_NETWORKS
+
+ALPHA = 0.25
+SAMPLES = 512
+CURVE = (16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """How networks of `keras.applications` are trained and calibrated on photographs.
+
+    Attributes:
+        networks: Constructors.
+        searched: Those whose slopes are searched, too.
+        rescales: Ways of rescaling.
+        steps: Most training steps.
+        samples: Crops for the calibration.
+        test: Crops for the comparison.
+        statistics: Batches from which BatchNormalization's statistics are recomputed.
+    """
+
+    networks: tuple[str, ...] = RELU_NETWORKS
+    searched: tuple[str, ...] = ("ResNet50", "DenseNet121", "MobileNetV2")
+    rescales: tuple[str, ...] = ("none", "moments", "calibrated")
+    steps: int = 200
+    samples: int = SAMPLES
+    test: int = 512
+    statistics: int = 8
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        seeds: Trainings of each small network.
+        only: Networks of all parts are measured whose name contains this.
+        tasks: Small networks are measured whose name contains this.
+        depths: Convolutions of the chains whose calibration is timed.
+        memory: Name and number of samples of each process whose memory is measured.
+        memory_layers: Convolutions of its network.
+        photographs: What is measured on photographs.
+    """
+
+    seeds: int = 3
+    only: str = ""
+    tasks: str = ""
+    depths: tuple[int, ...] = (10, 20, 40, 50, 80)
+    memory: tuple[tuple[str, int], ...] = (
+        ("predict", 2000),
+        ("calibrate", 2000),
+        ("calibrate", 20000),
+        ("spilled", 20000),
+    )
+    memory_layers: int = 10
+    photographs: Photographs = Photographs()
+
+
+TRIAL = Effort(
+    seeds=1,
+    tasks="diabetes",
+    depths=(2,),
+    memory=(("spilled", 200),),
+    memory_layers=2,
+    photographs=Photographs(
+        networks=("MobileNet",),
+        searched=(),
+        rescales=("none", "calibrated"),
+        steps=1,
+        samples=40,
+        test=32,
+        statistics=1,
+    ),
+)

@@ -1,2 +1,0 @@
-"""What converting a file costs: time and memory, by the size of the model. `python -m
-tools.scale`."""

@@ -1,1 +1,0 @@
-"""Every architecture that people own, converted: `python -m tools.zoo`."""
