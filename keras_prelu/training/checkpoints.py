@@ -153,8 +153,7 @@ class Checkpoints:
         return values
 
     def _write_list(self, name: str, values: list[Any]) -> None:
-        path = self._folder / f"{name}.json"
-        atomic_write_text(path, json.dumps(values), overwrite=True)
+        atomic_write_text(self._folder / f"{name}.json", json.dumps(values), overwrite=True)
 
 
 def fingerprint(models: Sequence[Any], arrays: Sequence[Any], settings: Sequence[Any]) -> str:

@@ -76,7 +76,12 @@ def test_an_epoch_of_fine_tuning_moves_slopes_and_baking_keeps_the_function(orig
     converted = kp.convert(original, alpha=0.1, rescale="none")
     before = [layer.mean for layer in kp.diagnostics.layer_slopes(converted)]
     tuned = kp.finetune(
-        converted, original, (x[:64], y[:64]), (x[64:], y[64:]), epochs=1, control=False
+        converted,
+        (x[:64], y[:64]),
+        (x[64:], y[64:]),
+        original=original,
+        epochs=1,
+        control=False,
     ).model
     after = [layer.mean for layer in kp.diagnostics.layer_slopes(tuned)]
     assert all(abs(a - b) > 1e-6 for a, b in zip(before, after, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tools.bench.records import OURS, DiagnosticsTime
@@ -21,6 +21,7 @@ class Effort:
     """How much is measured.
 
     Attributes:
+        size: Height and width of the images.
         samples: Samples of every measure.
         batch: Size of their batches.
         rounds: Rounds of the diagnostics.
@@ -28,6 +29,7 @@ class Effort:
         steps: Training steps in each of them.
     """
 
+    size: int
     samples: int
     batch: int
     rounds: int
@@ -35,8 +37,8 @@ class Effort:
     steps: int
 
 
-FULL = Effort(samples=256, batch=64, rounds=11, epochs=7, steps=6)
-TRIAL = Effort(samples=8, batch=4, rounds=2, epochs=2, steps=2)
+FULL = Effort(size=32, samples=256, batch=64, rounds=11, epochs=7, steps=6)
+TRIAL = Effort(size=8, samples=4, batch=2, rounds=2, epochs=2, steps=1)
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ def diagnostics(trial: bool) -> Iterator[DiagnosticsTime]:
     from tools.bench.networks import NORMALIZED
 
     effort = TRIAL if trial else FULL
-    model = NORMALIZED.build(ACTIVATIONS[OURS])
+    network = replace(NORMALIZED, input_shape=(effort.size, effort.size, 3))
+    model = network.build(ACTIVATIONS[OURS])
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(effort.samples, *NORMALIZED.input_shape)).astype("float32")
+    x = rng.normal(size=(effort.samples, *network.input_shape)).astype("float32")
     yield DiagnosticsTime(
         backend=backend(),
         ratios=_ratios(model, x, effort),

@@ -12,7 +12,7 @@ from tools.fidelity import __main__ as command
 from tools.fidelity.conversion import attempt
 
 keras_hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed")
-from tools.fidelity.hub import hub
+from tools.fidelity.hub import build_t5, hub  # noqa: E402  needs KerasHub
 
 pytestmark = [
     pytest.mark.tensorflow,

@@ -520,7 +520,7 @@ def test_a_source_without_an_end_gives_as_many_as_do():
     model = models.live_in(models.mlp())
     record = kp.calibrate(uncalibrated(model), model, endless(models.samples(model, 1000)))
     assert record.samples == 4096
-    with pytest.raises(kp.KerasPReLUError, match="first batch is the end"):
+    with pytest.raises(kp.KerasPReLUError, match="source of batches is empty"):
         kp.calibrate(uncalibrated(model), model, iter(()))
 
 

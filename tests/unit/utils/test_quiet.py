@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from keras_prelu.utils import quiet
-from keras_prelu.utils.quiet import errors_alone, let_all_through, silenced
+from keras_prelu.utils.quiet import errors_alone, nothing_silenced, silenced
 from tests.helpers.threads import overlapping
 
 
@@ -77,10 +76,10 @@ def test_two_overlapping_threads_and_a_logger():
     assert logger.level == logging.INFO
 
 
-def test_nothing_is_silenced_any_more_on_request(descriptor, monkeypatch):
+def test_nothing_is_silenced_meanwhile_on_request(descriptor):
     number, written = descriptor
-    monkeypatch.setattr(quiet, "_everything_passes", False)
-    let_all_through()
+    with nothing_silenced(), silenced(number):
+        os.write(number, b"passes ")
     with silenced(number):
         os.write(number, b"inside")
-    assert written() == "inside"
+    assert written() == "passes "
