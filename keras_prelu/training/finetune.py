@@ -161,7 +161,8 @@ def finetune(
 
     >>> result = keras_prelu.finetune(model, (x_train, y_train), (x_val, y_val), epochs=5)
     >>> print(result.verdict)
-    >>> result = keras_prelu.finetune(converted, (x_train, y_train), (x_val, y_val), original=model)
+    >>> result = keras_prelu.finetune(converted, (x_train, y_train), (x_val, y_val),
+    ...     original=model, epochs=2)
 
     References:
         He et al. 2015, https://arxiv.org/abs/1502.01852 (no weight decay on slopes). Jamieson and
