@@ -6,6 +6,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# Each process of pytest-xdist has one core: threads that wait for each other take longer than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import keras
 import pytest

@@ -162,6 +162,8 @@ def finetune_model(
     from keras_prelu.training.finetune import finetune
 
     settings = asdict(options)
+    # "auto" trains a converted model as it is, which is what no recipe means here.
+    settings["recipe"] = options.recipe or "auto"
     monitors = _slope_monitors(settings.pop("log_dir"), train)
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
         return finetune(

@@ -54,7 +54,7 @@ def finetune(
     validation: Any,
     *positional: Any,
     original: keras.Model | None = None,
-    recipe: str | None = None,
+    recipe: str = AUTO,
     budget: float = 3.0,
     selection: Any = None,
     fit: FitConfig | None = None,
@@ -104,8 +104,8 @@ def finetune(
             recipe. Not changed. Defaults to None.
         recipe: Str. How a ReLU model is made ready: "auto", or a name in
             `keras_prelu.training.recipes.RECIPES`: "identity", "exp", "exp-revived",
-            "relu-revived", "exp-fast", "exp-fast-revived", "exp-half", "relu". Defaults to "auto"
-            for a ReLU model; a converted model takes none.
+            "relu-revived", "exp-fast", "exp-fast-revived", "exp-half", "relu". A converted model
+            takes none: there "auto" trains it as it is. Defaults to "auto".
         budget: Float. For "auto", the cost of the search and the final training together, in times
             of one fine-tuning; the control's training is not counted. Defaults to 3.
         selection: `Samples` or a pair (x, y) on which the best epoch, and the recipe, are chosen.
@@ -161,7 +161,8 @@ def finetune(
 
     >>> result = keras_prelu.finetune(model, (x_train, y_train), (x_val, y_val), epochs=5)
     >>> print(result.verdict)
-    >>> result = keras_prelu.finetune(converted, (x_train, y_train), (x_val, y_val), original=model)
+    >>> result = keras_prelu.finetune(converted, (x_train, y_train), (x_val, y_val),
+    ...     original=model, epochs=2)
 
     References:
         He et al. 2015, https://arxiv.org/abs/1502.01852 (no weight decay on slopes). Jamieson and
@@ -282,11 +283,11 @@ def _refuse_old_call(train: Any, positional: tuple[Any, ...]) -> None:
 
 
 def _recipe_name(
-    model: keras.Model, original: keras.Model | None, recipe: str | None, control: bool
+    model: keras.Model, original: keras.Model | None, recipe: str, control: bool
 ) -> str | None:
     """Return the name of the recipe, or None where the model is trained as it is."""
     is_converted = has_prelu_layers(model)
-    if recipe is not None:
+    if recipe != AUTO:
         if is_converted:
             raise InvalidArgumentError(
                 "A recipe starts from the ReLU model, and this one has PReLU layers. Give the ReLU"
@@ -297,7 +298,7 @@ def _recipe_name(
                 "A recipe starts from `model`, which is its own original. Leave out `original`, or"
                 f" `recipe` to train the model as it is. Received: recipe={recipe!r}"
             )
-        return recipe if recipe == AUTO else get_recipe(recipe).name
+        return get_recipe(recipe).name
     if original is None and not is_converted:
         return AUTO
     if original is None and control:

@@ -4,9 +4,11 @@ statistics as training leaves them."""
 import keras
 import numpy as np
 
+import keras_prelu as kp
+
 L = keras.layers
 
-__all__ = ["ALL", "live_in", "samples"]
+__all__ = ["ALL", "live_in", "samples", "with_slopes"]
 
 _OPEN_SIZE = 12
 
@@ -25,6 +27,18 @@ def live_in(model, seed=0):
             fan_in = max(1, int(np.prod(shape)) // shape[-1])
             variable.assign(rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape))
     return model
+
+
+def with_slopes(converted, seed=0):
+    """Give each channel of a converted model another slope, as training leaves them. Return the
+    model."""
+    rng = np.random.default_rng(seed)
+    for layer in kp.diagnostics.layer_slopes(converted):
+        live = converted
+        for name in layer.path.split("/"):
+            live = live.get_layer(name)
+        live.beta.assign(live.parameterization.beta(rng.uniform(0.05, 0.5, live.beta.shape)))
+    return converted
 
 
 def samples(model, count=64, seed=1):

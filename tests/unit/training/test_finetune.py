@@ -365,7 +365,6 @@ def test_a_loss_that_explodes_is_an_error(converted, digits):
         ),
         ({"original": None}, "as `original`, or set control=False"),
         ({"recipe": "exp"}, "has PReLU layers"),
-        ({"recipe": "auto"}, "has PReLU layers"),
     ],
 )
 def test_bad_arguments(converted, original, digits, kwargs, message):
