@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.devices import host
+from keras_prelu.backend.hosts import host
 from keras_prelu.data.samples import model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes

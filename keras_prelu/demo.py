@@ -18,7 +18,7 @@ from keras_prelu.theory import relative_error
 from keras_prelu.training.config import DEFAULT_LEARNING_RATE
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.finetune import FineTuning, finetune
-from keras_prelu.training.warmup import build_for_training
+from keras_prelu.training.variable_creation import build_for_training
 
 __all__ = ["ALPHA", "CALIBRATION_SAMPLES", "Conversion", "Demo", "digits_network", "run_demo"]
 

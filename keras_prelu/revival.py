@@ -151,7 +151,7 @@ def revive(
         changed = zip(_outputs(plan, inputs, size), outputs, strict=True)
         loss = float(np.mean([theory.relative_error(after, before) for after, before in changed]))
         dead_after = {
-            measured.site.path: _is_dead(measured, threshold)
+            measured.site.path: measured.dead_within(threshold)
             for measured in activity(model, samples, batch_size=size)
         }
     return Revival(
@@ -160,10 +160,6 @@ def revive(
         loss=loss,
         sites=tuple(candidate.record(dead_after[candidate.path]) for candidate in candidates),
     )
-
-
-def _is_dead(measured: SiteActivity, threshold: float) -> Array:
-    return measured.active <= threshold * measured.samples
 
 
 @dataclass(frozen=True)
@@ -182,7 +178,7 @@ class _Candidate:
 
     @classmethod
     def examine(cls, plan: ExecutionPlan, measured: SiteActivity, threshold: float) -> _Candidate:
-        dead = _is_dead(measured, threshold)
+        dead = measured.dead_within(threshold)
         return cls(
             path=measured.site.path,
             dead=dead,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from keras_prelu.backend import devices
+from keras_prelu.backend import hosts
 
 __all__ = ["Exchange", "HostExchange"]
 
@@ -22,10 +22,10 @@ class Exchange(Protocol):
 
 
 class HostExchange:
-    """The `Exchange` between the hosts that `keras_prelu.backend.devices` knows."""
+    """The `Exchange` between the hosts that `keras_prelu.backend.hosts` knows."""
 
     def gather(self, array: np.ndarray) -> np.ndarray:
-        return devices.gather(array)
+        return hosts.gather(array)
 
     def gather_rows(self, array: np.ndarray) -> np.ndarray:
-        return devices.gather_rows(array)
+        return hosts.gather_rows(array)

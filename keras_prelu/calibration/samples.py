@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend import devices
+from keras_prelu.backend import hosts
 from keras_prelu.calibration.host_exchange import Exchange, HostExchange
 from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
 from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
@@ -171,12 +171,12 @@ def split_samples(count: int, batch_size: int, seed: int) -> SampleSplit:
 
 def _divide(held_out: np.ndarray, batch_size: int) -> SampleSplit:
     batch_of_sample = np.arange(len(held_out)) // batch_size
-    batch_numbers, hosts = np.arange(-(-len(held_out) // batch_size)), devices.hosts()
-    shares = [batch_numbers[host::hosts] for host in range(hosts)]
+    batch_numbers, host_count = np.arange(-(-len(held_out) // batch_size)), hosts.hosts()
+    shares = [batch_numbers[host::host_count] for host in range(host_count)]
     parts = [held_out[np.isin(batch_of_sample, share)] for share in shares]
     exchange: Exchange | None = None
-    if hosts > 1 and all(part.any() and not part.all() for part in parts):
-        batch_numbers, exchange = shares[devices.host()], HostExchange()
+    if host_count > 1 and all(part.any() and not part.all() for part in parts):
+        batch_numbers, exchange = shares[hosts.host()], HostExchange()
     return SampleSplit(
         held_out=held_out,
         is_local=np.isin(batch_of_sample, batch_numbers),

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.devices import host, hosts, replicas
+from keras_prelu.backend.devices import replicas
+from keras_prelu.backend.hosts import host, hosts
 from keras_prelu.data.lazy import loaded
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import InvalidArgumentError

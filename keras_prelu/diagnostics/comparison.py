@@ -1,7 +1,8 @@
 """Paired comparison of two models on the same samples, with its statistical uncertainty.
 
-The wording of a verdict is made here alone, in `Comparison.sentence`; the command line, the demo
-and the report print that sentence.
+`Comparison.sentence` words how two models compare. The verdict of a fine-tuning puts such sentences
+together and words the cases without a comparison (`training.result.FineTuning.verdict`); the
+command line, the demo and the report print what these two return.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
 
 
 def _count_units(site_activity: SiteActivity) -> SiteUnits:
-    rarely_active = site_activity.active <= NEARLY_DEAD * site_activity.samples
+    rarely_active = site_activity.dead_within(NEARLY_DEAD)
     return SiteUnits(
         path=site_activity.site.path,
         units=site_activity.active.size,

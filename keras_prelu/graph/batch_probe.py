@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.devices import hosts, tensorflow_replicas
+from keras_prelu.backend.devices import tensorflow_replicas
+from keras_prelu.backend.hosts import hosts
 from keras_prelu.data.samples import batches
 from keras_prelu.utils.quiet import errors_alone
 

@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import keras
 
-from keras_prelu.backend.devices import without_distribution
+from keras_prelu.backend.hosts import without_distribution
 from keras_prelu.errors import FileError, reason_of
 from keras_prelu.io.atomic import atomic_write, check_missing, write_error
 from keras_prelu.io.load_errors import load_error

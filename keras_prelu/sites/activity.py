@@ -59,8 +59,22 @@ class SiteActivity:
 
     @property
     def dead(self) -> np.ndarray:
-        """For each unit whether it is active on no sample."""
-        return self.active == 0
+        """For each unit, whether it is active on no sample."""
+        return self.dead_within(0.0)
+
+    def dead_within(self, threshold: float) -> np.ndarray:
+        """Return for each unit whether it counts as dead.
+
+        This is the one definition: a unit is dead if it is active on at most this share of the
+        samples.
+
+        Args:
+            threshold: Float in [0, 1). 0 for units that are active on no sample.
+
+        Returns:
+            Array of booleans.
+        """
+        return self.active <= threshold * self.samples
 
 
 def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list[SiteActivity]:

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.devices import gather, host, wait_for_all
+from keras_prelu.backend.hosts import gather, host, wait_for_all
 from keras_prelu.backend.keras_internals import begin_at_epoch
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.lazy import as_lazy, is_lazy

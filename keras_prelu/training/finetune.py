@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.devices import hosts, trains_on_several_tensorflow_hosts
+from keras_prelu.backend.hosts import hosts, trains_on_several_tensorflow_hosts
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
 from keras_prelu.data.sources import split

@@ -23,7 +23,7 @@ from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
-from keras_prelu.training.warmup import build_for_training
+from keras_prelu.training.variable_creation import build_for_training
 
 __all__ = [
     "ScoredModel",

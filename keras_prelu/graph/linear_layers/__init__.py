@@ -6,6 +6,6 @@ subclass of `LinearView` in one of these modules.
 """
 
 from keras_prelu.graph.linear_layers import convolutions, dense  # noqa: F401  They register views.
-from keras_prelu.graph.linear_layers.view import LinearView, linear_view
+from keras_prelu.graph.linear_layers.base import LinearView, linear_view
 
 __all__ = ["LinearView", "linear_view"]

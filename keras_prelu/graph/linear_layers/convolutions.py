@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_prelu.graph.linear_layers.view import LinearView
+from keras_prelu.graph.linear_layers.base import LinearView
 
 __all__: list[str] = []  # The classes are found by `linear_view`.
 

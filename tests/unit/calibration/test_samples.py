@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.backend import devices
+from keras_prelu.backend import hosts
 from keras_prelu.calibration.host_exchange import HostExchange
 from keras_prelu.calibration.samples import (
     CalibrationSamples,
@@ -36,8 +36,8 @@ def test_of_few_samples_one_is_held_out():
 
 @pytest.mark.parametrize("host", [0, 1])
 def test_two_hosts_take_every_other_batch_and_exchange(host, monkeypatch):
-    monkeypatch.setattr(devices, "hosts", lambda: 2)
-    monkeypatch.setattr(devices, "host", lambda: host)
+    monkeypatch.setattr(hosts, "hosts", lambda: 2)
+    monkeypatch.setattr(hosts, "host", lambda: host)
     split = split_samples(93, batch_size=10, seed=0)
     assert split.batch_numbers.tolist() == list(range(host, 10, 2))
     batches = [slice(10 * number, 10 * number + 10) for number in split.batch_numbers]
@@ -56,8 +56,8 @@ def held_out_as(monkeypatch, held_out):
 
 def test_all_samples_of_a_batch_count_for_whether_hosts_divide(monkeypatch):
     """Of each batch the first sample fits, and the second is held out."""
-    monkeypatch.setattr(devices, "hosts", lambda: 2)
-    monkeypatch.setattr(devices, "host", lambda: 1)
+    monkeypatch.setattr(hosts, "hosts", lambda: 2)
+    monkeypatch.setattr(hosts, "host", lambda: 1)
     held_out_as(monkeypatch, [False, True, False, True])
     split = split_samples(4, batch_size=2, seed=0)
     assert split.batch_numbers.tolist() == [1]
@@ -69,8 +69,8 @@ def test_hosts_do_not_divide_what_would_leave_one_without_samples_of_both_kinds(
     held_out, monkeypatch
 ):
     """Two hosts, two batches of two."""
-    monkeypatch.setattr(devices, "hosts", lambda: 2)
-    monkeypatch.setattr(devices, "host", lambda: 0)
+    monkeypatch.setattr(hosts, "hosts", lambda: 2)
+    monkeypatch.setattr(hosts, "host", lambda: 0)
     held_out_as(monkeypatch, held_out)
     split = split_samples(4, batch_size=2, seed=0)
     assert split.batch_numbers.tolist() == [0, 1]

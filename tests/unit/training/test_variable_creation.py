@@ -1,4 +1,4 @@
-"""keras_prelu.training.warmup: what Keras makes within its first step of training is there before,
+"""keras_prelu.training.variable_creation: what Keras makes within its first step of training is there before,
 and nothing else changes."""
 
 import keras
@@ -7,7 +7,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.data import Samples
-from keras_prelu.training.warmup import build_for_training
+from keras_prelu.training.variable_creation import build_for_training
 
 pytestmark = pytest.mark.tensorflow  # elsewhere there is nothing to do
 

@@ -1,0 +1,101 @@
+"""Several hosts: on JAX, the processes that run the same program together, one for each host.
+
+On the other backends, and on JAX in one process, there is one host. TensorFlow's strategy for
+several hosts is only recognized, since Keras can't train under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+
+__all__ = [
+    "gather",
+    "gather_rows",
+    "host",
+    "hosts",
+    "trains_on_several_tensorflow_hosts",
+    "wait_for_all",
+    "without_distribution",
+]
+
+
+def hosts() -> int:
+    """Return how many processes compute together."""
+    if keras.backend.backend() != "jax":
+        return 1
+    import jax
+
+    return int(jax.process_count())
+
+
+def host() -> int:
+    """Return the index of this process among the hosts, from 0."""
+    if keras.backend.backend() != "jax":
+        return 0
+    import jax
+
+    return int(jax.process_index())
+
+
+def gather(array: np.ndarray) -> np.ndarray:
+    """Return the arrays of all hosts along a new first axis, bit for bit the same on each host.
+
+    Args:
+        array: Array. Of the same shape and dtype on all hosts.
+    """
+    if hosts() == 1:
+        return array[None]
+    from jax.experimental import multihost_utils
+
+    # Sent as bytes, since JAX would round float64.
+    raw = multihost_utils.process_allgather(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(raw).view(array.dtype).reshape(-1, *array.shape)
+
+
+def gather_rows(array: np.ndarray) -> np.ndarray:
+    """Return the rows of all hosts' arrays, one host after the other.
+
+    Args:
+        array: Array. Its number of rows may differ between hosts.
+    """
+    counts = gather(np.array(len(array)))
+    padded = np.zeros((counts.max(), *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return np.concatenate(
+        [rows[:count] for rows, count in zip(gather(padded), counts, strict=True)]
+    )
+
+
+def wait_for_all(name: str) -> None:
+    """Wait until all hosts have called this function with the same name."""
+    if hosts() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+@contextmanager
+def without_distribution() -> Iterator[None]:
+    """Let one host create variables that the other hosts don't: under a distribution, creating a
+    variable waits for all hosts to create it."""
+    distribution = keras.distribution.distribution() if hosts() > 1 else None
+    if distribution is not None:
+        keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        if distribution is not None:
+            keras.distribution.set_distribution(distribution)
+
+
+def trains_on_several_tensorflow_hosts() -> bool:
+    """Return whether the current TensorFlow strategy is the one for several hosts."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
