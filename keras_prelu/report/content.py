@@ -1,8 +1,9 @@
 """The facts of a report, measured on the models themselves.
 
-Each sentence is made in one place: what can't be concluded here, in `_limits`; how two
-models compare in `diagnostics.comparison.Comparison.sentence`; findings and advice in `diagnostics.diagnosis`;
-captions and headings of columns in `report.sections`; the rest of the page in its template.
+Each sentence is made in one place: what can't be concluded here, in `_limits`; how two models
+compare in `diagnostics.comparison.Comparison.sentence`; findings and advice in
+`diagnostics.diagnosis`; captions and column headings in `report.sections`; the rest of the page in
+its template.
 """
 
 from __future__ import annotations
