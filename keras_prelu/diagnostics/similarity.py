@@ -50,7 +50,6 @@ def layer_similarity(
         samples: Unlabeled samples, as both models take them.
         limit: Integer. The number of samples, counted from the first, that are used. All are in
             memory at once, and so are products of pairs of samples. Defaults to 256.
-            at once, and so are products of pairs of samples. Defaults to 256.
 
     Returns:
         A tuple of `LayerSimilarity`, one for each linear layer that both models have, in the order
