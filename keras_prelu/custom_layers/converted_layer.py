@@ -278,7 +278,7 @@ def _computes(prelu: PReLU, rectifier: Rectifier | None, prune: float) -> bool:
 def rebuild_as_written(layer: ConvertedLayer) -> Any:
     """Return a new layer of the user's class, without PReLU layers.
 
-    The layer is rebuilt from the configuration that the user's class returns for the converted layer.
+    The layer is rebuilt from the configuration that the user's `get_config` returns.
     """
     with layer._as_written():
         return rebuild(layer)

@@ -88,7 +88,7 @@ def _recognize_partial(function: functools.partial[Any]) -> Rectifier | None:
 
 
 def _defining_class(operation: Any) -> type | None:
-    """Return the class, of Keras or this package, that defines what an operation computes."""
+    """Return the class of Keras or this package that defines an operation's result, or None."""
     for cls in type(operation).__mro__:
         if cls.__module__.split(".")[0] in ("keras", "keras_prelu"):
             return cls if getattr(cls, "call", None) is type(operation).call else None
