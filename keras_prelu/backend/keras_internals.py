@@ -1,4 +1,4 @@
-"""Uses of what Keras does not offer publicly, each behind one function.
+"""Access to private parts of Keras without a public equivalent, each behind one function.
 
 Whatever a future version of Keras may break is in this module and nowhere else;
 `tests/backends/test_keras_internals.py` tests each piece by itself.

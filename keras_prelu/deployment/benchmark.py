@@ -22,8 +22,8 @@ class Cost:
     """Time and size of a file, and their ratios to those of the same network with ReLUs.
 
     In that network, every PReLU is a ReLU. Both files run one sample alternately, on one thread if
-    the runtime allows to set the number of threads (a SavedModel's runtime does not). The network
-    with ReLUs has the weights of the network with PReLUs, since times don't depend on weights.
+    the number of threads can be set (not for a SavedModel). The network with ReLUs has the
+    weights of the network with PReLUs, since times don't depend on weights.
 
     Attributes:
         milliseconds: Float. Median time of a sample.

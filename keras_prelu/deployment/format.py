@@ -104,8 +104,8 @@ class Format(ABC):
 
         Args:
             path: Path. The file or folder.
-            threads: Integer or None. Threads of the runtime, if it allows to set them; None if the
-                runtime chooses.
+            threads: Integer or None. Threads of the runtime, if their number can be set; None if
+                the runtime chooses.
         """
 
     @abstractmethod

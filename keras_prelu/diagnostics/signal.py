@@ -149,7 +149,7 @@ class SecondMoments:
 
 
 class MomentsProbe:
-    """Measures the second moments in a model. It is compiled once, and the weights may change.
+    """Measures the second moments in a model, which is compiled once; its weights may change.
 
     Args:
         model: Sequential or Functional model.

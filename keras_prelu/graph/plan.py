@@ -60,9 +60,9 @@ class Step:
 
         Args:
             values: Mapping from `Slot` to tensor. Has a value for each slot in `inputs`.
-            operation: Callable. What is called in place of `self.operation`, such as its
             operation: Callable. What is called instead of `self.operation`, such as its
                 counterpart in another model. Defaults to None: `self.operation`.
+
         Returns:
             A list of tensors, one for each slot in `outputs`.
         """

@@ -30,7 +30,7 @@ def select(
 
     Raises:
         InvalidArgumentError: A selector is of an unsupported kind, or matches no site.
-        ConversionError: No site is left; the message lists the sites of the model.
+        ConversionError: No site is left; the message says which sites were found.
     """
     includes = _predicates("include", include, located)
     excludes = _predicates("exclude", exclude, located)

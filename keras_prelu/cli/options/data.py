@@ -18,9 +18,10 @@ _SOURCES = "digits, FILE.npz, dir:FOLDER, tfds:NAME[:SPLIT] or module:function"
 class DataOptions:
     """The source of the samples.
 
-    source: String or None. The source, as `keras_prelu.data.load` takes it; None if the command
-        was called without --data.
-    preprocess: String or None. The function that prepares the samples, as "module:function".
+    Attributes:
+        source: String or None. The source, as `keras_prelu.data.load` takes it; None if the command
+            was called without --data.
+        preprocess: String or None. The function that prepares the samples, as "module:function".
     """
 
     source: str | None = option("--data", metavar="DATA")
