@@ -46,7 +46,7 @@ def _register_with_keras(imported: ModuleType) -> None:
     ]
     if any(getattr(module.__spec__, "_initializing", False) for module in others):
         # One of these modules is importing Keras right now, and the others can't import that module
-        # before it is complete. Its own hook runs at its end.
+        # before it is complete. The hook of that module is called at its end.
         return
     from keras_prelu import (  # noqa: F401
         constraints,
@@ -59,8 +59,8 @@ def _register_with_keras(imported: ModuleType) -> None:
     from keras_prelu.training import slope_optimizer  # noqa: F401
 
 
-# Keras resolves a saved layer by its registered name, so that registration can't wait for the first
-# use of kp.PReLU, and importing Keras here would take seconds. The hook runs when Keras is
-# imported, or at once if it already is.
+# Keras resolves a saved layer by its registered name, so registration can't wait for the first use
+# of kp.PReLU, and importing Keras here would take seconds. The hook is called when Keras is
+# imported, or at once if Keras is already imported.
 for _module in ("keras", *_SERIALIZABLE):
     register_post_import_hook(_register_with_keras, _module)

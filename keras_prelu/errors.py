@@ -33,7 +33,7 @@ class ConversionError(KerasPReLUError):
 
 
 class CalibrationError(KerasPReLUError):
-    """Two models, or samples, that calibration cannot use."""
+    """Models or samples that calibration cannot use."""
 
 
 class FineTuningError(KerasPReLUError):
@@ -45,7 +45,7 @@ class DataError(KerasPReLUError):
 
 
 class ExportError(KerasPReLUError):
-    """A failed export: not possible as requested, or a file that computes something else."""
+    """An export that is not possible as requested, or a file that computes something else."""
 
 
 class FileError(KerasPReLUError):
@@ -59,17 +59,17 @@ class KerasPReLUWarning(UserWarning):
 def reason_of(error: BaseException, limit: int = 200) -> str:
     """Return the reason that an exception of another library gives, on one line.
 
-    Keras puts the reason behind pages of configuration, after "Exception encountered:" or "Error
+    Keras puts the reason after pages of configuration, behind "Exception encountered:" or "Error
     encountered:".
 
     Args:
-        error: The exception.
+        error: Exception.
         limit: Integer. The number of characters after which the reason is cut at a word, with "…"
             in place of the rest. Defaults to 200.
 
     Returns:
-        A string without a final full stop; the name of the exception's class where it gives no
-        reason.
+        A string without a final full stop; the name of the exception's class if the exception gives
+        no reason.
     """
     text = (
         " ".join(re.split("(?:Exception|Error) encountered:", str(error))[-1].split())

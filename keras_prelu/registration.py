@@ -1,5 +1,7 @@
-"""Registering the classes of this package with Keras: by registered name in saved models, by plain
-name in layer arguments."""
+"""Registration of the classes of this package with Keras.
+
+Saved models use the registered names, layer arguments the plain names.
+"""
 
 from __future__ import annotations
 

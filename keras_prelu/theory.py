@@ -202,7 +202,7 @@ def derivative_second_moment(alpha: ArrayLike, mu: ArrayLike, sigma: ArrayLike) 
 def bn_gamma_identity(alpha: ArrayLike, sigma: ArrayLike) -> Array:
     """Return γ = √Var[y], for which BatchNormalization after PReLU is the identity (claim 8).
 
-    For μ = 0, and up to the shift by the mean of y.
+    The form holds for μ = 0, and up to the shift by the mean of y.
     """
     return np.sqrt(output_variance(alpha, 0.0, sigma))
 
@@ -210,7 +210,7 @@ def bn_gamma_identity(alpha: ArrayLike, sigma: ArrayLike) -> Array:
 def bn_gamma_reconstruction(alpha: ArrayLike, sigma: ArrayLike) -> Array:
     """Return γ = Cov(x, y)/√Var[y], which best reconstructs x from BN(y) (claim 8).
 
-    In least squares, for μ = 0.
+    The reconstruction is best in least squares, for μ = 0.
     """
     return input_output_covariance(alpha, 0.0, sigma) / bn_gamma_identity(alpha, sigma)
 
@@ -235,12 +235,12 @@ def relative_error(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """Return the mean squared difference of outputs from targets over the targets' variance.
 
     Args:
-        outputs: Array-like of numbers. What is judged, of any shape.
-        targets: Array-like of numbers of the same shape. What `outputs` should be.
+        outputs: Array-like of numbers, of any shape. The values to judge.
+        targets: Array-like of numbers, of the same shape. The values that `outputs` should have.
 
     Returns:
-        A float: 0 where the two are equal, 1 where `outputs` is no better than the targets' mean.
-        For constant targets, whose variance is 0, the mean squared difference itself.
+        A float: 0 if the two are equal, 1 if `outputs` is no better than the targets' mean. For
+        constant targets, whose variance is 0, the mean squared difference itself.
 
     Example:
 

@@ -1,6 +1,6 @@
 """Type aliases that the package shares.
 
-They document what a value is; none of them is checked at run time.
+They document what a value is and are not checked at run time.
 """
 
 from __future__ import annotations

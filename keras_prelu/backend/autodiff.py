@@ -1,5 +1,4 @@
-"""Gradients on TensorFlow, JAX and PyTorch: functions with a gradient of their own, and the
-gradient of a function."""
+"""Gradients on TensorFlow, JAX and PyTorch: custom gradients, and the gradient of a function."""
 
 from __future__ import annotations
 
@@ -25,14 +24,15 @@ def with_gradient(
 
     `keras.ops.custom_gradient` is not used because on PyTorch it always keeps every input for the
     backward pass and swallows exceptions of the forward pass. The three backends' own mechanisms
-    let `residuals` decide what is kept, and compose with `jax.vmap`, `jax.checkpoint`, `torch.func`
-    and second derivatives.
+    let `residuals` decide what is stored, and compose with `jax.vmap`, `jax.checkpoint`,
+    `torch.func` and second derivatives.
 
     Args:
-        forward: Function `forward(*inputs) -> output`, written in `keras.ops`.
-        residuals: Function `residuals(inputs, output) -> tensors`. What the backward pass needs.
-        backward: Function `backward(residuals, upstream) -> gradients`, one for each input, written
-            in `keras.ops`.
+        forward: Callable. `forward(*inputs) -> output`, written in `keras.ops`.
+        residuals: Callable. `residuals(inputs, output) -> tensors`, the tensors that the backward
+            pass needs.
+        backward: Callable. `backward(residuals, upstream) -> gradients`, one gradient for each
+            input, written in `keras.ops`.
 
     Returns:
         A function of tensors.
@@ -68,8 +68,8 @@ def _tensorflow_with_gradient(
 
         return output, gradient
 
-    # `keras.ops.convert_to_tensor` returns a variable as it is, and a custom gradient must not be
-    # given one.
+    # `keras.ops.convert_to_tensor` returns a variable unchanged, and a custom gradient must not
+    # receive one.
     return lambda *inputs: function(*(tf.convert_to_tensor(x) for x in inputs))
 
 
@@ -110,11 +110,11 @@ def _torch_with_gradient(forward: Forward, residuals: Residuals, backward: Backw
 
 
 def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the derivatives of a scalar function of tensors with respect to each of them.
+    """Return the derivatives of a scalar function of tensors with respect to each tensor.
 
     Args:
-        function: Function of tensors that returns a scalar tensor. It is called once, so that it
-            may have side effects.
+        function: Callable. Takes tensors and returns a scalar tensor. It is called once, so it may
+            have side effects.
         tensors: Sequence of tensors.
     """
     if keras.backend.backend() == "tensorflow":

@@ -1,6 +1,6 @@
-"""The devices that the active backend computes on, and into how many parts they divide a batch.
+"""The devices that the active backend computes on, and how many parts they divide a batch into.
 
-`backend.hosts` has what concerns several hosts.
+`backend.hosts` covers several hosts.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ __all__ = ["gpu", "replicas", "tensorflow_replicas"]
 
 
 def replicas() -> int:
-    """Return into how many equal parts `keras.distribution` divides a batch, over all devices of
-    all hosts."""
+    """Return the number of equal parts into which `keras.distribution` divides a batch.
+
+    All devices of all hosts count.
+    """
     distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
     if distribution is None or distribution.batch_dim_name is None:
         return 1
@@ -42,7 +44,7 @@ def gpu() -> str | None:
 
 
 def tensorflow_replicas() -> int:
-    """Return into how many parts the current TensorFlow strategy divides a batch."""
+    """Return the number of parts into which the current TensorFlow strategy divides a batch."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Several hosts: on JAX, the processes that run the same program together, one for each host.
+"""Hosts: on JAX, the processes that run the same program together, one for each host.
 
 On the other backends, and on JAX in one process, there is one host. TensorFlow's strategy for
 several hosts is only recognized, since Keras can't train under it.
@@ -45,7 +45,7 @@ def gather(array: np.ndarray) -> np.ndarray:
     """Return the arrays of all hosts along a new first axis, bit for bit the same on each host.
 
     Args:
-        array: Array. Of the same shape and dtype on all hosts.
+        array: Array. It has the same shape and dtype on all hosts.
     """
     if hosts() == 1:
         return array[None]
@@ -80,8 +80,10 @@ def wait_for_all(name: str) -> None:
 
 @contextmanager
 def without_distribution() -> Iterator[None]:
-    """Let one host create variables that the other hosts don't: under a distribution, creating a
-    variable waits for all hosts to create it."""
+    """Let one host create variables that the other hosts don't create.
+
+    Under a distribution, creating a variable waits for all hosts to create it.
+    """
     distribution = keras.distribution.distribution() if hosts() > 1 else None
     if distribution is not None:
         keras.distribution.set_distribution(None)

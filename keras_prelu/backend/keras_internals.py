@@ -1,6 +1,6 @@
-"""What Keras offers no public way for, each piece behind one function.
+"""Access to private parts of Keras without a public equivalent, each behind one function.
 
-What a future version of Keras may break is in this module and nowhere else;
+Whatever a future version of Keras may break is in this module and nowhere else;
 `tests/backends/test_keras_internals.py` tests each piece by itself.
 """
 
@@ -42,8 +42,10 @@ class Node(NamedTuple):
 
 
 def nodes_in_order(function: Any) -> Iterator[Node]:
-    """Yield the calls in a `keras.Function` or functional model, without the inputs, in the order
-    in which Keras executes them."""
+    """Yield the calls in a `keras.Function` or functional model, without the inputs.
+
+    The calls are in the order in which Keras executes them.
+    """
     for depth in sorted(function._nodes_by_depth, reverse=True):
         for node in function._nodes_by_depth[depth]:
             if node.operation and not node.is_input:
@@ -59,7 +61,7 @@ def nodes_in_order(function: Any) -> Iterator[Node]:
 
 @contextmanager
 def nodes_kept(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
-    """Forget the calls of layers on symbolic tensors that happen meanwhile."""
+    """Forget the calls of layers on symbolic tensors that are made within the context."""
     lists = [nodes for layer in layers for nodes in (layer._inbound_nodes, layer._outbound_nodes)]
     lengths = [len(nodes) for nodes in lists]
     try:
@@ -89,8 +91,10 @@ def sublayers(layer: Any) -> list[keras.layers.Layer]:
 
 
 def own_attributes(layer: Any) -> list[tuple[str, Any]]:
-    """Return the names and values of the attributes that a layer's own class set, and not Keras,
-    TensorFlow or PyTorch."""
+    """Return the names and values of the attributes that a layer's own class set.
+
+    Attributes that Keras, TensorFlow or PyTorch set are left out.
+    """
     # PyTorch stores attributes that are modules in a dictionary of their own.
     attributes = {**vars(layer), **vars(layer).get("_modules", {})}
     return [
@@ -112,7 +116,7 @@ def _attributes_of_keras() -> frozenset[str]:
 
 @contextmanager
 def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
-    """Let a built layer take new sublayers meanwhile.
+    """Let a built layer take new sublayers within the context.
 
     Keras locks a layer when it is built, against code that adds state too late.
     """
@@ -127,8 +131,10 @@ def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
 
 
 def steps_counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
-    """Return the variable in which an optimizer counts its steps. The public `iterations` differs
-    from it if gradients accumulate."""
+    """Return the variable in which an optimizer counts its steps.
+
+    The public `iterations` differs from it if gradients accumulate.
+    """
     return optimizer._iterations
 
 
@@ -138,6 +144,8 @@ def built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
 
 
 def begin_at_epoch(model: keras.Model, epoch: int) -> None:
-    """Let the `fit` that has just begun start at an epoch, as `keras.callbacks.BackupAndRestore`
-    does."""
+    """Let the `fit` that has just begun start at the given epoch.
+
+    `keras.callbacks.BackupAndRestore` does this too.
+    """
     model._initial_epoch = epoch

@@ -1,7 +1,8 @@
-"""PReLU's elementary operations on each backend: the same values everywhere, in the form that the
-backend's compiler runs best.
+"""PReLU's elementary operations on each backend.
 
-`tools/bench/FINDINGS.md` lists the forms that were slower, and by how much. Outputs agree on
+The values are the same everywhere; the form is the one that the backend's compiler runs best.
+
+`tools/bench/FINDINGS.md` lists the slower forms, and by how much they are slower. Outputs agree on
 infinities and NaN.
 """
 
@@ -19,19 +20,23 @@ _HALF_PRECISION = ("float16", "bfloat16")
 
 
 class Formulation:
-    """The operations in `keras.ops`, in the form that JAX's compiler runs best; a backend overrides
-    what it runs better in another form."""
+    """The operations in `keras.ops`, in the form that JAX's compiler runs best.
+
+    A backend overrides the operations that it runs better in another form.
+    """
 
     def cluster(self, x: Tensor) -> AbstractContextManager[Any]:
-        """Return a context in which operations on tensors like `x` should be compiled into one
-        kernel."""
+        """Return a context in which operations on tensors like `x` are compiled into one kernel.
+
+        The context is a hint to the compiler.
+        """
         return nullcontext()
 
     def any_slope(self, x: Tensor, alpha: Tensor) -> Tensor:
         """Return PReLU, for every real slope."""
-        # Not a select on x > 0, which at α = 0 gives −0 for negative x, where max + α·min gives
-        # ReLU's +0. Not x + (α − 1)·min(x, 0) either, which is faster but loses small slopes to
-        # rounding: at α = 1e-8 it is 0 for x < 0.
+        # A select on x > 0 would give −0 for negative x at α = 0, where max + α·min gives ReLU's
+        # +0. And x + (α − 1)·min(x, 0), which is faster, loses small slopes to rounding: at
+        # α = 1e-8 it is 0 for x < 0.
         zero = ops.cast(0.0, x.dtype)
         return ops.maximum(x, zero) + alpha * ops.minimum(x, zero)
 
@@ -41,9 +46,9 @@ class Formulation:
 
     def slope_to_one(self, x: Tensor, alpha: Tensor) -> Tensor:
         """Return PReLU for 0 < α ≤ 1."""
-        # This form has no constant 0. XLA treats the 0 of all layers as one value, which it may
-        # write out as a tensor that layers share, and then can't fuse activations into
-        # convolutions: in inference on JAX a network with average pooling takes 1.2 times as long
+        # This form has no constant 0. XLA treats the 0 of all layers as one value. It may write
+        # that value out as a tensor that layers share, and then can't fuse activations into
+        # convolutions: in inference on JAX, a network with average pooling takes 1.2 times as long
         # as with ReLU in this form, and 1.6 times with a constant. With max pooling, and on the
         # other backends, there is no difference.
         return ops.maximum(x, alpha * x)
@@ -57,13 +62,15 @@ class Formulation:
         return ops.where(sign > 0, upstream, alpha * upstream)
 
     def slope_gradient(self, values: Tensor, upstream: Tensor, alpha: Tensor) -> Tensor:
-        """Return Σ upstream·min(values, 0) over the positions that share a slope, in the shape of
-        `alpha`, in float32 or a wider dtype."""
+        """Return Σ upstream·min(values, 0) over the positions that share a slope.
+
+        The result has the shape of `alpha`, in float32 or a wider dtype.
+        """
         # A sum over thousands of positions in half precision loses most of its digits.
         dtype = _accumulator(alpha)
-        # α − α is a zero that XLA can't know to be constant: it writes a constant 0 out as a tensor
-        # as large as `values`, which doubles the time and the memory on JAX. The minimum, unlike a
-        # product with a mask, gives 0 for +∞ and not 0·∞.
+        # α − α is a zero that XLA can't know to be constant. XLA would write a constant 0 out as a
+        # tensor as large as `values`, which doubles the time and the memory on JAX. The minimum,
+        # unlike a product with a mask, gives 0 for +∞ and not 0·∞.
         zero = ops.cast(alpha - alpha, values.dtype)
         products = ops.cast(upstream, dtype) * ops.cast(ops.minimum(values, zero), dtype)
         return self._sum_to_slopes(products, alpha)
@@ -73,12 +80,14 @@ class Formulation:
 
 
 class TensorFlow(Formulation):
-    """In a graph, one compiled kernel instead of four to seven, and a sum over positions that XLA
-    runs in parallel."""
+    """The operations in a graph, compiled into one kernel instead of four to seven.
+
+    Sums over positions take a form that XLA runs in parallel.
+    """
 
     # With fewer elements in a sample, starting and compiling a cluster costs more than it saves.
     _worth_a_cluster = 8192
-    # Enough partial sums to shrink the data, few enough for XLA to keep the products in registers.
+    # Enough partial sums to shrink the data, and few enough that XLA keeps products in registers.
     _most_parts = 16
 
     def cluster(self, x: Tensor) -> AbstractContextManager[Any]:
@@ -88,8 +97,8 @@ class TensorFlow(Formulation):
         if tf.executing_eagerly() or size is None or size < self._worth_a_cluster:
             return nullcontext()
         # This is a hint, unlike tf.function(jit_compile=True), and as fast: exporters and runtimes
-        # without XLA see ordinary operations, and a graph that meets many shapes goes on without
-        # compiling.
+        # without XLA see ordinary operations, and a graph that is called with many shapes continues
+        # without compiling.
         return tf.xla.experimental.jit_scope(separate_compiled_gradients=False)
 
     def _sum_to_slopes(self, products: Tensor, alpha: Tensor) -> Tensor:
@@ -98,9 +107,9 @@ class TensorFlow(Formulation):
             return super()._sum_to_slopes(products, alpha)
         # XLA does not fuse the products into one long sum, which it runs on one core. It does fuse
         # them into a sum over a few parts, in less than half the time. Adding α − α, a zero that
-        # XLA can't know to be constant, keeps it from joining the two sums again. Slower are a
-        # product with a matrix of ones, which writes the products out and meets a bad kernel at
-        # some sizes, BiasAddGrad, and einsum.
+        # XLA can't know to be constant, prevents XLA from joining the two sums again. Slower
+        # alternatives are a product with a matrix of ones, which writes the products out and uses a
+        # bad kernel at some sizes, BiasAddGrad, and einsum.
         slopes = ops.reshape(alpha, (-1,))
         partial = ops.sum(ops.reshape(products, (parts, -1, slopes.shape[0])), axis=0)
         return ops.reshape(
@@ -108,8 +117,10 @@ class TensorFlow(Formulation):
         )
 
     def _parts(self, products: Tensor, alpha: Tensor) -> int:
-        """Return into how many equal parts the positions of each sample divide; 1 if slopes differ
-        along more than the last axis."""
+        """Return the number of equal parts into which the positions of each sample divide.
+
+        It is 1 if slopes differ along more than the last axis.
+        """
         positions = products.shape[1:-1].num_elements() if products.shape.rank > 2 else None
         channels = alpha.shape[-1] if alpha.shape.rank else None
         if (
@@ -123,8 +134,10 @@ class TensorFlow(Formulation):
 
 
 class PyTorch(Formulation):
-    """As few operations as possible, since eager PyTorch runs one kernel and fills one tensor for
-    each; and PyTorch's own prelu where it fits."""
+    """As few operations as possible, and PyTorch's own prelu if it fits.
+
+    Eager PyTorch runs one kernel, and fills one tensor, for each operation.
+    """
 
     def any_slope(self, x: Tensor, alpha: Tensor) -> Tensor:
         import torch
@@ -143,7 +156,8 @@ class PyTorch(Formulation):
     def at_least(self, x: Tensor, minimum: float) -> Tensor:
         import torch
 
-        # Keras would make a tensor of the number on the device, and the host wait for the copy.
+        # Keras would create a tensor of the number on the device, and the host would wait for the
+        # copy.
         return torch.clamp(x, min=minimum)
 
     def slope_to_one(self, x: Tensor, alpha: Tensor) -> Tensor:

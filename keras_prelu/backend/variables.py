@@ -12,16 +12,16 @@ __all__ = ["assign_copy", "outside_of_graphs", "snapshot"]
 
 
 def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
-    """Assign the value of one variable to another, so that later changes of one don't reach the
-    other.
+    """Assign the value of one variable to another without sharing memory.
 
-    On JAX both would hold one array, which a training step of one model donates and so takes from
-    the other. PyTorch copies into the variable's memory, and TensorFlow copies when either is
-    written to, so that an explicit copy would be one too many.
+    Later changes of one variable don't affect the other. On JAX both would otherwise hold one
+    array; a training step of one model donates the array, and the other model loses it. PyTorch
+    copies into the variable's memory, and TensorFlow copies when either variable is written to, so
+    an explicit copy would be superfluous.
 
     Args:
-        target: `keras.Variable`.
-        source: `keras.Variable` of the same shape.
+        target: `keras.Variable`. The variable that is assigned.
+        source: `keras.Variable`. A variable of the same shape.
     """
     target.assign(keras.ops.copy(source) if keras.backend.backend() == "jax" else source)
 
@@ -29,19 +29,21 @@ def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
 def snapshot(variable: Any) -> np.ndarray:
     """Return a copy of a variable's value as a NumPy array.
 
-    `keras.ops.convert_to_numpy` may return a view: on PyTorch of memory that the next `assign`
-    overwrites, on JAX of a buffer that the next training step donates. `other.assign(variable)`
-    shares such a buffer too.
+    `keras.ops.convert_to_numpy` may return a view: on PyTorch, a view of memory that the next
+    `assign` overwrites; on JAX, a view of a buffer that the next training step donates.
+    `other.assign(variable)` shares such a buffer too.
 
     Args:
-        variable: `keras.Variable`.
+        variable: `keras.Variable`. The variable to copy.
     """
     return np.array(keras.ops.convert_to_numpy(variable), copy=True)
 
 
 def outside_of_graphs() -> AbstractContextManager[Any]:
-    """Return a context in which tensors have values, even while a `tf.function` that builds a layer
-    is being traced."""
+    """Return a context in which tensors have values.
+
+    They have values even while a `tf.function` that builds a layer is being traced.
+    """
     if keras.backend.backend() != "tensorflow":
         return nullcontext()
     import tensorflow as tf

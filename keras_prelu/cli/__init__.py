@@ -1,2 +1,4 @@
-"""The command line, `keras-prelu`: one file per command in `commands`; they only parse, call and
-print."""
+"""The command line, `keras-prelu`: one file per command in `commands`.
+
+The commands only parse, call and print.
+"""

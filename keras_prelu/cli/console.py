@@ -1,5 +1,7 @@
-"""Tables, JSON, progress bars and the printed form of records. Nothing is computed here that JSON
-does not have too."""
+"""Tables, JSON, progress bars and the printed form of records.
+
+Nothing is computed here that is missing from the JSON.
+"""
 
 from __future__ import annotations
 
@@ -96,12 +98,12 @@ def count(quantity: int, noun: str) -> str:
 
 
 def dead_units_text(sites: Sequence[Any]) -> str:
-    """Return the dead units of all sites as text: "3 of 192"."""
+    """Return the number of dead units of all sites as text: "3 of 192"."""
     return f"{sum(site.dead for site in sites)} of {sum(site.units for site in sites)}"
 
 
 def mean_and_deviation(values: Sequence[float], pattern: str) -> str:
-    """Return the mean of values over seeds ± their sample standard deviation as text."""
+    """Return the mean of values over seeds ± their sample standard deviation, as text."""
     if len(values) < 2:
         return pattern.format(values[0])
     deviation_pattern = pattern.replace("+", "")
@@ -226,7 +228,7 @@ def print_finetuning(result: Any) -> None:
 def _named_trainings(result: Any) -> list[tuple[str, Any]]:
     """Return the trainings of a `FineTuning` with the names of their models.
 
-    The control is left out where the search chose it as the result: it would be listed twice.
+    The control is left out if the search chose it as the result: it would be listed twice.
     """
     kind = "PReLU" if result.slopes_after else "ReLU"
     name = f"{kind}, recipe {result.recipe}" if result.recipe else kind

@@ -1,5 +1,8 @@
-"""How errors reach the user: one line on standard error and exit status 2 for wrong usage, 1 for
-any other failure. With `--debug`, failures show their traceback."""
+"""Reports of errors to the user.
+
+An error is one line on standard error; the exit status is 2 for wrong usage and 1 for any other
+failure. With `--debug`, failures show their traceback.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +49,13 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
 
 
 class _UsageFailure(click.ClickException):
-    """A usage error that is printed without Click's lines about the usage."""
+    """A usage error that is printed without Click's usage lines."""
 
     exit_code = 2
 
 
 def _describe(error: Exception) -> str:
-    """Return one line on an exception and what to do about it."""
+    """Return one line that describes an exception and what to do about it."""
     text = " ".join(str(error).split())
     if isinstance(error, KerasPReLUError):
         return text

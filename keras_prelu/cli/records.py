@@ -1,4 +1,4 @@
-"""The record of a calibration, stored as JSON beside the model."""
+"""The record of a calibration, stored as JSON next to the model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_outputs(output: Path, *, force: bool) -> None:
 
 
 def write_calibration(calibration: Any, model: Path, *, force: bool) -> None:
-    """Write the record of a calibration beside its model."""
+    """Write the record of a calibration next to its model."""
     from keras_prelu.cli.console import to_json
     from keras_prelu.io.atomic import atomic_write_text
 
@@ -36,7 +36,7 @@ def write_calibration(calibration: Any, model: Path, *, force: bool) -> None:
 
 
 def read_calibration(model: Path) -> Any:
-    """Return the `Calibration` stored beside a model, or None if there is none that can be read."""
+    """Return the `Calibration` stored next to a model, or None if none can be read."""
     from keras_prelu.calibration.records import Calibration, LayerCalibration
 
     try:

@@ -1,5 +1,7 @@
-"""Conversion, calibration and fine-tuning with the options of the command line, each under a
-progress bar."""
+"""Conversion, calibration and fine-tuning with the options of the command line.
+
+Each is run under a progress bar.
+"""
 
 from __future__ import annotations
 
@@ -144,15 +146,16 @@ def finetune_model(
     options: TrainingOptions,
     session: SessionOptions,
 ) -> Any:
-    """Fine-tune a model beside its controls, and return the `FineTuning`.
+    """Fine-tune a model and its controls, and return the `FineTuning`.
 
-    The options are named like the arguments of `finetune`, so that a new one needs no change here.
+    The options are named like the arguments of `finetune`, so that a new option needs no change
+    here.
 
     Args:
         model: `keras.Model`. A converted model, or a ReLU model if the options name a recipe.
         train: `Samples`.
         validation: `Samples`.
-        original: `keras.Model` or None. The ReLU model that a converted model was made from.
+        original: `keras.Model` or None. The ReLU model of which `model` is a conversion.
         options: `TrainingOptions`.
         session: `SessionOptions`.
     """
@@ -162,7 +165,7 @@ def finetune_model(
     from keras_prelu.training.finetune import finetune
 
     settings = asdict(options)
-    # "auto" trains a converted model as it is, which is what no recipe means here.
+    # For a converted model, "auto" trains the model as it is; no recipe means the same here.
     settings["recipe"] = options.recipe or "auto"
     monitors = _slope_monitors(settings.pop("log_dir"), train)
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:

@@ -1,4 +1,4 @@
-"""Starting Keras for one command, with the settings of the whole process that this takes."""
+"""Start of Keras for one command, with the settings of the whole process that it needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def keras_session(
     Args:
         backend: String or None. The Keras backend; None leaves the choice to Keras.
         seed: Integer. Seed of all random numbers.
-        modules: Names of modules to import, which may lie in the working directory.
+        modules: Sequence of strings. Names of modules to import, which may lie in the working
+            directory.
         debug: Boolean. Whether the libraries' own output is shown.
 
     Raises:
@@ -44,8 +45,8 @@ def keras_session(
         _choose_backend(backend)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
         keras = _import_keras()
-        # Only now: absl replaces the class of its logger when it is imported, so the logger must
-        # not exist before.
+        # Placed here because absl replaces the class of its logger when it is imported, so the
+        # logger must not exist before.
         for name in _NOISY_LOGGERS:
             stack.enter_context(errors_alone(name))
         keras.utils.set_random_seed(seed)
@@ -124,7 +125,7 @@ def _warnings_as_notes(*, third_parties: bool) -> SharedChange:
 
     Python documents the assignment to `warnings.showwarning` as the way to print warnings in
     another form. `warnings.catch_warnings` restores the function and the filters. Failure mode:
-    both belong to the whole process, so warnings of other threads are printed the same way
+    both belong to the whole process, so warnings of other threads are printed in the same way
     meanwhile, and filters that other threads set meanwhile are lost.
 
     Args:

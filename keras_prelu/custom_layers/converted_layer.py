@@ -1,11 +1,10 @@
-"""Converted layers: layers and subclassed models of a user's class that apply PReLU layers in place
-of the rectifiers inside them.
+"""Converted layers: layers and subclassed models that apply PReLUs in place of their rectifiers.
 
 The Python code of a layer can't be rewritten, but what it calls can be replaced: the `call` of a
 ReLU layer, the `activation` of a Dense, an attribute that holds `keras.activations.relu`. `attach`
-puts a `StandIn` there, makes the PReLU layers sublayers of the layer, and makes the layer an
-instance of a subclass of its class. The configuration of that subclass holds the configuration of
-the user's class and of the PReLU layers, and loading it attaches them again.
+replaces each of these with a `StandIn`, makes the PReLU layers sublayers of the layer, and makes
+the layer an instance of a subclass of its class. The configuration of that subclass holds the
+configuration of the user's class and of the PReLU layers, and loading it attaches them again.
 """
 
 from __future__ import annotations
@@ -46,8 +45,9 @@ _Width = tuple[int, int | None]
 
 
 class StandIn:
-    """What is called in place of a rectifier: the PReLU layer for the number of channels of the
-    tensor that it is called with.
+    """Callable that replaces a rectifier and applies the PReLU layer that fits its input.
+
+    The PReLU layer is selected by the rank and the number of channels of the input tensor.
 
     Args:
         address: String. Address of the rectifier, see `HeldRectifier`.
@@ -75,11 +75,12 @@ class StandIn:
         return function(inputs)
 
     def exchange(self, make: Callable[[PReLU], Callable[[Tensor], Tensor]]) -> None:
-        """Call something else in place of each PReLU layer from now on, in this process. The layer
-        is still what is saved.
+        """Replace what is called for each PReLU layer from now on, in this process.
+
+        The PReLU layer is still what is saved.
 
         Args:
-            make: Callable. Takes a `PReLU` layer and returns what is called in its place.
+            make: Callable. Takes a `PReLU` layer and returns the callable that replaces it.
         """
         self._by_width = {
             width: make(layer) for width, layer in zip(self._by_width, self.layers, strict=True)
@@ -97,7 +98,7 @@ def _input_shape(layer: PReLU) -> Shape:
 
 
 class ConvertedLayer:
-    """Base class of converted layers, beside the user's class. See `attach`.
+    """Base class of converted layers, in addition to the user's class. See `attach`.
 
     Attributes:
         converted_from: Class. The user's class.
@@ -105,14 +106,14 @@ class ConvertedLayer:
 
     converted_from: type
     _stand_ins: list[StandIn]
-    # For the address of each stand-in that is in its place, what removes it.
+    # Maps the address of each stand-in that is in place to the function that removes it.
     _removers: dict[str, Callable[[], None]]
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         self._put_in_place()
         outputs = super().call(*args, **kwargs)  # type: ignore[misc]
         if self._put_in_place():
-            # The call itself created some of the layers inside, and applied their rectifiers.
+            # The first call created layers inside this one, and applied their original rectifiers.
             outputs = super().call(*args, **kwargs)  # type: ignore[misc]
         return outputs
 
@@ -123,7 +124,7 @@ class ConvertedLayer:
     def get_config(self) -> dict[str, Any]:
         with self._as_written():
             layer = keras.saving.serialize_keras_object(self)
-        # Keras writes these two beside the configuration of the converted layer.
+        # Keras writes these two entries next to the configuration of the converted layer.
         written = {
             key: value
             for key, value in layer.items()
@@ -156,7 +157,7 @@ class ConvertedLayer:
         """Put the stand-ins into the attributes of layers that exist by now.
 
         Returns:
-            Whether there was one to put in place.
+            Whether any stand-in was put in place.
         """
         waiting = [item for item in self._stand_ins if item.address not in self._removers]
         if not waiting:
@@ -172,8 +173,10 @@ class ConvertedLayer:
 
     @contextmanager
     def _as_written(self) -> Iterator[None]:
-        """Be the layer that the user wrote as long as the context lasts, so that the `get_config`
-        of its class finds what the class put there."""
+        """Restore the layer that the user wrote as long as the context lasts.
+
+        The `get_config` of its class then finds what the class assigned to the attributes.
+        """
         converted_class = type(self)
         for remove in reversed(self._removers.values()):
             remove()
@@ -190,7 +193,7 @@ def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
     """Make a layer apply PReLU layers in place of the rectifiers inside it.
 
     Args:
-        layer: Layer or subclassed model, built or not. It is changed.
+        layer: Layer or subclassed model, built or not. It is modified in place.
         prelus: Mapping from the address of a rectifier (see `HeldRectifier`) to the built PReLU
             layers, one for each rank and number of channels that it meets.
 
@@ -202,7 +205,7 @@ def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
     """
     stand_ins = list(layer._stand_ins) if is_converted(layer) else []
     stand_ins += [StandIn(address, layers) for address, layers in prelus.items()]
-    # Into the instance dictionary: Keras would track what is assigned as an attribute.
+    # Stored in the instance dictionary because Keras would track an assigned attribute.
     vars(layer)["_stand_ins"] = stand_ins
     vars(layer).setdefault("_removers", {})
     _track(layer, [prelu for stand_in in stand_ins for prelu in stand_in.layers])
@@ -222,20 +225,18 @@ def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
 def exchange_prelus(
     layer: ConvertedLayer, make: Callable[[PReLU], Callable[[Tensor], Tensor]]
 ) -> None:
-    """Make a converted layer call something else in place of each of its PReLU layers from now on,
-    in this process.
+    """Replace what a converted layer calls for each of its PReLU layers, in this process.
 
     Args:
-        layer: `ConvertedLayer`. It is changed.
-        make: Callable. Takes a `PReLU` layer and returns what is called in its place.
+        layer: `ConvertedLayer`. It is modified in place.
+        make: Callable. Takes a `PReLU` layer and returns the callable that replaces it.
     """
     for stand_in in layer._stand_ins:
         stand_in.exchange(make)
 
 
 def freeze_like(layer: Any, original: Any) -> None:
-    """Make the PReLU layers of a converted layer as trainable as the layers of its original that
-    they replace."""
+    """Set `trainable` of a converted layer's PReLU layers as in the layers that they replace."""
     trainable = {
         held.address: getattr(held.owner, "trainable", True)
         for held in find_held_rectifiers(original)
@@ -246,12 +247,11 @@ def freeze_like(layer: Any, original: Any) -> None:
 
 
 def is_as_written(layer: ConvertedLayer, prune: float) -> bool:
-    """Return whether the PReLU layers of a converted layer compute what the rectifiers did that
-    they replace.
+    """Return whether the PReLU layers of a converted layer compute what its rectifiers computed.
 
     Args:
         layer: `ConvertedLayer`.
-        prune: Float. Slopes of at most this size count as 0 where they replace a ReLU.
+        prune: Float. Slopes of at most this size count as 0 if the PReLU layer replaces a ReLU.
     """
     with layer._as_written():
         rectifiers = {held.address: held.rectifier for held in find_held_rectifiers(layer)}
@@ -276,34 +276,39 @@ def _computes(prelu: PReLU, rectifier: Rectifier | None, prune: float) -> bool:
 
 
 def rebuild_as_written(layer: ConvertedLayer) -> Any:
-    """Return a new layer of the user's class from the configuration of a converted one, without
-    PReLU layers."""
+    """Return a new layer of the user's class, without PReLU layers.
+
+    The layer is rebuilt from the configuration that the user's `get_config` returns.
+    """
     with layer._as_written():
         return rebuild(layer)
 
 
 def is_converted(layer: Any) -> bool:
-    """Return whether a layer is a converted one."""
+    """Return whether a layer is a converted layer."""
     return isinstance(layer, ConvertedLayer)
 
 
 def prelus(layer: Any) -> list[PReLU]:
-    """Return the PReLU layers of a converted layer; none of any other."""
+    """Return the PReLU layers of a converted layer, or an empty list for any other layer."""
     if not is_converted(layer):
         return []
     return [prelu for stand_in in layer._stand_ins for prelu in stand_in.layers]
 
 
 def _track(layer: Any, prelus: list[PReLU]) -> None:
-    """Make PReLU layers sublayers of a layer, under an attribute that saved weights name."""
+    """Make PReLU layers sublayers of a layer, under an attribute whose name saved weights use."""
     with unlocked(layer):
         setattr(layer, OWN_LAYERS, prelus)
 
 
 @functools.cache
 def _converted_class(cls: Any) -> type:
-    """Return the subclass of a user's class whose instances are converted. All of these are
-    registered under one name; the configuration in a file names the user's class."""
+    """Return the subclass of a user's class whose instances are converted layers.
+
+    All of these subclasses are registered under one name; the configuration in a file names the
+    user's class.
+    """
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return ConvertedLayer.call(self, *args, **kwargs)
@@ -319,8 +324,10 @@ def _converted_class(cls: Any) -> type:
 
 
 def _registered(cls: type) -> type:
-    """Register a class under the name of `ConvertedLayer`. That class comes last, so that it is
-    what the name means when a file is read."""
+    """Register a class under the name of `ConvertedLayer`.
+
+    `ConvertedLayer` itself is registered last, so that the name refers to it when a file is read.
+    """
     for registered in (cls, ConvertedLayer):
         keras.saving.register_keras_serializable(package="keras_prelu", name="ConvertedLayer")(
             registered

@@ -1,9 +1,8 @@
-"""Where a layer with Python code of its own, or a subclassed model, holds its rectifiers: the
-attributes that lead to them.
+"""Rectifiers that a custom layer or a subclassed model holds in its attributes.
 
-An address such as `blocks[0]/relu` names attributes and indices, as saved files name weights. It
-means the same in a copy of the layer that is rebuilt from its configuration, where layers with
-automatic names are called differently.
+An address such as `blocks[0]/relu` consists of attributes and indices, as in the names of saved
+weights. It is also valid in a copy of the layer that is rebuilt from its configuration, in which
+layers with automatic names have different names.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ class HeldRectifier:
     """An attribute through which a layer applies a rectifier.
 
     Attributes:
-        address: String. The attributes and indices that lead from the holder to it.
-        path: String. The address for people: inside models, layer names in place of indices.
+        address: String. The attributes and indices that lead from the holder to the rectifier.
+        path: String. The address for people: inside models, layer names instead of indices.
         target: `HookTarget`. The object and its attribute: "call" of a ReLU layer, "activation" of
             a Dense, or any attribute that holds a function.
         rectifier: `Rectifier`. What is applied.
@@ -55,8 +54,10 @@ class HeldRectifier:
 
 
 def find_held_rectifiers(holder: Any) -> list[HeldRectifier]:
-    """Return the rectifiers inside a layer, at any depth, in the order of the attributes. An object
-    that several attributes lead to is listed once."""
+    """Return the rectifiers inside a layer, at any depth, in the order of the attributes.
+
+    An object that several attributes lead to is listed once.
+    """
     return list(_Search().inside(holder, "", "", in_loop=False))
 
 
@@ -96,7 +97,9 @@ class _Search:
         self, value: Any, address: str, path: str, in_loop: bool
     ) -> Iterator[HeldRectifier]:
         """Yield the rectifiers in an attribute's value: a layer or op, or a collection of them.
-        A function in a collection is not found, since a list or dict has no attribute for it."""
+
+        A function in a collection is not found, since a list or dict has no attribute for it.
+        """
         if isinstance(value, keras.Operation):
             if id(value) not in self._seen:
                 yield from self._inside_operation(value, address, path, in_loop)

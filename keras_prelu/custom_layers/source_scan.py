@@ -1,6 +1,6 @@
 """Reading the Python source of a class for calls of ReLU functions.
 
-Used where a layer's code can't be run on symbolic tensors, so that there is no graph to look into.
+Used if a layer's code can't be run on symbolic tensors, so that there is no graph to inspect.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def relu_functions_in_source(cls: Any) -> tuple[str, ...]:
     """Return the names of the ReLU functions that a class calls in its source.
 
     Args:
-        cls: Class. Its methods are read, and those of its base classes outside of Keras and the
-            backends.
+        cls: Class. Its methods are read, and those of its base classes that belong neither to
+            Keras nor to a backend.
 
     Returns:
         A tuple of strings among "relu", "relu6" and "leaky_relu", one for each call.
@@ -34,7 +34,7 @@ def relu_functions_in_source(cls: Any) -> tuple[str, ...]:
         if base.__module__.split(".")[0] in _LIBRARIES:
             continue
         for function in vars(base).values():
-            # The names in the bytecode tell without parsing that most methods call none of them.
+            # The names in the bytecode rule out most methods without parsing their source.
             if inspect.isfunction(function) and set(_FUNCTIONS) & set(function.__code__.co_names):
                 names += _called_names(function)
     return tuple(names)
@@ -57,8 +57,10 @@ def _called_names(function: Callable[..., Any]) -> list[str]:
 
 
 def _is_attribute_of_self(node: ast.expr) -> bool:
-    """Return whether a name such as `self.ops` begins with `self`: what the layer holds is found
-    among its attributes."""
+    """Return whether a name such as `self.ops` begins with `self`.
+
+    What the layer holds is found among its attributes instead.
+    """
     while isinstance(node, ast.Attribute):
         node = node.value
     return isinstance(node, ast.Name) and node.id == "self"

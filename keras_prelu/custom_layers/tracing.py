@@ -1,5 +1,4 @@
-"""Which of the rectifiers inside a layer are applied when the layer is called, and to tensors of
-which shapes."""
+"""Tracing of a layer: which of its rectifiers a call applies, and the shapes of their inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ class RectifierCall:
         shape: Tuple. Shape of the tensor that it is applied to; the batch size, and sizes that
             vary, are None.
         dtype: String. Dtype of that tensor.
-        has_arguments: Boolean. Whether it is called with more than the tensor.
+        has_arguments: Boolean. Whether it is called with more arguments than the tensor.
     """
 
     held: HeldRectifier
@@ -39,7 +38,7 @@ class RectifierCall:
 
     @classmethod
     def from_graph(cls, held: HeldRectifier, call: Call) -> RectifierCall:
-        """Return the application of a rectifier that a call in a graph is."""
+        """Return the application of a rectifier that a call in a graph represents."""
         tensor = call.outputs[0]
         argument_count = len(call.args) + len(call.kwargs)
         return cls(
@@ -53,11 +52,12 @@ class RectifierCall:
 def trace_calls(
     layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rectifiers: Sequence[HeldRectifier]
 ) -> list[RectifierCall]:
-    """Call a layer on symbolic tensors, for inference and for training, and return the calls of the
-    rectifiers inside it in the order of execution.
+    """Call a layer on symbolic tensors, and return the calls of the rectifiers inside it.
+
+    The layer is called for inference and for training; the calls are in the order of execution.
 
     Args:
-        layer: Layer that is built. It is left as it was.
+        layer: Layer that is built. It is left unchanged.
         args: Sequence. Positional arguments, with symbolic tensors.
         kwargs: Mapping. Keyword arguments, with symbolic tensors.
         rectifiers: Sequence of `HeldRectifier`. The rectifiers inside the layer.
@@ -98,7 +98,7 @@ def _trace_once(
         )
 
     class Traced(keras.Operation):
-        """Calls the layer. Keras may do so several times, with other values for open sizes."""
+        """Calls the layer. Keras may do so several times, with different values for open sizes."""
 
         def call(self, *args: Any, **kwargs: Any) -> Any:
             passes.append([])
@@ -111,8 +111,10 @@ def _trace_once(
 
 
 def _merged(passes: list[list[RectifierCall]]) -> list[RectifierCall]:
-    """Return the calls of the last pass that had any; sizes that differ between passes with the
-    same calls are None."""
+    """Return the calls of the last pass that had any.
+
+    Sizes that differ between passes with the same calls are None.
+    """
     *_, last = [calls for calls in passes if calls] or [[]]
     addresses = [call.held.address for call in last]
     same = [calls for calls in passes if [call.held.address for call in calls] == addresses]
@@ -128,7 +130,7 @@ def _merged(passes: list[list[RectifierCall]]) -> list[RectifierCall]:
 
 
 def _open_shape(shapes: list[Shape]) -> Shape:
-    """Return one shape for several: sizes that differ, and the batch size, are None."""
+    """Return one shape for several shapes: sizes that differ, and the batch size, are None."""
     if len({len(shape) for shape in shapes}) > 1:
         return shapes[-1]
     merged = tuple(

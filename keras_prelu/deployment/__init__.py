@@ -1,1 +1,1 @@
-"""Files of a converted model for other runtimes, checked by those runtimes."""
+"""Files of a converted model for other runtimes, checked in those runtimes."""

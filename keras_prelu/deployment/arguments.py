@@ -1,4 +1,4 @@
-"""Checking the arguments of an export before any work is done."""
+"""Checks of the arguments of an export before any work is done."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def check_export(
     measure: bool,
     force: bool,
 ) -> Format:
-    """Return the format of an export, or raise what `export` would raise, as far as that can be
-    told beforehand. The arguments are those of `export`."""
+    """Return the format of an export, or raise what `export` would raise.
+
+    Only what can be checked beforehand is checked. The arguments are those of `export`.
+    """
     name = _format_name(path, format)
     if quantize is not None and quantize not in QUANTIZATIONS:
         raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""What an exported model costs in its runtime, beside the same network with ReLUs."""
+"""The cost of an exported model in its runtime, compared with the same network with ReLUs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _THREADS, _ROUNDS, _SECONDS = 1, 1000, 10.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Time and size of a file, and their ratios to those of a file of the same network in which
-    every PReLU is a ReLU.
+    """Time and size of a file, and their ratios to those of the same network with ReLUs.
 
-    Both run one sample in turn, on one thread where the runtime can be told (a SavedModel's can't).
-    The network with ReLUs has the weights of the one with PReLUs: times don't depend on them.
+    In that network, every PReLU is a ReLU. Both files run one sample alternately, on one thread if
+    the number of threads can be set (not for a SavedModel). The network with ReLUs has the
+    weights of the network with PReLUs, since times don't depend on weights.
 
     Attributes:
         milliseconds: Float. Median time of a sample.
-        milliseconds_with_relu: Float. The same with ReLUs.
+        milliseconds_with_relu: Float. Median time of a sample with ReLUs.
         ratio: Float. Median over rounds of the ratio of the two times in the round.
         low: Float. Lower quartile of that ratio.
         high: Float. Upper quartile of that ratio.
         size_ratio: Float. Ratio of the files' sizes.
-        threads: Integer or None. Threads of the runtime; None for its own choice.
+        threads: Integer or None. Threads of the runtime; None if the runtime chooses.
     """
 
     milliseconds: float
@@ -48,9 +48,9 @@ def measure_cost(format_: Format, path: Path, path_with_relus: Path, inputs: Any
     """Compare two files in the runtime of their format.
 
     Args:
-        format_: `Format`.
+        format_: `Format`. The format of the two files.
         path: Path. The file, or folder, to measure.
-        path_with_relus: Path. That of the same network with ReLUs.
+        path_with_relus: Path. The file, or folder, of the same network with ReLUs.
         inputs: Array, or a structure of arrays, as the model takes them. The first sample is used.
     """
     sample = keras.tree.map_structure(lambda array: array[:1], inputs)

@@ -1,5 +1,4 @@
-"""Exporting a model to the formats of other runtimes, and checking there that it computes the
-same."""
+"""Export of models to the formats of other runtimes, which must compute the same outputs."""
 
 from __future__ import annotations
 
@@ -55,36 +54,37 @@ def export(
     tolerance: float | None = None,
     force: bool = False,
 ) -> Export:
-    """Write a model for another runtime, and run it there: a file that doesn't compute what the
-    model does is not kept.
+    """Write a model for another runtime, and check the outputs there.
 
-    Activations are one operation each: TensorFlow Lite's PRELU, ONNX's and OpenVINO's PRelu,
-    `keras.layers.PReLU`; a cap is one more. (In "torch" they are several.) The file does not need
-    keras_prelu; a Keras file needs the classes of your own layers, the other formats don't.
+    A file that doesn't compute what the model computes is not kept. Activations are one operation
+    each: TensorFlow Lite's PRELU, ONNX's and OpenVINO's PRelu, `keras.layers.PReLU`; a cap is one
+    more. (In "torch" they are several.) The file does not need keras_prelu; a Keras file needs the
+    classes of your own layers, the other formats don't.
 
     Args:
         model: `keras.Model`. Any built model, converted or not. It is not changed.
         path: String or path. The output: `.keras`, `.tflite`, `.onnx`, `.xml` (OpenVINO's, with a
-            `.bin` beside it), `.pt2` (of `torch.export`, on the PyTorch backend), or a folder for a
-            TensorFlow SavedModel.
+            `.bin` next to it), `.pt2` (of `torch.export`, on the PyTorch backend), or a folder for
+            a TensorFlow SavedModel.
         format: String or None. "keras", "saved_model", "tflite", "onnx", "openvino" or "torch".
             Defaults to None, the format of the path's suffix.
         quantize: String or None. For "tflite": "float16" (weights), "dynamic" (weights in int8) or
-            "int8" (all that can be, with ranges from `samples`). Defaults to None, float32.
-        samples: Array, or a structure of arrays, as the model takes them. Inputs to check with (the
-            first 128, or all that have labels) and to quantize with (all). Defaults to 8 random
-            ones.
+            "int8" (all that can be quantized, with ranges from `samples`). Defaults to None,
+            float32.
+        samples: Array, or a structure of arrays, as the model takes them. Inputs for the check (the
+            first 128, or all that have labels) and for the quantization (all). Defaults to 8 random
+            samples.
         labels: Array of integers or None. The samples' class numbers, of shape (samples,). With
-            them the record holds the accuracy of the file and that of the model.
+            labels, the record holds the accuracy of the file and that of the model.
         prune: Float. As in `bake`. Defaults to 0.
         opset: Integer or None. For "onnx": the version of the operators. Defaults to the
             exporter's.
         optimize_for: String or None. For "onnx": "cpu" writes the activations of images whose
-            slopes are from 0 to 1 as four operations, which onnxruntime fuses into two, in place of
+            slopes are from 0 to 1 as four operations, which onnxruntime fuses into two, instead of
             one that it runs slowly on CPUs. Defaults to None, one operation each.
         measure: Boolean. Whether to compare the file's time in its runtime and its size with those
-            of the same network with ReLUs, which takes another export and ten seconds. Not for
-            "keras". Defaults to False.
+            of the same network with ReLUs, which takes another export and ten seconds. Not
+            available for "keras". Defaults to False.
         tolerance: Float or None. The largest difference that is accepted, relative to the largest
             output. Defaults to 0.0001 in float32, 0.01 for "float16", 0.1 for "dynamic" and 0.25
             for "int8".
@@ -97,7 +97,7 @@ def export(
         InvalidArgumentError: A ValueError; an argument has none of the values above, or "int8" has
             no samples.
         ExportError: The backend can't write the format, a package is missing, the model can't be
-            exported, or the runtime computes something else. Nothing is written then.
+            exported, or the runtime computes different outputs. Nothing is written then.
         ConversionError: For a Keras file: as in `bake`.
         FileError: The output exists, or can't be written.
 
@@ -145,7 +145,7 @@ def export(
             run, operations = _write_and_load(format_, model, written, settings)
             outputs = run(inputs)
         difference = largest_difference(outputs, expected)
-        if not difference <= limit:  # also if it is NaN
+        if not difference <= limit:  # Also true if it is NaN.
             raise ExportError(
                 f"'{path}' is not written: {format_.runtime()} computes something else, by"
                 f" {difference:.2g} of the largest output, and {limit:g} is allowed (tolerance)."
@@ -180,13 +180,13 @@ def _first(samples: Any, count: int) -> Any:
 def _write_and_load(
     format_: Format, model: keras.Model, path: Path, settings: Settings
 ) -> tuple[Any, dict[str, int]]:
-    """Write a file; return the function that runs it, and its operations."""
+    """Write a file, and return the function that runs it and the counts of its operations."""
     format_.write(model, path, settings)
     return format_.load(path), format_.operations(path)
 
 
 def _cost(format_: Format, model: keras.Model, path: Path, settings: Settings, inputs: Any) -> Cost:
-    """Export the model once more, every PReLU pruned to a ReLU, and compare the two files."""
+    """Export the model once more, with every PReLU pruned to a ReLU, and compare the two files."""
     path_with_relus = path.parent / "with_relus" / path.name
     path_with_relus.parent.mkdir()
     write = on_large_graphs(format_.write)
@@ -196,7 +196,7 @@ def _cost(format_: Format, model: keras.Model, path: Path, settings: Settings, i
 
 @contextlib.contextmanager
 def _as_export_errors(path: Path, format_: Format) -> Iterator[None]:
-    """Discard what an exporter prints, and turn its exceptions into one line."""
+    """Discard the output of an exporter, and turn its exceptions into one-line errors."""
     try:
         with silenced(1, 2), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What every format of an exported model can do: be written, and be run by its own runtime."""
+"""The interface of export formats: writing a file, and running it in the format's own runtime."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ model's outputs."""
 
 @dataclass(frozen=True)
 class Settings:
-    """How a file is written.
+    """Settings for writing a file.
 
     Attributes:
         quantize: String or None. The quantization scheme, or None for float32.
         samples: Array, or a structure of arrays. Inputs as the model takes them.
         opset: Integer or None. Version of the ONNX operators, or None for the exporter's own.
-        optimize_for: String or None. "cpu" for ONNX activations in the form that is fastest there,
-            or None for one operation each.
+        optimize_for: String or None. "cpu" for ONNX activations in the form that is fastest on a
+            CPU, or None for one operation each.
         prune: Float. As in `keras_prelu.bake`.
     """
 
@@ -44,14 +44,15 @@ class Settings:
 
 
 class Format(ABC):
-    """A file format, with the runtime that reads it.
+    """A file format together with the runtime that reads it.
 
     Attributes:
-        name: String. What `export(format=...)` calls it.
-        suffix: String. How the names of its files end; "" for a folder.
+        name: String. The name of the format in `export(format=...)`.
+        suffix: String. The suffix of its files; "" for a folder.
         backends: Tuple of strings. The Keras backends that can write it.
-        options: Frozen set of strings. Which of `quantize`, `opset` and `optimize_for` it takes.
-        timed: Boolean. Whether the time of a `Runner` is the runtime's own.
+        options: Frozen set of strings. Those of `quantize`, `opset` and `optimize_for` that it
+            supports.
+        timed: Boolean. Whether the time of a `Runner` is the time of the runtime itself.
         takes_threads: Boolean. Whether `load` can limit the threads of the runtime.
     """
 
@@ -63,8 +64,10 @@ class Format(ABC):
     takes_threads: ClassVar[bool] = True
 
     def packages(self) -> tuple[str, ...]:
-        """Return the modules that must be installed beside keras_prelu on the active backend; the
-        extra of the format's name installs them."""
+        """Return the modules that must be installed for the format on the active backend.
+
+        They come in addition to keras_prelu; the extra with the format's name installs them.
+        """
         return ()
 
     def check(self) -> None:
@@ -101,8 +104,8 @@ class Format(ABC):
 
         Args:
             path: Path. The file or folder.
-            threads: Integer or None. Threads of the runtime, where it can be told; None for its own
-                choice.
+            threads: Integer or None. Threads of the runtime, if their number can be set; None if
+                the runtime chooses.
         """
 
     @abstractmethod
@@ -110,18 +113,20 @@ class Format(ABC):
         """Return the name and version of the runtime."""
 
     def operations(self, path: Path) -> dict[str, int]:
-        """Return how often each kind of operation is in the file, the most frequent first; empty if
-        the format doesn't tell."""
+        """Return how often each kind of operation is in the file, the most frequent first.
+
+        The dict is empty if the format doesn't list operations.
+        """
         return {}
 
 
 def by_name(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
-    """Return inputs by the runtime's names for them.
+    """Return inputs by the names that the runtime has for them.
 
     Args:
         inputs: Array, or a structure of arrays, as the model takes them. A dict with exactly these
             names is matched by name, anything else in order.
-        names: Sequence of strings.
+        names: Sequence of strings. The runtime's names.
     """
     flat = keras.tree.flatten(inputs)
     if isinstance(inputs, dict) and set(inputs) == set(names):
@@ -130,8 +135,10 @@ def by_name(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
 
 
 def in_order(outputs: dict[str, Any]) -> list[Array]:
-    """Return a runtime's named outputs in the model's order: Keras sorts dicts by name, and numbers
-    the outputs of lists."""
+    """Return a runtime's named outputs in the model's order.
+
+    Keras sorts dicts by name, and numbers the outputs of lists.
+    """
     return [np.asarray(outputs[name]) for name in sorted(outputs, key=_natural_key)]
 
 

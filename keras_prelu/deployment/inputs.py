@@ -1,4 +1,4 @@
-"""Samples to check an exported file with."""
+"""Samples for checking an exported file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _RANDOM_SAMPLES, _UNKNOWN_SIZE = 8, 32
 
 
 def random_inputs(model: keras.Model) -> Any:
-    """Return random samples: normal numbers, or zeros and ones where the model takes integers.
+    """Return random samples: normal numbers, or zeros and ones if the model takes integers.
+
     Sizes that the model leaves open are 32.
 
     Args:
@@ -46,7 +47,7 @@ def random_inputs(model: keras.Model) -> Any:
 
 
 def as_model_inputs(model: keras.Model, samples: Any) -> Any:
-    """Return samples in the types that the model declares: runtimes, unlike Keras, cast nothing.
+    """Return samples in the types that the model declares: runtimes, unlike Keras, don't cast.
 
     Args:
         model: `keras.Model`.

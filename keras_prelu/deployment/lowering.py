@@ -1,5 +1,7 @@
-"""A converted model in the form that runtimes' converters understand best: one operation for each
-activation, and one for a cap."""
+"""Lowering of a converted model to the form that converters of runtimes recognize best.
+
+Each activation is one operation, and a cap is one more.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,16 @@ __all__ = ["lower_model"]
 
 @on_large_graphs
 def lower_model(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.Model:
-    """Return a copy of a model, to export and not to save, whose activations have a form that
-    converters recognize.
+    """Return a copy of a model with activations that converters recognize.
 
-    In the graph they become stock layers, as `bake` writes them; inside layers with Python code of
-    their own they become the PReLU's formula, with constant slopes.
+    The copy is for export and is not to be saved. In the graph, activations become stock layers, as
+    `bake` writes them; inside layers with Python code of their own, they become the PReLU's
+    formula, with constant slopes.
 
     Args:
         model: `keras.Model`. Any built model, also a subclassed one. It is not changed.
         samples: Array, or a structure of arrays, as the model takes them. The copy is called on
-            the first sample, since exporters need a model that was called.
+            the first sample, since exporters need a model that has been called.
         prune: Float. As in `bake`. Defaults to 0.
     """
     copy = (
@@ -56,8 +58,10 @@ def _cap_layers(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.
 
 
 class _Cap(keras.layers.Layer):
-    """The smaller of each element and a number: one operation, where a stock ReLU of slope 1
-    becomes four."""
+    """The minimum of each element and a number, as one operation.
+
+    A stock ReLU of slope 1 becomes four.
+    """
 
     def __init__(self, cap: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -68,7 +72,7 @@ class _Cap(keras.layers.Layer):
 
 
 def _formula(prune: float, layer: PReLU) -> Callable[[Tensor], Tensor]:
-    """Return what `keras.layers.PReLU` computes, by which converters recognize a PReLU."""
+    """Return the formula of `keras.layers.PReLU`, by which converters recognize a PReLU."""
     slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)))
 
     def activation(inputs: Tensor) -> Tensor:

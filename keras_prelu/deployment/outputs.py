@@ -1,4 +1,4 @@
-"""Comparing what a runtime computes from an exported file with what the model computes."""
+"""Comparison of the outputs of an exported file in a runtime with those of the model."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def model_outputs(model: keras.Model, inputs: Any) -> list[Array]:
 
 
 def largest_difference(outputs: Outputs, expected: Outputs) -> float:
-    """Return the largest difference of any element, each output relative to its own largest
-    element.
+    """Return the largest difference of any element, relative to the output's largest element.
+
+    Each output is compared with its own largest element.
 
     Args:
-        outputs: Sequence of arrays. What the runtime computed.
-        expected: Sequence of arrays. What the model computes.
+        outputs: Sequence of arrays. The outputs of the runtime.
+        expected: Sequence of arrays. The outputs of the model.
 
     Returns:
-        A float: infinite if the shapes differ, NaN if an element is.
+        A float: infinite if the shapes differ, NaN if an element is NaN.
     """
     if [array.shape for array in outputs] != [array.shape for array in expected]:
         return float("inf")
@@ -48,11 +49,11 @@ def relative_error(outputs: Outputs, expected: Outputs) -> float:
     """Return the mean squared difference over the variance, over all outputs together.
 
     Args:
-        outputs: Sequence of arrays. What is judged.
-        expected: Sequence of arrays of the same shapes. What they should be.
+        outputs: Sequence of arrays. The outputs to judge.
+        expected: Sequence of arrays of the same shapes. The values that `outputs` should have.
     """
-    # Each output is centered by itself, so that outputs that differ in their means do not add to
-    # the variance.
+    # Each output is centered separately, so that different means of the outputs do not add to the
+    # variance.
     means = [array.mean() for array in expected]
     return theory.relative_error(_centered(outputs, means), _centered(expected, means))
 

@@ -1,4 +1,4 @@
-"""What an export returns."""
+"""The record that an export returns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Export"]
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was written, and what its runtime computes from it.
+    """A written file, and how its outputs in its runtime compare with the model's.
 
     Attributes:
         path: String. The file, or the folder of a SavedModel.
@@ -21,20 +21,20 @@ class Export:
         operations: Dict of integers. How often each kind of operation (of layer, for a Keras file)
             is in the file; empty for a SavedModel.
         runtime: String. The name and version of the runtime that ran the file.
-        samples: Integer. How many samples it ran on.
-        random: Boolean. Whether those were random numbers, because no samples were given.
+        samples: Integer. The number of samples that the file was run on.
+        random: Boolean. Whether the samples were random, because none were given.
         difference: Float. The largest difference from the model's outputs, relative to the largest
-            of them.
+            output.
         error: Float. The mean squared difference from the model's outputs over their variance.
         tolerance: Float. The limit on `difference`.
         accuracy: Float or None. Percent of the labelled samples for which the largest output of the
             file is the right one; None without labels of a classifier.
-        accuracy_of_model: Float or None. The same for the model.
+        accuracy_of_model: Float or None. The accuracy of the model on the same samples.
         pruning_error: Float or None. The mean squared change of the outputs by `prune` over their
             variance; None if nothing was to be pruned. `difference` and `error` then compare with
             the pruned model.
-        cost: `Cost` or None. Time and size beside those of the same network with ReLUs; None if
-            they were not measured.
+        cost: `Cost` or None. Time and size compared with the same network with ReLUs; None if they
+            were not measured.
     """
 
     path: str

@@ -1,5 +1,8 @@
-"""Diagnostics of networks: dead units, slopes, signal by depth, gradient noise, representations,
-and whether one model is better than another."""
+"""Diagnostics of networks.
+
+They measure dead units, slopes, the signal by depth, gradient noise and representations, and
+whether one model is better than another.
+"""
 
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -72,17 +75,17 @@ _RENAMED = {
 }
 """The public names of version 0.1.0 that have changed since. They are removed in version 0.3.0."""
 
-# Importing a submodule binds its name in this package. Where that is a former name of a function
-# (`signal`, `slopes`, …), the binding has to go: `__getattr__` is called only for names that are
-# not bound. `from keras_prelu.diagnostics.signal import …` goes on working, as it looks the module
-# up in `sys.modules`.
+# Importing a submodule binds its name in this package. If that name is a former name of a function
+# (`signal`, `slopes`, …), the binding has to be removed: `__getattr__` is called only for names
+# that are not bound. `from keras_prelu.diagnostics.signal import …` continues to work, as it looks
+# the module up in `sys.modules`.
 for _name in _RENAMED:
     globals().pop(_name, None)
 
 if not TYPE_CHECKING:  # so that type checkers report the former names
 
     def __getattr__(name: str) -> Any:
-        """Return what a former public name stands for, with a warning."""
+        """Return the object that a former public name stands for, with a warning."""
         if name not in _RENAMED:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         renamed = _RENAMED[name]

@@ -95,9 +95,9 @@ class _RectifiedNormalization:
     """A BatchNormalization with the rectifier before it.
 
     Attributes:
-        rectifier: `Step` that calls the rectifier.
-        normalization: `Step` that calls the BatchNormalization.
-        slopes: Array with the rectifier's slope for each channel, or with one for all.
+        rectifier: `Step`. The call of the rectifier.
+        normalization: `Step`. The call of the BatchNormalization.
+        slopes: Array. The rectifier's slope for each channel, or one slope for all channels.
     """
 
     rectifier: Step
@@ -126,7 +126,7 @@ def _has_channel_gamma(layer: Any) -> bool:
 
 
 def _slopes(layer: Any) -> np.ndarray | None:
-    """Return a rectifier's slope for each channel, or one for all; None for any other layer."""
+    """Return a rectifier's slope for each channel, or one for all; None for other layers."""
     if isinstance(layer, PReLU):
         slopes = to_float64(slopes_in_effect(layer))
         per_channel = slopes.size in (1, slopes.shape[-1])

@@ -1,8 +1,9 @@
 """Paired comparison of two models on the same samples, with its statistical uncertainty.
 
-`Comparison.sentence` words how two models compare. The verdict of a fine-tuning puts such sentences
-together and words the cases without a comparison (`training.result.FineTuning.verdict`); the
-command line, the demo and the report print what these two return.
+`Comparison.sentence` expresses in words how two models compare. The verdict of a fine-tuning
+combines such sentences and covers the cases without a comparison
+(`training.result.FineTuning.verdict`); the command line, the demo and the report print the
+sentences that these two return.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Comparison:
         high: Float. Upper end of that interval.
         p_value: Float, or None. McNemar's exact test of no difference; only for accuracies of
             single models.
-        verdict: String. What a is compared with b: "better", "worse", "as good" (the whole interval
+        verdict: String. How a compares with b: "better", "worse", "as good" (the whole interval
             lies within the margin), or "can't tell".
         needed: Integer, or None. If the verdict is "can't tell": about how many samples would show
             a gain of this size, if there is one.
@@ -93,11 +94,11 @@ def compare(
     loss.
 
     Args:
-        a: Keras model. The one that may be better.
-        b: Keras model. The one it is compared with.
+        a: Keras model. The model that may be better.
+        b: Keras model. The model that `a` is compared with.
         data: `Samples` or a pair (x, y).
-        loss: Keras loss, for models that are no classifiers. Defaults to the loss `a` is compiled
-            with.
+        loss: Keras loss, for models that are not classifiers. Defaults to the loss that `a` is
+            compiled with.
         margin: Float. The difference that does not matter: absolute for accuracies, relative to the
             loss of `b` for losses. Defaults to 0.01.
         seed: Integer. Seed of the bootstrap. Defaults to 0.
@@ -171,8 +172,8 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
     Args:
         model: Keras model.
         data: `Samples` or a pair (x, y).
-        loss: Keras loss, for models that are no classifiers. Defaults to the loss the model is
-            compiled with.
+        loss: Keras loss, for models that are not classifiers. Defaults to the loss that the model
+            is compiled with.
 
     Returns:
         A pair of "accuracy" and an array of 0 and 1, or of "loss" and an array of losses.
@@ -246,7 +247,7 @@ def _predicted_classes(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray | 
 
 
 def _needed(gains: np.ndarray) -> int | None:
-    """Return how many samples it takes for the interval around this mean to end at 0."""
+    """Return how many samples are needed for the interval around this mean to end at 0."""
     mean = float(gains.mean())
     if mean == 0:
         return None
@@ -277,7 +278,8 @@ def _binary(scores: np.ndarray) -> bool:
 def _mcnemar(a: np.ndarray, b: np.ndarray) -> float:
     """Return the exact p-value of the hypothesis that neither model is better.
 
-    Then each of the samples that only one model gets right is equally likely to be either's.
+    Under this hypothesis, each of the samples that only one of the models gets right is equally
+    likely to be right in either model.
     """
     only_a, only_b = int(np.sum((a == 1) & (b == 0))), int(np.sum((a == 0) & (b == 1)))
     return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

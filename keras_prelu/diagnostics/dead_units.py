@@ -1,4 +1,4 @@
-"""Dead units: units whose pre-activation is never positive, and units that do little (claim 2)."""
+"""Dead units, whose pre-activation is never positive, and units that do little (claim 2)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
 
     Args:
         model: Sequential or Functional model. Nested models and layers with Python code of their
-            own are included, but functions called by such code, as `keras.ops.relu`, are not.
+            own are included, but functions called by such code, such as `keras.ops.relu`, are not.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
@@ -93,6 +93,6 @@ def _count_one_sided(site_activity: SiteActivity) -> int | None:
     slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float64)
     channel_axis = 0 if layer.data_format == "channels_first" else slopes.ndim - 1
     other_axes = tuple(axis for axis in range(slopes.ndim) if axis != channel_axis)
-    # Where each element has a slope of its own, their mean square stands for the channel's.
+    # If each element has a slope of its own, their mean square represents the channel's slope.
     negative = np.square(slopes).mean(axis=other_axes) * site_activity.negative
     return int(np.sum(negative <= ONE_SIDED * (negative + site_activity.positive)))

@@ -1,6 +1,6 @@
 """The diagnosis of a network: several measures together, with findings and advice in words.
 
-The sentences of the findings are made here alone; the command line and the report print them.
+The sentences of the findings are defined only here; the command line and the report print them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def diagnose(
     Args:
         model: Sequential or Functional model with ReLU or PReLU. Nested models are included.
         samples: `Samples`, a pair (x, y), or unlabeled samples: an array, or a list or dict of
-            arrays. With labels the gradient noise is measured too.
+            arrays. With labels, the gradient noise is measured too.
         loss: Keras loss for the gradient noise. Defaults to the loss the model is compiled with.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
         seed: Integer. Seed of all random draws. Defaults to 0.

@@ -1,4 +1,4 @@
-"""Measures of how many directions embeddings use, which tell whether they collapsed (claim 10)."""
+"""Measures of how many directions embeddings use, which show whether they collapsed (claim 10)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Embeddings:
             over the dimensions: 1 for isotropic rows, 0 for identical ones.
         rank: Float from 1 to min(N, d). RankMe: the exponential of the entropy of the singular
             values divided by their sum.
-        participation: Float from 1 to d; 0 where nothing varies. Participation ratio of the
+        participation: Float from 1 to d; 0 if nothing varies. Participation ratio of the
             covariance, (Σλ)² / Σλ².
-        cosine: Float. The mean cosine of two different rows: 1 where all point the same way.
+        cosine: Float. The mean cosine of two different rows: 1 if all rows point the same way.
     """
 
     samples: int
@@ -106,7 +106,7 @@ class CollapseAlarm:
 def collapse_alarms(
     found: Embeddings, *, healthy: Sequence[Embeddings], collapsed: Sequence[Embeddings]
 ) -> tuple[CollapseAlarm, ...]:
-    """Tell by each statistic whether embeddings have collapsed, with a positive control.
+    """Decide by each statistic whether embeddings have collapsed, with a positive control.
 
     The thresholds come from the control, since no threshold suits every N, d and task. All
     embeddings must have the same numbers of samples and dimensions.
@@ -118,12 +118,12 @@ def collapse_alarms(
             prevents collapse, such as the stopped gradient or a variance term.
 
     Returns:
-        A tuple of `CollapseAlarm`, one for each statistic that tells the control from the healthy
-        embeddings. The other statistics cannot raise an alarm.
+        A tuple of `CollapseAlarm`, one for each statistic that separates the control from the
+        healthy embeddings. The other statistics cannot raise an alarm.
 
     Raises:
         DataError: If there are no healthy or no collapsed embeddings, if numbers of samples or
-            dimensions differ, or if no statistic tells the two groups apart.
+            dimensions differ, or if no statistic separates the two groups.
 
     Example:
 

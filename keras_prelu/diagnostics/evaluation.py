@@ -35,9 +35,9 @@ def evaluate(
     """Evaluate a model by its compiled metrics, or by accuracy or loss if it is not compiled.
 
     Args:
-        model: Sequential or Functional model, which is not changed.
+        model: Sequential or Functional model. It is not changed.
         samples: `Samples` with labels, or a pair (x, y).
-        loss: Keras loss, for a model that is not compiled and no classifier.
+        loss: Keras loss, for a model that is neither compiled nor a classifier.
         batch_size: Integer. The number of samples in a batch. Defaults to 32.
 
     Returns:
@@ -45,7 +45,7 @@ def evaluate(
 
     Raises:
         DataError: If the samples have no labels or do not fit the model.
-        InvalidArgumentError: If there is nothing to evaluate by. A `ValueError`.
+        InvalidArgumentError: If there is neither a metric nor a loss. A `ValueError`.
     """
     data = as_samples(samples, model=model, labels="required")
     check_labels(model, data, loss if loss is not None else getattr(model, "loss", None))

@@ -1,4 +1,4 @@
-"""The simple noise scale of gradients, and what it says about the batch size (claim 9)."""
+"""The simple noise scale of gradients, and its implications for the batch size (claim 9)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class VariableNoise:
     Attributes:
         path: String. The variable's path.
         relative_variance: Float. Its simple noise scale: the trace of the covariance of one
-            sample's gradient over the squared norm of the mean gradient. Infinite where the mean
-            can't be told from 0.
+            sample's gradient over the squared norm of the mean gradient. Infinite if the mean
+            can't be distinguished from 0.
     """
 
     path: str
@@ -42,8 +42,8 @@ class GradientNoise:
     Attributes:
         samples: Integer. The number of samples that were used.
         scale: Float. The simple noise scale tr(Σ)/‖G‖², in samples: about the batch size above
-            which larger batches gain little. Infinite where the mean gradient can't be told from 0
-            with these samples.
+            which larger batches gain little. Infinite if the mean gradient can't be distinguished
+            from 0 with these samples.
         variance: Float. tr(Σ), the trace of the covariance of one sample's gradient.
         squared_norm: Float. ‖G‖², the squared norm of the mean gradient. The estimate is unbiased
             and may be negative.
@@ -68,7 +68,7 @@ def gradient_noise(
 ) -> GradientNoise:
     """Estimate the gradient noise of a model in inference mode.
 
-    The estimate compares the gradients of small groups of samples with the gradient of all.
+    The estimate compares the gradients of small groups of samples with the gradient of all samples.
 
     Args:
         model: Any built model.
@@ -82,7 +82,7 @@ def gradient_noise(
 
     Returns:
         A `GradientNoise`. The estimates of ‖G‖² and tr(Σ) are unbiased; their ratio is not, and
-        needs many groups where the scale is large.
+        needs many groups if the scale is large.
 
     Raises:
         DataError: If there are no labels, or fewer than two groups of samples.

@@ -1,7 +1,8 @@
-"""The scale symmetry: networks that differ in the scales of their channels alone (claim 6).
+"""The scale symmetry: networks that differ only in the scales of their channels (claim 6).
 
-Such networks compute the same function. `channel_scales` tells where a network is among them,
-`rescale_channels` makes another one, and `channel_influences` measures what they have in common.
+Such networks compute the same function. `channel_scales` measures the scales of one network,
+`rescale_channels` returns another network with the same function, and `channel_influences` measures
+what these networks have in common.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class GroupScale:
         producers: Tuple of strings. Paths of the layers that produce the channels.
         consumers: Tuple of strings. Paths of the layers that consume them.
         channels: Integer. The number of channels.
-        balance: Array with a value for each channel: the largest weight that produces it over the
+        balance: Array. A value for each channel: the largest weight that produces it over the
             largest weight that consumes it. The symmetry leaves it open; `equalize` makes it 1.
     """
 
@@ -52,8 +53,8 @@ def channel_scales(model: keras.Model) -> tuple[GroupScale, ...]:
         model: Sequential or Functional model. Nested models are included.
 
     Returns:
-        A tuple of `GroupScale`, one for each group of channels. Groups that can't be rescaled, as a
-        cap or an output of the model uses them, are left out.
+        A tuple of `GroupScale`, one for each group of channels. Groups that can't be rescaled,
+        because a cap or an output of the model uses them, are left out.
 
     Raises:
         ConversionError: If the model has no graph.
@@ -84,12 +85,12 @@ def _balance(produced: np.ndarray, consumed: np.ndarray) -> np.ndarray:
 
 
 def rescale_channels(model: keras.Model, *, factor: float = 10.0, seed: int = 0) -> keras.Model:
-    """Return another network of the same function, with the channels rescaled at random.
+    """Return another network with the same function, with the channels rescaled at random.
 
     The scale of each channel is moved between the layers that produce it and those that consume it.
 
     Args:
-        model: Sequential or Functional model, which is not changed. Nested models are included.
+        model: Sequential or Functional model. It is not changed. Nested models are included.
         factor: Float. Channels are multiplied by 1/factor to factor, log-uniformly. Defaults to 10.
         seed: Integer. Seed of the factors. Defaults to 0.
 
@@ -119,7 +120,7 @@ class LayerInfluence:
 
     Attributes:
         path: String. The path of the call, as in `signal_by_depth`.
-        influence: Array with a value for each channel: the root mean square, over samples, of the
+        influence: Array. A value for each channel: the root mean square, over samples, of the
             derivative of a random projection of the model's outputs (normal, of variance 1) with
             respect to the logarithm of the channel's scale. This derivative is the sum over
             positions of output times gradient.
@@ -136,14 +137,15 @@ def channel_influences(
 
     Weights, their norms and the signal by depth differ between networks that compute the same
     function. The product of an output and its gradient does not, since one grows as the other
-    falls. Networks can therefore be compared by it, layer by layer and channel by channel: a
-    converted network with its original, or a network before training with the same one afterwards.
+    falls. Networks can therefore be compared by this product, layer by layer and channel by
+    channel: a converted network with its original, or a network before and after training.
 
     Args:
         model: Sequential or Functional model. Nested models are included, and so are layers inside
             layers with Python code of their own.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
-        probes: Integer. The number of samples, from the first on, that are used. Defaults to 32.
+        probes: Integer. The number of samples, counted from the first, that are used. Defaults to
+            32.
         seed: Integer. Seed of the random projection, which is the same for all models with outputs
             of the same shape. Defaults to 0.
 
@@ -182,7 +184,7 @@ def channel_influences(
 
 
 def _sum_over_positions(tensor: Any, data_format: str) -> np.ndarray:
-    """Return sums over positions, of shape (samples, channels)."""
+    """Return sums over positions as an array of shape (samples, channels)."""
     values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")).astype(np.float64)
     values = np.moveaxis(values, 1 if data_format == "channels_first" else -1, -1)
     return values.reshape(len(values), -1, values.shape[-1]).sum(axis=1)

@@ -1,8 +1,8 @@
 """The signal by depth: second moments of outputs, and of gradients, layer by layer (claims 3, 4).
 
-`signal_by_depth` is the public function. `MomentsProbe` and `gradients_by_call` are also used where
-second moments are measured after each epoch (`callbacks`) and where other functions of the same
-gradients are computed (`scale_symmetry`).
+`signal_by_depth` is the public function. `MomentsProbe` and `gradients_by_call` are also used to
+measure second moments after each epoch (`callbacks`) and to compute other functions of the same
+gradients (`scale_symmetry`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LayerSignal:
             inline activation.
         moment: Float. The mean square of the outputs.
         gain: Float. The mean square of the outputs over the mean square of the inputs.
-        predicted: Float, or None where it is not known. The gain by claim 4 for uncorrelated inputs
+        predicted: Float, or None if it is not known. The gain by claim 4 for uncorrelated inputs
             of mean 0: the fan-in times the mean square of the weights for a linear layer (biases
             left out), (1 + α²)/2 for a rectifier, and their product for both.
         gradient: Float. The mean square of the derivative of a random projection of the model's
@@ -75,12 +75,12 @@ def signal_by_depth(
 
     Args:
         model: Sequential or Functional model. Nested models are included, and so are layers inside
-            layers with Python code of their own. What such code computes itself, or by functions
-            that it calls, is not measured.
+            layers with Python code of their own. What such code computes itself, or through
+            functions that it calls, is not measured.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All
             are used for the second moments of outputs.
-        probes: Integer. The number of samples, from the first on, that are used for the gradients.
-            Defaults to 32.
+        probes: Integer. The number of samples, counted from the first, that are used for the
+            gradients. Defaults to 32.
         batch_size: Integer. The number of samples in a batch of the forward pass. Defaults to 128.
         seed: Integer. Seed of the random projection. Defaults to 0.
 
@@ -144,7 +144,7 @@ class SecondMoments:
 
     @property
     def gain(self) -> float:
-        """The ratio of the two; NaN where all inputs are 0."""
+        """The mean square of the outputs over that of the inputs; NaN if all inputs are 0."""
         return self.outputs / self.inputs if self.inputs > 0 else float("nan")
 
 
@@ -227,11 +227,11 @@ def gradients_by_call(
         model: Sequential or Functional model.
         plan: `ExecutionPlan` of the model.
         inputs: Sequence of arrays, one for each input of the model.
-        moments: Iterable of the `SecondMoments` of all calls, which tell how large outputs are.
+        moments: Iterable of `SecondMoments`. Those of all calls, which give the sizes of outputs.
         seed: Integer. Seed of the projection, which also depends on the shapes of the outputs.
 
     Yields:
-        For each batch a list of `CallGradient`, one for each call, in execution order.
+        For each batch, a list of `CallGradient`, one for each call, in execution order.
     """
     values_per_sample = max(1, sum(moment.size for moment in moments))
     batch_size = model.inputs[0].shape[0] or max(1, _VALUES_PER_BATCH // values_per_sample)
@@ -279,7 +279,7 @@ def _carries_signal(layer: Any) -> bool:
 
 
 def _rectifier(layer: Any) -> Any:
-    """Return the PReLU layer or the `Rectifier` that a layer applies; None if it applies none."""
+    """Return the PReLU layer or the `Rectifier` that a layer applies; None if it has neither."""
     if isinstance(layer, PReLU):
         return layer
     activation = vars(layer).get("activation") if isinstance(layer, keras.layers.Layer) else None

@@ -25,12 +25,12 @@ class LayerSimilarity:
     Attributes:
         path: String. The layer's path, the same in both networks; "output", "output#2", … for the
             outputs of the networks.
-        cka: Float. Linear centred kernel alignment: 1 where one network's representation is a
-            rotation and scaling of the other's, 0 where they have nothing in common, and NaN where
-            one of them does not vary.
-        explained: Float, or None where the shapes differ. The share of the first network's variance
-            that the second's values explain without any fit: 1 where they are equal, less than 0
-            where they are farther away than the mean.
+        cka: Float. Linear centred kernel alignment: 1 if one network's representation is a rotation
+            and scaling of the other's, 0 if they have nothing in common, and NaN if one of them
+            does not vary.
+        explained: Float, or None if the shapes differ. The share of the first network's variance
+            that the second's values explain without any fit: 1 if they are equal, less than 0 if
+            they are farther away than the mean.
     """
 
     path: str
@@ -44,11 +44,12 @@ def layer_similarity(
     """Compare the inputs of the linear layers of two networks, and their outputs.
 
     Args:
-        model: Sequential or Functional model, such as an original. Nested models are included.
-        other: Another model, such as the converted one. Layers are matched by their paths.
+        model: Sequential or Functional model, such as the original one. Nested models are included.
+        other: Sequential or Functional model, such as the converted one. Layers are matched by
+            their paths.
         samples: Unlabeled samples, as both models take them.
-        limit: Integer. The number of samples, from the first on, that are used. All are in memory
-            at once, and so are products of pairs of samples. Defaults to 256.
+        limit: Integer. The number of samples, counted from the first, that are used. All are in
+            memory at once, and so are products of pairs of samples. Defaults to 256.
 
     Returns:
         A tuple of `LayerSimilarity`, one for each linear layer that both models have, in the order

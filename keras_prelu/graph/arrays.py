@@ -12,7 +12,7 @@ __all__ = ["to_float64"]
 
 def to_float64(tensor: Any) -> np.ndarray:
     """Return a tensor or variable as a float64 array."""
-    # NumPy has no bfloat16, so that the backend casts to float32 first.
+    # NumPy has no bfloat16, so the backend casts to float32 first.
     return np.asarray(
         keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")), dtype=np.float64
     )

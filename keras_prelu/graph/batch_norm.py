@@ -1,4 +1,4 @@
-"""What a BatchNormalization layer does at inference: an affine map of each channel."""
+"""What a BatchNormalization layer computes at inference: an affine map of each channel."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ __all__ = ["channel_axis", "inference_factor", "normalizes_last_axis"]
 
 
 def channel_axis(layer: Any) -> int | None:
-    """Return the axis that a BatchNormalization normalizes, counted from 0, or None if the rank of
-    its input is not known."""
+    """Return the axis that a BatchNormalization normalizes, counted from 0.
+
+    Returns None if the rank of its input is not known.
+    """
     shape = built_input_shape(layer)
     return layer.axis % len(shape) if shape else None
 
@@ -25,7 +27,9 @@ def normalizes_last_axis(layer: Any) -> bool:
 
 
 def inference_factor(layer: Any) -> np.ndarray:
-    """Return γ/√(σ² + ε), with the moving variance σ²: what a BatchNormalization multiplies each
-    channel by at inference."""
+    """Return the factor γ/√(σ² + ε) of each channel of a BatchNormalization at inference.
+
+    σ² is the moving variance.
+    """
     factor = 1.0 / np.sqrt(to_float64(layer.moving_variance) + layer.epsilon)
     return factor * to_float64(layer.gamma) if layer.scale else factor

@@ -1,4 +1,4 @@
-"""Measuring what happens inside a model while it runs, compiled as its predictions are."""
+"""Measurements inside a model while it runs, compiled in the same way as its predictions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Measure = Callable[[list[Tensor]], Mapping[str, Sequence[Tensor]]]
 
 @dataclass(frozen=True)
 class MeasuredBatch:
-    """What was measured on one batch.
+    """The measurements of one batch.
 
     Attributes:
         samples: Integer. Number of samples in the batch.
-        values: Dict from names to lists of arrays.
+        values: Dict from names of measurements to lists of arrays.
     """
 
     samples: int
@@ -35,11 +35,11 @@ class MeasuredBatch:
 
 
 class BatchProbe:
-    """Measures something on batches of samples, compiled once.
+    """Measures quantities on batches of samples with a function that is compiled once.
 
     Args:
-        model: `keras.Model`. What is measured. It has a graph. Its weights may change between
-            batches.
+        model: `keras.Model`. The model that is measured. It has a graph. Its weights may change
+            between batches.
         measure: Callable. Takes a list of tensors, one for each input of the model, runs the model
             on them in `keras.ops`, and returns a mapping from names to sequences of tensors. The
             names are the same on each batch.
@@ -47,18 +47,18 @@ class BatchProbe:
 
     def __init__(self, model: keras.Model, measure: Measure) -> None:
         self._batch_size = model.inputs[0].shape[0]
-        # TensorFlow gives each device a part of a batch, and JAX each host: the measurements of the
-        # parts would not be put together. And one host that measures alone would wait for the
-        # others where it makes the variables that compiling needs.
+        # TensorFlow gives each device, and JAX each host, a part of a batch, and the measurements
+        # of the parts would not be combined. Moreover, a single host that measures would wait for
+        # the other hosts when it creates the variables that compilation needs.
         is_divided = tensorflow_replicas() > 1 or hosts() > 1
         self._measure = _eager(measure) if is_divided else _compiled(model, measure)
 
     def batches(self, inputs: Sequence[Any], batch_size: int) -> Iterator[MeasuredBatch]:
-        """Measure each batch of some samples.
+        """Measure samples batch by batch.
 
         Args:
             inputs: Sequence of arrays, one for each of the model's inputs.
-            batch_size: Integer. Samples at once, unless the model has a fixed batch size.
+            batch_size: Integer. Samples per batch, unless the model has a fixed batch size.
 
         Yields:
             A `MeasuredBatch` for each batch.
@@ -79,13 +79,13 @@ def _compiled(
     model: keras.Model, measure: Measure
 ) -> Callable[[list[np.ndarray]], Mapping[str, Sequence[Tensor]]]:
     measuring_model = _MeasuringModel(model, measure)
-    # As predictions are compiled by default, except for XLA on TensorFlow and `torch.compile`,
+    # Compiled as predictions are by default, but without XLA on TensorFlow and `torch.compile`,
     # which take longer than they save.
     measuring_model.compile(jit_compile=keras.backend.backend() == "jax")
 
     def measure_batch(batch: list[np.ndarray]) -> Mapping[str, Sequence[Tensor]]:
-        # TensorFlow counts how often functions are compiled, those of different models together,
-        # and warns.
+        # TensorFlow counts how often functions are compiled, adds up the counts of different
+        # models, and warns.
         with errors_alone("tensorflow"):
             values = measuring_model.predict_on_batch(batch if len(batch) > 1 else batch[0])
         return dict(zip(measuring_model.names, values, strict=True))
@@ -94,11 +94,11 @@ def _compiled(
 
 
 class _MeasuringModel(keras.Model):
-    """A model whose outputs are measurements of another one."""
+    """A model whose outputs are measurements of another model."""
 
     def __init__(self, model: keras.Model, measure: Measure) -> None:
         super().__init__(name="probe")
-        self.inner = model  # So that its variables are this model's, and may change.
+        self.inner = model  # As a sublayer: its variables are this model's, and may change.
         self.names: list[str] = []
         self._measure = measure
 

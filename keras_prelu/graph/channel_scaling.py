@@ -1,5 +1,4 @@
-"""Scaling the channels that a layer writes, or those that it reads, through its weights
-(claim 6)."""
+"""Scaling of the channels that a layer writes or reads, through its weights (claim 6)."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ _INPUTS_NEXT_TO_LAST = frozenset(
 
 
 def output_channels(layer: Any) -> int:
-    """Return how many channels `scale_outputs` scales: 0 for a layer without weights for that."""
+    """Return how many channels `scale_outputs` scales: 0 if a layer has no weights to scale."""
     if isinstance(layer, keras.layers.BatchNormalization):
         return int(layer.gamma.shape[0]) if layer.scale and layer.center else 0
     view = linear_view(layer)
@@ -34,8 +33,10 @@ def output_channels(layer: Any) -> int:
 
 
 def reads_channels(layer: Any, channels: int) -> bool:
-    """Return whether `scale_inputs` can scale that many channels that a layer reads: those of the
-    next to last axis of its kernel."""
+    """Return whether `scale_inputs` can scale the given number of channels that a layer reads.
+
+    These are the channels of the next to last axis of its kernel.
+    """
     if linear_view(layer) is None or type(layer).__name__ not in _INPUTS_NEXT_TO_LAST:
         return False
     return (
@@ -46,11 +47,12 @@ def reads_channels(layer: Any, channels: int) -> bool:
 
 
 def scale_outputs(layer: Any, scales: Array) -> None:
-    """Scale what a layer writes before its activation: the γ and β of a BatchNormalization, or the
-    kernel and bias of a linear layer.
+    """Scale what a layer writes before its activation.
+
+    Scales the γ and β of a BatchNormalization, or the kernel and bias of a linear layer.
 
     Args:
-        layer: Layer for which `output_channels` is not 0. It is changed.
+        layer: Layer for which `output_channels` is not 0. It is modified in place.
         scales: Array of floats, one for each channel.
     """
     if isinstance(layer, keras.layers.BatchNormalization):
@@ -68,13 +70,14 @@ def scale_outputs(layer: Any, scales: Array) -> None:
 
 
 def scale_inputs(layer: Any, scales: Array) -> None:
-    """Scale what a layer multiplies each channel by that it reads.
+    """Scale the weights by which a layer multiplies each channel that it reads.
 
-    A BatchNormalization takes the inverse scales into its statistics, as training would. Its ε is
-    not scaled: what a variance of 0 can't take goes into γ.
+    For a BatchNormalization, the inverse scales go into the moving statistics, as they would in
+    training. Its ε is not scaled: the part that a variance of 0 can't absorb goes into γ.
 
     Args:
-        layer: BatchNormalization with γ, or a layer that `reads_channels`. It is changed.
+        layer: BatchNormalization with γ, or a layer for which `reads_channels` is true. It is
+            modified in place.
         scales: Array of floats, one for each channel.
     """
     if not isinstance(layer, keras.layers.BatchNormalization):

@@ -1,7 +1,7 @@
 """Cloning a layer: its class, its configuration and, separately, its weights.
 
-Layers of Keras's own are rebuilt with zeros, since random numbers would be replaced by the weights
-(a tenth of the time for ResNet50), and get their initializers together with the weights.
+Layers of Keras's own are rebuilt with zeros, since random values would be replaced by the weights
+(this takes a tenth of the time for ResNet50), and get their initializers together with the weights.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["check_variables", "copy_other_state", "copy_variables", "rebuild"]
 
 
 def rebuild(operation: Any, *, linear: bool = False) -> Any:
-    """Return a new layer or op from the configuration of another one.
+    """Return a new layer or op from the configuration of an existing one.
 
     Args:
         operation: Layer or op.
-        linear: Boolean. Whether its inline activation, and the regularizer of that, are left out.
-            Defaults to False.
+        linear: Boolean. Whether to leave out the inline activation and its regularizer. Defaults
+            to False.
 
     Raises:
         ConversionError: The configuration does not describe the layer; the message names the method
@@ -54,8 +54,8 @@ def _rebuild_lambda(operation: Any, config: dict[str, Any]) -> Any:
     """Return a Lambda over the same functions.
 
     A configuration describes a function by its bytecode, which has lost its module, or by a name
-    that may not be registered; here the functions themselves are at hand. For the same reason safe
-    mode, which protects against the code in files, is off.
+    that may not be registered; here the functions themselves are available. For the same reason
+    safe mode, which protects against the code in files, is off.
     """
     functions = [value for value in vars(operation).values() if inspect.isfunction(value)]
     with keras.saving.custom_object_scope({function.__name__: function for function in functions}):
@@ -84,15 +84,15 @@ def copy_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()
 
 
 def copy_other_state(original: Any, copy: Any) -> None:
-    """Give a rebuilt layer the state that a layer has beside variables: what follows from them,
-    such as the mean and variance of a Normalization, and what is no number, such as the vocabulary
-    of a StringLookup.
+    """Give a rebuilt layer the state that the original has in addition to its variables.
 
-    Uses the methods by which Keras saves and loads. The layers inside are left out.
+    This is state that follows from the variables, such as the mean and variance of a Normalization,
+    and state that is not numeric, such as the vocabulary of a StringLookup. It is copied with the
+    methods by which Keras saves and loads. Sublayers are left out.
     """
     overrides = type(original).load_own_variables is not keras.layers.Layer.load_own_variables
-    # Layers that can be adapted with LoRA override the method for quantized and adapted weights
-    # alone.
+    # Layers that can be adapted with LoRA override the method only for quantized and adapted
+    # weights.
     if overrides and not hasattr(original, "lora_enabled"):
         store: dict[str, Any] = {}
         original.save_own_variables(store)
@@ -102,12 +102,12 @@ def copy_other_state(original: Any, copy: Any) -> None:
     if hasattr(original, "load_assets"):
         with tempfile.TemporaryDirectory() as folder:
             original.save_assets(folder)
-            if os.listdir(folder):  # Empty if the configuration has everything.
+            if os.listdir(folder):  # Empty if the configuration holds the whole state.
                 copy.load_assets(folder)
 
 
 def check_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()) -> None:
-    """Raise the error that `copy_variables` would raise, and copy nothing."""
+    """Raise the error that `copy_variables` would raise, without copying."""
     sources, targets = _without(apart, original), _without(apart, copy)
     if [tuple(v.shape) for v in sources] != [tuple(v.shape) for v in targets]:
         raise ConversionError(
@@ -122,8 +122,10 @@ def _without(apart: frozenset[int], layer: Any) -> list[Any]:
 
 
 def _initializers(operation: Any) -> list[str]:
-    """Return the attributes of a layer of Keras's own that are initializers; its configuration has
-    them under the same names."""
+    """Return the names of the attributes of a Keras layer that are initializers.
+
+    The configuration has them under the same names.
+    """
     if not type(operation).__module__.startswith("keras."):
         return []
     own = {name: value for name, value in vars(operation).items() if not name.startswith("_")}

@@ -1,4 +1,4 @@
-"""Recognizing the rectifier that a live operation, or a function, applies."""
+"""Recognition of the rectifier that a live operation, or a function, applies."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def recognize_call(call: Call) -> Rectifier | None:
 
 
 def recognize(operation: Any, constant: float | None = None) -> Rectifier | None:
-    """Return the rectifier that a layer or op applies if its computation is Keras's or ours, or
-    None.
+    """Return the rectifier that a layer or op applies, or None.
+
+    Only computations that Keras or this package defines are recognized.
 
     A subclass that inherits `call` unchanged from Keras's class computes what that class does; one
     with a `call` of its own may compute anything.
@@ -50,14 +51,17 @@ def recognize(operation: Any, constant: float | None = None) -> Rectifier | None
         return None
     activation = getattr(operation, "activation", None)
     if isinstance(activation, types.FunctionType) and not _is_of_library(activation):
-        # A configuration has its bare name, which may be that of a function of Keras's.
+        # The configuration holds only a bare name, which may also name a function of Keras.
         return None
     return classify(cls.__name__, operation.get_config())
 
 
 def recognize_function(function: Any) -> Rectifier | None:
-    """Return the rectifier that a function computes, or None: `relu` of Keras, TensorFlow, JAX or
-    PyTorch and its relatives, or a `functools.partial` of them."""
+    """Return the rectifier that a function computes, or None.
+
+    Recognized are `relu` of Keras, TensorFlow, JAX and PyTorch with its relatives, and a
+    `functools.partial` of these.
+    """
     if isinstance(function, functools.partial):
         return _recognize_partial(function)
     if (
@@ -84,7 +88,7 @@ def _recognize_partial(function: functools.partial[Any]) -> Rectifier | None:
 
 
 def _defining_class(operation: Any) -> type | None:
-    """Return the class of Keras's or ours that defines what an operation computes, or None."""
+    """Return the class of Keras or this package that defines an operation's result, or None."""
     for cls in type(operation).__mro__:
         if cls.__module__.split(".")[0] in ("keras", "keras_prelu"):
             return cls if getattr(cls, "call", None) is type(operation).call else None
@@ -92,8 +96,10 @@ def _defining_class(operation: Any) -> type | None:
 
 
 def _is_replaced(operation: Any) -> bool:
-    """Return whether a PReLU is applied in place of an operation already, by a `StandIn` (see
-    `custom_layers.converted_layer`)."""
+    """Return whether a PReLU already replaces an operation.
+
+    It does so through a `StandIn` (see `custom_layers.converted_layer`).
+    """
     return any(
         hasattr(vars(operation).get(attribute), "stands_in") for attribute in ("call", "activation")
     )

@@ -31,7 +31,7 @@ __all__ = [
     "operations",
 ]
 
-# For models of users' classes, whether their constructors take inputs and outputs; see
+# For models of user-defined classes, whether their constructors take inputs and outputs; see
 # `has_functional_constructor`.
 _FUNCTIONAL_CONSTRUCTORS: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
@@ -42,11 +42,11 @@ class Call:
 
     Attributes:
         operation: Layer, nested model or op. What is called.
-        index: Integer. How often the operation was called before in this graph.
+        index: Integer. How often the operation was called earlier in this graph.
         args: Tuple. Positional arguments, a structure with symbolic tensors at its leaves.
         kwargs: Dict. Keyword arguments, with symbolic tensors at their leaves.
-        inputs: Tuple of the symbolic tensors among the arguments.
-        outputs: Tuple of the symbolic tensors that the call creates.
+        inputs: Tuple of symbolic tensors. Those among the arguments.
+        outputs: Tuple of symbolic tensors. Those that the call creates.
     """
 
     operation: keras.Operation
@@ -63,7 +63,7 @@ class Graph:
 
     Attributes:
         calls: Tuple of `Call`, in execution order.
-        outputs: Tuple of the symbolic tensors that the graph ends in.
+        outputs: Tuple of symbolic tensors. The outputs of the graph.
     """
 
     calls: tuple[Call, ...]
@@ -71,20 +71,23 @@ class Graph:
 
 
 def has_graph(layer: Any) -> bool:
-    """Return whether `layer` is a model that runs a graph: Functional (or a subclass that keeps its
-    `call`), or a Sequential that is built."""
+    """Return whether `layer` is a model that runs a graph.
+
+    Such a model is Functional (or of a subclass that keeps its `call`), or a Sequential that is
+    built.
+    """
     if isinstance(layer, keras.Sequential):
         return type(layer).call is keras.Sequential.call and layer.built and bool(layer.layers)
     return isinstance(layer, Functional) and type(layer).call is Functional.call
 
 
 def has_functional_constructor(model: Any) -> bool:
-    """Return whether the class of a model is constructed from inputs and outputs, as `keras.Model`
-    is, so that a copy of its graph can be of that class.
+    """Return whether the class of a model is constructed from inputs and outputs.
 
-    Keras goes by the signature of the constructor. One that passes all arguments on (`*args,
-    **kwargs`) may still build the model from a size, so that the constructor is called on trial,
-    once for each model.
+    `keras.Model` is constructed in this way, and a copy of the graph of such a model can be of the
+    same class. Keras decides by the signature of the constructor. A constructor that passes all
+    arguments on (`*args, **kwargs`) may still build the model from a size; such a constructor is
+    therefore called on trial, once for each model.
     """
     if not functional_like_constructor(type(model)):
         return False
@@ -104,15 +107,16 @@ def _constructs_graph(model: Any) -> bool:
 
 
 def operations(model: keras.Model) -> list[Any]:
-    """Return the layers and ops of a Sequential or functional model; none of a subclassed one."""
+    """Return the layers and ops of a Sequential or functional model; none for a subclassed one."""
     if isinstance(model, keras.Sequential):
         return list(model.layers)
     return list(model.operations) if isinstance(model, Functional) else []
 
 
 def functional_view(model: keras.Model) -> keras.Model:
-    """Return `model` itself or, for a Sequential, a functional model over the same tensors and
-    layers. No node is added to any layer.
+    """Return `model` itself or, for a Sequential, a functional model over the same layers.
+
+    The functional model has the same tensors. No node is added to any layer.
 
     Raises:
         ConversionError: `model` has no graph; the message says why and what to do.
@@ -136,8 +140,9 @@ def functional_view(model: keras.Model) -> keras.Model:
 
 
 def calls(model: keras.Model) -> Iterator[Call]:
-    """Yield the calls in the graph of a model in the order in which Keras executes them. A nested
-    model is one call; inputs are left out.
+    """Yield the calls in the graph of a model in the order in which Keras executes them.
+
+    A nested model is one call; inputs are left out.
 
     Raises:
         ConversionError: `model` has no graph.
@@ -156,13 +161,14 @@ def graph_of_model(model: keras.Model) -> Graph:
 
 
 def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph | None:
-    """Return the graph that the Python code of a layer makes of symbolic tensors, or None for code
-    that takes only real ones.
+    """Return the graph that the Python code of a layer creates, or None.
+
+    Returns None if the code accepts only real tensors, not symbolic ones.
 
     Args:
-        layer: Layer. It is left as it was.
-        args: Sequence. Positional arguments, with symbolic tensors, whose shapes and dtypes alone
-            matter.
+        layer: Layer. It is left unchanged.
+        args: Sequence. Positional arguments, with symbolic tensors, of which only the shapes and
+            dtypes matter.
         kwargs: Mapping. Keyword arguments, with symbolic tensors.
     """
     args, kwargs = detached((tuple(args), dict(kwargs)))
@@ -174,14 +180,16 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             leaves = keras.tree.flatten(layer.call(*args, **kwargs))
             outputs = tuple(leaf for leaf in leaves if keras.utils.is_keras_tensor(leaf))
             function = keras.Function(inputs, outputs)
-        except Exception:  # Whatever the user's code raises when it gets no real tensor.
+        except Exception:  # Whatever the user's code raises for symbolic tensors.
             return None
         return Graph(calls=tuple(_calls(function)), outputs=outputs)
 
 
 def detached(structure: Any) -> Any:
-    """Return a structure with new symbolic tensors in place of those in it, so that calls with them
-    leave no trace in the graph."""
+    """Return a structure with new symbolic tensors in place of those in it.
+
+    Calls with the new tensors leave no trace in the original graph.
+    """
     return keras.tree.map_structure(_like, structure)
 
 

@@ -1,6 +1,6 @@
-"""Recognizing gates: rectifiers whose range matters, and which therefore stay as they are.
+"""Recognition of gates: rectifiers whose range matters, and which therefore stay as they are.
 
-What matters is what the graph around a rectifier computes from its output, followed through
+A gate is recognized by what the graph computes from the rectifier's output, followed through
 operations that keep its meaning.
 """
 
@@ -50,7 +50,7 @@ class Gates:
                 self._readers.setdefault(id(tensor), []).append(call)
 
     def reason(self, call: Call, rectifier: Rectifier) -> str:
-        """Return why a rectifier has to stay as it is, or "" if nothing forbids a conversion.
+        """Return why a rectifier has to stay as it is, or "" if it can be converted.
 
         Args:
             call: `Call`. The call that applies the rectifier.
@@ -75,8 +75,10 @@ class Gates:
         return ""
 
     def _is_hard_sigmoid(self, call: Call, cap: float) -> bool:
-        """Return whether a capped rectifier is shifted before, or scaled to [0, 1] after:
-        min(max(x + c/2, 0), c)/c."""
+        """Return whether a capped rectifier is shifted before it, or scaled to [0, 1] after it.
+
+        This is the hard sigmoid min(max(x + c/2, 0), c)/c.
+        """
         writer = self._writers.get(id(call.inputs[0]))
         is_shifted = (
             writer is not None
@@ -88,8 +90,10 @@ class Gates:
         return is_shifted or is_scaled
 
     def _uses(self, tensor: Any) -> Iterator[tuple[Call, Any]]:
-        """Yield the calls that compute something from a tensor, with the tensor of the same meaning
-        that they read."""
+        """Yield the calls that compute something from a tensor.
+
+        Each call comes with the tensor that it reads, which has the same meaning.
+        """
         for reader in self._readers.get(id(tensor), []):
             name = type(reader.operation).__name__
             if name in _MEANING_PRESERVING or (name in _ADDING and _constant(reader) is not None):
@@ -101,7 +105,7 @@ class Gates:
 
 
 def _constant(call: Call) -> float | None:
-    """Return the number that an operation combines its one tensor with, or None."""
+    """Return the number that an operation combines with its one tensor, or None."""
     constants = [
         value
         for value in (*call.args, *call.kwargs.values())
@@ -125,7 +129,7 @@ def _scale(call: Call) -> float | None:
 
 
 def _is_broadcast(tensor: Any, reader: Call) -> bool:
-    """Return whether a tensor is spread over another one that it multiplies, as a gate is."""
+    """Return whether a tensor is broadcast to another one that it multiplies, as a gate is."""
     others = [other for other in reader.inputs if other is not tensor]
     return any(
         len(tensor.shape) < len(other.shape)

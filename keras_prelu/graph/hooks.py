@@ -1,4 +1,4 @@
-"""Forward hooks: hear the calls of layers, or replace what they return, by patching attributes.
+"""Forward hooks, which observe the calls of layers or replace their outputs by patching attributes.
 
 What is patched: an attribute of one object, such as the `call` of a layer or the `activation` of a
 Dense. The new value goes straight into the object's instance dictionary, which attribute lookup
@@ -6,19 +6,20 @@ reads before the class, so that no class is changed and no other layer is affect
 `setattr` instead would go through the `__setattr__` of Keras, TensorFlow and PyTorch, which track
 layers and variables by it: the patch would become part of the model's state and of its files.
 
-What undoes a patch: the end of the context, also by an exception; for `set_attribute` the function
-that it returns. The attribute then is what it was, and an attribute that only the class had is
-deleted from the instance.
+What undoes a patch: the end of the context, also through an exception; for `set_attribute`, the
+function that it returns. The attribute then has its former value, and an attribute that only the
+class had is deleted from the instance.
 
 Nesting: a hook that is entered later wraps those entered earlier. It is called after them and gets
-the outputs that they returned. Contexts have to end in the reverse order of their beginning, as
-`with` statements do.
+the outputs that they returned. Contexts have to end in the reverse of the order in which they were
+entered, as `with` statements do.
 
 Failure modes:
 
 - A function that was compiled before (`tf.function`, `jax.jit`, `torch.compile`) does not look the
-  attribute up again, so its calls are not heard; what is compiled inside the context keeps the hook
-  for good. Enter the context inside the function that is compiled, as `sites.activity` does.
+  attribute up again, so its calls are not observed; a function that is compiled inside the context
+  keeps the hook for good. Enter the context inside the function that is compiled, as
+  `sites.activity` does.
 - A generator with the context inside keeps the patch until it is exhausted or closed.
 - The patch holds for all threads.
 - Special methods such as `__call__` can't be hooked: Python looks them up on the class.
@@ -53,7 +54,7 @@ class HookTarget:
 
     @property
     def key(self) -> tuple[int, str]:
-        """The same for every target that means this attribute of this object."""
+        """A key that is equal for all targets with the same attribute of the same object."""
         return id(self.owner), self.attribute
 
 
@@ -86,12 +87,12 @@ Hook = Callable[[HookedCall], Any]
 
 @contextmanager
 def hook_calls(targets: Iterable[HookTarget], hook: Hook) -> Iterator[None]:
-    """Call a hook after each call of some attributes, as long as the context lasts.
+    """Call a hook after each call of the targets, as long as the context lasts.
 
     Args:
-        targets: Iterable of `HookTarget`. One that is given twice is hooked once.
-        hook: Callable. Gets a `HookedCall`; what it returns, unless it is None, replaces the
-            outputs. What it raises is raised by the call.
+        targets: Iterable of `HookTarget`. A target that is given twice is hooked once.
+        hook: Callable. Gets a `HookedCall`. Its return value, unless None, replaces the outputs.
+            The call raises whatever the hook raises.
 
     Example:
 
@@ -110,11 +111,11 @@ def hook_calls(targets: Iterable[HookTarget], hook: Hook) -> Iterator[None]:
 
 @contextmanager
 def attributes_set(targets: Iterable[HookTarget], value: Any) -> Iterator[None]:
-    """Give some attributes another value, as long as the context lasts.
+    """Set the target attributes to another value, as long as the context lasts.
 
     Args:
         targets: Iterable of `HookTarget`.
-        value: Any. Their value meanwhile.
+        value: Any. The value of the attributes within the context.
     """
     with ExitStack() as undo:
         for target in targets:
@@ -123,7 +124,7 @@ def attributes_set(targets: Iterable[HookTarget], value: Any) -> Iterator[None]:
 
 
 def set_attribute(owner: Any, attribute: str, value: Any) -> Callable[[], None]:
-    """Give an attribute another value, until the returned function is called.
+    """Set an attribute to another value, until the returned function is called.
 
     Args:
         owner: Any. An object with an instance dictionary.

@@ -1,5 +1,4 @@
-"""The interpreter of execution plans: it runs the steps on tensors and frees each tensor after its
-last reader."""
+"""Interpreter of execution plans: runs the steps and frees each tensor after its last reader."""
 
 from __future__ import annotations
 
@@ -33,8 +32,9 @@ class ExecutedStep:
 
 
 class Liveness:
-    """Tells which slots of a plan are still to be read, while its steps are executed in any order
-    that the graph allows.
+    """Tells which slots of a plan are still to be read.
+
+    The steps may be executed in any order that the graph allows.
 
     Args:
         plan: `ExecutionPlan`. Outputs of the model are never freed.
@@ -53,8 +53,8 @@ class Liveness:
         """Count a step as executed.
 
         Returns:
-            Of the slots that it reads and writes, those that nothing reads any more: their values
-            can be freed.
+            The slots, among those that the step reads and writes, that no later step reads: their
+            values can be freed.
         """
         for slot in dict.fromkeys(step.inputs):
             self._reads_left[slot] -= 1
@@ -83,7 +83,7 @@ def iterate_steps(
             step=step, inputs=[values[slot] for slot in step.inputs], outputs=outputs
         )
         values.update(zip(step.outputs, outputs, strict=True))
-        del outputs  # The dictionary alone holds them, so that freeing a slot frees its tensor.
+        del outputs  # Only the dictionary holds them now, so freeing a slot frees its tensor.
         for slot in liveness.release(step):
             del values[slot]
 

@@ -1,5 +1,7 @@
-"""Running an execution plan with a hook on the calls of chosen layers, those inside layers with
-Python code of their own included."""
+"""Execution of a plan with a hook on the calls of chosen layers, including those in custom layers.
+
+A custom layer is a layer with Python code of its own.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,11 @@ class LayerCall:
 
     Attributes:
         path: String. Path of the step; inside a layer with Python code of its own, the step's path
-            and the name of the inner layer, joined by "/". `#2`, `#3`, … are appended at the later
-            calls on one path.
+            and the name of the inner layer, joined by "/". Later calls on the same path have
+            `#2`, `#3`, … appended.
         layer: Layer.
-        inputs: Tensor. What the layer reads, the first of several.
-        outputs: Tensor. What the layer returns, the first of several.
+        inputs: Tensor. What the layer reads; the first tensor if it reads several.
+        outputs: Tensor. What the layer returns; the first tensor if it returns several.
     """
 
     path: str
@@ -40,8 +42,11 @@ class LayerCall:
 
 
 def layers_in_loops(layer: Any) -> set[int]:
-    """Return the ids of the layers inside `layer` that a recurrent layer runs in a loop, and of the
-    recurrent layers themselves: tensors inside a compiled loop can't be used outside of it."""
+    """Return the ids of the layers inside `layer` that run in the loop of a recurrent layer.
+
+    The recurrent layers themselves are included. Tensors inside a compiled loop can't be used
+    outside of it.
+    """
     inner_layers = sublayers(layer)
     if isinstance(layer, keras.layers.RNN):
         return {id(inner) for inner in inner_layers}
@@ -61,10 +66,10 @@ def run_with_hook(
     Args:
         plan: `ExecutionPlan`.
         inputs: Sequence of tensors, one for each of the plan's inputs.
-        selects: Callable. Takes a layer or op and returns whether its calls are heard. Layers that
-            a recurrent layer runs in a loop are left out.
-        hook: Callable. Gets a `LayerCall`; a tensor that it returns replaces the outputs for what
-            is run afterwards, None leaves them as they are.
+        selects: Callable. Takes a layer or op and returns whether to hook its calls. Layers that a
+            recurrent layer runs in a loop are left out.
+        hook: Callable. Gets a `LayerCall`. A tensor that it returns replaces the outputs for the
+            steps that follow; None leaves the outputs unchanged.
 
     Returns:
         A list of tensors, one for each of the plan's outputs.
@@ -114,8 +119,10 @@ class _HookedSteps:
 
 
 def _unique_names(layers: Mapping[int, Any]) -> dict[int, str]:
-    """Return a name for each layer, by its id. Different layers inside a layer may have the same
-    name."""
+    """Return a unique name for each layer, by its id.
+
+    Different layers inside a layer may have the same name.
+    """
     taken: Counter[str] = Counter()
     names = {}
     for key, layer in layers.items():

@@ -1,4 +1,4 @@
-"""What the class and the configuration of a layer tell about how it treats channels."""
+"""How layers treat channels, according to their class and configuration."""
 
 from __future__ import annotations
 
@@ -47,13 +47,17 @@ def has_linear_activation(layer: Any) -> bool:
 
 
 def is_channels_last(layer: Any) -> bool:
-    """Return whether the channels of a layer's tensors are on the last axis; True for layers that
-    have no `data_format`."""
+    """Return whether the channels of a layer's tensors are on the last axis.
+
+    Returns True for layers that have no `data_format`.
+    """
     return getattr(layer, "data_format", "channels_last") == "channels_last"
 
 
 def built_input_shape(layer: Any) -> tuple[int | None, ...] | None:
-    """Return the shape of the tensor that a layer was built for, batch first, or None if it is not
-    known."""
+    """Return the shape of the tensor that a layer was built for, batch first.
+
+    Returns None if the shape is not known.
+    """
     shape = (layer.get_build_config() or {}).get("input_shape") if layer.built else None
     return tuple(shape) if shape else None

@@ -1,12 +1,12 @@
 """Leaf modules: which models are taken apart into their layers, and which stay one piece.
 
-A model of a user's class, such as a KerasHub backbone or a functional model whose constructor
+A model of a user-defined class, such as a KerasHub backbone or a functional model whose constructor
 builds its graph, may contain layers that only that constructor can create: the configuration of
-such a layer alone does not bring it back. The model then is a leaf module, treated like any layer
-with Python code of its own: it is rebuilt as a whole, and the rectifiers inside are replaced.
+such a layer alone is not enough to rebuild it. The model then is a leaf module, treated like any
+layer with Python code of its own: it is rebuilt as a whole, and the rectifiers inside are replaced.
 
 To decide this, models and layers are rebuilt on trial, which runs the code of the user. The answers
-are therefore stored for each object and found before anything is rebuilt again.
+are therefore stored for each object and looked up before anything is rebuilt again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ _REBUILD_FAILURES: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictiona
 
 
 def is_taken_apart(layer: Any) -> bool:
-    """Return whether `layer` is a model with a graph that is no leaf module: its layers are copied
-    one by one, and its steps are steps of the model that contains it."""
+    """Return whether `layer` is a model with a graph that is not a leaf module.
+
+    The layers of such a model are copied one by one, and its steps are steps of the model that
+    contains it.
+    """
     return functional.has_graph(layer) and not _is_leaf(layer)
 
 
 def has_class_of_its_own(model: Any) -> bool:
-    """Return whether the class of a functional model tells more than its graph: a copy of the graph
-    is no instance of the class."""
+    """Return whether the class of a functional model holds more information than its graph.
+
+    A copy of the graph is not an instance of that class.
+    """
     return (
         functional.has_graph(model)
         and not type(model).__module__.startswith("keras.")
@@ -46,8 +51,10 @@ def has_class_of_its_own(model: Any) -> bool:
 
 
 def rebuild_failure(layer: Any) -> str:
-    """Return why a layer or model can't be rebuilt from its configuration, or "" if it can. Each
-    object is rebuilt on trial once."""
+    """Return why a layer or model can't be rebuilt from its configuration, or "" if it can.
+
+    Each object is rebuilt on trial once.
+    """
     if layer not in _REBUILD_FAILURES:
         try:
             copy = rebuild(layer)
@@ -70,7 +77,7 @@ def _is_leaf(model: Any) -> bool:
 
 
 def _layers_can_be_rebuilt(model: Any) -> bool:
-    # A file of a model whose class is registered loads without `custom_objects`; a file of its
+    # A file of a model whose class is registered loads without `custom_objects`, so a file of its
     # graph must do so too.
     names_classes = not _is_registered(type(model))
     return all(_can_be_rebuilt(call, names_classes) for call in functional.calls(model))
@@ -97,7 +104,7 @@ def _can_be_rebuilt(call: functional.Call, names_classes: bool) -> bool:
 
 
 def _from_file(layer: Any, custom_objects: Mapping[str, type]) -> Any:
-    """Return the layer as it comes back from a file, which turns tuples into lists, for one."""
+    """Return the layer as it is loaded from a file, where, for example, tuples become lists."""
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
     return keras.saving.deserialize_keras_object(
         config, custom_objects=dict(custom_objects), safe_mode=False

@@ -1,4 +1,4 @@
-"""A model as an execution plan: the flat list of the steps that it runs, nested models opened.
+"""Execution plans: the flat list of the steps that a model runs, with nested models expanded.
 
 Calibration, rescaling and diagnostics walk this list; `graph.interpreter` runs it on tensors.
 """
@@ -27,7 +27,7 @@ class Slot:
     """A place for one tensor, which one step writes and others read.
 
     Attributes:
-        index: Int. Number of the slot in its plan.
+        index: Integer. Number of the slot in its plan.
     """
 
     index: int
@@ -39,11 +39,11 @@ class Step:
 
     Attributes:
         path: String. Names of the enclosing models and of the operation, joined by "/".
-        index: Int. How often the operation was called before in its model.
+        index: Integer. How often the operation was called earlier in its model.
         operation: Layer or op. The live object that is called.
         args: Tuple. Positional arguments, with a `Slot` in place of each tensor.
         kwargs: Dict. Keyword arguments, with a `Slot` in place of each tensor.
-        inputs: Tuple of `Slot`. What the step reads; a slot that it reads twice is there twice.
+        inputs: Tuple of `Slot`. What the step reads; a slot that it reads twice is listed twice.
         outputs: Tuple of `Slot`. What the step writes.
     """
 
@@ -60,7 +60,7 @@ class Step:
 
         Args:
             values: Mapping from `Slot` to tensor. Has a value for each slot in `inputs`.
-            operation: Callable. What is called in place of `self.operation`, such as its
+            operation: Callable. What is called instead of `self.operation`, such as its
                 counterpart in another model. Defaults to None: `self.operation`.
 
         Returns:
@@ -82,7 +82,7 @@ class ExecutionPlan:
         steps: Tuple of `Step`.
         outputs: Tuple of `Slot`. The model's outputs.
 
-    The methods take constant time: they look into indexes that are built once, on first use.
+    The methods take constant time: they use indexes that are built once, on first use.
     """
 
     inputs: tuple[Slot, ...]
@@ -94,13 +94,15 @@ class ExecutionPlan:
         return self._readers.get(slot, ())
 
     def sole_reader(self, slot: Slot) -> Step | None:
-        """Return the only step that reads a slot; None where several do or none, or where the slot
-        is an output of the model."""
+        """Return the only step that reads a slot, or None.
+
+        Returns None if no step or several steps read the slot, or if it is an output of the model.
+        """
         readers = self.readers(slot)
         return readers[0] if len(readers) == 1 and slot not in self._output_set else None
 
     def writer(self, slot: Slot) -> Step | None:
-        """Return the step that writes a slot; None for an input of the model."""
+        """Return the step that writes a slot, or None for an input of the model."""
         return self._writers.get(slot)
 
     def is_output(self, slot: Slot) -> bool:
@@ -108,8 +110,11 @@ class ExecutionPlan:
         return slot in self._output_set
 
     def reader_counts(self) -> dict[Slot, int]:
-        """Return how many readers each slot has that is read: steps, plus one for an output of the
-        model, which the model's caller reads. The caller may change the dict."""
+        """Return the number of readers of each slot that is read.
+
+        Readers are steps and, for an output of the model, the model's caller. The caller of this
+        method may change the dict.
+        """
         counts = {slot: len(steps) for slot, steps in self._readers.items()}
         for slot in self._output_set:
             counts[slot] = counts.get(slot, 0) + 1

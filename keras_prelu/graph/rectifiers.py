@@ -1,5 +1,4 @@
-"""Telling rectifiers from other operations by class name and configuration alone, in pure Python
-that knows no backend."""
+"""Classification of rectifiers by class name and configuration alone, in backend-free Python."""
 
 from __future__ import annotations
 
@@ -75,7 +74,7 @@ _SMOOTH = {
 
 @dataclass(frozen=True)
 class Rectifier:
-    """A rectifier as it stands in a model.
+    """A rectifier as it occurs in a model.
 
     Attributes:
         kind: String. How it is applied: "relu", "leaky_relu", "prelu" or "elu" (layers of that
@@ -85,7 +84,7 @@ class Rectifier:
         negative_slope: Float. Its slope for x < 0; None for the learned slopes of a PReLU.
         max_value: Float. The cap on its output, or None.
         reason: String. Why it can't be converted; empty if it can.
-        smooth: String. Name of the function if it is no ReLU but a smooth relative, which PReLU
+        smooth: String. Name of the function if it is not a ReLU but a smooth relative, which PReLU
             replaces on request; empty otherwise.
     """
 
@@ -97,29 +96,35 @@ class Rectifier:
 
     @property
     def shared(self) -> bool:
-        """Whether all calls of the layer are one site: where they share weights already, they share
-        slopes."""
+        """Whether all calls of the layer are one site.
+
+        Calls that already share weights also share slopes.
+        """
         return self.kind in ("inline", "prelu")
 
 
 def may_rectify(class_name: str) -> bool:
-    """Return whether `classify` needs the configuration of a layer class: a cheap test that saves
-    reading it for all other layers."""
+    """Return whether `classify` needs the configuration of a layer class.
+
+    This cheap test saves reading the configuration of all other layers.
+    """
     return class_name in _ACTIVATION_LAYERS or class_name in _INLINE or class_name in RECURRENT
 
 
 def classify(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
-    """Return the rectifier that an operation of Keras's own applies, from its class name and
-    configuration alone.
+    """Return the rectifier that an operation of Keras's own applies, or None.
+
+    Only the class name and the configuration are used.
 
     Args:
         class_name: String. Name of a class of Keras's, such as "ReLU", "Conv2D" or "Relu" (the op
             of `keras.ops.relu`).
-        config: Mapping. Its `get_config()`; for an op its attributes, since the configuration says
-            less, and under "constant" the number that it combines a tensor with.
+        config: Mapping. The operation's `get_config()`; for an op, its attributes, since the
+            configuration of an op holds less, and under "constant" the number that it combines
+            with a tensor.
 
     Returns:
-        A `Rectifier`, or None for an operation that applies none.
+        A `Rectifier`, or None for an operation that is not a rectifier.
     """
     if class_name == "ReLU":
         return _relu(config)
@@ -193,8 +198,10 @@ def _relu(config: Mapping[str, Any]) -> Rectifier:
 
 
 def _applied(activation: Any, kind: str) -> Rectifier | None:
-    """Return the rectifier that is the `activation` of a layer: a name, or the serialized form of a
-    function or of a layer object."""
+    """Return the rectifier that the `activation` of a layer applies.
+
+    The activation is a name, or the serialized form of a function or of a layer object.
+    """
     if isinstance(activation, str):
         return named(activation, kind)
     if not isinstance(activation, Mapping):

@@ -1,5 +1,7 @@
-"""Writing files and folders so that nothing is ever half written: beside the target first, then
-renamed."""
+"""Atomic writes of files and folders.
+
+The content is written next to the target and then renamed, so that nothing is ever half written.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from keras_prelu.errors import FileError, reason_of
 __all__ = ["atomic_write", "atomic_write_text", "check_missing", "write_error"]
 
 _SUFFIX = ".partial"
-# What the temporary folder holds: new content, and the old content that makes room for it.
+# The temporary folder holds the new content, and the old content that is moved away for it.
 _NEW, _OLD = "new", "old"
 _ATTEMPTS = 100
 """How often a temporary folder is created anew because another process has removed it."""
@@ -27,40 +29,40 @@ _ATTEMPTS = 100
 def atomic_write(
     path: str | os.PathLike[str], *, overwrite: bool, parts: Sequence[Path] | None = None
 ) -> Iterator[Path]:
-    """Yield a temporary path to write to, and give what was written there its own name at the end.
+    """Yield a temporary path to write to, and rename what was written there at the end.
 
-    The temporary path has the target's name, in a hidden folder beside the target and so on the
-    same file system. When the block ends, its files are flushed to the disk and renamed. When it
-    raises, they are deleted and nothing has changed.
+    The temporary path has the target's name, in a hidden folder next to the target and so on the
+    same file system. When the block ends, its files are flushed to the disk and renamed. If the
+    block raises, they are deleted and nothing has changed.
 
-    What can go wrong, and what then happens:
+    Failures and their effects:
 
     - The disk is full, a folder is not writable, or another error of the operating system: a
-      FileError that says so. Whatever had the target's name is unchanged.
-    - The process is killed while it writes: the hidden folder stays behind. The next write to the
-      same target deletes it, which it can tell from the folder of a live process by its lock. File
+      FileError that states the cause. Whatever had the target's name is unchanged.
+    - The process is killed while it writes: the hidden folder remains. The next write to the same
+      target deletes it; it is distinguished from the folder of a live process by its lock. File
       systems without locks, and Windows, keep abandoned folders.
     - The process is killed while it renames: a single file has its old or its new content, since it
       is replaced in one step. A folder may be missing, and several files may be partly old, partly
       new and partly missing; the next write to the same target puts the old ones back where they
       are missing before it begins.
-    - Another process writes to the target meanwhile: with `overwrite` the last one to finish wins;
-      without it the first one does, and the others raise a FileError. For folders and several files
-      that is checked before the first rename, so that two processes that finish in the same instant
-      can both pass.
-    - One of several files can't be renamed: those that were are renamed back.
+    - Another process writes to the target meanwhile: with `overwrite` the last process to finish
+      wins; without it the first one does, and the others raise a FileError. For folders and several
+      files, that is checked before the first rename, so that two processes that finish in the same
+      instant can both pass.
+    - One of several files can't be renamed: the renamed files get their former names back.
     - The power fails: the content was flushed before it was renamed; whether the rename itself
       survives depends on the file system.
 
     Args:
         path: String or path. The target, a file or a folder. Its own folder must exist.
         overwrite: Boolean. Whether an existing target is replaced.
-        parts: Sequence of paths in the folder of `path`. The files that the block writes, where
-            there is more than `path` itself: all of them are renamed, or none. Defaults to None,
-            `path` alone.
+        parts: Sequence of paths in the folder of `path`. The files that the block writes, if there
+            are more than `path` itself: all of them are renamed, or none. Defaults to None, `path`
+            alone.
 
     Yields:
-        The path to write to. What is written must have the names of `parts`.
+        The path to write to. The files written must have the names of `parts`.
 
     Raises:
         FileError: The target exists and `overwrite` is not set, or it can't be written.
@@ -107,7 +109,7 @@ def check_missing(path: Path) -> None:
 
 
 def write_error(path: Path, error: Exception) -> FileError:
-    """Return the error that says on one line why a path could not be written."""
+    """Return the error that states on one line why a path could not be written."""
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC or "No space left" in str(error):
         reason = "no space left on the device"
@@ -119,7 +121,7 @@ def write_error(path: Path, error: Exception) -> FileError:
 
 @contextlib.contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
-    """Create a hidden folder beside a path, locked while it is in use."""
+    """Create a hidden folder next to a path, locked while it is in use."""
     folder, lock = _create_locked(path)
     try:
         (folder / _NEW).mkdir()
@@ -132,12 +134,12 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def _create_locked(path: Path) -> tuple[Path, int | None]:
-    """Create a folder and lock it; the lock is None where there are no locks."""
+    """Create a folder and lock it; the lock is None if the system has no locks."""
     for _ in range(_ATTEMPTS):
         folder = Path(
             tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.absolute().parent)
         )
-        # Between its creation and its lock a folder looks abandoned, and another process that
+        # Between its creation and its lock, a folder looks abandoned, and another process that
         # writes to the same target may remove it.
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             lock = _lock(folder)
@@ -152,14 +154,14 @@ def _lock(folder: Path) -> int | None:
     """Lock a folder until the returned descriptor is closed or the process ends.
 
     Returns:
-        The descriptor, or None where the system or the file system has no locks.
+        The descriptor, or None if the system or the file system has no locks.
 
     Raises:
-        BlockingIOError: Another process, or another descriptor of this one, holds the lock.
-        FileNotFoundError: The folder is gone.
+        BlockingIOError: Another process, or another descriptor of this process, holds the lock.
+        FileNotFoundError: The folder no longer exists.
     """
     try:
-        import fcntl  # not on Windows
+        import fcntl  # Not available on Windows.
     except ImportError:
         return None
     descriptor = os.open(folder, os.O_RDONLY)
@@ -175,8 +177,10 @@ def _lock(folder: Path) -> int | None:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Delete the temporary folders of processes that were killed while they wrote `path`: nobody
-    holds their locks any more."""
+    """Delete the temporary folders of processes that were killed while they wrote `path`.
+
+    No process holds the locks of these folders any more.
+    """
     for folder in path.parent.glob(f".{glob.escape(path.name)}.*{_SUFFIX}"):
         with contextlib.suppress(OSError):
             lock = _lock(folder)
@@ -190,14 +194,14 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _put_back(old: Path, folder: Path) -> None:
-    """Restore what was renamed to make room for new content that never came."""
+    """Restore what was renamed for new content that was never completed."""
     for item in old.iterdir() if old.is_dir() else ():
         if not (folder / item.name).exists():
             item.rename(folder / item.name)
 
 
 def _flush(path: Path) -> None:
-    """Have the system write a file, or all files of a folder, to the disk."""
+    """Flush a file, or all files of a folder, to the disk."""
     for file in path.rglob("*") if path.is_dir() else (path,):
         if file.is_file():
             with file.open("rb") as opened:
@@ -205,7 +209,7 @@ def _flush(path: Path) -> None:
 
 
 def _publish(renames: Mapping[Path, Path], aside: Path, *, overwrite: bool) -> None:
-    """Give finished files and folders their names."""
+    """Rename finished files and folders to their final names."""
     if len(renames) == 1 and not any(path.is_dir() for pair in renames.items() for path in pair):
         ((new, target),) = renames.items()
         if overwrite:
@@ -220,7 +224,7 @@ def _publish(renames: Mapping[Path, Path], aside: Path, *, overwrite: bool) -> N
 
 
 def _create(new: Path, target: Path) -> None:
-    """Give a file its name, unless the name is taken."""
+    """Rename a file, unless the name is taken."""
     try:
         os.link(new, target)
     except OSError:  # The name is taken, or the file system has no hard links.
@@ -236,8 +240,10 @@ def _check_not_appeared(target: Path) -> None:
 
 
 def _replace_all(renames: Mapping[Path, Path], aside: Path) -> None:
-    """Do what `os.replace` does with a file, for several and for folders: all have their new names,
-    or all is as it was."""
+    """Extend `os.replace` to folders and to several files.
+
+    Either all have their new names, or everything is as it was.
+    """
     undo: list[tuple[Path, Path]] = []
     try:
         for new, target in renames.items():

@@ -1,4 +1,4 @@
-"""What Keras raises when it can't load a file, as one line that says what to do."""
+"""Errors of Keras when it can't load a file, as one line that states what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_error(path: Path, error: Exception) -> FileError:
 
     Args:
         path: Path. The file.
-        error: Exception.
+        error: Exception. The exception that was raised.
     """
     return FileError(_explanation(path, error))
 

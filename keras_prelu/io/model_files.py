@@ -1,4 +1,4 @@
-"""Model files: loaded with errors that say what is wrong, saved atomically."""
+"""Model files: loaded with errors that state the cause, saved atomically."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _NOT_A_SAVED_MODEL = (
     " where its code is, and save it with model.save('model.keras')."
 )
 
-# What Keras warns of when it goes on with freshly drawn weights.
+# The warning of Keras when it continues with newly initialized weights.
 _MISSING_WEIGHTS = re.compile("Skipping nested container")
 
 
 def load_model(path: str | os.PathLike[str], *, allow_unsafe: bool = False) -> keras.Model:
     """Load a model from a `.keras` or legacy `.h5` file.
 
-    What the file declares is checked before anything is built: sizes against the available memory,
-    weights against those that the file holds, links and paths that lead out of it, layers that wait
-    for each other.
+    The declarations of the file are checked before anything is built: sizes against the available
+    memory, weights against those in the file, links and paths that lead out of it, and layers that
+    wait for each other.
 
     Args:
         path: String or path. The file.
@@ -50,7 +50,7 @@ def load_model(path: str | os.PathLike[str], *, allow_unsafe: bool = False) -> k
 
     Raises:
         FileError: There is no such file, it is not a Keras file, it is damaged, or it uses a class
-            that is not registered; the message says which.
+            that is not registered; the message states the cause.
 
     Example:
 
@@ -90,7 +90,7 @@ def _load(path: Path, stored_bytes: int, allow_unsafe: bool) -> Any:
 def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Save a model in the `.keras` format, atomically.
 
-    The model is written to a temporary file in a hidden folder beside the target, which is then
+    The model is written to a temporary file in a hidden folder next to the target, which is then
     renamed. When several hosts compute together, only one of them may call this function.
 
     Args:
@@ -114,7 +114,7 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
             _save(model, temporary)
     except FileError:
         raise
-    except Exception as error:  # Keras and h5py raise many kinds when the disk is full.
+    except Exception as error:  # Keras and h5py raise various exceptions when the disk is full.
         raise write_error(path, error) from error
 
 
@@ -129,7 +129,7 @@ def beside(path: str | os.PathLike[str], suffix: str) -> Path:
 
     Args:
         path: String or path. A model file.
-        suffix: String. What its name gets.
+        suffix: String. The suffix to insert into the file name.
     """
     path = Path(path)
     return path.with_name(f"{path.stem}.{suffix}.keras")
@@ -141,7 +141,7 @@ def check_output(path: Path, *, force: bool, suffix: str = ".keras") -> None:
     Args:
         path: Path. The output.
         force: Boolean. Whether an existing output is replaced.
-        suffix: String. How its name must end; "" for a folder. Defaults to ".keras".
+        suffix: String. Required suffix of the name; "" for a folder. Defaults to ".keras".
     """
     if path.suffix != suffix:
         raise FileError(

@@ -1,8 +1,8 @@
-"""What a model file declares, checked before anything is built from it: sizes, paths, links, and
-the graph's own consistency.
+"""Checks of what a model file declares, before anything is built from it.
 
-Keras trusts the files that it reads. A damaged or malicious one can make it use up all memory,
-follow a path out of the archive, or wait for a layer that never comes.
+Sizes, paths, links and the consistency of the graph are checked, because Keras trusts the files
+that it reads. A damaged or malicious file can make Keras use up all memory, follow a path out of
+the archive, or wait for a layer that never comes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def check_archive(path: Path) -> int:
         An integer: the bytes of the weights in the file.
 
     Raises:
-        FileError: A part is missing, or the file declares something impossible; the message says
-            what.
+        FileError: A part is missing, or the file declares something impossible; the message states
+            the cause.
         zipfile.BadZipFile: The file can't be read.
         OSError: The file can't be read.
         ValueError: The file can't be read.
@@ -73,10 +73,10 @@ def check_hdf5(path: Path, file: IO[bytes] | Path) -> int:
 
     Args:
         path: Path. The file to name in errors.
-        file: Path or binary file. What to read; a path for a legacy model.
+        file: Path or binary file. The file to read; a path for a legacy model.
 
     Returns:
-        An integer: the bytes of its data sets.
+        An integer: the bytes of the data sets in the file.
 
     Raises:
         FileError: The file declares more data than the memory holds, or leads to other files.
@@ -128,8 +128,10 @@ def _check_memory(path: Path, size: int) -> None:
 
 
 def _check_graphs(path: Path, config: Any) -> None:
-    """Check every functional model in a configuration: Keras waits forever for an input that no
-    layer computes."""
+    """Check every functional model in a configuration.
+
+    Keras waits forever for an input that no layer computes.
+    """
     if isinstance(config, Mapping):
         layers = config.get("layers")
         if isinstance(layers, Sequence) and any(
@@ -144,8 +146,10 @@ def _check_graphs(path: Path, config: Any) -> None:
 
 
 def _check_graph(path: Path, layers: Sequence[Any]) -> None:
-    """Raise a FileError if a call waits for an output that is never computed: order the calls as
-    Keras does, and see whether any is left over."""
+    """Raise a FileError if a call waits for an output that is never computed.
+
+    The calls are ordered as Keras orders them; any call left over waits forever.
+    """
     nodes = {
         str(layer.get("name")): layer.get("inbound_nodes") or []
         for layer in layers
@@ -180,8 +184,10 @@ def _check_graph(path: Path, layers: Sequence[Any]) -> None:
 
 
 def _inputs(node: Any) -> Iterator[tuple[str, int]]:
-    """Yield the calls, as (layer, index), whose outputs a call takes, as Keras 3 or Keras 2 writes
-    them."""
+    """Yield the calls, as (layer, index), whose outputs a call takes.
+
+    The formats of Keras 3 and of Keras 2 are supported.
+    """
     if isinstance(node, Mapping):
         history = node.get("keras_history")
         if isinstance(history, Sequence) and len(history) >= 2:

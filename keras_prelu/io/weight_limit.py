@@ -1,4 +1,4 @@
-"""Stopping a file's layers from taking more memory for weights than the file holds."""
+"""A limit on the memory that a file's layers take for weights: no more than the file holds."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SMALL = 64 * 2**20
 
 
 class _Budget:
-    """What the layers of one file may still take.
+    """The memory that the layers of one file may still take.
 
     Attributes:
         file: String. The name of the file, for the message.
-        bytes_left: Integer.
+        bytes_left: Integer. The bytes that may still be taken.
     """
 
     def __init__(self, file: str, bytes_left: int) -> None:
@@ -46,7 +46,7 @@ class _Budget:
 
 
 class _Budgets(threading.local):
-    """The budgets of the files that this thread is reading, one inside the other."""
+    """The budgets of the files that this thread is reading, nested one inside the other."""
 
     def __init__(self) -> None:
         self.stack: list[_Budget] = []
@@ -57,12 +57,13 @@ _budgets = _Budgets()
 
 @contextlib.contextmanager
 def weights_within(file: str, stored_bytes: int) -> Iterator[None]:
-    """Raise a FileError as soon as the layers that this thread builds ask for more weights than a
-    file can fill.
+    """Raise a FileError as soon as layers ask for more weights than a file can fill.
+
+    Only layers that this thread builds count.
 
     Args:
         file: String. The name of the file, for the message.
-        stored_bytes: Integer. The bytes of the weights that it holds.
+        stored_bytes: Integer. The bytes of the weights that the file holds.
     """
     with _weights_counted():
         _budgets.stack.append(_Budget(file, _SLACK * stored_bytes + _SMALL))

@@ -1,4 +1,4 @@
-"""A report about a conversion: what it kept, what it changed, what it costs, and what is not known.
+"""A report on a conversion: what it kept, what it changed, what it costs, and what is not known.
 
 `gather` measures the facts (`report.content`), `report.html.write` writes them as a page, and
 `report.figures` draws its plots, also for notebooks.

@@ -1,9 +1,9 @@
 """The facts of a report, measured on the models themselves.
 
-Each sentence is made in one place: what can't be concluded here, in `_limits`; how two models
-compare in `diagnostics.comparison.Comparison.sentence`; findings and advice in
-`diagnostics.diagnosis`; captions and column headings in `report.sections`; the rest of the page in
-its template.
+Each sentence is defined in one place: what can't be concluded, in `_limits`; how two models
+compare, in `diagnostics.comparison.Comparison.sentence`; findings and advice, in
+`diagnostics.diagnosis`; captions and column headings, in `report.sections`; the rest of the page,
+in its template.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Network:
     """One of the networks that a report compares.
 
     Attributes:
-        name: String. What the report calls the network.
+        name: String. The name of the network in the report.
         parameters: Integer. The number of its parameters.
         score: Float, or None without labels. The accuracy or loss on the samples.
-        diagnosis: `Diagnosis` of its units, signal and gradient noise.
+        diagnosis: `Diagnosis`. The units, signal and gradient noise of the network.
         time: `Ratio`. The time of a prediction of 32 samples over the original's; the two are timed
             in turn.
     """
@@ -69,7 +69,7 @@ class Report:
         slopes: Tuple of `LayerSlopes` of the converted network.
         similarity: Tuple of `LayerSimilarity` of the original and the converted network.
         calibration: `Calibration`, or None. The record of the conversion's calibration.
-        made: Tuple of pairs of strings: a subject and how the networks were made in that respect.
+        made: Tuple of pairs of strings. A subject, and how the networks were made in that respect.
         limits: Tuple of strings. Sentences on what can't be concluded.
     """
 
@@ -108,15 +108,15 @@ def gather(
 
     Args:
         converted: Keras model. The PReLU network, fine-tuned or not.
-        original: Keras model. The ReLU network that it was made from.
-        samples: `Samples` or a pair (x, y) that was used for no training and no choice; or
+        original: Keras model. The ReLU network from which `converted` was converted.
+        samples: `Samples` or a pair (x, y) that was not used for training or for any choice; or
             unlabeled samples alone, for a report without a verdict.
         control: Keras model, or None. The original fine-tuned with the same budget.
-        loss: Keras loss, for networks that are no classifiers and not compiled.
+        loss: Keras loss, for networks that are neither classifiers nor compiled.
         calibration: `Calibration`, or None. The record of the conversion's calibration.
         title: String. The title of the page. Defaults to "From ReLU to PReLU".
-        made: Mapping from a subject to how the networks were made in that respect, or None. It is
-            shown on the page beside the versions and the machine.
+        made: Mapping, or None. Maps a subject to how the networks were made in that respect. It is
+            shown on the page next to the versions and the machine.
         seed: Integer. Seed of all random draws. Defaults to 0.
 
     Returns:
@@ -186,7 +186,7 @@ def _compiled_loss(models: Iterable[keras.Model]) -> Any:
 def _scores(
     models: Mapping[str, keras.Model], data: Samples, loss: Any
 ) -> tuple[str | None, dict[str, np.ndarray]]:
-    """Return the metric, and the scores of each model by sample; nothing without labels."""
+    """Return the metric, and the scores of each model by sample; empty without labels."""
     if data.y is None:
         return None, {}
     scored = {name: sample_scores(model, data, loss=loss) for name, model in models.items()}

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _LONGEST_NAME = 40
-# These colours can also be told apart with impaired colour vision.
+# These colours can be distinguished with impaired colour vision too.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
@@ -57,7 +57,7 @@ def slopes_figure(slopes: Sequence[LayerSlopes]) -> Figure:
 
 
 def units_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
-    """Plot the share of dead units at each site, network beside network.
+    """Plot the share of dead units at each site, with the networks next to each other.
 
     Args:
         diagnoses: Mapping from the name of a network to its `Diagnosis`.

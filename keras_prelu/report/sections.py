@@ -1,6 +1,6 @@
 """The sections of a report's page that have a figure: title, caption, figure and table.
 
-Their titles, captions and column headings are worded here alone.
+Their titles, captions and column headings are defined only here.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A figure with its caption and a table of what it shows.
+    """A figure with its caption and a table of its values.
 
     Attributes:
         title: String. The heading.
-        caption: String. What the figure shows, for those who see it and those who don't.
-        draw: Callable without arguments that returns the matplotlib figure.
-        table: `Table` of the values in the figure.
+        caption: String. A description of the figure, also for those who don't see it.
+        draw: Callable. Takes no arguments and returns the matplotlib figure.
+        table: `Table`. The values in the figure.
     """
 
     title: str

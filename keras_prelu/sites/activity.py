@@ -1,5 +1,8 @@
-"""How active the units of a network are: on how many samples, and how strong each side of the
-rectifier is."""
+"""Activity of the units of a network.
+
+Measured are the number of samples on which a unit is active, and the strength of each side of its
+rectifier.
+"""
 
 from __future__ import annotations
 
@@ -31,18 +34,18 @@ class SiteActivity:
 
     Attributes:
         site: `Site`.
-        layer: Layer, op or object. What applies the rectifier.
-        step: `Step`. Where the model calls the rectifier, or the layer with Python code of its own
-            that holds it.
-        inside: Boolean. Whether a layer with Python code of its own holds it.
-        active: Array of integers. For each unit, on how many of the samples its pre-activation is
-            positive somewhere.
+        layer: Layer, op or object. The object that applies the rectifier.
+        step: `Step`. The call, in the model, of the rectifier or of the layer with Python code of
+            its own that holds the rectifier.
+        inside: Boolean. Whether a layer with Python code of its own holds the rectifier.
+        active: Array of integers. For each unit, the number of samples on which its pre-activation
+            is positive somewhere.
         samples: Integer. Number of samples.
-        positive: Array of floats. For each unit the sum of squares of its positive
+        positive: Array of floats. For each unit, the sum of squares of its positive
             pre-activations.
-        negative: Array of floats. For each unit the sum of squares of its negative
+        negative: Array of floats. For each unit, the sum of squares of its negative
             pre-activations; zeros for an inline rectifier of the graph, whose pre-activations are
-            no tensor of it.
+            not a tensor of the graph.
         share: Float. The share of pre-activations that are 0 or less, over all units, samples and
             positions.
     """
@@ -65,8 +68,8 @@ class SiteActivity:
     def dead_within(self, threshold: float) -> np.ndarray:
         """Return for each unit whether it counts as dead.
 
-        This is the one definition: a unit is dead if it is active on at most this share of the
-        samples.
+        This is the only definition: a unit is dead if the share of samples on which it is active is
+        at most the threshold.
 
         Args:
             threshold: Float in [0, 1). 0 for units that are active on no sample.
@@ -78,17 +81,17 @@ class SiteActivity:
 
 
 def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list[SiteActivity]:
-    """Count the samples on which each unit is active, exactly, in one pass over all of them.
+    """Count the samples on which each unit is active, exactly, in one pass over all samples.
 
     Args:
         model: `keras.Model`. Sequential or Functional, with nested models and layers with Python
-            code of their own. Of the rectifiers inside those, functions that the code calls, and
-            what a recurrent layer runs in a loop, are left out.
+            code of their own. Inside such layers, functions that the code calls and rectifiers that
+            a recurrent layer runs in a loop are left out.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
-        batch_size: Integer. Samples that go through the model at once. Defaults to 128.
+        batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
     Returns:
-        A list of `SiteActivity`, one for each rectifier (ReLU, LeakyReLU, PReLU; inline ones too),
+        A list of `SiteActivity`, one for each rectifier (ReLU, LeakyReLU, PReLU; also inline ones),
         in execution order.
 
     Raises:
@@ -99,7 +102,7 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
 
 
 class ActivityProbe:
-    """`activity` of a model whose weights change between the calls, compiled once.
+    """`activity` of a model, compiled once; the weights may change between the calls.
 
     Args:
         model: `keras.Model`. See `activity`.
@@ -114,7 +117,7 @@ class ActivityProbe:
         self._probe = BatchProbe(model, self._measure)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> list[SiteActivity]:
-        """Measure the activity on arrays, one for each of the model's inputs."""
+        """Measure the activity on `inputs`, one array for each of the model's inputs."""
         totals: dict[str, _UnitSums] = {}
         for batch in self._probe.batches(inputs, batch_size) if self._sites else ():
             for path, arrays in batch.values.items():
@@ -157,15 +160,18 @@ class _RectifierCall:
 
 @dataclass(frozen=True)
 class _UnitSums:
-    """What is measured of the units of one rectifier, on a batch or on all samples.
+    """Measurements of the units of one rectifier, on a batch or on all samples.
 
     Attributes:
-        active: For each unit the number of samples on which it is active; before `counted`, for
-            each sample and unit whether it is.
-        positive: For each unit the sum of squares of its positive pre-activations.
-        negative: For each unit the sum of squares of its negative pre-activations.
-        not_positive: For each unit the number of pre-activations that are 0 or less.
-        elements: For each unit the number of pre-activations.
+        active: Array or tensor. For each unit, the number of samples on which it is active; before
+            `counted`, for each sample and unit, whether the unit is active.
+        positive: Array or tensor. For each unit, the sum of squares of its positive
+            pre-activations.
+        negative: Array or tensor. For each unit, the sum of squares of its negative
+            pre-activations.
+        not_positive: Array or tensor. For each unit, the number of pre-activations that are 0 or
+            less.
+        elements: Array or tensor. For each unit, the number of pre-activations.
     """
 
     active: Any
@@ -183,8 +189,11 @@ class _UnitSums:
         )
 
     def joined(self, other: _UnitSums) -> _UnitSums:
-        """Join two calls on the same samples: a layer that is called again, or whose model is, is
-        one rectifier, and a unit is active where it is in any call."""
+        """Join two calls on the same samples.
+
+        A layer that is called again, or whose model is called again, is one rectifier, and a unit
+        is active if it is active in any call.
+        """
         return _UnitSums(
             active=keras.ops.logical_or(self.active, other.active),
             positive=self.positive + other.positive,
@@ -198,8 +207,10 @@ class _UnitSums:
 
 
 def _is_visible(located: LocatedSite) -> bool:
-    """Return whether the pre-activations of a site can be seen: not those of a function that Python
-    code calls, nor what a recurrent layer runs in a loop."""
+    """Return whether the pre-activations of a site can be measured.
+
+    Those of a function that Python code calls, and those in the loop of a recurrent layer, can't.
+    """
     if located.inner_target is None:
         return located.site.kind != "code"
     return id(located.owner) not in layers_in_loops(located.operation)
@@ -212,7 +223,7 @@ def _is_called_by(located: LocatedSite, step: Step) -> bool:
 
 
 def _takes(located: LocatedSite, shape: Sequence[int | None]) -> bool:
-    """Return whether, of the sites of one object, this is the one for tensors of a shape."""
+    """Return whether, among the sites of one object, this is the one for tensors of a shape."""
     channels = shape[1 if located.data_format == "channels_first" else -1]
     return not located.shapes or (
         len(located.shapes[0]) == len(shape) and located.site.channels in (None, channels)
@@ -248,7 +259,7 @@ def _rectifier_calls(
             heard.clear()
             for located in graph_sites.get(id(step.operation), []):
                 if _is_called_by(located, step):
-                    # The input of an inline activation is no tensor of the graph. Its output is
+                    # The input of an inline activation is not a tensor of the graph. Its output is
                     # positive exactly where the input is.
                     inline = located.site.kind == "inline"
                     seen = executed.outputs[0] if inline else executed.inputs[0]

@@ -1,5 +1,7 @@
-"""Finding the sites of a model: the rectifiers that a conversion can turn into PReLU, and those it
-can't, with the reason."""
+"""Finding the sites of a model, convertible or not.
+
+A site that a conversion can't turn into PReLU comes with the reason.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +39,16 @@ def find_sites(model: keras.Model) -> list[Site]:
     """Return the places where a model applies ReLU, in the order of execution.
 
     Args:
-        model: Built `keras.Model`: Sequential, Functional or subclassed, with nested models and
+        model: `keras.Model`. Built; Sequential, Functional or subclassed, with nested models and
             layers of your own. Sites in a nested model that is called several times are listed
             once.
 
     Returns:
-        A list of `Site`. Those that `convert` can't convert, or converts on request only, are in
-        it, with the reason.
+        A list of `Site`. It includes the sites that `convert` can't convert, or converts on request
+        only, with the reason.
 
     Raises:
-        ConversionError: `model` is no model, or is not built.
+        ConversionError: `model` is not a model, or is not built.
 
     Example:
 
@@ -57,7 +59,7 @@ def find_sites(model: keras.Model) -> list[Site]:
 
 @on_large_graphs
 def locate_sites(model: keras.Model) -> list[LocatedSite]:
-    """Return the sites of `find_sites` with the live operations."""
+    """Return the sites of `find_sites` together with the live operations."""
     if (
         isinstance(model, keras.Model)
         and not isinstance(model, keras.Sequential)
@@ -72,8 +74,8 @@ def _sites_of_graph(model: keras.Model, scope: str, seen: set[int]) -> Iterator[
 
     Args:
         model: `keras.Model`.
-        scope: String. What paths begin with: the model's path and "/", or "".
-        seen: Set of integers. Ids of the models and layers that were looked into; more are added.
+        scope: String. Prefix of the paths: the model's path and "/", or "".
+        seen: Set of integers. Ids of the models and layers that were inspected; more are added.
     """
     seen.add(id(model))
     graph = functional.graph_of_model(model)
@@ -131,8 +133,10 @@ def _located(
 
 
 def _target_name(call: functional.Call, rectifier: Rectifier, taken: set[str]) -> str:
-    """Return the name of the new layer: the old one's for a layer that is replaced, `<name>_prelu`
-    for one that is inserted."""
+    """Return the name of the new layer.
+
+    It is the old layer's name if that layer is replaced, and `<name>_prelu` if a layer is inserted.
+    """
     name = call.operation.name
     if rectifier.kind == "inline":
         return unique_name(f"{name}_prelu", taken)
@@ -140,8 +144,10 @@ def _target_name(call: functional.Call, rectifier: Rectifier, taken: set[str]) -
 
 
 def _data_formats(calls: Sequence[functional.Call]) -> dict[int, str]:
-    """Return where each symbolic tensor has its channels, by the tensor's id: what the nearest
-    layer upstream that has a `data_format` says."""
+    """Return the data format of each symbolic tensor, by the tensor's id.
+
+    It is that of the nearest layer upstream that has a `data_format`.
+    """
     formats: dict[int, str] = {}
     for call in calls:
         data_format = _output_format(call, formats)

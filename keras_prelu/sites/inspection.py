@@ -1,5 +1,7 @@
-"""Sites inside layers with Python code of their own, and inside subclassed models: the rectifiers
-that they hold, and what reaches them."""
+"""Sites inside layers with Python code of their own, and inside subclassed models.
+
+These are the rectifiers that such layers hold, and the tensors that reach them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _NEVER_CALLED = "it is not known what the layer is called with: call it once on 
 
 @dataclass(frozen=True)
 class _Arguments:
-    """What a layer is called with."""
+    """The arguments that a layer is called with."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -46,16 +48,17 @@ def sites_of_layer(
 
     Args:
         layer: Layer with Python code of its own.
-        calls: Sequence of `Call`. How a graph calls it.
-        scope: String. What the paths of the sites begin with: the layer's path and "/".
-        taken: Set of strings. Names that new layers can't have; theirs are added.
+        calls: Sequence of `Call`. The calls of the layer in a graph.
+        scope: String. Prefix of the paths of the sites: the layer's path and "/".
+        taken: Set of strings. Names that new layers can't have; the names of the new layers are
+            added.
     """
     uses = [[_Arguments(call.args, call.kwargs)] for call in calls]
     return _Inspection(layer, scope, taken).sites(uses)
 
 
 def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
-    """Yield the sites of a model that is treated as one layer, called with what it was built with.
+    """Yield the sites of a model that is treated as one layer, called as it was at build.
 
     Raises:
         ConversionError: The model is not built.
@@ -73,12 +76,12 @@ def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
 
 
 class _Trace:
-    """What is seen of the rectifiers inside a layer when it is called on symbolic tensors.
+    """Observations of the rectifiers inside a layer that is called on symbolic tensors.
 
     Attributes:
         calls: List of `RectifierCall`.
         arguments: `_Arguments`. The first that the layer could be called with, or None.
-        failure: String. Why something is not seen, or "".
+        failure: String. Why something is not observed, or "".
     """
 
     def __init__(
@@ -100,8 +103,11 @@ class _Trace:
         return [call for call in self.calls if call.held.address == held.address]
 
     def _trace_first(self, layer: Any, alternatives: Sequence[_Arguments]) -> str:
-        """Trace a layer with the first arguments that it takes; the reason if something is not
-        seen."""
+        """Trace a layer with the first arguments that it takes.
+
+        Returns:
+            The reason if something is not observed.
+        """
         first_failure = ""
         for arguments in alternatives:
             count = len(self.calls)
@@ -113,8 +119,14 @@ class _Trace:
         return first_failure
 
     def _trace(self, layer: Any, arguments: _Arguments) -> str:
-        """Trace a layer with some arguments; the reason if something is not seen. A graph is not
-        called: it tells the shapes, and one layer in it that fails spoils no other."""
+        """Trace a layer with the given arguments.
+
+        A graph is not called: its calls already have shapes, and one layer in it that fails does
+        not affect the others.
+
+        Returns:
+            The reason if something is not observed.
+        """
         if functional.has_graph(layer):
             return self._trace_graph(layer)
         try:
@@ -152,8 +164,10 @@ class _Inspection:
         )
 
     def sites(self, uses: Sequence[Sequence[_Arguments]]) -> Iterator[LocatedSite]:
-        """Yield the sites for the uses of the layer. Each use is a list of alternatives, of which
-        the first that the layer takes counts."""
+        """Yield the sites for the uses of the layer.
+
+        Each use is a list of alternatives, of which the first that the layer takes counts.
+        """
         if self._rectifiers or relu_functions_in_source(self._layer.__class__):
             trace = _Trace(self._layer, uses, self._rectifiers)
             graphs = (
@@ -195,8 +209,11 @@ class _Inspection:
             )
 
     def _not_called(self, trace: _Trace) -> Iterator[LocatedSite]:
-        """Yield the rectifiers that were not seen. A function that is held and not applied is no
-        site: much of what layers hold is for other purposes."""
+        """Yield the rectifiers whose calls were not observed.
+
+        A function that is held and not applied is not a site: much of what layers hold is for other
+        purposes.
+        """
         for held in self._rectifiers:
             if not trace.calls_of(held) and (trace.failure or not _is_function(held)):
                 reason = trace.failure or "it is not applied when the layer is called"
@@ -224,8 +241,10 @@ class _Inspection:
         )
 
     def _in_code(self, graphs: Sequence[functional.Graph]) -> Iterator[LocatedSite]:
-        """Yield the functions that the layer's Python code calls: seen in the graph that it makes
-        or, if it makes none, read in its source."""
+        """Yield the functions that the layer's Python code calls.
+
+        They are found in the graph that the code creates or, if it creates none, in its source.
+        """
         if graphs:
             owners = {id(held.owner) for held in self._rectifiers}
             rectifiers = [
@@ -296,7 +315,7 @@ def _is_function(held: HeldRectifier) -> bool:
 
 
 def _as_name(path: str) -> str:
-    """Return the name of a new layer for a site inside a layer: Keras allows no slash in one."""
+    """Return the name of a new layer for a site inside a layer: Keras allows no slash in names."""
     words = "".join(character if character.isalnum() else "_" for character in path).strip("_")
     return f"{words}_prelu"
 
@@ -308,8 +327,10 @@ def _function_name(rectifier: Rectifier) -> str:
 
 
 def _arguments_at_build(model: keras.Model) -> Iterator[_Arguments]:
-    """Yield what a model may have been built with. Keras keeps the shapes alone; floats are guessed
-    before integers."""
+    """Yield the arguments that a model may have been built with.
+
+    Keras keeps only the shapes; floats are guessed before integers.
+    """
     config = model.get_build_config() or {}
     shapes = config.get("input_shape") or config.get("shapes_dict")
     if not shapes:
@@ -326,8 +347,10 @@ def _arguments_at_build(model: keras.Model) -> Iterator[_Arguments]:
 
 
 def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
-    """Return symbolic tensors in the structure of shapes that Keras writes: a shape is a sequence
-    of sizes."""
+    """Return symbolic tensors in the structure of shapes that Keras writes.
+
+    A shape is a sequence of sizes.
+    """
     if isinstance(shapes, Mapping):
         return {key: _tensors(shape, dtypes) for key, shape in shapes.items()}
     if any(isinstance(item, (Sequence, Mapping)) for item in shapes):
@@ -338,8 +361,10 @@ def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
 def _opened(
     layer: Any, arguments: _Arguments, rectifiers: Sequence[HeldRectifier]
 ) -> Iterator[functional.Graph]:
-    """Yield the graphs of what a layer's code does, and of the layers inside; functions that it
-    holds as attributes are left out."""
+    """Yield the graphs of a layer's code and of the layers inside.
+
+    Functions that the layer holds as attributes are left out.
+    """
     functions = [held.target for held in rectifiers if _is_function(held)]
     with attributes_set(functions, _identity):
         yield from list(_open(layer, arguments))
@@ -374,7 +399,7 @@ def _identity(inputs: Any, *args: Any, **kwargs: Any) -> Any:
 def _gates(
     graphs: Sequence[functional.Graph], rectifiers: Sequence[HeldRectifier]
 ) -> dict[str, str]:
-    """Return for addresses of rectifiers why they have to stay as they are."""
+    """Return, for the addresses of rectifiers, why they have to stay as they are."""
     owners = {id(held.owner): held for held in rectifiers if not _is_function(held)}
     reasons: dict[str, str] = {}
     for graph in graphs:

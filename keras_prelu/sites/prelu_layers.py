@@ -1,4 +1,4 @@
-"""Finding a layer of a model by its path, and the PReLU layers of a model with their paths."""
+"""Lookup of a layer of a model by its path, and the PReLU layers of a model with their paths."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ __all__ = ["layer_at", "prelu_layers"]
 
 
 def layer_at(model: keras.Model, path: str) -> Any:
-    """Return the layer at a path such as `"backbone/conv1_relu"`, or None if there is none. Keras
-    allows no slash in a name."""
+    """Return the layer at a path such as `"backbone/conv1_relu"`, or None if there is none.
+
+    Keras allows no slash in a name.
+    """
     layer: Any = model
     for name in path.split("/"):
         layer = {inner.name: inner for inner in _layers_inside(layer)}.get(name)
@@ -23,8 +25,10 @@ def layer_at(model: keras.Model, path: str) -> Any:
 
 
 def prelu_layers(model: Any) -> Iterator[tuple[str, PReLU]]:
-    """Yield each `keras_prelu.PReLU` of a model once, after its path, in the order of the model's
-    layers; those inside converted layers too."""
+    """Yield each `keras_prelu.PReLU` of a model once, with its path.
+
+    The order is that of the model's layers. PReLU layers inside converted layers are included.
+    """
     return _prelu_layers(model, "", set())
 
 
@@ -40,5 +44,5 @@ def _prelu_layers(model: Any, scope: str, seen: set[int]) -> Iterator[tuple[str,
 
 
 def _layers_inside(layer: Any) -> list[Any]:
-    """Return the layers that come after a layer in paths."""
+    """Return the layers that follow a layer in paths."""
     return [*(layer.layers if isinstance(layer, keras.Model) else []), *prelus(layer)]

@@ -1,4 +1,4 @@
-"""Selecting the sites to convert: by path, name, glob, class or a function of the site."""
+"""Selection of the sites to convert: by path, name, glob, class or a function of the site."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def select(
     Args:
         located: List of `LocatedSite`. All sites of a model.
         model: `keras.Model`. The model, for messages.
-        include: `Selector`. What is converted; None for all sites but the smooth ones.
-        exclude: `Selector`. What is left out; None for nothing.
+        include: `Selector`. The sites to convert; None for all sites except the smooth ones.
+        exclude: `Selector`. The sites to leave out; None for none.
 
     Raises:
-        InvalidArgumentError: A selector is of none of these kinds, or matches no site.
-        ConversionError: No site is left; the message says what was found.
+        InvalidArgumentError: A selector is of an unsupported kind, or matches no site.
+        ConversionError: No site is left; the message says which sites were found.
     """
     includes = _predicates("include", include, located)
     excludes = _predicates("exclude", exclude, located)

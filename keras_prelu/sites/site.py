@@ -1,4 +1,4 @@
-"""A site: a place where a model applies a rectifier, as users see it and as surgery needs it."""
+"""A site, a place where a model applies a rectifier, as users see it and as surgery needs it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Site:
     """A place where a model applies a rectifier.
 
     Attributes:
-        path: String. Where it is: the names of the enclosing models and of the layer, joined by
-            "/"; inside a layer with Python code of its own, the attributes that lead to it. `#2`,
-            `#3`, … for the later calls of a layer object that is called at several places, or,
-            inside such a layer, for the other numbers of channels that it meets.
+        path: String. The names of the enclosing models and of the layer, joined by "/"; inside a
+            layer with Python code of its own, the attributes that lead to the rectifier. `#2`,
+            `#3`, … mark the later calls of a layer object that is called at several places or,
+            inside such a layer, the other numbers of channels that the rectifier meets.
         layer: String. Class name of the layer, such as "ReLU" or "Conv2D".
         kind: String. "relu" (a ReLU layer), "activation" (an Activation layer), "inline"
             (`activation="relu"` of another layer), "op" (`keras.ops.relu` in a functional graph),
@@ -33,11 +33,11 @@ class Site:
         channels: Integer. Number of channels, or None if it is not known.
         convertible: Boolean. Whether `keras_prelu.convert` can convert it.
         reason: String. Why it can't be converted, or only on request; empty otherwise.
-        negative_slope: Float. The slope it has today; None for the learned slopes of a PReLU.
-        max_value: Float. The cap on its output (6 for ReLU6), or None.
-        target: String. Path of the PReLU layer that replaces it.
-        on_request: Boolean. Whether it is converted only if `include` matches it: smooth relatives
-            of ReLU such as ELU and GELU.
+        negative_slope: Float. The present slope; None for the learned slopes of a PReLU.
+        max_value: Float. The cap on the output (6 for ReLU6), or None.
+        target: String. Path of the PReLU layer that replaces the rectifier.
+        on_request: Boolean. Whether the site is converted only if `include` matches it; True for
+            smooth relatives of ReLU such as ELU and GELU.
     """
 
     path: str
@@ -54,21 +54,21 @@ class Site:
 
 @dataclass(frozen=True)
 class LocatedSite:
-    """A site with what surgery needs to replace it.
+    """A site together with what surgery needs to replace it.
 
     Attributes:
         site: `Site`.
-        operation: Layer or op. What the graph calls: the rectifier itself, or the layer with Python
-            code of its own that holds it.
-        index: Int. How often the operation was called before.
+        operation: Layer or op. The operation that the graph calls: the rectifier itself, or the
+            layer with Python code of its own that holds the rectifier.
+        index: Integer. How often the operation was called earlier.
         data_format: String. "channels_last" or "channels_first".
         dtype: String. Dtype of the tensor, or "" if it is not known.
-        held: `HeldRectifier`. The attribute of a layer with Python code of its own that applies it;
-            None for a site of a graph.
-        shapes: Tuple of shapes. Of the tensors that it is applied to, batch first; for a site
-            inside such a layer.
-        prelu: `PReLU`. The layer of this package that a converted layer applies at this site
-            already; None otherwise.
+        held: `HeldRectifier`. The attribute of a layer with Python code of its own that applies the
+            rectifier; None for a site of a graph.
+        shapes: Tuple of shapes. For a site inside such a layer, the shapes of the tensors that the
+            rectifier is applied to, batch first.
+        prelu: `PReLU`. The layer of this package that a converted layer already applies at this
+            site; None otherwise.
     """
 
     site: Site
@@ -82,15 +82,19 @@ class LocatedSite:
 
     @property
     def owner(self) -> Any:
-        """The layer, op or object that applies the rectifier; for a function that Python code
-        calls, the layer with that code."""
+        """The layer, op or object that applies the rectifier.
+
+        For a function that Python code calls, it is the layer with that code.
+        """
         target = self.inner_target
         return self.operation if target is None else target.owner
 
     @property
     def inner_target(self) -> HookTarget | None:
-        """The attribute that applies the rectifier inside a layer with Python code of its own; None
-        for a site of a graph, and for a function that Python code calls."""
+        """The attribute that applies the rectifier inside a layer with Python code of its own.
+
+        None for a site of a graph, and for a function that Python code calls.
+        """
         if self.prelu is not None:
             return HookTarget(self.prelu)
         return None if self.held is None else self.held.target
@@ -102,7 +106,7 @@ def describe_site(
     """Return the `Site` of a rectifier.
 
     Args:
-        rectifier: `Rectifier`. What is applied.
+        rectifier: `Rectifier`. The rectifier that the site applies.
         path: String. See `Site`.
         layer: String. See `Site`.
         channels: Integer or None. See `Site`.
@@ -132,7 +136,7 @@ def describe_site(
 
 
 def unique_name(wanted: str, taken: set[str]) -> str:
-    """Return a name that no layer has, from the wanted one, and add it to those taken."""
+    """Return a name that no layer has, derived from the wanted one, and add it to `taken`."""
     unique, suffix = wanted, 1
     while unique in taken:
         suffix += 1

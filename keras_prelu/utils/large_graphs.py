@@ -1,5 +1,7 @@
-"""Room for models of thousands of layers: Keras walks a graph by recursion, and Python's cyclic
-garbage collector walks every object of it."""
+"""Limits for models of thousands of layers.
+
+Keras walks a graph by recursion, and Python's cyclic garbage collector walks every object of it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def _raise_recursion_limit() -> Callable[[], None]:
     sys.setrecursionlimit(raised)
 
     def undo() -> None:
-        # A limit that other code has set meanwhile is its own to undo.
+        # A limit that other code has set meanwhile is left for that code to undo.
         if sys.getrecursionlimit() == raised:
             sys.setrecursionlimit(limit)
 
@@ -59,8 +61,10 @@ in memory until the context ends, so that no training or prediction belongs insi
 
 
 def on_large_graphs(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function that builds, copies, saves or loads a graph: it runs with
-    `deep_recursion` and with `garbage_collector_off`."""
+    """Decorate a function that builds, copies, saves or loads a graph.
+
+    The function runs with `deep_recursion` and with `garbage_collector_off`.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -23,12 +23,12 @@ class SharedChange:
     The first `with change():` to begin makes the change, and the last one to end undoes it, in
     whichever thread that is. It can be entered again inside itself.
 
-    While it is in effect it is in effect for every thread, including those that did not ask for
+    While the change is in effect, it affects every thread, including threads that did not ask for
     it. The change itself runs under a lock and must not enter the same `SharedChange`.
 
     Args:
-        make: Function of no arguments. Makes the change, and returns the function that undoes it.
-            If it raises, nothing was changed, and the exception is passed on.
+        make: Callable. Takes no arguments, makes the change, and returns the function that undoes
+            it. If it raises, nothing was changed, and the exception is passed on.
     """
 
     def __init__(self, make: Callable[[], Undo]) -> None:
@@ -56,12 +56,12 @@ class SharedChange:
 def environment_variable(name: str, value: str) -> SharedChange:
     """Return a change that sets an environment variable.
 
-    For libraries that have no other way to be told. Child processes that are started meanwhile
-    inherit the variable.
+    This is for libraries that can't be configured in any other way. Child processes that are
+    started meanwhile inherit the variable.
 
     Args:
         name: String. The variable.
-        value: String. What it is while the change is in effect.
+        value: String. The variable's value while the change is in effect.
     """
 
     def make() -> Undo:

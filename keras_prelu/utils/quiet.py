@@ -1,4 +1,4 @@
-"""Keeping what libraries print and log away from the user."""
+"""Discarding of what libraries print and log."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ nothing_silenced = SharedChange(_let_everything_pass)
 
 @contextlib.contextmanager
 def silenced(*descriptors: int) -> Iterator[None]:
-    """Discard what is written to file descriptors meanwhile.
+    """Discard what is written to file descriptors within the context.
 
     Libraries in C++ write to the descriptors of standard output and standard error directly, past
-    `sys.stdout` and `sys.stderr`, so that nothing else helps. Failure mode: what other threads
-    write there meanwhile is discarded too, and so is what a crash of the process would print.
+    `sys.stdout` and `sys.stderr`, so only redirecting the descriptors works. Failure mode: what
+    other threads write there meanwhile is discarded too, and so is the output of a crash of the
+    process.
 
     Args:
         *descriptors: Integers. 1 for standard output, 2 for standard error. Defaults to 2.
@@ -50,9 +51,9 @@ def silenced(*descriptors: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def errors_alone(name: str) -> Iterator[None]:
-    """Discard what is logged under a name meanwhile, except for errors.
+    """Discard what is logged under a name within the context, except for errors.
 
-    Failure mode: that includes what other threads log under the name.
+    Failure mode: this includes what other threads log under the name.
 
     Args:
         name: String. The name of a logger.
@@ -70,10 +71,10 @@ _by_logger: dict[str, SharedChange] = {}
 
 
 def _discarding(descriptor: int) -> SharedChange:
-    """Return the one change that discards what is written to a file descriptor."""
+    """Return the change that discards what is written to a file descriptor."""
 
     def make() -> Callable[[], None]:
-        _flush_python()  # What was printed before belongs to the user.
+        _flush_python()  # What was printed before must still reach the user.
         try:
             original = os.dup(descriptor)
         except OSError:  # The descriptor is closed.
@@ -93,7 +94,7 @@ def _discarding(descriptor: int) -> SharedChange:
 
 
 def _logging_errors(name: str) -> SharedChange:
-    """Return the one change that lets a logger pass errors alone."""
+    """Return the change that lets a logger pass only errors on."""
 
     def make() -> Callable[[], None]:
         logger = logging.getLogger(name)
@@ -106,5 +107,5 @@ def _logging_errors(name: str) -> SharedChange:
 
 def _flush_python() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # None, broken or closed
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # None, broken or closed.
             stream.flush()

@@ -1,4 +1,4 @@
-"""Timing alternatives in turn, so that what disturbs the machine disturbs all of them."""
+"""Timing of alternatives in turn, so that disturbances of the machine affect all of them."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def compare(
     Args:
         candidates: Mapping of functions by name. Each call must return when its work is done.
         reference: String. The name of the candidate that the others' times are divided by.
-        rounds: Integer. The most rounds.
-        seconds: Float. No round begins later than this after the warm-up, except for the first two.
-            Defaults to no limit.
+        rounds: Integer. The largest number of rounds.
+        seconds: Float. No round begins later than this after the warm-up, except for the first two
+            rounds. Defaults to no limit.
         warm_up: Integer. Calls of each candidate that aren't timed. Defaults to 3.
 
     Returns:

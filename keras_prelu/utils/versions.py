@@ -1,4 +1,4 @@
-"""Comparing versions."""
+"""Comparison of versions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def version_key(version: str) -> list[int]:
     """Return the first three numbers of a version, which sort as versions do.
 
     Args:
-        version: String, such as "3.13.2".
+        version: String. A version such as "3.13.2".
     """
     return [int(part) for part in re.findall(r"\d+", version)[:3]]

@@ -1,1 +1,1 @@
-"""The commands, one file each, imported when they are called."""
+"""The commands of the command line, one file each, imported only when they are called."""

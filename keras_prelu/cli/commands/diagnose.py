@@ -15,7 +15,7 @@ from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["MEASURES", "command"]
 
-# Repeats names of the package, because importing them would import Keras for --help. A test
+# The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
 MEASURES = ("dead", "nearly-dead", "one-sided", "signal", "gradient", "noise")
 _EXIT_STATUS = 3

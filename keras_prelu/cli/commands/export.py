@@ -13,7 +13,7 @@ from keras_prelu.cli.options.session import SessionOptions, session_options
 
 __all__ = ["FORMATS", "QUANTIZATIONS", "command"]
 
-# These repeat names of the package, because importing them would import Keras for --help. A test
+# The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
 FORMATS = ("keras", "saved_model", "tflite", "onnx", "openvino", "torch")
 QUANTIZATIONS = ("float16", "dynamic", "int8")

@@ -18,7 +18,7 @@ __all__ = [
     "refuse_conversion_options",
 ]
 
-# These repeat names of the package, because importing them would import Keras for --help. A test
+# The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
 PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated")

@@ -16,7 +16,7 @@ _SOURCES = "digits, FILE.npz, dir:FOLDER, tfds:NAME[:SPLIT] or module:function"
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where the samples come from.
+    """The source of the samples.
 
     Attributes:
         source: String or None. The source, as `keras_prelu.data.load` takes it; None if the command
@@ -45,11 +45,12 @@ class DataOptions:
 
 
 def data_options(purpose: str, *, required: bool = True) -> Decorator:
-    """Return a decorator that adds --data and --preprocess to a command, which receives them as
-    `data`.
+    """Return a decorator that adds --data and --preprocess to a command.
+
+    The command receives both as `data`.
 
     Args:
-        purpose: String. What the samples are for; the help of --data begins with it.
+        purpose: String. The use of the samples; the help of --data begins with it.
         required: Boolean. Whether the command needs --data. Defaults to True.
     """
     source = {"required": required, "help": f"{purpose}: {_SOURCES}."}

@@ -25,9 +25,9 @@ def option(*declarations: str, **attributes: Any) -> Any:
     """Declare a field of an option group.
 
     Args:
-        *declarations: Names of the option, such as "--samples". The parameter is named after the
-            field.
-        **attributes: Arguments of `click.option`. Defaults are shown in the help.
+        *declarations: Strings. Names of the option, such as "--samples". The parameter is named
+            after the field.
+        **attributes: Any. Arguments of `click.option`. Defaults are shown in the help.
 
     Returns:
         A dataclass field whose default is the option's default, converted by the option's type.
@@ -43,11 +43,12 @@ def option_group(
     """Return a decorator that adds the options of a group to a command.
 
     Args:
-        keyword: Name of the argument in which the command receives the dataclass.
-        group: The dataclass, whose fields are declared with `option`.
-        only: Names of the fields that become options; the others keep their defaults. Defaults to
-            all.
-        **changes: By field, arguments of `click.option` that replace those of the declaration.
+        keyword: String. Name of the argument in which the command receives the dataclass.
+        group: Class. The dataclass, whose fields are declared with `option`.
+        only: Collection of strings. Names of the fields that become options; the others keep their
+            defaults. Defaults to None: all fields.
+        **changes: Dicts. By field, arguments of `click.option` that replace those of the
+            declaration.
     """
     fields = [field for field in dataclasses.fields(group) if only is None or field.name in only]
 
@@ -58,7 +59,7 @@ def option_group(
             kwargs[keyword] = group(**values)
             function(*args, **kwargs)
 
-        for field in reversed(fields):  # click lists the decorator applied last first
+        for field in reversed(fields):  # Click lists the decorator that is applied last first.
             declarations, attributes = field.metadata[_OPTION]
             attributes = {**attributes, **changes.get(field.name, {})}
             command = click.option(field.name, *declarations, **attributes)(command)

@@ -1,4 +1,4 @@
-"""The types of the command line's values that Click does not have."""
+"""Parameter types for values of the command line that Click does not provide."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 __all__ = ["ByteSize", "MeasureLimit", "Slope", "Times"]
 
-# Some versions of Click make ParamType generic and others do not, and `convert` accepts only text
-# in the types of some: hence the two kinds of `type: ignore` below.
+# Some versions of Click declare ParamType as generic and others do not, and `convert` accepts only
+# text in the types of some versions: hence the two kinds of `type: ignore` below.
 
 
 class Slope(click.ParamType):  # type: ignore[type-arg]

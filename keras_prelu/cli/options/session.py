@@ -23,7 +23,7 @@ class SessionOptions:
     """The options of every command.
 
     Attributes:
-        json: Boolean. Whether standard output gets one JSON object instead of tables.
+        json: Boolean. Whether to print one JSON object instead of tables to standard output.
         backend: String or None. The Keras backend; None leaves the choice to Keras.
         seed: Integer. Seed of all random numbers.
         modules: Tuple of strings. Modules to import before models are loaded.
@@ -70,8 +70,10 @@ class SessionOptions:
 
 
 def session_options(function: Callback) -> Callback:
-    """Add the options of every command to a command, which is called as `session=` after Keras has
-    been started."""
+    """Add the options of every command to a command.
+
+    The command is called with them as `session=` after Keras has been started.
+    """
 
     @option_group("session", SessionOptions)
     @functools.wraps(function)

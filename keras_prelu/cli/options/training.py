@@ -13,7 +13,7 @@ from keras_prelu.cli.options.parameter_types import Times
 
 __all__ = ["CONTROLS", "RECIPES", "TrainingOptions", "epochs_option", "training_options"]
 
-# These repeat names of the package, because importing them would import Keras for --help. A test
+# The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
 RECIPES = (
     "auto",
@@ -149,6 +149,8 @@ training_options = option_group("training", TrainingOptions)
 
 
 def epochs_option(purpose: str) -> Decorator:
-    """Return a decorator that adds --epochs alone to a command, which receives `training=` with the
-    defaults of the other options."""
+    """Return a decorator that adds only --epochs to a command.
+
+    The command receives `training=` with the defaults of the other options.
+    """
     return option_group("training", TrainingOptions, only=("epochs",), epochs={"help": purpose})

@@ -58,7 +58,7 @@ class KerasFile(Format):
 
 
 def _run_in_fresh_process(path: Path, inputs: Any) -> list[Array]:
-    """Return what a new process computes from a file, on the active backend."""
+    """Return the outputs that a new process computes from a file, on the active backend."""
     with tempfile.TemporaryDirectory() as folder:
         arrays: dict[str, Any] = {
             f"{index:04}": np.asarray(array)

@@ -1,5 +1,7 @@
-"""OpenVINO models, a file of operations and one of weights: one PReLU for each site, which OpenVINO
-fuses into convolutions on CPUs."""
+"""OpenVINO models, a file of operations and one of weights, with one PReLU for each site.
+
+OpenVINO fuses the PReLU into convolutions on CPUs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ __all__ = ["OpenVino"]
 
 
 class OpenVino(Format):
-    # On PyTorch Keras traces a batch of one, and the activation stays in five operations.
+    # On PyTorch, Keras traces a batch of one, and the activation remains five operations.
     name, suffix, backends = "openvino", ".xml", ("tensorflow",)
 
     def packages(self) -> tuple[str, ...]:
@@ -35,7 +37,7 @@ class OpenVino(Format):
     def load(self, path: Path, threads: int | None = None) -> Runner:
         import openvino
 
-        # OpenVINO computes in bfloat16 by default where the processor has it.
+        # OpenVINO computes in bfloat16 by default if the processor supports it.
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads

@@ -41,8 +41,8 @@ class TensorFlowLite(Format):
         return f"TensorFlow Lite {tf.__version__}"
 
     def operations(self, path: Path) -> dict[str, int]:
-        # There is no public list of a file's operations. Delegates, once allocated, hide those that
-        # they take over.
+        # There is no public list of a file's operations. Delegates, once allocated, hide the
+        # operations that they take over.
         details = _interpreter(path)._get_ops_details()
         return dict(Counter(operation["op_name"] for operation in details).most_common())
 
@@ -53,8 +53,8 @@ def create_converter(folder: str, quantize: str | None, samples: Any) -> Any:
     Args:
         folder: String. The SavedModel's folder.
         quantize: String or None. One of `QUANTIZATIONS`, or None.
-        samples: Array, or a structure of arrays. For "int8", the inputs that the ranges are taken
-            from.
+        samples: Array, or a structure of arrays. For "int8", the inputs from which the ranges are
+            computed.
 
     Returns:
         A `tf.lite.TFLiteConverter`.
@@ -78,7 +78,7 @@ def _interpreter(path: Path, threads: int | None = None) -> Any:
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The interpreter will move to a package of its own.
+        warnings.simplefilter("ignore")  # Warns that the interpreter will move to another package.
         return tf.lite.Interpreter(model_path=str(path), num_threads=threads)
 
 

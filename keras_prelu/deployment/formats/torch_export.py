@@ -1,5 +1,7 @@
-"""PyTorch's exported programs, with an open batch size. Activations are several operations of
-ATen's, which compilers fuse."""
+"""PyTorch's exported programs, with an open batch size.
+
+Activations are several operations of ATen, which compilers fuse.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Linear layers as least-squares problems: each output row is a design row times the kernel matrix
-of the layer, plus the bias.
+"""Linear layers as least-squares problems.
+
+Each output row is a design row times the kernel matrix of the layer, plus the bias.
 
 `linear_view` finds the `LinearView` of a layer by its class name. A new kind of layer is one
 subclass of `LinearView` in one of these modules.

@@ -1,7 +1,7 @@
-"""The base class of views of linear layers, and the registry that finds them.
+"""Base class of the views of linear layers, and the registry that finds them.
 
-NumPy only, in the channels-last layout. Calibration checks each view against the real output of its
-layer before it relies on it.
+Views use NumPy only, in the channels-last layout. Calibration checks each view against the real
+output of its layer before it relies on the view.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ _REGISTRY: dict[str, type[LinearView]] = {}
 
 
 class LinearView:
-    """A linear layer as a least-squares problem. The weights are split into groups that share no
-    inputs and no outputs; an ordinary layer is one group.
+    """A linear layer as a least-squares problem.
+
+    The weights are split into groups that share no inputs and no outputs; an ordinary layer is one
+    group.
 
     Args:
         layer: Built Keras layer of a class in `layers`.
@@ -41,7 +43,7 @@ class LinearView:
 
     @property
     def describes_layer(self) -> bool:
-        """Whether this layer, with its configuration, is one that the view describes."""
+        """Whether the view describes this layer with its configuration."""
         return True
 
     @property
@@ -51,18 +53,25 @@ class LinearView:
 
     @property
     def bias(self) -> Any:
-        """The variable that is added to the outputs, one entry for each group and output, or
-        None."""
+        """The variable that is added to the outputs, or None.
+
+        It has one entry for each group and output.
+        """
         return self.layer.bias if self.layer.use_bias else None
 
     def positions(self, shape: Sequence[int]) -> int:
-        """Return the number of output positions of one sample whose input has `shape` (batch first,
-        channels last)."""
+        """Return the number of output positions of one sample.
+
+        Args:
+            shape: Sequence of integers. Shape of the layer's input, batch first, channels last.
+        """
         raise NotImplementedError
 
     def rows(self, inputs: Array, sample: Array, position: Array) -> Array:
-        """Return the design rows (groups, rows, unknowns) of the outputs at `position[i]` of
-        `inputs[sample[i]]`."""
+        """Return the design rows of the outputs at `position[i]` of `inputs[sample[i]]`.
+
+        The shape of the result is (groups, rows, unknowns).
+        """
         raise NotImplementedError
 
     def to_matrix(self, kernel: Array) -> Array:
@@ -83,8 +92,10 @@ class LinearView:
         return matrix.reshape(-1)
 
     def flat_outputs(self, outputs: Array) -> Array:
-        """Return the layer's outputs (channels last) as (samples, positions, groups × outputs of a
-        group)."""
+        """Return the layer's outputs as (samples, positions, groups × outputs of a group).
+
+        The outputs passed in are channels last.
+        """
         return outputs.reshape(outputs.shape[0], -1, outputs.shape[-1])
 
     def channels_last(self, tensor: Array) -> Array:
@@ -95,8 +106,11 @@ class LinearView:
 
 
 def linear_view(layer: Any) -> LinearView | None:
-    """Return the view of a layer, or None for a layer that is not linear in its kernel, that is
-    adapted or quantized, or that no view describes."""
+    """Return the view of a layer, or None.
+
+    Returns None for a layer that is not linear in its kernel, that is adapted or quantized, or that
+    no view describes.
+    """
     if not type(layer).__module__.startswith("keras."):
         return None
     view_class = _REGISTRY.get(type(layer).__name__)

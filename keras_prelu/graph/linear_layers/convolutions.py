@@ -18,8 +18,10 @@ Array = npt.NDArray[Any]
 
 
 class _WindowView(LinearView):
-    """Base class of the convolutions: a sliding window of `kernel_size`, `strides`,
-    `dilation_rate` and `padding`."""
+    """Base class of the convolutions, which slide a window over their input.
+
+    The window has a `kernel_size`, `strides`, `dilation_rate` and `padding`.
+    """
 
     def positions(self, shape: Sequence[int]) -> int:
         return math.prod(self._output_sizes(shape[1:-1]))
@@ -42,14 +44,16 @@ class _WindowView(LinearView):
 
     @property
     def _extents(self) -> tuple[int, ...]:
-        """The size of the window along each axis, with the holes of a dilation."""
+        """The size of the window along each axis, including the holes of a dilation."""
         return tuple(
             (k - 1) * d + 1 for k, d in zip(self.layer.kernel_size, self._dilations, strict=True)
         )
 
     def _padding_before(self, sizes: Sequence[int], outputs: Sequence[int]) -> tuple[int, ...]:
-        """Return the number of zeros before the first element along each axis. Under "same", the
-        larger half is behind the last element, as in TensorFlow."""
+        """Return the number of zeros before the first element along each axis.
+
+        With "same" padding, the larger half comes after the last element, as in TensorFlow.
+        """
         if self.layer.padding == "valid":
             return (0,) * len(sizes)
         if self.layer.padding == "causal":
@@ -62,8 +66,10 @@ class _WindowView(LinearView):
         )
 
     def _windows(self, inputs: Array, sample: Array, position: Array) -> Array:
-        """Return the input window of each output position as (rows, *kernel_size, channels), with
-        zeros outside of the input."""
+        """Return the input window of each output position, with zeros outside of the input.
+
+        The shape of the result is (rows, *kernel_size, channels).
+        """
         sizes = inputs.shape[1:-1]
         outputs = self._output_sizes(sizes)
         before = self._padding_before(sizes, outputs)
@@ -118,8 +124,10 @@ class _DepthwiseView(_WindowView):
 
 
 class _TransposedView(_WindowView):
-    """The transposed convolutions: y[o] = Σ u[i]·K[k] over the pairs with i·stride + k·dilation −
-    pad = o, windows on an input with holes between its elements."""
+    """The transposed convolutions: windows on an input with holes between its elements.
+
+    y[o] = Σ u[i]·K[k] over the pairs with i·stride + k·dilation − pad = o.
+    """
 
     layers = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 
@@ -168,8 +176,10 @@ class _TransposedView(_WindowView):
 
 
 class _SeparableView(_WindowView):
-    """The separable convolutions. The outputs are bilinear in the two kernels: the pointwise one is
-    the unknown, the depthwise one is part of the rows."""
+    """The separable convolutions, whose outputs are bilinear in the two kernels.
+
+    The pointwise kernel is the unknown; the depthwise kernel is part of the rows.
+    """
 
     layers = ("SeparableConv1D", "SeparableConv2D")
 
@@ -199,8 +209,10 @@ def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
 def _gather(
     inputs: Array, sample: Array, indices: Sequence[Array], inside: Sequence[Array]
 ) -> Array:
-    """Return `inputs[sample, i₀, i₁, …]` for every combination of the axes' indices (rows, taps),
-    with zeros where an index is not `inside`."""
+    """Return `inputs[sample, i₀, i₁, …]` for every combination of the axes' indices (rows, taps).
+
+    Entries for which an index is not `inside` are zero.
+    """
     rank = len(indices)
 
     def spread(array: Array, axis: int) -> Array:

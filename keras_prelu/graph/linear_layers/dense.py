@@ -35,8 +35,11 @@ class _DenseView(LinearView):
 
 
 class _EinsumView(LinearView):
-    """Each label of the equation tells what its axis is: a position (in input and output), summed
-    over (in input and kernel), an output (in kernel and output) or a group (in all three)."""
+    """Layers that an einsum equation defines.
+
+    Each label of the equation tells the role of its axis: a position (in input and output), summed
+    over (in input and kernel), an output (in kernel and output) or a group (in all three).
+    """
 
     layers = ("EinsumDense",)
 
@@ -60,8 +63,11 @@ class _EinsumView(LinearView):
 
     @property
     def describes_layer(self) -> bool:
-        """Whether samples come first, every input axis meets a weight or an output, and the bias,
-        if any, has one entry for each output."""
+        """Whether the equation and the shape of the bias fit a least-squares problem.
+
+        Samples come first, every input axis meets a weight or an output, and the bias, if any, has
+        one entry for each output.
+        """
         axes = self.layer.bias_axes
         return (
             self._input[0] == self._output[0]

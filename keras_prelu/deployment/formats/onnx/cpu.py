@@ -1,8 +1,9 @@
 """Activations of ONNX graphs in a form that onnxruntime runs fast on a CPU.
 
-There, convolutions compute in a blocked layout, which a PRelu operator breaks: its input and output
-are reordered, and its kernel is slow besides. For 0 ≤ a ≤ 1, max(x, a·x) is also a·x + relu((1 −
-a)·x): two depthwise convolutions with kernels of one pixel, whose ReLU and sum are fused into them.
+On a CPU, convolutions compute in a blocked layout, which a PRelu operator breaks: its input and
+output are reordered, and its kernel is slow as well. For 0 ≤ a ≤ 1, max(x, a·x) is also a·x +
+relu((1 − a)·x): two depthwise convolutions with kernels of one pixel, whose ReLU and sum are fused
+into them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _OPSET_OF_OPEN_CLIPS = 11
 
 @dataclass(frozen=True)
 class _Cap:
-    """A Min that is the only reader of an activation.
+    """A Min that is the only node that reads an activation.
 
     Attributes:
         output: String. The name of its result.
@@ -40,8 +41,8 @@ class _Activation:
     Attributes:
         source: String. The tensor that it is applied to.
         output: String. The name of its result.
-        slopes: Array of shape (channels,). From 0 to 1.
-        cap: `_Cap` or None.
+        slopes: Array of shape (channels,). Slopes from 0 to 1.
+        cap: `_Cap` or None. The cap on the result, if any.
     """
 
     source: str
@@ -51,17 +52,17 @@ class _Activation:
 
 
 def use_convolutions(model: Any) -> int:
-    """Write the PRelus and LeakyRelus of images as two depthwise convolutions, a Relu and an Add,
-    in place.
+    """Rewrite the PRelus and LeakyRelus of images, in place.
 
-    A Min after one becomes a Clip before it, which is fused into the convolution there. Activations
-    with slopes below 0 or above 1, and those of anything but float32 images, are left alone.
+    Each becomes two depthwise convolutions, a Relu and an Add. A Min after an activation becomes a
+    Clip before it, which is fused into the convolution there. Activations with slopes below 0 or
+    above 1, and those of anything but float32 images, are left alone.
 
     Args:
         model: `onnx.ModelProto` with inferred shapes.
 
     Returns:
-        An integer: how often that was done.
+        An integer: the number of rewritten activations.
     """
     graph = model.graph
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
@@ -79,7 +80,7 @@ def use_convolutions(model: Any) -> int:
             nodes += replacements[output]
         elif output not in replaced_caps:
             nodes.append(node)
-    # Deleting the graph's nodes clears them, so that copies are put back.
+    # Deleting the graph's nodes clears them, so copies are put back.
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
@@ -105,7 +106,7 @@ def _find_activations(graph: Any, *, capped: bool) -> list[_Activation]:
 
 
 def _channel_slopes(node: Any, known: dict[str, Array], types: dict[str, Any]) -> Array | None:
-    """Return one slope for each channel of an activation that can be rewritten, else None."""
+    """Return one slope for each channel of an activation that can be rewritten, or None."""
     from onnx import TensorProto
 
     if node.op_type not in ("PRelu", "LeakyRelu") or node.input[0] not in types:
@@ -138,7 +139,7 @@ def _find_cap(readers: list[Any], known: dict[str, Array]) -> _Cap | None:
 
 
 def _convolution_nodes(graph: Any, activation: _Activation) -> list[Any]:
-    """Return the nodes to write in place of an activation, and add their constants to the graph.
+    """Return the nodes that replace an activation, and add their constants to the graph.
 
     A cap of 0 or more has the same effect before the activation as after it: positive values pass
     the activation unchanged.

@@ -81,8 +81,10 @@ class OnnxFile(Format):
 
 
 def _check_memory(model: keras.Model) -> None:
-    """Refuse models that TensorFlow and tf2onnx, with their copies of the weights as numbers and as
-    text, would be killed for."""
+    """Raise an ExportError for models whose export would exhaust the memory.
+
+    TensorFlow and tf2onnx hold copies of the weights as numbers and as text.
+    """
     weights = 4 * model.count_params()
     needed, memory = _MEMORY_PER_WEIGHT_BYTE * weights, physical_memory()
     if keras.backend.backend() == "tensorflow" and memory and needed > memory:

@@ -1,4 +1,4 @@
-"""What rewriting an ONNX graph in place needs."""
+"""Helpers for rewriting an ONNX graph in place."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def constants(graph: Any) -> dict[str, Array]:
 
 
 def tensor_types(graph: Any) -> dict[str, Any]:
-    """Return the element types and shapes of a graph's tensors, as far as they were inferred, by
-    name."""
+    """Return the element types and shapes of a graph's tensors by name, as far as inferred."""
     values = (*graph.input, *graph.value_info, *graph.output)
     return {value.name: value.type.tensor_type for value in values}
 

@@ -1,5 +1,7 @@
-"""Rewriting an exported ONNX graph: one PRelu for each site, where Keras's exporter writes Relu,
-Neg, Relu, Mul and Add."""
+"""Rewriting of an exported ONNX graph so that each site is one PRelu.
+
+Keras's exporter writes Relu, Neg, Relu, Mul and Add instead.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ __all__ = ["fuse_prelus", "name_batch_axis", "remove_idle_nodes"]
 
 @dataclass(frozen=True)
 class _Match:
-    """An Add that is the end of a PReLU.
+    """An Add that ends a PReLU.
 
     Attributes:
-        add: The node.
+        add: Node. The Add.
         source: String. The tensor that the PReLU is applied to.
         factor: Array. The constant that its negative part is multiplied by: minus the slopes.
     """
@@ -34,7 +36,7 @@ def fuse_prelus(model: Any) -> int:
         model: `onnx.ModelProto`.
 
     Returns:
-        An integer: how often that was done.
+        An integer: the number of rewritten PReLUs.
     """
     from onnx import helper, numpy_helper
 
@@ -82,14 +84,14 @@ def _match(add: Any, producers: dict[str, Any], known: dict[str, Array]) -> _Mat
 def remove_idle_nodes(model: Any) -> int:
     """Remove casts to the type that a tensor already has, and reshapes to its shape, in place.
 
-    Keras writes many such casts on PyTorch; tf2onnx makes such reshapes of transpositions of 1 × 1
-    images, on one side of a PReLU alone.
+    Keras writes many such casts on PyTorch; tf2onnx converts transpositions of 1 × 1 images to such
+    reshapes, only on one side of a PReLU.
 
     Args:
         model: `onnx.ModelProto` with inferred shapes.
 
     Returns:
-        An integer: how many were removed.
+        An integer: the number of removed nodes.
     """
     graph = model.graph
     types = tensor_types(graph)
@@ -116,7 +118,7 @@ def _is_idle(node: Any, types: dict[str, Any]) -> bool:
     if node.op_type == "Cast":
         return bool(before.elem_type == after.elem_type)
     shapes = [[axis.dim_value for axis in type_.shape.dim] for type_ in (before, after)]
-    # If all axes but the first are known and the same, so is the first.
+    # If all axes but the first are known and equal, the first axes are equal too.
     return len(shapes[0]) > 1 and shapes[0][1:] == shapes[1][1:] and all(shapes[0][1:])
 
 
