@@ -1,6 +1,6 @@
-"""The arguments of a conversion: their checks, and the decision how the model is kept working.
+"""The arguments of a conversion: their checks, and the choice of the rescaling.
 
-Nothing in this module looks at a model.
+Nothing in this module depends on a model.
 """
 
 from __future__ import annotations
@@ -106,11 +106,13 @@ def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bo
     """Check the arguments of `convert` that depend on each other.
 
     Args:
-        alpha, tolerance, rescale: As in `convert`.
+        alpha: Float or "auto". As in `convert`.
+        tolerance: Float or None. As in `convert`.
+        rescale: String. As in `convert`.
         has_samples: Boolean. Whether `calibration_data` is given.
 
     Raises:
-        InvalidArgumentError: An argument has no valid value, or they contradict each other.
+        InvalidArgumentError: An argument has no valid value, or arguments contradict each other.
     """
     if rescale not in RESCALES:
         raise InvalidArgumentError(
