@@ -136,8 +136,7 @@ class PReLU(keras.layers.Layer):
 
     @property
     def _sign_is_certain(self) -> bool:
-        """Whether slopes are certainly positive, so that the backward pass needs only the output.
-        """
+        """Whether slopes are certainly positive, so the backward pass needs only the output."""
         if isinstance(self.alpha_constraint, constraints.AtLeast):
             # ∂L/∂α is Σ g·min(y, 0)/α: in float16 y = αx may underflow when the quotient does not.
             return self.compute_dtype != "float16"

@@ -1,7 +1,7 @@
 """Reviving dead units so that training can use them, with the function kept (claim 2).
 
 A ReLU unit that is positive on no sample outputs 0 and gets no gradient, so training can't
-reactivate it. Its incoming weights are drawn anew, its bias is set so that its pre-activation is
+reactivate it. Its incoming weights are redrawn, its bias is set so that its pre-activation is
 centred on the samples, and the weights that read it become 0. The outputs of the network do not
 change, and in the first training step the outgoing weights get a gradient again.
 """

@@ -22,10 +22,13 @@ __all__ = ["Assignment", "Fit", "InputPair", "Intercept", "fit_layer", "linear_o
 Tensor = Any
 
 _CHECK_TOLERANCE = 0.02
-"""Relative; wide enough for bfloat16 layers, far below what a wrong padding or stride gives."""
+"""Relative tolerance, above bfloat16's errors and far below those of a wrong padding or stride."""
 
 _ROUNDING = 1e-12
-"""An error below this is float32's rounding; a refit could only lose bit-identical outputs."""
+"""An error below which a layer is not refitted.
+
+Such an error is float32's rounding, and a refit could only make bit-identical outputs differ.
+"""
 
 
 @dataclass(frozen=True)

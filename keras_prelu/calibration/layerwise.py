@@ -34,7 +34,7 @@ __all__ = ["LayerwiseCalibrator", "Progress"]
 Tensor = Any
 
 Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in total)."""
+"""A function that is called with (steps done, steps in total)."""
 
 
 class LayerwiseCalibrator:

@@ -22,10 +22,10 @@ from keras_prelu.layers import PReLU
 __all__ = ["unrestored_shares"]
 
 _CHANNELS = 256
-"""Channels of a layer to look at; with more, restoring is only easier."""
+"""The largest number of channels of a layer to measure; more channels only ease restoring."""
 _ROWS_PER_CHANNEL = 5
 _MINIMUM_CHANNELS = 50
-"""Layers with fewer channels get as many rows as if they had so many."""
+"""Layers with fewer channels get as many rows as layers with this number of channels."""
 
 
 def unrestored_shares(

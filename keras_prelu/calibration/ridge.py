@@ -21,13 +21,15 @@ __all__ = ["RIDGES", "RidgeProblem", "Solution"]
 Array = npt.NDArray[np.float64]
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""The strengths among which held-out rows choose, weak to strong."""
+"""The strengths to choose from on held-out rows, in ascending order."""
 _FIRST_INDEX = 3
 
 _ROUNDING = 1e-12
 _UNKNOWNS_WORTH_THREADS = 1024
-"""Unknowns from which several threads make a factorization faster; below, distributing the work
-costs more than the work."""
+"""The number of unknowns from which several threads make a factorization faster.
+
+With fewer unknowns, distributing the work costs more than the work itself.
+"""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from keras_prelu.utils.large_graphs import on_large_graphs
 __all__ = ["SlopeSearch", "SlopeTrial", "find_slopes", "search_slopes", "set_slope"]
 
 _HALVINGS = 8
-"""The candidates are the largest slope and its halves, up to this many times halved."""
+"""The candidates are the largest slope and that slope halved once, twice, … this many times."""
 _BISECTIONS = 5
 
 

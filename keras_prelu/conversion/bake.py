@@ -116,8 +116,10 @@ def _can_be_restored(operation: Any, prune: float) -> bool:
 
 
 CapFactory = Callable[[keras.layers.Layer, float, str], list[keras.layers.Layer]]
-"""Factory that takes a stock activation, the cap on its output and a free name, and returns the
-layers that do both."""
+"""Factory for the layers that apply a stock activation and a cap on its output.
+
+Its arguments are the activation, the cap, and a name that is free for an additional layer.
+"""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from keras_prelu.errors import DataError, reason_of
 __all__ = ["CheckedSamples", "Samples", "as_samples", "batches", "model_inputs"]
 
 MOST_FROM_BATCHES = 4096
-"""Largest number of samples taken from a source of batches, which may have no end."""
+"""The largest number of samples taken from a source of batches, which may be endless."""
 
 Labels = Literal["required", "optional", "ignored"]
 
@@ -60,7 +60,7 @@ class CheckedSamples(Samples):
     """Samples that `as_samples` has checked: their arrays in memory hold numbers, all finite."""
 
     def in_memory(self, role: str = "samples") -> CheckedSamples:
-        """Return these samples after reading the arrays on disk, which are checked as they are."""
+        """Return these samples with the arrays on disk read into memory and checked."""
         if not self.on_disk:
             return self
         x = keras.tree.map_structure(

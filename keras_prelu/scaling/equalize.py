@@ -24,7 +24,7 @@ Array = np.ndarray
 
 _LARGEST_SCALE = 1e4
 _NEGLIGIBLE = 1e-3
-"""The passes end once |log s| is smaller for every channel."""
+"""The passes end as soon as |log s| is smaller than this for every channel."""
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ __all__ = ["UNKNOWN", "rescale_moments"]
 Array = np.ndarray
 
 UNKNOWN = "kept: nothing tells its input's statistics"
-"""The action of a site that `rescale_moments` could do nothing for."""
+"""The action of a site that `rescale_moments` left unchanged for lack of statistics."""
 
 _OPEN_SIZE = 8
-"""Stands for a height or width that is open. Results are averaged over positions."""
+"""The size used for an unknown height or width, since results are averaged over positions."""
 
 # Class names of layers that select, arrange or average the elements of a tensor. Applied to the
 # variances of the elements, they return the variances of the outputs, for averages approximately.

@@ -38,10 +38,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: `pathlib.Path` of the file.
-        stopping: The `keras.callbacks.EarlyStopping` of the training, or None.
+        stopping: `keras.callbacks.EarlyStopping` of the training, or None. Defaults to None.
 
     Attributes:
-        history: Metrics by epoch, those before the restored epoch included.
+        history: Dict of lists of floats. Metrics by epoch, also of the epochs before a restoration.
     """
 
     def __init__(self, path: Path, stopping: Any = None) -> None:

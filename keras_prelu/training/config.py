@@ -11,8 +11,10 @@ from keras_prelu.errors import InvalidArgumentError
 __all__ = ["DEFAULT_LEARNING_RATE", "FitConfig", "SlopeConfig", "merge"]
 
 DEFAULT_LEARNING_RATE = 3e-3
-"""Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden
-(docs/explanation/results.md)."""
+"""The learning rate of Adam, decayed to 0 along a cosine.
+
+At 10⁻³ fine-tuning misses most of the possible gain (docs/explanation/results.md).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +138,8 @@ def merge(
     """Return the settings that a caller passed, either as one object or as single arguments.
 
     Args:
-        kind: Class of the settings.
-        config: An instance of `kind`, or None.
+        kind: Type. Class of the settings.
+        config: Instance of `kind`, or None.
         settings: Dict from field names to single arguments; None stands for an argument that was
             not passed.
         role: Str. Name of the argument that takes the object, for messages.

@@ -27,7 +27,7 @@ CONTROLS = {
     "fixed-slopes": "the same with slopes that do not learn",
     "from-scratch": "the same trained from fresh weights",
 }
-"""How a verdict names each control."""
+"""The description of each control in a verdict."""
 
 _LINEAR = (
     keras.layers.Dense,

@@ -1,6 +1,6 @@
 """Fine-tuning a model and, with the same budget, its controls.
 
-The controls are the ReLU model that it came from and, if asked for, that model with revived units.
+The controls are the ReLU model that it came from, and that model with its dead units revived.
 """
 
 from __future__ import annotations

@@ -19,7 +19,10 @@ from keras_prelu.training.recipes import PreparedModel, Recipe
 __all__ = ["LEAST_BUDGET", "RecipeSearch", "RecipeTrial", "search_recipe"]
 
 LEAST_BUDGET = 1.5
-"""In times of one fine-tuning: the search needs a share worth having beside the final training."""
+"""The least budget, as a multiple of one fine-tuning.
+
+The search needs a useful share of the budget in addition to the final training.
+"""
 _ROUNDS = 2
 _ADVANCING = 3  # One in this many recipes enters the second round, but at least two do.
 _LEAST_STEPS = 8

@@ -107,13 +107,17 @@ RECIPES = (
         with_normalization=False,
     ),
 )
-"""In the order in which they are worth a try. In `tools/study/RESULTS.md` no single one is best:
-"identity" is worse than the control on none of fourteen tasks with an interval off zero; a high
-slope rate from 0.5 is far off with shortcuts or twenty layers, and harmful with BatchNormalization
-(docs/explanation/results.md); revival helps most where units are dead, with PReLU and without.
+"""The recipes, the most promising first.
+
+In `tools/study/RESULTS.md` no single recipe is best. "identity" is on none of fourteen tasks worse
+than the control with an interval that excludes zero. A high slope rate from 0.5 is far off with
+shortcuts or twenty layers, and harmful with BatchNormalization (docs/explanation/results.md).
+Revival helps most if units are dead, with PReLU and without.
+
 Two other methods were tried on the same tasks and left out. Distillation from the original's
 outputs was worse than the same recipe without it on most tasks. Shrinking the weights before
-fine-tuning helped one network of twenty layers, with ReLU as much as with PReLU."""
+fine-tuning helped one network of twenty layers, with ReLU as much as with PReLU.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
