@@ -1,5 +1,7 @@
-"""Keras callbacks that record slopes, dead units and the signal during training, for TensorBoard
-and in a CSV file."""
+"""Keras callbacks that record slopes, dead units and the signal during training.
+
+The recordings go to TensorBoard and to a CSV file.
+"""
 
 from __future__ import annotations
 
@@ -28,27 +30,28 @@ _COLUMNS = ("epoch", "layer", "slopes", "mean", "minimum", "maximum", "units", "
 
 
 class SlopeMonitor(keras.callbacks.Callback):
-    """Records the slopes of a model's PReLU layers, epoch by epoch.
+    """Callback that records the slopes of a model's PReLU layers, epoch by epoch.
 
     For TensorBoard each layer gets a histogram of its slopes and scalars of their mean, minimum and
     maximum; the losses and metrics of `model.fit` become scalars too. This needs `tensorboardX`,
     but not TensorFlow. Existing files are extended, so a training that continues from a checkpoint
-    continues them. A model without PReLU layers writes nothing: given to `finetune`, the callback
-    records the PReLU model and not its control. Of several hosts the first writes.
+    continues them. Nothing is written for a model without PReLU layers: if the callback is passed
+    to `finetune`, it records the PReLU model and not its control. With several hosts, the first one
+    writes.
 
     Args:
-        log_dir: Path of the folder of TensorBoard's event files. Defaults to None.
-        csv_file: Path of a file with a line for each epoch and layer. Defaults to None.
-        samples: Unlabeled samples, some hundred, on which dead units are counted and the signal is
-            measured: the second moment of the outputs of each linear layer and rectifier; in the
-            CSV file that of the PReLU layer. This costs two passes over the samples each time.
+        log_dir: Str or path. Folder of TensorBoard's event files. Defaults to None.
+        csv_file: Str or path. File with a line for each epoch and layer. Defaults to None.
+        samples: Unlabeled samples, a few hundred, on which dead units are counted and the signal is
+            measured: the second moment of the outputs of each linear layer and rectifier (in the
+            CSV file only of the PReLU layer). This costs two passes over the samples each time.
             Defaults to None.
         frequency: Int. Epochs from one recording to the next. Defaults to 1.
 
     Raises:
-        InvalidArgumentError: A ValueError; neither output is given, `frequency` is not a positive
-            integer, or tensorboardX is not installed.
-        FileError: At the start of training; an output can't be written.
+        InvalidArgumentError: A ValueError; neither `log_dir` nor `csv_file` is given, `frequency`
+            is not a positive integer, or tensorboardX is not installed.
+        FileError: Raised at the start of training; an output can't be written.
 
     Example:
 
@@ -90,7 +93,7 @@ class SlopeMonitor(keras.callbacks.Callback):
             return
         try:
             if self._log_dir is not None:
-                # tensorboardX names files by the second, and would overwrite an existing file.
+                # tensorboardX names files by the second, so it could overwrite an existing file.
                 self._writer = _summary_writer()(
                     str(self._log_dir), filename_suffix=f".{time.time_ns()}"
                 )
@@ -146,15 +149,17 @@ class SlopeMonitor(keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class _Measures:
-    """Which units of each rectifier are dead, and the second moment of the outputs of each linear
-    layer and rectifier, by path."""
+    """The dead units of each rectifier and the second moments of outputs, by path.
+
+    Second moments are those of the outputs of each linear layer and rectifier.
+    """
 
     dead: dict[str, np.ndarray]
     moments: dict[str, float]
 
 
 class _Measure:
-    """Measures a model on samples, after each epoch anew."""
+    """A measurement of a model on samples, repeated after each epoch."""
 
     def __init__(self, model: keras.Model, samples: Any) -> None:
         self._samples = model_inputs(model, samples)
@@ -179,7 +184,7 @@ def _row(epoch: int, layer: LayerSlopes, measures: _Measures) -> list[Any]:
 
 
 def _layer(path: str) -> str:
-    """Return a site's path without the number of the call, where one layer is called repeatedly."""
+    """Return a site's path without the call number that sites of a shared layer have."""
     return path.split("#")[0]
 
 

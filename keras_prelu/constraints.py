@@ -17,12 +17,12 @@ __all__ = ["AtLeast"]
 
 @serializable()
 class AtLeast(keras.constraints.Constraint):
-    """Constraint that keeps slopes at or above a positive minimum: after each training step,
-    smaller ones are set to it.
+    """Constraint that keeps slopes at or above a positive minimum.
 
-    Pass it to `PReLU(parameterization="identity", alpha_constraint=...)`. Since slopes are then
-    certainly positive, the backward pass needs the layer's output alone and its input is freed, as
-    under `"exp"`; with any other constraint the input is kept.
+    After each training step, smaller slopes are set to the minimum. Pass the constraint to
+    `PReLU(parameterization="identity", alpha_constraint=...)`. Since slopes are then certainly
+    positive, the backward pass needs only the layer's output and the input is freed, as under
+    `"exp"`; with any other constraint the input is kept.
 
     Args:
         minimum: Float > 0. The smallest slope. Defaults to 0.001.
@@ -56,10 +56,11 @@ class AtLeast(keras.constraints.Constraint):
 
     def enforced(self, slopes: Tensor) -> Tensor:
         """Return slopes with the minimum in effect, also for values that were assigned or loaded.
+
         The gradient passes unchanged.
 
         Args:
-            slopes: Tensor.
+            slopes: Tensor. The slopes.
         """
         return slopes + ops.stop_gradient(self(slopes) - slopes)
 

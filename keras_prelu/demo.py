@@ -1,5 +1,8 @@
-"""Demonstration on the bundled digits: train a ReLU network, convert and calibrate it, fine-tune it
-beside its control, and compare both."""
+"""Demonstration on the bundled digits.
+
+It trains a ReLU network, converts and calibrates it, fine-tunes the converted network and its
+control, and compares both.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +34,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Conversion:
-    """How well one way of rescaling keeps a network's function, without training.
+    """The change of a network's function under one way of rescaling, without training.
 
     Tuples have a value for each seed.
 
     Attributes:
-        rescale: "none", "analytic" or "calibrated".
-        accuracy_change: Test accuracy of the converted network minus the original's, in percentage
-            points.
-        logit_error: Mean squared change of the logits over their variance, on the test samples.
+        rescale: Str. "none", "analytic" or "calibrated".
+        accuracy_change: Tuple of floats. Test accuracy of the converted network minus that of the
+            original, in percentage points.
+        logit_error: Tuple of floats. Mean squared change of the logits divided by their variance,
+            on the test samples.
     """
 
     rescale: str
@@ -52,17 +56,18 @@ class Demo:
     """The results of the demonstration; tuples have a value for each seed.
 
     Attributes:
-        seeds: The seeds.
-        alpha: The initial slope.
-        original_accuracy: Test accuracy of the ReLU networks, in percent.
-        conversions: The ways of rescaling, side by side.
-        tuned_accuracy: Test accuracy of the fine-tuned PReLU networks, in percent.
-        control_accuracy: Test accuracy of their fine-tuned ReLU controls, in percent.
-        comparison: PReLU against control on the test samples, each sample's score averaged over the
-            seeds.
-        first: The first seed's fine-tuning.
-        original: The first seed's ReLU network.
-        converted: Its calibrated conversion.
+        seeds: Tuple of ints. The seeds.
+        alpha: Float. The initial slope.
+        original_accuracy: Tuple of floats. Test accuracy of the ReLU networks, in percent.
+        conversions: Tuple with a `Conversion` for each way of rescaling.
+        tuned_accuracy: Tuple of floats. Test accuracy of the fine-tuned PReLU networks, in percent.
+        control_accuracy: Tuple of floats. Test accuracy of their fine-tuned ReLU controls, in
+            percent.
+        comparison: `Comparison` of PReLU networks with their controls on the test samples. The
+            score of each sample is averaged over the seeds.
+        first: `FineTuning` of the first seed.
+        original: Keras model. The ReLU network of the first seed.
+        converted: Keras model. The calibrated conversion of `original`.
     """
 
     seeds: tuple[int, ...]
@@ -78,8 +83,10 @@ class Demo:
 
 
 def digits_network() -> keras.Model:
-    """Return a network of four 3 × 3 convolutions, each with BatchNormalization and ReLU, and ten
-    logits."""
+    """Return a network of four 3 × 3 convolutions with ten logits.
+
+    BatchNormalization and ReLU follow each convolution.
+    """
     layers: list[Any] = [keras.Input((8, 8, 1))]
     for index, filters in enumerate((32, 32, 64, 64), start=1):
         layers += [
@@ -140,7 +147,7 @@ def run_demo(
 
 @dataclass(frozen=True, kw_only=True)
 class _SeedResult:
-    """The models of one seed; `changes` are of accuracy and logits, by way of rescaling."""
+    """The models of one seed; `changes` holds those of accuracy and logits, by way of rescaling."""
 
     original: keras.Model
     converted: keras.Model

@@ -16,7 +16,7 @@ _MODES = ("fan_in", "fan_out")
 
 
 class _PReLUHe(keras.initializers.VarianceScaling):
-    """The rule behind both distributions: Var(W) = 2 / (fan · (1 + α²))."""
+    """The rule shared by both distributions: Var(W) = 2 / (fan · (1 + α²))."""
 
     _distribution: str
 
@@ -48,10 +48,10 @@ class _PReLUHe(keras.initializers.VarianceScaling):
 class PReLUHeNormal(_PReLUHe):
     """He's normal initializer for layers whose inputs come from a PReLU of slope `alpha`.
 
-    Draws from a truncated normal distribution with variance 2 / (n·(1 + α²)), where n is the
-    layer's fan-in (or fan-out): the second moment of the signal (or of the gradient, backward) is
-    then the same in every layer. α = 0 is `keras.initializers.HeNormal`; α = 1, a linear network,
-    is `LecunNormal`.
+    Weights are drawn from a truncated normal distribution with variance 2 / (n·(1 + α²)), where n
+    is the layer's fan-in (or fan-out). The second moment of the signal (or, backward, of the
+    gradient) is then the same in every layer. With α = 0 this is `keras.initializers.HeNormal`;
+    with α = 1, a linear network, it is `LecunNormal`.
 
     Args:
         alpha: Float. The initial negative slope of the network's PReLU layers. Defaults to 0.25.

@@ -24,9 +24,9 @@ __all__ = ["PReLU", "is_slope", "slopes_in_effect"]
 class PReLU(keras.layers.Layer):
     """Parametric ReLU with a learned negative slope under a constraint.
 
-    Computes φ(x) = max(x, 0) + α·min(x, 0) with a learned slope α = map(β), one for each channel by
-    default. The layer's variable is the raw parameter β (float32 also under mixed precision); the
-    parameterization derives α from it:
+    The layer computes φ(x) = max(x, 0) + α·min(x, 0) with a learned slope α = map(β), one for each
+    channel by default. Its variable is the raw parameter β (float32 also under mixed precision);
+    the parameterization derives α from β:
 
     ================  ============  ========  ==================
     parameterization  α(β)          range     L2 on β pulls α to
@@ -38,7 +38,7 @@ class PReLU(keras.layers.Layer):
     `"identity"`      β             any       0
     ================  ============  ========  ==================
 
-    With `parameterization="identity"` and Keras's arguments this is a drop-in for
+    With `parameterization="identity"` and Keras's arguments the layer is a drop-in replacement for
     `keras.layers.PReLU`; `.alpha` is then the variable itself.
 
     Args:
@@ -54,8 +54,7 @@ class PReLU(keras.layers.Layer):
             (table above). Defaults to None.
         alpha_constraint: Keras constraint of α, for `parameterization="identity"` only (the other
             parameterizations are constraints). Under `keras_prelu.constraints.AtLeast` the backward
-            pass keeps the output alone, as it does under the positive parameterizations. Defaults
-            to None.
+            pass needs only the output, as under the positive parameterizations. Defaults to None.
         shared_axes: String, integer, sequence of integers or None. The axes along which a slope is
             shared: `"channel_wise"` (one slope per channel, whatever the rank), `"channel_shared"`
             (one slope), None (a slope for each element, as in Keras), or axes, as in
@@ -63,9 +62,9 @@ class PReLU(keras.layers.Layer):
             `"channel_wise"`.
         max_value: Float > 0 or None. A cap on the output, so that a converted ReLU6 keeps its cap.
             Defaults to None.
-        data_format: String. `"channels_last"` or `"channels_first"`: where `"channel_wise"` finds
-            the channels (axis −1 or 1). Defaults to `keras.config.image_data_format()`.
-        **kwargs: `name`, `dtype`, `trainable`, as for every Keras layer.
+        data_format: String. `"channels_last"` or `"channels_first"`: the axis of the channels (−1
+            or 1) for `"channel_wise"`. Defaults to `keras.config.image_data_format()`.
+        **kwargs: Arguments of every Keras layer: `name`, `dtype`, `trainable`.
 
     Input shape:
         Any rank of at least 2, batch first. Only the axes that carry a slope need a known size.
@@ -75,8 +74,8 @@ class PReLU(keras.layers.Layer):
 
     Raises:
         InvalidArgumentError: A ValueError; an argument has none of the values above, or the
-            parameterization cannot represent the initial slope. Also from `build`, if the size of
-            an axis that carries a slope is unknown.
+            parameterization cannot represent the initial slope. `build` also raises it, if the size
+            of an axis that carries a slope is unknown.
 
     Example:
 
@@ -123,8 +122,10 @@ class PReLU(keras.layers.Layer):
 
     @property
     def alpha(self) -> Tensor:
-        """The slope in effect: a float32 tensor of the slopes' shape; under `"identity"` the
-        variable itself. None before `build`."""
+        """The slope in effect: a float32 tensor of the slopes' shape; None before `build`.
+
+        Under `"identity"` it is the variable itself.
+        """
         if self.beta is None or self._is_identity:
             return self.beta
         return self.parameterization.alpha(ops.convert_to_tensor(self.beta))
@@ -135,10 +136,9 @@ class PReLU(keras.layers.Layer):
 
     @property
     def _sign_is_certain(self) -> bool:
-        """Whether slopes are certainly positive, so that the backward pass needs the output
-        alone."""
+        """Whether slopes are certainly positive, so the backward pass needs only the output."""
         if isinstance(self.alpha_constraint, constraints.AtLeast):
-            # ∂L/∂α is Σ g·min(y, 0)/α: in float16 y = αx may underflow where the quotient does not.
+            # ∂L/∂α is Σ g·min(y, 0)/α: in float16 y = αx may underflow when the quotient does not.
             return self.compute_dtype != "float16"
         return self.parameterization.sign_is_certain(self.compute_dtype)
 
@@ -160,19 +160,20 @@ class PReLU(keras.layers.Layer):
             initializer=self._initial_beta,
             regularizer=self._penalty(),
             constraint=self.alpha_constraint,
-            # The map is evaluated in float32: e^β in half precision would change each slope by up
-            # to 0.1 %.
+            # The map is evaluated in float32, since e^β in half precision would change each slope
+            # by up to 0.1 %.
             autocast=False,
         )
-        self.beta.keras_prelu_slope = True  # see is_slope
-        # Create the operation outside of any compiled function: torch.compile can't trace that.
+        self.beta.keras_prelu_slope = True  # Read by is_slope.
+        # torch.compile can't trace the creation of the operation, so it is created here, outside of
+        # any compiled function.
         self._activate(ops.zeros((0,)), ops.ones(()))
         self.input_spec = keras.layers.InputSpec(
             ndim=len(input_shape), axes={axis: input_shape[axis] for axis in carrying}
         )
 
     def _axes_with_slopes(self, rank: int) -> tuple[int, ...]:
-        """Return the axes of an input of a rank along which slopes differ."""
+        """Return the axes along which slopes differ, for inputs of a rank."""
         if rank < 2:
             raise InvalidArgumentError(
                 f"PReLU layer '{self.name}' needs inputs of rank 2 or more, batch first. Received:"
@@ -244,8 +245,9 @@ class PReLU(keras.layers.Layer):
 
 
 def slopes_in_effect(layer: PReLU) -> Tensor:
-    """Return the slopes that a layer's forward pass multiplies by: `alpha`, with a constraint
-    enforced that the backward pass relies on.
+    """Return the slopes that a layer's forward pass multiplies by.
+
+    They are `alpha`, after enforcing a constraint that the backward pass relies on.
 
     Args:
         layer: `PReLU`. A built layer.
@@ -259,17 +261,19 @@ def slopes_in_effect(layer: PReLU) -> Tensor:
 def is_slope(variable: Any) -> bool:
     """Return whether a variable is the β of a PReLU layer.
 
-    Optimizers see variables without their layers, so that the layer marks its variable.
+    Optimizers see variables without their layers, so the layer marks its variable.
 
     Args:
-        variable: `keras.Variable`.
+        variable: `keras.Variable`. Any variable.
     """
     return getattr(variable, "keras_prelu_slope", False)
 
 
 def _slope_initializer(value: Any) -> Any:
-    """Return a Keras initializer of slopes for a number, an array, or anything that
-    `keras.initializers.get` accepts."""
+    """Return a Keras initializer of slopes.
+
+    It is made from a number, an array, or anything that `keras.initializers.get` accepts.
+    """
     if isinstance(value, (bool, np.bool_)):
         raise InvalidArgumentError(
             "`alpha_initializer` must be a slope, an array of slopes or an initializer. Received:"
@@ -290,8 +294,10 @@ def _slope_initializer(value: Any) -> Any:
 
 
 def _fit_slopes(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Return given slopes in the shape of the variable: broadcast, or one value for each slope in
-    order."""
+    """Return slopes in the shape of the variable.
+
+    They are broadcast, or hold one value for each slope in order.
+    """
     slopes = np.asarray(value, dtype=np.float64)
     if slopes.size == math.prod(shape):
         return slopes.reshape(shape)

@@ -1,4 +1,4 @@
-"""The PReLU function: forward, and its hand-written backward (claim 1)."""
+"""The PReLU function: its forward pass and its hand-written backward pass (claim 1)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def prelu(x: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _floating(x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both as tensors of floating dtypes; a number as `alpha` takes the dtype of `x`."""
+    """Return `x` and `alpha` as floating tensors; a number as `alpha` takes the dtype of `x`."""
     x = ops.convert_to_tensor(x)
     if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
         x = ops.cast(x, keras.config.floatx())
@@ -75,22 +75,21 @@ class PReLUOperation(keras.Operation):
 def _broadcast_shapes(
     first: tuple[int | None, ...], second: tuple[int | None, ...]
 ) -> tuple[int | None, ...]:
-    """NumPy's broadcasting rule for shapes in which `None` is an unknown size."""
+    """Broadcast shapes by NumPy's rule, where `None` is an unknown size."""
     rank = max(len(first), len(second))
     padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in (first, second)]
     return tuple(b if a == 1 else a for a, b in zip(*padded, strict=True))
 
 
 def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
-    """Return `prelu` for slopes that are certainly positive, with a backward pass that keeps the
-    output alone.
+    """Return `prelu` for positive slopes, with a backward pass that needs only the output.
 
-    If α > 0, the output has the sign of x, and x = y/α on the negative side, so that ∂L/∂α = Σ
-    g·min(y, 0)/α needs nothing but y, which the next layer keeps anyway; x is freed. (In-place ABN,
-    arXiv:1712.02616, relies on the same fact.) Under α = e^β the division cancels: ∂L/∂β = Σ
-    g·min(y, 0). A slope so small that y underflows to 0 (α < 1e-38 in float32 and bfloat16; in
-    float16 α = 1e-8, where the smallest number is 6e-8) still gives the exact ∂L/∂x, and the terms
-    that underflow are missing from ∂L/∂α.
+    If α > 0, the output has the sign of x, and x = y/α on the negative side, so
+    ∂L/∂α = Σ g·min(y, 0)/α needs only y, which the next layer keeps anyway; x is freed. (In-place
+    ABN, arXiv:1712.02616, relies on the same fact.) Under α = e^β the division cancels:
+    ∂L/∂β = Σ g·min(y, 0). If a slope is so small that y underflows to 0 (α < 1e-38 in float32 and
+    bfloat16; in float16 α = 1e-8, where the smallest number is 6e-8), ∂L/∂x is still exact, and the
+    terms that underflow are missing from ∂L/∂α.
 
     Args:
         x: Tensor of a floating dtype, of any shape.
@@ -114,13 +113,16 @@ def positive_prelu(x: Tensor, alpha: Tensor, max_value: float | None = None) -> 
 
 
 def prelu_to_one(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Tensor:
-    """Return `positive_prelu` for slopes in (0, 1], where φ(x) = max(x, αx), which XLA can fuse in
-    more networks. The arguments are those of `positive_prelu`."""
+    """Return `positive_prelu` for slopes in (0, 1].
+
+    For such slopes φ(x) = max(x, αx), which XLA can fuse in more networks. The arguments are those
+    of `positive_prelu`.
+    """
     return keeping_the_output("slope_to_one", max_value)(*_floating(x, alpha))
 
 
-# A dictionary, not functools.cache: torch.compile traces through the cache, and can't trace how an
-# operation is created.
+# A dictionary instead of functools.cache: torch.compile traces through the cache, and can't trace
+# the creation of an operation.
 _OPERATIONS: dict[tuple[str, float | None], Callable[..., Tensor]] = {}
 
 
@@ -132,7 +134,7 @@ def keeping_the_input() -> Callable[..., Tensor]:
 def keeping_the_output(form: str, max_value: float | None) -> Callable[..., Tensor]:
     """Return the operation behind `positive_prelu` and `prelu_to_one`.
 
-    For torch.compile, call this function beforehand, outside of what is compiled.
+    For torch.compile, call this function beforehand, outside of compiled code.
 
     Args:
         form: String. The method of `Formulation` that computes the forward pass.
@@ -142,7 +144,7 @@ def keeping_the_output(form: str, max_value: float | None) -> Callable[..., Tens
 
 
 def _operation(form: str, max_value: float | None) -> Callable[..., Tensor]:
-    # Test with `in`, not truthiness: older torch.compile cannot evaluate the truth of an operation.
+    # The test uses `in`, since older torch.compile can't evaluate the truth value of an operation.
     if (form, max_value) not in _OPERATIONS:
         _OPERATIONS[form, max_value] = (
             _from_the_input() if form == "any_slope" else _from_the_output(form, max_value)
@@ -188,7 +190,7 @@ def _from_the_output(form: str, max_value: float | None) -> Callable[..., Tensor
             if max_value is not None:
                 dx = ops.where(y < ops.cast(max_value, y.dtype), dx, ops.zeros_like(dx))
             total = formulation().slope_gradient(y, upstream, alpha)
-            # A slope that underflowed to 0 has total 0: its gradient is then 0 and not 0/0.
+            # A slope that underflowed to 0 has total 0, so its gradient is 0 instead of 0/0.
             return dx, ops.cast(
                 total / formulation().at_least(ops.cast(alpha, total.dtype), _SMALLEST), alpha.dtype
             )

@@ -1,5 +1,4 @@
-"""Parameterizations: maps from the raw parameter β to the slope α in effect (claim 5), found by
-name."""
+"""Parameterizations: maps from the raw parameter β to the slope α in effect, by name (claim 5)."""
 
 from __future__ import annotations
 
@@ -37,9 +36,9 @@ class Parameterization:
     `contains` and `_inverse`; it is then found by its name.
 
     Attributes:
-        name: String. What `PReLU(parameterization=...)` and the command line call it.
+        name: String. Name of the map in `PReLU(parameterization=...)` and on the command line.
         interval: String. The range of α, for messages.
-        positive: Boolean. Whether α > 0 for every β. The backward pass then needs the output alone
+        positive: Boolean. Whether α > 0 for every β. The backward pass then needs only the output
             (see `sign_is_certain`).
         at_most_one: Boolean. Whether α ≤ 1 for every β, so that φ(x) = max(x, αx). Defaults to
             False.
@@ -58,7 +57,7 @@ class Parameterization:
         """Return the slope α(β), elementwise, in the dtype of `beta`.
 
         Args:
-            beta: Tensor.
+            beta: Tensor. Raw parameters.
         """
         raise NotImplementedError
 
@@ -70,17 +69,20 @@ class Parameterization:
 
         Raises:
             InvalidArgumentError: A ValueError; the map cannot represent some slope. The message
-                names the maps that can.
+                names the maps that can represent it.
         """
         alpha = np.asarray(alpha, dtype=np.float64)
         self.check(alpha)
         return self._inverse(alpha)
 
     def check(self, alpha: Any) -> None:
-        """Raise InvalidArgumentError (a ValueError) unless the map can represent every slope.
+        """Check that the map can represent every slope.
 
         Args:
             alpha: Float or array. Slopes.
+
+        Raises:
+            InvalidArgumentError: A ValueError; the map can't represent some slope.
         """
         alpha = np.asarray(alpha, dtype=np.float64)
         outside = alpha[~self.contains(alpha)]
@@ -101,7 +103,7 @@ class Parameterization:
         """Return which slopes lie in the map's range.
 
         Args:
-            alpha: Array.
+            alpha: Array. Slopes.
 
         Returns:
             A boolean array of the same shape.
@@ -112,11 +114,12 @@ class Parameterization:
         raise NotImplementedError
 
     def sign_is_certain(self, dtype: str) -> bool:
-        """Return whether the output always determines the sign of its input and, where that is
-        negative, ∂L/∂β.
+        """Return whether the backward pass needs only the output.
+
+        The output must always determine the sign of its input and, for negative inputs, ∂L/∂β.
 
         Args:
-            dtype: String. The dtype that the output is computed in.
+            dtype: String. The dtype in which the output is computed.
         """
         return self.positive
 
@@ -142,7 +145,7 @@ class Parameterization:
 class Exp(Parameterization):
     """α = e^β, in (0, ∞), with dα/dβ = α. L2 on β pulls α to 1. β = log α₀.
 
-    A relative step: under a gradient step of size η, α changes by a factor, so a small slope moves
+    Steps are relative: a gradient step of size η changes α by a factor, so a small slope moves
     little in absolute terms and never reaches 0 or changes its sign. Claim 5.
     """
 
@@ -192,9 +195,9 @@ class Square(Parameterization):
             )
 
     def sign_is_certain(self, dtype: str) -> bool:
-        # ∂L/∂β is (2/β)·Σ g·min(y, 0). At β = 0 both the negative output and ∂α/∂β = 2β are 0, so
-        # that it is right there too. In float16 y = β²x underflows where 2β does not. With slopes
-        # of 0 allowed, second derivatives may be taken there, which need x.
+        # ∂L/∂β is (2/β)·Σ g·min(y, 0). This is also right at β = 0, where both the negative output
+        # and ∂α/∂β = 2β are 0. In float16 y = β²x may underflow when 2β does not. If slopes of 0
+        # are allowed, second derivatives at 0 may be computed, which need x.
         return not self.allow_zero and dtype != "float16"
 
     def contains(self, alpha: np.ndarray) -> np.ndarray:
@@ -209,8 +212,10 @@ class Square(Parameterization):
 
 @serializable()
 class Softplus(Parameterization):
-    """α = log(1 + e^β), in (0, ∞), with dα/dβ = σ(β). L2 on β pulls α to log 2. Grows linearly for
-    large β. Claim 5."""
+    """α = log(1 + e^β), in (0, ∞), with dα/dβ = σ(β). L2 on β pulls α to log 2. Claim 5.
+
+    α grows linearly for large β.
+    """
 
     name = "softplus"
     interval = "(0, ∞)"
@@ -228,8 +233,10 @@ class Softplus(Parameterization):
 
 @serializable()
 class Sigmoid(Parameterization):
-    """α = σ(β), in (0, 1), with dα/dβ = α(1 − α). L2 on β pulls α to 1/2. Keeps max(x, αx) exact.
-    Claim 5."""
+    """α = σ(β), in (0, 1), with dα/dβ = α(1 − α). L2 on β pulls α to 1/2. Claim 5.
+
+    φ(x) = max(x, αx) is exact for these slopes.
+    """
 
     name = "sigmoid"
     interval = "(0, 1)"
@@ -273,8 +280,8 @@ def get(identifier: Any) -> Parameterization:
     """Return a parameterization.
 
     Args:
-        identifier: String, `Parameterization`, subclass of it, or dict. The name, the instance, the
-            class, or the serialized form.
+        identifier: String, `Parameterization`, subclass of `Parameterization`, or dict. The name,
+            an instance, the class, or the serialized form.
 
     Raises:
         InvalidArgumentError: A ValueError; the identifier is none of these.
@@ -301,11 +308,13 @@ def get(identifier: Any) -> Parameterization:
 
 
 def serialize(parameterization: Parameterization) -> str | dict[str, Any]:
-    """Return the name of a parameterization if `get` returns an equal one for it, else Keras's
-    serialized form.
+    """Return the name or the serialized form of a parameterization.
+
+    The name is returned if `get` returns an equal parameterization for it, and Keras's serialized
+    form otherwise.
 
     Args:
-        parameterization: `Parameterization`.
+        parameterization: `Parameterization`. The instance to serialize.
     """
     if (
         type(parameterization) is _REGISTRY.get(parameterization.name)

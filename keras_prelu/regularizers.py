@@ -20,12 +20,12 @@ __all__ = ["AlphaL2", "SlopePenalty"]
 class AlphaL2(keras.regularizers.Regularizer):
     """L2 penalty (λ/2)·Σα² on the slope in effect.
 
-    Pulls α to 0, towards ReLU, under every parameterization: its gradient with respect to β is
+    It pulls α to 0, towards ReLU, under every parameterization: its gradient with respect to β is
     λ·α·dα/dβ. Pass it to `PReLU(alpha_regularizer=...)`. Keras's own `L2(λ)` is λ·Σα², twice as
     strong for the same λ.
 
-    To pull elsewhere, penalize β (`PReLU(beta_regularizer=...)`): decay of β to 0 pulls α to the
-    value of the parameterization at 0, which is 1 under exp, log 2 under softplus, 1/2 under
+    To pull α to another value, penalize β (`PReLU(beta_regularizer=...)`): decay of β to 0 pulls α
+    to the value of the parameterization at 0, which is 1 under exp, log 2 under softplus, 1/2 under
     sigmoid and 0 under square and identity.
 
     Args:
@@ -69,8 +69,8 @@ class SlopePenalty(keras.regularizers.Regularizer):
 
     Args:
         parameterization: `Parameterization` of the layer.
-        alpha_regularizer: Keras regularizer or None.
-        beta_regularizer: Keras regularizer or None.
+        alpha_regularizer: Keras regularizer of α, or None.
+        beta_regularizer: Keras regularizer of β, or None.
     """
 
     def __init__(

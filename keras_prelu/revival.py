@@ -1,10 +1,9 @@
-"""Reviving dead units: fresh weights into them, none out of them, so that training can use them and
-the function is kept (claim 2).
+"""Reviving dead units so that training can use them, with the function kept (claim 2).
 
-A ReLU unit that is positive on no sample puts out 0 and gets no gradient, so that training can't
-bring it back. Its incoming weights are drawn anew, its bias is set so that its pre-activation is
+A ReLU unit that is positive on no sample outputs 0 and gets no gradient, so training can't
+reactivate it. Its incoming weights are redrawn, its bias is set so that its pre-activation is
 centred on the samples, and the weights that read it become 0. The outputs of the network do not
-change, and the first step of training gives the outgoing weights a gradient again.
+change, and in the first training step the outgoing weights get a gradient again.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class SiteRevival:
-    """What was done at one rectifier.
+    """The revival at one rectifier.
 
     Attributes:
         path: String. Path of the site.
-        units: Integer. Number of its units (channels).
-        dead_before: Integer. How many of them were active on at most the threshold's share of the
-            samples.
-        revived: Integer. How many of the dead units got fresh weights.
-        dead_after: Integer. How many units are dead in the same sense afterwards.
-        action: String. "revived", "none dead", or "kept" and why.
+        units: Integer. Number of units (channels) at the site.
+        dead_before: Integer. Number of dead units: those active on at most the threshold's share of
+            the samples.
+        revived: Integer. Number of dead units that got fresh weights.
+        dead_after: Integer. Number of dead units afterwards.
+        action: String. "revived", "none dead", or "kept" with the reason.
     """
 
     path: str
@@ -61,13 +60,13 @@ class SiteRevival:
 
 @dataclass(frozen=True)
 class Revival:
-    """What a revival did.
+    """The record of a revival.
 
     Attributes:
-        samples: Integer. Number of samples that it looked at.
-        threshold: Float. The share of them up to which a unit counted as dead.
-        loss: Float. Mean squared change of the model's outputs on them, over their variance; the
-            mean over outputs. 0 for ReLU units that were active on no sample.
+        samples: Integer. Number of samples on which dead units were found.
+        threshold: Float. A unit that was active on at most this share of the samples was dead.
+        loss: Float. Mean squared change of the model's outputs on the samples, divided by their
+            variance and averaged over outputs. 0 for ReLU units that were active on no sample.
         sites: Tuple of `SiteRevival`, one for each rectifier.
     """
 
@@ -91,26 +90,25 @@ def revive(
     batch_size: int = 128,
     seed: int = 0,
 ) -> Revival:
-    """Give dead and nearly dead units fresh weights, in place, and keep the function of the
-    network.
+    """Assign fresh weights to dead and nearly dead units, in place, with the function kept.
 
-    Incoming weights are drawn as by `PReLUHeNormal`, the bias (or the statistics of a
+    Incoming weights are drawn as by `PReLUHeNormal`. The bias (or the statistics of a
     BatchNormalization between) centres the unit's pre-activation on the samples, and outgoing
-    weights become 0. What a nearly dead unit contributed to the outputs is lost, and so is, under
-    PReLU, what the slope of a dead unit passed on. To convert a network with dead units, revive it
-    first, and calibrate the conversion against the revived network: calibration against the old one
-    would restore the weights of the dead units.
+    weights become 0. The contribution of a nearly dead unit to the outputs is lost. Under PReLU,
+    so is the signal that a dead unit passed on through its slope. To convert a network with dead
+    units, revive it first, and calibrate the conversion against the revived network: calibration
+    against the old network would restore the weights of the dead units.
 
     Args:
         model: `keras.Model`. Sequential or Functional; ReLU or PReLU. It is changed. A unit is
             revived if a linear layer of its own writes it (a BatchNormalization may follow) and
-            linear layers alone read it, through poolings and the like; other units are kept, with
+            only linear layers read it, through poolings and the like; other units are kept, with
             the reason.
-        samples: Unlabeled samples, as many as there are: an array, or a list or dict of arrays for
-            several inputs.
-        threshold: Float. A unit that is active on at most this share of the samples is dead.
-            Defaults to 0.01; 0 for units that are active on none.
-        batch_size: Integer. Samples that go through the model at once. Defaults to 128.
+        samples: Unlabeled samples, as many as are available: an array, or a list or dict of arrays
+            for several inputs.
+        threshold: Float. A unit that is active on at most this share of the samples is dead. With
+            0, only units that are active on no sample are. Defaults to 0.01.
+        batch_size: Integer. Samples that pass through the model at once. Defaults to 128.
         seed: Integer. Seed of the fresh weights. Defaults to 0.
 
     Returns:
@@ -167,9 +165,10 @@ class _Candidate:
     """A rectifier whose dead units are to be revived.
 
     Attributes:
-        path: Path of the site.
-        dead: For each unit whether it is dead.
-        surroundings: The layers around it; why its units can't be revived; None if none is dead.
+        path: String. Path of the site.
+        dead: Boolean array. For each unit, whether it is dead.
+        surroundings: `_Surroundings` of the rectifier; or the reason why its units can't be
+            revived; or None if no unit is dead.
     """
 
     path: str
@@ -211,8 +210,9 @@ class _Reader:
     """A linear layer that reads the units of a rectifier.
 
     Attributes:
-        layer: The layer.
-        positions: How many entries of a flattened tensor each unit has; 1 if it is not flattened.
+        layer: Layer. The linear layer.
+        positions: Integer. Number of entries of each unit in a flattened tensor; 1 if the tensor is
+            not flattened.
     """
 
     layer: Any
@@ -230,10 +230,11 @@ class _Surroundings:
     """The layers around a rectifier.
 
     Attributes:
-        producer: The step of the linear layer that writes its units.
-        normalization: The BatchNormalization between, or None.
-        readers: The linear layers that read its units.
-        slope: The mean slope of the rectifier.
+        producer: `Step` of the linear layer that writes the units.
+        normalization: `keras.layers.BatchNormalization` between `producer` and the rectifier, or
+            None.
+        readers: Tuple of `_Reader`. The linear layers that read the units.
+        slope: Float. The mean slope of the rectifier.
     """
 
     producer: Step
@@ -248,7 +249,7 @@ class _Surroundings:
         return view
 
     def refresh(self, units: Array, seed: int) -> None:
-        """Draw the incoming weights of some units anew."""
+        """Draw new incoming weights for some units."""
         view = self.view
         matrix = view.to_matrix(to_float64(view.kernel))
         groups, unknowns, outputs = matrix.shape
@@ -258,8 +259,11 @@ class _Surroundings:
         view.kernel.assign(view.from_matrix(refreshed))
 
     def centre(self, units: Array, mean: Array, variance: Array) -> None:
-        """Shift the pre-activations of some units to mean 0; a BatchNormalization gets their mean
-        and variance instead, and a fresh γ and β."""
+        """Shift the pre-activations of some units to mean 0.
+
+        If there is a BatchNormalization, it gets their mean and variance, and a fresh γ and β
+        instead.
+        """
         if self.normalization is None:
             view = self.view
             bias = view.bias_to_matrix(to_float64(view.bias))
@@ -278,7 +282,7 @@ class _Surroundings:
 
 
 def _surroundings(plan: ExecutionPlan, measured: SiteActivity) -> _Surroundings | str:
-    """Return the layers around a rectifier, or why its units can't be revived."""
+    """Return the layers around a rectifier, or the reason why its units can't be revived."""
     if measured.inside:
         return "it is inside a layer with Python code of its own"
     step, normalization = measured.step, None
@@ -318,7 +322,7 @@ def _surroundings(plan: ExecutionPlan, measured: SiteActivity) -> _Surroundings 
 
 
 def _readers(plan: ExecutionPlan, slot: Slot, channels: int, positions: int) -> list[_Reader] | str:
-    """Return the linear layers that read a tensor; or, if something else does, what."""
+    """Return the linear layers that read a tensor, or the reason if other operations read it."""
     if plan.is_output(slot):
         return "its units are an output of the model"
     readers: list[_Reader] = []
@@ -344,8 +348,10 @@ def _readers(plan: ExecutionPlan, slot: Slot, channels: int, positions: int) -> 
 
 
 def _flattened_positions(layer: Any) -> int | None:
-    """Return how many positions a Flatten puts side by side; None for other layers, and if that is
-    not known."""
+    """Return the number of positions that a Flatten layer flattens.
+
+    Return None for other layers, and if the number is not known.
+    """
     if not isinstance(layer, keras.layers.Flatten) or layer.data_format != "channels_last":
         return None
     sizes = (built_input_shape(layer) or (None, None))[1:]
@@ -363,7 +369,7 @@ def _refresh(
     candidates: Sequence[_Candidate],
     seed: int,
 ) -> None:
-    """Give the dead units of some rectifiers fresh weights, and centre them on the samples."""
+    """Assign fresh weights to the dead units of some rectifiers, and centre the units."""
     rng = np.random.default_rng(seed)
     chosen = [
         (candidate.surroundings, candidate.dead)
@@ -372,11 +378,12 @@ def _refresh(
     ]
     for surroundings, units in chosen:
         surroundings.refresh(units, int(rng.integers(2**31)))
-    # After all fresh weights are drawn, which may read a unit that is revived too.
+    # Readers are silenced after all fresh weights are drawn, since fresh weights may read another
+    # unit that is revived.
     for surroundings, units in chosen:
         for reader in surroundings.readers:
             reader.silence(units)
-    # No fresh unit reads another by now, so that one pass measures them all.
+    # No fresh unit reads another fresh unit now, so one pass measures them all.
     statistics = _output_statistics(plan, inputs, size, [around for around, _ in chosen])
     for surroundings, units in chosen:
         sums = statistics[id(surroundings.producer.operation)]
@@ -398,7 +405,7 @@ class _OutputSums:
 def _output_statistics(
     plan: ExecutionPlan, inputs: list[Array], size: int, surroundings: Sequence[_Surroundings]
 ) -> dict[int, _OutputSums]:
-    """Measure the outputs of the producers on the samples, by the layer's id."""
+    """Measure the outputs of the producers on the samples, by the id of the layer."""
     views = {id(around.producer.operation): around.view for around in surroundings}
     statistics: dict[int, _OutputSums] = {}
     for executed in _executed_steps(plan, inputs, size):
@@ -423,7 +430,7 @@ def _executed_steps(plan: ExecutionPlan, inputs: list[Array], size: int) -> Iter
 
 
 def _outputs(plan: ExecutionPlan, inputs: list[Array], size: int) -> list[Array]:
-    """Return the model's outputs on all samples, one array for each."""
+    """Return the outputs of a model on all samples, with one array for each output."""
     columns = zip(
         *(
             map(to_float64, run_plan(plan, [keras.ops.convert_to_tensor(array) for array in batch]))

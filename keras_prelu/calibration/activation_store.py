@@ -1,5 +1,8 @@
-"""Storage of the activations of all samples: in memory up to a limit, beyond it in temporary files
-that are mapped into memory when they are read."""
+"""Storage of the activations of all samples.
+
+Up to a limit they are held in memory. Beyond the limit they are written to temporary files, which
+are mapped into memory when they are read.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class _BatchFile:
     shape: tuple[int, ...]
 
     def read(self) -> np.ndarray:
-        # PyTorch warns of arrays that can't be written to. Mode "c" can, without changing the file.
+        # PyTorch warns of read-only arrays. Mode "c" allows writing without changing the file.
         return np.memmap(self.path, self.dtype, mode="c", shape=self.shape)
 
 
@@ -64,11 +67,11 @@ class ActivationStore:
     """A context that stores activations and deletes its files when it ends.
 
     Args:
-        limit: Float. Bytes of tensors to hold in memory.
+        limit: Float. Largest number of bytes of tensors to hold in memory.
 
     Attributes:
         held_bytes: Integer. Bytes in memory now.
-        peak_bytes: Integer. The largest value that `held_bytes` has had.
+        peak_bytes: Integer. The largest value of `held_bytes` so far.
         written_bytes: Integer. Bytes written to files so far.
     """
 
@@ -91,8 +94,10 @@ class ActivationStore:
             self._folder.cleanup()
 
     def wrap(self, batches: Sequence[np.ndarray]) -> Activations:
-        """Return batches as activations that don't count as held: arrays of samples, which their
-        owner holds in memory anyway."""
+        """Return batches of samples as activations that don't count as held.
+
+        Their owner holds these arrays in memory anyway.
+        """
         return Activations(samples=sum(map(len, batches)), batches=list(batches))
 
     def add(self, activations: Activations, batch: Tensor) -> None:
@@ -138,8 +143,10 @@ class ActivationStore:
 
 
 def _size_in_bytes(tensor: Tensor) -> int:
-    """Return the size of a tensor in memory; 0 for strings and ragged tensors, which always stay
-    there."""
+    """Return the size of a tensor in memory.
+
+    The size is 0 for strings and ragged tensors, which always stay in memory.
+    """
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if dtype == "string" or None in tensor.shape:
         return 0

@@ -1,10 +1,10 @@
-"""Calibration: refitting the linear layers of a converted model so that it computes what the
-original computes.
+"""Calibration: refitting the linear layers of a converted model to the original's function.
 
-Layerwise least squares: for every linear layer in execution order, let z be its output in the
-original model and u its input in the converted one, earlier layers already refitted. The new W', b'
-minimize Σ‖W'u + b' − z‖² + λ‖[W', b'] − [W, b]‖². One sweep carries the activations of all samples
-through both models, so each layer is evaluated a fixed number of times.
+The method is layerwise least squares. For every linear layer in execution order, let z be its
+output in the original model and u its input in the converted one, in which earlier layers are
+already refitted. The new W', b' minimize Σ‖W'u + b' − z‖² + λ‖[W', b'] − [W, b]‖². One sweep
+propagates the activations of all samples through both models, so each layer is evaluated a fixed
+number of times.
 """
 
 from __future__ import annotations
@@ -35,25 +35,24 @@ def calibrate(
     seed: int = 0,
     on_step: Progress | None = None,
 ) -> Calibration:
-    """Refit the linear layers of a converted model, in place, so that it computes what the original
-    computes.
+    """Refit the linear layers of a converted model to the original's function, in place.
 
-    A fifth of the samples is held out. The refit of a layer is taken if it lowers the error on
-    these, and in the end the model gets its old weights back if the error of its output on them has
-    not become smaller: on held-out samples, the result is never worse than no calibration. Several
-    hosts (`keras.distribution.initialize` on JAX), all given the same samples, divide the batches
-    and sum their Gram matrices.
+    A fifth of the samples is held out. The refit of a layer is accepted if it lowers the error on
+    the held-out samples. At the end the model gets its old weights back if the error of its output
+    on these samples has not become smaller: on held-out samples, the result is never worse than no
+    calibration. Several hosts (`keras.distribution.initialize` on JAX) that get the same samples
+    divide the batches and sum their Gram matrices.
 
     Args:
-        converted: `keras.Model`. What `convert(original, ...)` returned, possibly saved and loaded
+        converted: `keras.Model`. The result of `convert(original, ...)`, possibly saved and loaded
             since. Dense, EinsumDense, convolution, transposed, depthwise and separable layers are
             refitted, also inside other layers and subclassed models; other layers keep their
             weights.
-        original: `keras.Model`. The ReLU model that it was made from. It is not changed.
+        original: `keras.Model`. The ReLU model that `converted` was made from. It is not changed.
         samples: Unlabeled samples, at least 5: an array, or a list or dict of arrays for several
-            inputs; or a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator of batches, of
-            which at most 4,096 samples are taken. A few hundred suffice.
-        ridge: Float or None. λ relative to the mean diagonal of the Gram matrix. Defaults to None,
+            inputs; or a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator of batches,
+            from which at most 4,096 samples are taken. A few hundred suffice.
+        ridge: Float or None. λ relative to the mean diagonal of the Gram matrix. Defaults to None:
             for each layer the best of several values from 1e-6 to 0.1 on held-out samples.
         rows_per_unknown: Integer. Rows to use for each unknown weight; spatial positions are
             sampled accordingly. Defaults to 16.
@@ -67,10 +66,10 @@ def calibrate(
         on_step: Function called with (steps done, steps in total). Defaults to None.
 
     Returns:
-        The record, a `Calibration`.
+        A `Calibration`, the record of the calibration.
 
     Raises:
-        CalibrationError: The models do not belong together, have no graph, or there are too few
+        CalibrationError: The models do not belong together or have no graph, or there are too few
             samples.
         DataError: The samples do not fit the model, or hold NaN.
         InvalidArgumentError: A ValueError; an option is out of range.

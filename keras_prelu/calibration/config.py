@@ -11,7 +11,7 @@ __all__ = ["CalibrationConfig"]
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """The settings of a calibration, checked. See `calibrate`.
+    """The checked settings of a calibration. See `calibrate`.
 
     Attributes:
         ridge: Float or None. λ relative to the mean diagonal of the Gram matrix; None for the best

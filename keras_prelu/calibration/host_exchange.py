@@ -12,7 +12,7 @@ __all__ = ["Exchange", "HostExchange"]
 
 
 class Exchange(Protocol):
-    """How hosts that each have a part of the samples share arrays."""
+    """Protocol by which hosts that each have a part of the samples share arrays."""
 
     def gather(self, array: np.ndarray) -> np.ndarray:
         """Return the arrays of all hosts, of equal shapes, along a new first axis."""

@@ -1,5 +1,7 @@
-"""The linear layers inside a layer with Python code of its own, and the inputs that they get,
-observed while that code runs."""
+"""The linear layers inside a layer with Python code of its own.
+
+Their inputs are observed while that code runs.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ class InnerLayer:
         layer: Layer. The linear layer.
         counterpart: Layer. The same layer inside the original's layer.
         normalization: `keras.layers.BatchNormalization` or None. The only observed reader of the
-            layer's output, if that is a BatchNormalization.
+            layer's output, if that reader is a BatchNormalization.
     """
 
     layer: Any
@@ -43,11 +45,11 @@ def has_linear_layers(layer: Any) -> bool:
 def find_inner_layers(
     converted: Any, original: Any, run_original: Callable[[], object]
 ) -> list[InnerLayer]:
-    """Return the linear layers inside a converted layer, in the order of their application.
+    """Return the linear layers inside a converted layer, in the order of their calls.
 
     Args:
         converted: Layer of the converted model.
-        original: The same layer of the original model.
+        original: Layer of the original model that is the counterpart of `converted`.
         run_original: Function that calls `original` once.
 
     Returns:
@@ -93,8 +95,11 @@ def _calls_during(run: Callable[[], object], layers: Sequence[Any]) -> list[Hook
 def _normalization_after(
     layer: Any, calls: Sequence[HookedCall], converted_of: Mapping[int, Any]
 ) -> Any:
-    """Return the converted model's BatchNormalization whose counterpart alone reads the output of a
-    layer of the original, if both are called once; None otherwise."""
+    """Return the converted model's BatchNormalization after a layer, or None.
+
+    It is returned if its counterpart alone reads the output of the layer in the original, and both
+    are called once.
+    """
     outputs = [call.outputs for call in calls if call.target.owner is layer]
     readers = [
         call.target.owner for call in calls if any(call.inputs is output for output in outputs)

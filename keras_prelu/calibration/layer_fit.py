@@ -1,5 +1,4 @@
-"""The refit of one linear layer to the original's output, on the inputs that it gets in the
-converted model."""
+"""The refit of one linear layer to the original's output, on its inputs in the converted model."""
 
 from __future__ import annotations
 
@@ -23,10 +22,13 @@ __all__ = ["Assignment", "Fit", "InputPair", "Intercept", "fit_layer", "linear_o
 Tensor = Any
 
 _CHECK_TOLERANCE = 0.02
-"""Relative; wide enough for bfloat16 layers, far below what a wrong padding or stride gives."""
+"""Relative tolerance, above bfloat16's errors and far below those of a wrong padding or stride."""
 
 _ROUNDING = 1e-12
-"""An error below this is float32's rounding; a refit could only lose bit-identical outputs."""
+"""An error below which a layer is not refitted.
+
+Such an error is float32's rounding, and a refit could only make bit-identical outputs differ.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ class InputPair:
 
 @dataclass(frozen=True)
 class Intercept:
-    """The variable that takes the bias of a refitted layer: its own, the moving mean of a
-    BatchNormalization after it, or none.
+    """The variable that takes the bias of a refitted layer, if there is one.
 
-    BatchNormalization(z + b) subtracts its moving mean less b, so a layer without a bias gets one
-    there.
+    The variable is the layer's own bias or the moving mean of a BatchNormalization after it.
+    BatchNormalization(z + b) is the same as subtracting b from the moving mean, so a layer without
+    a bias of its own can get one there.
 
     Attributes:
         bias: Variable or None. The layer's own bias.
-        moving_mean: Variable or None. The moving mean that takes the bias instead.
+        moving_mean: Variable or None. The moving mean that takes the bias if there is no `bias`.
     """
 
     bias: Any
@@ -94,8 +96,8 @@ class Fit:
         unknowns: Integer. Weights of one output, bias included.
         ridge: Float or None. λ relative to the mean diagonal of the Gram matrix; None if nothing
             was solved.
-        error_before: Float or None. Squared error over the targets' variance on held-out samples,
-            with the old weights; None if the layer can't be fitted.
+        error_before: Float or None. Squared error divided by the targets' variance on held-out
+            samples, with the old weights; None if the layer can't be fitted.
         error_after: Float or None. The same error with the new weights.
         assignments: Tuple of `Assignment`. Empty if the layer keeps its weights.
         reason: String. Why the layer keeps its weights, or "".
@@ -125,8 +127,8 @@ def fit_layer(
         counterpart: `LinearView` of the same layer in the original.
         calls: Sequence with an `InputPair` for each call of the layer.
         intercept: `Intercept` of the layer.
-        config: `CalibrationConfig`.
-        split: `SampleSplit`.
+        config: `CalibrationConfig`. Settings of the fit.
+        split: `SampleSplit`. The division into samples that fit and samples that judge.
 
     Returns:
         A `Fit`.
@@ -177,8 +179,10 @@ def _add_rows(
     config: CalibrationConfig,
     split: SampleSplit,
 ) -> bool:
-    """Add this host's rows to a problem; return False if the layer doesn't compute what its view
-    says."""
+    """Add this host's rows to a problem.
+
+    Return False if the layer doesn't compute what its `LinearView` predicts.
+    """
     for call in calls:
         for batch in _sampled_batches(design.view, call, config, split):
             rows = design.rows(batch.converted, batch.positions)
@@ -206,8 +210,10 @@ class _Positions:
 
 @dataclass(frozen=True)
 class _SampledBatch:
-    """The inputs of a layer for one batch, in both models, with the positions that become rows and
-    which of the rows are held out."""
+    """The inputs of a layer for one batch in both models, and the rows to take from them.
+
+    The output positions become rows, some of which are held out.
+    """
 
     original: Tensor
     converted: Tensor
@@ -218,8 +224,7 @@ class _SampledBatch:
 def _sampled_batches(
     view: LinearView, call: InputPair, config: CalibrationConfig, split: SampleSplit
 ) -> Iterator[_SampledBatch]:
-    """Yield each batch with a random choice of positions, as many as `rows_per_unknown` asks
-    for."""
+    """Yield each batch with random positions, whose number follows from `rows_per_unknown`."""
     unknowns = int(np.prod(view.kernel.shape[:-1])) + 1
     held_out, start = split.local_held_out, 0
     for number, original, converted in zip(
@@ -257,8 +262,7 @@ class _Design:
         self._intercept = intercept
 
     def matrix(self, view: LinearView) -> np.ndarray:
-        """Return the kernel and the bias of a layer as one matrix (groups, unknowns, outputs) in
-        float64."""
+        """Return a layer's kernel and bias as one float64 matrix (groups, unknowns, outputs)."""
         matrix = view.to_matrix(keras.ops.convert_to_numpy(view.kernel).astype(np.float64))
         if not self._intercept.exists:
             return matrix
@@ -278,8 +282,10 @@ class _Design:
         return np.concatenate([rows, np.ones((*rows.shape[:-1], 1))], axis=-1)
 
     def predicts(self, product: np.ndarray, inputs: Tensor, positions: _Positions) -> bool:
-        """Return whether rows × matrix is what the layer computes. This guards against a view that
-        misreads a layer."""
+        """Return whether rows × matrix is what the layer computes.
+
+        This guards against a `LinearView` that misinterprets a layer.
+        """
         view = self.view
         predicted = np.moveaxis(product, 0, 1).reshape(len(positions.sample), -1)
         outputs = view.flat_outputs(_to_numpy(view, linear_output(view.layer, inputs)))
@@ -294,7 +300,7 @@ class _Design:
         return deviation <= _CHECK_TOLERANCE * scale
 
     def assignments(self, matrix: np.ndarray) -> tuple[Assignment, ...]:
-        """Return the assignments that give the layer a matrix."""
+        """Return the assignments that set the layer's weights to a matrix."""
         view, intercept = self.view, self._intercept
         if not intercept.exists:
             return (Assignment(variable=view.kernel, value=view.from_matrix(matrix)),)
@@ -311,7 +317,7 @@ class _Design:
 
 
 def linear_output(layer: Any, inputs: Tensor) -> Tensor:
-    """Return what a layer computes before its own activation."""
+    """Return the output of a layer before its inline activation."""
     if has_linear_activation(layer):
         return layer(inputs)
     with attributes_set([HookTarget(layer, "activation")], keras.activations.linear):

@@ -1,4 +1,4 @@
-"""Matching the steps of a converted model with what computes the original's value there."""
+"""Matching the steps of a converted model with the operations of its original."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ __all__ = ["match_layers"]
 def match_layers(
     plan: ExecutionPlan, original: keras.Model, sites: Sequence[LocatedSite]
 ) -> dict[str, Any]:
-    """Match the layers of a converted model with those of its original, by path, or in the order of
-    execution where paths differ.
+    """Match the layers of a converted model with those of its original.
+
+    They are matched by path, or in the order of execution if paths differ.
 
     Args:
         plan: `ExecutionPlan` of the converted model.
@@ -30,20 +31,21 @@ def match_layers(
 
     Returns:
         A dict from the path of a step to the layer, op or activation function that computes the
-        original's value there: for a PReLU the rectifier that it replaced, for a layer that lost
-        its inline activation a copy of the original's layer without it.
+        same value in the original. For a PReLU it is the rectifier that the PReLU replaced; for a
+        layer that lost its inline activation it is a copy of the original's layer without the
+        activation.
 
     Raises:
-        CalibrationError: A layer has no counterpart, or one with weights of other shapes: the
-            models do not belong together.
+        CalibrationError: A layer has no counterpart, or a counterpart with weights of other shapes:
+            the models do not belong together.
     """
     steps = compile_plan(original).steps
     # A layer with Python code of its own is one step, whatever sites are inside.
     graph_sites = [located for located in sites if located.held is None]
     counterparts = _match_by_path(plan, steps, graph_sites)
     if any(step.path not in counterparts for step in plan.steps):
-        # Layers without a name of their own are called differently in a model that is built anew
-        # by its class.
+        # Layers without a name of their own get other names in a model that its class builds
+        # again.
         counterparts = _match_in_order(plan, steps, graph_sites) or counterparts
     for step in plan.steps:
         _check_match(step, counterparts.get(step.path), original.name)
@@ -70,7 +72,7 @@ def _match_by_path(
 def _match_in_order(
     plan: ExecutionPlan, steps: Sequence[Step], sites: Sequence[LocatedSite]
 ) -> dict[str, Any] | None:
-    """Match the steps of both models side by side; return None if they don't fit."""
+    """Match the steps of both models in order; return None if they don't correspond."""
     counterparts: dict[str, Any] = {}
     kinds = {id(located.operation): located.site.kind for located in sites}
     unmatched = list(reversed(plan.steps))
@@ -121,7 +123,7 @@ def _original_class(operation: Any) -> type:
 
 
 def _weight_shapes(operation: Any) -> list[tuple[int, ...]]:
-    """Return the shapes of an operation's weights, without those of the slopes inside."""
+    """Return the shapes of an operation's weights, except for slopes."""
     slopes = {id(variable) for layer in prelus(operation) for variable in layer.variables}
     return [
         tuple(variable.shape)

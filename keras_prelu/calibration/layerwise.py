@@ -1,5 +1,7 @@
-"""Layerwise calibration: one sweep through both models that carries the activations of all samples
-along and refits each linear layer on its way."""
+"""Layerwise calibration: one sweep through both models that refits each linear layer.
+
+The sweep propagates the activations of all samples.
+"""
 
 from __future__ import annotations
 
@@ -32,20 +34,20 @@ __all__ = ["LayerwiseCalibrator", "Progress"]
 Tensor = Any
 
 Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in total)."""
+"""A function that is called with (steps done, steps in total)."""
 
 
 class LayerwiseCalibrator:
-    """Calibrates a pair of models on the same samples, as often as it is asked to.
+    """Calibrator of a pair of models on the same samples, which can run repeatedly.
 
     Args:
-        pair: `ModelPair`.
-        samples: `CalibrationSamples`.
-        config: `CalibrationConfig`.
+        pair: `ModelPair`. The models.
+        samples: `CalibrationSamples`. The samples.
+        config: `CalibrationConfig`. The settings.
 
     Attributes:
         batch_size: Integer. Samples in a batch: the model's own fixed number, or the config's.
-        split: `SampleSplit`. Which samples are held out.
+        split: `SampleSplit`. The division into samples that fit and samples that are held out.
     """
 
     def __init__(
@@ -58,9 +60,9 @@ class LayerwiseCalibrator:
         self._inputs = [array[self.split.is_local] for array in samples.arrays]
 
     def run(self, on_step: Progress | None = None) -> Calibration:
-        """Refit the converted model as it is now, in place.
+        """Refit the converted model in its current state, in place.
 
-        An exception, an interrupt included, gives the model its old weights back: half of a
+        If an exception or an interrupt occurs, the model gets its old weights back: half of a
         calibration is worse than none.
         """
         with ActivationStore(self._config.memory_limit) as store:
@@ -116,9 +118,9 @@ class _HeldOutOutputs:
     """The outputs on held-out samples.
 
     Attributes:
-        before: List of arrays. The converted model's, before its layers are refitted.
-        after: List of arrays. The converted model's, afterwards.
-        targets: List of arrays. The original's.
+        before: List of arrays. Outputs of the converted model before its layers are refitted.
+        after: List of arrays. Outputs of the converted model afterwards.
+        targets: List of arrays. Outputs of the original.
     """
 
     before: list[np.ndarray]
@@ -135,7 +137,7 @@ class _HeldOutOutputs:
 
 
 class _Sweep:
-    """One calibration: refits the layers in the order in which their inputs become known.
+    """One calibration, which refits the layers in the order in which their inputs become known.
 
     Attributes:
         records: Dict from path to `LayerCalibration`.
@@ -155,7 +157,7 @@ class _Sweep:
         self._split = split
         self._values = values
         self._on_step = on_step
-        self._treated: set[int] = set()  # Ids of the layers that are refitted, or stay as they are.
+        self._treated: set[int] = set()  # Ids of layers that are refitted or keep their weights.
         self._old_values: list[Assignment] = []
 
     def run(self) -> None:
@@ -166,12 +168,12 @@ class _Sweep:
                 self._give_up_on_shared(pending)
 
     def undo(self) -> None:
-        """Give all variables the values that they had."""
+        """Restore the old values of all variables."""
         for old in reversed(self._old_values):
             old.variable.assign(old.value)
 
     def _advance_all(self, pending: list[Step]) -> bool:
-        """Execute each step whose inputs are known, and return whether there was one.
+        """Execute each step whose inputs are known, and return whether there was such a step.
 
         A layer that is called several times waits for the inputs of all its calls, to be fitted to
         all of them.
@@ -186,8 +188,10 @@ class _Sweep:
         return advanced
 
     def _treat(self, step: Step, pending: Sequence[Step]) -> bool:
-        """Refit the layer of a step if it is linear or contains linear layers; return False if
-        inputs that this needs are not known yet."""
+        """Refit the layer of a step if it is linear or contains linear layers.
+
+        Return False if the inputs for this are not known yet.
+        """
         is_treated = id(step.operation) in self._treated
         view = None if is_treated else linear_view(step.operation)
         contains_linear = not is_treated and view is None and has_linear_layers(step.operation)
@@ -205,8 +209,10 @@ class _Sweep:
         return True
 
     def _give_up_on_shared(self, pending: Sequence[Step]) -> None:
-        """Keep the weights of a shared layer whose later call depends on its earlier one, since no
-        step can be executed otherwise."""
+        """Keep the weights of a shared layer whose later call depends on its earlier call.
+
+        No step could be executed otherwise.
+        """
         step = next(step for step in pending if self._values.are_known(step))
         self._keep(step, "its later calls depend on its earlier ones")
 
@@ -228,8 +234,10 @@ class _Sweep:
         )
 
     def _refit_inner_layers(self, calls: Sequence[Step]) -> None:
-        """Refit the linear layers inside a layer with Python code of its own, one after the other,
-        on the inputs that they get while it runs."""
+        """Refit the linear layers inside a layer with Python code of its own, one after the other.
+
+        They are refitted on the inputs that they get while that code runs.
+        """
         step = calls[0]
         self._treated.add(id(step.operation))
         if not any(map(self._values.differ, calls)) and self._pair.computes_the_same(step):
@@ -302,7 +310,7 @@ class _Values:
     """The activations of one model, by slot of the plan.
 
     Args:
-        store: `ActivationStore`.
+        store: `ActivationStore` that holds the activations.
         inputs: Dict from `Slot` to `Activations`. The samples.
     """
 
@@ -327,7 +335,7 @@ class _Values:
         )
 
     def inner_inputs(self, calls: Sequence[Step], outer: Any, inner: Any) -> list[Activations]:
-        """Return the inputs of each call of a layer inside another while that is called.
+        """Return the inputs of each call of an inner layer while the outer layer is called.
 
         Args:
             calls: Sequence of `Step`. The calls of the outer layer.
@@ -345,7 +353,7 @@ class _Values:
         return self._collect(map(inputs, range(self._batch_count(call))))
 
     def batch(self, step: Step, index: int) -> dict[Slot, Tensor]:
-        """Return what a step reads, of one batch."""
+        """Return the tensors that a step reads for one batch."""
         return {slot: self._activations[slot][index] for slot in step.inputs}
 
     def discard(self, slots: Iterable[Slot]) -> None:
@@ -358,7 +366,7 @@ class _Values:
         return len(self._activations[step.inputs[0]])
 
     def _collect(self, batches_of_tensors: Iterable[Sequence[Tensor]]) -> list[Activations]:
-        """Store tensors that come batch by batch, and return the activations of each."""
+        """Store tensors that arrive batch by batch, and return the activations of each tensor."""
         collected: list[Activations] = []
         for tensors in batches_of_tensors:
             collected = collected or [Activations() for _ in tensors]
@@ -368,12 +376,12 @@ class _Values:
 
 
 class _PairedValues:
-    """The activations of both models. Where they can't differ, both have the same `Activations`.
+    """The activations of both models; where they can't differ, both share the same `Activations`.
 
     Attributes:
         original: `_Values` of the original model.
         converted: `_Values` of the converted model.
-        store: `ActivationStore`.
+        store: `ActivationStore` that holds the activations.
     """
 
     def __init__(
@@ -393,16 +401,16 @@ class _PairedValues:
         return all(slot in self.converted for slot in step.inputs)
 
     def differ(self, step: Step) -> bool:
-        """Return whether a step gets other inputs in the converted model than in the original."""
+        """Return whether the inputs of a step differ between the two models."""
         return any(self.original.of(slot) is not self.converted.of(slot) for slot in step.inputs)
 
     def inputs_of(self, step: Step) -> InputPair:
-        """Return what a layer with one input reads."""
+        """Return the inputs of a step with one input, in both models."""
         slot = step.inputs[0]
         return InputPair(original=self.original.of(slot), converted=self.converted.of(slot))
 
     def advance(self, step: Step, pair: ModelPair) -> None:
-        """Compute the outputs of a step in both models; once, where they can't differ."""
+        """Compute the outputs of a step in both models, only once if they can't differ."""
         outputs = self.converted.execute(step, step.operation)
         if not self.differ(step) and pair.computes_the_same(step):
             original_outputs = outputs
@@ -425,8 +433,10 @@ def _input_activations(
 def _run_to_outputs(
     plan: ExecutionPlan, inputs: Sequence[np.ndarray], batch_size: int, store: ActivationStore
 ) -> list[np.ndarray]:
-    """Return the outputs of a model, computed step by step and not batch by batch, so that they
-    are comparable bit for bit with those that a sweep computes."""
+    """Return the outputs of a model, computed step by step and not batch by batch.
+
+    This makes them comparable bit for bit with the outputs of a sweep.
+    """
     values = _Values(store, _input_activations(plan, inputs, batch_size, store))
     liveness = Liveness(plan)
     for step in plan.steps:
@@ -445,8 +455,10 @@ def _has_weight_matrix(step: Step) -> bool:
 
 
 def _normalization_after(plan: ExecutionPlan, step: Step) -> Any:
-    """Return the BatchNormalization that alone reads the output of a layer and is called once, or
-    None."""
+    """Return the BatchNormalization after a layer, or None.
+
+    It must be called once and be the only reader of the layer's output.
+    """
     reader = plan.sole_reader(step.outputs[0])
     if reader is None or plan.call_count(reader.operation) != 1:
         return None
@@ -462,7 +474,7 @@ def _to_array(activations: Activations) -> np.ndarray:
 
 
 def _output_error(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
-    """Return the relative error of a model's outputs, the mean over several outputs."""
+    """Return the relative error of a model's outputs, averaged over several outputs."""
     errors = [
         relative_error(output, target) for output, target in zip(outputs, targets, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""A converted model and its original, with what calibration needs to know of both."""
+"""A converted model and its original, with the facts about both that calibration needs."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Tensor = Any
 class ModelPair:
     """A converted model and its original, matched layer by layer.
 
-    What is derived from the models is derived once, so that several calibrations of one pair share
-    it. The weights of the converted model may change meanwhile: none of them is copied. Those of
-    the original must not: layers with an inline activation have linear copies here.
+    Derived data is computed once, so that several calibrations of one pair share it. The weights of
+    the converted model may change in the meantime, since none of them is copied. The weights of the
+    original must not change, since a pair holds linear copies of layers with an inline activation.
 
     Args:
         original: `keras.Model`. The ReLU model.
-        converted: `keras.Model`. The model that was made from it.
-        samples: `CalibrationSamples`, with which a model that is written in Python is called to get
-            a graph.
-        sites: Sequence of `LocatedSite`, or None. The sites of the original. Defaults to None, in
-            which case they are located here.
+        converted: `keras.Model`. The model that was made from `original`.
+        samples: `CalibrationSamples`. A model with Python code of its own is called with them to
+            get a graph.
+        sites: Sequence of `LocatedSite`, or None. The sites of the original. Defaults to None: they
+            are located by this class.
 
     Attributes:
         original: `keras.Model`. The ReLU model, with a graph.
@@ -66,8 +66,10 @@ class ModelPair:
         return self._counterparts[step.path]
 
     def computes_the_same(self, step: Step) -> bool:
-        """Return whether a step computes what the original does, given the same inputs: it applies
-        no PReLU, and its weights are equal."""
+        """Return whether a step computes what the original does for the same inputs.
+
+        It does if it applies no PReLU and its weights are equal.
+        """
         counterpart = self.counterpart(step)
         if isinstance(step.operation, PReLU) or len(prelus(step.operation)) != len(
             prelus(counterpart)
@@ -84,11 +86,11 @@ class ModelPair:
         )
 
     def inner_layers(self, step: Step, batch: Mapping[Slot, Tensor]) -> list[InnerLayer]:
-        """Return the linear layers inside the layer of a step, in the order of their application.
+        """Return the linear layers inside the layer of a step, in the order of their calls.
 
         Args:
             step: `Step` of the plan, whose layer has Python code of its own.
-            batch: Mapping from `Slot` to tensor. What the original's layer reads, of one batch.
+            batch: Mapping from `Slot` to tensor. The inputs of the original's layer for one batch.
         """
         if step.path not in self._inner_layers:
             counterpart = self.counterpart(step)

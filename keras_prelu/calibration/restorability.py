@@ -1,8 +1,8 @@
-"""How much of a ReLU's output the next layer can restore from the PReLU's output.
+"""The share of a ReLU's output that the next layer can't restore from the PReLU's output.
 
-It depends on how many channels there are and how they are correlated: a narrow layer can't restore
-what its slopes add. The share that can't be restored is measured for each layer and slope on a few
-samples, by least squares between the channels.
+It depends on the number of channels and their correlation: a narrow layer can't undo what its
+slopes add. The share is measured for each layer and slope on a few samples, by least squares
+between the channels.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from keras_prelu.layers import PReLU
 __all__ = ["unrestored_shares"]
 
 _CHANNELS = 256
-"""Channels of a layer to look at; with more, restoring is only easier."""
+"""The largest number of channels of a layer to measure; more channels only ease restoring."""
 _ROWS_PER_CHANNEL = 5
 _MINIMUM_CHANNELS = 50
-"""Layers with fewer channels get as many rows as if they had so many."""
+"""Layers with fewer channels get as many rows as layers with this number of channels."""
 
 
 def unrestored_shares(
@@ -40,7 +40,8 @@ def unrestored_shares(
     """Measure the share of each ReLU's output that can't be restored from the PReLU's output.
 
     Args:
-        plan: `ExecutionPlan` of the converted model. It is run with ReLUs in place of the PReLUs.
+        plan: `ExecutionPlan` of the converted model. It is executed with ReLUs in place of the
+            PReLUs.
         inputs: Sequence with an array of samples for each input.
         layers: Mapping from path to `PReLU`. The layers to measure.
         slopes: Sequence of floats. The slopes to measure, in ascending order.
@@ -48,8 +49,8 @@ def unrestored_shares(
         rng: NumPy generator that chooses channels and rows.
 
     Returns:
-        A dict from path to an array with the share for each slope, which never falls from one slope
-        to the next; 0 for a layer that is not called.
+        A dict from path to an array with the share for each slope, which never decreases from one
+        slope to the next; 0 for a layer that is not called.
     """
     sampler = _RowSampler(layers, fraction=batch_size / len(inputs[0]), rng=rng)
     targets = [HookTarget(layer) for layer in layers.values()]
@@ -63,11 +64,11 @@ def unrestored_shares(
 
 
 class _RowSampler:
-    """Collects rows of the pre-activations of PReLU layers.
+    """Sampler of rows of the pre-activations of PReLU layers.
 
     Args:
-        layers: Mapping from path to `PReLU`.
-        fraction: Float. Share of the wanted rows to take from each batch.
+        layers: Mapping from path to `PReLU`. The layers to sample.
+        fraction: Float. Share of the required rows to take from each batch.
         rng: NumPy generator that chooses channels and rows.
     """
 
@@ -80,7 +81,7 @@ class _RowSampler:
         self._rng = rng
 
     def sample(self, call: HookedCall) -> keras.KerasTensor:
-        """Take rows from the inputs of a PReLU, and return what a ReLU computes from them."""
+        """Take rows from the inputs of a PReLU, and return the output of a ReLU for the inputs."""
         layer, inputs = call.target.owner, call.inputs
         rows = keras.ops.convert_to_numpy(keras.ops.cast(inputs, "float32"))
         if layer.data_format == "channels_first":
@@ -115,8 +116,10 @@ def _shares(
 
 
 def _unrestored_share(pre_activations: np.ndarray, slope: float, max_value: float | None) -> float:
-    """Return the squared error of the best affine map from PReLU's outputs to ReLU's, over their
-    variance, on a quarter of the rows."""
+    """Return the relative squared error of the best affine map from PReLU's outputs to ReLU's.
+
+    The error is measured on a quarter of the rows and divided by the variance of ReLU's outputs.
+    """
     x = pre_activations.astype(np.float64)
     cap = np.inf if max_value is None else max_value
     targets, outputs = np.clip(x, 0.0, cap), np.minimum(np.where(x > 0, x, slope * x), cap)

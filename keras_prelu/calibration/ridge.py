@@ -1,6 +1,6 @@
 """Ridge regression of the weights of a layer, accumulated in chunks and judged on held-out rows.
 
-NumPy and SciPy only.
+This module depends only on NumPy and SciPy.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ __all__ = ["RIDGES", "RidgeProblem", "Solution"]
 Array = npt.NDArray[np.float64]
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""The strengths among which held-out rows choose, weak to strong."""
+"""The strengths to choose from on held-out rows, in ascending order."""
 _FIRST_INDEX = 3
 
 _ROUNDING = 1e-12
 _UNKNOWNS_WORTH_THREADS = 1024
-"""Unknowns from which several threads make a factorization faster; below, distributing the work
-costs more than the work."""
+"""The number of unknowns from which several threads make a factorization faster.
+
+With fewer unknowns, distributing the work costs more than the work itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Solution:
     """The solution of a `RidgeProblem`.
 
     Attributes:
-        ridge: Float. The strength that it was found with.
+        ridge: Float. The strength of the penalty.
         change: Array (groups, unknowns, outputs). The change of the weights.
-        error: Float. Squared error on held-out rows over the targets' variance.
+        error: Float. Squared error on held-out rows divided by the targets' variance.
     """
 
     ridge: float
@@ -46,11 +48,12 @@ class Solution:
 
 
 class RidgeProblem:
-    """Find Δ that minimizes ‖AΔ − R‖² + λ‖Δ‖², for each of several groups, in float64.
+    """The problem to minimize ‖AΔ − R‖² + λ‖Δ‖² over Δ, for each of several groups, in float64.
 
     A are the design rows and R the residuals of the current weights, so Δ is the change of the
-    weights and the penalty keeps them where they are. Rows are accumulated into Gram matrices AᵀA;
-    fewer rows than unknowns are stored, for the dual system Δ = Aᵀ(AAᵀ + λI)⁻¹R, which is smaller.
+    weights and the penalty keeps them near their current values. Rows are accumulated into Gram
+    matrices AᵀA. While there are fewer rows than unknowns, they are stored instead, for the dual
+    system Δ = Aᵀ(AAᵀ + λI)⁻¹R, which is smaller.
 
     Args:
         unknowns: Integer. Columns of A.
@@ -74,30 +77,32 @@ class RidgeProblem:
 
         Args:
             rows: Array (groups, n, unknowns). Design rows.
-            residuals: Array (groups, n, outputs). What the current weights leave unexplained.
-            targets: Array (groups, n, outputs).
-            held_out: Boolean array (n,). The rows to judge by.
+            residuals: Array (groups, n, outputs). Targets minus the output of the current weights.
+            targets: Array (groups, n, outputs). The outputs to fit.
+            held_out: Boolean array (n,). Marks the rows that judge instead of fitting.
         """
         self.rows += rows.shape[1]
         for part, chosen in ((self._fitting, ~held_out), (self._judging, held_out)):
             part.add(rows[:, chosen], residuals[:, chosen], targets[:, chosen])
 
     def combine(self, exchange: Exchange) -> None:
-        """Make this, on each host, the problem with all hosts' rows."""
+        """Add the rows of all other hosts to this problem, on each host."""
         self.rows = int(exchange.gather(np.array(self.rows)).sum())
         for part in (self._fitting, self._judging):
             part.combine(exchange)
 
     def solve(self, ridge: float) -> Array:
-        """Return Δ (groups, unknowns, outputs) for λ = `ridge` × the mean diagonal of the Gram
-        matrix."""
+        """Return Δ (groups, unknowns, outputs) for one strength.
+
+        λ is `ridge` times the mean diagonal of the Gram matrix.
+        """
         return self._change(self._coefficients(ridge))
 
     def best(self) -> Solution:
-        """Return the solution with the least error on held-out rows, searched from the middle of
-        `RIDGES` in the direction in which the error falls.
+        """Return the solution with the least error on held-out rows.
 
-        The three or four Cholesky factorizations that this takes cost less than one
+        The search starts in the middle of `RIDGES` and goes in the direction in which the error
+        falls. The three or four Cholesky factorizations that this takes cost less than one
         eigendecomposition for all strengths.
         """
         with _one_thread() if self.unknowns < _UNKNOWNS_WORTH_THREADS else nullcontext():
@@ -112,8 +117,10 @@ class RidgeProblem:
         return Solution(ridge=ridge, change=change, error=self.error(change))
 
     def error(self, change: Array | None) -> float:
-        """Return the squared error on held-out rows over the targets' variance, with the weights
-        changed by `change`, or unchanged if None."""
+        """Return the squared error on held-out rows divided by the targets' variance.
+
+        The weights are changed by `change`, or unchanged if it is None.
+        """
         squared_error = (
             self._judging.residual_square if change is None else self._judging.squared_error(change)
         )
@@ -142,8 +149,10 @@ class RidgeProblem:
         return _Candidate(ridge=ridge, coefficients=coefficients, error=error)
 
     def _coefficients(self, ridge: float) -> Array:
-        """Return the solution of the smaller system: Δ itself, or in the dual the coefficient of
-        each row in Δ."""
+        """Return the solution of the smaller system.
+
+        It is Δ itself in the primal system, and the coefficient of each row in Δ in the dual one.
+        """
         if self._fitting.gram is not None:
             return np.stack(
                 [
@@ -171,8 +180,7 @@ class RidgeProblem:
 
     @functools.cached_property
     def _inner_products(self) -> _InnerProducts | None:
-        """The inner products of rows, if both parts are stored; computed once all rows are
-        added."""
+        """The inner products of rows if both parts are stored; read only after all `add` calls."""
         if self._fitting.gram is not None or self._judging.gram is not None:
             return None
         fitting, judging = self._fitting.stored().rows, self._judging.stored().rows
@@ -191,8 +199,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _InnerProducts:
-    """The inner products of the fitting rows with themselves, and of the judging rows with the
-    fitting rows."""
+    """The inner products of fitting rows with each other, and of judging rows with fitting rows."""
 
     fitting: Array
     judging: Array
@@ -205,7 +212,9 @@ class _StoredRows:
 
 
 class _Rows:
-    """Design rows and residuals: stored while they are fewer than the unknowns, then as Gram
+    """Design rows and residuals, stored or as Gram matrices.
+
+    Rows are stored while there are fewer of them than unknowns; later they are summed in the Gram
     matrices AᵀA and AᵀR.
 
     Attributes:
@@ -238,8 +247,10 @@ class _Rows:
             self._fold()
 
     def combine(self, exchange: Exchange) -> None:
-        """Sum the Gram matrices of all hosts if their rows together are no fewer than the unknowns;
-        gather the rows otherwise."""
+        """Sum the Gram matrices of all hosts, or gather their rows.
+
+        Matrices are summed if all hosts together have at least as many rows as unknowns.
+        """
         self._combine_sums(exchange)
         if self._count < self._unknowns:
             stored = self.stored()
@@ -283,9 +294,11 @@ class _Rows:
 
     @property
     def scale(self) -> float:
-        """What squared errors are divided by: the variation of the targets about their mean, output
-        by output. Targets that don't vary, such as a single one, give the sum of their squares, and
-        targets of 0 give 1."""
+        """The divisor of squared errors: the variation of the targets about their mean, by output.
+
+        For targets that don't vary, such as a single one, it is the sum of their squares; for
+        targets of 0 it is 1.
+        """
         mean_part = float(np.sum(np.square(self._target_sum))) / max(self._count, 1)
         variation = self._target_square - mean_part
         if variation > _ROUNDING * self._target_square:
@@ -326,8 +339,10 @@ def _solve_dual(kernel: Array, residuals: Array, penalty: float) -> Array:
 
 
 def _solve_positive(matrix: Array, right: Array) -> Array:
-    """Solve a symmetric system by Cholesky; by least squares if rounding has made the matrix
-    indefinite, or if all inputs are zero."""
+    """Solve a symmetric system by Cholesky or by least squares.
+
+    Least squares is used if rounding has made the matrix indefinite, or if all inputs are zero.
+    """
     try:
         return scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix), right)
     except np.linalg.LinAlgError:

@@ -33,7 +33,7 @@ class CalibrationSamples:
     Attributes:
         structure: Array, or list or dict of arrays. The samples in the structure that the model is
             called with.
-        arrays: List with an array for each input of the model, in its order.
+        arrays: List with an array for each input of the model, in the order of the inputs.
     """
 
     structure: Any
@@ -51,9 +51,9 @@ def check_samples(
     Args:
         original: `keras.Model`. The original model.
         samples: Samples as in `calibrate`.
-        max_samples: Integer or None. At most this many of the samples are taken, drawn at random;
-            None takes all in their order.
-        seed: Integer. Seed of the draw.
+        max_samples: Integer or None. Largest number of samples, drawn at random; None for all in
+            their order. Defaults to None.
+        seed: Integer. Seed of the draw. Defaults to 0.
 
     Returns:
         `CalibrationSamples`.
@@ -90,12 +90,12 @@ def with_graph(model: keras.Model, samples: Any) -> keras.Model:
     """Return a model with a graph that computes what a model does.
 
     Args:
-        model: `keras.Model`.
+        model: `keras.Model`. A model with or without a graph.
         samples: Array, or list or dict of arrays. Samples that the model can be called with.
 
     Returns:
-        For a model that is written in Python, a functional model whose only layer it is; any other
-        model itself.
+        For a model with Python code of its own, a functional model whose only layer is that model;
+        otherwise the model itself.
 
     Raises:
         CalibrationError: The model can't be called with symbolic tensors.
@@ -121,14 +121,14 @@ def with_graph(model: keras.Model, samples: Any) -> keras.Model:
 
 @dataclass(frozen=True)
 class SampleSplit:
-    """Which samples fit and which are held out, and which of them this host has.
+    """The division of samples into fitting and held-out ones, and among hosts.
 
     Attributes:
-        held_out: Boolean array. For each sample, whether it judges instead of fitting.
+        held_out: Boolean array. For each sample, whether it is used to judge instead of to fit.
         is_local: Boolean array. For each sample, whether this host has it.
         batch_numbers: Integer array. The numbers of this host's batches among those of all hosts.
         exchange: `Exchange` with the hosts that have the other samples, or None if this host has
-            all.
+            all samples.
     """
 
     held_out: np.ndarray
@@ -143,7 +143,7 @@ class SampleSplit:
 
     @property
     def local_held_out(self) -> np.ndarray:
-        """For each sample of this host, whether it is held out."""
+        """A boolean array that marks the samples of this host that are held out."""
         return self.held_out[self.is_local]
 
 

@@ -1,9 +1,9 @@
-"""The largest slopes that calibration can make up for, layer by layer.
+"""The largest slopes that calibration can compensate for, layer by layer.
 
-How much of a ReLU's output can't be restored is known for each layer and slope (see
-`restorability`). One threshold on that share gives all layers their slopes; a bisection finds the
-largest threshold at which the loss of function of the calibrated model stays within the tolerance
-on held-out samples.
+The share of a ReLU's output that can't be restored is known for each layer and slope (see
+`restorability`). One threshold on that share determines the slopes of all layers. A bisection finds
+the largest threshold at which the calibrated model's loss of function stays within the tolerance on
+held-out samples.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from keras_prelu.utils.large_graphs import on_large_graphs
 __all__ = ["SlopeSearch", "SlopeTrial", "find_slopes", "search_slopes", "set_slope"]
 
 _HALVINGS = 8
-"""The candidates are the largest slope and its halves, up to this many times halved."""
+"""The candidates are the largest slope and that slope halved once, twice, … this many times."""
 _BISECTIONS = 5
 
 
@@ -43,9 +43,9 @@ class SlopeTrial:
     Attributes:
         threshold: Float. The largest share of a ReLU's output that the slopes of a layer could
             leave unrestored.
-        loss: Float. Mean squared change of the model's output over its variance.
-        changed: Integer or None. Number of samples whose largest output is another one; None if no
-            output is a vector.
+        loss: Float. Mean squared change of the model's output divided by its variance.
+        changed: Integer or None. Number of samples for which another output is the largest; None
+            if no output is a vector.
         within: Boolean. Whether the trial is within the tolerance.
     """
 
@@ -60,13 +60,13 @@ class SlopeSearch:
     """The record of a search for slopes.
 
     Attributes:
-        slopes: Dict from the path of each PReLU layer to its slope now.
+        slopes: Dict from the path of each PReLU layer to its new slope.
         tolerance: Float. The loss that was allowed.
         same_decisions: Boolean. Whether every held-out sample had to keep its largest output.
-        within: Boolean. Whether the slopes are within the tolerance; False if not even the smallest
-            ones are, which the model then has.
+        within: Boolean. Whether the slopes are within the tolerance. If not even the smallest
+            slopes are, it is False and the model gets the smallest slopes.
         trials: Tuple of `SlopeTrial`, in order.
-        calibration: `Calibration`. The record of the calibration that the model has now.
+        calibration: `Calibration`. The record of the calibration of the model's current weights.
     """
 
     slopes: dict[str, float]
@@ -91,24 +91,24 @@ def find_slopes(
     seed: int = 0,
     on_step: Progress | None = None,
 ) -> SlopeSearch:
-    """Give each PReLU layer the largest slope that calibration can make up for, and calibrate.
+    """Set each PReLU layer to the largest slope that calibration can compensate for.
 
-    The model is changed in place. The search costs one pass over the samples and up to seven
-    calibrations.
+    The model is changed in place and calibrated with these slopes. The search costs one pass over
+    the samples and up to seven calibrations.
 
     Args:
-        converted: `keras.Model`. What `convert(original, rescale="none")` returned.
-        original: `keras.Model`. The ReLU model that it was made from. It is not changed.
+        converted: `keras.Model`. The result of `convert(original, rescale="none")`.
+        original: `keras.Model`. The ReLU model that `converted` was made from. It is not changed.
         samples: Unlabeled samples, as in `calibrate`.
-        tolerance: Float or None. The mean squared change of the model's output, over its variance,
-            that is allowed on held-out samples. Defaults to None, a loss that they can't
+        tolerance: Float or None. The allowed mean squared change of the model's output, divided by
+            its variance, on held-out samples. Defaults to None, a loss that held-out samples can't
             distinguish from none: less than exchanging one of them would change (1 over their
-            number), and for outputs that are vectors, such as logits, every sample keeps its
-            largest one.
-        largest: Float. The largest slope to try; then its half, down to its 256th part. Defaults to
-            0.25.
+            number), and for outputs that are vectors, such as logits, the largest output of every
+            sample stays the largest.
+        largest: Float. The largest slope to try. Further candidates are its half, quarter and so
+            on, down to its 256th part. Defaults to 0.25.
         layers: Sequence of strings or None. Paths of the PReLU layers that get new slopes. Defaults
-            to None, all of them.
+            to None, all PReLU layers.
         refit_frozen: Boolean. As in `calibrate`.
         batch_size: Integer. As in `calibrate`.
         memory_limit: Float. As in `calibrate`.
@@ -116,7 +116,7 @@ def find_slopes(
         on_step: Function. As in `calibrate`; the count restarts for each calibration.
 
     Returns:
-        The record, a `SlopeSearch`.
+        A `SlopeSearch`, the record of the search.
 
     Raises:
         InvalidArgumentError: A ValueError; the tolerance or the largest slope is not positive, or a
@@ -160,13 +160,13 @@ def search_slopes(
     largest: float,
     on_step: Progress | None,
 ) -> SlopeSearch:
-    """Search the slopes of a pair of models. See `find_slopes`.
+    """Search for the slopes of a pair of models. See `find_slopes`.
 
     Args:
         pair: `ModelPair`. Its converted model is changed in place.
-        samples: `CalibrationSamples`.
+        samples: `CalibrationSamples`. The samples to calibrate and judge with.
         layers: Mapping from path to `PReLU`. The layers that get new slopes.
-        config: `CalibrationConfig`.
+        config: `CalibrationConfig`. The settings of each calibration.
         tolerance: Float or None. As in `find_slopes`.
         largest: Float. As in `find_slopes`.
         on_step: Function or None. As in `find_slopes`.
@@ -197,7 +197,7 @@ def search_slopes(
 
 
 def set_slope(layer: PReLU, slope: float) -> None:
-    """Give all slopes of a built layer one value."""
+    """Set all slopes of a built layer to one value."""
     layer.beta.assign(layer.parameterization.beta(np.full(layer.beta.shape, slope)))
 
 
@@ -247,8 +247,10 @@ class _Candidates:
         return sorted({float(share) for shares in self.shares.values() for share in shares})
 
     def at(self, threshold: float) -> dict[str, float]:
-        """Return for each layer the largest slope whose share is at most a threshold, or the
-        smallest slope."""
+        """Return for each layer the largest slope whose share is at most a threshold.
+
+        If there is no such slope, the layer gets the smallest one.
+        """
         chosen = {}
         for path, shares in self.shares.items():
             allowed = np.flatnonzero(shares <= threshold)
@@ -260,7 +262,7 @@ class _Decisions:
     """The largest entry of each output that is a vector, compared between two models.
 
     Args:
-        pair: `ModelPair`.
+        pair: `ModelPair`. The models to compare.
         inputs: List with an array of samples for each input.
     """
 
@@ -270,8 +272,10 @@ class _Decisions:
         self._targets = self._of_model(_taking_lists(pair.original))
 
     def count_changes(self) -> int | None:
-        """Return on how many samples the converted model now decides otherwise than the original;
-        None if no output is a vector."""
+        """Return the number of samples on which the decisions of the two models differ now.
+
+        Return None if no output is a vector.
+        """
         if not self._targets:
             return None
         decisions = self._of_model(self._converted)
@@ -295,7 +299,7 @@ def _taking_lists(model: keras.Model) -> keras.Model:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A trial, with its calibration and the values that it gave the variables."""
+    """A trial, its calibration, and the values of the variables after it."""
 
     trial: SlopeTrial
     calibration: Calibration
@@ -306,14 +310,14 @@ class _Search:
     """The bisection over thresholds.
 
     Args:
-        calibrator: `LayerwiseCalibrator`.
-        decisions: `_Decisions`.
+        calibrator: `LayerwiseCalibrator` of the pair of models.
+        decisions: `_Decisions` on the held-out samples.
         variables: Sequence of variables of the converted model.
-        layers: Mapping from path to `PReLU`.
-        candidates: `_Candidates`.
-        tolerance: Float.
+        layers: Mapping from path to `PReLU`. The layers that get new slopes.
+        candidates: `_Candidates`. The slopes to choose from.
+        tolerance: Float. The allowed loss.
         same_decisions: Boolean. Whether every held-out sample has to keep its largest output.
-        on_step: Function or None.
+        on_step: Function or None. As in `find_slopes`.
     """
 
     def __init__(
@@ -340,10 +344,10 @@ class _Search:
         self._trials: list[SlopeTrial] = []
 
     def run(self) -> SlopeSearch:
-        """Leave the model with the largest slopes that are within the tolerance.
+        """Set the model to the largest slopes that are within the tolerance.
 
-        An exception, an interrupt included, leaves the model as it was: slopes without a
-        calibration are worse than none.
+        If an exception or an interrupt occurs, the model is restored: slopes without a calibration
+        are worse than none.
         """
         try:
             outcome = self._bisect()
@@ -369,8 +373,11 @@ class _Search:
         )
 
     def _bisect(self) -> _Outcome:
-        """Try the largest slopes; if they are too large, the smallest; if those are not, the
-        thresholds between."""
+        """Try the largest slopes, then the smallest, then the thresholds between.
+
+        The smallest slopes are tried only if the largest are too large, and the thresholds between
+        only if the smallest are not.
+        """
         thresholds = self._candidates.thresholds()
         low, high = 0, len(thresholds) - 1
         best = self._try(thresholds[high])

@@ -1,6 +1,6 @@
-"""The arguments of a conversion: their checks, and the decision how the model is kept working.
+"""The arguments of a conversion: their checks, and the choice of the rescaling.
 
-Nothing in this module looks at a model.
+Nothing in this module depends on a model.
 """
 
 from __future__ import annotations
@@ -30,18 +30,22 @@ __all__ = [
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
 
 LARGEST_SLOPE = 0.25
-"""The default initial slope, He et al.'s, and the largest slope that `alpha="auto"` sets."""
+"""The default initial slope (He et al.'s), and the largest slope that `alpha="auto"` sets."""
 
 SAFE_SLOPE = 0.01
-"""The largest slope that `rescale="auto"` sets without samples: the classical leaky slope, close
-enough to 0 that a trained network's function hardly changes (a second moment changes by the factor
-1 + α² = 1.0001 per layer, claim 4)."""
+"""The largest slope that `rescale="auto"` sets without samples.
+
+It is the classical leaky slope, close enough to 0 that a trained network's function hardly changes
+(a second moment changes by the factor 1 + α² = 1.0001 per layer, claim 4).
+"""
 
 SAFE_SLOPE_WITH_STATISTICS = 0.05
-"""The largest slope that `rescale="auto"` sets without samples where "moments" knows the statistics
-to restore: on three kinds of trained networks with BatchNormalization it changes the outputs by 0.2
-to 1.4 % of their variance and the accuracy by at most 0.1 points; without "moments" by 1.6 to
-3.8 %, and 0.8 points."""
+"""The largest slope that `rescale="auto"` sets without samples if statistics for "moments" exist.
+
+On three kinds of trained networks with BatchNormalization it changes the outputs by 0.2 to 1.4 % of
+their variance and the accuracy by at most 0.1 points; without "moments" it changes them by 1.6 to
+3.8 % and 0.8 points.
+"""
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,13 @@ def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bo
     """Check the arguments of `convert` that depend on each other.
 
     Args:
-        alpha, tolerance, rescale: As in `convert`.
+        alpha: Float or "auto". As in `convert`.
+        tolerance: Float or None. As in `convert`.
+        rescale: String. As in `convert`.
         has_samples: Boolean. Whether `calibration_data` is given.
 
     Raises:
-        InvalidArgumentError: An argument has no valid value, or they contradict each other.
+        InvalidArgumentError: An argument has no valid value, or arguments contradict each other.
     """
     if rescale not in RESCALES:
         raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""Baking: a converted model with stock Keras layers, which have the slopes as plain weights."""
+"""Baking: a copy of a converted model with stock Keras layers, whose weights are the slopes."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ def bake(
     The copy loads where this package is not installed. A PReLU becomes a `keras.layers.PReLU` with
     the slopes as its weights; a ReLU if all slopes are 0, a LeakyReLU if they are equal, an
     Identity if they are 1. A cap becomes a `keras.layers.ReLU(max_value, negative_slope)`: the same
-    layer if slopes are equal, one more (`<name>_cap`, with negative slope 1) otherwise. Names,
-    weights, `trainable` flags and dtype policies are kept; so are compile settings, with the
-    weights' optimizer instead of `SlopeOptimizer`. Regularizers and constraints of slopes are not.
+    layer if slopes are equal, an additional one (`<name>_cap`, with negative slope 1) otherwise.
+    Names, weights, `trainable` flags and dtype policies are kept. Compile settings are kept too,
+    but the weights' optimizer replaces a `SlopeOptimizer`. Regularizers and constraints of slopes
+    are dropped.
 
     Args:
         model: `keras.Model`. Sequential or functional, with nested models; converted or not. It is
-            not changed. Custom layers stay what they are.
+            not changed. Custom layers are kept.
         fold_batch_normalization: Boolean. Whether each BatchNormalization is folded into the linear
             layer before it. This is exact at inference, but the model can no longer be trained as
             before. Defaults to False.
@@ -55,8 +56,8 @@ def bake(
 
     Raises:
         ConversionError: The model has no graph, or a layer with Python code of its own applies
-            PReLUs, which no stock layer can replace. If those compute what the layer's own
-            rectifiers did (all slopes 0, or pruned), the layer is of its own class again instead.
+            PReLUs, which no stock layer can replace. If these PReLUs compute what the layer's own
+            rectifiers did (all slopes 0, or pruned), the layer's own class is restored instead.
         InvalidArgumentError: A ValueError; `prune` is negative.
 
     Example:
@@ -77,7 +78,7 @@ def check_prune(prune: Any) -> None:
     """Check the argument `prune` of `bake`.
 
     Raises:
-        InvalidArgumentError: It is not a number of at least 0.
+        InvalidArgumentError: The argument is not a number of at least 0.
     """
     if isinstance(prune, bool) or not isinstance(prune, (int, float)) or not prune >= 0:
         raise InvalidArgumentError(
@@ -86,14 +87,14 @@ def check_prune(prune: Any) -> None:
 
 
 def _refuse_python_code(model: keras.Model, prune: float) -> None:
-    """Check that no PReLU is applied by Python code, of a subclassed model or of a layer.
+    """Check that no PReLU is applied by the Python code of a subclassed model or a layer.
 
     Raises:
-        ConversionError: One is.
+        ConversionError: A PReLU is applied by such code.
     """
     advice = "Keep keras_prelu installed where the model is loaded"
     if not is_taken_apart(model):
-        functional.functional_view(model)  # Raises a better error if the model has no graph.
+        functional.functional_view(model)  # Raises a clearer error if the model has no graph.
         raise ConversionError(
             f"Model '{model.name}' ({type(model).__name__}) is built by its own constructor."
             f" {advice}."
@@ -110,18 +111,20 @@ def _refuse_python_code(model: keras.Model, prune: float) -> None:
 
 
 def _can_be_restored(operation: Any, prune: float) -> bool:
-    """Return whether an operation is a converted layer that computes what it did before."""
+    """Return whether an operation is a converted layer that computes what the original does."""
     return is_converted(operation) and is_as_written(operation, prune)
 
 
 CapFactory = Callable[[keras.layers.Layer, float, str], list[keras.layers.Layer]]
-"""Factory that takes a stock activation, the cap on its output and a free name, and returns the
-layers that do both."""
+"""Factory for the layers that apply a stock activation and a cap on its output.
+
+Its arguments are the activation, the cap, and a name that is free for an additional layer.
+"""
 
 
 @dataclass(frozen=True)
 class _StockPReLU:
-    """A `keras.layers.PReLU` that is not built yet, and the slopes that it gets then."""
+    """A `keras.layers.PReLU` that is not built yet, and its slopes."""
 
     layer: keras.layers.PReLU
     slopes: np.ndarray
@@ -133,9 +136,9 @@ def with_stock_activations(
     """Return a copy of a model with stock layers in place of the `PReLU` layers of its graph.
 
     Args:
-        model: `keras.Model` that is taken apart. It is not changed.
+        model: `keras.Model`. It is not changed.
         prune: Float. As in `bake`.
-        make_capped: `CapFactory`.
+        make_capped: `CapFactory`. Factory for the layers that replace a capped PReLU.
     """
     taken_names = {operation.name for operation in _operations(model)}
     stock_prelus: list[_StockPReLU] = []
@@ -162,7 +165,7 @@ def with_stock_activations(
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:
-    """Yield each layer and op of a model and of the models inside."""
+    """Yield each layer and op of a model and of the models inside it."""
     for operation in functional.operations(model):
         yield operation
         if is_taken_apart(operation):
@@ -170,8 +173,10 @@ def _operations(model: keras.Model) -> Iterator[Any]:
 
 
 def _simplest_stock_layer(layer: PReLU, slopes: np.ndarray, prune: float) -> keras.layers.Layer:
-    """Return the simplest stock layer with the slopes of a layer; a PReLU without its slopes, which
-    it gets once it is built."""
+    """Return the simplest stock layer with the slopes of a layer.
+
+    A PReLU is returned without its slopes, which are assigned once it is built.
+    """
     first = float(slopes.flat[0])
     common: dict[str, Any] = {"name": layer.name, "dtype": layer.dtype_policy}
     if np.abs(slopes).max() <= prune:
@@ -185,7 +190,7 @@ def _simplest_stock_layer(layer: PReLU, slopes: np.ndarray, prune: float) -> ker
 
 
 def _make_capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
-    """Return layers that a file can hold: a ReLU with a cap, and with slope 1 after a PReLU."""
+    """Return stock layers with a cap: a capped ReLU, or a PReLU and a capped ReLU with slope 1."""
     if isinstance(stock, keras.layers.PReLU):
         return [stock, _capped_relu(cap, slope=1.0, name=name, dtype=stock.dtype_policy)]
     if isinstance(stock, keras.layers.LeakyReLU):
@@ -200,7 +205,7 @@ def _capped_relu(cap: float, *, slope: float, name: str, dtype: Any) -> keras.la
 
 
 def _recompile(baked: keras.Model) -> None:
-    """Replace an optimizer of this package by the optimizer of the weights that it contains."""
+    """Replace a `SlopeOptimizer` by the optimizer of the weights that it contains."""
     config = (baked.get_compile_config() if baked.compiled else None) or {}
     optimizer = config.get("optimizer")
     if isinstance(optimizer, dict) and str(optimizer.get("registered_name")).startswith(_OWN_NAMES):

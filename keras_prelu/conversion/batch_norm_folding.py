@@ -1,5 +1,7 @@
-"""Folding BatchNormalization into the linear layer before it: the same function at inference, with
-one layer less."""
+"""Folding BatchNormalization into the linear layer before it.
+
+The copy computes the same function at inference, with one layer less.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     """Return a copy of a model with BatchNormalization folded into the linear layers before it.
 
     Exact at inference up to rounding: γ/√(σ² + ε) goes into the kernel, the remainder into a bias.
-    In training the copy normalizes nothing. A layer and its BatchNormalization are folded if both
+    In training the copy does not normalize. A layer and its BatchNormalization are folded if both
     are called once and nothing else reads the tensor between them.
 
     Args:
@@ -51,7 +53,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
 @dataclass(frozen=True)
 class _FoldablePair:
-    """A linear layer, by its path, and the BatchNormalization to fold into it."""
+    """A linear layer, its path, and the BatchNormalization to fold into it."""
 
     path: str
     linear: Any
@@ -75,8 +77,11 @@ def _foldable_pairs(plan: ExecutionPlan) -> Iterator[_FoldablePair]:
 
 
 def _normalizes_channels_of(layer: Any, normalization: Any) -> bool:
-    """Return whether a layer is linear, has nothing after its bias, and its output channels are
-    those that a BatchNormalization normalizes."""
+    """Return whether a BatchNormalization can be folded into a layer.
+
+    The layer must be linear, apply nothing after its bias, and output the channels that the
+    BatchNormalization normalizes.
+    """
     if linear_view(layer) is None or not hasattr(layer, "use_bias"):
         return False
     if not has_linear_activation(layer) or layer.activity_regularizer is not None:
@@ -87,7 +92,7 @@ def _normalizes_channels_of(layer: Any, normalization: Any) -> bool:
 
 
 def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any]) -> Any:
-    """Return a layer like the linear one of a pair, with a bias, and note it by its path."""
+    """Return a layer like the linear one of a pair, with a bias, and store it by its path."""
     layer = pair.linear
     folded = type(layer).from_config({**layer.get_config(), "use_bias": True})
     folded_layers[pair.path] = folded
@@ -95,7 +100,7 @@ def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any]) -> Any:
 
 
 def _assign_folded_weights(folded: Any, pair: _FoldablePair) -> None:
-    """Give a layer with a bias the weights of both layers of a pair."""
+    """Assign the folded weights of both layers of a pair to a layer with a bias."""
     linear, normalization = pair.linear, pair.normalization
     for source, target in zip(_kernels(linear), _kernels(folded), strict=True):
         target.assign(source)

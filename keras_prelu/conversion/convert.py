@@ -83,7 +83,7 @@ def convert(
         model: `keras.Model`. A built model: Sequential, Functional or subclassed, with nested
             models and custom layers. It is not changed.
         alpha: Float or "auto". The initial slope of the new layers. With "auto", each layer gets
-            the largest slope, up to 0.25, that calibration can make up for (see `find_slopes`);
+            the largest slope, up to 0.25, that calibration can compensate for (see `find_slopes`);
             this needs samples. Sites with a slope of their own keep it, see `keep_slopes`. Defaults
             to 0.25.
         tolerance: Float or None. The loss of function that `alpha="auto"` allows, see
@@ -95,15 +95,15 @@ def convert(
         shared_axes: Axes that share one slope, as in `PReLU`. A `keras.layers.PReLU` that keeps its
             slopes keeps its axes. Defaults to "channel_wise".
         alpha_regularizer: Regularizer of the slopes, as in `PReLU`. Defaults to None.
-        rescale: String. How the converted model is made to work:
+        rescale: String. How the model's function is restored after the conversion:
             - "calibrated": layerwise least squares on `calibration_data`, see `calibrate`.
             - "analytic": scale what feeds each site by 1/√(1+α²) (claims 4 and 6); right for fresh
               weights and nearly worthless for trained ones.
             - "moments": restore the output of each ReLU in least squares from the statistics that
               BatchNormalization layers hold (claim 7), without samples.
             - "none": do nothing.
-            - "auto": "calibrated" with samples; without, "moments" and slopes of at most 0.05 where
-              there are statistics, 0.01 elsewhere, with a warning.
+            - "auto": with samples, "calibrated"; without samples, "moments" with slopes of at most
+              0.05 where there are statistics and 0.01 elsewhere, and a warning.
 
             Defaults to "auto".
         calibration_data: Unlabeled samples for "calibrated", as in `calibrate`: arrays, or an
@@ -113,9 +113,9 @@ def convert(
             smooth activations such as ELU and GELU.
         exclude: Sites not to convert, in the same form. Defaults to None.
         keep_slopes: Boolean. Whether LeakyReLU, ReLU(negative_slope) and `keras.layers.PReLU` keep
-            the slopes they have. If False, they get `alpha`. Defaults to True.
+            their own slopes. If False, they get `alpha`. Defaults to True.
         train_frozen_slopes: Boolean. Whether new slopes in a frozen part of the model are
-            trainable. If False, they are frozen with it. Defaults to False.
+            trainable. If False, they are frozen like that part. Defaults to False.
 
     Returns:
         A new model of the same kind (a Sequential stays one). `run_conversion` returns it together
@@ -125,7 +125,7 @@ def convert(
         InvalidArgumentError: A ValueError; an argument has none of the values above, or the map
             can't represent `alpha`.
         ConversionError: The model has no graph or no site to convert; the message lists what was
-            looked for.
+            searched for.
         CalibrationError, DataError: The samples can't be used.
 
     Example:
@@ -177,8 +177,8 @@ def run_conversion(
 
     Args:
         model: `keras.Model`. As in `convert`, like all arguments up to `train_frozen_slopes`.
-        max_samples: Integer or None. Calibrate with at most this many of the samples, drawn at
-            random. Defaults to None, all samples in their order.
+        max_samples: Integer or None. Largest number of samples to calibrate with, drawn at random.
+            Defaults to None, all samples in their order.
         refit_frozen: Boolean. Whether calibration refits layers with `trainable=False` too.
             Defaults to False.
         batch_size: Integer. Samples that calibration passes through a layer at once. Defaults to

@@ -15,17 +15,17 @@ __all__ = ["train_slopes"]
 def train_slopes(model: keras.Model, layer_ids: Set[int]) -> list[str]:
     """Make PReLU layers trainable, in place, and nothing else.
 
-    A frozen model hides the variables of all of its layers. So the models around the PReLU layers
-    become trainable, and each of their other layers is frozen instead.
+    A frozen model hides the variables of all of its layers. Therefore the models around the PReLU
+    layers become trainable, and each of their other layers is frozen instead.
 
     Args:
         model: `keras.Model`. A converted model.
         layer_ids: Set of integers. Ids of the PReLU layers.
 
     Returns:
-        Names of the layers with Python code of their own whose slopes stay frozen with them: their
-        configuration has one flag for the whole layer, so that a file would not say which part is
-        frozen.
+        List of the names of the layers with Python code of their own whose slopes stay frozen. The
+        configuration of such a layer has one flag for the whole layer, so a file could not store
+        which part is frozen.
     """
     still_frozen: list[str] = []
     _train(model, layer_ids, is_frozen=False, still_frozen=still_frozen)
@@ -39,7 +39,7 @@ def _train(layer: Any, layer_ids: Set[int], *, is_frozen: bool, still_frozen: li
         layer: Layer or model.
         layer_ids: Set of integers. Ids of the PReLU layers.
         is_frozen: Boolean. Whether a model around the layer was frozen.
-        still_frozen: List of strings, to which the names are appended that `train_slopes` returns.
+        still_frozen: List of strings. The names that `train_slopes` returns are appended to it.
     """
     is_frozen = is_frozen or not layer.trainable
     if id(layer) in layer_ids:

@@ -1,4 +1,4 @@
-"""What is checked of a model before and after its conversion."""
+"""Checks of a model before and after its conversion."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _is_finite(variable: keras.Variable) -> bool:
 
 
 def warn_of_lost_classes(model: keras.Model) -> None:
-    """Warn of the models of a class of their own that are converted as plain functional models."""
+    """Warn of models of a custom class that are converted to plain functional models."""
     lost = [
         layer
         for layer in (model, *sublayers(model))

@@ -35,10 +35,10 @@ class PReLUFactory:
     keep_slopes: bool
 
     def make(self, located: LocatedSite) -> PReLU:
-        """Return the layer for a site, not built.
+        """Return the layer for a site, which is not built.
 
-        The slopes of a `keras.layers.PReLU` that are kept are not assigned yet, since that needs a
-        built layer: see `copy_slopes`.
+        If the slopes of a `keras.layers.PReLU` are kept, they are not assigned yet, since that
+        needs a built layer: see `copy_slopes`.
         """
         site, settings = located.site, self._slope_settings(located)
         return PReLU(
@@ -56,7 +56,7 @@ class PReLUFactory:
     def make_built(self, located: LocatedSite) -> PReLU:
         """Return the built layer for a site inside a layer with Python code of its own.
 
-        No graph would build this layer, since it is called by that Python code.
+        No graph would build this layer, since only that Python code calls it.
 
         Raises:
             ConversionError: The layer can't be built for all tensors that the site is applied to.
@@ -108,19 +108,21 @@ class _SlopeSettings:
 
 
 def has_own_slope(site: Site) -> bool:
-    """Return whether the original has a slope at a site: LeakyReLU, ReLU(negative_slope) or a
-    `keras.layers.PReLU`."""
+    """Return whether the original has a slope at a site.
+
+    It has one if it applies LeakyReLU, ReLU(negative_slope) or a `keras.layers.PReLU`.
+    """
     return site.negative_slope is None or site.negative_slope != 0.0
 
 
 def copy_slopes(layer: PReLU, stock: keras.layers.PReLU) -> None:
-    """Give a built layer the slopes of the `keras.layers.PReLU` that it replaces."""
+    """Assign to a built layer the slopes of the `keras.layers.PReLU` that it replaces."""
     raw_parameters = layer.parameterization.beta(keras.ops.convert_to_numpy(stock.alpha))
     layer.beta.assign(raw_parameters.reshape(layer.beta.shape))
 
 
 def _able_to_represent(slopes: np.ndarray, parameterization: Parameterization) -> Parameterization:
-    """Return the given map, or "identity" where that map can't represent the slopes."""
+    """Return the given map, or "identity" if that map can't represent the slopes."""
     try:
         parameterization.check(slopes)
     except InvalidArgumentError:
@@ -129,8 +131,10 @@ def _able_to_represent(slopes: np.ndarray, parameterization: Parameterization) -
 
 
 def _dtype_policy(located: LocatedSite) -> Any:
-    """Return the dtype policy of the layer at a site. An op has none: its half-precision tensors
-    come from a mixed-precision model."""
+    """Return the dtype policy of the layer at a site.
+
+    An op has no policy: its half-precision tensors come from a mixed-precision model.
+    """
     if isinstance(located.owner, keras.layers.Layer):
         return located.owner.dtype_policy
     half_precision = located.dtype in ("float16", "bfloat16")
@@ -138,9 +142,11 @@ def _dtype_policy(located: LocatedSite) -> Any:
 
 
 def _activity_regularizer(located: LocatedSite) -> Any:
-    """Return the regularizer of the output of a site in a graph: that of the layer that is
-    replaced, or whose inline activation becomes a layer. A holder with Python code keeps its
-    own."""
+    """Return the regularizer of the output of a site in a graph.
+
+    It is that of the layer that is replaced, or of the layer whose inline activation becomes a
+    layer. A layer with Python code that holds a rectifier keeps its own regularizer.
+    """
     if located.held is not None:
         return None
     return getattr(located.operation, "activity_regularizer", None)

@@ -1,4 +1,4 @@
-"""Keeping a converted model working without samples."""
+"""Restoring the function of a converted model without samples."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rescale_without_samples(
 def _rescale_cautiously(
     converted: keras.Model, new_slopes: Sequence[str], decision: RescalingDecision
 ) -> None:
-    """Rescale by moments, lower the slopes further where no statistics are known, and warn."""
+    """Rescale by moments, lower the slopes further if no statistics are known, and warn."""
     has_graph = functional.has_graph(converted)
     records = rescale_moments(converted, new_slopes) if has_graph else []
     if not new_slopes:

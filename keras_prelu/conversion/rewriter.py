@@ -1,4 +1,4 @@
-"""Rewriting a model: a copy in which some layers are exchanged. The given model is not changed."""
+"""Rewriting a model: a copy in which some layers are exchanged."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ BuiltLayerFactory = Callable[[], Any]
 
 
 class Replacements:
-    """What `rewrite` exchanges: for layers and ops of the given model, factories of what takes
-    their place in the copy."""
+    """The exchanges that `rewrite` makes.
+
+    They map layers and ops of the given model to factories for their replacements in the copy.
+    """
 
     def __init__(self) -> None:
         self._calls: dict[tuple[int, int], LayerFactory] = {}
@@ -41,7 +43,7 @@ class Replacements:
         self._activations: dict[int, LayerFactory] = {}
         self._held: dict[int, dict[str, list[BuiltLayerFactory]]] = {}
         self._restored: set[int] = set()
-        # Ids are unique among live objects only, so that the operations have to stay alive.
+        # Ids are unique only among live objects, so the operations have to stay alive.
         self._alive: list[Any] = []
 
     def replace_call(self, operation: Any, index: int, factory: LayerFactory) -> None:
@@ -49,8 +51,8 @@ class Replacements:
 
         Args:
             operation: Layer or op.
-            index: Integer. How often it is called before in its model.
-            factory: `LayerFactory`.
+            index: Integer. Number of earlier calls of the operation in its model.
+            factory: `LayerFactory` for the layers that replace the call.
         """
         self._calls[self._key(operation), index] = factory
 
@@ -59,8 +61,10 @@ class Replacements:
         self._operations[self._key(operation)] = factory
 
     def replace_activation(self, layer: Any, factory: LayerFactory) -> None:
-        """Replace the inline activation of a layer: the layer becomes linear, and the new layers
-        are called on its output, the same ones in all its calls."""
+        """Replace the inline activation of a layer.
+
+        The layer becomes linear, and the same new layers are called on its output in all its calls.
+        """
         self._activations[self._key(layer)] = factory
 
     def replace_held(self, layer: Any, address: str, factory: BuiltLayerFactory) -> None:
@@ -70,16 +74,16 @@ class Replacements:
             layer: Layer that holds the rectifier.
             address: String. Address of the rectifier in the layer. A rectifier that is applied to
                 several numbers of channels is replaced once for each.
-            factory: `BuiltLayerFactory`.
+            factory: `BuiltLayerFactory` for the layer that replaces the rectifier.
         """
         self._held.setdefault(self._key(layer), {}).setdefault(address, []).append(factory)
 
     def restore(self, layer: Any) -> None:
-        """Make a converted layer what the user wrote, without PReLUs."""
+        """Restore the user's own class of a converted layer, without PReLUs."""
         self._restored.add(self._key(layer))
 
     def factory_for(self, operation: Any, index: int) -> LayerFactory | None:
-        """Return the factory for one call of an operation alone, or None."""
+        """Return the factory for a single call of an operation, or None."""
         return self._calls.get((id(operation), index))
 
     def shared_factory_for(self, operation: Any) -> LayerFactory | None:
@@ -106,9 +110,10 @@ class Replacements:
 def rewrite(model: keras.Model, replacements: Replacements | None = None) -> keras.Model:
     """Return a copy of a model with some layers exchanged.
 
-    Weights, names, `trainable` flags, dtype policies and the compile settings are kept (the
-    optimizer with fresh state). A Sequential stays one, a subclassed model stays of its class. A
-    nested model is rewritten once, however often it is called.
+    The given model is not changed. Weights, names, `trainable` flags, dtype policies and the
+    compile settings are kept (the optimizer with fresh state). A Sequential stays a Sequential, and
+    a subclassed model keeps its class. A nested model is rewritten once, however often it is
+    called.
 
     Args:
         model: `keras.Model`. A built model.
@@ -118,7 +123,7 @@ def rewrite(model: keras.Model, replacements: Replacements | None = None) -> ker
         A new model.
 
     Raises:
-        ConversionError: The model has no graph and is no subclassed model, or a layer can't be
+        ConversionError: The model has no graph and is not a subclassed model, or a layer can't be
             rebuilt from its configuration.
     """
     rewriter = _Rewriter(replacements or Replacements())
@@ -141,7 +146,7 @@ class _Copied:
 
 @dataclass(frozen=True)
 class _Inserted:
-    """A new layer, and the operation whose place it takes, or whose activation it was."""
+    """A new layer, and the operation that it replaces or whose activation it replaces."""
 
     operation: Any
     layer: Any
@@ -156,9 +161,9 @@ class _Rewriter:
         self._inserted: list[_Inserted] = []
 
     def copy_model(self, model: keras.Model) -> keras.Model:
-        """Return the copy of a model whose layers are copied one by one."""
+        """Copy a model layer by layer."""
         if id(model) not in self._models:
-            # The place is taken before the models inside are copied, so that outer models come
+            # The entry is added before the models inside are copied, so that outer models come
             # first.
             self._models[id(model)] = _Copied(original=model, copy=None)
             copy = (
@@ -170,12 +175,12 @@ class _Rewriter:
         return self._models[id(model)].copy
 
     def copy_whole(self, model: keras.Model) -> keras.Model:
-        """Return the copy of a model that is not taken apart, such as one written in Python."""
+        """Copy a model that is not taken apart, such as one with Python code of its own."""
         copy = self._copy(model)
         if copy.built:
             return copy
         with warnings.catch_warnings():
-            # Keras warns of a model that can't be built. Its variables are missing then, which
+            # Keras warns of a model that can't be built. The model then lacks variables, which
             # copy_variables reports.
             warnings.simplefilter("ignore")
             copy.build_from_config(model.get_build_config())
@@ -261,7 +266,7 @@ class _Rewriter:
 
     def copy_state(self) -> None:
         """Copy weights, other state and `trainable` flags."""
-        # Models come first, since setting their flag sets those of all layers in them.
+        # Models come first, since setting a model's flag also sets the flags of its layers.
         for copied in self._models.values():
             copied.copy.trainable = copied.original.trainable
         for copied in self._leaves.values():
@@ -291,8 +296,8 @@ class _Rewriter:
         ]
         for pair in pairs:
             copy_other_state(pair.original, pair.copy)
-        # Variables come afterwards, since loading other state may recompute some of them, and all
-        # have to be bit-identical.
+        # Variables come last, since loading other state may recompute some of them, and all have to
+        # be bit-identical.
         copy_variables(original, copy, unmatched_variables)
         for pair in pairs:
             pair.copy.trainable = pair.original.trainable
@@ -313,11 +318,11 @@ def _chain(layers: Sequence[Any], tensor: Any) -> Any:
 
 
 def _uncompiled(model: keras.Model) -> keras.Model:
-    """Return a model over the same tensors and layers that is not compiled, of the same class if
-    the constructor of that is a functional model's.
+    """Return a model over the same tensors and layers that is not compiled.
 
-    `clone_model` compiles its copy like the model that it is given, and fails if a loss or metric
-    can't be rebuilt. `_copy_compilation` compiles the copy later, and warns of such a failure.
+    It has the same class if the constructor of that class is a functional model's. `clone_model`
+    compiles its copy like the given model, and fails if a loss or metric can't be rebuilt.
+    `_copy_compilation` compiles the copy later, and warns of such a failure.
     """
     same_class = functional.has_functional_constructor(model)
     if same_class and not model.compiled:
@@ -326,8 +331,11 @@ def _uncompiled(model: keras.Model) -> keras.Model:
 
 
 def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """Return an input of the same name: the tensor's, which dicts of samples use as key, or the
-    layer's if the tensor has an automatic one."""
+    """Return an input of the same name.
+
+    The name is the tensor's, which is the key in dicts of samples, or the layer's if the tensor has
+    an automatic name.
+    """
     name = producer(tensor).name if has_automatic_name(tensor) else tensor.name
     return keras.Input(
         batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=name
@@ -335,7 +343,7 @@ def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
-    """Compile a copy like its model, or warn that it can't be."""
+    """Compile a copy like its model, or warn that this is not possible."""
     if not model.compiled:
         return
     try:
@@ -356,8 +364,10 @@ def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
 
 
 def _renamed_outputs(model: keras.Model, copy: keras.Model) -> dict[str, str]:
-    """Return the new name of each output that has one: an activation that became a layer of its own
-    changes it."""
+    """Return the new names of renamed outputs, by old name.
+
+    An output is renamed if its activation became a layer of its own.
+    """
     if not functional.has_graph(model):
         return {}
     old_names = functional.functional_view(model).output_names

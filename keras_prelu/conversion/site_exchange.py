@@ -50,7 +50,7 @@ def _add_replacement(
 
 
 def train_new_slopes(converted: keras.Model, selected_sites: Sequence[LocatedSite]) -> None:
-    """Make the new layers trainable, and warn of those that can't be."""
+    """Make the new layers trainable, and warn of those that have to stay frozen."""
     layers = [layer_at(converted, located.site.target) for located in selected_sites]
     still_frozen = train_slopes(converted, {id(layer) for layer in layers})
     if still_frozen:

@@ -1,5 +1,7 @@
-"""Samples and their sources: arrays, the bundled digits, `.npz` files, image folders, and
-TensorFlow Datasets."""
+"""Samples and their sources.
+
+Sources are arrays, the bundled digits, `.npz` files, image folders, and TensorFlow Datasets.
+"""
 
 from keras_prelu.data.samples import Samples
 from keras_prelu.data.sources import Dataset, load

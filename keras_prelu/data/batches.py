@@ -18,13 +18,14 @@ __all__ = ["Batches"]
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of samples in their order. Those on disk are read one batch ahead, in a thread.
+    """Batches of samples in their order.
 
-    Where `keras.distribution` divides batches among devices, the remainder of the last batch is
-    dropped, and each of several hosts gets its part of every batch.
+    Samples on disk are read one batch ahead, in a thread. If `keras.distribution` divides batches
+    among devices, the remainder of the last batch is dropped, and each of several hosts gets its
+    part of every batch.
 
     Args:
-        samples: Labelled samples.
+        samples: `Samples` with labels.
         batch_size: Int. Samples in a batch; the last one may be smaller.
 
     Raises:

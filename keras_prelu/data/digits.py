@@ -1,5 +1,7 @@
-"""The digits bundled with scikit-learn: 1,797 grey images of 8 × 8 pixels in 10 classes; 1,437 for
-training, 360 for testing."""
+"""The digits bundled with scikit-learn.
+
+They are 1,797 grey images of 8 × 8 pixels in 10 classes: 1,437 for training, 360 for testing.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ _SPLIT_SEED = 0
 
 
 def digit_images() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return train images, train labels, test images and test labels, in a stratified split.
+    """Return train images, train labels, test images and test labels of a stratified split.
 
     Images are float32 of shape (n, 8, 8, 1) in [0, 1], labels int64.
     """

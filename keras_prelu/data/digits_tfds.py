@@ -1,7 +1,7 @@
-"""The bundled digits as a TensorFlow Datasets builder, so that `tfds:sklearn_digits` works without
-a network.
+"""The bundled digits as a TensorFlow Datasets builder.
 
-Importing this module registers the builder; it needs tensorflow-datasets and TensorFlow.
+With it `tfds:sklearn_digits` works without a network. Importing this module registers the builder,
+which needs tensorflow-datasets and TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Image folders: one subfolder for each class, in the order and with the labels of
-`keras.utils.image_dataset_from_directory`.
+"""Image folders with one subfolder for each class.
 
-That function needs TensorFlow and reads all images. Here single images are read by
-`keras.utils.load_img` when they are needed.
+Order and labels are those of `keras.utils.image_dataset_from_directory`. That function needs
+TensorFlow and reads all images; this module reads single images with `keras.utils.load_img` when
+they are needed.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _COLORS = {1: "grayscale", 3: "rgb", 4: "rgba"}
 def image_folder(
     folder: Path, input_shape: Sequence[int | None] | None, memory_limit: float = math.inf
 ) -> tuple[Samples, Samples | None]:
-    """Return the images of a folder with the numbers of their classes, to train and to test with.
+    """Return the training and test images of a folder, labelled with the numbers of their classes.
 
     Args:
         folder: `pathlib.Path` of a folder with a subfolder for each class, or with subfolders
             `train` and `test` of that form.
-        input_shape: Tuple (height, width, channels) of the images as they are read. Unknown sizes
-            are 256 × 256, in color.
-        memory_limit: Float. Number of bytes above which images are read batch by batch, each time
-            anew, instead of all at once.
+        input_shape: Tuple (height, width, channels) that images get when they are read, or None.
+            Unknown sizes become 256 × 256, in color.
+        memory_limit: Float. Number of bytes above which images are read batch by batch whenever
+            they are needed, instead of once and all together.
 
     Returns:
-        Samples in [0, 1] to train with, and those to test with, or None without a folder `test`.
+        Training samples in [0, 1], and test samples, or None if there is no folder `test`.
 
     Raises:
-        DataError: There is no such folder, it holds no images, or they can't be read. A single
-            damaged image is found when it is read.
+        DataError: There is no such folder, it holds no images, or they can't be read. A damaged
+            image is reported only when it is read.
     """
     if not folder.is_dir():
         raise DataError(f"No such folder: '{folder}'.")
@@ -76,7 +76,7 @@ def _read(folder: Path, shape: tuple[int | None, ...], memory_limit: float) -> S
     paths = [path for path, _ in files]
 
     def read(rows: np.ndarray) -> np.ndarray:
-        with ThreadPoolExecutor() as pool:  # Decoding releases Python's lock.
+        with ThreadPoolExecutor() as pool:  # Decoding releases the GIL.
             return np.stack(
                 list(pool.map(lambda row: _image(paths[row], (height, width), channels), rows))
             )

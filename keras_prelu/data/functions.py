@@ -14,7 +14,7 @@ __all__ = ["is_function_name", "named_function"]
 
 
 def is_function_name(text: str) -> bool:
-    """Return whether a text can name a function of a module."""
+    """Return whether a string can name a function of a module."""
     module, colon, function = text.partition(":")
     return (
         bool(colon)
@@ -24,7 +24,7 @@ def is_function_name(text: str) -> bool:
 
 
 def named_function(name: str) -> Callable[..., Any]:
-    """Import the function `module:function`; modules in the working directory are found too.
+    """Import the function `module:function`, also from a module in the working directory.
 
     Raises:
         DataError: There is no such module or function, or the module can't be imported.

@@ -1,4 +1,4 @@
-"""Check that labels fit a loss, before anything is trained or measured with them."""
+"""Check that labels fit a loss before they are used for training or measurement."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
     """Check labels against a loss and the outputs of a model.
 
     Args:
-        model: Built model. With several outputs only text is refused.
-        samples: Labelled samples that fit it.
-        loss: Keras loss or its name; None where no loss is computed.
+        model: Keras model. It is built. If it has several outputs, only labels that are text are
+            refused.
+        samples: `Samples` with labels that fit the model.
+        loss: Keras loss or its name; None if no loss is computed.
 
     Raises:
-        DataError: Labels are text, or the loss can't be computed from them and the outputs.
+        DataError: Labels are text, or the loss can't be computed from labels and outputs.
     """
     parts = keras.tree.flatten(samples.y)
     for part in parts:
@@ -67,7 +68,7 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
 
 
 def _outputs_like(model: keras.Model, few: Samples, count: int) -> Any:
-    """Return zeros like a model's outputs, or the outputs where their shape is not known before."""
+    """Return zeros like a model's outputs, or the outputs if their shape is unknown in advance."""
     shape = tuple(model.outputs[0].shape[1:])
     if None not in shape:
         return keras.ops.zeros((count, *shape), dtype=model.outputs[0].dtype)
@@ -78,7 +79,7 @@ def _outputs_like(model: keras.Model, few: Samples, count: int) -> Any:
 def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | None) -> None:
     """Raise a DataError for a class number that a model does not have.
 
-    Some backends compute NaN for it, or a plausible loss.
+    Some backends compute NaN or a plausible loss for such a number.
     """
     *positions, classes = outputs[1:]
     in_classes = any(

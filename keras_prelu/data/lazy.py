@@ -16,12 +16,13 @@ Reader = Callable[[np.ndarray], np.ndarray]
 
 
 class LazyArray:
-    """An array whose first axis counts samples, which are read when indexed.
+    """An array whose first axis counts samples, which are read when they are indexed.
 
     Args:
-        read: Function that returns the rows at an ascending array of positions, each at most once.
-        shape: Tuple. Shape of all that can be read.
-        dtype: Dtype of what `read` returns.
+        read: Function that returns the rows at given positions: an ascending array without
+            repetitions.
+        shape: Tuple. Shape of all rows that can be read, together.
+        dtype: Dtype of the arrays that `read` returns.
         rows: Array of the positions that this array consists of, in its order. Defaults to all.
 
     Attributes:
@@ -58,9 +59,9 @@ class LazyArray:
         return LazyArray(self._read, self.shape, self.dtype, self._rows[key])
 
     def map(self, function: Callable[[np.ndarray], Any]) -> LazyArray:
-        """Return the array of a function's results, which is called whenever rows are read.
+        """Return the array of a function's results, computed whenever rows are read.
 
-        It is called with the first row at once, to learn the shape of its result.
+        The function is called with the first row at once, to learn the shape of its result.
         """
         first = np.asarray(function(self[:1]))
         if first.ndim == 0 or len(first) != 1:
@@ -72,8 +73,10 @@ class LazyArray:
 
 
 def is_lazy(array: Any) -> bool:
-    """Return whether an array is on disk: a `LazyArray`, a `numpy.memmap`, or a data set of h5py or
-    zarr."""
+    """Return whether an array is on disk.
+
+    Such an array is a `LazyArray`, a `numpy.memmap`, or a data set of h5py or zarr.
+    """
     if isinstance(array, (LazyArray, np.memmap)):
         return True
     if isinstance(array, np.ndarray) or keras.ops.is_tensor(array):
@@ -82,7 +85,7 @@ def is_lazy(array: Any) -> bool:
 
 
 def as_lazy(array: Any) -> LazyArray:
-    """Return an array that `is_lazy` recognizes as a `LazyArray`."""
+    """Return as a `LazyArray` an array that `is_lazy` recognizes."""
     if isinstance(array, LazyArray):
         return array
 
@@ -98,7 +101,7 @@ def as_lazy(array: Any) -> LazyArray:
 
 
 def loaded(structure: Any) -> Any:
-    """Return a structure of arrays with those on disk read into memory."""
+    """Return a structure of arrays after reading those on disk into memory."""
     return keras.tree.map_structure(
         lambda array: np.asarray(as_lazy(array)) if is_lazy(array) else array, structure
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["read_arrays"]
 
-# Number of bytes before a member's name. The last four of them are the lengths of the name and of
+# Number of bytes before a member's name. The last four bytes hold the lengths of the name and of
 # the field after it.
 _LOCAL_HEADER = 30
 
@@ -20,11 +20,11 @@ def read_arrays(path: Path, memory_limit: float) -> dict[str, np.ndarray]:
     Args:
         path: `pathlib.Path` of an `.npz` file.
         memory_limit: Float. Number of bytes above which an array that was saved without compression
-            is mapped instead of read.
+            is mapped into memory instead of read.
 
     Raises:
-        Exception: Any exception of zipfile, numpy and zlib for a damaged archive, or for one that
-            holds pickled objects.
+        Exception: Any exception of zipfile, numpy or zlib for an archive that is damaged or holds
+            pickled objects.
     """
     with zipfile.ZipFile(path) as archive:
         large = [

@@ -1,7 +1,7 @@
 """Samples as arrays that fit a model, checked before anything is computed with them.
 
-`as_samples` is the one entrance: a public function that takes samples calls it once and hands down
-what it returns.
+`as_samples` is the only entry point: a public function that takes samples calls it once and passes
+on its result.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from keras_prelu.errors import DataError, reason_of
 __all__ = ["CheckedSamples", "Samples", "as_samples", "batches", "model_inputs"]
 
 MOST_FROM_BATCHES = 4096
-"""Largest number of samples taken from a source of batches, which may have no end."""
+"""The largest number of samples taken from a source of batches, which may be endless."""
 
 Labels = Literal["required", "optional", "ignored"]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples and, where there are any, their labels.
+    """Samples and, if there are any, their labels.
 
     Attributes:
         x: Array of samples, or a list or dict of arrays for a model with several inputs; the first
@@ -60,7 +60,7 @@ class CheckedSamples(Samples):
     """Samples that `as_samples` has checked: their arrays in memory hold numbers, all finite."""
 
     def in_memory(self, role: str = "samples") -> CheckedSamples:
-        """Return these samples with the arrays on disk read, and checked as they are read."""
+        """Return these samples with the arrays on disk read into memory and checked."""
         if not self.on_disk:
             return self
         x = keras.tree.map_structure(
@@ -76,16 +76,16 @@ def as_samples(
     role: str = "samples",
     labels: Labels = "optional",
 ) -> CheckedSamples:
-    """Return `data` as samples whose values are checked, without scanning checked ones again.
+    """Return `data` as checked samples, without scanning checked samples again.
 
     Args:
-        data: `Samples`; a pair (x, y), unless `labels` is "ignored"; x alone, unless it is
-            "required": an array, a list of arrays, or a dict of arrays by input name; or what
-            yields batches of x, see `gather_batches`.
-        model: Built model whose inputs the samples must fit, or None. Defaults to None.
-        role: What messages call the samples. Defaults to "samples".
-        labels: Whether labels are "required", "optional", or "ignored" (dropped; a tuple is then a
-            list of inputs). Defaults to "optional".
+        data: `Samples`; a pair (x, y), unless `labels` is "ignored"; x alone, unless `labels` is
+            "required": an array, a list of arrays, or a dict of arrays by input name; or an
+            iterable of batches of x, see `gather_batches`.
+        model: Built Keras model whose inputs the samples must fit, or None. Defaults to None.
+        role: Str. Name of the samples in messages. Defaults to "samples".
+        labels: Str. Whether labels are "required", "optional", or "ignored" (dropped; a tuple is
+            then a list of inputs). Defaults to "optional".
 
     Returns:
         The samples, with arrays in the structure of `data`.
@@ -106,10 +106,10 @@ def model_inputs(model: keras.Model, samples: Any, role: str = "samples") -> lis
     """Return the arrays of `samples` in the order and dtype of a model's inputs.
 
     Args:
-        model: Built model.
-        samples: As in `as_samples` with ignored labels. Values of `CheckedSamples` are not scanned
-            again.
-        role: What messages call the samples. Defaults to "samples".
+        model: Keras model. It is built.
+        samples: Samples as in `as_samples` with ignored labels. Values of `CheckedSamples` are not
+            scanned again.
+        role: Str. Name of the samples in messages. Defaults to "samples".
 
     Raises:
         DataError: As in `as_samples`.
@@ -133,10 +133,10 @@ def gather_batches(source: Any, limit: int = MOST_FROM_BATCHES) -> Any:
     """Gather samples from a source of batches.
 
     Args:
-        source: `tf.data.Dataset`, `keras.utils.PyDataset` or generator that yields batches x, or
-            (x, y) and (x, y, weights) as in `fit`, of which x is taken; anything else is returned
-            unchanged.
-        limit: Int. Largest number of samples, so that a source may have no end.
+        source: `tf.data.Dataset`, `keras.utils.PyDataset` or generator that yields batches: x, or
+            (x, y) or (x, y, weights) as in `fit`, of which only x is used. Anything else is
+            returned unchanged.
+        limit: Int. Largest number of samples, so that a source may be endless.
 
     Returns:
         An array, or a structure of arrays as in the batches.
@@ -168,7 +168,7 @@ def check_finite(array: np.ndarray, role: str) -> np.ndarray:
     """Return an array after one scan for NaN and infinite values.
 
     Raises:
-        DataError: It holds such values, or no numbers.
+        DataError: The array holds such values, or no numbers.
     """
     if array.dtype == object or array.ndim == 0:
         raise DataError(f"The {role} are not an array of numbers: their dtype is {array.dtype}.")
@@ -195,7 +195,7 @@ def _yields_batches(source: Any) -> bool:
 
 
 def _coerced(data: Any, role: str, labels: Labels) -> Samples:
-    """Return `data` as samples, their arrays as they were given."""
+    """Return `data` as samples with unchanged arrays."""
     if isinstance(data, Samples):
         samples = data
     elif labels != "ignored" and isinstance(data, tuple) and len(data) == 2:
@@ -230,7 +230,7 @@ def _checked(samples: Samples, model: keras.Model | None, role: str) -> CheckedS
 
 
 def _map_arrays(function: Callable[[Any], Any], x: Any, model: keras.Model | None) -> Any:
-    """Apply a function to the arrays of x, in their structure; of a dict to the model's inputs."""
+    """Apply a function to the arrays of x, in their structure; in a dict, to the model's inputs."""
     if isinstance(x, Mapping):
         names = x if model is None else [tensor.name for tensor in model.inputs]
         return {name: function(x[name]) for name in names}
@@ -243,7 +243,7 @@ def _map_arrays(function: Callable[[Any], Any], x: Any, model: keras.Model | Non
 
 
 def _is_plain(values: Any) -> bool:
-    """Whether a list holds scalars only, also nested, so that it stands for one array."""
+    """Return whether a list, nested or not, holds only scalars, so that it stands for one array."""
     return all(np.ndim(value) == 0 for value in keras.tree.flatten(values))
 
 
@@ -262,7 +262,7 @@ def _as_array(array: Any, role: str) -> np.ndarray | LazyArray:
 
 
 def _labels(y: Any, count: int, role: str) -> Any:
-    """Return the labels; a list of numbers or texts as an array."""
+    """Return the labels, a list of numbers or strings as an array."""
     y = np.asarray(y) if isinstance(y, (list, tuple)) and _is_plain(y) else y
     for array in keras.tree.flatten(y):
         if len(array) != count:
@@ -312,7 +312,7 @@ def _check_shape(array: Any, tensor: keras.KerasTensor, role: str) -> None:
 
 
 def _converted(array: Any, tensor: keras.KerasTensor, role: str) -> Any:
-    """Return an array in its input's dtype; one on disk is checked whenever it is read."""
+    """Return an array in its input's dtype; an array on disk is checked whenever it is read."""
     if isinstance(array, LazyArray):
         array = array.map(lambda rows: check_finite(rows, f"{role} of a batch"))
     is_text = tensor.dtype == "string" or array.dtype.kind in "SU"

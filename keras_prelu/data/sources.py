@@ -35,9 +35,9 @@ class Dataset:
     """A data set.
 
     Attributes:
-        name: Name that the user gave.
-        train: Samples for calibration and training.
-        test: Samples held out from them, or None where the source has none.
+        name: Str. Name that the user passed.
+        train: `Samples` for calibration and training.
+        test: `Samples` held out from `train`, or None if the source has none.
     """
 
     name: str
@@ -55,18 +55,18 @@ def load(
     """Load the data set that a name stands for.
 
     Args:
-        source: Str. `"digits"`: scikit-learn's, bundled with it, in [0, 1]. `"FILE.npz"`: arrays
-            `x` and, where labels are needed, `y`; or `x_train`, `y_train`, `x_test`, `y_test`.
+        source: Str. `"digits"`: the digits bundled with scikit-learn, in [0, 1]. `"FILE.npz"`:
+            arrays `x` and, if labels are needed, `y`; or `x_train`, `y_train`, `x_test`, `y_test`.
             `"tfds:NAME"` or `"tfds:NAME:SPLIT"`: a data set of TensorFlow Datasets with supervised
             keys; integer images are scaled to [0, 1]. `tfds:sklearn_digits` needs no network.
             `"dir:FOLDER"`: images in a subfolder for each class, or in `train` and `test` with such
             subfolders, in [0, 1]. `"module:function"`: the result of your function: x, a pair
-            (x, y), `Samples`, a pair of such pairs to train and test with, or a `Dataset`.
-        input_shape: Tuple. Shape of one sample as the model takes it. The digits, (8, 8, 1), also
-            come as (8, 8) or (64,); images are resized. Defaults to None.
-        preprocess: Str, `"module:function"`. Function of the array (or structure of arrays) of
-            samples that returns them prepared. It must treat each sample by itself, as it gets
-            samples on disk one batch at a time. Defaults to None.
+            (x, y), `Samples`, a pair of such pairs for training and testing, or a `Dataset`.
+        input_shape: Tuple. Shape of one sample as the model takes it. The digits, (8, 8, 1), are
+            also available as (8, 8) or (64,); images are resized. Defaults to None.
+        preprocess: Str, `"module:function"`. Function that takes the array (or structure of arrays)
+            of samples and returns the prepared samples. It must treat each sample independently,
+            since it gets samples on disk one batch at a time. Defaults to None.
         memory_limit: Float. Number of bytes. Larger `dir:` images and arrays in `.npz` files that
             were saved without compression stay on disk and are read batch by batch. So do arrays of
             any size that `module:function` returns as `numpy.memmap` or data sets of h5py or zarr.
@@ -103,7 +103,7 @@ def _load(source: str, input_shape: Sequence[int | None] | None, memory_limit: f
 
 
 def split(samples: SomeSamples, fraction: float, seed: int) -> tuple[SomeSamples, SomeSamples]:
-    """Return the samples without a random `fraction` of them, and that fraction."""
+    """Split off a random `fraction` of the samples; return the others first."""
     count = len(samples)
     held_out = round(count * fraction)
     if not 0 < held_out < count:
@@ -227,7 +227,7 @@ def _tfds(source: str) -> Dataset:
             " tensorflow-datasets."
         ) from error
     try:
-        # TFDS prints while it prepares, which must not mix with a JSON object on standard output.
+        # TFDS prints while it prepares data, which must not mix with JSON on standard output.
         with contextlib.redirect_stdout(sys.stderr):
             builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
             builder.download_and_prepare()

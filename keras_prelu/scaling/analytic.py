@@ -19,12 +19,12 @@ __all__ = ["Rescaling", "rescale_analytic"]
 
 @dataclass(frozen=True)
 class Rescaling:
-    """What was done for one site.
+    """The rescaling of one site.
 
     Attributes:
         path: String. Path of the PReLU layer.
         producer: String. Path of the layer whose channels were scaled, or "".
-        action: String. "scaled", or "kept" and why.
+        action: String. "scaled", or "kept" with the reason.
     """
 
     path: str
@@ -33,21 +33,21 @@ class Rescaling:
 
 
 def rescale_analytic(converted: keras.Model, targets: Sequence[str]) -> list[Rescaling]:
-    """Scale what feeds each PReLU by 1/√(1 + α²), in place, so that its outputs have the second
-    moment that the ReLU's had.
+    """Scale the inputs of each PReLU by 1/√(1 + α²), in place.
 
-    The factor follows from claim 4 for x symmetric about 0. By claim 6, φ(s·x) = s·φ(x), so that it
-    can be folded into the kernel and bias, or the γ and β of a BatchNormalization, that alone feed
-    the PReLU. Right for fresh weights and nearly worthless for trained ones, whose biases are not
-    symmetric (docs/explanation/calibration.md).
+    The outputs then have the second moment that the ReLU's outputs had. The factor follows from
+    claim 4 for x symmetric about 0. By claim 6, φ(s·x) = s·φ(x), so the factor can be folded into
+    the kernel and bias, or the γ and β of a BatchNormalization, if nothing else feeds the PReLU and
+    they feed nothing else. This is right for fresh weights and nearly worthless for trained ones,
+    whose biases are not symmetric (docs/explanation/calibration.md).
 
     Args:
         converted: `keras.Model`. A converted model. It is changed.
-        targets: Sequence of strings. Paths of the PReLU layers to rescale for.
+        targets: Sequence of strings. Paths of the PReLU layers whose inputs are scaled.
 
     Returns:
-        A list of `Rescaling`, one for each target. A site without one producer of its own, or with
-        a cap, is kept as it is.
+        A list of `Rescaling`, one for each target. A site without a producer of its own, or with a
+        cap, is left unchanged.
     """
     plan, target_set = compile_plan(converted), set(targets)
     return [_rescale(plan, step) for step in plan.steps if step.path in target_set]
@@ -77,8 +77,7 @@ def _kept(step: Step, producer: str, reason: str) -> Rescaling:
 
 
 def _scale_outputs(layer: Any, scale: np.ndarray) -> str:
-    """Scale the output channels of a layer; or change nothing, and return why that can't be
-    done."""
+    """Scale the output channels of a layer, or change nothing and return the reason."""
     channels = output_channels(layer)
     if isinstance(layer, keras.layers.BatchNormalization) and not channels:
         return "the BatchNormalization before it has no scale or no center"

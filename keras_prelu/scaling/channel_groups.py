@@ -1,5 +1,8 @@
-"""Groups of channels whose scale can be moved between the layers that write them and the layers
-that read them, with the function unchanged (claim 6)."""
+"""Groups of channels whose scale can be moved between layers.
+
+The scale moves between the layers that write the channels and the layers that read them, with the
+function unchanged (claim 6).
+"""
 
 from __future__ import annotations
 
@@ -35,14 +38,14 @@ class ChannelGroup:
     """Channels that have to be scaled together.
 
     Args:
-        producers: Sequence of `Step`. What writes the channels.
-        consumers: Sequence of `Step`. What reads the channels.
+        producers: Sequence of `Step`. The steps that write the channels.
+        consumers: Sequence of `Step`. The steps that read the channels.
         feeders: Mapping from the id of a BatchNormalization to the layer before it.
         reason: String. Why the channels can't be scaled, or "".
 
     Attributes:
-        producers: Sequence of `Step`. What writes the channels.
-        consumers: Sequence of `Step`. What reads the channels.
+        producers: Sequence of `Step`. The steps that write the channels.
+        consumers: Sequence of `Step`. The steps that read the channels.
         reason: String. Why the channels can't be scaled, or "".
     """
 
@@ -63,13 +66,12 @@ class ChannelGroup:
         return 0 if self.reason else self._output_sizes(self.producers[0].operation).size
 
     def producer_sizes(self) -> Array:
-        """Return the size of each channel where it is written: its largest weight."""
+        """Return the largest weight that writes each channel."""
         sizes: Array = np.max([self._output_sizes(step.operation) for step in self.producers], 0)
         return sizes
 
     def consumer_sizes(self) -> Array:
-        """Return the size of what each channel is multiplied by where it is read: the largest
-        weight."""
+        """Return the largest weight that each channel is multiplied by where it is read."""
         sizes: Array = np.max([_input_sizes(step.operation) for step in self.consumers], axis=0)
         return sizes
 
@@ -90,8 +92,10 @@ class ChannelGroup:
         return "" if len(channels) == 1 else "its channels are not those of the weights"
 
     def _output_sizes(self, layer: Any) -> Array:
-        """Return the largest weight of each output channel, with a BatchNormalization folded into
-        the layer before it."""
+        """Return the largest weight of each output channel.
+
+        A BatchNormalization is folded into the layer before it.
+        """
         if isinstance(layer, keras.layers.BatchNormalization):
             factor = np.abs(inference_factor(layer))
             feeder = self._feeders.get(id(layer))
@@ -113,8 +117,10 @@ def _input_sizes(layer: Any) -> Array:
 
 
 def channel_groups(plan: ExecutionPlan) -> Iterator[ChannelGroup]:
-    """Yield the groups of channels that activations, sums and poolings connect, in execution
-    order."""
+    """Yield the groups of channels that activations, sums and poolings connect.
+
+    The groups come in execution order.
+    """
     connected = _ConnectedSlots(plan)
     feeders: dict[int, Any] = {}
     normalized: set[Slot] = set()
@@ -126,19 +132,22 @@ def channel_groups(plan: ExecutionPlan) -> Iterator[ChannelGroup]:
                 feeders[id(step.operation)] = writer.operation
     for root in connected.written_roots:
         members = connected.members[root]
-        # A scale between a layer and its BatchNormalization would have no use.
+        # A scale between a layer and its BatchNormalization would be useless.
         if len(members) > 1 or members[0] not in normalized:
             yield _group(plan, connected, root, feeders)
 
 
 class _ConnectedSlots:
-    """The slots of a plan as disjoint sets: steps through which a channel keeps its scale connect
-    what they read and write. A set is named by one of its slots, its root.
+    """The slots of a plan as disjoint sets of connected slots.
+
+    Steps that preserve the scale of a channel connect the slots that they read and write. A set is
+    identified by one of its slots, its root.
 
     Attributes:
-        members: For each root the slots of its set that steps write.
-        steps: For each root the steps that read or write a slot of its set.
-        written_roots: The roots of what can be scaled or keeps its scale, in execution order.
+        members: Dict. For each root the slots of its set that steps write.
+        steps: Dict. For each root the steps that read or write a slot of its set.
+        written_roots: Dict. The roots of slots that can be scaled or keep their scale, in
+            execution order.
     """
 
     def __init__(self, plan: ExecutionPlan) -> None:
@@ -167,7 +176,7 @@ class _ConnectedSlots:
         return slot
 
     def contains(self, root: Slot, slots: Sequence[Slot]) -> bool:
-        """Return whether a set contains one of some slots."""
+        """Return whether a set contains any of some slots."""
         return any(self.root(slot) is root for slot in slots)
 
 

@@ -1,9 +1,8 @@
-"""Cross-layer equalization: the scale of a channel is moved between the layers before and after it,
-with the function unchanged (claim 6).
+"""Cross-layer equalization: moving the scale of a channel between layers (claim 6).
 
-For every s > 0, φ(s·x) = s·φ(x): a channel that is multiplied by s where it is written and by 1/s
-where it is read changes nothing, through PReLU, sums, poolings and paddings. Per-tensor
-quantization needs channels of similar size.
+For every s > 0, φ(s·x) = s·φ(x). Multiplying a channel by s where it is written and by 1/s where it
+is read therefore leaves the function unchanged, through PReLU, sums, poolings and paddings.
+Per-tensor quantization needs channels of similar size.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ Array = np.ndarray
 
 _LARGEST_SCALE = 1e4
 _NEGLIGIBLE = 1e-3
-"""The passes end once |log s| is smaller for every channel."""
+"""The passes end as soon as |log s| is smaller than this for every channel."""
 
 
 @dataclass(frozen=True)
 class Equalization:
-    """What was done with channels that are scaled together.
+    """The equalization of channels that are scaled together.
 
     Attributes:
-        producers: Tuple of strings. Paths of the layers that write them.
-        consumers: Tuple of strings. Paths of the layers that read them.
+        producers: Tuple of strings. Paths of the layers that write the channels.
+        consumers: Tuple of strings. Paths of the layers that read the channels.
         channels: Integer. Number of channels; 0 if they can't be scaled.
-        spread_before: Float. The largest of the channels' sizes over the smallest, where they are
-            written or where they are read, whichever is more; a size is the largest weight. NaN if
-            they can't be scaled.
+        spread_before: Float. Ratio of the largest to the smallest size of a channel, where channels
+            are written or where they are read, whichever is larger. The size of a channel is its
+            largest weight. NaN if the channels can't be scaled.
         spread_after: Float. The spread afterwards.
-        action: String. "equalized", or "kept" and why.
+        action: String. "equalized", or "kept" with the reason.
     """
 
     producers: tuple[str, ...]
@@ -53,12 +52,12 @@ class Equalization:
 
 @on_large_graphs
 def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
-    """Make the channels of adjacent layers alike in size, in place, with the function unchanged.
+    """Equalize the sizes of channels between layers, in place, with the function unchanged.
 
     Channel c of the layer that writes it (kernel and bias, or γ and β of a BatchNormalization) is
-    multiplied by s_c = √(‖consumer_c‖/‖producer_c‖), the input channel of the layer that reads it
-    by 1/s_c. Tensors that are added share their scales, so that a residual stream is equalized as
-    a whole. Inference is unchanged up to rounding; in training, a BatchNormalization undoes a scale
+    multiplied by s_c = √(‖consumer_c‖/‖producer_c‖), and the input channel of the layer that reads
+    it by 1/s_c. Tensors that are added share their scales, so a residual stream is equalized as a
+    whole. Inference is unchanged up to rounding; in training, a BatchNormalization undoes a scale
     before it.
 
     Args:

@@ -1,5 +1,4 @@
-"""Rescaling a converted model without samples, from the statistics that its BatchNormalization
-layers hold (claims 7 and 8)."""
+"""Rescaling a converted model without samples, from BatchNormalization statistics (claims 7, 8)."""
 
 from __future__ import annotations
 
@@ -36,13 +35,13 @@ __all__ = ["UNKNOWN", "rescale_moments"]
 Array = np.ndarray
 
 UNKNOWN = "kept: nothing tells its input's statistics"
-"""The action of a site that `rescale_moments` could do nothing for."""
+"""The action of a site that `rescale_moments` left unchanged for lack of statistics."""
 
 _OPEN_SIZE = 8
-"""Stands for a height or width that is open. Results are averaged over positions."""
+"""The size used for an unknown height or width, since results are averaged over positions."""
 
-# Class names of layers that select, arrange or average the elements of a tensor: applied to the
-# variances of the elements, they give those of the outputs, or come near (an average).
+# Class names of layers that select, arrange or average the elements of a tensor. Applied to the
+# variances of the elements, they return the variances of the outputs, for averages approximately.
 _ARRANGING = frozenset(
     {
         "AveragePooling1D",
@@ -84,12 +83,12 @@ _IDENTITY = frozenset(
 
 @dataclass(frozen=True)
 class _Moments:
-    """What is known of a tensor, as arrays with the shape of one sample.
+    """The known moments of a tensor, as arrays with the shape of one sample.
 
     Attributes:
-        original: Its mean in the original model.
-        converted: Its mean in the converted model.
-        variance: Its variance in the original model; None if it is not known.
+        original: Array. The mean in the original model.
+        converted: Array. The mean in the converted model.
+        variance: Array or None. The variance in the original model; None if it is not known.
     """
 
     original: Array
@@ -98,17 +97,17 @@ class _Moments:
 
     @property
     def shift(self) -> Array:
-        """By how much the conversion shifted the mean."""
+        """The shift of the mean by the conversion."""
         return self.converted - self.original
 
 
 @dataclass(frozen=True)
 class _FoldedFactor:
-    """Where the factor of a site went.
+    """The parts of a site's factor that were folded before and after the site.
 
     Attributes:
-        before: What the input of the site was multiplied by, for each channel.
-        after: What the weights that read its output were multiplied by, for each channel.
+        before: Array. The factor of the site's input, for each channel.
+        after: Array. The factor of the weights that read the site's output, for each channel.
     """
 
     before: Array
@@ -117,10 +116,10 @@ class _FoldedFactor:
 
 @on_large_graphs
 def rescale_moments(converted: keras.Model, targets: Sequence[str]) -> list[Rescaling]:
-    """Restore the outputs of each ReLU in least squares, from the mean and variance of its inputs,
-    in place and without samples.
+    """Restore the outputs of each ReLU in least squares, in place and without samples.
 
-    After a BatchNormalization a channel x is taken as normal with mean β and variance γ². The
+    The fit uses the mean and variance of each ReLU's inputs. After a BatchNormalization a channel x
+    is taken as normal with mean β and variance γ². The
     affine map a·φ(x) + c that best restores ReLU(x) from φ(x) has a = Cov(ReLU(x), φ(x))/Var(φ(x))
     and c = E[ReLU(x)] − a·E[φ(x)], both in closed form (claim 7). The factor is folded into the
     BatchNormalization, since φ(a·x) = a·φ(x) (claim 6). The offset is folded into what follows: the
@@ -129,18 +128,17 @@ def rescale_moments(converted: keras.Model, targets: Sequence[str]) -> list[Resc
 
     Args:
         converted: `keras.Model`. A converted model. It is changed.
-        targets: Sequence of strings. Paths of the PReLU layers to rescale for.
+        targets: Sequence of strings. Paths of the PReLU layers whose outputs are restored.
 
     Returns:
-        A list of `Rescaling`, one for each target whose slopes are not 0. A target for whose input
-        no statistics are known is kept as it is.
+        A list of `Rescaling`, one for each target whose slopes are not 0. A target without known
+        statistics of its input is left unchanged.
     """
     return _MomentPropagation(compile_plan(converted), targets).run()
 
 
 class _MomentPropagation:
-    """One pass over a plan that carries the moments of its tensors along and rescales the
-    targets."""
+    """One pass over a plan that propagates the moments of tensors and rescales the targets."""
 
     def __init__(self, plan: ExecutionPlan, targets: Sequence[str]) -> None:
         self._plan = plan
@@ -155,7 +153,7 @@ class _MomentPropagation:
             for slot in step.outputs:
                 moments = carried.get(slot)
                 if slot in statistics:
-                    # Statistics of training data are better than what was carried here.
+                    # Statistics of training data are better than propagated moments.
                     seen, shift = statistics[slot], moments.shift if moments else 0.0
                     moments = _Moments(
                         original=seen.original,
@@ -169,8 +167,7 @@ class _MomentPropagation:
         return self._rescalings
 
     def _training_statistics(self) -> dict[Slot, _Moments]:
-        """Return the moments of the tensors that BatchNormalization layers read, which the layers
-        estimated in training."""
+        """Return the moments that BatchNormalization layers estimated in training, by slot read."""
         statistics = {}
         for step in self._plan.steps:
             layer = step.operation
@@ -187,7 +184,7 @@ class _MomentPropagation:
         return statistics
 
     def _moments_after(self, step: Step) -> list[_Moments]:
-        """Return the moments of a step's outputs; none if nothing can be said."""
+        """Return the moments of a step's outputs; an empty list if they can't be computed."""
         layer = step.operation
         if isinstance(layer, keras.layers.BatchNormalization):
             return self._after_normalization(step)
@@ -236,8 +233,8 @@ class _MomentPropagation:
             folded = self._fold(step, theory.restoring_factor(alpha, mu, sigma))
         shift = read.shift.mean(axis=axes) * theory.derivative_mean(alpha, mu, sigma)
         converted = folded.before * theory.output_mean(alpha, mu, sigma) + shift
-        # A reader whose weights were multiplied by `after` makes of ReLU's output over `after` what
-        # it made of ReLU's output.
+        # A reader whose weights were multiplied by `after` computes from ReLU's output divided by
+        # `after` what it computed from ReLU's output before.
         original = theory.output_mean(0.0, mu, sigma) / folded.after
         variance = theory.output_variance(0.0, mu, sigma) / np.square(folded.after)
         shape = read.original.shape
@@ -250,8 +247,11 @@ class _MomentPropagation:
         ]
 
     def _fold(self, step: Step, factor: Array) -> _FoldedFactor:
-        """Fold a factor into the BatchNormalization that alone feeds a site, or else into the
-        linear layer that alone reads it."""
+        """Fold a factor into the layer before or after a site.
+
+        The layer is the BatchNormalization that alone feeds the site, or else the linear layer that
+        alone reads it.
+        """
         ones = np.ones_like(factor)
         producer = self._plan.writer(step.inputs[0])
         if (
@@ -277,7 +277,10 @@ class _MomentPropagation:
         return _FoldedFactor(before=ones, after=ones)
 
     def _feeds_alone(self, producer: Step, slot: Slot) -> bool:
-        """Return whether a layer is called once, and its output read once and not put out."""
+        """Return whether a layer is called once and a single step reads its output.
+
+        The output must not be an output of the model.
+        """
         return (
             self._plan.sole_reader(slot) is not None
             and self._plan.call_count(producer.operation) == 1
@@ -322,8 +325,10 @@ class _MomentPropagation:
         return [_Moments(original=moments.original, converted=converted, variance=variance)]
 
     def _output_variance(self, step: Step, shape: tuple[int, ...]) -> Array | None:
-        """Return the variance of a linear layer's outputs, its inputs taken as independent; None if
-        the inputs' variance or the layer is not known."""
+        """Return the variance of a linear layer's outputs for independent inputs.
+
+        Return None if the variance of the inputs or the layer is not known.
+        """
         variance = self._moments[step.inputs[0]].variance
         if variance is None or not reads_channels(step.operation, variance.shape[-1]):
             return None
@@ -335,8 +340,10 @@ class _MomentPropagation:
         return np.broadcast_to(inputs @ squares, shape)
 
     def _mapped(self, step: Step, *, variance: bool) -> list[_Moments]:
-        """Return what a step makes of the means, and of the variances if asked to: exact for a
-        linear operation, near for a maximum."""
+        """Apply a step to the means of its inputs and, if asked to, to their variances.
+
+        The result is exact for a linear operation and approximate for a maximum.
+        """
         read = [self._moments[slot] for slot in step.inputs]
         original = _execute(step, [moments.original for moments in read])
         converted = _execute(step, [moments.converted for moments in read])
@@ -370,8 +377,7 @@ def _mean_slopes(layer: PReLU, channels: int) -> Array:
 
 
 def _as_sample(layer: Any, values: Array) -> Array:
-    """Return an array with the shape of one sample that a BatchNormalization reads, from one value
-    for each channel."""
+    """Broadcast values, one for each channel, to one sample that a BatchNormalization reads."""
     shape = [1, *(size or _OPEN_SIZE for size in (built_input_shape(layer) or ())[1:])]
     along_axis = [1] * len(shape)
     along_axis[channel_axis(layer) or 0] = values.size

@@ -1,1 +1,1 @@
-"""Fine-tuning a converted model beside its control."""
+"""Fine-tuning a converted model together with its control."""

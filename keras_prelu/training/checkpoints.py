@@ -1,9 +1,9 @@
-"""Checkpoints of a training that continues exactly where it stopped: after `kill -9` the final
-weights are those of an uninterrupted training.
+"""Checkpoints from which a training continues exactly where it stopped.
 
-Keras's own `BackupAndRestore` writes weights and epoch as two files, between which a process can be
-killed, and leaves out the state of random generators (dropout) and the best weights so far. Here
-the whole state is in one file, which is replaced atomically.
+After `kill -9` the final weights are those of an uninterrupted training. Keras's own
+`BackupAndRestore` writes weights and epoch as two files, between which a process can be killed, and
+leaves out the state of random generators (dropout) and the best weights so far. Here the whole
+state is in one file, which is replaced atomically.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _ROWS_ON_DISK = 64
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the whole state of a training after each epoch, and restores it when a training begins.
+    """Callback that saves the whole state of a training each epoch and restores it at the start.
 
     It must come after the `EarlyStopping` whose best weights it stores.
 
     Args:
         path: `pathlib.Path` of the file.
-        stopping: The `keras.callbacks.EarlyStopping` of the training, or None.
+        stopping: `keras.callbacks.EarlyStopping` of the training, or None. Defaults to None.
 
     Attributes:
-        history: Metrics by epoch, those before the restored epoch included.
+        history: Dict of lists of floats. Metrics by epoch, also of the epochs before a restoration.
     """
 
     def __init__(self, path: Path, stopping: Any = None) -> None:
@@ -104,12 +104,13 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Checkpoints:
-    """The checkpoints of one fine-tuning: a folder with a file for each model that is trained, and
-    the losses of short trainings.
+    """The checkpoints of one fine-tuning, in one folder.
+
+    The folder has a file for each model that is trained, and one for the losses of short trainings.
 
     Args:
-        folder: `pathlib.Path` of the folder, which is created where missing.
-        key: Fingerprint of the fine-tuning, see `fingerprint`.
+        folder: `pathlib.Path` of the folder, which is created if it is missing.
+        key: Str. Fingerprint of the fine-tuning, see `fingerprint`.
 
     Raises:
         FineTuningError: The folder holds checkpoints of another fine-tuning.
@@ -160,9 +161,10 @@ def fingerprint(models: Sequence[Any], arrays: Sequence[Any], settings: Sequence
     """Return a digest of what a fine-tuning depends on.
 
     Args:
-        models: Models, of which structure and weights count.
-        arrays: Samples and labels; of arrays on disk some rows stand for all.
-        settings: Values whose `repr` is the same in every process.
+        models: Sequence of models. Their structure and weights count.
+        arrays: Sequence of arrays: samples and labels. Arrays on disk are represented by some of
+            their rows.
+        settings: Sequence of values whose `repr` is the same in every process.
     """
     digest = hashlib.sha256(repr(list(settings)).encode())
     for model in models:
@@ -185,13 +187,15 @@ def _some_rows(array: Any) -> np.ndarray:
 
 
 def _variables(model: Any) -> list[Any]:
-    """Return all that changes while a model is trained: weights, and the state of random generators
-    and of the optimizer."""
+    """Return all variables that training changes.
+
+    They are the weights and the state of random generators and of the optimizer.
+    """
     return [*model.variables, *model.optimizer.variables]
 
 
 def _raw(array: np.ndarray) -> np.ndarray:
-    """Return an array's bytes, as `.npz` files have no bfloat16."""
+    """Return the bytes of an array, since `.npz` files can't store bfloat16."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
@@ -203,7 +207,8 @@ def _restored(raw: np.ndarray, like: Any) -> np.ndarray:
 def _write(path: Path, state: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
     with atomic_write(path, overwrite=True) as temporary, open(temporary, "wb") as file:
-        np.savez(file, meta=text, **state)  # type: ignore[arg-type]  # its stub takes a flag for an array
+        # NumPy's stub takes the arrays for the flag `allow_pickle`.
+        np.savez(file, meta=text, **state)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

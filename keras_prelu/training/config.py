@@ -11,8 +11,10 @@ from keras_prelu.errors import InvalidArgumentError
 __all__ = ["DEFAULT_LEARNING_RATE", "FitConfig", "SlopeConfig", "merge"]
 
 DEFAULT_LEARNING_RATE = 3e-3
-"""Of Adam, decayed to 0 along a cosine. At 10⁻³ most of what fine-tuning can gain stays hidden
-(docs/explanation/results.md)."""
+"""The learning rate of Adam, decayed to 0 along a cosine.
+
+At 10⁻³ fine-tuning misses most of the possible gain (docs/explanation/results.md).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +30,10 @@ class FitConfig:
             not together with `optimizer`. Defaults to 3e-3.
         loss: Keras loss. Defaults to the one that the model is compiled with.
         metrics: List of Keras metrics. Defaults to those that the model is compiled with.
-        callbacks: List of Keras callbacks, deep-copied for each model, or a function that returns
-            new ones. Defaults to None.
+        callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
+            returns new ones. Defaults to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
-        verbose: As in `model.fit`. Defaults to 0.
+        verbose: Int or str, as in `model.fit`. Defaults to 0.
 
     Raises:
         InvalidArgumentError: A ValueError; a setting is out of range.
@@ -71,14 +73,14 @@ class SlopeConfig:
     """Settings of how slopes are trained. They never get weight decay.
 
     Args:
-        multiplier: Float. The slopes' learning rate over that of the weights. Defaults to the
-            recipe's, or to 1 for a converted model.
+        multiplier: Float. Ratio of the slopes' learning rate to that of the weights. Defaults to
+            the recipe's, or to 1 for a converted model.
         frozen_epochs: Float. Epochs at the start in which slopes keep their values while the
             weights train. Defaults to 0.
-        warmup_epochs: Float. Epochs after those in which the slopes' learning rate rises linearly
-            to its full value. Defaults to 0.
+        warmup_epochs: Float. Epochs after the frozen ones in which the slopes' learning rate rises
+            linearly to its full value. Defaults to 0.
         clipnorm: Float. Largest Euclidean norm of the gradient of each layer's slopes; a larger
-            gradient is scaled down. Defaults to None: gradients are clipped as by the optimizer.
+            gradient is scaled down. Defaults to None: only the optimizer's own clipping applies.
 
     Raises:
         InvalidArgumentError: A ValueError; a setting is out of range.
@@ -110,8 +112,11 @@ class SlopeConfig:
             )
 
     def check_within(self, epochs: int) -> None:
-        """Raise an InvalidArgumentError unless the slopes train at their full rate before the
-        training ends."""
+        """Check that the slopes reach their full learning rate before the training ends.
+
+        Raises:
+            InvalidArgumentError: A ValueError; they do not.
+        """
         if self.frozen_epochs + self.warmup_epochs > epochs:
             raise InvalidArgumentError(
                 "The slopes' `frozen_epochs` and `warmup_epochs` must end within the"
@@ -130,17 +135,18 @@ def merge(
     role: str,
     prefix: str = "",
 ) -> Config:
-    """Return the settings that a caller gave, either as one object or as single arguments.
+    """Return the settings that a caller passed, either as one object or as single arguments.
 
     Args:
-        kind: Class of the settings.
-        config: The object given, or None.
-        settings: Dict of the single arguments by field name; None for one that was not given.
-        role: Name of the argument that takes the object, for messages.
-        prefix: What single arguments have before the field's name. Defaults to "".
+        kind: Type. Class of the settings.
+        config: Instance of `kind`, or None.
+        settings: Dict from field names to single arguments; None stands for an argument that was
+            not passed.
+        role: Str. Name of the argument that takes the object, for messages.
+        prefix: Str. Prefix of the single arguments' names before the field's name. Defaults to "".
 
     Raises:
-        InvalidArgumentError: A ValueError; the object is of another class, or settings are given
+        InvalidArgumentError: A ValueError; the object is of another class, or settings are passed
             both ways.
     """
     given = {name: value for name, value in settings.items() if value is not None}

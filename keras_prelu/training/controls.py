@@ -1,5 +1,7 @@
-"""Further controls of a fine-tuning, by name: other causes that a gain might have, beside longer
-training."""
+"""Further controls of a fine-tuning, by name.
+
+Each tests one more cause that a gain might have, other than longer training.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ CONTROLS = {
     "fixed-slopes": "the same with slopes that do not learn",
     "from-scratch": "the same trained from fresh weights",
 }
-"""How a verdict names each control."""
+"""The description of each control in a verdict."""
 
 _LINEAR = (
     keras.layers.Dense,
@@ -48,9 +50,9 @@ class TrainedControl:
     """A further control.
 
     Attributes:
-        name: A name of `CONTROLS`.
-        trained: The control, trained with the same setup as the model.
-        comparison: The model against it.
+        name: Str. A name in `CONTROLS`.
+        trained: `TrainedModel`. The control, trained with the same setup as the model.
+        comparison: `Comparison` of the model with the control.
     """
 
     name: str
@@ -62,7 +64,7 @@ def check_controls(names: Any) -> tuple[str, ...]:
     """Return the names of further controls, each once.
 
     Args:
-        names: A name of `CONTROLS`, or several.
+        names: Str or sequence of str. A name in `CONTROLS`, or several.
 
     Raises:
         InvalidArgumentError: A ValueError; there is no such control.
@@ -80,16 +82,16 @@ def control_model(name: str, prelu_model: keras.Model, seed: int) -> keras.Model
     """Return the model that a control trains.
 
     Args:
-        name: A name of `CONTROLS`. "fixed-slopes" is the PReLU model with frozen slopes.
+        name: Str. A name in `CONTROLS`. "fixed-slopes" is the PReLU model with frozen slopes.
             "from-scratch" is the PReLU model with its initial slopes and fresh weights: kernels of
             Dense and convolutional layers are drawn by `PReLUHeNormal` for the mean of the slopes
             (claim 4), all other weights by their layer's own initializers.
-        prelu_model: The PReLU model before fine-tuning. Not changed.
+        prelu_model: Keras model. The PReLU model before fine-tuning. Not changed.
         seed: Int. Seed of fresh weights.
 
     Raises:
-        InvalidArgumentError: A ValueError; "from-scratch", and a trained weight has no initializer
-            that is known.
+        InvalidArgumentError: A ValueError; the control is "from-scratch", and a trained weight has
+            no known initializer.
     """
     model = rewrite(prelu_model)
     if name == "fixed-slopes":
@@ -107,7 +109,7 @@ def _freeze_slopes(model: keras.Model) -> None:
 
 
 def _redraw(model: keras.Model, mean_slope: float, rng: np.random.Generator) -> None:
-    """Give all variables but slopes fresh initial values."""
+    """Assign fresh initial values to all variables except slopes."""
     drawn = set()
     for layer in sublayers(model):
         for weight in _initialized_weights(layer):
@@ -128,7 +130,7 @@ def _redraw(model: keras.Model, mean_slope: float, rng: np.random.Generator) -> 
 
 @dataclass(frozen=True)
 class _InitializedWeight:
-    """A weight, the initializer that its layer has for it, and what that one is for."""
+    """A weight, its initializer, and its role in the layer."""
 
     role: str
     variable: keras.Variable

@@ -18,11 +18,11 @@ class ShuffledBatches(Batches):
 
     The order depends on the seed and the epoch alone: it is the same for every model and backend,
     and for a training that continues from a checkpoint. `model.fit(x, y, shuffle=True)` draws from
-    the backend's generator, whose state depends on what else the model draws, so two models would
-    see different orders.
+    the backend's generator, whose state depends on the model's other random draws, so two models
+    would see different orders.
 
     Args:
-        samples: Labelled samples.
+        samples: `Samples` with labels.
         batch_size: Int. Samples in a batch; the last one may be smaller.
         seed: Int. Seed of the order.
         limit: Int. Largest number of batches in an epoch. Defaults to None: all.
@@ -46,8 +46,10 @@ class ShuffledBatches(Batches):
 
 
 class FollowEpochs(keras.callbacks.Callback):
-    """Sets the order of `ShuffledBatches` at the start of each epoch, whose number Keras tells
-    callbacks but not data sets."""
+    """Callback that sets the order of `ShuffledBatches` at the start of each epoch.
+
+    Keras passes the number of the epoch to callbacks but not to data sets.
+    """
 
     def __init__(self, data: ShuffledBatches) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
-"""Fine-tuning a model and, with the same budget, its controls: the ReLU model it came from, also
-with dead units revived."""
+"""Fine-tuning a model and, with the same budget, its controls.
+
+The controls are the ReLU model that it came from, and that model with its dead units revived.
+"""
 
 from __future__ import annotations
 
@@ -77,41 +79,41 @@ def finetune(
     on_trial: OnTrial | None = None,
     checkpoints: str | os.PathLike[str] | None = None,
 ) -> FineTuning:
-    """Fine-tune a model with PReLU beside a ReLU control with the same budget, data order and
-    schedule.
+    """Fine-tune a model with PReLU and a ReLU control under the same conditions.
 
-    A ReLU model is converted by a recipe. "auto" finds the recipe by short trainings, among them
-    the control's, judged on a part of the training samples. A converted model is trained as it is,
-    with the `original` that it was made from as its control.
+    Both get the same budget, data order and schedule. A ReLU model is converted by a recipe. "auto"
+    chooses the recipe by short trainings, among them the control's, judged on a part of the
+    training samples. A converted model is trained as it is, with the `original` that it was made
+    from as its control.
 
-    Several devices are used where the models were made for them: under
+    Several devices are used if the models were made for them: under
     `tf.distribute.MirroredStrategy`, whose scope must enclose this call too, or
     `keras.distribution.DataParallel` on JAX, on one host or several
     (`keras.distribution.initialize`, and `auto_shard_dataset=False`). The result is the same to
-    float tolerance. Every host is given the same data, and takes its part of each batch. The
-    remainder of a batch that does not divide evenly among devices is dropped.
+    float tolerance. Every host gets the same data and takes its part of each batch. The remainder
+    of a batch that does not divide evenly among devices is dropped.
 
     Args:
         model: Keras model; a ReLU model, or a converted one as `convert` returns it. Not changed: a
             clone is trained.
-        train: `Samples` or a pair (x, y), which all models see in the same order; or what
-            `model.fit` takes as data (`tf.data.Dataset`, `keras.utils.PyDataset`), whose order is
-            its own: it must start anew, and the same, for each model.
+        train: `Samples` or a pair (x, y), which all models see in the same order; or a data set
+            that `model.fit` accepts (`tf.data.Dataset`, `keras.utils.PyDataset`), which keeps its
+            own order and must yield the same batches again for each model.
         validation: `Samples` or a pair (x, y). Labelled samples that were used neither for training
             nor for choosing anything. All scores and the verdict come from them.
         original: Keras model; the ReLU model that a converted `model` was made from, for the
             control. Needed for a converted model unless `control=False`; not together with a
             recipe. Not changed. Defaults to None.
-        recipe: Str. How a ReLU model is made ready: "auto", or a name in
+        recipe: Str. How a ReLU model is prepared: "auto", or a name in
             `keras_prelu.training.recipes.RECIPES`: "identity", "exp", "exp-revived",
             "relu-revived", "exp-fast", "exp-fast-revived", "exp-half", "relu". A converted model
-            takes none: there "auto" trains it as it is. Defaults to "auto".
-        budget: Float. For "auto", the cost of the search and the final training together, in times
-            of one fine-tuning; the control's training is not counted. Defaults to 3.
-        selection: `Samples` or a pair (x, y) on which the best epoch, and the recipe, are chosen.
-            Defaults to a fifth of the training samples with a recipe, and to None without: then the
-            last epoch's weights are kept.
-        fit: `FitConfig` with the settings `epochs` to `verbose` below, instead of these.
+            takes none: "auto" then trains it as it is. Defaults to "auto".
+        budget: Float. For "auto", the cost of the search and the final training together, as a
+            multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
+        selection: `Samples` or a pair (x, y) on which the best epoch and the recipe are chosen.
+            Defaults to a fifth of the training samples with a recipe, and to None without one:
+            then the last epoch's weights are kept.
+        fit: `FitConfig` that replaces the arguments `epochs` to `verbose` below. Defaults to None.
         epochs: Int. Passes over the training data. Defaults to 10.
         batch_size: Int. Batch size of `train` given as arrays. Defaults to 32.
         optimizer: Keras optimizer or its name; each model gets a copy with fresh state. Defaults to
@@ -120,37 +122,39 @@ def finetune(
             not together with `optimizer`. Defaults to 3e-3.
         loss: Keras loss. Defaults to the one that the model is compiled with.
         metrics: List of Keras metrics. Defaults to those that the model is compiled with.
-        callbacks: List of Keras callbacks, deep-copied for each model, or a function that returns
-            new ones. The search's short trainings get none. Defaults to None.
+        callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
+            returns new ones. The search's short trainings get none. Defaults to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
-        verbose: As in `model.fit`. Defaults to 0.
-        slopes: `SlopeConfig` with the settings `slope_multiplier` to `slope_clipnorm` below,
-            instead of these.
-        slope_multiplier: Float. The slopes' learning rate over that of the weights. Slopes get no
-            weight decay. Defaults to the recipe's, or to 1 for a converted model.
+        verbose: Int or str, as in `model.fit`. Defaults to 0.
+        slopes: `SlopeConfig` that replaces the arguments `slope_multiplier` to `slope_clipnorm`
+            below. Defaults to None.
+        slope_multiplier: Float. Ratio of the slopes' learning rate to that of the weights. Slopes
+            get no weight decay. Defaults to the recipe's, or to 1 for a converted model.
         slope_frozen_epochs: Float. Epochs at the start in which slopes keep their values while the
             weights train. Defaults to 0.
-        slope_warmup_epochs: Float. Epochs after those in which the slopes' learning rate rises
-            linearly to its full value. Defaults to 0.
-        slope_clipnorm: Float. The gradient of each layer's slopes is scaled down to this Euclidean
-            norm. Defaults to None: gradients are clipped as by the optimizer.
+        slope_warmup_epochs: Float. Epochs after the frozen ones in which the slopes' learning rate
+            rises linearly to its full value. Defaults to 0.
+        slope_clipnorm: Float. Largest Euclidean norm of the gradient of each layer's slopes; a
+            larger gradient is scaled down. Defaults to None: only the optimizer's own clipping
+            applies.
         control: Bool. Whether to train the control. Defaults to True.
         controls: Str or list of str. Further controls to train: "fixed-slopes" (the PReLU model
-            with slopes that do not learn) and "from-scratch" (the PReLU model from fresh weights,
+            with frozen slopes) and "from-scratch" (the PReLU model trained from fresh weights drawn
             by `PReLUHeNormal`). Defaults to none.
-        on_trial: Function that is called with (short trainings done, short trainings in all) during
-            the search. Defaults to None.
+        on_trial: Function that is called with (number of short trainings done, their total number)
+            during the search. Defaults to None.
         checkpoints: Path of a folder in which the state of every training is stored after each
-            epoch. The same call continues from there, after `kill -9` at any moment, and ends with
-            the weights of an uninterrupted one, bit for bit on the same backend and machine. Of
-            several hosts the first writes, and all must see the folder. Callbacks with a state of
-            their own (ReduceLROnPlateau) start it anew. Defaults to None: nothing is stored.
+            epoch. After an interruption at any moment, `kill -9` included, the same call continues
+            from there and ends with the weights of an uninterrupted call, bit for bit on the same
+            backend and machine. With several hosts, the first one writes, and all must see the
+            folder. Callbacks with a state of their own (ReduceLROnPlateau) start with a fresh
+            state. Defaults to None: nothing is stored.
 
     Returns:
         A `FineTuning`: the trained models, the slopes, and the verdict.
 
     Raises:
-        InvalidArgumentError: A ValueError; an argument is out of range or given twice, there is no
+        InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no
             such recipe, or there is no loss.
         DataError: Samples have no labels, do not fit the model, or hold NaN.
         FineTuningError: The loss became NaN, the checkpoints are those of another fine-tuning, or
@@ -240,12 +244,13 @@ class _Data:
 
 @dataclass(frozen=True, kw_only=True)
 class _Start:
-    """The models that are ready for the final trainings, and how they were found.
+    """The models that are ready for the final trainings, and the search that led to them.
 
     Attributes:
-        prepared: The model to fine-tune.
-        revived_original: The ReLU model with its dead units revived, where it is a control.
-        trials: The short trainings of a search.
+        prepared: `PreparedModel`. The model to fine-tune.
+        revived_original: Keras model. The ReLU model with its dead units revived, if it is a
+            control; None otherwise.
+        trials: Tuple of `RecipeTrial`. The short trainings of a search.
     """
 
     prepared: PreparedModel
@@ -255,14 +260,14 @@ class _Start:
 
 @dataclass(frozen=True, kw_only=True)
 class _Trainer:
-    """Trains clones of models with one setup, and compares them on the validation samples."""
+    """Trainer of clones of models with one setup, which compares them on the validation samples."""
 
     setup: TrainingSetup
     validation: CheckedSamples
     checkpoints: Checkpoints | None
 
     def train(self, name: str, model: keras.Model) -> ScoredModel:
-        """Train a clone of a model, whose checkpoint has this name."""
+        """Train a clone of a model; its checkpoint has this name."""
         checkpoint = None if self.checkpoints is None else self.checkpoints.file_of(name)
         return train_and_score(model, self.setup, self.validation, checkpoint)
 
@@ -285,7 +290,7 @@ def _refuse_old_call(train: Any, positional: tuple[Any, ...]) -> None:
 def _recipe_name(
     model: keras.Model, original: keras.Model | None, recipe: str, control: bool
 ) -> str | None:
-    """Return the name of the recipe, or None where the model is trained as it is."""
+    """Return the name of the recipe, or None if the model is trained as it is."""
     is_converted = has_prelu_layers(model)
     if recipe != AUTO:
         if is_converted:
@@ -347,7 +352,7 @@ def _checked_data(
 
 
 def _hold_back_selection(data: _Data, seed: int) -> _Data:
-    """Take a fifth of the training samples to choose by."""
+    """Hold back a fifth of the training samples as selection samples."""
     if not isinstance(data.train, CheckedSamples):
         raise InvalidArgumentError(
             "With a recipe, a stream of training data needs `selection`: labelled samples to choose"
@@ -360,7 +365,7 @@ def _hold_back_selection(data: _Data, seed: int) -> _Data:
 def _fingerprint(
     models: Sequence[keras.Model], setup: TrainingSetup, recipe_name: str | None, budget: float
 ) -> str:
-    """Return the digest of what this fine-tuning depends on."""
+    """Return a digest of what this fine-tuning depends on."""
     fit = setup.fit
     settings = [
         recipe_name,
@@ -401,8 +406,8 @@ def _start_by_recipe(
     checkpoints: Checkpoints | None,
     control: bool,
 ) -> _Start:
-    """Choose the recipe where it is "auto", and make the models ready."""
-    # Streams can't be read before the training, so units are found dead on the selection samples.
+    """Choose the recipe if it is "auto", and prepare the models."""
+    # Streams can't be read before the training, so dead units are found on the selection samples.
     samples = setup.train if isinstance(setup.train, Samples) else setup.selection
     assert isinstance(samples, CheckedSamples)
     preparer = ModelPreparer(original, samples, setup.fit.seed)
@@ -438,7 +443,7 @@ def _train_and_compare(
     model = trainer.train("model", prepared.model)
     control = revived_control = None
     if original is not None:
-        # Where the search chose the control, both would be the same training.
+        # If the search chose the control, the two trainings would be the same.
         is_control = prepared.recipe.name == CONTROL.name
         control = model if is_control else trainer.train("control", original)
     if start.revived_original is not None:

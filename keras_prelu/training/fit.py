@@ -40,12 +40,14 @@ class TrainedModel:
     """A fine-tuned model.
 
     Attributes:
-        model: A new model, fine-tuned; the model it was made from is unchanged.
-        history: What `model.fit` recorded, by epoch.
-        score_before: Accuracy (for classifiers) or loss on the validation samples before training.
-        score_after: The same after training.
-        dead_before: Dead units at each site before training, on the validation samples.
-        dead_after: Dead units at each site after training.
+        model: Keras model. A fine-tuned clone; the model it was made from is unchanged.
+        history: Dict of lists of floats. The metrics that `model.fit` recorded, by epoch.
+        score_before: Float. Accuracy (for classifiers) or loss on the validation samples before
+            training.
+        score_after: Float. Accuracy or loss after training.
+        dead_before: Tuple of `SiteUnits`. Dead units at each site before training, on the
+            validation samples.
+        dead_after: Tuple of `SiteUnits`. Dead units at each site after training.
     """
 
     model: keras.Model
@@ -58,12 +60,12 @@ class TrainedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredModel:
-    """A fine-tuned model, and its score of each validation sample.
+    """A fine-tuned model, and its score on each validation sample.
 
     Attributes:
-        trained: The fine-tuned model.
-        metric: "accuracy" for classifiers, else "loss".
-        scores: The metric of each validation sample, after training.
+        trained: `TrainedModel`. The fine-tuned model.
+        metric: Str. "accuracy" for classifiers, else "loss".
+        scores: NumPy array. The metric of each validation sample, after training.
     """
 
     trained: TrainedModel
@@ -73,14 +75,16 @@ class ScoredModel:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSetup:
-    """What all models of a comparison are trained with.
+    """The data and settings that all models of a comparison are trained with.
 
     Attributes:
         train: `CheckedSamples`, or a stream of batches.
-        selection: Samples on which the best epoch is chosen; None keeps the last one.
-        fit: Settings of the training.
-        slopes: How slopes are trained.
-        batches_per_epoch: Largest number of batches in an epoch, drawn anew for each; None for all.
+        selection: `CheckedSamples` on which the best epoch is chosen; with None, the weights of
+            the last epoch are kept.
+        fit: `FitConfig`. Settings of the training.
+        slopes: `SlopeConfig`. How slopes are trained.
+        batches_per_epoch: Int. Largest number of batches in an epoch, drawn anew for each epoch;
+            None for all.
     """
 
     train: Any
@@ -106,15 +110,16 @@ class TrainingSetup:
         return batches * self.fit.epochs if batches > 0 else None
 
     def with_default_multiplier(self, multiplier: float) -> TrainingSetup:
-        """Return the setup with this slope multiplier, unless one is set."""
+        """Return the setup with this slope multiplier, unless it has one."""
         if self.slopes.multiplier is not None:
             return self
         return replace(self, slopes=replace(self.slopes, multiplier=multiplier))
 
     def shortened(self, steps: int) -> TrainingSetup:
-        """Return the setup of a shorter training on samples, whose learning rate decays within it.
+        """Return the setup of a shorter training on samples.
 
-        Callbacks are left out. Slopes are frozen and warmed up for the same shares of the training.
+        The learning rate decays within the shorter training. Callbacks are left out. Slopes are
+        frozen and warmed up for the same shares of the training.
         """
         batches = len(ShuffledBatches(self.train, self.fit.batch_size, self.fit.seed))
         epochs = max(1, round(steps / batches))
@@ -145,11 +150,11 @@ def train_and_score(
     """Train a clone of a model, and score it before and after.
 
     Args:
-        source: Any model with a graph. Not changed.
-        setup: What it is trained with.
-        validation: Labelled samples that the training does not see.
-        checkpoint: File that holds the training's state, which it continues from where there is
-            one; None for no checkpoint.
+        source: Keras model; any model with a graph. Not changed.
+        setup: `TrainingSetup` of the training.
+        validation: `CheckedSamples` with labels, which the training does not see.
+        checkpoint: Path of the file that holds the training's state. If the file exists, the
+            training continues from it. Defaults to None: no checkpoint.
 
     Raises:
         InvalidArgumentError: A ValueError; there is no loss, or slopes are frozen or warmed up on a
@@ -174,8 +179,7 @@ def train_and_score(
 
 
 def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
-    """Train a clone of a model and return the lowest loss on the selection samples at the end of an
-    epoch."""
+    """Train a clone of a model and return the lowest selection loss at the end of an epoch."""
     assert setup.selection is not None
     return min(_fit(_compiled_clone(source, setup), setup, setup.selection)["val_loss"])
 
@@ -242,7 +246,7 @@ def _fit(
 ) -> dict[str, list[float]]:
     """Train a model and return its history by epoch.
 
-    Where the setup has selection samples, the model ends with the weights of its best epoch.
+    If the setup has selection samples, the model ends with the weights of its best epoch.
     """
     build_for_training(model, watched)
     keras.utils.set_random_seed(setup.fit.seed)
@@ -252,7 +256,7 @@ def _fit(
         callbacks.insert(0, FollowEpochs(data))
     best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit.epochs)
     checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, best_epoch)
-    # The checkpoint comes last, as it stores what the callbacks before it have at an epoch's end.
+    # The checkpoint comes last: it stores the state that earlier callbacks have at an epoch's end.
     callbacks += [callback for callback in (best_epoch, checkpoint) if callback is not None]
     result = model.fit(
         data,
@@ -289,7 +293,7 @@ def _check_loss(model: keras.Model, losses: list[float]) -> None:
 
 
 def _restore_best_epoch(epochs: int) -> keras.callbacks.EarlyStopping:
-    """Return a callback that ends with the best epoch's weights and never stops early.
+    """Return a callback that restores the best epoch's weights and never stops early.
 
     All models of a comparison are trained for the same number of steps.
     """
@@ -299,10 +303,10 @@ def _restore_best_epoch(epochs: int) -> keras.callbacks.EarlyStopping:
 
 
 class _SeedEpochs(keras.callbacks.Callback):
-    """Seeds the global random generators at the start of each epoch.
+    """Callback that seeds the global random generators at the start of each epoch.
 
-    PyTorch's dropout and users' augmentation draw from them. What an epoch draws then depends on
-    its number alone, also in a training that continues from a checkpoint.
+    PyTorch's dropout and users' augmentation draw from them. The random numbers of an epoch then
+    depend on its number alone, also in a training that continues from a checkpoint.
     """
 
     def __init__(self, seed: int) -> None:
@@ -314,7 +318,7 @@ class _SeedEpochs(keras.callbacks.Callback):
 
 
 def _fresh_metric(metric: Any) -> Any:
-    """Return a metric without state; each model needs its own."""
+    """Return a metric without state, since each model needs its own."""
     if not isinstance(metric, keras.metrics.Metric):
         return metric
     return type(metric).from_config(metric.get_config())

@@ -1,5 +1,8 @@
-"""Search for the recipe that suits a model: short trainings of all recipes by successive halving,
-judged on samples that nothing else is judged by."""
+"""Search for the recipe that suits a model.
+
+All recipes get short trainings by successive halving, judged on samples that are used for no other
+judgement.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,12 @@ from keras_prelu.training.recipes import PreparedModel, Recipe
 __all__ = ["LEAST_BUDGET", "RecipeSearch", "RecipeTrial", "search_recipe"]
 
 LEAST_BUDGET = 1.5
-"""In times of one fine-tuning: the search needs a share worth having beside the final training."""
+"""The least budget, as a multiple of one fine-tuning.
+
+The search needs a useful share of the budget in addition to the final training.
+"""
 _ROUNDS = 2
-_ADVANCING = 3  # One in so many recipes goes into the second round, two at least.
+_ADVANCING = 3  # One in this many recipes enters the second round, but at least two do.
 _LEAST_STEPS = 8
 
 OnTrial = Callable[[int, int], None]
@@ -29,11 +35,11 @@ class RecipeTrial:
     """One short training.
 
     Attributes:
-        recipe: The recipe's name.
-        round: 1 or 2.
-        steps: Number of its training steps.
-        loss: The lowest loss on the selection samples at the end of an epoch; infinite where the
-            training failed.
+        recipe: Str. The recipe's name.
+        round: Int. 1 or 2.
+        steps: Int. Number of training steps.
+        loss: Float. The lowest loss on the selection samples at the end of an epoch; infinite if
+            the training failed.
     """
 
     recipe: str
@@ -44,7 +50,7 @@ class RecipeTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSearch:
-    """The recipe with the lowest loss in the last round, and all short trainings in their order."""
+    """The recipe with the lowest loss in the last round, and all short trainings in order."""
 
     recipe: Recipe
     trials: tuple[RecipeTrial, ...]
@@ -61,22 +67,23 @@ def search_recipe(
 ) -> RecipeSearch:
     """Find the recipe with the lowest loss on the selection samples.
 
-    Two rounds share what the budget leaves beside the final training. In the first one all recipes
-    get the same number of steps, in the second one the best third of them, at least 8 steps each
-    where two recipes can have as many. Each short training is complete: its learning rate decays to
-    0 within it. The control is one of the recipes.
+    Two rounds share what the final training leaves of the budget. In the first round all recipes
+    get the same number of steps. In the second round the best third of them do, with at least 8
+    steps each if two recipes can have that many. Each short training is complete: its learning rate
+    decays to 0 within it. The control is one of the recipes.
 
     Args:
-        recipes: In the order in which they are worth trying. Where the budget is too small for all,
+        recipes: Sequence of recipes, the most promising first. If the budget is too small for all,
             the last ones are left out.
-        prepare: Makes a model ready by a recipe. It is called for each training, so that one model
-            at a time is in memory.
-        setup: Setup of the final training, with selection samples.
-        budget: Float. The search and the final training together may cost so many times one
-            fine-tuning; its controls are not counted.
-        on_trial: Called with (trainings done, trainings in all). Defaults to None.
-        checkpoints: Where the losses of trainings are stored, which are then not repeated. Defaults
-            to None.
+        prepare: Function that prepares a model by a recipe. It is called for each training, so that
+            only one model at a time is in memory.
+        setup: `TrainingSetup` of the final training, with selection samples.
+        budget: Float. Largest cost of the search and the final training together, as a multiple of
+            one fine-tuning; controls are not counted.
+        on_trial: Function that is called with (number of trainings done, their total number).
+            Defaults to None.
+        checkpoints: `Checkpoints` that store the losses of trainings; stored trainings are not
+            repeated. Defaults to None.
 
     Raises:
         InvalidArgumentError: A ValueError; `budget` is below 1.5, the training data is a stream, or
@@ -134,12 +141,12 @@ def _steps_per_round(setup: TrainingSetup, budget: float) -> float:
 
 
 def _latest_loss(trials: Sequence[RecipeTrial], recipe: Recipe) -> float:
-    """Return a recipe's loss in the last round that it was in."""
+    """Return a recipe's loss in the last round that it took part in."""
     return next(trial.loss for trial in reversed(trials) if trial.recipe == recipe.name)
 
 
 def _short_training_loss(prepared: PreparedModel, setup: TrainingSetup) -> float:
-    """Return the lowest selection loss of a training, or infinity where it fails."""
+    """Return the lowest selection loss of a training, or infinity if it fails."""
     try:
         loss = lowest_selection_loss(
             prepared.model, setup.with_default_multiplier(prepared.recipe.slope_multiplier)

@@ -1,4 +1,4 @@
-"""Recipes: ways to make a trained ReLU model ready for fine-tuning, by name."""
+"""Recipes: ways to prepare a trained ReLU model for fine-tuning, by name."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ CALIBRATION_SAMPLES = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is done with a trained ReLU model before it is fine-tuned, and how fast its slopes
-    learn.
+    """A way to prepare a trained ReLU model for fine-tuning, and the learning rate of its slopes.
 
     Attributes:
-        name: Name by which users ask for it.
-        summary: What it does, for people.
-        converts: Whether it makes a PReLU model; False for the controls, which stay ReLU.
-        parameterization: Name of the slopes' map.
-        alpha: The initial slope.
-        calibrates: Whether the linear layers are refitted to keep the model's function.
-        slope_multiplier: The slopes' learning rate over that of the weights.
-        revives: Whether dead units get fresh weights first.
-        with_normalization: Whether it is worth trying in a network with BatchNormalization.
+        name: Str. Name by which users select the recipe.
+        summary: Str. Description for people.
+        converts: Bool. Whether the recipe makes a PReLU model; False for the controls, which stay
+            ReLU.
+        parameterization: Str. Name of the slopes' map.
+        alpha: Float. The initial slope.
+        calibrates: Bool. Whether the linear layers are refitted to keep the model's function.
+        slope_multiplier: Float. Ratio of the slopes' learning rate to that of the weights.
+        revives: Bool. Whether dead units get fresh weights first.
+        with_normalization: Bool. Whether the recipe is worth trying in a network with
+            BatchNormalization.
     """
 
     name: str
@@ -106,13 +107,17 @@ RECIPES = (
         with_normalization=False,
     ),
 )
-"""In the order in which they are worth a try. In `tools/study/RESULTS.md` no single one is best:
-"identity" is worse than the control on none of fourteen tasks with an interval off zero; a high
-slope rate from 0.5 is far off with shortcuts or twenty layers, and harmful with BatchNormalization
-(docs/explanation/results.md); revival helps most where units are dead, with PReLU and without.
+"""The recipes, the most promising first.
+
+In `tools/study/RESULTS.md` no single recipe is best. "identity" is on none of fourteen tasks worse
+than the control with an interval that excludes zero. A high slope rate from 0.5 is far off with
+shortcuts or twenty layers, and harmful with BatchNormalization (docs/explanation/results.md).
+Revival helps most if units are dead, with PReLU and without.
+
 Two other methods were tried on the same tasks and left out. Distillation from the original's
 outputs was worse than the same recipe without it on most tasks. Shrinking the weights before
-fine-tuning helped one network of twenty layers, with ReLU as much as with PReLU."""
+fine-tuning helped one network of twenty layers, with ReLU as much as with PReLU.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +125,9 @@ class PreparedModel:
     """A model that is ready for fine-tuning.
 
     Attributes:
-        recipe: The recipe that it was prepared by.
-        model: The model.
-        revival: What the recipe's revival did, or None.
+        recipe: `Recipe` by which the model was prepared.
+        model: Keras model. The prepared model.
+        revival: `Revival`. The result of the recipe's revival, or None.
     """
 
     recipe: Recipe
@@ -131,12 +136,12 @@ class PreparedModel:
 
 
 class ModelPreparer:
-    """Makes clones of one trained ReLU model ready for fine-tuning, by any recipe.
+    """Preparer of clones of one trained ReLU model for fine-tuning, by any recipe.
 
     Args:
-        original: The trained ReLU model. Not changed.
-        samples: Samples on which dead units are found, as many as there are; some of them calibrate
-            the converted model.
+        original: Keras model. The trained ReLU model. Not changed.
+        samples: `CheckedSamples`. All of them are used to find dead units, and some of them to
+            calibrate the converted model.
         seed: Int. Seed of fresh weights and of the choice of calibration samples.
     """
 
@@ -153,7 +158,7 @@ class ModelPreparer:
         return any(site.dead for site in dead_units(self._original, self._samples))
 
     def prepare(self, recipe: Recipe) -> PreparedModel:
-        """Make a model ready for fine-tuning by a recipe.
+        """Prepare a clone of the original for fine-tuning by a recipe.
 
         Raises:
             ConversionError, CalibrationError, DataError: As in `revive` and `convert`.

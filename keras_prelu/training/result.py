@@ -20,25 +20,27 @@ __all__ = ["FineTuning"]
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """A fine-tuned model beside its controls.
+    """A fine-tuned model and its controls.
 
     Attributes:
-        prelu: The fine-tuned PReLU model, or whatever the recipe made: a ReLU control where the
-            search found nothing better.
-        control: The fine-tuned ReLU original, or None where no control was asked for.
-        revived_control: The fine-tuned ReLU original with its dead units revived, where the recipe
-            revives; else None.
-        slopes_before: Slopes of each PReLU layer before training.
-        slopes_after: Slopes of each PReLU layer after training.
-        scores: The model's score of each validation sample.
-        control_scores: The control's score of each validation sample, or None without one.
-        comparison: The model against the control, or None without one.
-        revived_comparison: The model against the revived control, or None without one.
-        controls: Further controls that were asked for; empty where the search found nothing better
-            than ReLU.
-        recipe: The name of the recipe, or "" where a converted model was given.
-        trials: The short trainings of the search, for recipe="auto".
-        revival: What the recipe's revival did, or None.
+        prelu: `TrainedModel`. The fine-tuned PReLU model, or a ReLU control if the search found
+            nothing better.
+        control: `TrainedModel`. The fine-tuned ReLU original, or None if no control was asked for.
+        revived_control: `TrainedModel`. The fine-tuned ReLU original with its dead units revived,
+            if the recipe revives; None otherwise.
+        slopes_before: Tuple of `LayerSlopes`. Slopes of each PReLU layer before training.
+        slopes_after: Tuple of `LayerSlopes`. Slopes of each PReLU layer after training.
+        scores: NumPy array. The model's score on each validation sample.
+        control_scores: NumPy array. The control's score on each validation sample, or None without
+            a control.
+        comparison: `Comparison` of the model with the control, or None without a control.
+        revived_comparison: `Comparison` of the model with the revived control, or None without a
+            revived control.
+        controls: Tuple of `TrainedControl`. Further controls that were asked for; empty if the
+            search found nothing better than ReLU.
+        recipe: Str. The name of the recipe, or "" if a converted model was passed.
+        trials: Tuple of `RecipeTrial`. The short trainings of the search, for recipe="auto".
+        revival: `Revival`. The result of the recipe's revival, or None.
     """
 
     prelu: TrainedModel
@@ -62,8 +64,7 @@ class FineTuning:
 
     @property
     def verdict(self) -> str:
-        """One or more sentences that say whether the conversion was worth it, compared with
-        fine-tuning the original."""
+        """One or more sentences on whether converting beats fine-tuning the original."""
         name = "PReLU" if self.slopes_after else "ReLU with its dead units revived"
         if self.recipe == CONTROL.name:
             return (

@@ -1,5 +1,4 @@
-"""The optimizer of slopes: a learning rate of their own, which may be 0 at first and rise, and no
-weight decay."""
+"""An optimizer that gives slopes their own learning rate and no weight decay."""
 
 from __future__ import annotations
 
@@ -19,29 +18,28 @@ Tensor = Any
 
 @serializable()
 class SlopeOptimizer(keras.optimizers.Optimizer):
-    """An optimizer that trains the slopes of PReLU layers with a learning rate of their own and
-    without weight decay.
+    """An optimizer that gives the slopes of PReLU layers their own learning rate.
 
     It holds two copies of the given optimizer: one for slopes, with its weight decay off, and one
     for all other variables, unchanged. He et al. 2015 use no weight decay on slopes, since it pulls
     them to ReLU. The slopes' learning rate follows that of the other variables at every step,
     whether a schedule or a callback sets it. Under the exp map a slope's step is α times β's, so
-    small slopes move little: a multiplier makes up for it.
+    small slopes move little; the multiplier compensates for this.
 
-    While slopes are frozen their learning rate is 0, but the optimizer's moments still see their
-    gradients, so the first step afterwards is of ordinary size. Under Adam, moments that start from
-    nothing after n steps would make it 0.1/(1 − 0.9ⁿ) over √(0.001/(1 − 0.999ⁿ)) of that: half
-    after twenty steps, three times after thousands.
+    While slopes are frozen their learning rate is 0, but the optimizer's moments still accumulate
+    their gradients, so the first step afterwards is of ordinary size. With Adam, if the moments
+    started from zero after n steps, that step would be 0.1/(1 − 0.9ⁿ) over √(0.001/(1 − 0.999ⁿ))
+    of its ordinary size: half after twenty steps, three times after thousands.
 
     Args:
         optimizer: Keras optimizer or its name, not built yet.
-        multiplier: Float. The slopes' learning rate over that of the other variables. Defaults
-            to 1.
+        multiplier: Float. Ratio of the slopes' learning rate to that of the other variables.
+            Defaults to 1.
         frozen_steps: Int. Steps at the start in which slopes keep their values. Defaults to 0.
-        warmup_steps: Int. Steps after those in which the slopes' learning rate rises linearly to
-            its full value. Defaults to 0.
-        clipnorm: Float. The gradient of each layer's slopes is scaled down to this Euclidean norm.
-            Defaults to None: gradients are clipped as by the optimizer.
+        warmup_steps: Int. Steps after the frozen ones in which the slopes' learning rate rises
+            linearly to its full value. Defaults to 0.
+        clipnorm: Float. Largest Euclidean norm of the gradient of each layer's slopes; a larger
+            gradient is scaled down. Defaults to None: only the optimizer's own clipping applies.
 
     Raises:
         InvalidArgumentError: A ValueError; the multiplier or `clipnorm` is not positive, or a
@@ -123,12 +121,12 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
                     [gradient for gradient, _ in chosen], [variable for _, variable in chosen]
                 )
             else:
-                # A learning rate schedule must advance also where only slopes are trained.
+                # A learning rate schedule must advance even if only slopes are trained.
                 steps_counter(optimizer).assign_add(1)
         steps_counter(self).assign_add(1)
 
     def _slope_rate(self) -> Tensor:
-        """Return the slopes' learning rate of the next step."""
+        """Return the slopes' learning rate at the next step."""
         rate = self.multiplier * self.weight_optimizer.learning_rate
         if not self.frozen_steps and not self.warmup_steps:
             return rate

@@ -14,15 +14,16 @@ __all__ = ["build_for_training"]
 def build_for_training(model: keras.Model, samples: Samples) -> None:
     """Create the variables of a compiled model's optimizer and metrics before its first step.
 
-    The model's own variables do not change. TensorFlow traces a step of training twice where the
-    first step creates variables, and creates each inside a conditional: creating them before halves
-    the time to the first step of a deep network. On other backends, and in TensorFlow with copies
-    of variables on several devices, Keras itself creates them before the first step.
+    The model's own variables do not change. If the first training step creates variables,
+    TensorFlow traces the step twice and creates each variable inside a conditional; creating them
+    earlier halves the time to the first step of a deep network. On other backends, and in
+    TensorFlow with copies of variables on several devices, Keras itself creates them before the
+    first step.
 
     Args:
-        model: A built model, compiled with an optimizer.
-        samples: Labelled samples that fit it; one batch of the model's fixed size, or one sample,
-            is read.
+        model: Keras model. It is built and compiled with an optimizer.
+        samples: `Samples` with labels that fit the model. One batch of the model's fixed size, or
+            one sample, is read.
     """
     if keras.backend.backend() != "tensorflow" or tensorflow_replicas() > 1:
         return
