@@ -96,6 +96,7 @@ def convert(
             slopes keeps its axes. Defaults to "channel_wise".
         alpha_regularizer: Regularizer of the slopes, as in `PReLU`. Defaults to None.
         rescale: String. How the model's function is restored after the conversion:
+
             - "calibrated": layerwise least squares on `calibration_data`, see `calibrate`.
             - "analytic": scale what feeds each site by 1/√(1+α²) (claims 4 and 6); right for fresh
               weights and nearly worthless for trained ones.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import keras_prelu as kp
-from tests.slow.test_readme import README, ROOT, commands_of, programs_of, run_page
+from tests.slow.test_readme import ROOT, commands_of, programs_of, run_page
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 BY_NAME = {str(page.relative_to(ROOT / "docs")): page for page in PAGES}
@@ -26,14 +26,7 @@ def test_snippets_and_commands_run(name, tmp_path):
     """The Python blocks of a page are one program; its commands come after them, in the same
     folder."""
     page = BY_NAME[name].read_text(encoding="utf-8")
-    in_readme = commands_of(README)
-    run_page(
-        [
-            "\n".join(programs_of(page)),
-            *(command for command in commands_of(page) if command not in in_readme),
-        ],
-        tmp_path,
-    )
+    run_page(["\n".join(programs_of(page)), *commands_of(page)], tmp_path)
 
 
 @pytest.mark.parametrize(
