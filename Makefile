@@ -8,6 +8,9 @@ JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 
+TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
+	test_callbacks.py test_revival.py)
+
 .PHONY: demo test test-slow lint docs coverage dist try-wheel bench mutation format clean
 .PHONY: test-torch test-tensorflow test-jax slow-tensorflow slow-jax
 
@@ -37,14 +40,15 @@ test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" tests
 
-# The rest: documentation, examples, tools, kills and devices, and the unit tests on TensorFlow and JAX.
+# The rest: documentation, examples, tools, kills and devices; the unit tests on TensorFlow, and on JAX
+# those in which functions are traced or models are trained.
 test-slow: docs slow-tensorflow slow-jax
 
 slow-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow or not (backends or tensorflow)" tests
 
 slow-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "not slow and not backends" tests/unit
+	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(TRACED_OR_TRAINED)
 
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev
