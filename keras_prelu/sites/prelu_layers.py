@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.layers import PReLU
 
-__all__ = ["layer_at", "prelu_layers"]
+__all__ = ["applies_prelu", "layer_at", "prelu_layers"]
 
 
 def layer_at(model: keras.Model, path: str) -> Any:
@@ -30,6 +31,11 @@ def prelu_layers(model: Any) -> Iterator[tuple[str, PReLU]]:
     The order is that of the model's layers. PReLU layers inside converted layers are included.
     """
     return _prelu_layers(model, "", set())
+
+
+def applies_prelu(model: keras.Model) -> bool:
+    """Return whether a model has a `keras_prelu.PReLU` anywhere, also inside wrappers."""
+    return any(isinstance(layer, PReLU) for layer in sublayers(model))
 
 
 def _prelu_layers(model: Any, scope: str, seen: set[int]) -> Iterator[tuple[str, PReLU]]:

@@ -21,13 +21,13 @@ from keras_prelu.data.sources import split
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.sites.prelu_layers import applies_prelu
 from keras_prelu.training.checkpoints import Checkpoints, fingerprint
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
 from keras_prelu.training.controls import TrainedControl, check_controls, control_model
 from keras_prelu.training.fit import (
     ScoredModel,
     TrainingSetup,
-    has_prelu_layers,
     train_and_score,
 )
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
@@ -291,7 +291,12 @@ def _recipe_name(
     model: keras.Model, original: keras.Model | None, recipe: str, control: bool
 ) -> str | None:
     """Return the name of the recipe, or None if the model is trained as it is."""
-    is_converted = has_prelu_layers(model)
+    is_converted = applies_prelu(model)
+    if original is not None and applies_prelu(original):
+        raise InvalidArgumentError(
+            "`original` has PReLU layers itself. Give the ReLU model that `model` was made from."
+            f" Received: original={original.name!r}"
+        )
     if recipe != AUTO:
         if is_converted:
             raise InvalidArgumentError(

@@ -65,7 +65,7 @@ class FineTuning:
     @property
     def verdict(self) -> str:
         """One or more sentences on whether converting beats fine-tuning the original."""
-        name = "PReLU" if self.slopes_after else "ReLU with its dead units revived"
+        name = self._name_of_model()
         if self.recipe == CONTROL.name:
             return (
                 "No recipe did better than the equally fine-tuned ReLU model on samples held back"
@@ -82,3 +82,9 @@ class FineTuning:
             control.comparison.sentence(name, CONTROLS[control.name]) for control in self.controls
         ]
         return " ".join(sentences)
+
+    def _name_of_model(self) -> str:
+        """Return what the fine-tuned model is called in the verdict."""
+        if self.slopes_after:
+            return "PReLU"
+        return "ReLU with its dead units revived" if self.revival else "The model as given"

@@ -71,6 +71,10 @@ def command(
     loaded = session.load_model(model)
     check_output(output, force=force)
     train, validation = split_labelled(data.load(loaded), session)
+    if original is not None and not layer_slopes(loaded):
+        raise click.UsageError(
+            f"--original is for a converted model, and {model} has no PReLU layers. Leave it out."
+        )
     if layer_slopes(loaded):
         _check_converted(model, original, training)
         trained, relu = loaded, session.load_model(original) if original else None

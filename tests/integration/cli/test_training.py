@@ -40,6 +40,12 @@ def test_finetune_with_a_recipe_and_further_controls():
     assert re.search(r"PReLU control, from-scratch +\d\.\d+ +\d\.\d+", output)
 
 
+def test_an_original_is_for_a_converted_model():
+    result = invoke(FINETUNE, "--original relu.keras", expect=2)
+    assert "relu.keras has no PReLU layers" in result.output
+    assert not os.path.exists("relu.finetuned.keras")
+
+
 @pytest.mark.slow
 def test_finetune_searches_a_recipe():
     record = invoke_json(FINETUNE, "--recipe auto --budget 2x --no-control")

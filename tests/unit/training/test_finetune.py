@@ -85,6 +85,24 @@ def test_a_control_that_is_the_same_is_never_beaten(original, digits):
     assert result.prelu.history == result.control.history  # same data order, schedule and steps
     assert result.comparison.verdict == "as good"
     assert "better" not in result.verdict
+    assert "revived" not in result.verdict
+
+
+def test_a_prelu_inside_a_wrapper_makes_a_model_converted(digits):
+    train, validation = digits
+    layers = [
+        keras.layers.Reshape((8, 8)),
+        keras.layers.TimeDistributed(kp.PReLU(0.25)),
+        keras.layers.Flatten(),
+    ]
+    model = keras.Sequential([keras.Input(train.x.shape[1:]), *layers, keras.layers.Dense(10)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert kp.finetune(model, train, validation, epochs=1, control=False).recipe == ""
+
+
+def test_the_original_is_no_converted_model(converted, digits):
+    with pytest.raises(ValueError, match="`original` has PReLU layers itself"):
+        kp.finetune(converted, *digits, original=converted)
 
 
 class ForgetAll(keras.callbacks.Callback):
