@@ -29,11 +29,10 @@ from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.activity import SiteActivity, activity
+from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["Revival", "SiteRevival", "revive"]
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,9 @@ import keras
 import numpy as np
 
 from keras_prelu.errors import CalibrationError
+from keras_prelu.typing import Tensor
 
 __all__ = ["ActivationStore", "Activations"]
-
-Tensor = Any
 
 
 @dataclass(frozen=True)

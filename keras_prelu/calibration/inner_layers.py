@@ -15,10 +15,9 @@ from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.typing import Tensor
 
 __all__ = ["InnerLayer", "find_inner_layers", "has_linear_layers", "inputs_during"]
-
-Tensor = Any
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from keras_prelu.calibration.samples import SampleSplit
 from keras_prelu.graph.hooks import HookTarget, attributes_set
 from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import LinearView
+from keras_prelu.typing import Tensor
 
 __all__ = ["Assignment", "Fit", "InputPair", "Intercept", "fit_layer", "linear_output"]
 
-Tensor = Any
 
 _CHECK_TOLERANCE = 0.02
 """Relative tolerance, above bfloat16's errors and far below those of a wrong padding or stride."""

@@ -28,10 +28,10 @@ from keras_prelu.graph.linear_layers import LinearView, linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.layers import PReLU
 from keras_prelu.theory import relative_error
+from keras_prelu.typing import Tensor
 
 __all__ = ["LayerwiseCalibrator", "Progress"]
 
-Tensor = Any
 
 Progress = Callable[[int, int], None]
 """A function that is called with (steps done, steps in total)."""

@@ -16,10 +16,9 @@ from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.site import LocatedSite
+from keras_prelu.typing import Tensor
 
 __all__ = ["ModelPair"]
-
-Tensor = Any
 
 
 class ModelPair:

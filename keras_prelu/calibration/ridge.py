@@ -15,10 +15,10 @@ import scipy.linalg
 from threadpoolctl import ThreadpoolController
 
 from keras_prelu.calibration.host_exchange import Exchange
+from keras_prelu.typing import FloatArray
 
 __all__ = ["RIDGES", "RidgeProblem", "Solution"]
 
-Array = npt.NDArray[np.float64]
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """The strengths to choose from on held-out rows, in ascending order."""
@@ -43,7 +43,7 @@ class Solution:
     """
 
     ridge: float
-    change: Array
+    change: FloatArray
     error: float
 
 
@@ -71,7 +71,11 @@ class RidgeProblem:
         self._judging = _Rows(groups, unknowns, outputs)
 
     def add(
-        self, rows: Array, residuals: Array, targets: Array, held_out: npt.NDArray[np.bool_]
+        self,
+        rows: FloatArray,
+        residuals: FloatArray,
+        targets: FloatArray,
+        held_out: npt.NDArray[np.bool_],
     ) -> None:
         """Add rows.
 
@@ -91,7 +95,7 @@ class RidgeProblem:
         for part in (self._fitting, self._judging):
             part.combine(exchange)
 
-    def solve(self, ridge: float) -> Array:
+    def solve(self, ridge: float) -> FloatArray:
         """Return Δ (groups, unknowns, outputs) for one strength.
 
         λ is `ridge` times the mean diagonal of the Gram matrix.
@@ -116,7 +120,7 @@ class RidgeProblem:
         change = self.solve(ridge)
         return Solution(ridge=ridge, change=change, error=self.error(change))
 
-    def error(self, change: Array | None) -> float:
+    def error(self, change: FloatArray | None) -> float:
         """Return the squared error on held-out rows divided by the targets' variance.
 
         The weights are changed by `change`, or unchanged if it is None.
@@ -148,7 +152,7 @@ class RidgeProblem:
             error = float(np.sum(np.square(predicted - residuals))) / self._judging.scale
         return _Candidate(ridge=ridge, coefficients=coefficients, error=error)
 
-    def _coefficients(self, ridge: float) -> Array:
+    def _coefficients(self, ridge: float) -> FloatArray:
         """Return the solution of the smaller system.
 
         It is Δ itself in the primal system, and the coefficient of each row in Δ in the dual one.
@@ -173,7 +177,7 @@ class RidgeProblem:
             ]
         )
 
-    def _change(self, coefficients: Array) -> Array:
+    def _change(self, coefficients: FloatArray) -> FloatArray:
         if self._fitting.gram is not None:
             return coefficients
         return np.swapaxes(self._fitting.stored().rows, 1, 2) @ coefficients
@@ -193,7 +197,7 @@ class _Candidate:
     """A strength with the solution of the smaller system and the error on held-out rows."""
 
     ridge: float
-    coefficients: Array
+    coefficients: FloatArray
     error: float
 
 
@@ -201,14 +205,14 @@ class _Candidate:
 class _InnerProducts:
     """The inner products of fitting rows with each other, and of judging rows with fitting rows."""
 
-    fitting: Array
-    judging: Array
+    fitting: FloatArray
+    judging: FloatArray
 
 
 @dataclass(frozen=True)
 class _StoredRows:
-    rows: Array
-    residuals: Array
+    rows: FloatArray
+    residuals: FloatArray
 
 
 class _Rows:
@@ -224,7 +228,7 @@ class _Rows:
     """
 
     def __init__(self, groups: int, unknowns: int, outputs: int) -> None:
-        self.gram: Array | None = None
+        self.gram: FloatArray | None = None
         self.cross = np.zeros((groups, unknowns, outputs))
         self.residual_square = 0.0
         self._count = 0
@@ -237,7 +241,7 @@ class _Rows:
         self._target_sum = np.zeros((groups, outputs))
         self._target_square = 0.0
 
-    def add(self, rows: Array, residuals: Array, targets: Array) -> None:
+    def add(self, rows: FloatArray, residuals: FloatArray, targets: FloatArray) -> None:
         self._count += rows.shape[1]
         self.residual_square += float(np.sum(np.square(residuals)))
         self._target_sum += targets.sum(axis=1)
@@ -280,7 +284,7 @@ class _Rows:
             self._blocks = [_StoredRows(rows=rows, residuals=residuals)]
         return self._blocks[0]
 
-    def squared_error(self, change: Array) -> float:
+    def squared_error(self, change: FloatArray) -> float:
         """Return ‖A · change − R‖²."""
         if self.gram is None:
             stored = self.stored()
@@ -329,16 +333,16 @@ def _threadpools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _solve_primal(gram: Array, cross: Array, ridge: float) -> Array:
+def _solve_primal(gram: FloatArray, cross: FloatArray, ridge: float) -> FloatArray:
     regularized = gram + ridge * float(np.mean(np.diag(gram))) * np.eye(len(gram))
     return _solve_positive(regularized, cross)
 
 
-def _solve_dual(kernel: Array, residuals: Array, penalty: float) -> Array:
+def _solve_dual(kernel: FloatArray, residuals: FloatArray, penalty: float) -> FloatArray:
     return _solve_positive(kernel + penalty * np.eye(len(kernel)), residuals)
 
 
-def _solve_positive(matrix: Array, right: Array) -> Array:
+def _solve_positive(matrix: FloatArray, right: FloatArray) -> FloatArray:
     """Solve a symmetric system by Cholesky or by least squares.
 
     Least squares is used if rounding has made the matrix indefinite, or if all inputs are zero.

@@ -24,6 +24,7 @@ from keras_prelu.graph.cloning import rebuild
 from keras_prelu.graph.hooks import set_attribute
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.typing import Shape, Tensor
 
 __all__ = [
     "ConvertedLayer",
@@ -37,8 +38,6 @@ __all__ = [
     "rebuild_as_written",
 ]
 
-Tensor = Any
-Shape = tuple[int | None, ...]
 
 _Width = tuple[int, int | None]
 """Rank and number of channels of a tensor."""

@@ -13,10 +13,9 @@ import keras
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.hooks import HookedCall, hook_calls
+from keras_prelu.typing import Shape
 
 __all__ = ["RectifierCall", "Shape", "trace_calls"]
-
-Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)

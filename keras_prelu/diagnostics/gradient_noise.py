@@ -14,10 +14,9 @@ from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError
+from keras_prelu.typing import Array
 
 __all__ = ["GradientNoise", "VariableNoise", "gradient_noise"]
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

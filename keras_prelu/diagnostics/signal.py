@@ -25,6 +25,7 @@ from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.typing import Tensor
 
 __all__ = [
     "CallGradient",
@@ -36,7 +37,6 @@ __all__ = [
     "signal_by_depth",
 ]
 
-Tensor = Any
 
 _VALUES_PER_BATCH = 2**25
 """The number of output values of all layers together that one batch of gradients may have."""

@@ -12,11 +12,11 @@ import numpy as np
 from keras_prelu.backend.devices import tensorflow_replicas
 from keras_prelu.backend.hosts import hosts
 from keras_prelu.data.samples import batches
+from keras_prelu.typing import Tensor
 from keras_prelu.utils.quiet import errors_alone
 
 __all__ = ["BatchProbe", "MeasuredBatch"]
 
-Tensor = Any
 Measure = Callable[[list[Tensor]], Mapping[str, Sequence[Tensor]]]
 """Runs a model on the tensors of one batch, and returns for some names what it measured."""
 

@@ -10,10 +10,10 @@ import numpy as np
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.layer_kinds import is_channels_last
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.typing import Array
 
 __all__ = ["output_channels", "reads_channels", "scale_inputs", "scale_outputs"]
 
-Array = np.ndarray
 
 _INPUTS_NEXT_TO_LAST = frozenset(
     {"Conv1D", "Conv2D", "Conv3D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D"}

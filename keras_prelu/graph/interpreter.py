@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
+from keras_prelu.typing import Tensor
 
 __all__ = ["ExecutedStep", "Liveness", "RunStep", "iterate_steps", "run_plan"]
 
-Tensor = Any
 
 RunStep = Callable[[Step, Mapping[Slot, Tensor]], list[Tensor]]
 """Computes the outputs of a step from the values of the slots, as `Step.execute` does."""

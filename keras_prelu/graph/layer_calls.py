@@ -16,10 +16,9 @@ from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
+from keras_prelu.typing import Tensor
 
 __all__ = ["LayerCall", "layers_in_loops", "run_with_hook"]
-
-Tensor = Any
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ import keras
 
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.typing import Tensor
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["ExecutionPlan", "Slot", "Step", "compile_plan"]
-
-Tensor = Any
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from keras_prelu.graph.layer_kinds import CHANNELWISE, has_linear_activation, is
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.layers import PReLU
+from keras_prelu.typing import Array
 
 __all__ = ["ChannelGroup", "channel_groups"]
 
-Array = np.ndarray
 
 _SCALE_PRESERVING = CHANNELWISE | {"Add"}
 """Class names of layers through which a channel keeps its scale."""

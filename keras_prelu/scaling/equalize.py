@@ -16,11 +16,11 @@ from keras_prelu import theory
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import ChannelGroup, channel_groups
+from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["Equalization", "equalize"]
 
-Array = np.ndarray
 
 _LARGEST_SCALE = 1e4
 _NEGLIGIBLE = 1e-3

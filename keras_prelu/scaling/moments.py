@@ -28,11 +28,11 @@ from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.scaling.analytic import Rescaling
+from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["UNKNOWN", "rescale_moments"]
 
-Array = np.ndarray
 
 UNKNOWN = "kept: nothing tells its input's statistics"
 """The action of a site that `rescale_moments` left unchanged for lack of statistics."""

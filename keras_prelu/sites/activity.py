@@ -22,10 +22,9 @@ from keras_prelu.graph.layer_calls import layers_in_loops
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.site import LocatedSite, Site
+from keras_prelu.typing import Tensor
 
 __all__ = ["ActivityProbe", "SiteActivity", "activity"]
-
-Tensor = Any
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.layers import PReLU
 
-__all__ = ["applies_prelu", "layer_at", "prelu_layers"]
+__all__ = ["has_prelu_layers", "layer_at", "prelu_layers"]
 
 
 def layer_at(model: keras.Model, path: str) -> Any:
@@ -28,14 +28,15 @@ def layer_at(model: keras.Model, path: str) -> Any:
 def prelu_layers(model: Any) -> Iterator[tuple[str, PReLU]]:
     """Yield each `keras_prelu.PReLU` of a model once, with its path.
 
-    The order is that of the model's layers. PReLU layers inside converted layers are included.
+    The order is that of the model's layers. PReLU layers inside wrappers, custom layers and
+    converted layers are included.
     """
     return _prelu_layers(model, "", set())
 
 
-def applies_prelu(model: keras.Model) -> bool:
-    """Return whether a model has a `keras_prelu.PReLU` anywhere, also inside wrappers."""
-    return any(isinstance(layer, PReLU) for layer in sublayers(model))
+def has_prelu_layers(model: keras.Model) -> bool:
+    """Return whether a model has a `keras_prelu.PReLU`, and so slopes to train."""
+    return next(prelu_layers(model), None) is not None
 
 
 def _prelu_layers(model: Any, scope: str, seen: set[int]) -> Iterator[tuple[str, PReLU]]:
@@ -51,4 +52,6 @@ def _prelu_layers(model: Any, scope: str, seen: set[int]) -> Iterator[tuple[str,
 
 def _layers_inside(layer: Any) -> list[Any]:
     """Return the layers that follow a layer in paths."""
-    return [*(layer.layers if isinstance(layer, keras.Model) else []), *prelus(layer)]
+    if isinstance(layer, keras.Model):
+        return [*layer.layers, *prelus(layer)]
+    return [inner for inner in sublayers(layer) if isinstance(inner, PReLU)]

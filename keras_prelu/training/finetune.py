@@ -21,7 +21,7 @@ from keras_prelu.data.sources import split
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
-from keras_prelu.sites.prelu_layers import applies_prelu
+from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoints, fingerprint
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
 from keras_prelu.training.controls import TrainedControl, check_controls, control_model
@@ -291,8 +291,8 @@ def _recipe_name(
     model: keras.Model, original: keras.Model | None, recipe: str, control: bool
 ) -> str | None:
     """Return the name of the recipe, or None if the model is trained as it is."""
-    is_converted = applies_prelu(model)
-    if original is not None and applies_prelu(original):
+    is_converted = has_prelu_layers(model)
+    if original is not None and has_prelu_layers(original):
         raise InvalidArgumentError(
             "`original` has PReLU layers itself. Give the ReLU model that `model` was made from."
             f" Received: original={original.name!r}"

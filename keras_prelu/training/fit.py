@@ -18,7 +18,7 @@ from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
-from keras_prelu.sites.prelu_layers import prelu_layers
+from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
@@ -29,7 +29,6 @@ __all__ = [
     "ScoredModel",
     "TrainedModel",
     "TrainingSetup",
-    "has_prelu_layers",
     "lowest_selection_loss",
     "train_and_score",
 ]
@@ -134,11 +133,6 @@ class TrainingSetup:
             ),
             batches_per_epoch=min(batches, max(1, steps // epochs)),
         )
-
-
-def has_prelu_layers(model: keras.Model) -> bool:
-    """Return whether a model has slopes to train."""
-    return next(prelu_layers(model), None) is not None
 
 
 def train_and_score(

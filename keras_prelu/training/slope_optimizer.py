@@ -10,10 +10,9 @@ from keras_prelu.backend.keras_internals import built_for, steps_counter
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.registration import serializable
+from keras_prelu.typing import Tensor
 
 __all__ = ["SlopeOptimizer"]
-
-Tensor = Any
 
 
 @serializable()

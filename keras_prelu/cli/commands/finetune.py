@@ -61,8 +61,8 @@ def command(
     """
     from keras_prelu.cli.console import print_finetuning, print_json
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
-    from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import beside, check_output, save_model
+    from keras_prelu.sites.prelu_layers import has_prelu_layers
 
     if training.recipe:
         refuse_conversion_options("--recipe says how MODEL is converted")
@@ -71,11 +71,12 @@ def command(
     loaded = session.load_model(model)
     check_output(output, force=force)
     train, validation = split_labelled(data.load(loaded), session)
-    if original is not None and not layer_slopes(loaded):
+    is_converted = has_prelu_layers(loaded)
+    if original is not None and not is_converted:
         raise click.UsageError(
             f"--original is for a converted model, and {model} has no PReLU layers. Leave it out."
         )
-    if layer_slopes(loaded):
+    if is_converted:
         _check_converted(model, original, training)
         trained, relu = loaded, session.load_model(original) if original else None
     elif training.recipe:

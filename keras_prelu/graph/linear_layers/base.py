@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
+
+from keras_prelu.typing import Array
 
 __all__ = ["LinearView", "linear_view"]
 
-Array = npt.NDArray[Any]
 
 _REGISTRY: dict[str, type[LinearView]] = {}
 

@@ -8,13 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from keras_prelu.graph.linear_layers.base import LinearView
+from keras_prelu.typing import Array
 
 __all__: list[str] = []  # The classes are found by `linear_view`.
-
-Array = npt.NDArray[Any]
 
 
 class _WindowView(LinearView):

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from keras_prelu.graph.linear_layers.base import LinearView
+from keras_prelu.typing import Array
 
 __all__: list[str] = []  # The classes are found by `linear_view`.
-
-Array = npt.NDArray[Any]
 
 
 class _DenseView(LinearView):
