@@ -12,19 +12,25 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
+from keras.src.backend.common import masking
 from keras.src.models.functional import Functional, functional_like_constructor
 
 __all__ = [
     "Functional",
     "Node",
+    "added_losses",
     "begin_at_epoch",
     "built_for",
     "functional_like_constructor",
     "has_automatic_name",
+    "keep_losses",
+    "keras_mask",
     "nodes_in_order",
     "nodes_kept",
     "own_attributes",
     "producer",
+    "set_keras_mask",
+    "state_variables",
     "steps_counter",
     "sublayers",
     "unlocked",
@@ -149,3 +155,52 @@ def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     `keras.callbacks.BackupAndRestore` does this too.
     """
     model._initial_epoch = epoch
+
+
+def keras_mask(tensor: Any) -> Any:
+    """Return the mask that a layer attached to a tensor, symbolic or not, or None."""
+    return masking.get_keras_mask(tensor)
+
+
+def set_keras_mask(tensor: Any, mask: Any) -> None:
+    """Attach a mask to a tensor, or remove its mask if `mask` is None."""
+    masking.set_keras_mask(tensor, mask)
+
+
+def state_variables(layer: Any) -> list[keras.Variable]:
+    """Return the variables of a layer, at any depth, that may change while it is called.
+
+    They are the variables that were created as not trainable (moving statistics, states of
+    recurrent layers, counters), and those of random generators and metrics. Weights that are
+    frozen are not among them.
+    """
+    layers = [layer, *sublayers(layer)] if isinstance(layer, keras.layers.Layer) else []
+    variables = [variable for each in layers for variable in each._non_trainable_variables]
+    variables += [each.state for inner in layers for each in inner._seed_generators]
+    for inner in layers:
+        variables += getattr(inner, "metrics_variables", [])
+    unique = {id(variable): variable for variable in variables}
+    return list(unique.values())
+
+
+def added_losses(layer: keras.layers.Layer) -> list[Any]:
+    """Return the losses that the last call of a layer added, at any depth.
+
+    Unlike `layer.losses`, they don't include the regularizers of weights.
+    """
+    return [loss for each in (layer, *sublayers(layer)) for loss in each._get_own_losses()]
+
+
+@contextmanager
+def keep_losses(layer: Any) -> Iterator[None]:
+    """Restore the losses that the last call of a layer left, at any depth, after the context."""
+    layers = [layer, *sublayers(layer)] if isinstance(layer, keras.layers.Layer) else []
+    kept = [(each, list(each._losses), set(each._loss_ids)) for each in layers]
+    try:
+        yield
+    finally:
+        for each, losses, ids in kept:
+            each._losses.clear()
+            each._losses.extend(losses)
+            each._loss_ids.clear()
+            each._loss_ids.update(ids)

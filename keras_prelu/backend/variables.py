@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = ["assign_copy", "outside_of_graphs", "snapshot"]
+__all__ = ["assign_copy", "held_value", "outside_of_graphs", "restore", "snapshot"]
 
 
 def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
@@ -37,6 +37,26 @@ def snapshot(variable: Any) -> np.ndarray:
         variable: `keras.Variable`. The variable to copy.
     """
     return np.array(keras.ops.convert_to_numpy(variable), copy=True)
+
+
+def held_value(variable: Any) -> Any:
+    """Return the value of a variable in a form that later assignments don't change.
+
+    Unlike `snapshot`, it copies nothing where arrays are immutable.
+
+    Args:
+        variable: `keras.Variable`. A variable that no training step donates in the meantime.
+    """
+    return variable.value if keras.backend.backend() == "jax" else snapshot(variable)
+
+
+def restore(variable: Any, held: Any) -> None:
+    """Assign a value that `held_value` returned, unless the variable still has it."""
+    if keras.backend.backend() == "jax":
+        if variable.value is not held:
+            variable.assign(held)
+    elif snapshot(variable).tobytes() != held.tobytes():
+        variable.assign(held)
 
 
 def outside_of_graphs() -> AbstractContextManager[Any]:

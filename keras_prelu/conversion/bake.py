@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,11 +17,18 @@ from keras_prelu.conversion.rewriter import Replacements, rewrite
 from keras_prelu.custom_layers.converted_layer import is_as_written, is_converted
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
+from keras_prelu.graph.hooks import set_attribute
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.graph.masks import without_mask
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.sites.site import unique_name
+from keras_prelu.typing import Tensor
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.verification.agreement import OTHER_WEIGHTS, SAME_OPERATIONS
+from keras_prelu.verification.same_function import FunctionCheck
 
 __all__ = ["bake", "check_prune", "with_stock_activations"]
 
@@ -28,6 +36,7 @@ _OWN_NAMES = "keras_prelu>"
 """Prefix of the registered names of this package's classes."""
 
 
+@keeps_state("model")
 @on_large_graphs
 def bake(
     model: keras.Model, *, fold_batch_normalization: bool = False, prune: float = 0.0
@@ -55,7 +64,7 @@ def bake(
         A new model of the same kind (a Sequential stays one).
 
     Raises:
-        ConversionError: The model has no graph, or a layer with Python code of its own applies
+        ConversionError: The model has no graph; or the copy predicts something else; or a layer with Python code of its own applies
             PReLUs, which no stock layer can replace. If these PReLUs compute what the layer's own
             rectifiers did (all slopes 0, or pruned), the layer's own class is restored instead.
         InvalidArgumentError: A ValueError; `prune` is negative.
@@ -69,9 +78,34 @@ def bake(
     """
     check_prune(prune)
     _refuse_python_code(model, float(prune))
+    with _pruned(model, float(prune)):
+        check = FunctionCheck(model)
     baked = with_stock_activations(model, float(prune), _make_capped)
+    check.refuse(baked, SAME_OPERATIONS, "Baking")
     _recompile(baked)
-    return fold(baked) if fold_batch_normalization else baked
+    if not fold_batch_normalization:
+        return baked
+    folded = fold(baked)
+    check.refuse(folded, OTHER_WEIGHTS, "Folding BatchNormalization")
+    return folded
+
+
+@contextmanager
+def _pruned(model: keras.Model, prune: float) -> Iterator[None]:
+    """Let the PReLU layers of a model that are to be pruned compute a ReLU within the context."""
+    layers = [layer for _, layer in prelu_layers(model)] if prune else []
+    with ExitStack() as undo:
+        for layer in layers:
+            if np.abs(keras.ops.convert_to_numpy(slopes_in_effect(layer))).max() <= prune:
+                undo.callback(set_attribute(layer, "call", partial(_as_relu, layer)))
+        yield
+
+
+def _as_relu(layer: PReLU, inputs: Tensor) -> Tensor:
+    outputs = keras.ops.relu(inputs)
+    if layer.max_value is None:
+        return outputs
+    return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, outputs.dtype))
 
 
 def check_prune(prune: Any) -> None:
@@ -143,14 +177,18 @@ def with_stock_activations(
     taken_names = {operation.name for operation in _operations(model)}
     stock_prelus: list[_StockPReLU] = []
 
-    def make_stock(layer: PReLU) -> list[keras.layers.Layer]:
+    dropping = _masks_to_drop(model)
+
+    def make_stock(layer: PReLU) -> list[Any]:
         slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
         stock = _simplest_stock_layer(layer, slopes, prune)
         if isinstance(stock, keras.layers.PReLU):
             stock_prelus.append(_StockPReLU(layer=stock, slopes=slopes))
-        if layer.max_value is None:
-            return [stock]
-        return make_capped(stock, layer.max_value, unique_name(f"{layer.name}_cap", taken_names))
+        layers: list[Any] = [stock]
+        if layer.max_value is not None:
+            cap_name = unique_name(f"{layer.name}_cap", taken_names)
+            layers = [*make_capped(stock, layer.max_value, cap_name)]
+        return [*layers, without_mask] if id(layer) in dropping else layers
 
     replacements = Replacements()
     for operation in _operations(model):
@@ -162,6 +200,18 @@ def with_stock_activations(
     for stock in stock_prelus:
         stock.layer.alpha.assign(stock.slopes.reshape(stock.layer.alpha.shape))
     return baked
+
+
+def _masks_to_drop(model: keras.Model) -> set[int]:
+    """Return the ids of the PReLU layers that drop a mask, which no stock activation layer does."""
+    if not any(getattr(operation, "drop_mask", False) for operation in _operations(model)):
+        return set()
+    plan = compile_plan(model)
+    return {
+        id(step.operation)
+        for step in plan.steps
+        if getattr(step.operation, "drop_mask", False) and not plan.masked.isdisjoint(step.inputs)
+    }
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:

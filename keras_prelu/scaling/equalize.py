@@ -7,17 +7,22 @@ Per-tensor quantization needs channels of similar size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from keras_prelu import theory
-from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.plan import compile_plan
+from keras_prelu.backend.variables import held_value, restore
+from keras_prelu.errors import ConversionError, InvalidArgumentError
+from keras_prelu.graph.plan import Step, compile_plan
 from keras_prelu.scaling.channel_groups import ChannelGroup, channel_groups
 from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.verification.agreement import OTHER_WEIGHTS
+from keras_prelu.verification.same_function import FunctionCheck
 
 __all__ = ["Equalization", "equalize"]
 
@@ -71,7 +76,8 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
         the model) are kept, with the reason.
 
     Raises:
-        ConversionError: The model has no graph.
+        ConversionError: The model has no graph; or its predictions change, so that it got its old
+            weights back.
         InvalidArgumentError: A ValueError; `passes` is below 1.
 
     Example:
@@ -84,11 +90,9 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
     if passes < 1:
         raise InvalidArgumentError(f"`passes` must be at least 1. Received: passes={passes}")
     groups = list(channel_groups(compile_plan(model)))
+    scalable = [group for group in groups if not group.reason]
     spreads = [_spread(group) for group in groups]
-    for _ in range(passes):
-        changes = [_equalize(group) for group in groups if not group.reason]
-        if max(changes, default=0.0) < _NEGLIGIBLE:
-            break
+    _equalize_all(model, scalable, passes)
     return [
         Equalization(
             producers=tuple(step.path for step in group.producers),
@@ -100,6 +104,62 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
         )
         for group, spread in zip(groups, spreads, strict=True)
     ]
+
+
+def _equalize_all(model: keras.Model, groups: Sequence[ChannelGroup], passes: int) -> None:
+    """Equalize groups, or change nothing and raise the error for the group that is to blame."""
+    check, weights = FunctionCheck(model), _Weights(model)
+    with weights.restored_on_error():
+        for _ in range(passes):
+            changes = [_equalize(group) for group in groups]
+            if max(changes, default=0.0) < _NEGLIGIBLE:
+                break
+        reason = check.difference(model, OTHER_WEIGHTS)
+        if reason:
+            weights.restore()
+            culprit = _first_to_blame(model, groups, check, weights)
+            raise ConversionError(
+                f"Equalizing '{model.name}' changes what it computes ({reason}){culprit}. The model"
+                " has its old weights."
+            )
+
+
+def _first_to_blame(
+    model: keras.Model, groups: Sequence[ChannelGroup], check: FunctionCheck, weights: _Weights
+) -> str:
+    for group in groups:
+        _equalize(group)
+        differs = check.difference(model, OTHER_WEIGHTS)
+        weights.restore()
+        if differs:
+            return (
+                f": the channels that {_names(group.producers)} writes and"
+                f" {_names(group.consumers)} reads can't be scaled"
+            )
+    return ""
+
+
+def _names(steps: Sequence[Step]) -> str:
+    return " and ".join(f"'{step.path}'" for step in steps) or "the model"
+
+
+class _Weights:
+    """The weights of a model at the time of construction."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._held = [(variable, held_value(variable)) for variable in model.weights]
+
+    def restore(self) -> None:
+        for variable, value in self._held:
+            restore(variable, value)
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.restore()
+            raise
 
 
 def _equalize(group: ChannelGroup) -> float:
