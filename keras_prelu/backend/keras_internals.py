@@ -29,6 +29,7 @@ __all__ = [
     "nodes_kept",
     "own_attributes",
     "producer",
+    "recurrent_states",
     "set_keras_mask",
     "state_variables",
     "steps_counter",
@@ -178,7 +179,7 @@ def state_variables(layer: Any) -> list[keras.Variable]:
     variables = [variable for each in layers for variable in each._non_trainable_variables]
     variables += [each.state for inner in layers for each in inner._seed_generators]
     for inner in layers:
-        variables += getattr(inner, "metrics_variables", [])
+        variables += [*inner.metrics_variables, *recurrent_states(inner)]
     unique = {id(variable): variable for variable in variables}
     return list(unique.values())
 
@@ -189,6 +190,18 @@ def added_losses(layer: keras.layers.Layer) -> list[Any]:
     Unlike `layer.losses`, they don't include the regularizers of weights.
     """
     return [loss for each in (layer, *sublayers(layer)) for loss in each._get_own_losses()]
+
+
+def recurrent_states(layer: Any) -> list[keras.Variable]:
+    """Return the states that a stateful recurrent layer carries to the next batch.
+
+    Keras does not count them among the layer's variables.
+    """
+    if not isinstance(layer, keras.layers.RNN) or not layer.stateful:
+        return []
+    return [
+        state for state in keras.tree.flatten(layer.states) if isinstance(state, keras.Variable)
+    ]
 
 
 @contextmanager

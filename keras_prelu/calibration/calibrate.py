@@ -43,7 +43,7 @@ def calibrate(
     A fifth of the samples is held out. The refit of a layer is accepted if it lowers the error on
     the held-out samples. At the end the model gets its old weights back if the error of its output
     on these samples has not become smaller: on held-out samples, the result is never worse than no
-    calibration. If that error is more than a tenth of the outputs' variance, a warning names the
+    calibration. If that error is more than a fifth of the outputs' variance, a warning names the
     layers to blame. Several hosts (`keras.distribution.initialize` on JAX) that get the same
     samples divide the batches and sum their Gram matrices.
 

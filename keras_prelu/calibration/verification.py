@@ -17,16 +17,16 @@ from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.errors import CalibrationError, KerasPReLUWarning
 from keras_prelu.graph.plan import Slot, Step
 from keras_prelu.typing import Tensor
-from keras_prelu.verification.probes import COUNT
+from keras_prelu.verification.probes import COUNT, input_structure
 from keras_prelu.verification.steps import is_random, steps_difference
 
 __all__ = ["LARGE_ERROR", "check_steps", "warn_of_large_error"]
 
-LARGE_ERROR = 0.1
+LARGE_ERROR = 0.2
 """The error of the outputs, relative to their variance, from which on a calibration warns.
 
-Trained networks of the usual widths are calibrated to a hundredth of it and less; at a tenth, a
-classifier visibly decides otherwise.
+Trained networks of the usual widths are calibrated to a hundredth of it and less. At a fifth of the
+variance, a classifier visibly decides otherwise.
 """
 
 
@@ -42,7 +42,7 @@ def check_steps(pair: ModelPair, samples: CalibrationSamples) -> None:
         return
     count = pair.converted.inputs[0].shape[0] or COUNT
     inputs = [array[np.arange(count) % len(array)] for array in samples.arrays]
-    batch = keras.tree.pack_sequence_as(pair.converted.input, inputs)
+    batch = keras.tree.pack_sequence_as(input_structure(pair.converted), inputs)
 
     def run_original(step: Step, values: Mapping[Slot, Tensor]) -> list[Tensor]:
         return step.execute(values, pair.counterpart(step))

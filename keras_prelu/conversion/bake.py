@@ -64,9 +64,10 @@ def bake(
         A new model of the same kind (a Sequential stays one).
 
     Raises:
-        ConversionError: The model has no graph; or the copy predicts something else; or a layer with Python code of its own applies
-            PReLUs, which no stock layer can replace. If these PReLUs compute what the layer's own
-            rectifiers did (all slopes 0, or pruned), the layer's own class is restored instead.
+        ConversionError: The model has no graph; or the copy predicts something else; or a layer
+            with Python code of its own applies PReLUs, which no stock layer can replace. If these
+            PReLUs compute what the layer's own rectifiers did (all slopes 0, or pruned), the
+            layer's own class is restored instead.
         InvalidArgumentError: A ValueError; `prune` is negative.
 
     Example:

@@ -27,6 +27,7 @@ from keras_prelu.deployment.outputs import (
 )
 from keras_prelu.deployment.records import Export
 from keras_prelu.errors import ExportError, InvalidArgumentError, KerasPReLUError, reason_of
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.atomic import atomic_write
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.quiet import silenced
@@ -39,6 +40,7 @@ TOLERANCES = {None: 1e-4, "float16": 1e-2, "dynamic": 0.1, "int8": 0.25}
 _MOST_CHECKED = 128
 
 
+@keeps_state("model")
 def export(
     model: keras.Model,
     path: str | os.PathLike[str],

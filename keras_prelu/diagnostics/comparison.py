@@ -18,6 +18,7 @@ import scipy.stats
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import Samples, as_samples, batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["CONFIDENCE", "MARGIN", "Comparison", "compare", "compare_scores", "sample_scores"]
 
@@ -79,6 +80,7 @@ class Comparison:
         )
 
 
+@keeps_state("a", "b")
 def compare(
     a: keras.Model,
     b: keras.Model,
@@ -166,6 +168,7 @@ def compare_scores(
     )
 
 
+@keeps_state("model")
 def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[str, np.ndarray]:
     """Return the metric that fits a model and its labels, and its value on each sample.
 

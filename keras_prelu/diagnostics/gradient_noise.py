@@ -14,6 +14,7 @@ from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.typing import Array
 
 __all__ = ["GradientNoise", "VariableNoise", "gradient_noise"]
@@ -56,6 +57,7 @@ class GradientNoise:
     variables: tuple[VariableNoise, ...]
 
 
+@keeps_state("model")
 def gradient_noise(
     model: keras.Model,
     data: Any,

@@ -13,6 +13,7 @@ from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.errors import DataError
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import Slot, Step, compile_plan
 
 __all__ = ["LayerSimilarity", "layer_similarity"]
@@ -38,6 +39,7 @@ class LayerSimilarity:
     explained: float | None
 
 
+@keeps_state("model", "other")
 def layer_similarity(
     model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256
 ) -> tuple[LayerSimilarity, ...]:

@@ -1,8 +1,8 @@
 """Masks of time steps, which Keras attaches to tensors while it runs a graph.
 
-Layers pass masks on, ops drop them, and a nested model gives the masks of its inputs to outputs
-that have none. An execution plan has no step for a nested model, so it contains the operations of
-this module where a nested model handles masks.
+Layers pass masks on, and ops drop them. A nested model that supports masking gives the masks of its
+inputs to outputs that have none. An execution plan has no step for a nested model, so it contains
+the operations of this module where a nested model handles masks.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ class _Compiler:
             inputs = self._append(AttachMasks(name="masks"), f"{path}/masks", (inputs, masks))
             self.masked.update(inputs)
         outputs = self.emit(functional.functional_view(call.operation), tuple(inputs), f"{path}/")
-        if self.masked.isdisjoint(inputs):
+        if self.masked.isdisjoint(inputs) or not call.operation.supports_masking:
             return outputs
         passing_on = PassMasksOn(call.operation, name="output_masks")
         masked = self._append(passing_on, f"{path}/output_masks", (list(outputs), inputs))

@@ -40,6 +40,11 @@ UNKNOWN = "kept: nothing tells its input's statistics"
 _OPEN_SIZE = 8
 """The size used for an unknown height or width, since results are averaged over positions."""
 
+_SMALLEST_VARIATION = 1e-6
+"""The standard deviation, relative to the mean, below which a channel counts as constant."""
+
+_SMALLEST_FACTOR = 1e-3
+
 # Class names of layers that select, arrange or average the elements of a tensor. Applied to the
 # variances of the elements, they return the variances of the outputs, for averages approximately.
 _ARRANGING = frozenset(
@@ -230,7 +235,7 @@ class _MomentPropagation:
         alpha = _mean_slopes(layer, mu.size)
         folded = _FoldedFactor(before=np.ones_like(mu), after=np.ones_like(mu))
         if step.path in self._targets and np.any(alpha):
-            folded = self._fold(step, theory.restoring_factor(alpha, mu, sigma))
+            folded = self._fold(step, _restoring_factor(alpha, mu, sigma))
         shift = read.shift.mean(axis=axes) * theory.derivative_mean(alpha, mu, sigma)
         converted = folded.before * theory.output_mean(alpha, mu, sigma) + shift
         # A reader whose weights were multiplied by `after` computes from ReLU's output divided by
@@ -359,6 +364,19 @@ class _MomentPropagation:
     def _record(self, step: Step, producer: str, action: str) -> None:
         if step.path in self._targets:
             self._rescalings.append(Rescaling(path=step.path, producer=producer, action=action))
+
+
+def _restoring_factor(alpha: Array, mu: Array, sigma: Array) -> Array:
+    """Return the factor of each channel that restores ReLU's output best, as far as it is known.
+
+    A channel that hardly varies needs no factor, since its offset is restored. One that is hardly
+    ever positive would get a factor of almost 0, by which its statistics could not be divided.
+    """
+    varies = sigma > _SMALLEST_VARIATION * np.abs(mu)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = theory.restoring_factor(alpha, mu, np.where(varies, sigma, 1.0))
+    known = varies & np.isfinite(factor)
+    return np.where(known, np.maximum(factor, _SMALLEST_FACTOR), 1.0)
 
 
 def _execute(step: Step, arrays: Sequence[Array]) -> list[Array]:

@@ -19,6 +19,7 @@ from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.layer_calls import layers_in_loops
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.site import LocatedSite, Site
@@ -97,7 +98,8 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
         ConversionError: The model has no graph.
         DataError: The samples do not fit the model.
     """
-    return ActivityProbe(model)(model_inputs(model, samples), batch_size)
+    with state_kept(model):
+        return ActivityProbe(model)(model_inputs(model, samples), batch_size)
 
 
 class ActivityProbe:

@@ -21,6 +21,7 @@ from keras_prelu.data.sources import split
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoints, fingerprint
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
@@ -50,6 +51,7 @@ SELECTION_SHARE = 0.2
 _AS_GIVEN = Recipe(name="", summary="a converted model as it is")
 
 
+@keeps_state("model", "original")
 def finetune(
     model: keras.Model,
     train: Any,

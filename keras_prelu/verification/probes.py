@@ -22,7 +22,7 @@ from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.verification.prediction import Prediction, predict_once
 
-__all__ = ["Probe", "probe", "probe_with"]
+__all__ = ["COUNT", "Probe", "input_structure", "probe", "probe_with"]
 
 COUNT = 4
 """Number of samples in a probe, unless the model has a fixed batch size."""
@@ -72,7 +72,7 @@ def probe(model: keras.Model, scale: float = 1.0) -> Probe | str:
         scale: Float. Factor of the floating-point numbers that are drawn. Defaults to 1.0.
     """
     reason = "the shape of its inputs is not known"
-    structure = _input_structure(model)
+    structure = input_structure(model)
     if structure is None:
         return reason
     plan = compile_plan(model) if is_taken_apart(model) else None
@@ -97,7 +97,7 @@ def _batch_size(model: keras.Model) -> int | None:
     return model.inputs[0].shape[0] if functional.has_graph(model) else None
 
 
-def _input_structure(model: keras.Model) -> Any:
+def input_structure(model: keras.Model) -> Any:
     """Return symbolic tensors in the structure that a model takes, or None if it is not known."""
     if functional.has_graph(model):
         view = functional.functional_view(model) if is_taken_apart(model) else model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,9 @@ def steps_difference(
         run_step: Callable, as in `iterate_steps`. Defaults to `Step.execute`.
     """
     prediction = predict_once(model, inputs)
-    with state_kept(model, *(step.operation for step in plan.steps)):
+    operations = [step.operation for step in plan.steps]
+    with state_kept(model, *operations), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Those of the model were shown when it was built.
         outputs = [as_value(each) for each in run_plan(plan, as_tensors(model, inputs), run_step)]
     epsilon = coarsest_epsilon(model)
     reason = _differs(prediction.outputs, outputs, epsilon, 0.0)
