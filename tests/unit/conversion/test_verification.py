@@ -85,7 +85,7 @@ def test_a_wrong_layer_is_named_with_what_to_exclude(monkeypatch, alpha):
     options = {**EXACT, "alpha": alpha}
     with pytest.raises(
         kp.errors.ConversionError,
-        match="'capped' is the first layer that differs: its values .* Exclude 'capped'",
+        match=r"'capped' is the first layer that differs: its values .* Exclude 'capped'",
     ):
         kp.convert(network(), **options)
     kp.convert(network(), **options, exclude="capped")
@@ -108,7 +108,7 @@ def test_a_layer_that_raises_in_the_copy_is_named(monkeypatch):
         return converted
 
     monkeypatch.setattr(convert_module, "exchange_rectifiers", break_a_layer)
-    with pytest.raises(kp.errors.ConversionError, match="'second' .* raises ZeroDivisionError"):
+    with pytest.raises(kp.errors.ConversionError, match=r"'second' .* raises ZeroDivisionError"):
         kp.convert(network(), **EXACT)
 
 
@@ -222,5 +222,5 @@ def test_a_large_error_names_the_layers():
     h = L.Dense(2, activation="relu", name="narrower")(h)
     model = models.live_in(keras.Model(inputs, L.Dense(3, name="head")(h)))
     x = np.random.default_rng(0).normal(size=(300, 8))
-    with pytest.warns(kp.errors.KerasPReLUWarning, match="'(narrower|head)' .* Smaller slopes"):
+    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"'(narrower|head)' .* Smaller slopes"):
         kp.convert(model, alpha=1.0, calibration_data=x)
