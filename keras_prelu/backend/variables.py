@@ -40,21 +40,26 @@ def snapshot(variable: Any) -> np.ndarray:
 
 
 def held_value(variable: Any) -> Any:
-    """Return the value of a variable in a form that later assignments don't change.
+    """Return a copy of a variable's value for `restore`.
 
-    Unlike `snapshot`, it copies nothing where arrays are immutable.
+    Arrays of several hosts, which JAX can't convert to NumPy, stay on their devices.
 
     Args:
-        variable: `keras.Variable`. A variable that no training step donates in the meantime.
+        variable: `keras.Variable`. The variable to copy.
     """
-    return variable.value if keras.backend.backend() == "jax" else snapshot(variable)
+    if keras.backend.backend() != "jax":
+        return snapshot(variable)
+    # The variable's own array tells whether the variable was assigned to in the meantime. It can't
+    # be assigned again, since even `predict` donates it.
+    return variable.value, keras.ops.copy(variable.value)
 
 
 def restore(variable: Any, held: Any) -> None:
     """Assign a value that `held_value` returned, unless the variable still has it."""
     if keras.backend.backend() == "jax":
-        if variable.value is not held:
-            variable.assign(held)
+        own, copy = held
+        if variable.value is not own:
+            variable.assign(copy)
     elif snapshot(variable).tobytes() != held.tobytes():
         variable.assign(held)
 

@@ -30,7 +30,8 @@ class Counting(L.Layer):
 
     def call(self, inputs):
         self.calls.assign_add(1.0)
-        self.mean.update_state(inputs)
+        if keras.backend.backend() != "jax":  # There Keras does not compile it.
+            self.mean.update_state(inputs)
         return inputs + 0.01 * keras.random.normal(keras.ops.shape(inputs), seed=self.noise)
 
 
@@ -157,6 +158,10 @@ def test_the_model_is_as_before(name, stateless, tmp_path):
     _assert_as_before(stateless, lambda: CALLS[name](stateless, tmp_path))
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax",
+    reason="Keras keeps no states there, and loses all variables if `predict` raises an error.",
+)
 @pytest.mark.filterwarnings("ignore::keras_prelu.errors.KerasPReLUWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_stateful_model_is_as_before_also_after_an_error(name, stateful, tmp_path):
