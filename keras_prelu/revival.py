@@ -28,7 +28,7 @@ from keras_prelu.graph.linear_layers import LinearView, linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU
-from keras_prelu.sites.activity import SiteActivity, activity
+from keras_prelu.sites.activity import ActivityProbe, SiteActivity
 from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -41,7 +41,8 @@ class SiteRevival:
 
     Attributes:
         path: String. Path of the site.
-        units: Integer. Number of units (channels) at the site.
+        units: Integer. Number of units (channels) at the site; 0 for a site that is not seen, as in
+            `diagnostics.dead_units`.
         dead_before: Integer. Number of dead units: those active on at most the threshold's share of
             the samples.
         revived: Integer. Number of dead units that got fresh weights.
@@ -135,10 +136,9 @@ def revive(
     samples = as_samples(samples, model=model, labels="ignored")
     inputs = model_inputs(model, samples)
     size = model.inputs[0].shape[0] or batch_size
-    plan = compile_plan(model)
+    plan, measure = compile_plan(model), ActivityProbe(model)
     candidates = [
-        _Candidate.examine(plan, measured, threshold)
-        for measured in activity(model, samples, batch_size=size)
+        _Candidate.examine(plan, measured, threshold) for measured in measure(inputs, size)
     ]
     revivable = [candidate for candidate in candidates if candidate.is_revivable]
     loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
@@ -149,13 +149,23 @@ def revive(
         loss = float(np.mean([theory.relative_error(after, before) for after, before in changed]))
         dead_after = {
             measured.site.path: measured.dead_within(threshold)
-            for measured in activity(model, samples, batch_size=size)
+            for measured in measure(inputs, size)
         }
     return Revival(
         samples=len(inputs[0]),
         threshold=threshold,
         loss=loss,
-        sites=tuple(candidate.record(dead_after[candidate.path]) for candidate in candidates),
+        sites=(
+            *(candidate.record(dead_after[candidate.path]) for candidate in candidates),
+            *(_not_seen(path) for path in measure.paths if path not in dead_after),
+        ),
+    )
+
+
+def _not_seen(path: str) -> SiteRevival:
+    """Return the record of a site that could not be measured."""
+    return SiteRevival(
+        path=path, units=0, dead_before=0, revived=0, dead_after=0, action="kept: it is not seen"
     )
 
 

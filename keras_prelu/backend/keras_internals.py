@@ -9,14 +9,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
+from keras.src import backend
 from keras.src.models.functional import Functional, functional_like_constructor
 
 __all__ = [
     "Functional",
     "Node",
+    "backend_namespaces",
     "begin_at_epoch",
     "built_for",
     "functional_like_constructor",
@@ -149,3 +152,8 @@ def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     `keras.callbacks.BackupAndRestore` does this too.
     """
     model._initial_epoch = epoch
+
+
+def backend_namespaces() -> tuple[ModuleType, ...]:
+    """Return the modules in which Keras looks up the functions of its backend, such as `map`."""
+    return backend, backend.core
