@@ -39,8 +39,8 @@ class SiteActivity:
         inside: Boolean. Whether a layer with Python code of its own holds the rectifier.
         active: Array of integers. For each unit, the number of samples on which its pre-activation
             is positive somewhere.
-        samples: Integer. Number of samples; if the code of a layer divides each sample into several,
-            such as the windows of an image, the number of these.
+        samples: Integer. Number of samples. If the code of a layer divides each of them, such as
+            into the windows of an image, it is the number of the parts.
         positive: Array of floats. For each unit, the sum of squares of its positive
             pre-activations.
         negative: Array of floats. For each unit, the sum of squares of its negative
