@@ -52,8 +52,9 @@ class Interface:
                 producer(tensor).name if has_automatic_name(tensor) else tensor.name
                 for tensor in model.inputs
             ),
-            keys=_keys(model.input, model.inputs),
-            outputs=_keys(model.output, model.outputs),
+            # A Sequential has lists of its tensors only.
+            keys=_keys(getattr(model, "input", None), model.inputs),
+            outputs=_keys(getattr(model, "output", None), model.outputs),
         )
 
     def inputs_by_name(self, inputs: Any, names: Sequence[str]) -> dict[str, Array]:

@@ -51,6 +51,7 @@ def test_the_signal_and_its_gradients_are_those_of_the_layers_that_are_seen(mode
     assert kinds - {"rnn"} == {*seen, "last"}  # Behind the recurrent layer, there is a Dense.
 
 
+@pytest.mark.slow
 def test_gradients_pass_rematerialized_layers(samples):
     models = [traced.model_of("plain", kind, "plain") for kind in ("plain", "remat")]
     models[1].set_weights(models[0].get_weights())
@@ -97,6 +98,7 @@ def test_rematerialization_is_on_again_afterwards():
     assert (keras.src.backend.core.remat, keras.src.backend.core.map) == before
 
 
+@pytest.mark.slow
 def test_a_converted_model_is_exact_and_can_be_trained(model, samples, tmp_path):
     converted = kp.convert(model, **EXACT)
     np.testing.assert_allclose(
