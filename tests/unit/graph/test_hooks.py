@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_prelu.graph.hooks import HookTarget, attributes_set, hook_calls, set_attribute
+from keras_prelu.graph.hooks import HookTarget, attributes_set, hook_calls, set_target
 
 
 class Doubling:
@@ -94,7 +94,7 @@ def test_targets_before_one_that_has_no_such_attribute_are_restored():
 def test_set_attribute_restores_a_value_of_the_instance():
     owner = Doubling()
     owner.call = abs
-    restore = set_attribute(owner, "call", len)
+    restore = set_target(HookTarget(owner), len)
     assert owner.call is len
     restore()
     assert owner.call is abs
