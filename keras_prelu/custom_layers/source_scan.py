@@ -19,6 +19,8 @@ from keras_prelu.backend.keras_internals import own_attributes
 __all__ = ["may_call_relu_functions", "names_used_by_call", "relu_functions_in_source"]
 
 _FUNCTIONS = ("relu", "relu6", "leaky_relu")
+_TRACED = frozenset({*_FUNCTIONS, "clip", "maximum", "threshold"})
+"""Names of functions that may rectify, depending on what they are called with."""
 _LIBRARIES = ("builtins", "jax", "keras", "keras_prelu", "tensorflow", "torch")
 _LOOKUPS = frozenset({"get", "deserialize", "getattr"})
 """Names of functions that return a function for its name, as `keras.activations.get` does."""
@@ -44,7 +46,7 @@ def relu_functions_in_source(cls: Any) -> tuple[str, ...]:
 
 
 def may_call_relu_functions(layer: Any) -> bool:
-    """Return whether the code of a layer may call a ReLU function: by a name, or looked up by one.
+    """Return whether the code of a layer may call a ReLU function, or look one up by its name.
 
     A layer of which this is not true need not be traced, which takes time.
     """
@@ -125,16 +127,16 @@ def _names_in(code: types.CodeType) -> set[str]:
 
 @functools.cache
 def _names_relu(cls: Any) -> bool:
-    """Return whether the code of `call` names a ReLU function, perhaps one imported as another."""
+    """Return whether the code of `call` names a function that may rectify, under any name."""
     return any(
-        name in _FUNCTIONS or _is_relu_of_library(function.__globals__.get(name))
+        name in _TRACED or _is_relu_of_library(function.__globals__.get(name))
         for function in _functions_of_call(cls)
         for name in _names_in(function.__code__)
     )
 
 
 def _is_relu_of_library(value: Any) -> bool:
-    return getattr(value, "__name__", None) in _FUNCTIONS and _is_of_library(value)
+    return getattr(value, "__name__", None) in _TRACED and _is_of_library(value)
 
 
 def _is_of_library(value: Any) -> bool:

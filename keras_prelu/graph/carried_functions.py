@@ -43,10 +43,15 @@ class CarriedFunctions:
             if not (address[0] == 0 and address[1] in left_out)
         }
         self._functions = {address: target.value for address, target in self._targets.items()}
+        self._layers = [
+            target
+            for target in _activation_layers(layer)
+            if target.key not in {(id(layer), name, ()) for name in left_out}
+        ]
         self._left_out = [HookTarget(layer, name) for name in left_out]
 
     def __bool__(self) -> bool:
-        return bool(self._functions)
+        return bool(self._functions or self._layers)
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
@@ -74,12 +79,11 @@ class CarriedFunctions:
             A function that returns a configuration with the functions themselves in place of those
             that stand for them, for classes that write what they hold into it.
         """
-        placeholders = {
-            address: _placeholder(f"keras_prelu_function_{number}")
-            for number, address in enumerate(self._functions)
-        }
+        targets = [*self._targets.values(), *self._layers]
+        placeholders = [_placeholder(f"keras_prelu_function_{i}") for i in range(len(targets))]
         by_placeholder = {
-            placeholder: self._functions[address] for address, placeholder in placeholders.items()
+            placeholder: target.value
+            for placeholder, target in zip(placeholders, targets, strict=True)
         }
         by_name = {
             placeholder.__name__: function for placeholder, function in by_placeholder.items()
@@ -87,8 +91,8 @@ class CarriedFunctions:
         with contextlib.ExitStack() as undo:
             undo.enter_context(keras.saving.custom_object_scope(by_name))
             in_place = undo.enter_context(contextlib.ExitStack())
-            for address, placeholder in placeholders.items():
-                in_place.callback(set_target(self._targets[address], placeholder))
+            for placeholder, target in zip(placeholders, targets, strict=True):
+                in_place.callback(set_target(target, placeholder))
 
             def unnamed(config: Any) -> Any:
                 in_place.close()
@@ -130,6 +134,16 @@ def _addressed(layer: Any) -> Iterator[tuple[_Address, HookTarget]]:
     numbers = {id(owner): number for number, owner in enumerate((layer, *sublayers(layer)))}
     for target, _ in held_functions(layer):
         yield (numbers[id(target.owner)], target.attribute, target.keys), target
+
+
+def _activation_layers(layer: Any) -> Iterator[HookTarget]:
+    """Yield the activations that are layers without variables, which two layers can share."""
+    for owner in (layer, *sublayers(layer)):
+        activation = getattr(owner, "activation", None)
+        is_keras_layer = type(owner).__module__.startswith("keras.")
+        is_layer = isinstance(activation, keras.layers.Layer)
+        if is_keras_layer and is_layer and not activation.variables:
+            yield HookTarget(owner, "activation")
 
 
 def _addressed_any(layer: Any, addresses: Any) -> Iterator[tuple[_Address, HookTarget]]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 __all__ = ["APPLYING", "RECTIFYING", "RECURRENT", "Rectifier", "applied", "classify", "named"]
 
 RECURRENT = frozenset(
@@ -189,13 +191,14 @@ def _op(class_name: str, attributes: Mapping[str, Any]) -> Rectifier | None:
 
 
 def _number(value: Any) -> float | None:
-    """Return the number that a constant is: a number of Python or NumPy, or an array of one."""
-    if isinstance(value, bool):
+    """Return the number that a constant is: a number, or an array that holds only one."""
+    if isinstance(value, bool) or value is None:
         return None
     try:
-        return float(value.item() if hasattr(value, "item") else value)
+        numbers = np.unique(np.asarray(value, dtype=np.float64))
     except (RuntimeError, TypeError, ValueError):
         return None
+    return float(numbers[0]) if numbers.size == 1 else None
 
 
 def _relu(attributes: Mapping[str, Any]) -> Rectifier | None:

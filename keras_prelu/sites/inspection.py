@@ -253,6 +253,7 @@ class _Inspection:
             for call in graph.calls
             if not isinstance(call.operation, keras.layers.Layer)
             and id(call.operation) not in owners
+            and keras.backend.is_float_dtype(call.outputs[0].dtype)
         ]
         rectifiers += [
             named(function, "op")
