@@ -151,7 +151,7 @@ def _recognize_held(function: Any, target: HookTarget) -> Rectifier | None:
     plain = function
     while isinstance(plain, functools.partial):
         plain = plain.func
-    if is_of_library(plain) or target.attribute in names_used_by_call(type(target.owner)):
+    if is_of_library(plain) or target.attribute in names_used_by_call(target.owner.__class__):
         return recognize_function(function)
     return None
 

@@ -50,7 +50,7 @@ def may_call_relu_functions(layer: Any) -> bool:
 
     A layer of which this is not true need not be traced, which takes time.
     """
-    cls = type(layer)
+    cls: Any = layer.__class__
     return not _is_of_library(cls) and bool(
         _names_relu(cls) or relu_functions_in_source(cls) or named_relu_functions(layer)
     )
@@ -61,7 +61,7 @@ def named_relu_functions(layer: Any) -> tuple[str, ...]:
 
     `keras.activations.get(self.activation)(x)` is such a case, where the attribute is a string.
     """
-    cls = type(layer)
+    cls: Any = layer.__class__
     names = names_used_by_call(cls)
     if not names & _LOOKUPS:
         return ()

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.graph.function_values import referred_to
 from keras_prelu.graph.held_functions import held_functions, is_plain_function
 from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.measurement import compute_the_same
@@ -104,17 +105,16 @@ class CarriedFunctions:
         """Give the layers of Keras in a copy the functions that have no state."""
         for address, target in _addressed_any(copy, self._functions):
             function = self._functions[address]
-            if type(target.owner).__module__.startswith("keras.") and is_plain_function(function):
+            is_keras_layer = type(target.owner).__module__.startswith("keras.")
+            is_stateless = is_plain_function(function)
+            if is_keras_layer and is_stateless and not _is_own(function, target.value):
                 set_target(target, function)
 
     def carry(self, copy: Any) -> None:
-        """Give a copy the functions, and objects, that it has others for.
-
-        A function that refers to the layer that holds it is left: the copy has made its own.
-        """
+        """Give a copy the functions, and objects, that it has others for."""
         for address, target in _addressed_any(copy, self._functions):
             function = self._functions[address]
-            if not _refers_to_layers(function) and not _is_same(function, target.value):
+            if not _is_same(function, target.value):
                 set_target(target, function)
 
     def are_in(self, copy: Any) -> bool:
@@ -139,7 +139,7 @@ def _addressed(layer: Any) -> Iterator[tuple[_Address, HookTarget]]:
 def _activation_layers(layer: Any) -> Iterator[HookTarget]:
     """Yield the activations that are layers without variables, which two layers can share."""
     for owner in (layer, *sublayers(layer)):
-        activation = getattr(owner, "activation", None)
+        activation: Any = getattr(owner, "activation", None)
         is_keras_layer = type(owner).__module__.startswith("keras.")
         is_layer = isinstance(activation, keras.layers.Layer)
         if is_keras_layer and is_layer and not activation.variables:
@@ -163,28 +163,29 @@ def _addressed_any(layer: Any, addresses: Any) -> Iterator[tuple[_Address, HookT
 
 def _is_same(first: Any, second: Any) -> bool:
     """Return whether a function and its counterpart in a copy are the same."""
-    if first is second:
+    if first is second or _is_own(first, second):
         return True
-    codes = [getattr(getattr(f, "__func__", f), "__code__", None) for f in (first, second)]
-    has_same_code = codes[0] is not None and codes[0] is codes[1]
-    if has_same_code and _refers_to_layers(first):
-        return (
-            True  # A layer's own function: its values depend on variables that are not copied yet.
-        )
     same = compute_the_same(first, second)
     if same is None:  # Neither can be measured.
-        return has_same_code or type(first) is type(second) is not types.FunctionType
+        return _have_same_code(first, second) or (
+            type(first) is type(second) is not types.FunctionType
+        )
     return same
 
 
-def _refers_to_layers(function: Any) -> bool:
-    owner = getattr(function, "__self__", None)
-    cells = getattr(function, "__closure__", None) or ()
-    contents = [owner]
-    for cell in cells:
-        with contextlib.suppress(ValueError):  # The cell is empty.
-            contents.append(cell.cell_contents)
-    return any(isinstance(value, (keras.Operation, keras.Variable)) for value in contents)
+def _is_own(first: Any, second: Any) -> bool:
+    """Return whether each layer has made its own function, which refers to that layer.
+
+    The values of such a function depend on variables, which are copied later.
+    """
+    return _have_same_code(first, second) and any(
+        isinstance(value, (keras.Operation, keras.Variable)) for value in referred_to(first)
+    )
+
+
+def _have_same_code(first: Any, second: Any) -> bool:
+    codes = [getattr(getattr(f, "__func__", f), "__code__", None) for f in (first, second)]
+    return codes[0] is not None and codes[0] is codes[1]
 
 
 def _placeholder(name: str) -> Callable[..., Any]:

@@ -15,14 +15,12 @@ import keras
 
 from keras_prelu.backend.variables import assign_copy
 from keras_prelu.errors import ConversionError, reason_of
-from keras_prelu.graph import carried_functions
+from keras_prelu.graph.carried_functions import CarriedFunctions
 
 __all__ = ["check_variables", "copy_other_state", "copy_variables", "rebuild"]
 
 
-def rebuild(
-    operation: Any, *, linear: bool = False, changes: Mapping[str, Any] | None = None
-) -> Any:
+def rebuild(operation: Any, *, linear: bool = False) -> Any:
     """Return a new layer or op from the configuration of an existing one.
 
     It applies the same functions. A configuration describes a function by its name, which other
@@ -32,7 +30,6 @@ def rebuild(
         operation: Layer or op.
         linear: Boolean. Whether to leave out the inline activation and its regularizer. Defaults
             to False.
-        changes: Mapping or None. Entries of the configuration that differ. Defaults to None.
 
     Raises:
         ConversionError: The configuration does not describe the layer; the message names the method
@@ -40,11 +37,8 @@ def rebuild(
     """
     if hasattr(operation, "rebuild_converted"):
         return operation.rebuild_converted()
-    changes = dict(changes or {})
-    if linear:
-        changes.update(activation="linear", activity_regularizer=None)
-    left_out = ["activation"] if linear else []
-    functions = carried_functions.CarriedFunctions(operation, left_out)
+    changes = {"activation": "linear", "activity_regularizer": None} if linear else {}
+    functions = CarriedFunctions(operation, left_out=["activation"] if linear else [])
     with functions.left_out():
         copy = _rebuild(operation, functions, changes)
     if copy.name != operation.name:
@@ -52,9 +46,7 @@ def rebuild(
     return copy
 
 
-def _rebuild(
-    operation: Any, functions: carried_functions.CarriedFunctions, changes: Mapping[str, Any]
-) -> Any:
+def _rebuild(operation: Any, functions: CarriedFunctions, changes: Mapping[str, Any]) -> Any:
     """Return a copy that applies the same functions.
 
     The configuration is used as it is, if it describes the functions. If not, it is read and used

@@ -84,6 +84,8 @@ def measure(function: Any) -> Measurement | None:
             break
     else:
         return None
+    if not outputs.size:
+        return None
     found = _fit(_rounded(points, dtype), _by_point(grid, outputs, points), dtype)
     if found is None:
         return None
@@ -95,7 +97,7 @@ def measure(function: Any) -> Measurement | None:
         inputs = _grid(others, other_rank)
         outputs = evaluate(inputs)
         if outputs is not None:
-            agrees = _agree(found.values(_rounded(inputs, dtype)), outputs, inputs, dtype)
+            agrees = outputs.size and _agree(found, _rounded(inputs, dtype), outputs, dtype)
             return found if agrees else None
     return None
 
@@ -110,6 +112,8 @@ def compute_the_same(first: Any, second: Any) -> bool | None:
         values, others = (values_of(function, grid, dtype) for function in (first, second))
         if values is None and others is None:
             continue
+        if values is not None and others is not None and not values.size + others.size:
+            return None
         if _are_equal(values, others):
             return True
         return False if _are_equal(values, values_of(first, grid, dtype)) else None
@@ -117,7 +121,7 @@ def compute_the_same(first: Any, second: Any) -> bool | None:
 
 
 def _are_equal(values: np.ndarray | None, others: np.ndarray | None) -> bool:
-    if values is None or others is None:
+    if values is None or others is None or values.shape != others.shape:
         return values is others
     return bool(np.allclose(values, others, rtol=1e-6, atol=0.0, equal_nan=True))
 
@@ -162,9 +166,15 @@ def _rounded(points: np.ndarray, dtype: str) -> np.ndarray:
     return np.ldexp(np.round(mantissa / _EPSILONS[dtype] * 2) * _EPSILONS[dtype] / 2, exponent)
 
 
-def _agree(expected: np.ndarray, outputs: np.ndarray, points: np.ndarray, dtype: str) -> bool:
-    tolerance = _ROUNDINGS * _EPSILONS[dtype] * np.abs(points)
-    return bool(np.all(np.abs(outputs - expected) <= tolerance))
+def _agree(found: Measurement, points: np.ndarray, outputs: np.ndarray, dtype: str) -> bool:
+    """Return whether outputs are a rectifier's, up to rounding.
+
+    A threshold itself belongs to either side.
+    """
+    sizes = np.maximum(np.abs(points), abs(found.threshold))
+    tolerance = np.where(points == (found.threshold or np.nan), np.inf, sizes)
+    tolerance = tolerance * _ROUNDINGS * _EPSILONS[dtype]
+    return bool(np.all(np.abs(outputs - found.values(points)) <= tolerance))
 
 
 def _fit(points: np.ndarray, outputs: np.ndarray | None, dtype: str) -> Measurement | None:
@@ -187,15 +197,9 @@ def _fit(points: np.ndarray, outputs: np.ndarray | None, dtype: str) -> Measurem
         identical = np.flatnonzero((outputs == points) & (points != 0))
         if identical.size:
             candidates.append((0.0, float(points[identical[0]])))
-    for negative_slope, threshold in candidates:
-        found = Measurement(negative_slope, cap, threshold)
-        # A threshold itself belongs to either side.
-        at = (points != threshold) | (threshold == 0)
-        if (
-            negative_slope >= 0
-            and negative_slope != 1
-            and _agree(found.values(points)[at], outputs[at], points[at], dtype)
-        ):
+    for slope, threshold in candidates:
+        found = Measurement(slope, cap, threshold)
+        if slope >= 0 and slope != 1 and _agree(found, points, outputs, dtype):
             return found
     return None
 
@@ -210,7 +214,7 @@ def _with_exact_threshold(found: Measurement, evaluate: Evaluate) -> Measurement
     for _ in range(_REFINEMENTS):
         between = np.linspace(low, high, len(points))
         outputs = evaluate(between[:, None])
-        if outputs is None or outputs[-1] != np.float32(high):
+        if outputs is None or not outputs.size or outputs[-1] != np.float32(high):
             return None
         last_below = int(np.flatnonzero(outputs[:, 0] == 0)[-1]) if (outputs == 0).any() else 0
         low, high = between[last_below], between[min(last_below + 1, len(between) - 1)]
