@@ -18,7 +18,11 @@ import keras
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.graph.function_values import referred_to
-from keras_prelu.graph.held_functions import held_functions, is_plain_function
+from keras_prelu.graph.held_functions import (
+    held_functions,
+    is_activation_of_keras,
+    is_plain_function,
+)
 from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.measurement import compute_the_same
 
@@ -29,7 +33,7 @@ _Address = tuple[int, str, tuple[Any, ...]]
 
 
 class CarriedFunctions:
-    """The functions that a layer holds, other than Keras's own, and their places in a copy.
+    """The functions that a layer holds, and their places in a copy.
 
     Args:
         layer: Layer or op.
@@ -49,10 +53,17 @@ class CarriedFunctions:
             for target in _activation_layers(layer)
             if target.key not in {(id(layer), name, ()) for name in left_out}
         ]
+        self._unnamed = self._layers + [
+            target
+            for address, target in self._targets.items()
+            if not is_activation_of_keras(self._functions[address])
+        ]
         self._left_out = [HookTarget(layer, name) for name in left_out]
 
-    def __bool__(self) -> bool:
-        return bool(self._functions or self._layers)
+    @property
+    def lack_names(self) -> bool:
+        """Whether some of the functions have no name that is theirs alone in a configuration."""
+        return bool(self._unnamed)
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
@@ -66,7 +77,7 @@ class CarriedFunctions:
     def quiet(self) -> Iterator[None]:
         """Drop Keras's warning that a lambda is not safe in a file, inside the context."""
         with warnings.catch_warnings():
-            if self._functions:
+            if self._unnamed:
                 warnings.filterwarnings("ignore", message=r"(?s).*includes a `lambda`")
             yield
 
@@ -80,11 +91,12 @@ class CarriedFunctions:
             A function that returns a configuration with the functions themselves in place of those
             that stand for them, for classes that write what they hold into it.
         """
-        targets = [*self._targets.values(), *self._layers]
-        placeholders = [_placeholder(f"keras_prelu_function_{i}") for i in range(len(targets))]
+        placeholders = [
+            _placeholder(f"keras_prelu_function_{i}") for i in range(len(self._unnamed))
+        ]
         by_placeholder = {
             placeholder: target.value
-            for placeholder, target in zip(placeholders, targets, strict=True)
+            for placeholder, target in zip(placeholders, self._unnamed, strict=True)
         }
         by_name = {
             placeholder.__name__: function for placeholder, function in by_placeholder.items()
@@ -92,7 +104,7 @@ class CarriedFunctions:
         with contextlib.ExitStack() as undo:
             undo.enter_context(keras.saving.custom_object_scope(by_name))
             in_place = undo.enter_context(contextlib.ExitStack())
-            for placeholder, target in zip(placeholders, targets, strict=True):
+            for placeholder, target in zip(placeholders, self._unnamed, strict=True):
                 in_place.callback(set_target(target, placeholder))
 
             def unnamed(config: Any) -> Any:
@@ -106,8 +118,12 @@ class CarriedFunctions:
         for address, target in _addressed_any(copy, self._functions):
             function = self._functions[address]
             is_keras_layer = type(target.owner).__module__.startswith("keras.")
-            is_stateless = is_plain_function(function)
-            if is_keras_layer and is_stateless and not _is_own(function, target.value):
+            if (
+                is_keras_layer
+                and target.value is not function
+                and is_plain_function(function)
+                and not _is_own(function, target.value)
+            ):
                 set_target(target, function)
 
     def carry(self, copy: Any) -> None:

@@ -60,7 +60,7 @@ def _rebuild(operation: Any, functions: CarriedFunctions, changes: Mapping[str, 
         if functions.are_in(copy):
             return copy
     except ConversionError as error:
-        if not functions:
+        if not functions.lack_names:
             raise
         failure = error
     try:

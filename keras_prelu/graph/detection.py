@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from dataclasses import replace
 from typing import Any
 
 import keras
 
+from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.graph.functional import Call
+from keras_prelu.graph.held_functions import is_activation_of_keras
 from keras_prelu.graph.measurement import measure
 from keras_prelu.graph.rectifiers import (
     APPLYING,
@@ -79,7 +82,7 @@ def recognize_function(function: Any) -> Rectifier | None:
         or hasattr(function, "stands_in")
     ):
         return None
-    if _is_activation_of_keras(function):
+    if is_activation_of_keras(function):
         return named(function.__name__, "function")
     if is_of_library(function):
         return _of_library(function)
@@ -107,11 +110,6 @@ def _library_of(module: str) -> bool:
     return module.split(".")[0] in _LIBRARIES
 
 
-def _is_activation_of_keras(function: Any) -> bool:
-    name = getattr(function, "__name__", None)
-    return isinstance(name, str) and getattr(keras.activations, name, None) is function
-
-
 def _measured(function: Any) -> Rectifier | None:
     found = measure(function)
     if found is None:
@@ -137,8 +135,16 @@ def _of_activation(activation: Any) -> Rectifier | None:
     rectifier = recognize(activation)
     if rectifier is not None:
         return rectifier if rectifier.kind in _OF_LAYERS else None
-    is_measurable = activation.built and not activation.variables
-    return _measured(activation.call) if is_measurable else None
+    takes_training = "training" in inspect.signature(activation.call).parameters
+    layers = (activation, *sublayers(activation))
+    is_constant = all(_has_no_variables(layer) for layer in layers) and not takes_training
+    return _measured(activation.call) if is_constant else None
+
+
+def _has_no_variables(layer: Any) -> bool:
+    """Return whether a layer has no variables, and gets none when it is called."""
+    creates_none = layer.built or layer.__class__.build is keras.layers.Layer.build
+    return creates_none and not layer.variables
 
 
 def _operands(call: Call) -> list[Any]:

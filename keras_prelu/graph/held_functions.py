@@ -12,7 +12,7 @@ import keras
 from keras_prelu.backend.keras_internals import own_attributes, sublayers
 from keras_prelu.graph.hooks import HookTarget
 
-__all__ = ["functions_in_value", "held_functions", "is_function", "is_plain_function"]
+__all__ = ["held_functions", "is_activation_of_keras", "is_function", "is_plain_function"]
 
 _OTHER_CALLABLES: tuple[type, ...] = (
     type,
@@ -55,7 +55,7 @@ def is_plain_function(function: Any) -> bool:
     )
 
 
-def functions_in_value(target: HookTarget, value: Any) -> Iterator[tuple[HookTarget, Any]]:
+def _functions_in_value(target: HookTarget, value: Any) -> Iterator[tuple[HookTarget, Any]]:
     """Yield the functions that a value is or, at any depth, contains, with their targets.
 
     Args:
@@ -68,21 +68,17 @@ def functions_in_value(target: HookTarget, value: Any) -> Iterator[tuple[HookTar
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, item in items:
             inner = HookTarget(target.owner, target.attribute, (*target.keys, key))
-            yield from functions_in_value(inner, item)
+            yield from _functions_in_value(inner, item)
 
 
 def held_functions(layer: Any) -> Iterator[tuple[HookTarget, Any]]:
-    """Yield the functions that a layer and the layers inside it hold, with their targets.
-
-    The activations of Keras itself are left out.
-    """
+    """Yield the functions that a layer and the layers inside it hold, with their targets."""
     for owner in (layer, *sublayers(layer)):
         for name, value in own_attributes(owner):
-            for target, function in functions_in_value(HookTarget(owner, name), value):
-                if not _is_of_keras(function):
-                    yield target, function
+            yield from _functions_in_value(HookTarget(owner, name), value)
 
 
-def _is_of_keras(function: Any) -> bool:
+def is_activation_of_keras(function: Any) -> bool:
+    """Return whether a function is one of `keras.activations`, which its name describes."""
     name = getattr(function, "__name__", None)
     return isinstance(name, str) and getattr(keras.activations, name, None) is function
