@@ -63,9 +63,7 @@ FUNCTIONS = {
 }[BACKEND]()
 
 
-@pytest.mark.parametrize(
-    ("function", "slope", "cap"), FUNCTIONS.values(), ids=list(FUNCTIONS)
-)
+@pytest.mark.parametrize(("function", "slope", "cap"), FUNCTIONS.values(), ids=list(FUNCTIONS))
 def test_activations_of_the_backend(function, slope, cap):
     inputs = keras.Input((6,))
     x = L.Dense(5, activation=function, name="first")(inputs)
