@@ -135,10 +135,13 @@ def _of_activation(activation: Any) -> Rectifier | None:
     rectifier = recognize(activation)
     if rectifier is not None:
         return rectifier if rectifier.kind in _OF_LAYERS else None
-    takes_training = "training" in inspect.signature(activation.call).parameters
-    layers = (activation, *sublayers(activation))
-    is_constant = all(_has_no_variables(layer) for layer in layers) and not takes_training
-    return _measured(activation.call) if is_constant else None
+    if not all(_has_no_variables(layer) for layer in (activation, *sublayers(activation))):
+        return None
+    rectifier = _measured(activation.call)
+    if rectifier is not None and "training" in inspect.signature(activation.call).parameters:
+        in_training = _measured(functools.partial(activation.call, training=True))
+        return rectifier if in_training == rectifier else None
+    return rectifier
 
 
 def _has_no_variables(layer: Any) -> bool:
