@@ -62,15 +62,26 @@ class Interface:
 
         Args:
             inputs: Array, or a structure of arrays, as the model takes them.
-            names: Sequence of strings. The runtime's names. If they are neither the names of the
-                model's inputs nor the keys of `inputs`, they are taken in this order.
+            names: Sequence of strings. The runtime's names: those of the model's inputs, or their
+                keys. If they are neither, the inputs are taken in this order.
         """
+        return self._assign(inputs, names, (self.inputs, self.keys))
+
+    def inputs_by_key(self, inputs: Any, names: Sequence[str]) -> dict[str, Array]:
+        """Return inputs by name as `inputs_by_name` does, for a runtime that prefers keys.
+
+        The names of a model's inputs may be the keys of other inputs.
+        """
+        return self._assign(inputs, names, (self.keys, self.inputs))
+
+    def _assign(
+        self, inputs: Any, names: Sequence[str], candidates: Sequence[Sequence[str]]
+    ) -> dict[str, Array]:
         own_names = self.inputs or names
         if isinstance(inputs, dict) and set(inputs) == set(own_names) != set(self.keys):
             inputs = [inputs[name] for name in own_names]
-        if set(own_names) == set(names):
-            names = own_names
-        return dict(zip(names, map(np.asarray, keras.tree.flatten(inputs)), strict=True))
+        in_order = next((own for own in candidates if set(own) == set(names)), names)
+        return dict(zip(in_order, map(np.asarray, keras.tree.flatten(inputs)), strict=True))
 
     def outputs_in_order(self, outputs: dict[str, Any]) -> list[Array]:
         """Return a runtime's named outputs in the model's order.

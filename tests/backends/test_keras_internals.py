@@ -12,9 +12,9 @@ import pytest
 from keras_prelu.backend import keras_internals
 
 PACKAGE = Path(keras_internals.__file__).parent
-# What is private and not Keras's: TensorFlow Lite's list of a file's operations, which has no
-# other.
-ELSEWHERE = {"_get_ops_details"}
+# What is private and not Keras's: TensorFlow Lite's list of a file's operations, and whether PyTorch
+# transforms a function (as `torch.vmap` does), for which there is nothing public.
+ELSEWHERE = {"_get_ops_details", "_functorch"}
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class OpenVino(Format):
         def run(inputs: Any) -> list[Array]:
             return [
                 np.array(output)
-                for output in compiled(interface.inputs_by_name(inputs, names)).to_tuple()
+                for output in compiled(interface.inputs_by_key(inputs, names)).to_tuple()
             ]
 
         return run

@@ -40,6 +40,19 @@ def test_inputs_get_the_names_of_their_tensors(inputs, samples, expected, order)
     assert all(np.array_equal(found[name], expected[name]) for name in found)
 
 
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+@pytest.mark.parametrize(
+    ("inputs", "samples"),
+    [
+        (lambda a, b: {"q": a, "p": b}, {"q": A, "p": B}),
+        (lambda a, b: {"b": b, "a": a}, {"b": B, "a": A}),
+    ],
+)
+def test_a_runtime_that_prefers_keys_gets_inputs_by_key(inputs, samples):
+    found = Interface.of_model(model(inputs)).inputs_by_key(samples, list(samples))
+    assert all(np.array_equal(found[key], samples[key]) for key in samples)
+
+
 def test_inputs_without_names_have_those_of_their_layers():
     built = model(names=(None, None))
     names = [layer.name for layer in built.layers if isinstance(layer, L.InputLayer)]
