@@ -12,8 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.graph.arrays import to_float64
-from keras_prelu.graph.batch_norm import inference_factor, normalizes_last_axis
+from keras_prelu.graph.batch_norm import normalizes_last_axis
 from keras_prelu.graph.channel_scaling import (
     input_variables,
     is_batch_normalization,
@@ -78,7 +77,7 @@ class ChannelGroup:
     @property
     def channels(self) -> int:
         """Number of channels; 0 if they can't be scaled."""
-        return 0 if self.reason else self._output_sizes(self.producers[0].operation).size
+        return 0 if self.reason else output_channels(self.producers[0].operation)
 
     @property
     def variables(self) -> list[Any]:
@@ -90,20 +89,14 @@ class ChannelGroup:
         return [variable for variables in (*written, *read) for variable in variables]
 
     @property
-    def layers(self) -> set[int]:
-        """The ids of the layers whose weights have a part in the sizes of the channels."""
-        ends = {id(step.operation) for step in (*self.producers, *self.consumers)}
-        return ends | {id(self._feeders[key]) for key in ends if key in self._feeders}
+    def layers(self) -> list[Any]:
+        """The layers whose weights have a part in the sizes of the channels."""
+        ends = [step.operation for step in (*self.producers, *self.consumers)]
+        return ends + [feeder for feeder in map(self.feeder, ends) if feeder is not None]
 
-    def producer_sizes(self) -> Array:
-        """Return the largest weight that writes each channel."""
-        sizes: Array = np.max([self._output_sizes(step.operation) for step in self.producers], 0)
-        return sizes
-
-    def consumer_sizes(self) -> Array:
-        """Return the largest weight that each channel is multiplied by where it is read."""
-        sizes: Array = np.max([_input_sizes(step.operation) for step in self.consumers], axis=0)
-        return sizes
+    def feeder(self, layer: Any) -> Any:
+        """Return the layer before a BatchNormalization of the group; None for other layers."""
+        return self._feeders.get(id(layer))
 
     def scale(self, scales: Array) -> None:
         """Multiply the channels where they are written, and divide them where they are read."""
@@ -127,33 +120,15 @@ class ChannelGroup:
             return "nothing that can be scaled makes it"
         if not self.consumers:
             return "nothing that can be scaled uses it"
-        channels = {self._output_sizes(step.operation).size for step in self.producers}
-        channels |= {_input_sizes(step.operation).size for step in self.consumers}
+        channels = {output_channels(step.operation) for step in self.producers}
+        channels |= {_input_channels(step.operation) for step in self.consumers}
         return "" if len(channels) == 1 else "its channels are not those of the weights"
 
-    def _output_sizes(self, layer: Any) -> Array:
-        """Return the largest weight of each output channel.
 
-        A BatchNormalization is folded into the layer before it.
-        """
-        if is_batch_normalization(layer):
-            factor = np.abs(inference_factor(layer))
-            feeder = self._feeders.get(id(layer))
-            if feeder is None:
-                return factor
-            sizes = self._output_sizes(feeder)
-            return factor * sizes if sizes.size == factor.size else factor
-        view = linear_view(layer)
-        assert view is not None
-        return np.abs(view.to_matrix(to_float64(view.kernel))).max(axis=1).reshape(-1)
-
-
-def _input_sizes(layer: Any) -> Array:
-    """Return the largest weight that each input channel is multiplied by."""
+def _input_channels(layer: Any) -> int:
     if is_batch_normalization(layer):
-        return np.abs(inference_factor(layer))
-    kernel = np.abs(to_float64(layer.kernel))
-    return kernel.max(axis=tuple(axis for axis in range(kernel.ndim) if axis != kernel.ndim - 2))
+        return output_channels(layer)
+    return int(layer.kernel.shape[-2])
 
 
 def channel_groups(plan: ExecutionPlan) -> Iterator[ChannelGroup]:
