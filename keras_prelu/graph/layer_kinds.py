@@ -148,13 +148,11 @@ def is_plain_call(step: Step) -> bool:
     to add or a pinned `training=True`, changes what is computed.
     """
     first, *others = step.args or (None,)
-    arguments = {**dict(enumerate(others)), **step.kwargs}
-    is_free = all(
-        value is None or (name == "training" and value is False)
-        for name, value in arguments.items()
-    )
+    options = {name: value for name, value in step.kwargs.items() if value is not None}
+    if any(value is not None for value in others) or options not in ({}, {"training": False}):
+        return False
     tensors = keras.tree.flatten(first)
-    return is_free and bool(tensors) and all(isinstance(leaf, Slot) for leaf in tensors)
+    return bool(tensors) and all(isinstance(leaf, Slot) for leaf in tensors)
 
 
 def is_sum(step: Step) -> bool:
