@@ -90,13 +90,22 @@ def _einsum(made):
         keras.Input((3, 6)),
         L.EinsumDense(
             "abc,cd->abd",
-            (None, 8),
+            (3, 8),
             activation="relu",
             bias_axes="d",
             kernel_constraint=made(),
             bias_constraint=made(),
         ),
         L.TimeDistributed(L.Dense(8, "relu", kernel_constraint=made())),
+        L.Flatten(),
+        L.Dense(3, kernel_constraint=made()),
+    ]
+
+
+def _recurrent(made):
+    return [
+        keras.Input((3, 6)),
+        L.Dense(6, "relu", kernel_constraint=made()),
         L.Bidirectional(L.SimpleRNN(4, kernel_constraint=made(), recurrent_constraint=made())),
         L.Dense(8, "relu", kernel_constraint=made()),
         L.Dense(3, kernel_constraint=made()),
@@ -118,6 +127,7 @@ NETWORKS = {
     "conv3d": _conv3d,
     "normalized": _normalized,
     "einsum": _einsum,
+    "recurrent": _recurrent,
     "attention": _attention,
 }
 

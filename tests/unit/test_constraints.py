@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from tests.helpers import channel_chains as chains
+from keras_prelu.graph.weight_sharing import SharedVariables
 from tests.helpers import models
 from tests.helpers.constrained import CONSTRAINTS, NETWORKS, network, violations
 
 L = keras.layers
-CASES = [(name, constraint) for name in NETWORKS for constraint in CONSTRAINTS]
+CASES = [
+    (name, constraint)
+    for name in NETWORKS
+    for constraint in CONSTRAINTS
+    if name != "recurrent" or constraint == "unit_norm"  # slow, and no weight of it is changed
+]
 
 
 @pytest.mark.parametrize(("name", "constraint"), CASES)
@@ -99,14 +104,27 @@ def test_a_constraint_that_nothing_satisfies_keeps_its_layer(constraint):
     )
 
 
-def test_weights_that_are_not_free_are_not_refitted():
+def test_a_spectrally_normalized_layer_is_not_refitted():
     inputs = keras.Input((4, 4))
-    x = L.Dense(4, "relu")(inputs)
-    x = L.SpectralNormalization(L.Dense(4, name="wrapped"))(x)
-    x = chains.used_by_an_op(L.ReLU()(x))
+    x = L.SpectralNormalization(L.Dense(4, name="wrapped"))(L.Dense(4, "relu")(inputs))
     model = models.live_in(keras.Model(inputs, L.Dense(3)(x)))
-    converted = kp.convert(model, alpha=0.2, parameterization="identity", rescale="none")
+    converted = kp.convert(model, alpha=0.2, rescale="none")
     record = kp.calibrate(converted, model, models.samples(model, 50))
     actions = {layer.path.rsplit("/", 1)[-1]: layer.action for layer in record.layers}
     assert actions["wrapped"] == "kept: SpectralNormalization replaces its kernel in training"
-    assert "kept: it shares its weights with another layer" in actions.values()
+
+
+def test_layers_that_share_weights_are_not_refitted(monkeypatch):
+    """A refit of a later layer would change an earlier one, whose outputs are computed already."""
+    model = network("dense", "non_neg")
+    converted = kp.convert(model, alpha=0.2, rescale="none")
+    shared = [converted.layers[2].kernel]
+    monkeypatch.setattr(
+        SharedVariables,
+        "contains_any",
+        lambda self, variables: any(each is shared[0] for each in variables),
+    )
+    weights = converted.layers[2].get_weights()
+    record = kp.calibrate(converted, model, models.samples(model, 50))
+    assert record.layers[1].action == "kept: it shares its weights with another layer"
+    np.testing.assert_array_equal(converted.layers[2].get_weights()[0], weights[0])
