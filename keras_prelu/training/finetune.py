@@ -28,6 +28,7 @@ from keras_prelu.training.controls import TrainedControl, check_controls, contro
 from keras_prelu.training.fit import (
     ScoredModel,
     TrainingSetup,
+    check_optimizer,
     train_and_score,
 )
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
@@ -205,16 +206,22 @@ def finetune(
     slope_config.check_within(fit_config.epochs)
     control_names = check_controls(controls)
     recipe_name = _recipe_name(model, original, recipe, control)
+    models = (model,) if original is None else (model, original)
+    if fit_config.optimizer is not None:
+        check_optimizer(fit_config.optimizer, models)
     _check_distribution()
     data = _checked_data(model, train, validation, selection, fit_config)
     if recipe_name is not None and data.selection is None:
         data = _hold_back_selection(data, fit_config.seed)
     setup = TrainingSetup(
-        train=data.train, selection=data.selection, fit=fit_config, slopes=slope_config
+        train=data.train,
+        selection=data.selection,
+        fit=fit_config,
+        slopes=slope_config,
+        models=models,
     )
     store = None
     if checkpoints is not None:
-        models = [model] if original is None else [model, original]
         store = Checkpoints(Path(checkpoints), _fingerprint(models, setup, recipe_name, budget))
     if recipe_name is None:
         start = _Start(prepared=PreparedModel(recipe=_AS_GIVEN, model=model, revival=None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.devices import replicas
-from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.conversion.compile_settings import fresh_metrics, settings_without_optimizer
+from keras_prelu.conversion.optimizer_copies import copy_optimizer, unknown_exclusions
+from keras_prelu.conversion.rewriter import copy_model
+from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
@@ -29,6 +34,7 @@ __all__ = [
     "ScoredModel",
     "TrainedModel",
     "TrainingSetup",
+    "check_optimizer",
     "lowest_selection_loss",
     "train_and_score",
 ]
@@ -84,6 +90,8 @@ class TrainingSetup:
         slopes: `SlopeConfig`. How slopes are trained.
         batches_per_epoch: Int. Largest number of batches in an epoch, drawn anew for each epoch;
             None for all.
+        models: Tuple of Keras models. The user's models, whose variables the optimizer may exclude
+            from weight decay.
     """
 
     train: Any
@@ -91,6 +99,7 @@ class TrainingSetup:
     fit: FitConfig
     slopes: SlopeConfig
     batches_per_epoch: int | None = None
+    models: tuple[keras.Model, ...] = ()
 
     def data(self) -> Any:
         """Return the training data, in the order that all models see."""
@@ -179,19 +188,18 @@ def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
 
 
 def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
-    model = rewrite(source)
-    settings: dict[str, Any] = {}
-    if model.compiled:
-        settings = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
+    model = copy_model(source)
+    model = with_output_names(model, output_names(source))
+    settings = settings_without_optimizer(source)
     if setup.fit.loss is not None:
         settings["loss"] = setup.fit.loss
     if setup.fit.metrics is not None:
-        settings["metrics"] = [_fresh_metric(metric) for metric in setup.fit.metrics]
+        settings["metrics"] = fresh_metrics(setup.fit.metrics)
     if settings.get("loss") is None:
         raise InvalidArgumentError(
             f"Model '{model.name}' is not compiled with a loss. Give `loss`, or compile it."
         )
-    optimizer = _fresh_optimizer(setup)
+    optimizer = _fresh_optimizer(setup, source, model)
     settings["optimizer"] = (
         _with_slope_settings(optimizer, setup) if has_prelu_layers(model) else optimizer
     )
@@ -199,11 +207,47 @@ def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
     return model
 
 
-def _fresh_optimizer(setup: TrainingSetup) -> Any:
-    """Return a copy of the user's optimizer, or the default one."""
+def check_optimizer(optimizer: Any, models: Sequence[keras.Model]) -> None:
+    """Check that an optimizer can train clones of models.
+
+    Args:
+        optimizer: Keras optimizer or its name.
+        models: Sequence of Keras models. The models that the user trains.
+
+    Raises:
+        InvalidArgumentError: A ValueError; the optimizer can't be copied, wraps slopes already, or
+            excludes variables from weight decay that are of none of the models.
+    """
+    optimizer = keras.optimizers.get(optimizer)
+    pairs = [pair for model in models for pair in match_variables(model, models[0])]
+    copied = copy_optimizer(optimizer, pairs)
+    if isinstance(getattr(copied, "inner_optimizer", copied), SlopeOptimizer) or isinstance(
+        copied, SlopeOptimizer
+    ):
+        raise InvalidArgumentError(
+            "`optimizer` is a SlopeOptimizer, which fine-tuning makes itself. Give the optimizer"
+            " inside, its `inner_optimizer`, and `slope_multiplier`."
+        )
+    unknown = unknown_exclusions(optimizer, pairs)
+    if unknown:
+        raise InvalidArgumentError(
+            f"The optimizer '{optimizer.name}' excludes {unknown} variable(s) from weight decay"
+            f" that are not of {' or '.join(repr(model.name) for model in models)}. Exclude"
+            " variables of the model that is given, or exclude by name (var_names)."
+        )
+
+
+def _fresh_optimizer(setup: TrainingSetup, source: keras.Model, model: keras.Model) -> Any:
+    """Return a copy of the user's optimizer for a clone of a model, or the default one."""
     if setup.fit.optimizer is not None:
-        optimizer = keras.optimizers.get(setup.fit.optimizer)
-        return type(optimizer).from_config(optimizer.get_config())
+        return copy_optimizer(
+            setup.fit.optimizer,
+            [
+                pair
+                for known in (*setup.models, source)
+                for pair in match_variables(known, model)
+            ],
+        )
     learning_rate = setup.fit.learning_rate
     rate = DEFAULT_LEARNING_RATE if learning_rate is None else float(learning_rate)
     steps = setup.steps()
@@ -212,7 +256,12 @@ def _fresh_optimizer(setup: TrainingSetup) -> Any:
     )
 
 
-def _with_slope_settings(optimizer: Any, setup: TrainingSetup) -> SlopeOptimizer:
+def _with_slope_settings(optimizer: Any, setup: TrainingSetup) -> Any:
+    """Return an optimizer that updates slopes by their settings."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # The gradients of slopes are those that this optimizer has scaled back.
+        optimizer.inner_optimizer = _with_slope_settings(optimizer.inner_optimizer, setup)
+        return optimizer
     slopes, steps = setup.slopes, setup.steps()
     if steps is None and (slopes.frozen_epochs or slopes.warmup_epochs):
         raise InvalidArgumentError(
@@ -309,10 +358,3 @@ class _SeedEpochs(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         keras.utils.set_random_seed(int(np.random.default_rng([self._seed, epoch]).integers(2**32)))
-
-
-def _fresh_metric(metric: Any) -> Any:
-    """Return a metric without state, since each model needs its own."""
-    if not isinstance(metric, keras.metrics.Metric):
-        return metric
-    return type(metric).from_config(metric.get_config())

@@ -1,0 +1,276 @@
+"""The user's optimizer does in `finetune` what it does in `fit`: every optimizer of Keras, and every
+argument of its constructor, against stock training with the same batches, bit for bit."""
+
+import functools
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from keras_prelu.layers import is_slope
+from keras_prelu.training.slope_optimizer import SlopeOptimizer
+
+L, O = keras.layers, keras.optimizers
+
+SEED, SAMPLES, BATCH = 3, 24, 4
+
+
+def network():
+    inputs = keras.Input((5,))
+    hidden = L.Dense(6, activation="relu", name="hidden")(inputs)
+    hidden = L.Dense(4, name="second")(hidden)
+    outputs = L.Dense(1, name="output")(L.ReLU(name="act")(hidden))
+    model = keras.Model(inputs, outputs)
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(size=weights.shape) for weights in model.get_weights()])
+    model.compile("sgd", "mse")
+    return model
+
+
+@functools.cache
+def relu_model():
+    return network()
+
+
+@functools.cache
+def converted_model():
+    return kp.convert(relu_model(), alpha=0.2, rescale="none")
+
+
+RNG = np.random.default_rng(0)
+TRAIN = (RNG.normal(size=(SAMPLES, 5)).astype("float32"), RNG.normal(size=(SAMPLES, 1)))
+VALIDATION = (RNG.normal(size=(8, 5)).astype("float32"), RNG.normal(size=(8, 1)))
+
+
+class Own(O.Optimizer):
+    """Gradient descent on a power of the gradient, an argument that `get_config` leaves out."""
+
+    def __init__(self, learning_rate=0.01, power=1.0, **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.power = power
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate = keras.ops.cast(learning_rate, variable.dtype)
+        size = keras.ops.power(keras.ops.abs(gradient), self.power)
+        self.assign_sub(variable, rate * keras.ops.sign(gradient) * size)
+
+
+class OwnSchedule(O.schedules.LearningRateSchedule):
+    """A schedule that is not registered and has no configuration."""
+
+    def __call__(self, step):
+        return 0.02 / (1.0 + keras.ops.cast(step, "float32"))
+
+
+def rate():
+    return 0.007
+
+
+NAMES = (
+    "SGD RMSprop Adam AdamW Adadelta Adagrad Adamax Adafactor Nadam Ftrl Lion Lamb Muon"
+    " ScheduleFreeAdamW"
+).split()
+COMMON = {
+    "plain": {},
+    "weight decay": {"weight_decay": 0.3},
+    "clipnorm": {"clipnorm": 0.1},
+    "clipvalue": {"clipvalue": 0.05},
+    "global_clipnorm": {"global_clipnorm": 0.2},
+    "averages": {"use_ema": True, "ema_momentum": 0.6},
+    "averages written": {"use_ema": True, "ema_momentum": 0.6, "ema_overwrite_frequency": 3},
+    "scaled loss": {"loss_scale_factor": 8.0},
+    "accumulated": {"gradient_accumulation_steps": 2},
+    "accumulated, clipped": {"gradient_accumulation_steps": 3, "global_clipnorm": 0.2},
+    "together": {
+        "weight_decay": 0.3,
+        "global_clipnorm": 0.2,
+        "use_ema": True,
+        "ema_momentum": 0.6,
+        "ema_overwrite_frequency": 2,
+        "gradient_accumulation_steps": 2,
+    },
+    "schedule": {"learning_rate": O.schedules.ExponentialDecay(0.05, 2, 0.5)},
+    "own schedule": {"learning_rate": OwnSchedule()},
+    "function": {"learning_rate": rate},
+}
+# Values other than the defaults of the arguments that only some constructors have.
+OTHERS = {
+    "momentum": 0.7,
+    "nesterov": True,
+    "amsgrad": True,
+    "centered": True,
+    "rho": 0.7,
+    "beta_1": 0.7,
+    "beta_2": 0.8,
+    "epsilon": 1e-2,
+    "initial_accumulator_value": 0.3,
+    "beta_2_decay": -0.5,
+    "epsilon_1": 1e-2,
+    "epsilon_2": 1e-1,
+    "clip_threshold": 0.5,
+    "relative_step": False,
+    "learning_rate_power": -0.7,
+    "l1_regularization_strength": 0.01,
+    "l2_regularization_strength": 0.01,
+    "l2_shrinkage_regularization_strength": 0.01,
+    "beta": 0.5,
+    "adam_beta_1": 0.7,
+    "adam_beta_2": 0.8,
+    "adam_weight_decay": 0.2,
+    "exclude_layers": ["second"],
+    "exclude_embeddings": False,
+    "muon_a": 3.0,
+    "muon_b": -4.6,
+    "muon_c": 2.0,
+    "adam_lr_ratio": 0.5,
+    "ns_steps": 2,
+    "rms_rate": None,
+    "warmup_steps": 3,
+}
+# What keeps an optimizer from NaN in units without gradients, and what an argument has no effect
+# without.
+NEEDED = {"Adafactor": {"epsilon_1": 1e-3}, ("SGD", "nesterov"): {"momentum": 0.7}}
+FAST = ("together",)
+BASE = set(inspect.signature(O.Optimizer.__init__).parameters) | {"name", "kwargs"}
+
+
+def cases():
+    """Every optimizer with every argument; the fast tests run a few of each."""
+    for name in NAMES:
+        cls = getattr(O, name, None)
+        if cls is None:  # Added in a later version of Keras.
+            continue
+        own = [
+            argument
+            for argument in inspect.signature(cls.__init__).parameters
+            if argument not in BASE
+        ]
+        settings = {**COMMON, **{argument: {argument: OTHERS[argument]} for argument in own}}
+        for label, arguments in settings.items():
+            fast = label in FAST or (name == "SGD" and label in COMMON)
+            yield pytest.param(
+                cls,
+                {**NEEDED.get((name, label), {}), **NEEDED.get(name, {}), **arguments},
+                id=f"{name}, {label}",
+                marks=() if fast else pytest.mark.slow,
+            )
+
+
+def trained_by_keras(model, optimizer, **kwargs):
+    """The weights after stock training of a clone, on the batches of `finetune`."""
+    order = np.random.default_rng([SEED, 0]).permutation(SAMPLES)
+    model.compile(optimizer, "mse", **kwargs)
+    x, y = (array[order] for array in TRAIN)
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+def clone(model):
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def slopes(model):
+    return [variable for variable in model.trainable_variables if is_slope(variable)]
+
+
+def tuned(optimizer, **kwargs):
+    """The weights of the converted model and of the control after `finetune`."""
+    result = kp.finetune(
+        converted_model(),
+        TRAIN,
+        VALIDATION,
+        original=relu_model(),
+        epochs=1,
+        batch_size=BATCH,
+        seed=SEED,
+        optimizer=optimizer,
+        **kwargs,
+    )
+    return result.prelu.model.get_weights(), result.control.model.get_weights()
+
+
+def assert_same(weights, expected):
+    for one, other in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def assert_trains_as_keras_does(make, exclude=None):
+    """Compare `finetune` with stock training of both models.
+
+    Args:
+        make: Function that returns a new optimizer.
+        exclude: Function that excludes variables of a model from an optimizer's weight decay.
+    """
+    optimizer = make()
+    if exclude is not None:
+        exclude(optimizer, relu_model(), [])
+    converted_weights, control_weights = tuned(optimizer)
+    for weights, model in ((control_weights, relu_model()), (converted_weights, converted_model())):
+        copy, stock = clone(model), make()
+        inner = getattr(stock, "inner_optimizer", stock)
+        if exclude is not None:
+            exclude(inner, copy, slopes(copy))
+        elif slopes(copy):
+            inner.exclude_from_weight_decay(var_list=slopes(copy))
+        assert_same(weights, trained_by_keras(copy, stock))
+        changed = [
+            not np.array_equal(one, other)
+            for one, other in zip(weights, model.get_weights(), strict=True)
+        ]
+        assert any(changed)
+
+
+@pytest.mark.parametrize(("cls", "arguments"), list(cases()))
+def test_every_optimizer_with_every_argument(cls, arguments):
+    assert_trains_as_keras_does(lambda: cls(**{"learning_rate": 0.02, **arguments}))
+
+
+def by_variable(optimizer, model, more):
+    layer = model.get_layer("output")
+    optimizer.exclude_from_weight_decay(var_list=[layer.kernel, *more])
+
+
+def by_name(optimizer, model, more):
+    optimizer.exclude_from_weight_decay(var_list=more, var_names=["bias"])
+
+
+def by_both(optimizer, model, more):
+    hidden = model.get_layer("hidden").kernel
+    optimizer.exclude_from_weight_decay(var_list=[hidden, *more], var_names=["bias", "x"])
+
+
+@pytest.mark.parametrize("exclude", [by_variable, by_name, by_both])
+@pytest.mark.parametrize("cls", [O.SGD, O.AdamW, O.Lamb])
+def test_exclusions_from_weight_decay(cls, exclude):
+    assert_trains_as_keras_does(lambda: cls(0.02, weight_decay=0.5), exclude)
+
+
+@pytest.mark.parametrize("initial_scale", [4.0, 2.0**127])
+def test_scaled_losses(initial_scale):
+    """A scale that overflows at first is halved, and its steps are left out."""
+    assert_trains_as_keras_does(
+        lambda: O.LossScaleOptimizer(
+            O.SGD(0.02, momentum=0.5), initial_scale=initial_scale, dynamic_growth_steps=2
+        )
+    )
+
+
+def test_an_optimizer_of_the_users_own():
+    assert_trains_as_keras_does(lambda: Own(0.02, power=2.0, global_clipnorm=0.5))
+
+
+@pytest.mark.skipif(not hasattr(O, "MultiOptimizer"), reason="this Keras has no MultiOptimizer")
+def test_several_optimizers():
+    optimizer = O.MultiOptimizer(
+        O.OptimizerMap(O.SGD(0.02, momentum=0.5), {".*hidden.*": O.Adam(0.01)})
+    )
+    converted_weights, control_weights = tuned(optimizer)
+    for weights, model in ((control_weights, relu_model()), (converted_weights, converted_model())):
+        stock = O.MultiOptimizer(
+            O.OptimizerMap(O.SGD(0.02, momentum=0.5), {".*hidden.*": O.Adam(0.01)})
+        )
+        assert_same(weights, trained_by_keras(clone(model), stock))
