@@ -12,7 +12,12 @@ from keras_prelu.backend.keras_internals import compile_arguments, metric_functi
 from keras_prelu.conversion.configured_copies import copy_from_config
 from keras_prelu.conversion.optimizer_copies import copy_optimizer
 from keras_prelu.conversion.variable_matching import match_variables
-from keras_prelu.errors import ConversionError, KerasPReLUWarning, reason_of
+from keras_prelu.errors import (
+    ConversionError,
+    InvalidArgumentError,
+    KerasPReLUWarning,
+    reason_of,
+)
 
 __all__ = ["copy_compile_settings", "fresh_metrics", "settings_without_optimizer"]
 
@@ -47,12 +52,29 @@ def _compile_alike(model: keras.Model, copied: keras.Model) -> None:
     arguments = compile_arguments(model)
     if not arguments:
         return
-    optimizer = arguments.get("optimizer")
-    if optimizer is not None:
-        optimizer = copy_optimizer(optimizer, match_variables(model, copied))
-    copied.compile(**settings_without_optimizer(model), optimizer=optimizer)
+    copied.compile(
+        **settings_without_optimizer(model), optimizer=_copied_optimizer(model, copied, arguments)
+    )
     if copied.optimizer is not None and copied.built:
         copied.optimizer.build(copied.trainable_variables)
+
+
+def _copied_optimizer(
+    model: keras.Model, copied: keras.Model, arguments: Mapping[str, Any]
+) -> Any:
+    """Return a copy of the optimizer, or None with a warning if it can't be copied."""
+    if arguments.get("optimizer") is None:
+        return None
+    try:
+        return copy_optimizer(arguments["optimizer"], match_variables(model, copied))
+    except InvalidArgumentError as error:
+        warnings.warn(
+            f"The optimizer of '{model.name}' could not be carried over: {error} Compile the new"
+            " model yourself before you train it.",
+            KerasPReLUWarning,
+            stacklevel=6,
+        )
+        return None
 
 
 def settings_without_optimizer(model: keras.Model) -> dict[str, Any]:

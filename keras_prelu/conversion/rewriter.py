@@ -48,6 +48,7 @@ class Replacements:
         self._activations: dict[int, LayerFactory] = {}
         self._held: dict[int, dict[str, list[BuiltLayerFactory]]] = {}
         self._restored: set[int] = set()
+        self._names: dict[int, str] = {}
         # Ids are unique only among live objects, so the operations have to stay alive.
         self._alive: list[Any] = []
 
@@ -86,6 +87,14 @@ class Replacements:
     def restore(self, layer: Any) -> None:
         """Restore the user's own class of a converted layer, without PReLUs."""
         self._restored.add(self._key(layer))
+
+    def rename(self, operation: Any, name: str) -> None:
+        """Give the copy of a layer or op another name."""
+        self._names[self._key(operation)] = name
+
+    def name_for(self, operation: Any) -> str:
+        """Return the name of the copy of an operation."""
+        return self._names.get(id(operation), operation.name)
 
     def factory_for(self, operation: Any, index: int) -> LayerFactory | None:
         """Return the factory for a single call of an operation, or None."""
@@ -278,6 +287,8 @@ class _Rewriter:
         else:
             is_linear = replacements.activation_factory_for(operation) is not None
             copy = rebuild(operation, linear=is_linear)
+        if copy.name != replacements.name_for(operation):
+            copy.name = replacements.name_for(operation)
         held = replacements.held_factories_for(operation)
         if not held:
             return copy
