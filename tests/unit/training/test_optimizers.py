@@ -133,7 +133,10 @@ OTHERS = {
 # without.
 NEEDED = {"Adafactor": {"epsilon_1": 1e-3}, ("SGD", "nesterov"): {"momentum": 0.7}}
 FAST = ("together",)
-BASE = set(inspect.signature(O.Optimizer.__init__).parameters) | {"name", "kwargs"}
+BASE = (
+    "self learning_rate weight_decay clipnorm clipvalue global_clipnorm use_ema ema_momentum"
+    " ema_overwrite_frequency loss_scale_factor gradient_accumulation_steps name kwargs"
+).split()
 
 
 def cases():
@@ -263,14 +266,188 @@ def test_an_optimizer_of_the_users_own():
     assert_trains_as_keras_does(lambda: Own(0.02, power=2.0, global_clipnorm=0.5))
 
 
-@pytest.mark.skipif(not hasattr(O, "MultiOptimizer"), reason="this Keras has no MultiOptimizer")
-def test_several_optimizers():
-    optimizer = O.MultiOptimizer(
-        O.OptimizerMap(O.SGD(0.02, momentum=0.5), {".*hidden.*": O.Adam(0.01)})
+def several():
+    return O.MultiOptimizer(
+        O.OptimizerMap(O.SGD(0.02, momentum=0.5), {".*hidden.*": O.Adam(0.01, use_ema=True)})
     )
-    converted_weights, control_weights = tuned(optimizer)
+
+
+has_multi_optimizer = pytest.mark.skipif(
+    not hasattr(O, "MultiOptimizer"), reason="this version of Keras has no MultiOptimizer"
+)
+
+
+@has_multi_optimizer
+def test_several_optimizers():
+    converted_weights, control_weights = tuned(several())
     for weights, model in ((control_weights, relu_model()), (converted_weights, converted_model())):
-        stock = O.MultiOptimizer(
-            O.OptimizerMap(O.SGD(0.02, momentum=0.5), {".*hidden.*": O.Adam(0.01)})
-        )
-        assert_same(weights, trained_by_keras(clone(model), stock))
+        assert_same(weights, trained_by_keras(clone(model), several()))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: O.SGD(0.02, use_ema=True, ema_momentum=0.5),
+        lambda: O.LossScaleOptimizer(O.SGD(0.02, use_ema=True, ema_momentum=0.5)),
+        pytest.param(several, marks=has_multi_optimizer),
+    ],
+    ids=["SGD", "scaled loss", "several"],
+)
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_averages_are_evaluated_by_the_callback_of_keras(make, swap_on_epoch):
+    """History and weights with `SwapEMAWeights`, without and with slopes of another rate."""
+    order = np.random.default_rng([SEED, 0]).permutation(SAMPLES)
+    x, y = (array[order] for array in TRAIN)
+
+    def callbacks():
+        return [keras.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)]
+
+    result = kp.finetune(
+        converted_model(),
+        TRAIN,
+        VALIDATION,
+        original=relu_model(),
+        epochs=1,
+        batch_size=BATCH,
+        seed=SEED,
+        optimizer=make(),
+        callbacks=callbacks,
+    )
+    for tuned_model, model in ((result.control, relu_model()), (result.prelu, converted_model())):
+        copy = clone(model)
+        copy.compile(make(), "mse")
+        history = copy.fit(
+            x,
+            y,
+            batch_size=BATCH,
+            shuffle=False,
+            verbose=0,
+            validation_data=VALIDATION,
+            validation_batch_size=32,
+            callbacks=callbacks(),
+        ).history
+        assert_same(tuned_model.model.get_weights(), copy.get_weights())
+        assert tuned_model.history["val_loss"] == history["val_loss"]
+
+
+@pytest.mark.parametrize("cls", [O.SGD, O.Adam, O.Lion, O.Ftrl, Own])
+def test_another_rate_of_slopes_changes_the_first_step_of_slopes_alone(cls):
+    """One step of slopes is that of an optimizer with their rate, one of weights that of theirs."""
+
+    def after_one_step(optimizer):
+        model = clone(converted_model())
+        model.compile(optimizer, "mse")
+        model.train_on_batch(TRAIN[0][:BATCH], TRAIN[1][:BATCH])
+        return [
+            (is_slope(variable), keras.ops.convert_to_numpy(variable))
+            for variable in model.trainable_variables
+        ]
+
+    settings = {"global_clipnorm": 0.3}
+    weights, slopes, both = map(
+        after_one_step,
+        (cls(0.01, **settings), cls(0.04, **settings), SlopeOptimizer(cls(0.01, **settings), 4.0)),
+    )
+    for weight, slope, variable in zip(weights, slopes, both, strict=True):
+        expected = slope if variable[0] else weight
+        np.testing.assert_allclose(variable[1], expected[1], rtol=1e-6)
+
+
+class ReadsItsRate(Own):
+    """An optimizer that does not use the argument `learning_rate`."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient, variable, self.learning_rate)
+
+
+def test_an_optimizer_that_reads_its_own_rate_gives_slopes_theirs():
+    moves = []
+    for cls in (Own, ReadsItsRate):
+        model = clone(converted_model())
+        model.compile(SlopeOptimizer(cls(0.01), 5.0), "mse")
+        model.train_on_batch(*TRAIN)
+        moves.append(model.get_weights())
+    assert_same(*moves)
+
+
+class Incomplete(Own):
+    """An optimizer with an argument that neither `get_config` nor an attribute holds."""
+
+    def __init__(self, learning_rate=0.01, halvings=0, **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.halvings = 2**halvings
+
+
+class Needs(Own):
+    def __init__(self, needed, **kwargs):
+        super().__init__(**kwargs)
+        self._needed = needed
+
+
+def foreign_exclusion():
+    optimizer = O.AdamW(0.01)
+    optimizer.exclude_from_weight_decay(var_list=[network().get_layer("hidden").kernel])
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Incomplete(halvings=3), r"'incomplete.*\(Incomplete\).*`halvings` is"),
+        (lambda: Needs(1), r"'needs.*\(Needs\) can't be copied.*get_config"),
+        (foreign_exclusion, "excludes 1 variable.*'functional"),
+        (lambda: SlopeOptimizer("sgd"), "`optimizer` is a SlopeOptimizer.*slope_multiplier"),
+        pytest.param(
+            lambda: O.MultiOptimizer(lambda variable: O.SGD(0.1)),
+            "chooses by a function.*OptimizerMap",
+            marks=has_multi_optimizer,
+        ),
+    ],
+    ids=["argument lost", "no configuration", "foreign variable", "slopes", "function"],
+)
+def test_what_cannot_be_carried_is_refused_by_name_before_any_training(make, message):
+    trained = []
+    callback = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: trained.append(1))
+    with pytest.raises(kp.errors.InvalidArgumentError, match=message) as caught:
+        tuned(make(), callbacks=lambda: [callback])
+    assert not trained and "\n" not in str(caught.value)
+
+
+def test_ftrl_cannot_freeze_slopes():
+    with pytest.raises(kp.errors.InvalidArgumentError, match="Ftrl divides by its learning rate"):
+        tuned(O.Ftrl(0.01), slope_frozen_epochs=0.5)
+
+
+def test_the_users_optimizer_is_not_changed():
+    optimizer = O.LossScaleOptimizer(O.AdamW(0.01, weight_decay=0.5))
+    before = optimizer.get_config()
+    tuned(optimizer, slope_multiplier=3.0)
+    assert optimizer.get_config() == before
+    assert not optimizer.built and not optimizer.inner_optimizer.built
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("auto_scale_loss", [True, False])
+def test_mixed_precision(policy, auto_scale_loss):
+    """Keras scales the loss of a float16 model, also where the global policy is another one now."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        model, stock = network(), network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.compile("sgd", "mse", auto_scale_loss=auto_scale_loss)
+    result = kp.finetune(
+        kp.convert(model, alpha=0.2, rescale="none"),
+        TRAIN,
+        VALIDATION,
+        original=model,
+        epochs=1,
+        batch_size=BATCH,
+        seed=SEED,
+        optimizer=O.Adam(0.01),
+    )
+    weights = trained_by_keras(stock, O.Adam(0.01), auto_scale_loss=auto_scale_loss)
+    assert_same(result.control.model.get_weights(), weights)
+    scales = policy == "mixed_float16" and auto_scale_loss
+    for trained in (stock, result.control.model, result.prelu.model):
+        assert isinstance(trained.optimizer, O.LossScaleOptimizer) == scales
