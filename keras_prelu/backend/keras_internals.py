@@ -168,9 +168,7 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variabl
     return list(optimizer._model_variables_moving_average)
 
 
-def optimizer_config(
-    optimizer: keras.optimizers.Optimizer, **stand_ins: Any
-) -> dict[str, Any]:
+def optimizer_config(optimizer: keras.optimizers.Optimizer, **stand_ins: Any) -> dict[str, Any]:
     """Return the configuration of an optimizer, with a schedule or function as the object itself.
 
     The class of the schedule need not be registered, nor have a configuration.

@@ -46,8 +46,9 @@ def bake(
     Identity if they are 1. A cap becomes a `keras.layers.ReLU(max_value, negative_slope)`: the same
     layer if slopes are equal, an additional one (`<name>_cap`, with negative slope 1) otherwise.
     Names (of outputs too), weights, `trainable` flags and dtype policies are kept; a linear layer
-    that an output has its name from becomes `<name>_linear`. Compile settings are kept too, but the weights' optimizer replaces a `SlopeOptimizer`. Regularizers and constraints of slopes
-    are dropped.
+    that an output has its name from becomes `<name>_linear`. Compile settings are kept too, but
+    the weights' optimizer replaces a `SlopeOptimizer`. Regularizers and constraints of slopes are
+    dropped.
 
     Args:
         model: `keras.Model`. Sequential or functional, with nested models; converted or not. It is
@@ -153,7 +154,7 @@ def with_stock_activations(
 
     def make_stock(layer: PReLU) -> list[keras.layers.Layer]:
         slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
-        name = new_names.get(id(layer), layer.name)
+        name = str(new_names.get(id(layer), layer.name))
         stock = _simplest_stock_layer(layer, slopes, prune, name)
         if isinstance(stock, keras.layers.PReLU):
             stock_prelus.append(_StockPReLU(layer=stock, slopes=slopes))
@@ -255,14 +256,13 @@ def _capped_relu(cap: float, *, slope: float, name: str, dtype: Any) -> keras.la
 def _compile_with_stock_optimizer(model: keras.Model, baked: keras.Model) -> None:
     """Compile a baked model like its model, without the `SlopeOptimizer` around an optimizer."""
     copy_compile_settings(model, baked)
-    optimizer = baked.optimizer if baked.compiled else None
-    outer = optimizer
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
+    outer: Any = baked.optimizer if baked.compiled else None
+    scales_loss = isinstance(outer, keras.optimizers.LossScaleOptimizer)
+    optimizer: Any = outer.inner_optimizer if scales_loss else outer
     if optimizer is None or not type(optimizer).__module__.startswith(_OWN_MODULES):
         return
     stock = optimizer.inner_optimizer
-    if outer is not optimizer:
+    if scales_loss:
         outer.inner_optimizer = stock
         stock = outer
     stock = copy_optimizer(stock, match_variables(baked, baked))

@@ -59,9 +59,7 @@ def _compile_alike(model: keras.Model, copied: keras.Model) -> None:
         copied.optimizer.build(copied.trainable_variables)
 
 
-def _copied_optimizer(
-    model: keras.Model, copied: keras.Model, arguments: Mapping[str, Any]
-) -> Any:
+def _copied_optimizer(model: keras.Model, copied: keras.Model, arguments: Mapping[str, Any]) -> Any:
     """Return a copy of the optimizer, or None with a warning if it can't be copied."""
     if arguments.get("optimizer") is None:
         return None

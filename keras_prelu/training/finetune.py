@@ -28,9 +28,9 @@ from keras_prelu.training.controls import TrainedControl, check_controls, contro
 from keras_prelu.training.fit import (
     ScoredModel,
     TrainingSetup,
-    check_optimizer,
     train_and_score,
 )
+from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
 from keras_prelu.training.recipes import (
     AUTO,

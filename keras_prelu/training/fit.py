@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ import numpy as np
 
 from keras_prelu.backend.devices import replicas
 from keras_prelu.conversion.compile_settings import fresh_metrics, settings_without_optimizer
-from keras_prelu.conversion.optimizer_copies import copy_optimizer, unknown_exclusions
 from keras_prelu.conversion.rewriter import copy_model
-from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.diagnostics.comparison import sample_scores
@@ -25,16 +22,19 @@ from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoint
-from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
+from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
-from keras_prelu.training.slope_optimizer import SlopeOptimizer
+from keras_prelu.training.optimizers import (
+    default_optimizer,
+    optimizer_for,
+    with_slope_settings,
+)
 from keras_prelu.training.variable_creation import build_for_training
 
 __all__ = [
     "ScoredModel",
     "TrainedModel",
     "TrainingSetup",
-    "check_optimizer",
     "lowest_selection_loss",
     "train_and_score",
 ]
@@ -199,86 +199,26 @@ def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
         raise InvalidArgumentError(
             f"Model '{model.name}' is not compiled with a loss. Give `loss`, or compile it."
         )
-    optimizer = _fresh_optimizer(setup, source, model)
-    settings["optimizer"] = (
-        _with_slope_settings(optimizer, setup) if has_prelu_layers(model) else optimizer
-    )
+    settings["optimizer"] = _optimizer(setup, source, model)
     model.compile(**settings)
     return model
 
 
-def check_optimizer(optimizer: Any, models: Sequence[keras.Model]) -> None:
-    """Check that an optimizer can train clones of models.
-
-    Args:
-        optimizer: Keras optimizer or its name.
-        models: Sequence of Keras models. The models that the user trains.
-
-    Raises:
-        InvalidArgumentError: A ValueError; the optimizer can't be copied, wraps slopes already, or
-            excludes variables from weight decay that are of none of the models.
-    """
-    optimizer = keras.optimizers.get(optimizer)
-    pairs = [pair for model in models for pair in match_variables(model, models[0])]
-    copied = copy_optimizer(optimizer, pairs)
-    if isinstance(getattr(copied, "inner_optimizer", copied), SlopeOptimizer) or isinstance(
-        copied, SlopeOptimizer
-    ):
-        raise InvalidArgumentError(
-            "`optimizer` is a SlopeOptimizer, which fine-tuning makes itself. Give the optimizer"
-            " inside, its `inner_optimizer`, and `slope_multiplier`."
-        )
-    unknown = unknown_exclusions(optimizer, pairs)
-    if unknown:
-        raise InvalidArgumentError(
-            f"The optimizer '{optimizer.name}' excludes {unknown} variable(s) from weight decay"
-            f" that are not of {' or '.join(repr(model.name) for model in models)}. Exclude"
-            " variables of the model that is given, or exclude by name (var_names)."
-        )
-
-
-def _fresh_optimizer(setup: TrainingSetup, source: keras.Model, model: keras.Model) -> Any:
-    """Return a copy of the user's optimizer for a clone of a model, or the default one."""
-    if setup.fit.optimizer is not None:
-        return copy_optimizer(
-            setup.fit.optimizer,
-            [
-                pair
-                for known in (*setup.models, source)
-                for pair in match_variables(known, model)
-            ],
-        )
-    learning_rate = setup.fit.learning_rate
-    rate = DEFAULT_LEARNING_RATE if learning_rate is None else float(learning_rate)
-    steps = setup.steps()
-    return keras.optimizers.Adam(
-        rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps)
-    )
-
-
-def _with_slope_settings(optimizer: Any, setup: TrainingSetup) -> Any:
-    """Return an optimizer that updates slopes by their settings."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        # The gradients of slopes are those that this optimizer has scaled back.
-        optimizer.inner_optimizer = _with_slope_settings(optimizer.inner_optimizer, setup)
+def _optimizer(setup: TrainingSetup, source: keras.Model, model: keras.Model) -> Any:
+    """Return the optimizer of a clone of a model."""
+    fit, steps = setup.fit, setup.steps()
+    if fit.optimizer is None:
+        optimizer = default_optimizer(fit.learning_rate, steps)
+    else:
+        optimizer = optimizer_for(model, fit.optimizer, (*setup.models, source))
+    if not has_prelu_layers(model):
         return optimizer
-    slopes, steps = setup.slopes, setup.steps()
-    if steps is None and (slopes.frozen_epochs or slopes.warmup_epochs):
+    if steps is None and (setup.slopes.frozen_epochs or setup.slopes.warmup_epochs):
         raise InvalidArgumentError(
             "Slopes are frozen or warmed up for a number of epochs, but this data has no length to"
             " count steps by. Give samples, or a stream with a length."
         )
-    frozen_steps, warmup_steps = (
-        round(epochs / setup.fit.epochs * (steps or 0))
-        for epochs in (slopes.frozen_epochs, slopes.warmup_epochs)
-    )
-    return SlopeOptimizer(
-        optimizer,
-        1.0 if slopes.multiplier is None else slopes.multiplier,
-        frozen_steps=frozen_steps,
-        warmup_steps=warmup_steps,
-        clipnorm=slopes.clipnorm,
-    )
+    return with_slope_settings(optimizer, setup.slopes, (steps or 0) / fit.epochs)
 
 
 def _fit(

@@ -329,3 +329,14 @@ def test_compile_settings_of_two_outputs(settings, structure, tmp_path):
     if structure is as_dict and "list" in str(next(k for k, v in TWO.items() if v is settings)):
         pytest.skip("Keras takes losses of a dict of outputs by name")
     assert_compiled_alike(several(structure)(), tmp_path, settings)
+
+
+@pytest.mark.parametrize("build_it", [False, True], ids=["not called", "called"])
+def test_a_sequential_without_a_graph_is_refused_in_one_line(build_it):
+    model = keras.Sequential([L.Concatenate(), L.Dense(8, activation="relu")], name="joined")
+    if build_it:
+        model([np.ones((2, 3), "float32"), np.ones((2, 2), "float32")])
+    for function in (kp.find_sites, lambda given: kp.convert(given, **EXACT), kp.bake):
+        with pytest.raises(kp.errors.ConversionError, match="'joined'") as caught:
+            function(model)
+        assert "\n" not in str(caught.value)
