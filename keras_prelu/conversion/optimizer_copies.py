@@ -18,7 +18,7 @@ from keras_prelu.conversion.configured_copies import copy_from_config
 from keras_prelu.conversion.variable_matching import VariablePair
 from keras_prelu.errors import InvalidArgumentError, reason_of
 
-__all__ = ["copy_optimizer", "unknown_exclusions"]
+__all__ = ["copy_optimizer", "described_exclusions", "unknown_exclusions"]
 
 
 def copy_optimizer(optimizer: Any, pairs: Sequence[VariablePair] = ()) -> Any:
@@ -64,6 +64,22 @@ def unknown_exclusions(optimizer: Any, pairs: Sequence[VariablePair]) -> int:
         len(weight_decay_exclusions(one).keys - known)
         for one in _with_inner_optimizers(keras.optimizers.get(optimizer))
     )
+
+
+def described_exclusions(optimizer: Any, models: Sequence[keras.Model]) -> list[Any]:
+    """Return what an optimizer excludes from weight decay in a form that every process gives."""
+    optimizer = keras.optimizers.get(optimizer)
+    variables = [variable for model in models for variable in model.variables]
+    described = []
+    for one in _with_inner_optimizers(optimizer):
+        exclusions = weight_decay_exclusions(one)
+        described.append(
+            (
+                exclusions.pattern,
+                [variable_key(one, variable) in exclusions.keys for variable in variables],
+            )
+        )
+    return described
 
 
 def _with_inner_optimizers(optimizer: Any) -> Iterator[Any]:
