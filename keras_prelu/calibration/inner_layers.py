@@ -13,12 +13,19 @@ import keras
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
+from keras_prelu.graph.channel_scaling import is_batch_normalization
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.layer_calls import layers_in_loops
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.typing import Tensor
 
-__all__ = ["InnerLayer", "find_inner_layers", "has_linear_layers", "inputs_during"]
+__all__ = [
+    "InnerLayer",
+    "find_inner_layers",
+    "has_linear_layers",
+    "inputs_during",
+    "is_spectrally_normalized",
+]
 
 IN_LOOP = "it runs in the loop of a recurrent layer"
 NOT_SEEN = "it is not called, or only in a loop, a branch or code that the backend traces by itself"
@@ -47,6 +54,18 @@ def has_linear_layers(layer: Any) -> bool:
     return any(linear_view(inner) is not None for inner in sublayers(layer))
 
 
+def is_spectrally_normalized(layer: Any, outer: Any) -> bool:
+    """Return whether a SpectralNormalization in or around a layer wraps an inner layer.
+
+    In each training step it divides the kernel by its spectral norm, as a constraint would.
+    """
+    return any(
+        isinstance(each, keras.layers.SpectralNormalization)
+        and any(inner is layer for inner in sublayers(each))
+        for each in (outer, *sublayers(outer))
+    )
+
+
 def find_inner_layers(
     converted: Any, original: Any, run_original: Callable[[], object]
 ) -> list[InnerLayer]:
@@ -71,9 +90,7 @@ def find_inner_layers(
     in_loops = layers_in_loops(original)
     linear = [key for key, layer in by_id.items() if linear_view(layer) is not None]
     observed = [
-        layer
-        for key, layer in by_id.items()
-        if key in linear or isinstance(layer, keras.layers.BatchNormalization)
+        layer for key, layer in by_id.items() if key in linear or is_batch_normalization(layer)
     ]
     calls = _calls_during(run_original, observed)
     called = dict.fromkeys(id(call.target.owner) for call in calls)
@@ -122,6 +139,6 @@ def _normalization_after(
         return None
     reader = readers[0]
     reader_calls = sum(call.target.owner is reader for call in calls)
-    if reader_calls != 1 or not isinstance(reader, keras.layers.BatchNormalization):
+    if reader_calls != 1 or not is_batch_normalization(reader):
         return None
     return converted_of[id(reader)]

@@ -13,13 +13,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.conversion.rewriter import Replacements, rewrite
+from keras_prelu.backend.keras_internals import producer
+from keras_prelu.conversion.compile_settings import copy_compile_settings
+from keras_prelu.conversion.rewriter import Replacements, copy_model
 from keras_prelu.graph import functional
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import channel_axis, inference_factor, normalizes_last_axis
 from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.typing import Array
 
@@ -53,19 +56,20 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     pairs = list(_foldable_pairs(plan, _called_in_training_mode(model)))
     folded_layers: dict[str, Any] = {}
     replacements = Replacements()
+    is_named = output_names(model) is not None  # A Sequential has no names of outputs.
+    writers = {id(producer(tensor)) for tensor in model.outputs} if is_named else set()
     for pair in pairs:
-        replacements.replace_operation(pair.linear, partial(_with_bias, pair, folded_layers))
-        replacements.replace_operation(pair.normalization, pair.make_rest)
-    copy = rewrite(model, replacements)
+        # A stock model takes the name of an output from the layer that creates it.
+        last = pair.normalization if id(pair.normalization) in writers else pair.linear
+        make = partial(_with_bias, pair, folded_layers, last.name)
+        replacements.replace_operation(pair.linear, make)
+        replacements.replace_operation(pair.normalization, list)
+    copy = copy_model(model, replacements)
     for pair in pairs:
-        view = linear_view(folded_layers[pair.path])
-        assert view is not None
-        view.kernel.assign(pair.weights.kernel)
-        for source, target in zip(
-            _other_kernels(pair.linear), _other_kernels(view.layer), strict=True
-        ):
-            target.assign(source)
-        view.layer.bias.assign(pair.weights.bias.reshape(view.layer.bias.shape))
+        _assign_folded_weights(folded_layers[pair.path], pair)
+    if output_names(copy) is not None:
+        copy.output_names = output_names(model)
+    copy_compile_settings(model, copy)
     return copy
 
 
@@ -86,24 +90,12 @@ class _FoldablePair:
         linear: Layer. The linear layer.
         normalization: `keras.layers.BatchNormalization`.
         weights: `_FoldedWeights`.
-        is_output: Boolean. Whether the BatchNormalization writes an output of the model.
     """
 
     path: str
     linear: Any
     normalization: Any
     weights: _FoldedWeights
-    is_output: bool
-
-    def make_rest(self) -> list[keras.layers.Layer]:
-        """Return the layers in place of the BatchNormalization.
-
-        There is none, except that an output of the model keeps its name.
-        """
-        layer = self.normalization
-        if not self.is_output:
-            return []
-        return [keras.layers.Identity(name=layer.name, dtype=layer.dtype_policy.name)]
 
 
 def _foldable_pairs(plan: ExecutionPlan, training: set[int]) -> Iterator[_FoldablePair]:
@@ -131,7 +123,6 @@ def _foldable_pairs(plan: ExecutionPlan, training: set[int]) -> Iterator[_Foldab
                 linear=writer.operation,
                 normalization=step.operation,
                 weights=weights,
-                is_output=plan.is_output(step.outputs[0]),
             )
 
 
@@ -233,13 +224,23 @@ def _rounding(dtype: str) -> float:
     return {"float64": 2.0**-53, "float16": 2.0**-11, "bfloat16": 2.0**-8}.get(dtype, 2.0**-24)
 
 
-def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any]) -> Any:
+def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any], name: str) -> Any:
     """Return a layer like the linear one of a pair, with a bias, and store it by its path."""
     config = pair.linear.get_config()
-    config.update({name: None for name in config if name.endswith("_regularizer")})
-    folded = type(pair.linear).from_config({**config, "use_bias": True})
+    config.update({key: None for key in config if key.endswith("_regularizer")})
+    folded = type(pair.linear).from_config({**config, "use_bias": True, "name": name})
     folded_layers[pair.path] = folded
     return folded
+
+
+def _assign_folded_weights(folded: Any, pair: _FoldablePair) -> None:
+    view = linear_view(folded)
+    assert view is not None
+    view.kernel.assign(pair.weights.kernel)
+    kept = zip(_other_kernels(pair.linear), _other_kernels(folded), strict=True)
+    for source, target in kept:
+        target.assign(source)
+    folded.bias.assign(pair.weights.bias.reshape(folded.bias.shape))
 
 
 def _other_kernels(layer: Any) -> list[Any]:
