@@ -73,7 +73,7 @@ def test_calibration_keeps_layers_that_it_does_not_see(model, samples):
     assert record.error_after <= record.error_before
 
 
-@pytest.mark.filterwarnings("ignore:Not even slopes")
+@pytest.mark.filterwarnings("ignore:.*slopes of:keras_prelu.errors.KerasPReLUWarning")
 def test_slopes_are_found_and_dead_units_revived(samples):
     model = traced.model_of("plain", "cond", "vectorized_map")
     converted = kp.convert(model, parameterization="exp", alpha="auto", calibration_data=samples)
