@@ -138,6 +138,7 @@ def run_demo(
             "accuracy",
             np.mean([result.tuning.scores for result in results], axis=0),
             np.mean([_control_scores(result.tuning) for result in results], axis=0),
+            runs=len(results),
         ),
         first=first.tuning,
         original=first.original,

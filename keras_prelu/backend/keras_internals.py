@@ -19,8 +19,10 @@ __all__ = [
     "Node",
     "begin_at_epoch",
     "built_for",
+    "compiled_metrics",
     "functional_like_constructor",
     "has_automatic_name",
+    "metric_direction",
     "nodes_in_order",
     "nodes_kept",
     "own_attributes",
@@ -149,3 +151,20 @@ def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     `keras.callbacks.BackupAndRestore` does this too.
     """
     model._initial_epoch = epoch
+
+
+def compiled_metrics(model: keras.Model) -> Any:
+    """Return the metric that holds those which a model is compiled with, or None without any.
+
+    Its `result()` is a dict, and its `metrics` are the single ones once it is built.
+    """
+    metrics = getattr(model, "_compile_metrics", None)
+    if metrics is None or not (metrics._user_metrics or metrics._user_weighted_metrics):
+        return None
+    return metrics
+
+
+def metric_direction(metric: keras.metrics.Metric) -> str | None:
+    """Return "up" if higher values are better, "down" if lower ones are, None if unknown."""
+    direction = getattr(metric, "_direction", None)
+    return direction if direction in ("up", "down") else None

@@ -18,9 +18,9 @@ import scipy.stats
 from scipy.special import gammaln, xlog1py, xlogy
 
 __all__ = [
+    "ERROR",
     "LEAST_DIFFERENT",
     "PairedIntervals",
-    "group_intervals",
     "mean_intervals",
     "outcome_intervals",
     "samples_for_equality",
@@ -94,7 +94,7 @@ def outcome_intervals(samples: int, only_a: int, only_b: int) -> PairedIntervals
     )
 
 
-def mean_intervals(gains: np.ndarray) -> PairedIntervals:
+def mean_intervals(gains: np.ndarray, error: float = ERROR) -> PairedIntervals:
     """Return intervals of the mean of gains of any distribution.
 
     Each interval encloses Student's and the one by Hall's transformation, which corrects for
@@ -105,11 +105,15 @@ def mean_intervals(gains: np.ndarray) -> PairedIntervals:
 
     Args:
         gains: Array with the gain on each sample.
+        error: Float. The error of the 95 % interval; smaller than 5 % if several intervals share
+            it. Defaults to 0.05.
 
     References:
         Hall 1992, Journal of the Royal Statistical Society B 54, 221. Cochran 1977, Sampling
         Techniques, section 2.15.
     """
+    if not np.all(np.isfinite(gains)):
+        return _no_interval("some scores are not finite")
     if not np.any(gains):
         return PairedIntervals(low=0.0, high=0.0, inner_low=0.0, inner_high=0.0)
     different = gains[gains != 0]
@@ -118,21 +122,8 @@ def mean_intervals(gains: np.ndarray) -> PairedIntervals:
     if any(_dominated_by_few(values) for values in (gains, different)):
         return _no_interval("a few samples make up most of the difference")
     share = len(different) / len(gains)
-    low, high = _enclosing(gains, different, share, ERROR / 2)
-    inner_low, inner_high = _enclosing(gains, different, share, ERROR)
-    return PairedIntervals(low=low, high=high, inner_low=inner_low, inner_high=inner_high)
-
-
-def group_intervals(gains: np.ndarray, error: float = ERROR) -> PairedIntervals:
-    """Return Student's intervals of the mean of a few independent values, such as pseudo-values.
-
-    Args:
-        gains: Array with the gain on each group of samples.
-        error: Float. The error of the outer interval, smaller than 5 % if several are computed.
-            Defaults to 0.05.
-    """
-    low, high = _student(gains, error / 2)
-    inner_low, inner_high = _student(gains, error)
+    low, high = _enclosing(gains, different, share, error / 2)
+    inner_low, inner_high = _enclosing(gains, different, share, error)
     return PairedIntervals(low=low, high=high, inner_low=inner_low, inner_high=inner_high)
 
 

@@ -121,10 +121,10 @@ def _with_noise(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def _fashion(seed: int) -> Split:
-    """Return 5,000 images of clothes for training and 10,000 for testing."""
+    """Return 5,000 images of clothes for training and 5,000 for testing."""
     rows = np.random.default_rng(seed).permutation(60_000)[:_FASHION_SAMPLES]
     train, test = _fashion_part("train"), _fashion_part("t10k")
-    return Split(train=train.take(rows), test=test)
+    return Split(train=train.take(rows), test=test.take(slice(0, _FASHION_SAMPLES)))
 
 
 def _fashion_part(name: str) -> Samples:

@@ -83,7 +83,8 @@ def test_the_order_of_arguments_of_before_is_refused_with_the_new_one(converted,
 def test_a_control_that_is_the_same_is_never_beaten(original, digits):
     result = kp.finetune(original, *digits, original=original, epochs=1)
     assert result.prelu.history == result.control.history  # same data order, schedule and steps
-    assert result.comparison.verdict == "as good"
+    assert result.comparison.verdict == "can't tell"  # of 80 samples
+    assert result.comparison.gain == 0.0
     assert "better" not in result.verdict
     assert "revived" not in result.verdict
 
