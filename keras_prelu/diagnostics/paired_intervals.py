@@ -14,8 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import scipy.stats
-from scipy.special import gammaln, xlog1py, xlogy
+from scipy.special import gammaln, ndtri, stdtrit, xlog1py, xlogy
 
 __all__ = [
     "ERROR",
@@ -161,7 +160,7 @@ def _enclosing(
 
 def _student(values: np.ndarray, error: float) -> tuple[float, float]:
     mean, standard_error = _mean_and_error(values)
-    margin = standard_error * float(scipy.stats.t.ppf(1.0 - error, len(values) - 1))
+    margin = standard_error * float(stdtrit(len(values) - 1, 1.0 - error))
     return mean - margin, mean + margin
 
 
@@ -171,7 +170,7 @@ def _hall(values: np.ndarray, error: float) -> tuple[float, float]:
     skewness = _skewness(values) / math.sqrt(len(values))
     if abs(skewness) < 1e-9:
         return _student(values, error)
-    quantile = float(scipy.stats.t.ppf(1.0 - error, len(values) - 1))
+    quantile = float(stdtrit(len(values) - 1, 1.0 - error))
 
     def corrected(t: float) -> float:
         return 3.0 / skewness * (float(np.cbrt(1.0 + skewness * (t - skewness / 6.0))) - 1.0)
@@ -189,7 +188,7 @@ def _lowest_difference(samples: int, only_a: int, only_b: int, error: float) -> 
 
     The asymptotic test brackets it, so that the exact one is evaluated near it only.
     """
-    quantile = float(scipy.stats.norm.ppf(1.0 - error))
+    quantile = float(ndtri(1.0 - error))
 
     def asymptotic(difference: float) -> bool:
         return bool(_score(samples, only_a, only_b, difference) <= quantile)

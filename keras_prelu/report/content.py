@@ -72,6 +72,7 @@ class Report:
         calibration: `Calibration`, or None. The record of the conversion's calibration.
         made: Tuple of pairs of strings. A subject, and how the networks were made in that respect.
         limits: Tuple of strings. Sentences on what can't be concluded.
+        cautions: Tuple of strings. Sentences on the samples, to be read with the verdicts.
     """
 
     title: str
@@ -83,6 +84,7 @@ class Report:
     calibration: Calibration | None
     made: tuple[tuple[str, str], ...]
     limits: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -103,6 +105,7 @@ def gather(
     calibration: Calibration | None = None,
     title: str = "From ReLU to PReLU",
     made: Mapping[str, str] | None = None,
+    cautions: Sequence[str] = (),
     seed: int = 0,
 ) -> Report:
     """Measure a converted network and its original for a report.
@@ -118,6 +121,8 @@ def gather(
         title: String. The title of the page. Defaults to "From ReLU to PReLU".
         made: Mapping, or None. Maps a subject to how the networks were made in that respect. It is
             shown on the page next to the versions and the machine.
+        cautions: Sequence of strings. Sentences on the samples, shown below the verdicts, such as
+            that some were left out since a network was trained on them. Defaults to none.
         seed: Integer. Seed of all random draws. Defaults to 0.
 
     Returns:
@@ -173,6 +178,7 @@ def gather(
         limits=tuple(
             _limits(labeled=data.y is not None, controlled=control is not None, verdicts=verdicts)
         ),
+        cautions=tuple(cautions),
     )
 
 

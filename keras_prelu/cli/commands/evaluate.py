@@ -35,11 +35,13 @@ def command(
       keras-prelu evaluate model.prelu.keras --data digits
     """
     from keras_prelu.cli.console import number, print_json, print_table
+    from keras_prelu.cli.finetuned_files import unseen_samples
     from keras_prelu.diagnostics.evaluation import evaluate
 
     loaded = session.load_model(model)
     dataset = data.load(loaded)
-    evaluation = evaluate(loaded, dataset.test or dataset.train, loss=loss, batch_size=batch_size)
+    samples, caution = unseen_samples(dataset.test or dataset.train, [model])
+    evaluation = evaluate(loaded, samples, loss=loss, batch_size=batch_size)
     if session.json:
         print_json(
             {
@@ -47,6 +49,7 @@ def command(
                 "data": data.source,
                 "samples": evaluation.samples,
                 "metrics": evaluation.metrics,
+                "caution": caution,
             }
         )
         return
@@ -56,3 +59,5 @@ def command(
         [[name, number(value, 6)] for name, value in evaluation.metrics.items()],
         right=["value"],
     )
+    if caution:
+        click.echo(caution)
