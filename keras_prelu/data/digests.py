@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.lazy import is_lazy
 from keras_prelu.data.samples import Samples
 
 __all__ = ["sample_digests"]
@@ -38,11 +37,7 @@ def sample_digests(samples: Samples) -> np.ndarray:
 
 
 def _ordered(x: Any) -> list[Any]:
-    values = [x[name] for name in sorted(x)] if isinstance(x, dict) else [x]
-    return [
-        array if is_lazy(array) or hasattr(array, "shape") else np.asarray(array)
-        for array in keras.tree.flatten(values)
-    ]
+    return keras.tree.flatten([x[name] for name in sorted(x)] if isinstance(x, dict) else x)
 
 
 def _as_bytes(rows: Any) -> list[bytes]:

@@ -168,17 +168,18 @@ def compare(
     """Compare two models on labeled samples that neither of them was trained or selected on.
 
     Classifiers (class numbers or one-hot labels) are compared by accuracy, other models by their
-    loss; both also by the other metrics that `a` is compiled with. Each of the statements "better
-    or worse" and "as good" is wrong with a probability of at most 5 %, where the samples are drawn
-    independently; "as good" within a point of accuracy needs 299 samples or more. The intervals
-    cover samples: another training of the same models may compare differently.
+    loss; both also by the other metrics that `a`, or else `b`, is compiled with. Where samples are
+    drawn independently, the statements "better or worse" are wrong with a probability of at most
+    5 %, and so is "as good"; those by the other metrics share another 5 %. "As good" within a
+    hundredth needs 299 samples or more. The intervals cover samples: another training of the same
+    models may compare differently.
 
     Args:
         a: Keras model. The model that may be better.
         b: Keras model. The model that `a` is compared with.
         data: `Samples` or a pair (x, y).
         loss: Keras loss, for models that are not classifiers. Defaults to the loss that `a` is
-            compiled with.
+            compiled with, or `b` if `a` is not compiled.
         margin: Float. The difference that does not matter: absolute for accuracies, relative to the
             loss of `b` for losses. Defaults to 0.01.
         seed: Integer. Has no effect: no random numbers are drawn. Accepted as in earlier versions.
@@ -196,8 +197,8 @@ def compare(
     >>> keras_prelu.compare(tuned, control, (x_test, y_test)).verdict
     """
     data = as_samples(data, labels="required")
-    compiled = a if getattr(a, "compiled", False) else b
-    loss = loss if loss is not None else getattr(a, "loss", None)
+    compiled = a if a.compiled else b
+    loss = loss if loss is not None else getattr(compiled, "loss", None)
     return compare_measured(
         measure_scores(a, data, loss=loss, metrics_of=compiled),
         measure_scores(b, data, loss=loss, metrics_of=compiled),

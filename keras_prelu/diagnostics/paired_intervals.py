@@ -35,7 +35,6 @@ LEAST_DIFFERENT = 20
 _SAMPLES_PER_SQUARED_SKEWNESS = 20.0
 _MOST_EXACT = 100
 """The largest number of discordant samples whose tables are enumerated."""
-_PRECISION = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +192,8 @@ def _lowest_difference(samples: int, only_a: int, only_b: int, error: float) -> 
     def asymptotic(difference: float) -> bool:
         return bool(_score(samples, only_a, only_b, difference) <= quantile)
 
-    lowest = _bisected(asymptotic, -1.0, only_a / samples - only_b / samples)
+    precision = min(1e-5, 1e-3 / samples)
+    lowest = _bisected(asymptotic, -1.0, only_a / samples - only_b / samples, precision)
     if only_a + only_b > _MOST_EXACT:
         return lowest
 
@@ -207,14 +207,16 @@ def _lowest_difference(samples: int, only_a: int, only_b: int, error: float) -> 
     step = 1.0 / samples
     while high < 1.0 and not exact(high):
         high, step = min(1.0, high + step), 2.0 * step
-    return _bisected(exact, low, high)
+    return _bisected(exact, low, high, precision)
 
 
-def _bisected(accepted: Callable[[float], bool], low: float, high: float) -> float:
+def _bisected(
+    accepted: Callable[[float], bool], low: float, high: float, precision: float
+) -> float:
     """Return where a test turns from rejecting at `low` to accepting at `high`."""
     if accepted(low):
         return low
-    while high - low > _PRECISION:
+    while high - low > precision:
         middle = 0.5 * (low + high)
         low, high = (low, middle) if accepted(middle) else (middle, high)
     return low
@@ -249,21 +251,22 @@ def _tail_probability(samples: int, only_a: int, only_b: int, difference: float)
     share_b = float(_likely_share(samples, only_a, only_b, difference))
     share_a = max(0.0, share_b + difference)
     expected = samples * (share_a + share_b)
-    reach = 6.0 * math.sqrt(expected) + 20.0
-    discordant = np.arange(max(0, int(expected - reach)), min(samples, int(expected + reach)) + 1)
-    wins = np.arange(discordant[-1] + 1)
-    losses = discordant[:, None] - wins
-    statistic = _score(samples, wins, np.maximum(losses, 0), difference)
-    observed = float(_score(samples, only_a, only_b, difference))
-    extreme = (losses >= 0) & (statistic >= observed - 1e-9 * max(1.0, abs(observed)))
-    same = np.maximum(samples - discordant, 0)[:, None]
-    log_probability = (
-        gammaln(samples + 1)
-        - gammaln(wins + 1)
-        - gammaln(np.maximum(losses, 0) + 1)
-        - gammaln(same + 1)
-        + xlogy(wins, share_a)
-        + xlogy(np.maximum(losses, 0), share_b)
-        + xlog1py(same, -min(1.0, share_a + share_b))
+    reach = 5.0 * math.sqrt(expected) + 12.0
+    first, last = max(0, int(expected - reach)), min(samples, int(expected + reach))
+    counts = np.arange(last + 1)
+    log_factorials = gammaln(counts + 1)
+    discordant = np.arange(first, last + 1)
+    same = samples - discordant
+    log_of_discordant = (
+        gammaln(samples + 1) - gammaln(same + 1) + xlog1py(same, -min(1.0, share_a + share_b))
     )
+    losses = discordant[:, None] - counts
+    possible = losses >= 0
+    losses = np.where(possible, losses, 0)
+    statistic = _score(samples, counts, losses, difference)
+    observed = float(_score(samples, only_a, only_b, difference))
+    extreme = possible & (statistic >= observed - 1e-9 * max(1.0, abs(observed)))
+    log_of_wins = xlogy(counts, share_a) - log_factorials
+    log_of_losses = xlogy(counts, share_b) - log_factorials
+    log_probability = log_of_discordant[:, None] + log_of_wins + log_of_losses[losses]
     return float(np.sum(np.exp(log_probability), where=extreme))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ import numpy as np
 
 import keras_prelu as kp
 from keras_prelu.data import Samples
-from keras_prelu.demo import digits_network
-from tools.common.tasks import CROSSENTROPY, Split, Task, digits, images, trained
+from tools.common.tasks import Split, Task, digits, trained
 
 __all__ = ["RATES", "Rate", "measure_rates", "rate_tasks"]
 
@@ -50,13 +49,7 @@ class Rate:
 def rate_tasks() -> Iterator[Task]:
     """Yield the tasks: networks with capacity to spare, trained until their rate was 0."""
     yield Task(name="digits, MLP 2 × 128 units", build=_mlp, samples=digits, epochs=30)
-    yield Task(
-        name="digits, four convolutions + BN", build=digits_network, samples=digits, epochs=16
-    )
     yield Task(name="noisy digits, convolutions", build=_convolutions, samples=_noisy, epochs=30)
-    yield Task(
-        name="autoencoder on digits", build=_autoencoder, samples=images, epochs=60, loss="mse"
-    )
     if _FASHION.is_dir():
         yield Task(
             name="Fashion-MNIST, MLP 2 × 256 units", build=_mlp_256, samples=_fashion, epochs=12
@@ -64,10 +57,9 @@ def rate_tasks() -> Iterator[Task]:
         yield Task(
             name="Fashion-MNIST, convolutions + BN", build=_normalized, samples=_fashion, epochs=12
         )
-        yield Task(name="Fashion-MNIST, convolutions", build=_plain, samples=_fashion, epochs=12)
 
 
-def measure_rates(task: Task, seed: int, epochs: int) -> Iterator[Rate]:
+def measure_rates(task: Task, seed: int) -> Iterator[Rate]:
     """Train a task's network, and fine-tune it and its exact conversion at each rate."""
     model = trained(task, seed)
     converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
@@ -78,7 +70,7 @@ def measure_rates(task: Task, seed: int, epochs: int) -> Iterator[Rate]:
             split.train,
             split.test,
             original=model,
-            epochs=epochs,
+            epochs=min(8, task.epochs // 3),
             learning_rate=rate,
             seed=seed,
         )
@@ -158,31 +150,14 @@ def _convolutions() -> keras.Model:
     )
 
 
-def _autoencoder() -> keras.Model:
-    layers = [L.Dense(width, "relu", kernel_initializer="he_normal") for width in (64, 16, 64)]
-    return keras.Sequential(
-        [keras.Input((8, 8, 1)), L.Flatten(), *layers, L.Dense(64), L.Reshape((8, 8, 1))]
-    )
-
-
-def _strided(block: Callable[[int], list[Any]]) -> keras.Model:
-    layers = [layer for filters in (16, 32, 64) for layer in block(filters)]
-    return keras.Sequential(
-        [keras.Input((28, 28, 1)), *layers, L.GlobalAveragePooling2D(), L.Dense(10)]
-    )
-
-
 def _normalized() -> keras.Model:
-    return _strided(
-        lambda filters: [
+    layers: list[Any] = []
+    for filters in (16, 32, 64):
+        layers += [
             L.Conv2D(filters, 3, strides=2, padding="same", use_bias=False),
             L.BatchNormalization(momentum=0.9),
             L.ReLU(),
         ]
-    )
-
-
-def _plain() -> keras.Model:
-    return _strided(
-        lambda filters: [L.Conv2D(filters, 3, strides=2, padding="same", activation="relu")]
+    return keras.Sequential(
+        [keras.Input((28, 28, 1)), *layers, L.GlobalAveragePooling2D(), L.Dense(10)]
     )
