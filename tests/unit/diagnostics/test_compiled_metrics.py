@@ -48,6 +48,33 @@ def test_pseudo_values_of_a_mean_are_the_means_of_groups():
     np.testing.assert_allclose(mae.pseudo_values, expected, atol=1e-4)
 
 
+class Largest(keras.metrics.Metric):
+    """A metric whose state is no sum over samples."""
+
+    def __init__(self, name="largest", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.largest = self.add_variable((), "zeros", name="largest")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.largest.assign(keras.ops.maximum(self.largest, keras.ops.max(y_pred)))
+
+    def result(self):
+        return keras.ops.convert_to_tensor(self.largest)
+
+
+def test_metrics_of_any_kind_are_computed_without_each_group():
+    iou = keras.metrics.BinaryIoU([1], name="iou")
+    by_sums = metric_values(compiled(iou), LABELS, OUTPUTS, besides=SCORES)
+    by_passes = metric_values(compiled(iou, Largest()), LABELS, OUTPUTS, besides=SCORES)
+    assert [metric.name for metric in by_passes] == ["iou", "largest"]
+    np.testing.assert_allclose(by_sums[0].pseudo_values, by_passes[0].pseudo_values, atol=1e-4)
+    groups = np.array_split(np.random.default_rng(0).permutation(100), 40)
+    others = [np.delete(OUTPUTS, group, axis=0).max() for group in groups]
+    np.testing.assert_allclose(
+        by_passes[1].pseudo_values, 40 * OUTPUTS.max() - 39 * np.array(others), rtol=1e-5
+    )
+
+
 def test_the_metric_that_scores_are_the_values_of_is_left_out():
     by_sample = np.square(LABELS - OUTPUTS).mean(axis=1)
     values = metric_values(compiled("mse", "mae"), LABELS, OUTPUTS, besides=by_sample)
