@@ -121,7 +121,7 @@ def finetune(
         optimizer: Keras optimizer or its name; each model gets a copy with fresh state. Defaults to
             Adam.
         learning_rate: Float. Learning rate of the default optimizer, decayed to 0 along a cosine;
-            not together with `optimizer`. Defaults to 3e-3.
+            not together with `optimizer`. Defaults to 1e-3.
         loss: Keras loss. Defaults to the one that the model is compiled with.
         metrics: List of Keras metrics. Defaults to those that the model is compiled with.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
@@ -153,7 +153,9 @@ def finetune(
             (ReduceLROnPlateau) start with a fresh state. Defaults to None: nothing is stored.
 
     Returns:
-        A `FineTuning`: the trained models, the slopes, and the verdict.
+        A `FineTuning`: the trained models, the slopes, and the verdict, which also says if
+        fine-tuning made the networks worse than the one that came in; its `best` names the model to
+        keep.
 
     Raises:
         InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no

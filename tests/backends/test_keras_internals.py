@@ -157,3 +157,18 @@ def test_nothing_private_is_used_anywhere_else():
     }
     assert used == set()
     assert [path.name for path in files if "keras.src" in path.read_text(encoding="utf-8")] == []
+
+
+def test_compiled_metrics_are_found_with_their_directions(model):
+    assert keras_internals.compiled_metrics(model) is None
+    model.compile("sgd", "mse")
+    assert keras_internals.compiled_metrics(model) is None
+    model.compile("sgd", "mse", metrics=["mae", keras.metrics.CosineSimilarity(name="cosine")])
+    model.evaluate(np.ones((2, 4)), np.ones((2, 3)), verbose=0)
+    metrics = keras_internals.compiled_metrics(model)
+    assert set(metrics.result()) == {"mae", "cosine"}
+    directions = {
+        metric.name: keras_internals.metric_direction(metric) for metric in metrics.metrics
+    }
+    assert directions == {"mae": "down", "cosine": "up"}
+    assert keras_internals.metric_direction(keras.metrics.Mean()) is None

@@ -143,11 +143,15 @@ def verdicts(results: Sequence[Simulated]) -> str:
             paragraph(text),
             _by_size(used, lambda result: result.wrong),
             paragraph(right),
-            _by_size(used, _right),
+            _by_size([result for result in used if _has_right_verdict(result)], _right),
             paragraph(others),
             _by_size(left, lambda result: result.wrong, with_method=True),
         ]
     )
+
+
+def _has_right_verdict(result: Simulated) -> bool:
+    return result.scores == "accuracy" or result.truth != "equal"
 
 
 def _right(result: Simulated) -> float:

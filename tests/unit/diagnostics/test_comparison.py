@@ -214,6 +214,8 @@ def test_lower_errors_are_better_and_unknown_directions_are_not_judged():
         assert (result.metrics[0].verdict, result.verdict) == (verdict, overall)
 
 
+# Keras's metrics of overlap ask JAX for int64, which it has not.
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 def test_models_are_compared_by_their_compiled_metrics():
     """The same loss, and another overlap."""
     x = np.zeros((400, 1), "float32")

@@ -6,6 +6,9 @@ import pytest
 
 from keras_prelu.diagnostics.compiled_metrics import metric_values
 
+# Keras's metrics of overlap ask JAX for int64, which it has not.
+pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
+
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 2, (100, 6)).astype("float32")
 OUTPUTS = np.clip(LABELS + RNG.normal(0, 0.4, LABELS.shape), 0.01, 0.99).astype("float32")
