@@ -28,8 +28,8 @@ __all__ = ["command"]
 def command(
     model: Path, data: DataOptions, loss: str | None, batch_size: int, session: SessionOptions
 ) -> None:
-    """Evaluate MODEL on the test samples of DATA, or on all samples if DATA has no test part. Samples
-    that it was fine-tuned on are left out, by the record that `finetune` writes beside it.
+    """Evaluate MODEL on the test samples of DATA, or on all samples if DATA has no test part;
+    samples that it was fine-tuned on are left out, by the record that `finetune` writes beside it.
 
     \b
     Example:
