@@ -23,8 +23,10 @@ __all__ = [
     "begin_at_epoch",
     "built_for",
     "compile_arguments",
+    "compiled_metrics",
     "functional_like_constructor",
     "has_automatic_name",
+    "metric_direction",
     "metric_function",
     "moving_averages",
     "nodes_in_order",
@@ -347,3 +349,20 @@ class WrappedFunction(NamedTuple):
 def metric_function(metric: keras.metrics.MeanMetricWrapper) -> WrappedFunction:
     """Return the function whose mean a metric is."""
     return WrappedFunction(function=metric._fn, arguments=metric._fn_kwargs)
+
+
+def compiled_metrics(model: keras.Model) -> Any:
+    """Return the metric that holds those which a model is compiled with, or None without any.
+
+    Its `result()` is a dict, and its `metrics` are the single ones once it is built.
+    """
+    metrics = getattr(model, "_compile_metrics", None)
+    if metrics is None or not (metrics._user_metrics or metrics._user_weighted_metrics):
+        return None
+    return metrics
+
+
+def metric_direction(metric: keras.metrics.Metric) -> str | None:
+    """Return "up" if higher values are better, "down" if lower ones are, None if unknown."""
+    direction = getattr(metric, "_direction", None)
+    return direction if direction in ("up", "down") else None
