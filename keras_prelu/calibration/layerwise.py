@@ -5,6 +5,7 @@ The sweep propagates the activations of all samples.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,17 +17,26 @@ import numpy as np
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.calibration.activation_store import Activations, ActivationStore
 from keras_prelu.calibration.config import CalibrationConfig
-from keras_prelu.calibration.inner_layers import InnerLayer, has_linear_layers, inputs_during
-from keras_prelu.calibration.layer_fit import Assignment, Fit, InputPair, Intercept, fit_layer
+from keras_prelu.calibration.design import Assignment, Intercept
+from keras_prelu.calibration.inner_layers import (
+    InnerLayer,
+    has_linear_layers,
+    inputs_during,
+    is_spectrally_normalized,
+)
+from keras_prelu.calibration.layer_fit import Fit, InputPair, fit_layer
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, LayerCalibration
 from keras_prelu.calibration.samples import CalibrationSamples, SampleSplit, split_samples
 from keras_prelu.data.samples import batches
 from keras_prelu.errors import CalibrationError, KerasPReLUWarning
+from keras_prelu.graph.channel_scaling import is_batch_normalization
 from keras_prelu.graph.interpreter import Liveness
+from keras_prelu.graph.layer_kinds import is_plain_call
 from keras_prelu.graph.linear_layers import LinearView, linear_view
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
+from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.layers import PReLU
 from keras_prelu.theory import relative_error
 from keras_prelu.typing import Tensor
@@ -34,6 +44,7 @@ from keras_prelu.typing import Tensor
 __all__ = ["LayerwiseCalibrator", "Progress"]
 
 
+_SHARED = "it shares its weights with another layer"
 Progress = Callable[[int, int], None]
 """A function that is called with (steps done, steps in total)."""
 
@@ -159,6 +170,7 @@ class _Sweep:
         self._split = split
         self._values = values
         self._on_step = on_step
+        self._shared = SharedVariables(pair.plan)
         self._treated: set[int] = set()  # Ids of layers that are refitted or keep their weights.
         self._old_values: list[Assignment] = []
 
@@ -226,6 +238,9 @@ class _Sweep:
         if not step.operation.trainable and not self._config.refit_frozen:
             self._keep(step, "it is frozen")
             return
+        if self._shared.contains_any(step.operation.variables):
+            self._keep(step, _SHARED)
+            return
         self._treated.add(id(step.operation))
         self._refit(
             step.path,
@@ -249,26 +264,34 @@ class _Sweep:
             self._refit_inner_layer(f"{step.path}/{inner.layer.name}", inner, calls)
 
     def _refit_inner_layer(self, path: str, inner: InnerLayer, calls: Sequence[Step]) -> None:
+        obstacle = inner.obstacle
         if not inner.layer.trainable and not self._config.refit_frozen:
-            self._record(path, inner.layer, Fit(reason="it is frozen"))
+            obstacle = "it is frozen"
+        if obstacle:
+            self._record(path, inner.layer, Fit(reason=obstacle))
+            return
+        if self._shared.contains_any(inner.layer.variables):
+            self._record(path, inner.layer, Fit(reason=_SHARED))
+            return
+        if is_spectrally_normalized(inner.layer, calls[0].operation):
+            reason = "SpectralNormalization replaces its kernel in training"
+            self._record(path, inner.layer, Fit(reason=reason))
             return
         outer, original_outer = calls[0].operation, self._pair.counterpart(calls[0])
-        pairs = [
-            InputPair(original=original, converted=converted)
-            for original, converted in zip(
-                self._values.original.inner_inputs(calls, original_outer, inner.counterpart),
-                self._values.converted.inner_inputs(calls, outer, inner.layer),
-                strict=True,
-            )
-        ]
+        originals = self._values.original.inner_inputs(calls, original_outer, inner.counterpart)
+        converted = self._values.converted.inner_inputs(calls, outer, inner.layer)
         samples = len(self._split.local_held_out)
-        activations = [each for pair in pairs for each in (pair.original, pair.converted)]
-        if any(each.samples != samples for each in activations):
+        activations = [*originals, *converted]
+        if len(originals) != len(converted) or any(each.samples != samples for each in activations):
             self._record(
                 path, inner.layer, Fit(reason="its inputs do not belong to one sample each")
             )
         else:
             view, counterpart = linear_view(inner.layer), linear_view(inner.counterpart)
+            pairs = [
+                InputPair(original=one, converted=other)
+                for one, other in zip(originals, converted, strict=True)
+            ]
             self._refit(path, view, counterpart, pairs, inner.normalization)
         for each in activations:
             self._values.store.discard(each)
@@ -353,11 +376,16 @@ class _Values:
         ]
 
     def _inner_inputs(self, call: Step, outer: Any, inner: Any) -> list[Activations]:
-        def inputs(index: int) -> list[Tensor]:
-            return inputs_during(lambda: call.execute(self.batch(call, index), outer), inner)
-
+        collected: list[Activations] = []
         with state_kept(outer):
-            return self._collect(map(inputs, range(self._batch_count(call))))
+            for index in range(self._batch_count(call)):
+                batch = self.batch(call, index)
+                tensors = inputs_during(functools.partial(call.execute, batch, outer), inner)
+                # Code may call a layer more often on some batches than on others.
+                collected += [Activations() for _ in tensors[len(collected) :]]
+                for activations, tensor in zip(collected, tensors, strict=False):
+                    self._store.add(activations, tensor)
+        return collected
 
     def batch(self, step: Step, index: int) -> dict[Slot, Tensor]:
         """Return the tensors that a step reads for one batch."""
@@ -469,7 +497,7 @@ def _normalization_after(plan: ExecutionPlan, step: Step) -> Any:
     reader = plan.sole_reader(step.outputs[0])
     if reader is None or plan.call_count(reader.operation) != 1:
         return None
-    is_normalization = isinstance(reader.operation, keras.layers.BatchNormalization)
+    is_normalization = is_batch_normalization(reader.operation) and is_plain_call(reader)
     return reader.operation if is_normalization else None
 
 

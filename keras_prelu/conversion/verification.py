@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_prelu.calibration.layer_matching import match_layers
 from keras_prelu.errors import CalibrationError, ConversionError, KerasPReLUWarning, reason_of
-from keras_prelu.graph.hooks import set_attribute
+from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import Slot, Step, compile_plan
@@ -167,14 +167,15 @@ def _as_in_original(converted: keras.Model, replaced: Mapping[str, LocatedSite])
     with ExitStack() as undo:
         for path, located in replaced.items():
             layer = layer_at(converted, path)
-            undo.callback(set_attribute(layer, "_activate", _activation(layer, located)))
+            undo.callback(set_target(HookTarget(layer, "_activate"), _activation(layer, located)))
         yield
 
 
 def _activation(layer: PReLU, located: LocatedSite) -> Any:
     """Return a function of the inputs and slopes of a layer that computes a site's rectifier."""
     owner = located.owner
-    if located.site.on_request:
+    # `keras.ops.maximum` takes a number too, and is no smooth function.
+    if located.site.on_request and type(located.operation).__name__ != "Maximum":
         return _smooth_activation(located)
 
     def activate(inputs: Tensor, alpha: Tensor) -> Tensor:
@@ -194,7 +195,7 @@ def _activation(layer: PReLU, located: LocatedSite) -> Any:
 def _smooth_activation(located: LocatedSite) -> Any:
     """Return a function that applies the smooth rectifier of a site, such as GELU."""
     if located.held is not None:
-        function = getattr(located.held.target.owner, located.held.target.attribute)
+        function = located.held.target.value
     elif located.site.kind == "inline":
         function = located.operation.activation
     else:
