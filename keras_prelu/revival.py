@@ -19,6 +19,7 @@ import numpy as np
 from keras_prelu import theory
 from keras_prelu.calibration.layer_fit import linear_output
 from keras_prelu.data.samples import as_samples, batches, model_inputs
+from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.channel_scaling import reads_channels
@@ -134,8 +135,9 @@ def revive(
         )
     samples = as_samples(samples, model=model, labels="ignored")
     inputs = model_inputs(model, samples)
-    size = model.inputs[0].shape[0] or batch_size
-    plan = compile_plan(model)
+    graph = with_declared_inputs(model, samples.x)
+    size = graph.inputs[0].shape[0] or batch_size
+    plan = compile_plan(graph)
     candidates = [
         _Candidate.examine(plan, measured, threshold)
         for measured in activity(model, samples, batch_size=size)

@@ -11,7 +11,9 @@ import numpy as np
 from keras_prelu.backend import hosts
 from keras_prelu.calibration.host_exchange import Exchange, HostExchange
 from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
-from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
+from keras_prelu.data.signature import called_on_symbols, declares_inputs
+from keras_prelu.data.streams import gather_batches
+from keras_prelu.errors import CalibrationError, InvalidArgumentError
 from keras_prelu.graph.leaves import is_taken_apart
 
 __all__ = [
@@ -59,12 +61,12 @@ def check_samples(
         `CalibrationSamples`.
 
     Raises:
-        CalibrationError: There are too few samples, or the model can't be called with them.
+        CalibrationError: There are too few samples.
         DataError: The samples do not fit the model, or hold NaN.
         InvalidArgumentError: `max_samples` is not positive.
     """
     role = "calibration samples"
-    checked = as_samples(samples, role=role, labels="ignored")
+    checked = as_samples(gather_batches(samples), role=role, labels="ignored")
     if max_samples is not None:
         checked = _draw(checked, max_samples, seed)
     checked = checked.in_memory(role)
@@ -98,25 +100,15 @@ def with_graph(model: keras.Model, samples: Any) -> keras.Model:
         otherwise the model itself.
 
     Raises:
-        CalibrationError: The model can't be called with symbolic tensors.
+        DataError: The model can't be called with symbolic tensors.
     """
     if (
         is_taken_apart(model)
-        or isinstance(model, keras.Sequential)
+        or (isinstance(model, keras.Sequential) and declares_inputs(model))
         or not isinstance(model, keras.Model)
     ):
         return model
-    try:
-        inputs = keras.tree.map_structure(
-            lambda array: keras.Input(np.shape(array)[1:], dtype=np.asarray(array).dtype.name),
-            samples,
-        )
-        return keras.Model(inputs, model(inputs), name=model.name)
-    except Exception as error:  # The user's code may raise anything.
-        raise CalibrationError(
-            f"Model '{model.name}' ({type(model).__name__}) can't be called with symbolic tensors"
-            f" of these samples' shapes: {reason_of(error)}."
-        ) from error
+    return called_on_symbols(model, samples, "calibration samples")
 
 
 @dataclass(frozen=True)

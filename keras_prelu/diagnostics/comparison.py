@@ -15,8 +15,11 @@ import keras
 import numpy as np
 import scipy.stats
 
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.labels import check_labels
+from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import Samples, as_samples, batches, model_inputs
+from keras_prelu.data.signature import input_signature
 from keras_prelu.errors import InvalidArgumentError
 
 __all__ = ["CONFIDENCE", "MARGIN", "Comparison", "compare", "compare_scores", "sample_scores"]
@@ -191,7 +194,7 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
         classes = labels.reshape(len(labels), -1)
         classes = classes.argmax(-1) if classes.shape[1] > 1 else classes[:, 0]
         return "accuracy", (predicted == classes).astype(np.float64)
-    loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
+    loss = resolved_loss(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError(
             "The model is no classifier for these labels and is not compiled: give a `loss` to"
@@ -210,10 +213,10 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
 
 
 def _predict(model: keras.Model, data: Samples) -> np.ndarray:
-    inputs = model_inputs(model, data)
+    inputs, signature = model_inputs(model, data), input_signature(model, data.x)
     chunks = []
-    for batch in batches(inputs, model.inputs[0].shape[0] or 256):
-        outputs = keras.tree.flatten(model(batch if len(batch) > 1 else batch[0], training=False))
+    for batch in batches(inputs, signature.batch_size or 256):
+        outputs = keras.tree.flatten(model(signature.pack(keras_arrays(batch)), training=False))
         if len(outputs) != 1:
             raise InvalidArgumentError(
                 "Models with several outputs can't be compared by one score; evaluate them with"

@@ -52,8 +52,8 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
     Sites are ReLU, LeakyReLU and PReLU layers, and inline activations.
 
     Args:
-        model: Sequential or Functional model. Nested models and layers with Python code of their
-            own are included, but functions called by such code, such as `keras.ops.relu`, are not.
+        model: Keras model. Nested models, and layers and models with Python code of their own, are
+            included, but functions called by such code, such as `keras.ops.relu`, are not.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
@@ -61,7 +61,6 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
         A tuple of `SiteUnits`, one for each site, in execution order.
 
     Raises:
-        ConversionError: If the model has no graph.
         DataError: If the samples do not fit the model.
 
     Example:

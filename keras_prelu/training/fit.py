@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_prelu.backend.devices import replicas
 from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.diagnostics.comparison import sample_scores
@@ -275,7 +276,8 @@ def _user_callbacks(fit: FitConfig) -> list[Any]:
 def _validation_data(samples: CheckedSamples, batch_size: int) -> Any:
     if samples.on_disk or replicas() > 1:
         return Batches(samples, batch_size)
-    return samples.x, samples.y
+    x, y = keras_arrays((samples.x, samples.y))
+    return x, y
 
 
 def _check_loss(model: keras.Model, losses: list[float]) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.data.samples import check_finite
+from keras_prelu.data.arrays import check_finite
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.recipes import RECIPES, candidates, get_recipe
 from tests.helpers import models
@@ -160,7 +160,7 @@ def test_every_value_is_scanned_once(dead, digits, monkeypatch):
         scanned.append((role, len(array)))
         return check_finite(array, role)
 
-    monkeypatch.setattr("keras_prelu.data.samples.check_finite", counting)
+    monkeypatch.setattr("keras_prelu.data.arrays.check_finite", counting)
     kp.finetune(dead, *digits, recipe="exp-revived", epochs=1)
     assert sorted(scanned) == [("training samples", 160), ("validation samples", 80)]
 
