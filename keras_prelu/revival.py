@@ -31,6 +31,7 @@ from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.activity import SiteActivity, activity
 from keras_prelu.typing import Array
+from keras_prelu.utils.checks import check_number
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["Revival", "SiteRevival", "revive"]
@@ -128,7 +129,8 @@ def revive(
     References:
         Claims 2 and 4; docs/explanation/results.md.
     """
-    if not 0 <= threshold < 1:
+    check_number("threshold", threshold, minimum=0.0)
+    if threshold >= 1:
         raise InvalidArgumentError(
             "`threshold` must be in [0, 1), a share of the samples. Received:"
             f" threshold={threshold}"

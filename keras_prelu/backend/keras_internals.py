@@ -19,6 +19,7 @@ __all__ = [
     "Node",
     "begin_at_epoch",
     "built_for",
+    "compile_arguments",
     "functional_like_constructor",
     "has_automatic_name",
     "nodes_in_order",
@@ -141,6 +142,12 @@ def steps_counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
 def built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """Return the variables that an optimizer was built to train."""
     return list(optimizer._trainable_variables)
+
+
+def compile_arguments(model: Any) -> dict[str, Any]:
+    """Return the arguments that a model was compiled with, as the user passed them."""
+    settings = getattr(model, "_compile_config", None)
+    return dict(getattr(settings, "config", {}))
 
 
 def begin_at_epoch(model: keras.Model, epoch: int) -> None:

@@ -13,6 +13,7 @@ from keras_prelu.calibration.host_exchange import Exchange, HostExchange
 from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
 from keras_prelu.data.signature import called_on_symbols, declares_inputs
 from keras_prelu.data.streams import gather_batches
+from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.errors import CalibrationError, InvalidArgumentError
 from keras_prelu.graph.leaves import is_taken_apart
 
@@ -71,6 +72,7 @@ def check_samples(
         checked = _draw(checked, max_samples, seed)
     checked = checked.in_memory(role)
     arrays = model_inputs(with_graph(original, checked.x), checked, role)
+    warn_of_range(original, checked.x)
     if len(arrays[0]) < MINIMUM_SAMPLES:
         raise CalibrationError(
             f"Calibration needs at least {MINIMUM_SAMPLES} samples, better some hundreds. Received:"

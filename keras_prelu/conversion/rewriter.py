@@ -19,6 +19,7 @@ from keras_prelu.custom_layers.converted_layer import (
 from keras_prelu.errors import KerasPReLUWarning, reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.cloning import check_variables, copy_other_state, copy_variables, rebuild
+from keras_prelu.graph.compilation import compile_settings
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -351,9 +352,13 @@ def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
         if config is None:
             return
         renamed = _renamed_outputs(model, copy)
-        copy.compile_from_config(
-            {key: _rename_keys(value, renamed) for key, value in config.items()}
-        )
+        try:
+            copy.compile_from_config(
+                {key: _rename_keys(value, renamed) for key, value in config.items()}
+            )
+        except Exception:  # A loss or metric is not registered.
+            settings = compile_settings(model)
+            copy.compile(**{key: _rename_keys(value, renamed) for key, value in settings.items()})
     except Exception as error:
         warnings.warn(
             f"The compile settings of '{model.name}' could not be carried over"

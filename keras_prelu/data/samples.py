@@ -15,9 +15,16 @@ import numpy as np
 
 from keras_prelu.data.arrays import as_array, check_finite, converted, fitted
 from keras_prelu.data.lazy import as_lazy, is_lazy, loaded
-from keras_prelu.data.signature import declares_inputs, input_signature, is_one_array
+from keras_prelu.data.signature import (
+    check_model,
+    declares_inputs,
+    input_signature,
+    is_one_array,
+)
 from keras_prelu.data.streams import gather_batches, gather_labelled, limit_for, yields_batches
+from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.errors import DataError
+from keras_prelu.utils.checks import check_integer
 
 __all__ = ["CheckedSamples", "Samples", "as_samples", "batches", "model_inputs"]
 
@@ -92,15 +99,20 @@ def as_samples(
         of `data`.
 
     Raises:
+        InvalidArgumentError: A ValueError; `model` is no Keras model.
         DataError: Labels are missing, lengths differ, an array does not fit the model, holds no
             numbers, or holds NaN or infinite values. Arrays on disk are checked when they are read.
     """
-    samples = _coerced(data, role, labels)
-    if not isinstance(samples, CheckedSamples):
-        samples = _checked(samples, model, role)
     if model is not None:
-        samples = _in_structure(model, samples, role)
-    return samples
+        check_model(model)
+    samples = _coerced(data, role, labels)
+    if isinstance(samples, CheckedSamples):
+        return samples if model is None else _in_structure(model, samples, role)
+    checked = _checked(samples, model, role)
+    if model is not None:
+        checked = _in_structure(model, checked, role)
+        warn_of_range(model, checked.x)
+    return checked
 
 
 def model_inputs(model: keras.Model, samples: Any, role: str = "samples") -> list[Any]:
@@ -125,6 +137,7 @@ def model_inputs(model: keras.Model, samples: Any, role: str = "samples") -> lis
 
 def batches(arrays: Sequence[Any], size: int) -> Iterator[list[np.ndarray]]:
     """Iterate over consecutive batches of the arrays' first axis; the last one may be shorter."""
+    check_integer("batch_size", size, minimum=1)
     for start in range(0, len(arrays[0]), size):
         yield [array[start : start + size] for array in arrays]
 

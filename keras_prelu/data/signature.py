@@ -7,6 +7,7 @@ samples, and the code is called with symbolic tensors to find out whether it acc
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import Functional
-from keras_prelu.errors import DataError, reason_of
+from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
 
 __all__ = [
     "InputSignature",
     "ModelInput",
     "called_on_symbols",
+    "check_model",
     "declares_inputs",
     "expected_shape",
     "input_signature",
@@ -148,6 +150,27 @@ class InputSignature:
         return f"The model has {len(self.inputs)} inputs, the {role} have {count}. Give {advice}."
 
 
+def check_model(model: Any, name: str = "model") -> None:
+    """Check that an argument is a Keras model.
+
+    Args:
+        model: Any. What the user passed.
+        name: Str. Name of the argument. Defaults to "model".
+
+    Raises:
+        InvalidArgumentError: A ValueError; it is something else.
+    """
+    if not isinstance(model, keras.Model):
+        advice = (
+            f" Load the file first: keras_prelu.load_model({str(model)!r})."
+            if isinstance(model, (str, os.PathLike))
+            else ""
+        )
+        raise InvalidArgumentError(
+            f"`{name}` must be a keras.Model.{advice} Received: {type(model).__name__}"
+        )
+
+
 def declares_inputs(model: Any) -> bool:
     """Return whether a model states which inputs it takes, independently of samples."""
     if isinstance(model, keras.Sequential):
@@ -167,6 +190,7 @@ def input_signature(model: keras.Model, x: Any, role: str = "samples") -> InputS
     Raises:
         DataError: The model does not declare its inputs, and can't be called with these samples.
     """
+    check_model(model)
     if declares_inputs(model):
         tensors = list(model.inputs)
         argument = tensors[0] if len(tensors) == 1 else tensors
@@ -199,7 +223,7 @@ def with_declared_inputs(model: keras.Model, x: Any, role: str = "samples") -> k
     Raises:
         DataError: The model can't be called with symbolic tensors like these samples.
     """
-    if declares_inputs(model) or not isinstance(model, keras.Model):
+    if declares_inputs(model):
         return model
     return called_on_symbols(model, x, role)
 

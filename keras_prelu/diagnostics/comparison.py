@@ -19,8 +19,10 @@ from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import Samples, as_samples, batches, model_inputs
-from keras_prelu.data.signature import input_signature
+from keras_prelu.data.signature import check_model, input_signature
+from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.utils.checks import check_number
 
 __all__ = ["CONFIDENCE", "MARGIN", "Comparison", "compare", "compare_scores", "sample_scores"]
 
@@ -118,7 +120,11 @@ def compare(
 
     >>> keras_prelu.compare(tuned, control, (x_test, y_test)).verdict
     """
+    check_number("margin", margin, minimum=0.0)
+    check_model(a, "a")
+    check_model(b, "b")
     data = as_samples(data, labels="required")
+    warn_of_range(a, data.x)
     metric, scores_a = sample_scores(a, data, loss=loss)
     _, scores_b = sample_scores(
         b, data, loss=loss if loss is not None else getattr(a, "loss", None)

@@ -17,6 +17,7 @@ from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.data.signature import input_signature
 from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.typing import Array
+from keras_prelu.utils.checks import check_integer
 
 __all__ = ["GradientNoise", "VariableNoise", "gradient_noise"]
 
@@ -102,8 +103,8 @@ def gradient_noise(
         raise InvalidArgumentError(
             "The model is not compiled: give the `loss` whose gradient is measured."
         )
-    if group < 1:
-        raise InvalidArgumentError(f"`group` must be at least 1. Received: group={group}")
+    check_integer("group", group, minimum=1)
+    check_integer("limit", limit, minimum=1)
     check_labels(model, data, loss)
     chosen = data.take(np.sort(np.random.default_rng(seed).permutation(len(data))[:limit]))
     groups = len(chosen) // group

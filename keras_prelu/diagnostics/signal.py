@@ -19,7 +19,6 @@ from keras_prelu.backend.autodiff import gradients
 from keras_prelu.custom_layers.converted_layer import StandIn
 from keras_prelu.data.samples import as_samples, batches, model_inputs
 from keras_prelu.data.signature import with_declared_inputs
-from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
@@ -27,6 +26,7 @@ from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Tensor
+from keras_prelu.utils.checks import check_integer
 
 __all__ = [
     "CallGradient",
@@ -128,8 +128,7 @@ def signal_by_depth(
 
 def check_probes(probes: int) -> None:
     """Raise an `InvalidArgumentError` unless at least one sample is used for gradients."""
-    if probes < 1:
-        raise InvalidArgumentError(f"`probes` must be at least 1. Received: probes={probes}")
+    check_integer("probes", probes, minimum=1)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from keras_prelu.errors import DataError
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import Slot, Step, compile_plan
+from keras_prelu.utils.checks import check_integer
 
 __all__ = ["LayerSimilarity", "layer_similarity"]
 
@@ -67,6 +68,7 @@ def layer_similarity(
     References:
         Kornblith et al. 2019, https://arxiv.org/abs/1905.00414.
     """
+    check_integer("limit", limit, minimum=1)
     data = as_samples(samples, labels="ignored")
     first, second = (_representations(network, data, limit) for network in (model, other))
     return tuple(

@@ -16,6 +16,7 @@ from keras_prelu.backend.keras_internals import (
     nodes_kept,
     sublayers,
 )
+from keras_prelu.data.signature import check_model
 from keras_prelu.errors import ConversionError
 
 __all__ = [
@@ -120,11 +121,11 @@ def functional_view(model: keras.Model) -> keras.Model:
 
     Raises:
         ConversionError: `model` has no graph; the message says why and what to do.
+        InvalidArgumentError: A ValueError; `model` is no Keras model.
     """
     if isinstance(model, Functional) and has_graph(model):
         return model
-    if not isinstance(model, keras.Model):
-        raise ConversionError(f"A keras.Model is needed. Received: {type(model).__name__}")
+    check_model(model)
     if not isinstance(model, keras.Sequential):
         raise ConversionError(
             f"Model '{model.name}' is a subclassed model ({type(model).__name__}): its graph is"

@@ -21,6 +21,7 @@ from keras_prelu.calibration.records import Calibration
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.data.signature import input_signature
+from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores, sample_scores
 from keras_prelu.diagnostics.diagnosis import Diagnosis, diagnose
 from keras_prelu.diagnostics.similarity import LayerSimilarity, layer_similarity
@@ -139,6 +140,7 @@ def gather(
             f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on."
         )
     data = as_samples(samples)
+    warn_of_range(original, data.x)
     models = {
         "PReLU": converted,
         "ReLU original": original,

@@ -19,6 +19,7 @@ from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.graph.compilation import compile_settings
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
@@ -181,9 +182,7 @@ def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
 
 def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
     model = rewrite(source)
-    settings: dict[str, Any] = {}
-    if model.compiled:
-        settings = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
+    settings = compile_settings(model)
     if setup.fit.loss is not None:
         settings["loss"] = setup.fit.loss
     if setup.fit.metrics is not None:

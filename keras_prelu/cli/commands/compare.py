@@ -19,8 +19,8 @@ __all__ = ["command"]
 @data_options("Labelled samples that neither model was trained on")
 @click.option(
     "--loss",
-    help="Keras loss, for models that are not classifiers.  [default: the one that A is compiled"
-    " with]",
+    help="Keras loss, or module:function, for models that are not classifiers.  [default: the one"
+    " that A is compiled with]",
 )
 @click.option(
     "--margin",
@@ -51,7 +51,12 @@ def command(
     a, b = session.load_model(first), session.load_model(second)
     dataset = data.load(a)
     result = compare(
-        a, b, dataset.test or dataset.train, loss=loss, margin=margin, seed=session.seed
+        a,
+        b,
+        dataset.test or dataset.train,
+        loss=session.load_loss(loss),
+        margin=margin,
+        seed=session.seed,
     )
     verdict = result.sentence(str(first), str(second))
     costs = [_cost(a, first), _cost(b, second)]

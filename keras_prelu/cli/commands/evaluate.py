@@ -16,7 +16,9 @@ __all__ = ["command"]
 @click.command("evaluate")
 @model_argument
 @data_options("Labelled samples")
-@click.option("--loss", help="Keras loss.  [default: the one that MODEL is compiled with]")
+@click.option(
+    "--loss", help="Keras loss, or module:function.  [default: the one that MODEL is compiled with]"
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -39,7 +41,9 @@ def command(
 
     loaded = session.load_model(model)
     dataset = data.load(loaded)
-    evaluation = evaluate(loaded, dataset.test or dataset.train, loss=loss, batch_size=batch_size)
+    evaluation = evaluate(
+        loaded, dataset.test or dataset.train, loss=session.load_loss(loss), batch_size=batch_size
+    )
     if session.json:
         print_json(
             {

@@ -64,6 +64,7 @@ def command(
     from keras_prelu.io.model_files import beside, check_output, save_model
     from keras_prelu.sites.prelu_layers import has_prelu_layers
 
+    training.check()
     if training.recipe:
         refuse_conversion_options("--recipe says how MODEL is converted")
     conversion.check(has_data=True)
