@@ -14,7 +14,7 @@ from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
 from keras_prelu.data.signature import called_on_symbols, declares_inputs
 from keras_prelu.data.streams import gather_batches
 from keras_prelu.data.value_range import warn_of_range
-from keras_prelu.errors import CalibrationError, InvalidArgumentError
+from keras_prelu.errors import CalibrationError, DataError, InvalidArgumentError
 from keras_prelu.graph.leaves import is_taken_apart
 
 __all__ = [
@@ -62,7 +62,7 @@ def check_samples(
         `CalibrationSamples`.
 
     Raises:
-        CalibrationError: There are too few samples.
+        CalibrationError: There are too few samples, or the model can't be called with them.
         DataError: The samples do not fit the model, or hold NaN.
         InvalidArgumentError: `max_samples` is not positive.
     """
@@ -102,7 +102,7 @@ def with_graph(model: keras.Model, samples: Any) -> keras.Model:
         otherwise the model itself.
 
     Raises:
-        DataError: The model can't be called with symbolic tensors.
+        CalibrationError: The model can't be called with symbolic tensors.
     """
     if (
         is_taken_apart(model)
@@ -110,7 +110,10 @@ def with_graph(model: keras.Model, samples: Any) -> keras.Model:
         or not isinstance(model, keras.Model)
     ):
         return model
-    return called_on_symbols(model, samples, "calibration samples")
+    try:
+        return called_on_symbols(model, samples, "calibration samples")
+    except DataError as error:
+        raise CalibrationError(str(error)) from error
 
 
 @dataclass(frozen=True)

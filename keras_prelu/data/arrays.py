@@ -70,6 +70,8 @@ def fitted(array: Any, model_input: ModelInput, role: str) -> Any:
     Raises:
         DataError: The array has another shape, or text is where numbers are needed.
     """
+    if not hasattr(array, "shape"):  # A list of rows.
+        array = as_array(array, role)
     _check_kind(array, model_input, role)
     expected, received = model_input.shape, tuple(array.shape)
     if len(received) == len(expected) + 1 and received[-1] == 1:

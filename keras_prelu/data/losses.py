@@ -14,6 +14,8 @@ from keras_prelu.errors import InvalidArgumentError
 
 __all__ = ["named_loss", "resolved_loss"]
 
+_SHORT_NAMES = ("bce", "kld", "mae", "mape", "mse", "msle")
+
 
 def resolved_loss(loss: Any) -> Any:
     """Return a loss as a function of labels and outputs.
@@ -23,15 +25,18 @@ def resolved_loss(loss: Any) -> Any:
             several outputs.
 
     Returns:
-        The loss, with functions and `keras.losses.Loss` objects in place of names.
+        The loss, with functions and `keras.losses.Loss` objects in place of names; the only one of
+        a list or dict.
 
     Raises:
         InvalidArgumentError: A ValueError; there is no such loss.
     """
     if isinstance(loss, Mapping) and "class_name" not in loss:
-        return {name: resolved_loss(part) for name, part in loss.items()}
+        losses = {name: resolved_loss(part) for name, part in loss.items()}
+        return losses if len(losses) != 1 else next(iter(losses.values()))
     if isinstance(loss, (list, tuple)):
-        return type(loss)(resolved_loss(part) for part in loss)
+        parts = [resolved_loss(part) for part in loss]
+        return parts if len(parts) != 1 else parts[0]
     try:
         return keras.losses.get(loss)
     except (ValueError, TypeError) as error:
@@ -61,9 +66,12 @@ def named_loss(name: str) -> Any:
 
 def _suggestion(loss: Any) -> str:
     names = [
-        name
-        for name, value in vars(keras.losses).items()
-        if name.islower() and inspect.isfunction(value) and name not in ("get", "serialize")
+        *_SHORT_NAMES,
+        *(
+            name
+            for name, value in vars(keras.losses).items()
+            if name.islower() and inspect.isfunction(value) and name not in ("get", "serialize")
+        ),
     ]
     close = difflib.get_close_matches(str(loss).lower(), names, n=1)
     return f" Did you mean {close[0]!r}?" if close else " It may be a function of your own."

@@ -225,6 +225,7 @@ def with_declared_inputs(model: keras.Model, x: Any, role: str = "samples") -> k
     """
     if declares_inputs(model):
         return model
+    _check_called(model)
     return called_on_symbols(model, x, role)
 
 
@@ -240,7 +241,6 @@ def called_on_symbols(model: keras.Model, x: Any, role: str = "samples") -> kera
         DataError: The model can't be called with symbolic tensors like these samples.
     """
     signature = _signature_of_samples(x)
-    _check_called(model)
     try:
         return _over_symbolic_inputs(model, signature)
     except Exception as error:  # The user's code may raise anything.
@@ -323,8 +323,13 @@ def _check_called(model: keras.Model) -> None:
 
 
 def _over_symbolic_inputs(model: keras.Model, signature: InputSignature) -> keras.Model:
+    # Keras wants the inputs of a dict to have the names of their keys.
+    is_named = isinstance(signature.structure, Mapping)
     inputs = signature.pack(
-        [keras.Input(one.shape[1:], dtype=one.dtype) for one in signature.inputs]
+        [
+            keras.Input(one.shape[1:], dtype=one.dtype, name=one.name if is_named else None)
+            for one in signature.inputs
+        ]
     )
     return keras.Model(inputs, model(inputs), name=model.name)
 

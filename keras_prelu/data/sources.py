@@ -166,7 +166,8 @@ def _named_inputs(source: str, arrays: dict[str, Any]) -> Dataset:
             {name.removesuffix(end): array for name, array in arrays.items() if name.endswith(end)}
             for end in ("_train", "_test")
         ]
-        return Dataset(source, *(_by_name(source, part) for part in parts))
+        train, held_out = (_by_name(source, part) for part in parts)
+        return Dataset(source, train, held_out)
     return Dataset(source, _by_name(source, arrays))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
 
 __all__ = [
+    "batch_count",
     "check_training_stream",
     "gather_batches",
     "gather_labelled",
@@ -45,7 +46,7 @@ def yields_batches(source: Any) -> bool:
 
 def limit_for(source: Any) -> float:
     """Return how many unlabelled samples to take: all if the number of batches is known."""
-    count = _count(source)
+    count = batch_count(source)
     return MOST_FROM_BATCHES if count is None or count == math.inf else math.inf
 
 
@@ -91,7 +92,7 @@ def gather_labelled(source: Any, role: str) -> tuple[Any, Any]:
     Raises:
         DataError: There is no batch, the source is endless, or its batches have weights.
     """
-    if _count(source) == math.inf:
+    if batch_count(source) == math.inf:
         raise DataError(
             f"The {role} are an endless data set. Limit it: leave out repeat(), or give"
             " dataset.take(batches)."
@@ -108,7 +109,7 @@ def gather_labelled(source: Any, role: str) -> tuple[Any, Any]:
         parts.append(_as_arrays(x))
         labels.append(None if y is None else _as_arrays(y))
         size += sum(array.nbytes for array in keras.tree.flatten(parts[-1]))
-        if size > MOST_BYTES and _count(source) is None:
+        if size > MOST_BYTES and batch_count(source) is None:
             raise DataError(
                 f"The {role} do not end within {MOST_BYTES / 1e9:g} GB. Give a data set with a"
                 " length, such as dataset.take(batches)."
@@ -146,7 +147,7 @@ def check_training_stream(train: Any) -> None:
         raise InvalidArgumentError(
             f"`train` must be a pair (x, y) or a data set. Received: {type(train).__name__}"
         )
-    if _count(train) == math.inf:
+    if batch_count(train) == math.inf:
         raise InvalidArgumentError(
             "`train` is an endless data set, so that an epoch has no end. Leave out repeat(), or"
             " give dataset.take(batches) with the batches of one epoch."
@@ -154,7 +155,7 @@ def check_training_stream(train: Any) -> None:
     spec = getattr(train, "element_spec", None)
     if spec is not None and not (isinstance(spec, (tuple, list)) and len(spec) in (2, 3)):
         raise InvalidArgumentError("`train` must yield batches (x, y); it yields x alone.")
-    if _count(train) == 0:
+    if batch_count(train) == 0:
         raise InvalidArgumentError("`train` has no batches.")
 
 
@@ -167,7 +168,7 @@ def _comes_from(source: Any, packages: tuple[str, ...]) -> bool:
 
 def _batches(source: Any) -> Iterator[Any]:
     try:
-        if isinstance(source, keras.utils.PyDataset) and (count := _count(source)) is not None:
+        if isinstance(source, keras.utils.PyDataset) and (count := batch_count(source)) is not None:
             indices = itertools.count() if count == math.inf else range(int(count))
             yield from (source[index] for index in indices)
         else:
@@ -219,7 +220,7 @@ def _length(structure: Any) -> int:
     return len(np.atleast_1d(keras.tree.flatten(structure)[0]))
 
 
-def _count(source: Any) -> float | None:
+def batch_count(source: Any) -> float | None:
     """Return the number of batches: infinity for an endless source, None if it is not known."""
     try:
         if isinstance(source, keras.utils.PyDataset):

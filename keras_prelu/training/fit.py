@@ -16,6 +16,7 @@ from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples, Samples
+from keras_prelu.data.streams import batch_count
 from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
@@ -104,11 +105,8 @@ class TrainingSetup:
 
     def steps(self) -> int | None:
         """Return the number of steps of the whole training, or None for a stream without length."""
-        try:
-            batches = len(self.data())
-        except TypeError:
-            return None
-        return batches * self.fit.epochs if batches > 0 else None
+        batches = batch_count(self.data())
+        return int(batches) * self.fit.epochs if batches else None
 
     def with_default_multiplier(self, multiplier: float) -> TrainingSetup:
         """Return the setup with this slope multiplier, unless it has one."""
