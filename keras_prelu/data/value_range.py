@@ -82,10 +82,11 @@ def range_misfit(model: keras.Model, x: Any) -> str:
             f"{reached}, and no first layer of model '{model.name}' scales them. If it was trained"
             " on scaled pixels, scale these alike (on the command line --scale 1/255)."
         )
-    transformed = _through(layers, np.array([low, high]))
+    lowest, highest = _through(layers, low), _through(layers, high)
+    transformed = np.concatenate([lowest, highest])
     names = ", ".join(f"'{layer.name}'" for layer in layers)
     found = f"{transformed.min():.2g} to {transformed.max():.2g}"
-    if np.ptp(transformed) < _NARROWEST and high <= _LARGEST:
+    if np.abs(highest - lowest).max() < _NARROWEST and high <= _LARGEST:
         return (
             f"{reached}, and layer {names} of model '{model.name}' scales them to {found}: they"
             " seem to be scaled twice. Give unscaled pixels, from 0 to 255 (on the command line"
@@ -134,21 +135,17 @@ def _operations(model: Any) -> Iterator[Any]:
             yield operation
 
 
-def _through(layers: list[Any], values: np.ndarray) -> np.ndarray:
-    """Return what scaling layers make of values, over all channels."""
+def _through(layers: list[Any], value: float) -> np.ndarray:
+    """Return what scaling layers make of a value, for each channel."""
+    values = np.array([value])
     for layer in layers:
         if isinstance(layer, keras.layers.Rescaling):
-            scale, offset = (np.asarray(part, dtype=float) for part in (layer.scale, layer.offset))
-            values = np.concatenate([np.ravel(value * scale + offset) for value in values])
-        else:
-            mean, variance = (
-                np.asarray(keras.ops.convert_to_numpy(part), dtype=float)
-                for part in (layer.mean, layer.variance)
-            )
-            deviation = np.maximum(np.sqrt(variance), 1e-7)
-            scaled = [
-                np.ravel(value * deviation + mean if layer.invert else (value - mean) / deviation)
-                for value in values
-            ]
-            values = np.concatenate(scaled)
+            values = values * np.ravel(layer.scale) + np.ravel(layer.offset)
+            continue
+        mean, variance = (
+            np.ravel(keras.ops.convert_to_numpy(part)).astype(np.float64)
+            for part in (layer.mean, layer.variance)
+        )
+        deviation = np.maximum(np.sqrt(variance), 1e-7)
+        values = values * deviation + mean if layer.invert else (values - mean) / deviation
     return values

@@ -428,3 +428,57 @@ def test_samples_that_a_subclassed_model_can_not_take():
     model, _ = prepared("subclassed of a dict")
     with pytest.raises(DataError, match="can't be called"):
         kp.diagnostics.dead_units(model, {"z": X})
+
+
+TEXT = np.array(["a", "b", "c", "z"] * 10)
+KINDS_OF_TEXT = {
+    "array": TEXT,
+    "objects": TEXT.astype(object),
+    "bytes": TEXT.astype(bytes),
+    "list": TEXT.tolist(),
+    "column": TEXT[:, None],
+}
+
+
+def of_text():
+    """A model of text, and the model of the numbers that the text stands for."""
+    inputs = keras.Input((), dtype="string")
+    lookup = L.StringLookup(vocabulary=["a", "b", "c"])
+    numbers = keras.Input((), dtype="int64")
+    layers = [L.Embedding(5, 3), L.Dense(4, activation="relu"), L.Dense(2)]
+    models = []
+    for argument, x in ((inputs, lookup(inputs)), (numbers, numbers)):
+        for layer in layers:
+            x = layer(x)
+        models.append(keras.Model(argument, x))
+        models[-1].compile("adam", "mse")
+    return *models, keras.ops.convert_to_numpy(lookup(TEXT))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("kind", KINDS_OF_TEXT)
+def test_text_is_as_the_numbers_it_stands_for(kind):
+    text_model, number_model, numbers = of_text()
+    x, y = KINDS_OF_TEXT[kind], np.zeros((40, 2), "float32")
+    for use in (
+        lambda model, x: [site.dead for site in kp.diagnostics.dead_units(model, x)],
+        lambda model, x: kp.diagnostics.diagnose(model, (x, y)).measures["noise"],
+        lambda model, x: kp.compare(model, conversion(model), (x, y)).gain,
+        lambda model, x: kp.calibrate(conversion(model), model, x).error_before,
+        lambda model, x: evaluate(model, (x, y)).metrics["loss"],
+        lambda model, x: (
+            kp.finetune(model, (x, y), (x, y), recipe="identity", epochs=1).prelu.score_after
+        ),
+    ):
+        np.testing.assert_allclose(use(text_model, x), use(number_model, numbers), rtol=1e-4)
+    kp.convert(text_model, alpha="auto", calibration_data=x)
+    with pytest.raises(DataError, match="numbers, but the model's input .* takes text"):
+        kp.diagnostics.dead_units(text_model, numbers)
+
+
+def test_text_where_keras_can_not_read_it():
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow reads text")
+    model = keras.Model(inputs := keras.Input((2,)), L.Dense(2, activation="relu")(inputs))
+    with pytest.raises(DataError, match="on TensorFlow alone"):
+        kp.diagnostics.dead_units(model, np.full((4, 2), "a"))
