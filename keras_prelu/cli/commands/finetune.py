@@ -68,6 +68,7 @@ def command(
     if training.recipe:
         refuse_conversion_options("--recipe says how MODEL is converted")
     conversion.check(has_data=True)
+    session.load_loss(training.loss)  # Refuses a mistyped name before any work is done.
     output = output or beside(model, "finetuned")
     loaded = session.load_model(model)
     check_output(output, force=force)

@@ -472,7 +472,7 @@ def test_text_is_as_the_numbers_it_stands_for(kind):
     ):
         np.testing.assert_allclose(use(text_model, x), use(number_model, numbers), rtol=1e-4)
     kp.convert(text_model, alpha="auto", calibration_data=x)
-    with pytest.raises(DataError, match="numbers, but the model's input .* takes text"):
+    with pytest.raises(DataError, match=r"numbers, but the model's input .* takes text"):
         kp.diagnostics.dead_units(text_model, numbers)
 
 
