@@ -376,6 +376,23 @@ def test_streams_train_as_arrays_do(kind):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_a_stream_without_len_has_checkpoints(tmp_path):
+    results = [
+        kp.finetune(
+            prepared("functional")[0],
+            Batched(X, Y),
+            (X, Y),
+            selection=(X, Y),
+            recipe="identity",
+            epochs=1,
+            checkpoints=tmp_path,
+        )
+        for _ in range(2)
+    ]
+    for one, other in zip(*(result.model.get_weights() for result in results), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.tensorflow
 def test_an_endless_data_set_of_tensorflow_is_refused():
     model, _ = prepared("functional")
