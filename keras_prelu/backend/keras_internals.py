@@ -107,7 +107,8 @@ def own_attributes(layer: Any) -> list[tuple[str, Any]]:
 
 @functools.cache
 def _attributes_of_keras() -> frozenset[str]:
-    return frozenset(vars(keras.layers.Layer())) | {
+    # A model sets those of a Sequential: the functions that `fit` and `predict` compile, and more.
+    return frozenset({*vars(keras.layers.Layer()), *vars(keras.Sequential(name="unused"))}) | {
         "_functional",
         "_layers",
         "_modules",

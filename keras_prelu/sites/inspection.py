@@ -15,7 +15,11 @@ import keras
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
-from keras_prelu.custom_layers.source_scan import relu_functions_in_source
+from keras_prelu.custom_layers.source_scan import (
+    may_call_relu_functions,
+    named_relu_functions,
+    relu_functions_in_source,
+)
 from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
@@ -168,16 +172,12 @@ class _Inspection:
 
         Each use is a list of alternatives, of which the first that the layer takes counts.
         """
-        if self._rectifiers or relu_functions_in_source(self._layer.__class__):
+        if self._rectifiers or _may_call_functions(self._layer):
             trace = _Trace(self._layer, uses, self._rectifiers)
-            graphs = (
-                list(_opened(self._layer, trace.arguments, self._rectifiers))
-                if trace.arguments
-                else []
-            )
-            yield from self._called(trace, graphs)
+            opened = _opened(self._layer, trace.arguments, self._rectifiers)
+            yield from self._called(trace, opened.graphs)
             yield from self._not_called(trace)
-            yield from self._in_code(graphs)
+            yield from self._in_code(opened)
         for prelu in prelus(self._layer):
             yield self._own_prelu(prelu)
 
@@ -240,23 +240,29 @@ class _Inspection:
             shapes=shapes,
         )
 
-    def _in_code(self, graphs: Sequence[functional.Graph]) -> Iterator[LocatedSite]:
-        """Yield the functions that the layer's Python code calls.
+    def _in_code(self, opened: _Opened) -> Iterator[LocatedSite]:
+        """Yield the functions that Python code calls.
 
-        They are found in the graph that the code creates or, if it creates none, in its source.
+        They are found in the graphs that the code creates and, for layers whose code creates none,
+        in its source.
         """
-        if graphs:
-            owners = {id(held.owner) for held in self._rectifiers}
-            rectifiers = [
-                recognize_call(call)
-                for graph in graphs
-                for call in graph.calls
-                if not isinstance(call.operation, keras.layers.Layer)
-                and id(call.operation) not in owners
-            ]
-        else:
-            functions = relu_functions_in_source(self._layer.__class__)
-            rectifiers = [named(function, "op") for function in functions]
+        owners = {id(held.owner) for held in self._rectifiers}
+        rectifiers = [
+            recognize_call(call)
+            for graph in opened.graphs
+            for call in graph.calls
+            if not isinstance(call.operation, keras.layers.Layer)
+            and id(call.operation) not in owners
+            and keras.backend.is_float_dtype(call.outputs[0].dtype)
+        ]
+        rectifiers += [
+            named(function, "op")
+            for layer in opened.without_graph
+            for function in (
+                *relu_functions_in_source(layer.__class__),
+                *named_relu_functions(layer),
+            )
+        ]
         counts: dict[str, int] = {}
         for rectifier in rectifiers:
             if rectifier is None or rectifier.smooth:
@@ -358,42 +364,79 @@ def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
     return keras.KerasTensor(tuple(shapes), dtype=next(dtypes))
 
 
-def _opened(
-    layer: Any, arguments: _Arguments, rectifiers: Sequence[HeldRectifier]
-) -> Iterator[functional.Graph]:
-    """Yield the graphs of a layer's code and of the layers inside.
+@dataclass(frozen=True)
+class _Opened:
+    """The code of a layer and of the layers inside, as graphs.
 
-    Functions that the layer holds as attributes are left out.
+    Attributes:
+        graphs: List of `Graph`. Those that the code creates.
+        without_graph: List of layers. Those whose code creates none.
     """
-    functions = [held.target for held in rectifiers if _is_function(held)]
-    with attributes_set(functions, _identity):
-        yield from list(_open(layer, arguments))
+
+    graphs: list[functional.Graph]
+    without_graph: list[Any]
 
 
-def _open(layer: Any, arguments: _Arguments) -> Iterator[functional.Graph]:
+def _opened(
+    layer: Any, arguments: _Arguments | None, rectifiers: Sequence[HeldRectifier]
+) -> _Opened:
+    """Return the graphs of a layer's code and of the layers inside.
+
+    What the layer holds as attributes is left out, also where code calls it without its layer, as
+    `self.dense.call(inputs)` does.
+    """
+    opened = _Opened(graphs=[], without_graph=[])
+    if arguments is None:
+        opened.without_graph.extend(_with_code(layer))
+        return opened
+    with attributes_set([held.target for held in rectifiers], _identity):
+        _open(layer, arguments, opened)
+    return opened
+
+
+def _open(layer: Any, arguments: _Arguments, opened: _Opened) -> None:
+    if isinstance(layer, keras.layers.TimeDistributed):
+        # Its code calls the layer inside once for each step.
+        _open(layer.layer, _one_step(arguments), opened)
+        return
     graph = (
         functional.graph_of_model(layer)
         if functional.has_graph(layer)
         else functional.graph_of_layer(layer, arguments.args, arguments.kwargs)
     )
     if graph is None:
+        opened.without_graph.extend(_with_code(layer))
         return
-    yield graph
+    opened.graphs.append(graph)
     for call in graph.calls:
         if (
             isinstance(call.operation, keras.layers.Layer)
             and recognize(call.operation) is None
-            and _has_rectifiers(call.operation)
+            and (find_held_rectifiers(call.operation) or _may_call_functions(call.operation))
         ):
-            yield from _open(call.operation, _Arguments(call.args, call.kwargs))
+            _open(call.operation, _Arguments(call.args, call.kwargs), opened)
 
 
-def _has_rectifiers(layer: Any) -> bool:
-    return bool(find_held_rectifiers(layer) or relu_functions_in_source(layer.__class__))
+def _one_step(arguments: _Arguments) -> _Arguments:
+    """Return the arguments for one step of a sequence, without the mask."""
+    tensors = keras.tree.flatten((arguments.args, dict(arguments.kwargs)))
+    first = next(tensor for tensor in tensors if keras.utils.is_keras_tensor(tensor))
+    step = keras.KerasTensor((first.shape[0], *first.shape[2:]), dtype=first.dtype)
+    return _Arguments((step,), {})
 
 
-def _identity(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-    return inputs
+def _with_code(layer: Any) -> list[Any]:
+    """Return those among a layer and the layers inside whose code may call ReLU functions."""
+    return [inner for inner in (layer, *sublayers(layer)) if may_call_relu_functions(inner)]
+
+
+def _may_call_functions(layer: Any) -> bool:
+    return bool(_with_code(layer))
+
+
+def _identity(*args: Any, **kwargs: Any) -> Any:
+    leaves = keras.tree.flatten((args, kwargs))
+    return next(leaf for leaf in leaves if hasattr(leaf, "shape"))
 
 
 def _gates(

@@ -159,7 +159,7 @@ def test_losses_by_output_name_follow_an_output_that_became_a_prelu():
     )
 
 
-def test_a_loss_that_cannot_be_rebuilt_is_said_and_the_model_converted():
+def test_a_loss_that_is_not_registered_is_kept_in_memory():
     class Unregistered(keras.losses.Loss):
         def __init__(self, needed):
             super().__init__()
@@ -169,10 +169,23 @@ def test_a_loss_that_cannot_be_rebuilt_is_said_and_the_model_converted():
 
     model = models.residual()
     model.compile("sgd", Unregistered(1))
+    converted = kp.convert(model, rescale="none")
+    assert converted.compiled
+    assert converted.loss is model.loss
+    assert converted.optimizer is not model.optimizer
+    assert all(layer.output is not None for layer in converted.layers)  # each was called once
+
+
+def test_a_metric_that_cannot_be_rebuilt_is_said_and_the_model_converted():
+    class Unregistered(keras.metrics.MeanSquaredError):
+        def __init__(self, needed):
+            super().__init__()
+
+    model = models.residual()
+    model.compile("sgd", "mse", metrics=[Unregistered(1)])
     with pytest.warns(kp.errors.KerasPReLUWarning, match="Compile the new model yourself"):
         converted = kp.convert(model, rescale="none")
     assert not converted.compiled
-    assert all(layer.output is not None for layer in converted.layers)  # each was called once
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
