@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.calibration.config import CalibrationConfig
-from keras_prelu.calibration.layer_fit import Assignment
+from keras_prelu.calibration.design import Assignment
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration

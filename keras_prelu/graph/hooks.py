@@ -35,7 +35,15 @@ from typing import Any
 
 import keras
 
-__all__ = ["Hook", "HookTarget", "HookedCall", "attributes_set", "hook_calls", "set_target"]
+__all__ = [
+    "Hook",
+    "HookTarget",
+    "HookedCall",
+    "attributes_set",
+    "hook_calls",
+    "set_target",
+    "without_hooks",
+]
 
 _ABSENT = object()
 
@@ -200,6 +208,13 @@ def _set_attribute(owner: Any, attribute: str, value: Any) -> Callable[[], None]
     return restore
 
 
+def without_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that runs below the hooks of an attribute, or the function itself."""
+    while hasattr(function, "hooked_function"):
+        function = function.hooked_function
+    return function
+
+
 def _hooked(target: HookTarget, hook: Hook) -> Callable[..., Any]:
     original = target.value
 
@@ -208,4 +223,5 @@ def _hooked(target: HookTarget, hook: Hook) -> Callable[..., Any]:
         replacement = hook(HookedCall(target=target, args=args, kwargs=kwargs, outputs=outputs))
         return outputs if replacement is None else replacement
 
+    vars(hooked)["hooked_function"] = original
     return hooked

@@ -33,6 +33,7 @@ from keras_prelu.training.fit import (
     TrainingSetup,
     train_and_score,
 )
+from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
 from keras_prelu.training.recipes import (
     AUTO,
@@ -215,17 +216,23 @@ def finetune(
     check_number("budget", budget, above=0.0)
     control_names = check_controls(controls)
     recipe_name = _recipe_name(model, original, recipe, control)
+    models = (model,) if original is None else (model, original)
+    if fit_config.optimizer is not None:
+        check_optimizer(fit_config.optimizer, models)
     _check_distribution()
     data = _checked_data(model, train, validation, selection, fit_config)
     if recipe_name is not None and data.selection is None:
         data = _hold_back_selection(data, fit_config.seed)
     setup = TrainingSetup(
-        train=data.train, selection=data.selection, fit=fit_config, slopes=slope_config
+        train=data.train,
+        selection=data.selection,
+        fit=fit_config,
+        slopes=slope_config,
+        models=models,
     )
     with ExitStack() as stack:
         store = None
         if checkpoints is not None:
-            models = [model] if original is None else [model, original]
             key = fingerprint(models, setup, data.validation, (recipe_name, budget))
             store = stack.enter_context(Checkpoints(Path(checkpoints), key))
         if recipe_name is None:

@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.backend.keras_internals import compile_arguments, sublayers
+from keras_prelu.conversion.optimizer_copies import described_exclusions
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.data.streams import batch_count
@@ -57,6 +58,11 @@ def fingerprint(
             "versions": (__version__, keras.__version__, keras.backend.backend(), np.__version__),
             "models": [_model_parts(model) for model in models],
             "fit": _fit_parts(setup.fit),
+            "exclusions": (
+                None
+                if setup.fit.optimizer is None
+                else described_exclusions(setup.fit.optimizer, models)
+            ),
             "slopes": vars(setup.slopes),
             "train": _data_parts(setup.train),
             "watched": _data_parts(watched),
@@ -94,7 +100,10 @@ def _compile_parts(model: keras.Model) -> Any:
     with warnings.catch_warnings():
         # Keras warns of lambdas in a configuration; here nothing is loaded from it.
         warnings.simplefilter("ignore")
-        config = model.get_compile_config() or {}
+        try:
+            config = model.get_compile_config() or {}
+        except Exception:  # A schedule or loss of the user may have no configuration.
+            config = dict(compile_arguments(model))
     return without_automatic_names(config), model.loss
 
 

@@ -188,6 +188,21 @@ def test_a_metric_that_cannot_be_rebuilt_is_said_and_the_model_converted():
     assert not converted.compiled
 
 
+def test_an_optimizer_that_cannot_be_copied_is_said_and_the_model_converted():
+    class Unregistered(keras.optimizers.SGD):
+        def __init__(self, needed):
+            super().__init__()
+
+    model = models.mlp()
+    model.compile(Unregistered(1), "mse")
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="Compile the new model yourself"):
+        converted = kp.convert(model, rescale="none")
+    assert converted.optimizer is None
+    x = models.samples(model)
+    converted.evaluate(x, np.zeros((len(x), *model.output_shape[1:])), verbose=0)
+    assert all(layer.output is not None for layer in converted.layers)  # each was called once
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_is_kept(policy):
     keras.config.set_dtype_policy(policy)
