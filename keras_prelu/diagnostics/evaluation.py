@@ -12,7 +12,7 @@ from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import as_samples
-from keras_prelu.diagnostics.comparison import sample_scores
+from keras_prelu.diagnostics.scores import sample_scores
 
 __all__ = ["Evaluation", "evaluate"]
 
