@@ -64,10 +64,12 @@ class Graph:
     Attributes:
         calls: Tuple of `Call`, in execution order.
         outputs: Tuple of symbolic tensors. The outputs of the graph.
+        inputs: Tuple of symbolic tensors. The inputs of the graph.
     """
 
     calls: tuple[Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
+    inputs: tuple[keras.KerasTensor, ...]
 
 
 def has_graph(layer: Any) -> bool:
@@ -157,7 +159,9 @@ def graph_of_model(model: keras.Model) -> Graph:
         ConversionError: `model` has no graph.
     """
     view = functional_view(model)
-    return Graph(calls=tuple(calls(view)), outputs=tuple(view.outputs))
+    return Graph(
+        calls=tuple(calls(view)), outputs=tuple(view.outputs), inputs=tuple(view.inputs)
+    )
 
 
 def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph | None:
@@ -182,7 +186,7 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             function = keras.Function(inputs, outputs)
         except Exception:  # Whatever the user's code raises for symbolic tensors.
             return None
-        return Graph(calls=tuple(_calls(function)), outputs=outputs)
+        return Graph(calls=tuple(_calls(function)), outputs=outputs, inputs=tuple(inputs))
 
 
 def detached(structure: Any) -> Any:

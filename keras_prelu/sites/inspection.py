@@ -20,11 +20,11 @@ from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize, recognize_call
-from keras_prelu.graph.gates import Gates
-from keras_prelu.graph.hooks import attributes_set
+from keras_prelu.graph.gates import AppliedFunction, Objections, takes_floats
 from keras_prelu.graph.leaves import rebuild_failure
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
+from keras_prelu.sites.layer_code import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 
 __all__ = ["sites_of_layer", "sites_of_model"]
@@ -42,7 +42,12 @@ class _Arguments:
 
 
 def sites_of_layer(
-    layer: keras.layers.Layer, calls: Sequence[functional.Call], scope: str, taken: set[str]
+    layer: keras.layers.Layer,
+    calls: Sequence[functional.Call],
+    scope: str,
+    taken: set[str],
+    objections: Objections,
+    opened: OpenedLayers,
 ) -> Iterator[LocatedSite]:
     """Yield the sites inside a layer.
 
@@ -52,9 +57,11 @@ def sites_of_layer(
         scope: String. Prefix of the paths of the sites: the layer's path and "/".
         taken: Set of strings. Names that new layers can't have; the names of the new layers are
             added.
+        objections: `Objections`. What was found in the model that contains the layer.
+        opened: `OpenedLayers`.
     """
     uses = [[_Arguments(call.args, call.kwargs)] for call in calls]
-    return _Inspection(layer, scope, taken).sites(uses)
+    return _Inspection(layer, scope, taken, opened).sites(uses, objections)
 
 
 def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
@@ -72,7 +79,8 @@ def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
         alternatives = [_Arguments((functional.detached(model.input),), {})]
     else:
         alternatives = list(_arguments_at_build(model))
-    return _Inspection(model, "", set()).sites([alternatives] if alternatives else [])
+    inspection = _Inspection(model, "", set(), OpenedLayers())
+    return inspection.sites([alternatives] if alternatives else [])
 
 
 class _Trace:
@@ -153,43 +161,66 @@ class _Trace:
 class _Inspection:
     """The sites inside one layer, or of one model that is treated as a layer."""
 
-    def __init__(self, layer: Any, scope: str, taken: set[str]) -> None:
+    def __init__(self, layer: Any, scope: str, taken: set[str], opened: OpenedLayers) -> None:
         self._layer = layer
         self._scope = scope
         self._taken = taken
-        self._rectifiers = find_held_rectifiers(layer)
+        self._opened = opened
+        self._rectifiers = opened.rectifiers(layer)
         self._data_format = next(
             (inner.data_format for inner in sublayers(layer) if hasattr(inner, "data_format")),
             "channels_last",
         )
 
-    def sites(self, uses: Sequence[Sequence[_Arguments]]) -> Iterator[LocatedSite]:
+    def sites(
+        self, uses: Sequence[Sequence[_Arguments]], objections: Objections | None = None
+    ) -> Iterator[LocatedSite]:
         """Yield the sites for the uses of the layer.
 
         Each use is a list of alternatives, of which the first that the layer takes counts.
+
+        Args:
+            uses: Sequence of sequences of `_Arguments`.
+            objections: `Objections`. What was found in the model that contains the layer. Defaults
+                to None: the layer is the model.
         """
         if self._rectifiers or relu_functions_in_source(self._layer.__class__):
             trace = _Trace(self._layer, uses, self._rectifiers)
-            graphs = (
-                list(_opened(self._layer, trace.arguments, self._rectifiers))
-                if trace.arguments
-                else []
-            )
-            yield from self._called(trace, graphs)
+            graphs = list(self._graphs(trace.arguments)) if trace.arguments else []
+            if objections is None:
+                objections = self._objections(graphs)
+            yield from self._called(trace, objections)
             yield from self._not_called(trace)
             yield from self._in_code(graphs)
         for prelu in prelus(self._layer):
             yield self._own_prelu(prelu)
 
-    def _called(self, trace: _Trace, graphs: Sequence[functional.Graph]) -> Iterator[LocatedSite]:
+    def _objections(self, graphs: Sequence[functional.Graph]) -> Objections:
+        objections = Objections(self._opened)
+        if graphs:
+            objections.examine(graphs[0])
+        else:
+            objections.object_to_code(self._layer)
+        return objections
+
+    def _graphs(self, arguments: _Arguments) -> Iterator[functional.Graph]:
+        """Yield the graphs of the layer's code and of the layers inside."""
+        return _open(self._opened, self._layer, arguments)
+
+    def _called(self, trace: _Trace, objections: Objections) -> Iterator[LocatedSite]:
         obstacle = rebuild_failure(self._layer) if trace.calls else ""
-        gates = _gates(graphs, self._rectifiers)
         for held in {call.held.address: call.held for call in trace.calls}.values():
-            reason = obstacle or gates.get(held.address, "")
-            yield from self._by_channels(held, trace.calls_of(held), reason)
+            calls = [
+                call
+                for call in trace.calls_of(held)
+                if keras.backend.is_float_dtype(call.dtype)
+                and (call.has_batch or objections.is_applied(held.target))
+            ]
+            objection = objections.reason_inside(held.target)
+            yield from self._by_channels(held, calls, obstacle, objection)
 
     def _by_channels(
-        self, held: HeldRectifier, calls: Sequence[RectifierCall], reason: str
+        self, held: HeldRectifier, calls: Sequence[RectifierCall], reason: str, objection: str
     ) -> Iterator[LocatedSite]:
         """Yield one site for each rank and number of channels that a rectifier meets."""
         axis = 1 if self._data_format == "channels_first" else -1
@@ -204,6 +235,7 @@ class _Inspection:
                 held=held,
                 channels=channels,
                 reason="it is called with arguments of its own" if with_arguments else reason,
+                objection=objection,
                 dtype=group[0].dtype,
                 shapes=tuple(dict.fromkeys(call.shape for call in group)),
             )
@@ -226,10 +258,11 @@ class _Inspection:
         held: HeldRectifier,
         channels: int | None,
         reason: str,
+        objection: str = "",
         dtype: str = "",
         shapes: tuple[tuple[int | None, ...], ...] = (),
     ) -> LocatedSite:
-        site = self._site(held.rectifier, path, held.layer, channels, reason)
+        site = self._site(held.rectifier, path, held.layer, channels, reason, objection)
         return LocatedSite(
             site=site,
             operation=self._layer,
@@ -251,8 +284,9 @@ class _Inspection:
                 recognize_call(call)
                 for graph in graphs
                 for call in graph.calls
-                if not isinstance(call.operation, keras.layers.Layer)
+                if not isinstance(call.operation, (keras.layers.Layer, AppliedFunction))
                 and id(call.operation) not in owners
+                and takes_floats(call)
             ]
         else:
             functions = relu_functions_in_source(self._layer.__class__)
@@ -276,7 +310,13 @@ class _Inspection:
             )
 
     def _site(
-        self, rectifier: Rectifier, path: str, layer: str, channels: int | None, reason: str
+        self,
+        rectifier: Rectifier,
+        path: str,
+        layer: str,
+        channels: int | None,
+        reason: str,
+        objection: str = "",
     ) -> Site:
         return describe_site(
             rectifier,
@@ -284,6 +324,7 @@ class _Inspection:
             layer=layer,
             channels=channels,
             reason=reason,
+            objection=objection,
             target=f"{self._scope}{unique_name(_as_name(path), self._taken)}",
         )
 
@@ -358,55 +399,18 @@ def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
     return keras.KerasTensor(tuple(shapes), dtype=next(dtypes))
 
 
-def _opened(
-    layer: Any, arguments: _Arguments, rectifiers: Sequence[HeldRectifier]
+def _open(
+    opened: OpenedLayers, layer: Any, arguments: _Arguments
 ) -> Iterator[functional.Graph]:
-    """Yield the graphs of a layer's code and of the layers inside.
-
-    Functions that the layer holds as attributes are left out.
-    """
-    functions = [held.target for held in rectifiers if _is_function(held)]
-    with attributes_set(functions, _identity):
-        yield from list(_open(layer, arguments))
-
-
-def _open(layer: Any, arguments: _Arguments) -> Iterator[functional.Graph]:
-    graph = (
-        functional.graph_of_model(layer)
-        if functional.has_graph(layer)
-        else functional.graph_of_layer(layer, arguments.args, arguments.kwargs)
-    )
+    graph = opened.graph(layer, arguments.args, arguments.kwargs)
     if graph is None:
         return
     yield graph
     for call in graph.calls:
+        inner = call.operation
         if (
-            isinstance(call.operation, keras.layers.Layer)
-            and recognize(call.operation) is None
-            and _has_rectifiers(call.operation)
+            isinstance(inner, keras.layers.Layer)
+            and recognize(inner) is None
+            and (opened.rectifiers(inner) or relu_functions_in_source(inner.__class__))
         ):
-            yield from _open(call.operation, _Arguments(call.args, call.kwargs))
-
-
-def _has_rectifiers(layer: Any) -> bool:
-    return bool(find_held_rectifiers(layer) or relu_functions_in_source(layer.__class__))
-
-
-def _identity(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-    return inputs
-
-
-def _gates(
-    graphs: Sequence[functional.Graph], rectifiers: Sequence[HeldRectifier]
-) -> dict[str, str]:
-    """Return, for the addresses of rectifiers, why they have to stay as they are."""
-    owners = {id(held.owner): held for held in rectifiers if not _is_function(held)}
-    reasons: dict[str, str] = {}
-    for graph in graphs:
-        gates = Gates(graph)
-        for call in graph.calls:
-            held = owners.get(id(call.operation))
-            reason = gates.reason(call, held.rectifier) if held else ""
-            if held and reason:
-                reasons[held.address] = reason
-    return reasons
+            yield from _open(opened, inner, _Arguments(call.args, call.kwargs))

@@ -1,0 +1,70 @@
+"""Graphs of what the Python code of layers computes, each created once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import keras
+
+from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
+from keras_prelu.graph import functional
+from keras_prelu.graph.gates import AppliedFunction
+from keras_prelu.graph.hooks import HookTarget, set_attribute
+
+__all__ = ["OpenedLayers"]
+
+
+class OpenedLayers:
+    """The graphs of layers with Python code of their own, and the rectifiers that they hold.
+
+    Everything that is looked up stays alive as long as this object.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[Any, list[HeldRectifier]]] = {}
+        self._graphs: dict[tuple[int, ...], tuple[Any, functional.Graph | None]] = {}
+        self._functions: dict[tuple[int, str], AppliedFunction] = {}
+
+    def rectifiers(self, layer: Any) -> list[HeldRectifier]:
+        """Return the rectifiers that a layer holds."""
+        if id(layer) not in self._held:
+            self._held[id(layer)] = (layer, find_held_rectifiers(layer))
+        return self._held[id(layer)][1]
+
+    def targets(self, layer: Any) -> list[HookTarget]:
+        """Return the attributes that apply the rectifiers inside a layer."""
+        return [held.target for held in self.rectifiers(layer)]
+
+    def graph(
+        self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> functional.Graph | None:
+        """Return the graph that a layer's code creates in a call, or None if that fails.
+
+        Functions that the layer holds are nodes of class `AppliedFunction`.
+        """
+        leaves = keras.tree.flatten((tuple(args), dict(kwargs)))
+        key = (id(layer), *map(id, leaves))
+        if key not in self._graphs:
+            self._graphs[key] = ((layer, leaves), self._open(layer, args, kwargs))
+        return self._graphs[key][1]
+
+    def _open(
+        self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> functional.Graph | None:
+        if functional.has_graph(layer):
+            return functional.graph_of_model(layer)
+        with ExitStack() as undo:
+            for held in self.rectifiers(layer):
+                if held.rectifier.kind == "function":
+                    target = held.target
+                    function = self._function(held)
+                    undo.callback(set_attribute(target.owner, target.attribute, function))
+            return functional.graph_of_layer(layer, args, kwargs)
+
+    def _function(self, held: HeldRectifier) -> AppliedFunction:
+        key = held.target.key
+        if key not in self._functions:
+            self._functions[key] = AppliedFunction(held.target, held.rectifier)
+        return self._functions[key]
