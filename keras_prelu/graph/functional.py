@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,9 @@ from keras_prelu.backend.keras_internals import (
     nodes_kept,
     sublayers,
 )
+from keras_prelu.backend.symbolic_operators import symbolic_operators
 from keras_prelu.errors import ConversionError
+from keras_prelu.graph.hooks import set_attribute
 
 __all__ = [
     "Call",
@@ -34,6 +38,8 @@ __all__ = [
 # For models of user-defined classes, whether their constructors take inputs and outputs; see
 # `has_functional_constructor`.
 _FUNCTIONAL_CONSTRUCTORS: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+_BATCH_SIZE = 2
+_OPEN_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -172,21 +178,44 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     Args:
         layer: Layer. It is left unchanged.
         args: Sequence. Positional arguments, with symbolic tensors, of which only the shapes and
-            dtypes matter.
+            dtypes matter. If the code needs to know all sizes, those that are open are made up.
         kwargs: Mapping. Keyword arguments, with symbolic tensors.
     """
-    args, kwargs = detached((tuple(args), dict(kwargs)))
-    inputs = [
-        leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(leaf)
-    ]
-    with nodes_kept(sublayers(layer)):
-        try:
-            leaves = keras.tree.flatten(layer.call(*args, **kwargs))
-            outputs = tuple(leaf for leaf in leaves if keras.utils.is_keras_tensor(leaf))
-            function = keras.Function(inputs, outputs)
-        except Exception:  # Whatever the user's code raises for symbolic tensors.
-            return None
-        return Graph(calls=tuple(_calls(function)), outputs=outputs, inputs=tuple(inputs))
+    inner_layers = sublayers(layer)
+    for like in (_like, _like_with_sizes):
+        structure = keras.tree.map_structure(like, (tuple(args), dict(kwargs)))
+        inputs = [leaf for leaf in keras.tree.flatten(structure) if _is_symbolic(leaf)]
+        with nodes_kept(inner_layers), symbolic_operators(), _specs_without_training(inner_layers):
+            try:
+                leaves = keras.tree.flatten(layer.call(*structure[0], **structure[1]))
+                outputs = tuple(leaf for leaf in leaves if _is_symbolic(leaf))
+                traced = _calls(keras.Function(inputs, outputs)) if outputs else ()
+            except Exception:  # Whatever the user's code raises for symbolic tensors.
+                continue
+            return Graph(calls=tuple(traced), outputs=outputs, inputs=tuple(inputs))
+    return None
+
+
+@contextmanager
+def _specs_without_training(layers: Sequence[Any]) -> Iterator[None]:
+    """Let layers whose `compute_output_spec` does not take `training` be called with it."""
+    with ExitStack() as undo:
+        for layer in layers:
+            original = layer.compute_output_spec
+            if not original.__func__.__module__.startswith("keras."):
+                undo.callback(
+                    set_attribute(layer, "compute_output_spec", _without_training(original))
+                )
+        yield
+
+
+def _without_training(original: Callable[..., Any]) -> Callable[..., Any]:
+    def compute_output_spec(*args: Any, **kwargs: Any) -> Any:
+        if "training" not in inspect.signature(original).parameters:
+            kwargs.pop("training", None)
+        return original(*args, **kwargs)
+
+    return compute_output_spec
 
 
 def detached(structure: Any) -> Any:
@@ -200,9 +229,21 @@ def detached(structure: Any) -> Any:
 def _like(leaf: Any) -> Any:
     return (
         keras.Input(batch_shape=leaf.shape, dtype=leaf.dtype, sparse=leaf.sparse)
-        if keras.utils.is_keras_tensor(leaf)
+        if _is_symbolic(leaf)
         else leaf
     )
+
+
+def _like_with_sizes(leaf: Any) -> Any:
+    if not _is_symbolic(leaf):
+        return leaf
+    first, *others = (*leaf.shape, None)[: max(1, len(leaf.shape))]
+    sizes = [first or _BATCH_SIZE, *(size or _OPEN_SIZE for size in others)][: len(leaf.shape)]
+    return keras.Input(batch_shape=sizes, dtype=leaf.dtype, sparse=leaf.sparse)
+
+
+def _is_symbolic(leaf: Any) -> bool:
+    return bool(keras.utils.is_keras_tensor(leaf))
 
 
 def _calls(function: Any) -> Iterator[Call]:

@@ -20,7 +20,14 @@ from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize_call
 from keras_prelu.graph.functional import Call, Graph
 from keras_prelu.graph.hooks import HookTarget
-from keras_prelu.graph.range_rules import HARD_SIGMOID, Application, constant_of, rule_for
+from keras_prelu.graph.observed_uses import Use, observed_uses
+from keras_prelu.graph.range_rules import (
+    HARD_SIGMOID,
+    Application,
+    constant_of,
+    of_unknown_operation,
+    rule_for,
+)
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.graph.value_ranges import ANY, Interval, ValueRange, fixed, hull_of
 
@@ -92,6 +99,9 @@ class LayerCode(Protocol):
     def targets(self, layer: Any) -> Sequence[HookTarget]:
         """Return the attributes that apply the rectifiers inside a layer."""
 
+    def rectifiers_of(self, layer: Any) -> dict[tuple[int, str], Rectifier]:
+        """Return the rectifiers inside a layer, by the keys of these attributes."""
+
 
 class _Key(NamedTuple):
     """What identifies a rectifier.
@@ -126,9 +136,21 @@ class Objections:
             if values.loses_sign or values.loses_bound:
                 self._object_to(values.sites, _OUTPUT)
 
+    def examine_code(self, layer: Any, args: Any, kwargs: Any) -> None:
+        """Follow the ranges of all rectifiers through a model with Python code of its own."""
+        graph = self._code.graph(layer, args, kwargs)
+        if graph is None:
+            self._object_to_unobserved(layer, args, kwargs)
+        else:
+            self.examine(graph)
+
     def reason(self, call: Call, rectifier: Rectifier) -> str:
         """Return the objection to a rectifier that a call in a graph applies, or ""."""
         return self._reasons.get(_key(call, rectifier), "")
+
+    def reasons(self) -> list[str]:
+        """Return all objections."""
+        return list(self._reasons.values())
 
     def reason_inside(self, target: HookTarget) -> str:
         """Return the objection to a rectifier that a layer applies in its code, or ""."""
@@ -145,11 +167,14 @@ class Objections:
 
     def object_to_code(self, layer: Any) -> None:
         """Object to the rectifiers inside a layer whose code can't be followed."""
+        self._object_to_targets(layer, self._code.targets(layer))
+
+    def _object_to_targets(self, layer: Any, targets: Sequence[HookTarget]) -> None:
         reason = (
             f"the code of layer '{layer.name}' ({type(layer).__name__}), which applies it, can't be"
             " followed"
         )
-        for target in self._code.targets(layer):
+        for target in targets:
             self._applied.add(target.key)
             owner = id(target.owner)
             self._object_to(frozenset({_Key(owner, target.attribute), _Key(owner, 0)}), reason)
@@ -188,14 +213,24 @@ class Objections:
             ranges.update(
                 (id(tensor), values)
                 for tensor, values in zip(
-                    call.outputs, self._ranges_of_call(call, given, shifted), strict=True
+                    call.outputs, self.ranges_of_call(call, given, shifted), strict=True
                 )
             )
         return [ranges.get(id(tensor), fixed(ANY)) for tensor in graph.outputs]
 
-    def _ranges_of_call(
-        self, call: Call, inputs: tuple[ValueRange, ...], shifted: frozenset[int]
+    def ranges_of_call(
+        self,
+        call: Call,
+        inputs: tuple[ValueRange, ...],
+        shifted: frozenset[int] = frozenset(),
     ) -> list[ValueRange]:
+        """Return the ranges of a call's outputs.
+
+        Args:
+            call: `Call`.
+            inputs: Tuple of `ValueRange`, one for each of the call's tensors.
+            shifted: Frozen set of integers. Ids of tensors that are another one plus a number.
+        """
         operation = call.operation
         rectifier = _rectifier_of(call)
         if rectifier is not None:
@@ -217,13 +252,15 @@ class Objections:
         name = _name_of_known(operation)
         if name in _ONE_LAYER_WRAPPERS:
             wrapped = replace(call, operation=getattr(operation, _ONE_LAYER_WRAPPERS[name]))
-            return self._ranges_of_call(wrapped, inputs, shifted)
+            return self.ranges_of_call(wrapped, inputs, shifted)
         if name == "RNN" and _name_of_known(operation.cell):
             return [fixed(ANY)]
         application = Application(call=call, inputs=inputs, object_to=self._object_to)
         rule = rule_for(name)
         if rule is not None:
             return [rule(application)]
+        if name and not isinstance(operation, keras.layers.Layer):
+            return [of_unknown_operation(application)]
         return self._ranges_of_code(application)
 
     def _ranges_of_code(self, application: Application) -> list[ValueRange]:
@@ -237,7 +274,7 @@ class Objections:
             if any(_name_of_known(inner.operation) in _RUNNING_FUNCTIONS for inner in graph.calls):
                 self.object_to_code(call.operation)
             return self._ranges_of_graph(graph, inputs)
-        self.object_to_code(call.operation)
+        self._object_to_unobserved(call.operation, call.args, call.kwargs)
         for values in inputs:
             self._object_to(
                 values.sites,
@@ -245,15 +282,31 @@ class Objections:
             )
         return [fixed(ANY)]
 
+    def _object_to_unobserved(self, layer: Any, args: Any, kwargs: Any) -> None:
+        """Object to the rectifiers in code that accepts no symbolic tensors.
+
+        Those of which all uses were observed, and that go into layers that don't rely on their
+        range, are left out.
+        """
+        rectifiers = self._code.rectifiers_of(layer)
+        unknown = []
+        for target in self._code.targets(layer):
+            uses = _UsesOfOne(self._code, rectifiers[target.key])
+            observed = observed_uses(
+                layer, args, kwargs, target, is_known=_is_known, carries_on=uses.carry_on
+            )
+            if observed is None or uses.objections:
+                unknown.append(target)
+            self._applied.add(target.key)
+        self._object_to_targets(layer, unknown)
+
     def _rectified(
         self, call: Call, rectifier: Rectifier, shifted: frozenset[int]
     ) -> ValueRange:
         """Return the range of a rectifier's output."""
         key = _key(call, rectifier)
-        high = math.inf if rectifier.max_value is None else rectifier.max_value
-        before = Interval(_lower_bound(rectifier), high)
-        if rectifier.reason or not takes_floats(call) or before.low == -math.inf:
-            return fixed(before)
+        if not takes_floats(call):
+            return fixed(_range_of_rectifier(rectifier, key).before)
         # min(max(x + c/2, 0), c)/c is the hard sigmoid.
         if (
             rectifier.max_value is not None
@@ -261,9 +314,35 @@ class Objections:
             and id(call.inputs[0]) in shifted
         ):
             self._object_to(frozenset({key}), HARD_SIGMOID)
-        return ValueRange(
-            before=before, after=Interval(-math.inf, high), sites=frozenset({key})
+        return _range_of_rectifier(rectifier, key)
+
+
+class _UsesOfOne:
+    """Uses of one rectifier in code that can't be followed.
+
+    Attributes:
+        objections: List of strings. Why some of them rely on its range.
+    """
+
+    def __init__(self, code: LayerCode, rectifier: Rectifier) -> None:
+        self._code = code
+        self._range = _range_of_rectifier(rectifier, _Key(0, 0))
+        self.objections: list[str] = []
+
+    def carry_on(self, use: Use) -> bool:
+        """Return whether the output of a use inherits the range of the rectifier."""
+        inputs = tuple(
+            self._range if position in use.positions else fixed(ANY)
+            for position in range(len(use.call.inputs))
         )
+        found = Objections(self._code)
+        outputs = found.ranges_of_call(use.call, inputs)
+        self.objections += found.reasons()
+        return any(values.sites for values in outputs)
+
+
+def _is_known(operation: Any) -> bool:
+    return functional.has_graph(operation) or rule_for(_name_of_known(operation)) is not None
 
 
 def _is_regularized_by_code(operation: Any) -> bool:
@@ -280,6 +359,14 @@ def _rectifier_of(call: Call) -> Rectifier | None:
     if isinstance(call.operation, AppliedFunction):
         return call.operation.rectifier
     return None if functional.has_graph(call.operation) else recognize_call(call)
+
+
+def _range_of_rectifier(rectifier: Rectifier, key: _Key) -> ValueRange:
+    high = math.inf if rectifier.max_value is None else rectifier.max_value
+    before = Interval(_lower_bound(rectifier), high)
+    if rectifier.reason or before.low == -math.inf:
+        return fixed(before)
+    return ValueRange(before=before, after=Interval(-math.inf, high), sites=frozenset({key}))
 
 
 def _lower_bound(rectifier: Rectifier) -> float:
@@ -307,7 +394,8 @@ def _name_of_known(operation: Any) -> str:
     for cls in type(operation).__mro__:
         if cls.__module__.split(".")[0] == "keras":
             is_unchanged = getattr(cls, "call", None) is type(operation).call
-            return cls.__name__ if is_unchanged and "call" not in vars(operation) else ""
+            is_replaced = hasattr(vars(operation).get("call"), "stands_in")
+            return cls.__name__ if is_unchanged and not is_replaced else ""
     return ""
 
 

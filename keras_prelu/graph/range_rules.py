@@ -26,7 +26,7 @@ from keras_prelu.graph.value_ranges import (
     hull_of,
 )
 
-__all__ = ["HARD_SIGMOID", "Application", "constant_of", "rule_for"]
+__all__ = ["HARD_SIGMOID", "Application", "constant_of", "of_unknown_operation", "rule_for"]
 
 HARD_SIGMOID = "it is a hard-sigmoid gate, whose range matters"
 _GATE_OF_CHANNELS = "it is a gate: whole channels or positions are multiplied by its output"
@@ -223,7 +223,7 @@ def _rescaled(application: Application) -> ValueRange:
 def _divided(application: Application) -> ValueRange:
     operands = application.operands()
     if len(operands) != 2:
-        return _unknown(application)
+        return of_unknown_operation(application)
     (_, numerator), (_, divisor) = operands
     _object_to_division(application, divisor)
     quotient = combined(Interval.over, numerator, divisor)
@@ -240,7 +240,7 @@ def _inverted(application: Application) -> ValueRange:
 def _to_a_power(application: Application) -> ValueRange:
     operands = application.operands()
     if len(operands) != 2:
-        return _unknown(application)
+        return of_unknown_operation(application)
     (_, base), (_, exponent) = operands
     power = exponent.before.low
     if exponent.sites or exponent.before.width != 0 or power != int(power):
@@ -418,7 +418,8 @@ def _used_as_index(application: Application) -> ValueRange:
     return fixed(ANY)
 
 
-def _unknown(application: Application) -> ValueRange:
+def of_unknown_operation(application: Application) -> ValueRange:
+    """Return the range of an operation without a rule, after objections to all that it reads."""
     for values in application.inputs:
         _object_to_unknown(application, values)
     return fixed(ANY)

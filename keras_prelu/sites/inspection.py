@@ -188,19 +188,17 @@ class _Inspection:
             trace = _Trace(self._layer, uses, self._rectifiers)
             graphs = list(self._graphs(trace.arguments)) if trace.arguments else []
             if objections is None:
-                objections = self._objections(graphs)
+                objections = self._objections(trace.arguments)
             yield from self._called(trace, objections)
             yield from self._not_called(trace)
             yield from self._in_code(graphs)
         for prelu in prelus(self._layer):
             yield self._own_prelu(prelu)
 
-    def _objections(self, graphs: Sequence[functional.Graph]) -> Objections:
+    def _objections(self, arguments: _Arguments | None) -> Objections:
         objections = Objections(self._opened)
-        if graphs:
-            objections.examine(graphs[0])
-        else:
-            objections.object_to_code(self._layer)
+        if arguments is not None:
+            objections.examine_code(self._layer, arguments.args, arguments.kwargs)
         return objections
 
     def _graphs(self, arguments: _Arguments) -> Iterator[functional.Graph]:

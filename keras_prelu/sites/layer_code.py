@@ -12,6 +12,7 @@ from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_r
 from keras_prelu.graph import functional
 from keras_prelu.graph.gates import AppliedFunction
 from keras_prelu.graph.hooks import HookTarget, set_attribute
+from keras_prelu.graph.rectifiers import Rectifier
 
 __all__ = ["OpenedLayers"]
 
@@ -36,6 +37,10 @@ class OpenedLayers:
     def targets(self, layer: Any) -> list[HookTarget]:
         """Return the attributes that apply the rectifiers inside a layer."""
         return [held.target for held in self.rectifiers(layer)]
+
+    def rectifiers_of(self, layer: Any) -> dict[tuple[int, str], Rectifier]:
+        """Return the rectifiers inside a layer, by the keys of these attributes."""
+        return {held.target.key: held.rectifier for held in self.rectifiers(layer)}
 
     def graph(
         self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
