@@ -38,6 +38,7 @@ __all__ = [
 # For models of user-defined classes, whether their constructors take inputs and outputs; see
 # `has_functional_constructor`.
 _FUNCTIONAL_CONSTRUCTORS: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+_PLACEHOLDER = "keras_prelu_none"
 _BATCH_SIZE = 2
 _OPEN_SIZE = 16
 
@@ -165,9 +166,7 @@ def graph_of_model(model: keras.Model) -> Graph:
         ConversionError: `model` has no graph.
     """
     view = functional_view(model)
-    return Graph(
-        calls=tuple(calls(view)), outputs=tuple(view.outputs), inputs=tuple(view.inputs)
-    )
+    return Graph(calls=tuple(calls(view)), outputs=tuple(view.outputs), inputs=tuple(view.inputs))
 
 
 def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph | None:
@@ -185,37 +184,51 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     for like in (_like, _like_with_sizes):
         structure = keras.tree.map_structure(like, (tuple(args), dict(kwargs)))
         inputs = [leaf for leaf in keras.tree.flatten(structure) if _is_symbolic(leaf)]
-        with nodes_kept(inner_layers), symbolic_operators(), _specs_without_training(inner_layers):
+        with nodes_kept(inner_layers), symbolic_operators(), _lenient_specs(inner_layers):
             try:
                 leaves = keras.tree.flatten(layer.call(*structure[0], **structure[1]))
                 outputs = tuple(leaf for leaf in leaves if _is_symbolic(leaf))
                 traced = _calls(keras.Function(inputs, outputs)) if outputs else ()
             except Exception:  # Whatever the user's code raises for symbolic tensors.
                 continue
-            return Graph(calls=tuple(traced), outputs=outputs, inputs=tuple(inputs))
+            traced = tuple(traced)
+            if any(tensor.name == _PLACEHOLDER for call in traced for tensor in call.inputs):
+                continue
+            return Graph(calls=traced, outputs=outputs, inputs=tuple(inputs))
     return None
 
 
 @contextmanager
-def _specs_without_training(layers: Sequence[Any]) -> Iterator[None]:
-    """Let layers whose `compute_output_spec` does not take `training` be called with it."""
+def _lenient_specs(layers: Sequence[Any]) -> Iterator[None]:
+    """Let layers of users be called on symbolic tensors as they are called on real ones.
+
+    Their `compute_output_spec` may lack the argument `training`, and they may return None among
+    their outputs, in place of which there is a symbolic tensor that nothing may read.
+    """
     with ExitStack() as undo:
         for layer in layers:
-            original = layer.compute_output_spec
-            if not original.__func__.__module__.startswith("keras."):
-                undo.callback(
-                    set_attribute(layer, "compute_output_spec", _without_training(original))
-                )
+            if not type(layer).__module__.startswith("keras."):
+                lenient = _lenient(layer.compute_output_spec)
+                undo.callback(set_attribute(layer, "compute_output_spec", lenient))
         yield
 
 
-def _without_training(original: Callable[..., Any]) -> Callable[..., Any]:
-    def compute_output_spec(*args: Any, **kwargs: Any) -> Any:
-        if "training" not in inspect.signature(original).parameters:
-            kwargs.pop("training", None)
-        return original(*args, **kwargs)
+def _lenient(compute_output_spec: Callable[..., Any]) -> Callable[..., Any]:
+    parameters = inspect.signature(compute_output_spec).parameters.values()
+    takes_training = any(
+        item.name == "training" or item.kind is item.VAR_KEYWORD for item in parameters
+    )
 
-    return compute_output_spec
+    def lenient(*args: Any, **kwargs: Any) -> Any:
+        if not takes_training:
+            kwargs.pop("training", None)
+        return keras.tree.map_structure(_or_placeholder, compute_output_spec(*args, **kwargs))
+
+    return lenient
+
+
+def _or_placeholder(spec: Any) -> Any:
+    return keras.KerasTensor((), name=_PLACEHOLDER) if spec is None else spec
 
 
 def detached(structure: Any) -> Any:

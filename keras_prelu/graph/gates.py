@@ -203,9 +203,7 @@ class Objections:
         self._graphs.append(graph)
         if len(inputs) != len(graph.inputs):
             inputs = [hull_of(inputs)] * len(graph.inputs)
-        ranges = {
-            id(tensor): values for tensor, values in zip(graph.inputs, inputs, strict=True)
-        }
+        ranges = {id(tensor): values for tensor, values in zip(graph.inputs, inputs, strict=True)}
         shifted = _shifted_tensors(graph)
         for call in graph.calls:
             self._note_applied(call.operation)
@@ -300,9 +298,7 @@ class Objections:
             self._applied.add(target.key)
         self._object_to_targets(layer, unknown)
 
-    def _rectified(
-        self, call: Call, rectifier: Rectifier, shifted: frozenset[int]
-    ) -> ValueRange:
+    def _rectified(self, call: Call, rectifier: Rectifier, shifted: frozenset[int]) -> ValueRange:
         """Return the range of a rectifier's output."""
         key = _key(call, rectifier)
         if not takes_floats(call):

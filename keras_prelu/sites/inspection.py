@@ -31,6 +31,7 @@ __all__ = ["sites_of_layer", "sites_of_model"]
 
 _MOST_GUESSES = 32
 _NEVER_CALLED = "it is not known what the layer is called with: call it once on data"
+_NOT_FOLLOWED = "it is applied in a branch of the code that can't be followed"
 
 
 @dataclass(frozen=True)
@@ -208,13 +209,13 @@ class _Inspection:
     def _called(self, trace: _Trace, objections: Objections) -> Iterator[LocatedSite]:
         obstacle = rebuild_failure(self._layer) if trace.calls else ""
         for held in {call.held.address: call.held for call in trace.calls}.values():
+            is_followed = objections.is_applied(held.target)
             calls = [
                 call
                 for call in trace.calls_of(held)
-                if keras.backend.is_float_dtype(call.dtype)
-                and (call.has_batch or objections.is_applied(held.target))
+                if keras.backend.is_float_dtype(call.dtype) and (call.has_batch or is_followed)
             ]
-            objection = objections.reason_inside(held.target)
+            objection = objections.reason_inside(held.target) if is_followed else _NOT_FOLLOWED
             yield from self._by_channels(held, calls, obstacle, objection)
 
     def _by_channels(
@@ -397,9 +398,7 @@ def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
     return keras.KerasTensor(tuple(shapes), dtype=next(dtypes))
 
 
-def _open(
-    opened: OpenedLayers, layer: Any, arguments: _Arguments
-) -> Iterator[functional.Graph]:
+def _open(opened: OpenedLayers, layer: Any, arguments: _Arguments) -> Iterator[functional.Graph]:
     graph = opened.graph(layer, arguments.args, arguments.kwargs)
     if graph is None:
         return

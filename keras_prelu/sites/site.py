@@ -14,6 +14,8 @@ from keras_prelu.layers import PReLU
 
 __all__ = ["LocatedSite", "Site", "describe_site", "unique_name"]
 
+_SMOOTH = " is smooth: converted on request only (include)"
+
 
 @dataclass(frozen=True)
 class Site:
@@ -51,6 +53,11 @@ class Site:
     max_value: float | None
     target: str
     on_request: bool = False
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether the rectifier is a smooth relative of ReLU that is converted on request."""
+        return self.on_request and _SMOOTH in self.reason
 
 
 @dataclass(frozen=True)
@@ -125,20 +132,19 @@ def describe_site(
     obstacle = rectifier.reason or reason
     if not obstacle and channels is None:
         obstacle = "its number of channels is not known when the model is built"
-    smooth = f"{rectifier.smooth} is smooth: converted on request only (include)"
-    wishes = [smooth] if rectifier.smooth else []
-    wishes += [objection] if objection else []
+    smooth = f"{rectifier.smooth}{_SMOOTH}" if rectifier.smooth else ""
+    reasons_to_ask = [reason for reason in (smooth, objection) if reason]
     return Site(
         path=path,
         layer=layer,
         kind=rectifier.kind,
         channels=channels,
         convertible=not obstacle,
-        reason=obstacle or "; ".join(wishes),
+        reason=obstacle or "; ".join(reasons_to_ask),
         negative_slope=rectifier.negative_slope,
         max_value=rectifier.max_value,
         target=target,
-        on_request=bool(wishes) and not obstacle,
+        on_request=bool(reasons_to_ask) and not obstacle,
     )
 
 

@@ -182,9 +182,7 @@ CASES = {
     "sqrt after a non-negative kernel": (
         ROOT,
         lambda: row(
-            lambda x, _: ops.sqrt(
-                L.Dense(3, use_bias=False, kernel_constraint="non_neg")(relu(x))
-            )
+            lambda x, _: ops.sqrt(L.Dense(3, use_bias=False, kernel_constraint="non_neg")(relu(x)))
         ),
     ),
     "sqrt of an inline ReLU": (
@@ -280,9 +278,7 @@ CASES = {
     "gate of positions": (CHANNELS, lambda: image(lambda x, _: x * relu(L.Conv2D(1, 1)(x)))),
     "gate of channels, reshaped": (
         CHANNELS,
-        lambda: image(
-            lambda x, _: x * L.Reshape((1, 1, 4))(relu(L.GlobalAveragePooling2D()(x)))
-        ),
+        lambda: image(lambda x, _: x * L.Reshape((1, 1, 4))(relu(L.GlobalAveragePooling2D()(x)))),
     ),
     # Outputs of the model.
     "output": (OUTPUT, lambda: output(relu)),
@@ -358,7 +354,9 @@ def test_what_relies_on_the_range_of_a_rectifier(name):
 
 
 @code_without_build
-@pytest.mark.parametrize("name", [name for name, (expected, _) in CASES.items() if expected != SITE])
+@pytest.mark.parametrize(
+    "name", [name for name, (expected, _) in CASES.items() if expected != SITE]
+)
 def test_a_conversion_keeps_what_the_model_relies_on(name):
     model = models.live_in(CASES[name][1]())
     x = np.abs(models.samples(model))
