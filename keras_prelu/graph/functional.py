@@ -188,10 +188,9 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             try:
                 leaves = keras.tree.flatten(layer.call(*structure[0], **structure[1]))
                 outputs = tuple(leaf for leaf in leaves if _is_symbolic(leaf))
-                traced = _calls(keras.Function(inputs, outputs)) if outputs else ()
+                traced = tuple(_calls(keras.Function(inputs, outputs))) if outputs else ()
             except Exception:  # Whatever the user's code raises for symbolic tensors.
                 continue
-            traced = tuple(traced)
             if any(tensor.name == _PLACEHOLDER for call in traced for tensor in call.inputs):
                 continue
             return Graph(calls=traced, outputs=outputs, inputs=tuple(inputs))

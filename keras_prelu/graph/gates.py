@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import keras
 
@@ -20,18 +20,15 @@ from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize_call
 from keras_prelu.graph.functional import Call, Graph
 from keras_prelu.graph.hooks import HookTarget
+from keras_prelu.graph.layer_code import AppliedFunction, LayerCode
 from keras_prelu.graph.observed_uses import Use, observed_uses
-from keras_prelu.graph.range_rules import (
-    HARD_SIGMOID,
-    Application,
-    constant_of,
-    of_unknown_operation,
-    rule_for,
-)
+from keras_prelu.graph.range_application import HARD_SIGMOID, Application, constant_of
+from keras_prelu.graph.range_rules import of_unknown_operation
+from keras_prelu.graph.range_table import rule_for
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.graph.value_ranges import ANY, Interval, ValueRange, fixed, hull_of
 
-__all__ = ["AppliedFunction", "LayerCode", "Objections", "takes_floats"]
+__all__ = ["Objections", "takes_floats"]
 
 _ONE_LAYER_WRAPPERS = {
     "Bidirectional": "forward_layer",
@@ -64,43 +61,6 @@ _SMOOTH_MINIMA = {
 }
 """Lower bounds of smooth rectifiers."""
 _OUTPUT = "it is an output of the model, which a conversion would let out of its range"
-
-
-class AppliedFunction(keras.Operation):
-    """Node of a graph that stands for a rectifying function that a layer holds as an attribute.
-
-    Args:
-        target: `HookTarget`. The attribute.
-        rectifier: `Rectifier`. What the function computes.
-    """
-
-    def __init__(self, target: HookTarget, rectifier: Rectifier) -> None:
-        super().__init__()
-        self.target = target
-        self.rectifier = rectifier
-        self._function = getattr(target.owner, target.attribute)
-
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        return self._function(*args, **kwargs)
-
-    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
-
-
-class LayerCode(Protocol):
-    """Looks into layers with Python code of their own."""
-
-    def graph(self, layer: Any, args: Any, kwargs: Any) -> Graph | None:
-        """Return the graph that a layer's code creates in a call, or None if that fails.
-
-        Functions that the layer holds are nodes of class `AppliedFunction`.
-        """
-
-    def targets(self, layer: Any) -> Sequence[HookTarget]:
-        """Return the attributes that apply the rectifiers inside a layer."""
-
-    def rectifiers_of(self, layer: Any) -> dict[tuple[int, str], Rectifier]:
-        """Return the rectifiers inside a layer, by the keys of these attributes."""
 
 
 class _Key(NamedTuple):

@@ -85,7 +85,7 @@ class _Experiment:
         self._known = [HookTarget(inner) for inner in known]
         self._carries_on = carries_on
         self._weights = [(weight, _nonzero(weight)) for weight in layer.weights if _is_zero(weight)]
-        # What inherits the rectifier's range, and what each use of it returned, by the number of the call.
+        # What inherits the rectifier's range; what the uses returned, by the number of the call.
         self._numbers: list[np.ndarray] = []
         self._returned: dict[tuple[_Key, int], Any] = {}
 

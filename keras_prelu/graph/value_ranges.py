@@ -67,6 +67,10 @@ class Interval(NamedTuple):
             0.0 if self.high <= 0 else math.inf,
         )
 
+    def signs(self) -> Interval:
+        """Return the widest interval with the same signs."""
+        return self.sums()
+
     def squares(self) -> Interval:
         bounds = (self.low * self.low, self.high * self.high)
         return Interval(0.0 if self.low <= 0 <= self.high else min(bounds), max(bounds))

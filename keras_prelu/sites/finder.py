@@ -15,7 +15,7 @@ from keras_prelu.graph.gates import Objections, takes_floats
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.sites import inspection
-from keras_prelu.sites.layer_code import OpenedLayers
+from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 from keras_prelu.utils.large_graphs import on_large_graphs
 

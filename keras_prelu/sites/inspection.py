@@ -20,11 +20,12 @@ from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize, recognize_call
-from keras_prelu.graph.gates import AppliedFunction, Objections, takes_floats
+from keras_prelu.graph.gates import Objections, takes_floats
+from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.leaves import rebuild_failure
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
-from keras_prelu.sites.layer_code import OpenedLayers
+from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 
 __all__ = ["sites_of_layer", "sites_of_model"]

@@ -10,8 +10,8 @@ import keras
 
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
 from keras_prelu.graph import functional
-from keras_prelu.graph.gates import AppliedFunction
 from keras_prelu.graph.hooks import HookTarget, set_attribute
+from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.rectifiers import Rectifier
 
 __all__ = ["OpenedLayers"]
