@@ -79,6 +79,7 @@ setup(
     },
     install_requires=[
         "click>=8.1",
+        "filelock>=3.13",
         "h5py>=3.11",
         # Tensorflow-datasets imports it through etils without asking for it
         "importlib-resources>=6.0",

@@ -10,6 +10,7 @@ from . import parameterizations as parameterizations
 from . import regularizers as regularizers
 from . import report as report
 from . import theory as theory
+from . import training as training
 from .calibration.calibrate import calibrate as calibrate
 from .calibration.records import Calibration as Calibration
 from .calibration.slope_search import SlopeSearch as SlopeSearch

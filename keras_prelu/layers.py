@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -18,6 +19,9 @@ from keras_prelu.regularizers import SlopePenalty
 from keras_prelu.typing import Shape, Tensor
 
 __all__ = ["PReLU", "is_slope", "slopes_in_effect"]
+
+_MAP_KEY = "parameterization"
+"""Key of the map among a layer's stored variables, which Keras numbers."""
 
 
 @serializable()
@@ -224,6 +228,34 @@ class PReLU(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save β with the name of its map, since β under another map is another slope."""
+        super().save_own_variables(store)
+        store[_MAP_KEY] = np.frombuffer(self._serialized_map().encode(), dtype=np.uint8)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load β.
+
+        Raises:
+            InvalidArgumentError: A ValueError; the stored β belongs to another map. Files of
+                version 0.1 and of `keras.layers.PReLU` do not say their map and load as they are.
+        """
+        if _MAP_KEY in set(store.keys()):
+            stored_map = np.asarray(store[_MAP_KEY]).tobytes().decode()
+            if stored_map != self._serialized_map():
+                raise InvalidArgumentError(
+                    f"The stored weights of PReLU layer '{self.name}' belong to the"
+                    f" parameterization {stored_map}, and the layer has {self._serialized_map()}."
+                    " Load them into a layer with the same `parameterization`."
+                )
+        numbered = set(store.keys()) - {_MAP_KEY}
+        super().load_own_variables({key: store[key] for key in numbered})
+
+    def _serialized_map(self) -> str:
+        config = self.parameterization.get_config()
+        described = [self.parameterization.name, config] if config else self.parameterization.name
+        return json.dumps(described, sort_keys=True, default=str)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -8,26 +8,24 @@ change, and in the first training step the outgoing weights get a gradient again
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_prelu import theory
-from keras_prelu.calibration.layer_fit import linear_output
+from keras_prelu.calibration.design import linear_output
 from keras_prelu.data.samples import as_samples, batches, model_inputs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.arrays import to_float64
-from keras_prelu.graph.channel_scaling import reads_channels
 from keras_prelu.graph.interpreter import ExecutedStep, iterate_steps, run_plan
-from keras_prelu.graph.layer_kinds import CHANNELWISE, built_input_shape, has_linear_activation
-from keras_prelu.graph.linear_layers import LinearView, linear_view
-from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
-from keras_prelu.initializers import PReLUHeNormal
-from keras_prelu.layers import PReLU
+from keras_prelu.graph.plan import ExecutionPlan, compile_plan
+from keras_prelu.graph.saved_weights import SavedWeights, restored_on_failure
+from keras_prelu.graph.weight_constraints import satisfies_constraint
+from keras_prelu.graph.weight_sharing import SharedVariables
+from keras_prelu.scaling.unit_surroundings import Surroundings, surroundings_of
 from keras_prelu.sites.activity import SiteActivity, activity
 from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -101,8 +99,9 @@ def revive(
     Args:
         model: `keras.Model`. Sequential or Functional; ReLU or PReLU. It is changed. A unit is
             revived if a linear layer of its own writes it (a BatchNormalization may follow) and
-            only linear layers read it, through poolings and the like; other units are kept, with
-            the reason.
+            only linear layers read it, through poolings and the like. Other units are kept, with
+            the reason; so are those around frozen layers, around layers that share their weights,
+            and those for which a constraint of a weight would be violated.
         samples: Unlabeled samples, as many as are available: an array, or a list or dict of arrays
             for several inputs.
         threshold: Float. A unit that is active on at most this share of the samples is dead. With
@@ -136,21 +135,24 @@ def revive(
     inputs = model_inputs(model, samples)
     size = model.inputs[0].shape[0] or batch_size
     plan = compile_plan(model)
+    shared = SharedVariables(plan)
     candidates = [
-        _Candidate.examine(plan, measured, threshold)
+        _Candidate.examine(plan, shared, measured, threshold)
         for measured in activity(model, samples, batch_size=size)
     ]
-    revivable = [candidate for candidate in candidates if candidate.is_revivable]
     loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
-    if revivable:
+    if any(candidate.is_revivable for candidate in candidates):
         outputs = _outputs(plan, inputs, size)
-        _refresh(plan, inputs, size, revivable, seed)
-        changed = zip(_outputs(plan, inputs, size), outputs, strict=True)
-        loss = float(np.mean([theory.relative_error(after, before) for after, before in changed]))
-        dead_after = {
-            measured.site.path: measured.dead_within(threshold)
-            for measured in activity(model, samples, batch_size=size)
-        }
+        with restored_on_failure(_variables(candidates)):
+            candidates = _revive_within_constraints(plan, inputs, size, candidates, seed)
+            changed = zip(_outputs(plan, inputs, size), outputs, strict=True)
+            loss = float(
+                np.mean([theory.relative_error(after, before) for after, before in changed])
+            )
+            dead_after = {
+                measured.site.path: measured.dead_within(threshold)
+                for measured in activity(model, samples, batch_size=size)
+            }
     return Revival(
         samples=len(inputs[0]),
         threshold=threshold,
@@ -166,26 +168,46 @@ class _Candidate:
     Attributes:
         path: String. Path of the site.
         dead: Boolean array. For each unit, whether it is dead.
-        surroundings: `_Surroundings` of the rectifier; or the reason why its units can't be
+        surroundings: `Surroundings` of the rectifier; or the reason why its units can't be
             revived; or None if no unit is dead.
     """
 
     path: str
     dead: Array
-    surroundings: _Surroundings | str | None
+    surroundings: Surroundings | str | None
 
     @classmethod
-    def examine(cls, plan: ExecutionPlan, measured: SiteActivity, threshold: float) -> _Candidate:
+    def examine(
+        cls,
+        plan: ExecutionPlan,
+        shared: SharedVariables,
+        measured: SiteActivity,
+        threshold: float,
+    ) -> _Candidate:
         dead = measured.dead_within(threshold)
         return cls(
             path=measured.site.path,
             dead=dead,
-            surroundings=_surroundings(plan, measured) if dead.any() else None,
+            surroundings=surroundings_of(plan, shared, measured) if dead.any() else None,
         )
 
     @property
     def is_revivable(self) -> bool:
-        return isinstance(self.surroundings, _Surroundings)
+        return isinstance(self.surroundings, Surroundings)
+
+    def without_breaking(self, variables: Set[int]) -> _Candidate:
+        """Return the candidate, not to be revived if it would change any of some variables.
+
+        Args:
+            variables: Set of ids of variables whose constraints would be violated.
+        """
+        around = self.surroundings
+        if not isinstance(around, Surroundings):
+            return self
+        broken = [each for each in around.variables if id(each) in variables]
+        if not broken:
+            return self
+        return replace(self, surroundings=f"the constraint of '{broken[0].path}' would be violated")
 
     def record(self, dead_after: Array) -> SiteRevival:
         if self.surroundings is None:
@@ -204,161 +226,40 @@ class _Candidate:
         )
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """A linear layer that reads the units of a rectifier.
+def _variables(candidates: Sequence[_Candidate]) -> list[Any]:
+    """Return the variables that reviving all candidates changes."""
+    return [
+        variable
+        for candidate in candidates
+        if isinstance(candidate.surroundings, Surroundings)
+        for variable in candidate.surroundings.variables
+    ]
 
-    Attributes:
-        layer: Layer. The linear layer.
-        positions: Integer. Number of entries of each unit in a flattened tensor; 1 if the tensor is
-            not flattened.
+
+def _revive_within_constraints(
+    plan: ExecutionPlan,
+    inputs: list[Array],
+    size: int,
+    candidates: Sequence[_Candidate],
+    seed: int,
+) -> list[_Candidate]:
+    """Revive the candidates whose constraints can hold, and return all candidates.
+
+    Fresh weights are as their constraints make them. But a constraint may forbid the zeros that
+    silence a unit (`UnitNorm` of the weights that read it); such units keep their weights.
     """
-
-    layer: Any
-    positions: int
-
-    def silence(self, units: Array) -> None:
-        """Set the weights that read some units to 0."""
-        kernel = to_float64(self.layer.kernel)
-        kernel[..., np.tile(units, self.positions), :] = 0.0
-        self.layer.kernel.assign(kernel)
-
-
-@dataclass(frozen=True)
-class _Surroundings:
-    """The layers around a rectifier.
-
-    Attributes:
-        producer: `Step` of the linear layer that writes the units.
-        normalization: `keras.layers.BatchNormalization` between `producer` and the rectifier, or
-            None.
-        readers: Tuple of `_Reader`. The linear layers that read the units.
-        slope: Float. The mean slope of the rectifier.
-    """
-
-    producer: Step
-    normalization: Any
-    readers: tuple[_Reader, ...]
-    slope: float
-
-    @property
-    def view(self) -> LinearView:
-        view = linear_view(self.producer.operation)
-        assert view is not None
-        return view
-
-    def refresh(self, units: Array, seed: int) -> None:
-        """Draw new incoming weights for some units."""
-        view = self.view
-        matrix = view.to_matrix(to_float64(view.kernel))
-        groups, unknowns, outputs = matrix.shape
-        drawn = to_float64(PReLUHeNormal(self.slope, seed=seed)((unknowns, groups * outputs)))
-        drawn = np.moveaxis(drawn.reshape(unknowns, groups, outputs), 1, 0)
-        refreshed = np.where(units.reshape(groups, 1, outputs), drawn, matrix)
-        view.kernel.assign(view.from_matrix(refreshed))
-
-    def centre(self, units: Array, mean: Array, variance: Array) -> None:
-        """Shift the pre-activations of some units to mean 0.
-
-        If there is a BatchNormalization, it gets their mean and variance, and a fresh γ and β
-        instead.
-        """
-        if self.normalization is None:
-            view = self.view
-            bias = view.bias_to_matrix(to_float64(view.bias))
-            bias[..., 0, :] -= np.where(units, mean, 0.0).reshape(bias.shape[0], -1)
-            view.bias.assign(view.bias_from_matrix(bias))
-            return
-        layer = self.normalization
-        for variable, values in [
-            (layer.moving_mean, mean),
-            (layer.moving_variance, variance),
-            (layer.gamma, np.ones_like(mean)),
-            (layer.beta, np.zeros_like(mean)),
-        ]:
-            if variable is not None:
-                variable.assign(np.where(units, values, to_float64(variable)))
-
-
-def _surroundings(plan: ExecutionPlan, measured: SiteActivity) -> _Surroundings | str:
-    """Return the layers around a rectifier, or the reason why its units can't be revived."""
-    if measured.inside:
-        return "it is inside a layer with Python code of its own"
-    step, normalization = measured.step, None
-    producer = step if measured.site.kind == "inline" else plan.writer(step.inputs[0])
-    if producer is not step and (producer is None or plan.sole_reader(step.inputs[0]) is None):
-        return "what feeds it is an input of the model or feeds other layers too"
-    if producer is not step and isinstance(producer.operation, keras.layers.BatchNormalization):
-        normalization, slot = producer.operation, producer.inputs[0]
-        producer = plan.writer(slot)
-        if producer is None or plan.sole_reader(slot) is None:
-            return (
-                "what its BatchNormalization reads is an input of the model or feeds other"
-                " layers too"
-            )
-    view = linear_view(producer.operation)
-    if view is None or type(producer.operation).__name__.startswith("Separable"):
-        return (
-            f"'{producer.path}' ({type(producer.operation).__name__}) is no linear layer that makes"
-            " its units"
-        )
-    if producer is not step and not has_linear_activation(producer.operation):
-        return f"'{producer.path}' has an activation of its own"
-    if normalization is None and view.bias is None:
-        return f"'{producer.path}' has no bias"
-    if any(plan.call_count(layer) > 1 for layer in (producer.operation, normalization)):
-        return f"'{producer.path}' is called at several places"
-    readers = _readers(plan, step.outputs[0], measured.active.size, 1)
-    if isinstance(readers, str):
-        return readers
-    is_prelu = isinstance(step.operation, PReLU)
-    return _Surroundings(
-        producer=producer,
-        normalization=normalization,
-        readers=tuple(readers),
-        slope=float(np.mean(to_float64(step.operation.alpha))) if is_prelu else 0.0,
-    )
-
-
-def _readers(plan: ExecutionPlan, slot: Slot, channels: int, positions: int) -> list[_Reader] | str:
-    """Return the linear layers that read a tensor, or the reason if other operations read it."""
-    if plan.is_output(slot):
-        return "its units are an output of the model"
-    readers: list[_Reader] = []
-    for step in plan.readers(slot):
-        layer = step.operation
-        flattened = _flattened_positions(layer)
-        further: list[_Reader] | str
-        if flattened is not None:
-            further = _readers(plan, step.outputs[0], channels, flattened)
-        elif type(layer).__name__ in CHANNELWISE or _is_linear_activation_layer(layer):
-            further = _readers(plan, step.outputs[0], channels, positions)
-        elif reads_channels(layer, channels * positions):
-            further = [_Reader(layer=layer, positions=positions)]
-        else:
-            further = (
-                f"'{step.path}' ({type(layer).__name__}) reads its units, which has no weights for"
-                " them alone"
-            )
-        if isinstance(further, str):
-            return further
-        readers += further
-    return readers
-
-
-def _flattened_positions(layer: Any) -> int | None:
-    """Return the number of positions that a Flatten layer flattens.
-
-    Return None for other layers, and if the number is not known.
-    """
-    if not isinstance(layer, keras.layers.Flatten) or layer.data_format != "channels_last":
-        return None
-    sizes = (built_input_shape(layer) or (None, None))[1:]
-    return None if None in sizes else math.prod(size or 0 for size in sizes[:-1])
-
-
-def _is_linear_activation_layer(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.Activation) and has_linear_activation(layer)
+    candidates = list(candidates)
+    variables = _variables(candidates)
+    old = SavedWeights(variables)
+    held = {id(variable) for variable in variables if satisfies_constraint(variable)}
+    while any(candidate.is_revivable for candidate in candidates):
+        _refresh(plan, inputs, size, candidates, seed)
+        broken = {id(each) for each in variables if not satisfies_constraint(each)} & held
+        if not broken:
+            break
+        old.restore()
+        candidates = [candidate.without_breaking(broken) for candidate in candidates]
+    return candidates
 
 
 def _refresh(
@@ -373,7 +274,7 @@ def _refresh(
     chosen = [
         (candidate.surroundings, candidate.dead)
         for candidate in candidates
-        if isinstance(candidate.surroundings, _Surroundings)
+        if isinstance(candidate.surroundings, Surroundings)
     ]
     for surroundings, units in chosen:
         surroundings.refresh(units, int(rng.integers(2**31)))
@@ -402,7 +303,7 @@ class _OutputSums:
 
 
 def _output_statistics(
-    plan: ExecutionPlan, inputs: list[Array], size: int, surroundings: Sequence[_Surroundings]
+    plan: ExecutionPlan, inputs: list[Array], size: int, surroundings: Sequence[Surroundings]
 ) -> dict[int, _OutputSums]:
     """Measure the outputs of the producers on the samples, by the id of the layer."""
     views = {id(around.producer.operation): around.view for around in surroundings}

@@ -7,7 +7,7 @@ Whatever a future version of Keras may break is in this module and nowhere else;
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,15 +19,23 @@ __all__ = [
     "Node",
     "begin_at_epoch",
     "built_for",
+    "compile_arguments",
     "functional_like_constructor",
     "has_automatic_name",
+    "metric_function",
+    "moving_averages",
     "nodes_in_order",
     "nodes_kept",
+    "optimizer_config",
+    "optimizer_map",
     "own_attributes",
     "producer",
     "steps_counter",
     "sublayers",
+    "treat_apart",
     "unlocked",
+    "variable_key",
+    "weight_decay_exclusions",
 ]
 
 
@@ -106,7 +114,8 @@ def own_attributes(layer: Any) -> list[tuple[str, Any]]:
 
 @functools.cache
 def _attributes_of_keras() -> frozenset[str]:
-    return frozenset(vars(keras.layers.Layer())) | {
+    # A model sets those of a Sequential: the functions that `fit` and `predict` compile, and more.
+    return frozenset({*vars(keras.layers.Layer()), *vars(keras.Sequential(name="unused"))}) | {
         "_functional",
         "_layers",
         "_modules",
@@ -149,3 +158,184 @@ def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     `keras.callbacks.BackupAndRestore` does this too.
     """
     model._initial_epoch = epoch
+
+
+def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return the moving averages that an optimizer with `use_ema` keeps of its variables.
+
+    Raises:
+        AttributeError: The optimizer keeps none, or is not built.
+    """
+    return list(optimizer._model_variables_moving_average)
+
+
+def optimizer_config(optimizer: keras.optimizers.Optimizer, **stand_ins: Any) -> dict[str, Any]:
+    """Return the configuration of an optimizer, with a schedule or function as the object itself.
+
+    The class of the schedule need not be registered, nor have a configuration.
+
+    Args:
+        optimizer: Keras optimizer.
+        **stand_ins: Values that take the place of attributes of the optimizer in the configuration.
+    """
+    setting = optimizer._learning_rate
+    is_object = callable(setting) and not isinstance(setting, keras.Variable)
+    if is_object:
+        stand_ins["_learning_rate"] = None
+    # `copy.copy` would save and load the optimizer.
+    stand_in = object.__new__(type(optimizer))
+    vars(stand_in).update(vars(optimizer), **stand_ins)
+    config = dict(stand_in.get_config())
+    if is_object and "learning_rate" in config:
+        config["learning_rate"] = setting
+    return config
+
+
+def optimizer_map(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Return the map or function by which a `MultiOptimizer` chooses; None for other optimizers."""
+    return getattr(optimizer, "_optimizer_map", None)
+
+
+class DecayExclusions(NamedTuple):
+    """What an optimizer excludes from weight decay.
+
+    Attributes:
+        keys: Frozen set. Keys of variables, see `variable_key`.
+        pattern: String. Regular expression that matches names of variables, or "".
+    """
+
+    keys: frozenset[Any]
+    pattern: str
+
+
+def weight_decay_exclusions(optimizer: keras.optimizers.Optimizer) -> DecayExclusions:
+    """Return what `exclude_from_weight_decay` was called with."""
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    return DecayExclusions(
+        keys=frozenset(getattr(optimizer, "_exclude_from_weight_decay", ())),
+        pattern="" if pattern is None else pattern.pattern,
+    )
+
+
+def variable_key(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> Any:
+    """Return the key by which an optimizer knows a variable."""
+    return optimizer._var_key(variable)
+
+
+def treat_apart(
+    optimizer: keras.optimizers.Optimizer,
+    is_member: Callable[[keras.Variable], bool],
+    *,
+    rate: Callable[[Any], Any] | None,
+    clip: Callable[[Any], Any] | None,
+) -> None:
+    """Let an optimizer treat some of its variables apart, in place.
+
+    They get no weight decay. All else that the optimizer does for all variables together, such as
+    clipping by the global norm, remains as it is.
+
+    Args:
+        optimizer: Keras optimizer that updates variables itself, not one that delegates.
+        is_member: Function that returns whether a variable is treated apart.
+        rate: Function from the optimizer's learning rate to that of these variables. None stands
+            for the same.
+        clip: Function that clips the gradient of one of these variables, in place of the
+            optimizer's own clipping. None stands for the optimizer's.
+    """
+    kind = type(optimizer)
+
+    def apply_weight_decay(variables: Sequence[Any]) -> None:
+        others = [variable for variable in variables if not is_member(variable)]
+        if others:
+            kind._apply_weight_decay(optimizer, others)
+
+    # Attributes of the instance hide the methods of its class, which an attribute set by an earlier
+    # call does not: a second call replaces what the first one did.
+    optimizer._apply_weight_decay = apply_weight_decay
+    if rate is not None:
+        optimizer._backend_update_step = functools.partial(
+            _update_apart, optimizer, is_member, rate
+        )
+    if clip is not None:
+        _clip_apart(optimizer, is_member, clip)
+
+
+def _update_apart(
+    optimizer: Any,
+    is_member: Callable[[Any], bool],
+    rate: Callable[[Any], Any],
+    gradients: Sequence[Any],
+    variables: Sequence[Any],
+    learning_rate: Any,
+) -> None:
+    """Update variables, those apart with a learning rate of their own."""
+    kind = type(optimizer)
+    for apart in (False, True):
+        pairs = [
+            (gradient, variable)
+            for gradient, variable in zip(gradients, variables, strict=True)
+            if is_member(variable) == apart
+        ]
+        if not pairs:
+            continue
+        rate_of_group = rate(learning_rate) if apart else learning_rate
+        if apart and not kind.__module__.startswith("keras."):
+            # A user's `update_step` may read the optimizer's learning rate, not its argument.
+            optimizer._get_current_learning_rate = lambda value=rate_of_group: value
+        try:
+            kind._backend_update_step(
+                optimizer,
+                [gradient for gradient, _ in pairs],
+                [variable for _, variable in pairs],
+                rate_of_group,
+            )
+        finally:
+            vars(optimizer).pop("_get_current_learning_rate", None)
+
+
+def _clip_apart(
+    optimizer: Any, is_member: Callable[[Any], bool], clip: Callable[[Any], Any]
+) -> None:
+    kind = type(optimizer)
+    applied: list[Any] = []  # The variables of the gradients that are clipped next.
+
+    def apply_gradients(gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        applied[:] = variables
+        kind._backend_apply_gradients(optimizer, gradients, variables)
+
+    def clip_gradients(gradients: Sequence[Any]) -> list[Any]:
+        clipped = kind._clip_gradients(optimizer, gradients)
+        return [
+            clip(gradient) if is_member(variable) else other
+            for gradient, other, variable in zip(gradients, clipped, applied, strict=True)
+        ]
+
+    optimizer._backend_apply_gradients = apply_gradients
+    optimizer._clip_gradients = clip_gradients
+
+
+def compile_arguments(model: keras.Model) -> Mapping[str, Any]:
+    """Return the arguments that a model was compiled with, as objects.
+
+    `get_compile_config` returns their configurations, from which a loss or metric that is not
+    registered can't be made again. The result is empty if the model is not compiled. Keras does not
+    store `auto_scale_loss`; it follows from the optimizer.
+    """
+    settings = getattr(model, "_compile_config", None)
+    if not model.compiled or settings is None:
+        return {}
+    has_float16 = model.dtype_policy.name == "mixed_float16"
+    scales_loss = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    return {**settings.config, "auto_scale_loss": scales_loss or not has_float16}
+
+
+class WrappedFunction(NamedTuple):
+    """A function of a metric, and its further arguments."""
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+
+
+def metric_function(metric: keras.metrics.MeanMetricWrapper) -> WrappedFunction:
+    """Return the function whose mean a metric is."""
+    return WrappedFunction(function=metric._fn, arguments=metric._fn_kwargs)

@@ -46,8 +46,8 @@ def calibrate(
     Args:
         converted: `keras.Model`. The result of `convert(original, ...)`, possibly saved and loaded
             since. Dense, EinsumDense, convolution, transposed, depthwise and separable layers are
-            refitted, also inside other layers and subclassed models; other layers keep their
-            weights.
+            refitted, also inside other layers and subclassed models, and within the constraints
+            of their weights; other layers keep their weights.
         original: `keras.Model`. The ReLU model that `converted` was made from. It is not changed.
         samples: Unlabeled samples, at least 5: an array, or a list or dict of arrays for several
             inputs; or a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator of batches,

@@ -13,11 +13,18 @@ import keras
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
+from keras_prelu.graph.channel_scaling import is_batch_normalization
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.typing import Tensor
 
-__all__ = ["InnerLayer", "find_inner_layers", "has_linear_layers", "inputs_during"]
+__all__ = [
+    "InnerLayer",
+    "find_inner_layers",
+    "has_linear_layers",
+    "inputs_during",
+    "is_spectrally_normalized",
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,18 @@ class InnerLayer:
 def has_linear_layers(layer: Any) -> bool:
     """Return whether a layer contains linear layers, other than itself."""
     return any(linear_view(inner) is not None for inner in sublayers(layer))
+
+
+def is_spectrally_normalized(layer: Any, outer: Any) -> bool:
+    """Return whether a SpectralNormalization in or around a layer wraps an inner layer.
+
+    In each training step it divides the kernel by its spectral norm, as a constraint would.
+    """
+    return any(
+        isinstance(each, keras.layers.SpectralNormalization)
+        and any(inner is layer for inner in sublayers(each))
+        for each in (outer, *sublayers(outer))
+    )
 
 
 def find_inner_layers(
@@ -63,7 +82,7 @@ def find_inner_layers(
     observed = [
         layer
         for layer in by_id.values()
-        if linear_view(layer) is not None or isinstance(layer, keras.layers.BatchNormalization)
+        if linear_view(layer) is not None or is_batch_normalization(layer)
     ]
     calls = _calls_during(run_original, observed)
     linear = dict.fromkeys(
@@ -107,6 +126,6 @@ def _normalization_after(
         return None
     reader = readers[0]
     reader_calls = sum(call.target.owner is reader for call in calls)
-    if reader_calls != 1 or not isinstance(reader, keras.layers.BatchNormalization):
+    if reader_calls != 1 or not is_batch_normalization(reader):
         return None
     return converted_of[id(reader)]

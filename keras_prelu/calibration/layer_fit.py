@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import keras
 import numpy as np
 
 from keras_prelu.calibration.activation_store import Activations
 from keras_prelu.calibration.config import CalibrationConfig
-from keras_prelu.calibration.ridge import RidgeProblem
+from keras_prelu.calibration.constrained_fit import constrained_solution
+from keras_prelu.calibration.design import (
+    Assignment,
+    Design,
+    Intercept,
+    Positions,
+    channels_last_shape,
+)
+from keras_prelu.calibration.ridge import RidgeProblem, Solution
 from keras_prelu.calibration.samples import SampleSplit
-from keras_prelu.graph.hooks import HookTarget, attributes_set
-from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import LinearView
 from keras_prelu.typing import Tensor
 
-__all__ = ["Assignment", "Fit", "InputPair", "Intercept", "fit_layer", "linear_output"]
+__all__ = ["Fit", "InputPair", "fit_layer"]
 
-
-_CHECK_TOLERANCE = 0.02
-"""Relative tolerance, above bfloat16's errors and far below those of a wrong padding or stride."""
 
 _ROUNDING = 1e-12
 """An error below which a layer is not refitted.
@@ -42,49 +43,6 @@ class InputPair:
 
     original: Activations
     converted: Activations
-
-
-@dataclass(frozen=True)
-class Intercept:
-    """The variable that takes the bias of a refitted layer, if there is one.
-
-    The variable is the layer's own bias or the moving mean of a BatchNormalization after it.
-    BatchNormalization(z + b) is the same as subtracting b from the moving mean, so a layer without
-    a bias of its own can get one there.
-
-    Attributes:
-        bias: Variable or None. The layer's own bias.
-        moving_mean: Variable or None. The moving mean that takes the bias if there is no `bias`.
-    """
-
-    bias: Any
-    moving_mean: Any
-
-    @classmethod
-    def of_layer(cls, view: LinearView, normalization: Any) -> Intercept:
-        """Return the intercept of a layer.
-
-        Args:
-            view: `LinearView` of the layer.
-            normalization: `keras.layers.BatchNormalization` that alone reads the layer's output, or
-                None.
-        """
-        has_place = (
-            view.bias is None and normalization is not None and has_linear_activation(view.layer)
-        )
-        return cls(bias=view.bias, moving_mean=normalization.moving_mean if has_place else None)
-
-    @property
-    def exists(self) -> bool:
-        return self.bias is not None or self.moving_mean is not None
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A variable and its new value."""
-
-    variable: Any
-    value: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -133,7 +91,7 @@ def fit_layer(
     Returns:
         A `Fit`.
     """
-    design = _Design(view, intercept)
+    design = Design(view, intercept)
     current, target = design.matrix(view), design.matrix(counterpart)
     groups, unknowns, outputs = current.shape
     problem = RidgeProblem(unknowns=unknowns, outputs=outputs, groups=groups)
@@ -147,7 +105,7 @@ def fit_layer(
     return _solve(problem, design, current, config.ridge)
 
 
-def _solve(problem: RidgeProblem, design: _Design, current: np.ndarray, ridge: float | None) -> Fit:
+def _solve(problem: RidgeProblem, design: Design, current: np.ndarray, ridge: float | None) -> Fit:
     error_before = problem.error(None)
     if error_before <= _ROUNDING:
         return Fit(
@@ -157,7 +115,18 @@ def _solve(problem: RidgeProblem, design: _Design, current: np.ndarray, ridge: f
             error_after=error_before,
             reason="its output is right already",
         )
+    solution: Solution | None
     solution = problem.best() if ridge is None else problem.solution(ridge)
+    if design.is_constrained:
+        solution = _constrained(problem, design, current, solution)
+    if solution is None:
+        return Fit(
+            rows=problem.rows,
+            unknowns=problem.unknowns,
+            error_before=error_before,
+            error_after=error_before,
+            reason="its constraint leaves no other weights as they are",
+        )
     helps = solution.error < error_before
     return Fit(
         rows=problem.rows,
@@ -170,9 +139,24 @@ def _solve(problem: RidgeProblem, design: _Design, current: np.ndarray, ridge: f
     )
 
 
+def _constrained(
+    problem: RidgeProblem, design: Design, current: np.ndarray, solution: Solution
+) -> Solution | None:
+    """Return a solution that the constraints of the layer's variables leave as it is, or None."""
+
+    def project(change: np.ndarray) -> np.ndarray | None:
+        matrix = design.projected(current + change)
+        return None if matrix is None else matrix - current
+
+    constrained = constrained_solution(problem, solution, project)
+    if constrained is None or not design.satisfies_constraints(current + constrained.change):
+        return None
+    return constrained
+
+
 def _add_rows(
     problem: RidgeProblem,
-    design: _Design,
+    design: Design,
     calls: Sequence[InputPair],
     current: np.ndarray,
     target: np.ndarray,
@@ -196,19 +180,6 @@ def _add_rows(
 
 
 @dataclass(frozen=True)
-class _Positions:
-    """The output positions of a batch that become rows.
-
-    Attributes:
-        sample: Integer array. For each row, the index of its sample in the batch.
-        position: Integer array. For each row, the index of its output position.
-    """
-
-    sample: np.ndarray
-    position: np.ndarray
-
-
-@dataclass(frozen=True)
 class _SampledBatch:
     """The inputs of a layer for one batch in both models, and the rows to take from them.
 
@@ -217,7 +188,7 @@ class _SampledBatch:
 
     original: Tensor
     converted: Tensor
-    positions: _Positions
+    positions: Positions
     held_out: np.ndarray
 
 
@@ -230,7 +201,7 @@ def _sampled_batches(
     for number, original, converted in zip(
         split.batch_numbers, call.original, call.converted, strict=True
     ):
-        size, available = len(converted), view.positions(_channels_last_shape(view, converted))
+        size, available = len(converted), view.positions(channels_last_shape(view, converted))
         wanted = min(available, -(-config.rows_per_unknown * unknowns // split.total))
         if wanted == available:
             position = np.tile(np.arange(available), size)
@@ -243,91 +214,7 @@ def _sampled_batches(
         yield _SampledBatch(
             original=original,
             converted=converted,
-            positions=_Positions(sample=sample, position=position),
+            positions=Positions(sample=sample, position=position),
             held_out=held_out[start + sample],
         )
         start += size
-
-
-class _Design:
-    """The least-squares form of a layer: output = design rows × matrix.
-
-    Args:
-        view: `LinearView` of the layer in the converted model.
-        intercept: `Intercept` of the layer. If there is one, it is the last row of the matrix.
-    """
-
-    def __init__(self, view: LinearView, intercept: Intercept) -> None:
-        self.view = view
-        self._intercept = intercept
-
-    def matrix(self, view: LinearView) -> np.ndarray:
-        """Return a layer's kernel and bias as one float64 matrix (groups, unknowns, outputs)."""
-        matrix = view.to_matrix(keras.ops.convert_to_numpy(view.kernel).astype(np.float64))
-        if not self._intercept.exists:
-            return matrix
-        if view.bias is None:
-            bias = np.zeros((matrix.shape[0], 1, matrix.shape[2]))
-        else:
-            bias = view.bias_to_matrix(keras.ops.convert_to_numpy(view.bias).astype(np.float64))
-        return np.concatenate([matrix, bias], axis=1)
-
-    def rows(self, inputs: Tensor, positions: _Positions) -> np.ndarray:
-        """Return the design rows (groups, rows, unknowns) in float64."""
-        rows = self.view.rows(
-            _to_numpy(self.view, inputs), positions.sample, positions.position
-        ).astype(np.float64)
-        if not self._intercept.exists:
-            return rows
-        return np.concatenate([rows, np.ones((*rows.shape[:-1], 1))], axis=-1)
-
-    def predicts(self, product: np.ndarray, inputs: Tensor, positions: _Positions) -> bool:
-        """Return whether rows × matrix is what the layer computes.
-
-        This guards against a `LinearView` that misinterprets a layer.
-        """
-        view = self.view
-        predicted = np.moveaxis(product, 0, 1).reshape(len(positions.sample), -1)
-        outputs = view.flat_outputs(_to_numpy(view, linear_output(view.layer, inputs)))
-        if (
-            outputs.shape[1] != view.positions(_channels_last_shape(view, inputs))
-            or outputs.shape[2] != predicted.shape[1]
-        ):
-            return False
-        outputs = outputs[positions.sample, positions.position]
-        scale = float(np.sqrt(np.mean(np.square(outputs)))) + 1e-12
-        deviation = float(np.sqrt(np.mean(np.square(predicted - outputs))))
-        return deviation <= _CHECK_TOLERANCE * scale
-
-    def assignments(self, matrix: np.ndarray) -> tuple[Assignment, ...]:
-        """Return the assignments that set the layer's weights to a matrix."""
-        view, intercept = self.view, self._intercept
-        if not intercept.exists:
-            return (Assignment(variable=view.kernel, value=view.from_matrix(matrix)),)
-        kernel = Assignment(variable=view.kernel, value=view.from_matrix(matrix[:, :-1]))
-        vector = matrix[:, -1:]
-        if intercept.bias is not None:
-            bias = Assignment(variable=intercept.bias, value=view.bias_from_matrix(vector))
-            return kernel, bias
-        old_mean = keras.ops.convert_to_numpy(intercept.moving_mean)
-        moving_mean = Assignment(
-            variable=intercept.moving_mean, value=old_mean - vector.reshape(-1)
-        )
-        return kernel, moving_mean
-
-
-def linear_output(layer: Any, inputs: Tensor) -> Tensor:
-    """Return the output of a layer before its inline activation."""
-    if has_linear_activation(layer):
-        return layer(inputs)
-    with attributes_set([HookTarget(layer, "activation")], keras.activations.linear):
-        return layer(inputs)
-
-
-def _to_numpy(view: LinearView, tensor: Tensor) -> np.ndarray:
-    return view.channels_last(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
-
-
-def _channels_last_shape(view: LinearView, tensor: Tensor) -> tuple[int, ...]:
-    shape = tuple(tensor.shape)
-    return shape if is_channels_last(view.layer) else (shape[0], *shape[2:], shape[1])

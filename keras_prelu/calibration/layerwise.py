@@ -16,16 +16,25 @@ import numpy as np
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.calibration.activation_store import Activations, ActivationStore
 from keras_prelu.calibration.config import CalibrationConfig
-from keras_prelu.calibration.inner_layers import InnerLayer, has_linear_layers, inputs_during
-from keras_prelu.calibration.layer_fit import Assignment, Fit, InputPair, Intercept, fit_layer
+from keras_prelu.calibration.design import Assignment, Intercept
+from keras_prelu.calibration.inner_layers import (
+    InnerLayer,
+    has_linear_layers,
+    inputs_during,
+    is_spectrally_normalized,
+)
+from keras_prelu.calibration.layer_fit import Fit, InputPair, fit_layer
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, LayerCalibration
 from keras_prelu.calibration.samples import CalibrationSamples, SampleSplit, split_samples
 from keras_prelu.data.samples import batches
 from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.graph.channel_scaling import is_batch_normalization
 from keras_prelu.graph.interpreter import Liveness
+from keras_prelu.graph.layer_kinds import is_plain_call
 from keras_prelu.graph.linear_layers import LinearView, linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
+from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.layers import PReLU
 from keras_prelu.theory import relative_error
 from keras_prelu.typing import Tensor
@@ -33,6 +42,7 @@ from keras_prelu.typing import Tensor
 __all__ = ["LayerwiseCalibrator", "Progress"]
 
 
+_SHARED = "it shares its weights with another layer"
 Progress = Callable[[int, int], None]
 """A function that is called with (steps done, steps in total)."""
 
@@ -157,6 +167,7 @@ class _Sweep:
         self._split = split
         self._values = values
         self._on_step = on_step
+        self._shared = SharedVariables(pair.plan)
         self._treated: set[int] = set()  # Ids of layers that are refitted or keep their weights.
         self._old_values: list[Assignment] = []
 
@@ -224,6 +235,9 @@ class _Sweep:
         if not step.operation.trainable and not self._config.refit_frozen:
             self._keep(step, "it is frozen")
             return
+        if self._shared.contains_any(step.operation.variables):
+            self._keep(step, _SHARED)
+            return
         self._treated.add(id(step.operation))
         self._refit(
             step.path,
@@ -249,6 +263,13 @@ class _Sweep:
     def _refit_inner_layer(self, path: str, inner: InnerLayer, calls: Sequence[Step]) -> None:
         if not inner.layer.trainable and not self._config.refit_frozen:
             self._record(path, inner.layer, Fit(reason="it is frozen"))
+            return
+        if self._shared.contains_any(inner.layer.variables):
+            self._record(path, inner.layer, Fit(reason=_SHARED))
+            return
+        if is_spectrally_normalized(inner.layer, calls[0].operation):
+            reason = "SpectralNormalization replaces its kernel in training"
+            self._record(path, inner.layer, Fit(reason=reason))
             return
         outer, original_outer = calls[0].operation, self._pair.counterpart(calls[0])
         pairs = [
@@ -462,7 +483,7 @@ def _normalization_after(plan: ExecutionPlan, step: Step) -> Any:
     reader = plan.sole_reader(step.outputs[0])
     if reader is None or plan.call_count(reader.operation) != 1:
         return None
-    is_normalization = isinstance(reader.operation, keras.layers.BatchNormalization)
+    is_normalization = is_batch_normalization(reader.operation) and is_plain_call(reader)
     return reader.operation if is_normalization else None
 
 

@@ -130,6 +130,10 @@ class RidgeProblem:
         )
         return squared_error / self._judging.scale
 
+    def gradient(self, change: FloatArray) -> FloatArray:
+        """Return half the gradient of ‖AΔ − R‖² with respect to Δ, at a change of the weights."""
+        return self._fitting.gradient(change)
+
     def _descend(self) -> _Candidate:
         first = best = self._candidate(RIDGES[_FIRST_INDEX])
         for direction in (-1, 1):
@@ -295,6 +299,14 @@ class _Rows:
             + float(np.sum(change * (self.gram @ change)))
         )
         return max(squared, 0.0)
+
+    def gradient(self, change: FloatArray) -> FloatArray:
+        """Return Aᵀ(A · change − R)."""
+        if self.gram is None:
+            stored = self.stored()
+            residuals = stored.rows @ change - stored.residuals
+            return np.swapaxes(stored.rows, 1, 2) @ residuals
+        return self.gram @ change - self.cross
 
     @property
     def scale(self) -> float:

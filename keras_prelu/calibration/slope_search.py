@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.calibration.config import CalibrationConfig
-from keras_prelu.calibration.layer_fit import Assignment
+from keras_prelu.calibration.design import Assignment
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
@@ -356,13 +356,7 @@ class _Search:
             raise
         _assign(outcome.values)
         if not outcome.trial.within:
-            warnings.warn(
-                f"Not even slopes of {self._candidates.slopes[0]:g} stay within the tolerance: the"
-                f" loss is {outcome.trial.loss:.2g}, allowed are {self._tolerance:.2g}. More"
-                " samples may help.",
-                KerasPReLUWarning,
-                stacklevel=4,
-            )
+            warnings.warn(self._failure(outcome.trial), KerasPReLUWarning, stacklevel=4)
         return SlopeSearch(
             slopes={path: _mean_slope(layer) for path, layer in self._layers.items()},
             tolerance=self._tolerance,
@@ -370,6 +364,19 @@ class _Search:
             within=outcome.trial.within,
             trials=tuple(self._trials),
             calibration=outcome.calibration,
+        )
+
+    def _failure(self, trial: SlopeTrial) -> str:
+        """Return a sentence that says by which condition the smallest slopes are too large."""
+        if trial.loss <= self._tolerance:
+            reason = f"{trial.changed} held-out samples have another largest output"
+            advice = "a `tolerance`, which allows that,"
+        else:
+            reason = f"the error is {trial.loss:.2g}, and {self._tolerance:.2g} is allowed"
+            advice = "a larger `tolerance`"
+        return (
+            f"Even slopes of {self._candidates.slopes[0]:g} are too large: {reason}. More samples"
+            f" or {advice} may help."
         )
 
     def _bisect(self) -> _Outcome:

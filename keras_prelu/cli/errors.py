@@ -1,7 +1,7 @@
 """Reports of errors to the user.
 
-An error is one line on standard error; the exit status is 2 for wrong usage and 1 for any other
-failure. With `--debug`, failures show their traceback.
+An error is one line on standard error; the exit status is 2 for wrong usage, 130 after Ctrl-C and 1
+for any other failure. With `--debug`, failures show their traceback.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ __all__ = ["errors_on_one_line", "set_debug"]
 
 _DEBUG = "keras_prelu.debug"
 _LONGEST_MESSAGE = 300
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
@@ -38,6 +39,9 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
         raise _UsageFailure(f"{error.format_message().rstrip('.')}.{hint}") from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        raise click.exceptions.Exit(_INTERRUPTED) from None
     except BrokenPipeError:  # A reader such as `head` stopped reading: Click exits silently.
         raise
     except Exception as error:

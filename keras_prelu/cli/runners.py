@@ -5,6 +5,7 @@ Each is run under a progress bar.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -162,6 +163,7 @@ def finetune_model(
     import keras
 
     from keras_prelu.backend.devices import gpu
+    from keras_prelu.errors import KerasPReLUWarning
     from keras_prelu.training.finetune import finetune
 
     settings = asdict(options)
@@ -169,7 +171,7 @@ def finetune_model(
     settings["recipe"] = options.recipe or "auto"
     monitors = _slope_monitors(settings.pop("log_dir"), train)
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
-        return finetune(
+        result = finetune(
             model,
             train,
             validation,
@@ -179,6 +181,13 @@ def finetune_model(
             on_trial=update,
             **settings,
         )
+    if options.log_dir is not None and not result.slopes_after:
+        warnings.warn(
+            f"Recipe {result.recipe} trains no slopes, so nothing was logged in {options.log_dir}.",
+            KerasPReLUWarning,
+            stacklevel=2,
+        )
+    return result
 
 
 def _slope_monitors(log_dir: Path | None, train: Any) -> Callable[[], list[Any]]:

@@ -17,8 +17,9 @@ from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
 from keras_prelu.utils.process_state import SharedChange
 from keras_prelu.utils.quiet import errors_alone, nothing_silenced, silenced
 
-__all__ = ["keras_session"]
+__all__ = ["BACKENDS", "keras_session"]
 
+BACKENDS = ("tensorflow", "jax", "torch")
 _NOISY_LOGGERS = ("tensorflow", "absl")
 
 
@@ -70,6 +71,11 @@ def _choose_backend(backend: str | None) -> None:
 
 def _import_keras() -> Any:
     """Import Keras with its backend, and return it."""
+    chosen = os.environ.get("KERAS_BACKEND")
+    if chosen and chosen not in BACKENDS:
+        raise KerasPReLUError(
+            f"KERAS_BACKEND is '{chosen}'. Set it to {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}."
+        )
     with silenced():
         try:
             import keras

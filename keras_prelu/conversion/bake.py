@@ -10,13 +10,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.backend.keras_internals import producer, sublayers
 from keras_prelu.conversion.batch_norm_folding import fold_batch_normalization as fold
-from keras_prelu.conversion.rewriter import Replacements, rewrite
+from keras_prelu.conversion.compile_settings import (
+    copy_compile_settings,
+    settings_without_optimizer,
+)
+from keras_prelu.conversion.optimizer_copies import copy_optimizer
+from keras_prelu.conversion.rewriter import Replacements, copy_model
+from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.custom_layers.converted_layer import is_as_written, is_converted
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.sites.site import unique_name
@@ -24,8 +31,8 @@ from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["bake", "check_prune", "with_stock_activations"]
 
-_OWN_NAMES = "keras_prelu>"
-"""Prefix of the registered names of this package's classes."""
+_OWN_MODULES = "keras_prelu."
+"""Prefix of the names of this package's modules."""
 
 
 @on_large_graphs
@@ -38,9 +45,10 @@ def bake(
     the slopes as its weights; a ReLU if all slopes are 0, a LeakyReLU if they are equal, an
     Identity if they are 1. A cap becomes a `keras.layers.ReLU(max_value, negative_slope)`: the same
     layer if slopes are equal, an additional one (`<name>_cap`, with negative slope 1) otherwise.
-    Names, weights, `trainable` flags and dtype policies are kept. Compile settings are kept too,
-    but the weights' optimizer replaces a `SlopeOptimizer`. Regularizers and constraints of slopes
-    are dropped.
+    Names (of outputs too), weights, `trainable` flags and dtype policies are kept; a linear layer
+    that an output has its name from becomes `<name>_linear`. Compile settings are kept too, but
+    the weights' optimizer replaces a `SlopeOptimizer`. Regularizers and constraints of slopes are
+    dropped.
 
     Args:
         model: `keras.Model`. Sequential or functional, with nested models; converted or not. It is
@@ -70,7 +78,7 @@ def bake(
     check_prune(prune)
     _refuse_python_code(model, float(prune))
     baked = with_stock_activations(model, float(prune), _make_capped)
-    _recompile(baked)
+    _compile_with_stock_optimizer(model, baked)
     return fold(baked) if fold_batch_normalization else baked
 
 
@@ -141,16 +149,21 @@ def with_stock_activations(
         make_capped: `CapFactory`. Factory for the layers that replace a capped PReLU.
     """
     taken_names = {operation.name for operation in _operations(model)}
+    new_names = _names_of_outputs(model, taken_names)
     stock_prelus: list[_StockPReLU] = []
 
     def make_stock(layer: PReLU) -> list[keras.layers.Layer]:
         slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
-        stock = _simplest_stock_layer(layer, slopes, prune)
+        name = str(new_names.get(id(layer), layer.name))
+        stock = _simplest_stock_layer(layer, slopes, prune, name)
         if isinstance(stock, keras.layers.PReLU):
             stock_prelus.append(_StockPReLU(layer=stock, slopes=slopes))
         if layer.max_value is None:
             return [stock]
-        return make_capped(stock, layer.max_value, unique_name(f"{layer.name}_cap", taken_names))
+        chain = make_capped(stock, layer.max_value, unique_name(f"{name}_cap", taken_names))
+        if id(layer) in new_names and len(chain) > 1:  # The last layer creates the output.
+            chain[0].name, chain[-1].name = chain[-1].name, chain[0].name
+        return chain
 
     replacements = Replacements()
     for operation in _operations(model):
@@ -158,10 +171,44 @@ def with_stock_activations(
             replacements.replace_operation(operation, partial(make_stock, operation))
         elif _can_be_restored(operation, prune):
             replacements.restore(operation)
-    baked = rewrite(model, replacements)
+        if id(operation) in new_names:
+            replacements.rename(operation, new_names[id(operation)])
+    baked = copy_model(model, replacements)
     for stock in stock_prelus:
         stock.layer.alpha.assign(stock.slopes.reshape(stock.layer.alpha.shape))
+    names = output_names(model)
+    if names is not None and output_names(baked) is not None:
+        baked.output_names = names
     return baked
+
+
+def _names_of_outputs(model: keras.Model, taken_names: set[str]) -> dict[int, str]:
+    """Return new names of layers, by id, that give outputs their names in a stock model.
+
+    A stock model takes the name of an output from the layer that creates it. In a converted model,
+    this may be a PReLU beside the layer of that name, which then gets another one.
+    """
+    names = output_names(model)
+    if names is None or isinstance(model, keras.Sequential):
+        return {}
+    writers = [producer(tensor) for tensor in model.outputs]
+    wanted = {id(writer): name for writer, name in zip(writers, names, strict=True)}
+    is_unique = len(set(wanted.values())) == len(wanted)
+    if not is_unique or any(
+        wanted[id(writer)] != name for writer, name in zip(writers, names, strict=True)
+    ):
+        return {}  # One name for several layers, or several for one.
+    operations = {operation.name: operation for operation in functional.operations(model)}
+    new_names: dict[int, str] = {}
+    for writer in writers:
+        name = wanted[id(writer)]
+        caps = isinstance(writer, PReLU) and writer.max_value is not None
+        if isinstance(writer, PReLU) and (writer.name != name or caps):
+            new_names[id(writer)] = name
+            other = operations.get(name)
+            if other is not None and other is not writer:
+                new_names[id(other)] = unique_name(f"{name}_linear", taken_names)
+    return new_names
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:
@@ -172,13 +219,15 @@ def _operations(model: keras.Model) -> Iterator[Any]:
             yield from _operations(operation)
 
 
-def _simplest_stock_layer(layer: PReLU, slopes: np.ndarray, prune: float) -> keras.layers.Layer:
+def _simplest_stock_layer(
+    layer: PReLU, slopes: np.ndarray, prune: float, name: str
+) -> keras.layers.Layer:
     """Return the simplest stock layer with the slopes of a layer.
 
     A PReLU is returned without its slopes, which are assigned once it is built.
     """
     first = float(slopes.flat[0])
-    common: dict[str, Any] = {"name": layer.name, "dtype": layer.dtype_policy}
+    common: dict[str, Any] = {"name": name, "dtype": layer.dtype_policy}
     if np.abs(slopes).max() <= prune:
         return keras.layers.ReLU(**common)
     if np.all(slopes == first) and first == 1.0:
@@ -204,9 +253,18 @@ def _capped_relu(cap: float, *, slope: float, name: str, dtype: Any) -> keras.la
     return keras.layers.ReLU(max_value=cap, negative_slope=slope, name=name, dtype=dtype)
 
 
-def _recompile(baked: keras.Model) -> None:
-    """Replace a `SlopeOptimizer` by the optimizer of the weights that it contains."""
-    config = (baked.get_compile_config() if baked.compiled else None) or {}
-    optimizer = config.get("optimizer")
-    if isinstance(optimizer, dict) and str(optimizer.get("registered_name")).startswith(_OWN_NAMES):
-        baked.compile_from_config({**config, "optimizer": optimizer["config"]["optimizer"]})
+def _compile_with_stock_optimizer(model: keras.Model, baked: keras.Model) -> None:
+    """Compile a baked model like its model, without the `SlopeOptimizer` around an optimizer."""
+    copy_compile_settings(model, baked)
+    outer: Any = baked.optimizer if baked.compiled else None
+    scales_loss = isinstance(outer, keras.optimizers.LossScaleOptimizer)
+    optimizer: Any = outer.inner_optimizer if scales_loss else outer
+    if optimizer is None or not type(optimizer).__module__.startswith(_OWN_MODULES):
+        return
+    stock = optimizer.inner_optimizer
+    if scales_loss:
+        outer.inner_optimizer = stock
+        stock = outer
+    stock = copy_optimizer(stock, match_variables(baked, baked))
+    baked.compile(**settings_without_optimizer(baked), optimizer=stock)
+    baked.optimizer.build(baked.trainable_variables)

@@ -12,12 +12,15 @@ from typing import Any
 
 import keras
 
-from keras_prelu.conversion.rewriter import Replacements, rewrite
+from keras_prelu.backend.keras_internals import producer
+from keras_prelu.conversion.compile_settings import copy_compile_settings
+from keras_prelu.conversion.rewriter import Replacements, copy_model
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import channel_axis, inference_factor, normalizes_last_axis
 from keras_prelu.graph.channel_scaling import scale_outputs
 from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 
 __all__ = ["fold_batch_normalization"]
@@ -42,12 +45,20 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     pairs = list(_foldable_pairs(compile_plan(model)))
     folded_layers: dict[str, Any] = {}
     replacements = Replacements()
+    is_named = output_names(model) is not None  # A Sequential has no names of outputs.
+    writers = {id(producer(tensor)) for tensor in model.outputs} if is_named else set()
     for pair in pairs:
-        replacements.replace_operation(pair.linear, partial(_with_bias, pair, folded_layers))
+        # A stock model takes the name of an output from the layer that creates it.
+        last = pair.normalization if id(pair.normalization) in writers else pair.linear
+        make = partial(_with_bias, pair, folded_layers, last.name)
+        replacements.replace_operation(pair.linear, make)
         replacements.replace_operation(pair.normalization, list)
-    copy = rewrite(model, replacements)
+    copy = copy_model(model, replacements)
     for pair in pairs:
         _assign_folded_weights(folded_layers[pair.path], pair)
+    if output_names(copy) is not None:
+        copy.output_names = output_names(model)
+    copy_compile_settings(model, copy)
     return copy
 
 
@@ -91,10 +102,10 @@ def _normalizes_channels_of(layer: Any, normalization: Any) -> bool:
     return channel_axis(normalization) == 1
 
 
-def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any]) -> Any:
+def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any], name: str) -> Any:
     """Return a layer like the linear one of a pair, with a bias, and store it by its path."""
     layer = pair.linear
-    folded = type(layer).from_config({**layer.get_config(), "use_bias": True})
+    folded = type(layer).from_config({**layer.get_config(), "use_bias": True, "name": name})
     folded_layers[pair.path] = folded
     return folded
 

@@ -21,7 +21,7 @@ from keras_prelu.backend.keras_internals import unlocked
 from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_held_rectifiers
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.cloning import rebuild
-from keras_prelu.graph.hooks import set_attribute
+from keras_prelu.graph.hooks import set_target
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Shape, Tensor
@@ -152,6 +152,24 @@ class ConvertedLayer:
             },
         )
 
+    def rebuild_converted(self) -> Any:
+        """Return a new layer of the same kind, from the configurations of what it consists of.
+
+        `graph.cloning.rebuild` calls it, since the functions that the stand-ins replace are in no
+        configuration.
+        """
+        serialize, deserialize = (
+            keras.saving.serialize_keras_object,
+            keras.saving.deserialize_keras_object,
+        )
+        return attach(
+            rebuild_as_written(self),
+            {
+                stand_in.address: [deserialize(serialize(layer)) for layer in stand_in.layers]
+                for stand_in in self._stand_ins
+            },
+        )
+
     def _put_in_place(self) -> bool:
         """Put the stand-ins into the attributes of layers that exist by now.
 
@@ -165,9 +183,7 @@ class ConvertedLayer:
         for stand_in in waiting:
             target = targets.get(stand_in.address)
             if target is not None:
-                self._removers[stand_in.address] = set_attribute(
-                    target.owner, target.attribute, stand_in
-                )
+                self._removers[stand_in.address] = set_target(target, stand_in)
         return any(stand_in.address in self._removers for stand_in in waiting)
 
     @contextmanager

@@ -7,6 +7,7 @@ layers with automatic names have different names.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import own_attributes
+from keras_prelu.custom_layers.source_scan import names_used_by_call
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import recognize, recognize_function
+from keras_prelu.graph.detection import is_of_library, recognize, recognize_function
+from keras_prelu.graph.held_functions import is_function
 from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.rectifiers import RECURRENT, Rectifier
 
@@ -23,6 +26,8 @@ __all__ = ["OWN_LAYERS", "HeldRectifier", "find_held_rectifiers"]
 
 OWN_LAYERS = "keras_prelus"
 """The attribute under which a converted layer holds its PReLU layers."""
+_OWN_ATTRIBUTES = frozenset({OWN_LAYERS, "_removers", "_stand_ins"})
+"""The attributes of a converted layer that the user's class doesn't have."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class HeldRectifier:
         address: String. The attributes and indices that lead from the holder to the rectifier.
         path: String. The address for people: inside models, layer names instead of indices.
         target: `HookTarget`. The object and its attribute: "call" of a ReLU layer, "activation" of
-            a Dense, or any attribute that holds a function.
+            a Dense, or any attribute that holds a function, or a list or dict with functions.
         rectifier: `Rectifier`. What is applied.
     """
 
@@ -74,43 +79,37 @@ class _Search:
         )
         if isinstance(layer, keras.Model):
             for index, operation in enumerate(functional.operations(layer)):
-                yield from self._inside_value(
-                    operation, f"{address}[{index}]", _join(path, operation.name), in_loop
-                )
-        for name, value in own_attributes(layer):
-            if name == OWN_LAYERS:
-                continue
-            inner_address, inner_path = _join(address, name), _join(path, name)
-            if _is_function(value):
-                rectifier = recognize_function(value)
-                if rectifier is not None:
-                    yield HeldRectifier(
-                        address=inner_address,
-                        path=inner_path,
-                        target=HookTarget(layer, name),
-                        rectifier=_with_loop(rectifier, in_loop),
+                if id(operation) not in self._seen:
+                    yield from self._inside_operation(
+                        operation, f"{address}[{index}]", _join(path, operation.name), in_loop
                     )
-            else:
-                yield from self._inside_value(value, inner_address, inner_path, in_loop)
+        for name, value in own_attributes(layer):
+            if name not in _OWN_ATTRIBUTES:
+                target = HookTarget(layer, name)
+                place = _Place(target, _join(address, name), _join(path, name), in_loop)
+                yield from self._inside_value(value, place)
 
-    def _inside_value(
-        self, value: Any, address: str, path: str, in_loop: bool
-    ) -> Iterator[HeldRectifier]:
-        """Yield the rectifiers in an attribute's value: a layer or op, or a collection of them.
+    def _inside_value(self, value: Any, place: _Place) -> Iterator[HeldRectifier]:
+        """Yield the rectifiers in an attribute's value.
 
-        A function in a collection is not found, since a list or dict has no attribute for it.
+        It is a layer, op or function, or a list, tuple or dict of them.
         """
         if isinstance(value, keras.Operation):
             if id(value) not in self._seen:
-                yield from self._inside_operation(value, address, path, in_loop)
-            return
-        items: Iterator[tuple[Any, Any]] = iter(())
-        if isinstance(value, (list, tuple)):
-            items = enumerate(value)
-        elif isinstance(value, Mapping):
-            items = iter(value.items())
-        for key, item in items:
-            yield from self._inside_value(item, f"{address}[{key}]", f"{path}[{key}]", in_loop)
+                yield from self._inside_operation(value, place.address, place.path, place.in_loop)
+        elif is_function(value):
+            rectifier = _recognize_held(value, place.target)
+            if rectifier is not None:
+                yield HeldRectifier(
+                    address=place.address,
+                    path=place.path,
+                    target=place.target,
+                    rectifier=_with_loop(rectifier, place.in_loop),
+                )
+        elif isinstance(value, (list, tuple, Mapping)):
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            for key, item in items:
+                yield from self._inside_value(item, place.item(key))
 
     def _inside_operation(
         self, operation: Any, address: str, path: str, in_loop: bool
@@ -129,8 +128,32 @@ class _Search:
         )
 
 
-def _is_function(value: Any) -> bool:
-    return callable(value) and not isinstance(value, (list, tuple, Mapping, keras.Operation))
+@dataclass(frozen=True)
+class _Place:
+    """Where a value is held: its target, address and path, and whether a recurrent cell does."""
+
+    target: HookTarget
+    address: str
+    path: str
+    in_loop: bool
+
+    def item(self, key: Any) -> _Place:
+        """Return the place of an item of the list, tuple or dict at this place."""
+        target = HookTarget(self.target.owner, self.target.attribute, (*self.target.keys, key))
+        return _Place(target, f"{self.address}[{key}]", f"{self.path}[{key}]", self.in_loop)
+
+
+def _recognize_held(function: Any, target: HookTarget) -> Rectifier | None:
+    """Return the rectifier that a function in an attribute computes, or None.
+
+    A function of the user's is called to find out, so it has to be one that the layer calls.
+    """
+    plain = function
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    if is_of_library(plain) or target.attribute in names_used_by_call(target.owner.__class__):
+        return recognize_function(function)
+    return None
 
 
 def _with_loop(rectifier: Rectifier, in_loop: bool) -> Rectifier:

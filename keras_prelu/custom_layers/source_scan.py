@@ -1,6 +1,7 @@
-"""Reading the Python source of a class for calls of ReLU functions.
+"""Reading the Python code of a class: the names in it, and its calls of ReLU functions.
 
-Used if a layer's code can't be run on symbolic tensors, so that there is no graph to inspect.
+The source is used if a layer's code can't be run on symbolic tensors, so that there is no graph to
+inspect.
 """
 
 from __future__ import annotations
@@ -9,13 +10,20 @@ import ast
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["relu_functions_in_source"]
+from keras_prelu.backend.keras_internals import own_attributes
+
+__all__ = ["may_call_relu_functions", "names_used_by_call", "relu_functions_in_source"]
 
 _FUNCTIONS = ("relu", "relu6", "leaky_relu")
+_TRACED = frozenset({*_FUNCTIONS, "clip", "maximum", "threshold"})
+"""Names of functions that may rectify, depending on what they are called with."""
 _LIBRARIES = ("builtins", "jax", "keras", "keras_prelu", "tensorflow", "torch")
+_LOOKUPS = frozenset({"get", "deserialize", "getattr"})
+"""Names of functions that return a function for its name, as `keras.activations.get` does."""
 
 
 @functools.cache
@@ -30,14 +38,119 @@ def relu_functions_in_source(cls: Any) -> tuple[str, ...]:
         A tuple of strings among "relu", "relu6" and "leaky_relu", one for each call.
     """
     names: list[str] = []
-    for base in cls.__mro__:
-        if base.__module__.split(".")[0] in _LIBRARIES:
-            continue
-        for function in vars(base).values():
-            # The names in the bytecode rule out most methods without parsing their source.
-            if inspect.isfunction(function) and set(_FUNCTIONS) & set(function.__code__.co_names):
-                names += _called_names(function)
+    for function in _methods(cls):
+        # The names in the bytecode rule out most methods without parsing their source.
+        if set(_FUNCTIONS) & _names_in(function.__code__):
+            names += _called_names(function)
     return tuple(names)
+
+
+def may_call_relu_functions(layer: Any) -> bool:
+    """Return whether the code of a layer may call a ReLU function, or look one up by its name.
+
+    A layer of which this is not true need not be traced, which takes time.
+    """
+    cls: Any = layer.__class__
+    return not _is_of_library(cls) and bool(
+        _names_relu(cls) or relu_functions_in_source(cls) or named_relu_functions(layer)
+    )
+
+
+def named_relu_functions(layer: Any) -> tuple[str, ...]:
+    """Return the names of ReLU functions that a layer holds, or has in its code, and looks up.
+
+    `keras.activations.get(self.activation)(x)` is such a case, where the attribute is a string.
+    """
+    cls: Any = layer.__class__
+    names = names_used_by_call(cls)
+    if not names & _LOOKUPS:
+        return ()
+    held = [value for name, value in own_attributes(layer) if name in names]
+    return tuple(name for name in _FUNCTIONS if name in (*_constants_of_call(cls), *held))
+
+
+@functools.cache
+def names_used_by_call(cls: Any) -> frozenset[str]:
+    """Return the names in the code of a class's `call`, and in the methods that it may call."""
+    return frozenset(name for code in _codes_of_call(cls) for name in code.co_names)
+
+
+@functools.cache
+def _constants_of_call(cls: Any) -> frozenset[Any]:
+    constants = (constant for code in _codes_of_call(cls) for constant in code.co_consts)
+    return frozenset(constant for constant in constants if isinstance(constant, str))
+
+
+def _codes_of_call(cls: Any) -> Iterator[types.CodeType]:
+    """Yield the code of `call`, and of the methods and functions of the user's that it names."""
+    for function in _functions_of_call(cls):
+        yield from _nested(function.__code__)
+
+
+@functools.cache
+def _functions_of_call(cls: Any) -> tuple[types.FunctionType, ...]:
+    found: dict[int, types.FunctionType] = {}
+    waiting = [inspect.getattr_static(cls, "call", None)]
+    while waiting:
+        function = _plain_function(waiting.pop())
+        if function is None or id(function) in found or _is_of_library(function):
+            continue
+        found[id(function)] = function
+        for name in _names_in(function.__code__):
+            waiting += [inspect.getattr_static(cls, name, None), function.__globals__.get(name)]
+    return tuple(found.values())
+
+
+def _plain_function(method: Any) -> types.FunctionType | None:
+    """Return the function that a method is, under properties and decorators."""
+    if isinstance(method, property):
+        method = method.fget
+    elif isinstance(method, functools.cached_property):
+        method = method.func
+    elif isinstance(method, (classmethod, staticmethod)):
+        method = method.__func__
+    method = getattr(method, "python_function", method)  # Of a `tf.function`.
+    method = inspect.unwrap(method) if callable(method) else None
+    return method if isinstance(method, types.FunctionType) else None
+
+
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _nested(constant)
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    return {name for inner in _nested(code) for name in inner.co_names}
+
+
+@functools.cache
+def _names_relu(cls: Any) -> bool:
+    """Return whether the code of `call` names a function that may rectify, under any name."""
+    return any(
+        name in _TRACED or _is_relu_of_library(function.__globals__.get(name))
+        for function in _functions_of_call(cls)
+        for name in _names_in(function.__code__)
+    )
+
+
+def _is_relu_of_library(value: Any) -> bool:
+    return getattr(value, "__name__", None) in _TRACED and _is_of_library(value)
+
+
+def _is_of_library(value: Any) -> bool:
+    return str(getattr(value, "__module__", "")).split(".")[0] in _LIBRARIES
+
+
+def _methods(cls: Any) -> Iterator[types.FunctionType]:
+    """Yield the methods of a class and of its base classes outside Keras and the backends."""
+    for base in cls.__mro__:
+        if not _is_of_library(base):
+            for method in vars(base).values():
+                function = _plain_function(method)
+                if function is not None:
+                    yield function
 
 
 def _called_names(function: Callable[..., Any]) -> list[str]:

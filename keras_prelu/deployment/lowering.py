@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.bake import with_stock_activations
-from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.layers import PReLU, slopes_in_effect
@@ -41,7 +41,7 @@ def lower_model(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.M
     copy = (
         with_stock_activations(model, prune, _cap_layers)
         if is_taken_apart(model)
-        else rewrite(model)
+        else copy_model(model)
     )
     for layer in (copy, *sublayers(copy)):
         if is_converted(layer):

@@ -18,6 +18,7 @@ from keras_prelu.data.samples import model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe, check_probes, gradients_by_call
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import channel_groups
+from keras_prelu.scaling.channel_sizes import ChannelSizes
 
 __all__ = [
     "GroupScale",
@@ -67,15 +68,16 @@ def channel_scales(model: keras.Model) -> tuple[GroupScale, ...]:
     References:
         Claim 6.
     """
+    groups = [group for group in channel_groups(compile_plan(model)) if not group.reason]
+    sizes = ChannelSizes(groups)
     return tuple(
         GroupScale(
             producers=tuple(step.path for step in group.producers),
             consumers=tuple(step.path for step in group.consumers),
             channels=group.channels,
-            balance=_balance(group.producer_sizes(), group.consumer_sizes()),
+            balance=_balance(sizes.written(group), sizes.read(group)),
         )
-        for group in channel_groups(compile_plan(model))
-        if not group.reason
+        for group in groups
     )
 
 

@@ -8,11 +8,19 @@ import keras
 import numpy as np
 
 from keras_prelu.graph.arrays import to_float64
-from keras_prelu.graph.layer_kinds import is_channels_last
+from keras_prelu.graph.layer_kinds import computes_as, is_channels_last, keras_class
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.typing import Array
 
-__all__ = ["output_channels", "reads_channels", "scale_inputs", "scale_outputs"]
+__all__ = [
+    "input_variables",
+    "is_batch_normalization",
+    "output_channels",
+    "output_variables",
+    "reads_channels",
+    "scale_inputs",
+    "scale_outputs",
+]
 
 
 _INPUTS_NEXT_TO_LAST = frozenset(
@@ -21,9 +29,14 @@ _INPUTS_NEXT_TO_LAST = frozenset(
 """Class names of layers whose kernel has the input channels on its next to last axis."""
 
 
+def is_batch_normalization(layer: Any) -> bool:
+    """Return whether a layer computes what `keras.layers.BatchNormalization` does."""
+    return computes_as(layer, keras.layers.BatchNormalization)
+
+
 def output_channels(layer: Any) -> int:
     """Return how many channels `scale_outputs` scales: 0 if a layer has no weights to scale."""
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if is_batch_normalization(layer):
         return int(layer.gamma.shape[0]) if layer.scale and layer.center else 0
     view = linear_view(layer)
     if view is None:
@@ -32,17 +45,39 @@ def output_channels(layer: Any) -> int:
     return int(matrix.shape[0] * matrix.shape[2])
 
 
-def reads_channels(layer: Any, channels: int) -> bool:
-    """Return whether `scale_inputs` can scale the given number of channels that a layer reads.
+def output_variables(layer: Any) -> list[Any]:
+    """Return the variables that `scale_outputs` changes."""
+    if is_batch_normalization(layer):
+        return [layer.gamma, layer.beta]
+    view = linear_view(layer)
+    assert view is not None
+    return [view.kernel] if view.bias is None else [view.kernel, view.bias]
+
+
+def input_variables(layer: Any) -> list[Any]:
+    """Return the variables that `scale_inputs` changes."""
+    if is_batch_normalization(layer):
+        return [layer.moving_mean, layer.moving_variance, layer.gamma]
+    return [layer.kernel]
+
+
+def reads_channels(layer: Any, channels: int | None = None) -> bool:
+    """Return whether `scale_inputs` can scale the channels that a linear layer reads.
 
     These are the channels of the next to last axis of its kernel.
+
+    Args:
+        layer: Any. The layer.
+        channels: Integer or None. The number of channels that it has to read. Defaults to None, any
+            number.
     """
-    if linear_view(layer) is None or type(layer).__name__ not in _INPUTS_NEXT_TO_LAST:
+    cls = keras_class(layer)
+    if cls is None or cls.__name__ not in _INPUTS_NEXT_TO_LAST or linear_view(layer) is None:
         return False
     return (
         is_channels_last(layer)
         and getattr(layer, "groups", 1) == 1
-        and int(layer.kernel.shape[-2]) == channels
+        and channels in (None, int(layer.kernel.shape[-2]))
     )
 
 
@@ -55,7 +90,7 @@ def scale_outputs(layer: Any, scales: Array) -> None:
         layer: Layer for which `output_channels` is not 0. It is modified in place.
         scales: Array of floats, one for each channel.
     """
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if is_batch_normalization(layer):
         for variable in (layer.gamma, layer.beta):
             variable.assign(to_float64(variable) * scales)
         return
@@ -80,7 +115,7 @@ def scale_inputs(layer: Any, scales: Array) -> None:
             modified in place.
         scales: Array of floats, one for each channel.
     """
-    if not isinstance(layer, keras.layers.BatchNormalization):
+    if not is_batch_normalization(layer):
         layer.kernel.assign(to_float64(layer.kernel) * scales[:, None])
         return
     variance = to_float64(layer.moving_variance) + layer.epsilon

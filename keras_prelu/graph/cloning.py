@@ -6,21 +6,25 @@ Layers of Keras's own are rebuilt with zeros, since random values would be repla
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from keras_prelu.backend.variables import assign_copy
 from keras_prelu.errors import ConversionError, reason_of
+from keras_prelu.graph.carried_functions import CarriedFunctions
 
 __all__ = ["check_variables", "copy_other_state", "copy_variables", "rebuild"]
 
 
 def rebuild(operation: Any, *, linear: bool = False) -> Any:
     """Return a new layer or op from the configuration of an existing one.
+
+    It applies the same functions. A configuration describes a function by its name, which other
+    functions may have, or not at all; the copy then gets the function itself.
 
     Args:
         operation: Layer or op.
@@ -31,37 +35,59 @@ def rebuild(operation: Any, *, linear: bool = False) -> Any:
         ConversionError: The configuration does not describe the layer; the message names the method
             to add.
     """
-    config = _config(operation)
-    if linear:
-        config.update(activation="linear", activity_regularizer=None)
-    config.update(dict.fromkeys(_initializers(operation), "zeros"))
-    try:
-        if isinstance(operation, keras.layers.Lambda):
-            copy = _rebuild_lambda(operation, config)
-        else:
-            copy = type(operation).from_config(config)
-    except Exception as error:
-        raise ConversionError(
-            f"{_described(operation)} can't be rebuilt: from_config(get_config()) fails"
-            f" ({reason_of(error)}). Give its class a get_config() with every argument of __init__"
-        ) from error
+    if hasattr(operation, "rebuild_converted"):
+        return operation.rebuild_converted()
+    changes = {"activation": "linear", "activity_regularizer": None} if linear else {}
+    functions = CarriedFunctions(operation, left_out=["activation"] if linear else [])
+    with functions.left_out():
+        copy = _rebuild(operation, functions, changes)
     if copy.name != operation.name:
         copy.name = operation.name  # Some constructors append to the name that they are given.
     return copy
 
 
-def _rebuild_lambda(operation: Any, config: dict[str, Any]) -> Any:
-    """Return a Lambda over the same functions.
+def _rebuild(operation: Any, functions: CarriedFunctions, changes: Mapping[str, Any]) -> Any:
+    """Return a copy that applies the same functions.
 
-    A configuration describes a function by its bytecode, which has lost its module, or by a name
-    that may not be registered; here the functions themselves are available. For the same reason
-    safe mode, which protects against the code in files, is off.
+    The configuration is used as it is, if it describes the functions. If not, it is read and used
+    while unique names stand for them.
     """
-    functions = [value for value in vars(operation).values() if inspect.isfunction(value)]
-    with keras.saving.custom_object_scope({function.__name__: function for function in functions}):
-        copy = type(operation).from_config(config, safe_mode=False)
-    copy.function, copy.mask = operation.function, operation.mask
+    failure = None
+    try:
+        with functions.quiet():
+            copy = _from_config(operation, _config(operation), changes)
+        functions.carry_to_keras_layers(copy)
+        if functions.are_in(copy):
+            return copy
+    except ConversionError as error:
+        if not functions.lack_names:
+            raise
+        failure = error
+    try:
+        with functions.named() as unnamed:
+            copy = _from_config(operation, unnamed(_config(operation)), changes)
+    except ConversionError as error:
+        raise failure or error from error
+    functions.carry(copy)
+    if not functions.are_in(copy):
+        raise ConversionError(
+            f"{_described(operation)} can't be rebuilt: after from_config(get_config()),"
+            f" {functions.first_missing(copy)} is another function. Give its class a get_config()"
+            " with every argument of __init__"
+        )
     return copy
+
+
+def _from_config(operation: Any, config: dict[str, Any], changes: Mapping[str, Any]) -> Any:
+    config.update(dict.fromkeys(_initializers(operation), "zeros"))
+    config.update(changes)
+    try:
+        return type(operation).from_config(config)
+    except Exception as error:
+        raise ConversionError(
+            f"{_described(operation)} can't be rebuilt: from_config(get_config()) fails"
+            f" ({reason_of(error)}). Give its class a get_config() with every argument of __init__"
+        ) from error
 
 
 def copy_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()) -> None:

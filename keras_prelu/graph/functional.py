@@ -20,7 +20,7 @@ from keras_prelu.backend.keras_internals import (
 )
 from keras_prelu.backend.symbolic_operators import symbolic_operators
 from keras_prelu.errors import ConversionError
-from keras_prelu.graph.hooks import set_attribute
+from keras_prelu.graph.hooks import HookTarget, set_target
 
 __all__ = [
     "Call",
@@ -83,10 +83,12 @@ def has_graph(layer: Any) -> bool:
     """Return whether `layer` is a model that runs a graph.
 
     Such a model is Functional (or of a subclass that keeps its `call`), or a Sequential that is
-    built.
+    built for one input.
     """
     if isinstance(layer, keras.Sequential):
-        return type(layer).call is keras.Sequential.call and layer.built and bool(layer.layers)
+        # A Sequential that is called with several inputs is built, but has no graph.
+        has_inputs = bool(getattr(layer, "inputs", None))
+        return type(layer).call is keras.Sequential.call and layer.built and has_inputs
     return isinstance(layer, Functional) and type(layer).call is Functional.call
 
 
@@ -139,6 +141,11 @@ def functional_view(model: keras.Model) -> keras.Model:
             f"Model '{model.name}' is a subclassed model ({type(model).__name__}): its graph is"
             " written in Python and can't be rewritten. Rebuild it with the functional API, or"
             " convert the functional models it is made of."
+        )
+    if model.built and not getattr(model, "inputs", None):
+        raise ConversionError(
+            f"Sequential model '{model.name}' takes a list or dict of inputs, for which Keras"
+            " records no graph. Write it as keras.Model(inputs, outputs)."
         )
     if not has_graph(model):
         raise ConversionError(
@@ -208,7 +215,7 @@ def _lenient_specs(layers: Sequence[Any]) -> Iterator[None]:
         for layer in layers:
             if not type(layer).__module__.startswith("keras."):
                 lenient = _lenient(layer.compute_output_spec)
-                undo.callback(set_attribute(layer, "compute_output_spec", lenient))
+                undo.callback(set_target(HookTarget(layer, "compute_output_spec"), lenient))
         yield
 
 

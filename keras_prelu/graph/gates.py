@@ -49,6 +49,8 @@ _RUNNING_FUNCTIONS = frozenset(
     }
 )
 """Class names of ops that run functions, which no graph shows."""
+_OF_LAYERS = ("activation", "call")
+"""Attributes through which layers of Keras's apply rectifiers."""
 _SMOOTH_MINIMA = {
     "celu": -1.0,
     "elu": -1.0,
@@ -68,11 +70,16 @@ class _Key(NamedTuple):
 
     Attributes:
         owner: Integer. Id of the operation, or of the object whose attribute is the rectifier.
-        use: Integer or string. Which call of the operation, or the name of the attribute.
+        use: Integer or tuple. Which call of the operation, or the name of the attribute and, if it
+            is a list or dict, the keys that lead to the rectifier.
     """
 
     owner: int
-    use: int | str
+    use: int | tuple[Any, ...]
+
+    @classmethod
+    def of_target(cls, target: HookTarget) -> _Key:
+        return cls(id(target.owner), (target.attribute, *target.keys))
 
 
 class Objections:
@@ -86,14 +93,14 @@ class Objections:
         self._code = code
         self._reasons: dict[_Key, str] = {}
         self._reasons_of_owners: dict[int, str] = {}
-        self._applied: set[tuple[int, str]] = set()
+        self._applied: set[tuple[Any, ...]] = set()
         # Operations are told apart by their ids, which are unique as long as the objects exist.
         self._graphs: list[Graph] = []
 
     def examine(self, graph: Graph) -> None:
         """Follow the ranges of all rectifiers through the graph of a model."""
         for values in self._ranges_of_graph(graph, ()):
-            if values.loses_sign or values.loses_bound:
+            if values.loses_sign or values.is_gate_of_sites:
                 self._object_to(values.sites, _OUTPUT)
 
     def examine_code(self, layer: Any, args: Any, kwargs: Any) -> None:
@@ -114,7 +121,7 @@ class Objections:
 
     def reason_inside(self, target: HookTarget) -> str:
         """Return the objection to a rectifier that a layer applies in its code, or ""."""
-        by_attribute = self._reasons.get(_Key(id(target.owner), target.attribute), "")
+        by_attribute = self._reasons.get(_Key.of_target(target), "")
         return by_attribute or self._reasons_of_owners.get(id(target.owner), "")
 
     def is_applied(self, target: HookTarget) -> bool:
@@ -136,13 +143,15 @@ class Objections:
         )
         for target in targets:
             self._applied.add(target.key)
-            owner = id(target.owner)
-            self._object_to(frozenset({_Key(owner, target.attribute), _Key(owner, 0)}), reason)
+            keys = {_Key.of_target(target)}
+            if not target.keys and target.attribute in _OF_LAYERS:
+                keys.add(_Key(id(target.owner), 0))
+            self._object_to(frozenset(keys), reason)
 
     def _note_applied(self, operation: Any) -> None:
         if isinstance(operation, AppliedFunction):
             self._applied.add(operation.target.key)
-        self._applied |= {(id(operation), "call"), (id(operation), "activation")}
+        self._applied |= {HookTarget(operation, name).key for name in _OF_LAYERS}
         if isinstance(operation, (keras.layers.Wrapper, keras.layers.RNN)):
             self._applied |= {target.key for target in self._code.targets(operation)}
 
@@ -210,6 +219,8 @@ class Objections:
         name = _name_of_known(operation)
         if name in _ONE_LAYER_WRAPPERS:
             wrapped = replace(call, operation=getattr(operation, _ONE_LAYER_WRAPPERS[name]))
+            if name == "TimeDistributed":
+                wrapped, inputs = _one_step(wrapped), inputs[:1]
             return self.ranges_of_call(wrapped, inputs, shifted)
         if name == "RNN" and _name_of_known(operation.cell):
             return [fixed(ANY)]
@@ -331,6 +342,15 @@ def _lower_bound(rectifier: Rectifier) -> float:
     return 0.0 if rectifier.negative_slope == 0 else -math.inf
 
 
+def _one_step(call: Call) -> Call:
+    """Return the call of a layer that is called once for each step, without the mask."""
+    first, last = (
+        keras.KerasTensor((tensor.shape[0], *tensor.shape[2:]), dtype=tensor.dtype)
+        for tensor in (call.inputs[0], call.outputs[0])
+    )
+    return replace(call, args=(first,), kwargs={}, inputs=(first,), outputs=(last,))
+
+
 def _shifted_tensors(graph: Graph) -> frozenset[int]:
     """Return the ids of the tensors that are another tensor plus a number."""
     return frozenset(
@@ -357,6 +377,5 @@ def _name_of_known(operation: Any) -> str:
 
 def _key(call: Call, rectifier: Rectifier) -> _Key:
     if isinstance(call.operation, AppliedFunction):
-        target = call.operation.target
-        return _Key(id(target.owner), target.attribute)
+        return _Key.of_target(call.operation.target)
     return _Key(id(call.operation), 0 if rectifier.shared else call.index)

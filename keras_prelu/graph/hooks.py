@@ -6,7 +6,7 @@ reads before the class, so that no class is changed and no other layer is affect
 `setattr` instead would go through the `__setattr__` of Keras, TensorFlow and PyTorch, which track
 layers and variables by it: the patch would become part of the model's state and of its files.
 
-What undoes a patch: the end of the context, also through an exception; for `set_attribute`, the
+What undoes a patch: the end of the context, also through an exception; for `set_target`, the
 function that it returns. The attribute then has its former value, and an attribute that only the
 class had is deleted from the instance.
 
@@ -35,7 +35,15 @@ from typing import Any
 
 import keras
 
-__all__ = ["Hook", "HookTarget", "HookedCall", "attributes_set", "hook_calls", "set_attribute"]
+__all__ = [
+    "Hook",
+    "HookTarget",
+    "HookedCall",
+    "attributes_set",
+    "hook_calls",
+    "set_target",
+    "without_hooks",
+]
 
 _ABSENT = object()
 
@@ -47,15 +55,26 @@ class HookTarget:
     Attributes:
         owner: Any. The object, such as a layer.
         attribute: String. Name of an attribute that is callable. Defaults to "call".
+        keys: Tuple. If the attribute is a list, tuple or dict: the indices and keys that lead to
+            the callable in it. Defaults to none.
     """
 
     owner: Any
     attribute: str = "call"
+    keys: tuple[Any, ...] = ()
 
     @property
-    def key(self) -> tuple[int, str]:
+    def key(self) -> tuple[Any, ...]:
         """A key that is equal for all targets with the same attribute of the same object."""
-        return id(self.owner), self.attribute
+        return id(self.owner), self.attribute, self.keys
+
+    @property
+    def value(self) -> Any:
+        """What the target is now."""
+        value = getattr(self.owner, self.attribute)
+        for key in self.keys:
+            value = value[key]
+        return value
 
 
 @dataclass(frozen=True)
@@ -105,7 +124,7 @@ def hook_calls(targets: Iterable[HookTarget], hook: Hook) -> Iterator[None]:
     unique = {target.key: target for target in targets}
     with ExitStack() as undo:
         for target in unique.values():
-            undo.callback(set_attribute(target.owner, target.attribute, _hooked(target, hook)))
+            undo.callback(set_target(target, _hooked(target, hook)))
         yield
 
 
@@ -119,11 +138,53 @@ def attributes_set(targets: Iterable[HookTarget], value: Any) -> Iterator[None]:
     """
     with ExitStack() as undo:
         for target in targets:
-            undo.callback(set_attribute(target.owner, target.attribute, value))
+            undo.callback(set_target(target, value))
         yield
 
 
-def set_attribute(owner: Any, attribute: str, value: Any) -> Callable[[], None]:
+def set_target(target: HookTarget, value: Any) -> Callable[[], None]:
+    """Set a target to another value, until the returned function is called.
+
+    A list or dict is changed in place, since other layers may hold it too; a tuple is replaced.
+
+    Args:
+        target: `HookTarget`.
+        value: Any. Its new value.
+
+    Returns:
+        A function that restores the target.
+    """
+    containers = [getattr(target.owner, target.attribute)]
+    for key in target.keys[:-1]:
+        containers.append(containers[-1][key])
+    for container, key in zip(reversed(containers), reversed(target.keys), strict=False):
+        if not isinstance(container, tuple):
+            return _set_item(container, key, value)
+        value = _with_item(container, key, value)
+    return _set_attribute(target.owner, target.attribute, value)
+
+
+def _set_item(container: Any, key: Any, value: Any) -> Callable[[], None]:
+    old = container[key]
+    _assign_item(container, key, value)
+    return lambda: _assign_item(container, key, old)
+
+
+def _assign_item(container: Any, key: Any, value: Any) -> None:
+    """Assign an item without the `__setitem__` of Keras, which tracks layers and variables."""
+    for base in (list, dict):
+        if base in type(container).__mro__:
+            base.__setitem__(container, key, value)
+            return
+    container[key] = value
+
+
+def _with_item(container: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
+    items = (*container[:index], value, *container[index + 1 :])
+    return type(container)(*items) if hasattr(container, "_fields") else items
+
+
+def _set_attribute(owner: Any, attribute: str, value: Any) -> Callable[[], None]:
     """Set an attribute to another value, until the returned function is called.
 
     Args:
@@ -147,12 +208,20 @@ def set_attribute(owner: Any, attribute: str, value: Any) -> Callable[[], None]:
     return restore
 
 
+def without_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that runs below the hooks of an attribute, or the function itself."""
+    while hasattr(function, "hooked_function"):
+        function = function.hooked_function
+    return function
+
+
 def _hooked(target: HookTarget, hook: Hook) -> Callable[..., Any]:
-    original = getattr(target.owner, target.attribute)
+    original = target.value
 
     def hooked(*args: Any, **kwargs: Any) -> Any:
         outputs = original(*args, **kwargs)
         replacement = hook(HookedCall(target=target, args=args, kwargs=kwargs, outputs=outputs))
         return outputs if replacement is None else replacement
 
+    vars(hooked)["hooked_function"] = original
     return hooked

@@ -15,18 +15,20 @@ __all__ = ["AppliedFunction", "LayerCode"]
 
 
 class AppliedFunction(keras.Operation):
-    """Node of a graph that stands for a rectifying function that a layer holds as an attribute.
+    """Node of a graph that stands for a rectifier that Python code calls through an attribute.
+
+    It is a function, or the `call` of a layer or the `activation` of one that is called directly.
 
     Args:
         target: `HookTarget`. The attribute.
-        rectifier: `Rectifier`. What the function computes.
+        rectifier: `Rectifier`. What it computes.
     """
 
     def __init__(self, target: HookTarget, rectifier: Rectifier) -> None:
         super().__init__()
         self.target = target
         self.rectifier = rectifier
-        self._function = getattr(target.owner, target.attribute)
+        self._function = target.value
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         return self._function(*args, **kwargs)
@@ -41,11 +43,12 @@ class LayerCode(Protocol):
     def graph(self, layer: Any, args: Any, kwargs: Any) -> Graph | None:
         """Return the graph that a layer's code creates in a call, or None if that fails.
 
-        Functions that the layer holds are nodes of class `AppliedFunction`.
+        Rectifiers that the layer holds and calls without their layers, such as functions, are nodes
+        of class `AppliedFunction`.
         """
 
     def targets(self, layer: Any) -> Sequence[HookTarget]:
         """Return the attributes that apply the rectifiers inside a layer."""
 
-    def rectifiers_of(self, layer: Any) -> dict[tuple[int, str], Rectifier]:
+    def rectifiers_of(self, layer: Any) -> dict[tuple[Any, ...], Rectifier]:
         """Return the rectifiers inside a layer, by the keys of these attributes."""

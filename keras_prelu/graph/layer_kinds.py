@@ -1,4 +1,9 @@
-"""How layers treat channels, according to their class and configuration."""
+"""How layers treat channels, according to their class and configuration.
+
+A class is recognized by identity, not by name, and a subclass only if it inherits everything that
+takes part in the computation: a user's class that happens to be called Dropout, or a subclass of
+Dense with a `call` of its own, may compute anything.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,21 @@ from typing import Any
 
 import keras
 
-__all__ = ["CHANNELWISE", "built_input_shape", "has_linear_activation", "is_channels_last"]
+from keras_prelu.graph.hooks import without_hooks
+from keras_prelu.graph.plan import Slot, Step
 
-CHANNELWISE = frozenset(
+__all__ = [
+    "built_input_shape",
+    "computes_as",
+    "has_linear_activation",
+    "is_channels_last",
+    "is_plain_call",
+    "is_sum",
+    "keeps_channels",
+    "keras_class",
+]
+
+_CHANNELWISE = frozenset(
     {
         "AveragePooling1D",
         "AveragePooling2D",
@@ -32,13 +49,125 @@ CHANNELWISE = frozenset(
         "SpatialDropout3D",
         "UpSampling1D",
         "UpSampling2D",
+        "UpSampling3D",
         "ZeroPadding1D",
         "ZeroPadding2D",
         "ZeroPadding3D",
     }
 )
-"""Class names of layers that move, select or average the values of each channel, and mix no
-channels."""
+"""Names of the classes of Keras that move, select or average the values of each channel.
+
+They mix no channels, and they multiply no channel by another factor than the others.
+"""
+
+_FREE_TO_OVERRIDE = frozenset(
+    {
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__init__",
+        "__module__",
+        "__qualname__",
+        "__repr__",
+        "__slotnames__",
+        "__static_attributes__",
+        "__str__",
+        "__weakref__",
+        "build",
+        "build_from_config",
+        "compute_output_shape",
+        "compute_output_spec",
+        "count_params",
+        "from_config",
+        "get_build_config",
+        "get_config",
+        "summary",
+    }
+)
+"""What a subclass may define anew and still compute what its base class does.
+
+`build` creates the weights, which are read from the layer; everything else that a base class has,
+such as `call`, `kernel`, `convolution_op` or `compute_mask`, may change the result.
+"""
+
+
+def keras_class(layer: Any) -> type | None:
+    """Return the class of `keras.layers` whose computation a layer has unchanged, or None."""
+    for cls in type(layer).__mro__:
+        if getattr(keras.layers, cls.__name__, None) is cls:
+            return cls if computes_as(layer, cls) else None
+    return None
+
+
+def computes_as(layer: Any, base: type) -> bool:
+    """Return whether a layer is of a class, or of a subclass that computes the same.
+
+    Args:
+        layer: Any. The object to examine.
+        base: Type. The class whose computation is known.
+    """
+    if not isinstance(layer, base):
+        return False
+    classes = type(layer).__mro__
+    return _has_call_of_its_class(layer) and not any(
+        hasattr(base, name) and name not in _FREE_TO_OVERRIDE
+        for cls in classes[: classes.index(base)]
+        for name in vars(cls)
+    )
+
+
+def _has_call_of_its_class(layer: Any) -> bool:
+    """Return whether nobody has replaced the `call` of this one object."""
+    if "call" not in vars(layer):
+        return True
+    function = getattr(without_hooks(layer.call), "__func__", None)
+    return function is not None and function is getattr(type(layer), "call", None)
+
+
+def keeps_channels(layer: Any) -> bool:
+    """Return whether a layer computes each channel of its output from that channel of its input.
+
+    It may move, select and average values of the channel, and multiplies no channel by a factor.
+    Channels are on the last axis.
+    """
+    cls = keras_class(layer)
+    if cls is None or not is_channels_last(layer):
+        return False
+    if cls is keras.layers.Activation:
+        return has_linear_activation(layer)
+    return cls.__name__ in _CHANNELWISE
+
+
+def is_plain_call(step: Step) -> bool:
+    """Return whether a layer is called on tensors alone, as at inference.
+
+    The first argument is a tensor or a list of tensors. No other argument, such as a mask, a number
+    to add or a pinned `training=True`, changes what is computed.
+    """
+    first, *others = step.args or (None,)
+    options = {name: value for name, value in step.kwargs.items() if value is not None}
+    if any(value is not None for value in others) or options not in ({}, {"training": False}):
+        return False
+    tensors = keras.tree.flatten(first)
+    return bool(tensors) and all(isinstance(leaf, Slot) for leaf in tensors)
+
+
+def is_sum(step: Step) -> bool:
+    """Return whether a step adds tensors, by a layer or an op, and nothing else to them."""
+    operation = step.operation
+    if isinstance(operation, keras.layers.Layer):
+        return keras_class(operation) is keras.layers.Add and is_plain_call(step)
+    # The class of an op has no public name. An op also takes numbers and arrays.
+    is_addition = type(operation).__name__ == "Add" and _is_of_keras(type(operation))
+    arguments = keras.tree.flatten((step.args, step.kwargs))
+    return is_addition and all(isinstance(leaf, Slot) for leaf in arguments)
+
+
+def _is_of_keras(cls: type) -> bool:
+    return cls.__module__.split(".")[0] == "keras"
 
 
 def has_linear_activation(layer: Any) -> bool:

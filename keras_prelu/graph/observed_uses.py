@@ -23,7 +23,7 @@ from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
 
 __all__ = ["Use", "observed_uses"]
 
-_Key = tuple[int, str]
+_Key = tuple[Any, ...]
 _BATCH_SIZE = 2
 _OPEN_SIZE = 16
 _LEAST, _MOST = 0.1, 0.9

@@ -1,32 +1,16 @@
-"""Classification of rectifiers by class name and configuration alone, in backend-free Python."""
+"""Classification of rectifiers by class name and attributes alone, in backend-free Python."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["RECURRENT", "Rectifier", "classify", "may_rectify", "named"]
+import numpy as np
 
-_RELU6_CAP = 6.0
-_LEAKY_SLOPE = 0.2  # the default of keras.activations.leaky_relu
+__all__ = ["APPLYING", "RECTIFYING", "RECURRENT", "Rectifier", "applied", "classify", "named"]
 
-_INLINE = frozenset(
-    {
-        "Conv1D",
-        "Conv1DTranspose",
-        "Conv2D",
-        "Conv2DTranspose",
-        "Conv3D",
-        "Conv3DTranspose",
-        "Dense",
-        "DepthwiseConv1D",
-        "DepthwiseConv2D",
-        "EinsumDense",
-        "SeparableConv1D",
-        "SeparableConv2D",
-    }
-)
 RECURRENT = frozenset(
     {
         "ConvLSTM1D",
@@ -43,12 +27,29 @@ RECURRENT = frozenset(
     }
 )
 """Class names of layers that apply the activation of their cell in a loop over time."""
-_ACTIVATION_LAYERS = frozenset({"Activation", "ELU", "LeakyReLU", "PReLU", "ReLU"})
+APPLYING = frozenset(
+    {
+        "Activation",
+        "Conv1D",
+        "Conv1DTranspose",
+        "Conv2D",
+        "Conv2DTranspose",
+        "Conv3D",
+        "Conv3DTranspose",
+        "Dense",
+        "DepthwiseConv1D",
+        "DepthwiseConv2D",
+        "EinsumDense",
+        "SeparableConv1D",
+        "SeparableConv2D",
+    }
+)
+"""Class names of layers that apply their `activation` to what they compute."""
+RECTIFYING = frozenset({"ELU", "LeakyReLU", "PReLU", "ReLU"})
+"""Class names of layers that are rectifiers."""
 _OPS = {
     "Relu": "relu",
     "Relu6": "relu6",
-    "LeakyRelu": "leaky_relu",
-    "ReLU": "relu",
     "Elu": "elu",
     "Selu": "selu",
     "Celu": "celu",
@@ -103,87 +104,113 @@ class Rectifier:
         return self.kind in ("inline", "prelu")
 
 
-def may_rectify(class_name: str) -> bool:
-    """Return whether `classify` needs the configuration of a layer class.
+_FUNCTIONS = {
+    "relu": Rectifier("function"),
+    "relu6": Rectifier("function", max_value=6.0),
+    "leaky_relu": Rectifier("function", 0.2),
+}
 
-    This cheap test saves reading the configuration of all other layers.
-    """
-    return class_name in _ACTIVATION_LAYERS or class_name in _INLINE or class_name in RECURRENT
 
+def classify(class_name: str, attributes: Mapping[str, Any]) -> Rectifier | None:
+    """Return the rectifier that an operation of Keras's own is, or None.
 
-def classify(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
-    """Return the rectifier that an operation of Keras's own applies, or None.
-
-    Only the class name and the configuration are used.
+    Only the class name and the attributes are used.
 
     Args:
-        class_name: String. Name of a class of Keras's, such as "ReLU", "Conv2D" or "Relu" (the op
-            of `keras.ops.relu`).
-        config: Mapping. The operation's `get_config()`; for an op, its attributes, since the
-            configuration of an op holds less, and under "constant" the number that it combines
-            with a tensor.
+        class_name: String. Name of a class of Keras's, such as "ReLU" or "Relu" (the op of
+            `keras.ops.relu`).
+        attributes: Mapping. The operation's attributes, and for an op under "constant" the number
+            that it combines with a tensor.
 
     Returns:
         A `Rectifier`, or None for an operation that is not a rectifier.
     """
     if class_name == "ReLU":
-        return _relu(config)
+        return _relu(attributes)
     if class_name == "LeakyReLU":
-        return Rectifier("leaky_relu", float(config.get("negative_slope", 0.3)))
+        return Rectifier("leaky_relu", float(attributes.get("negative_slope", 0.3)))
     if class_name == "PReLU":
-        is_ours = "parameterization" in config
+        is_ours = "parameterization" in attributes
         reason = "it is a keras_prelu.PReLU already" if is_ours else ""
         return Rectifier("prelu", negative_slope=None, reason=reason)
     if class_name == "ELU":
         return Rectifier("elu", smooth="elu")
-    if class_name == "Activation":
-        return _applied(config.get("activation"), "activation")
-    if class_name in _INLINE:
-        return _applied(config.get("activation"), "inline")
+    return _op(class_name, attributes)
+
+
+def applied(rectifier: Rectifier | None, class_name: str) -> Rectifier | None:
+    """Return a rectifier as a layer applies it that has it as its `activation`, or None.
+
+    Args:
+        rectifier: `Rectifier` or None. What the activation computes.
+        class_name: String. Name of the layer's class, in `APPLYING` or `RECURRENT`.
+    """
+    if rectifier is None:
+        return None
+    kind = "activation" if class_name == "Activation" else "inline"
     if class_name in RECURRENT:
-        rectifier = _applied(config.get("activation"), "inline")
-        return rectifier and replace(
-            rectifier, reason="a recurrent cell applies it in a loop", smooth=""
+        return replace(
+            rectifier, kind=kind, reason="a recurrent cell applies it in a loop", smooth=""
         )
-    return _op(class_name, config)
+    reason = rectifier.reason
+    if rectifier.kind == "prelu" and not reason:
+        reason = "a PReLU layer given as an activation keeps its slopes inside"
+    return replace(rectifier, kind=kind, reason=reason)
 
 
-def named(function: str, kind: str, slope: float | None = None) -> Rectifier | None:
-    """Return the rectifier that a function of Keras's applies.
+def named(function: str, kind: str) -> Rectifier | None:
+    """Return the rectifier that a function of `keras.activations` applies.
 
     Args:
         function: String. Name of the function, such as "relu6".
         kind: String. See `Rectifier`.
-        slope: Float. The negative slope that the function is called with. Defaults to None: the
-            function's own.
     """
-    if function == "relu":
-        return Rectifier(kind, float(slope or 0.0))
-    if function == "relu6":
-        return Rectifier(kind, max_value=_RELU6_CAP)
-    if function == "leaky_relu":
-        return Rectifier(kind, _LEAKY_SLOPE if slope is None else float(slope))
-    if function in _SMOOTH:
-        return Rectifier(kind, smooth=_SMOOTH[function])
-    return None
+    if function in _FUNCTIONS:
+        return replace(_FUNCTIONS[function], kind=kind)
+    return Rectifier(kind, smooth=_SMOOTH[function]) if function in _SMOOTH else None
 
 
-def _op(class_name: str, config: Mapping[str, Any]) -> Rectifier | None:
+def _op(class_name: str, attributes: Mapping[str, Any]) -> Rectifier | None:
     if class_name == "Clip":
-        low, high = config.get("x_min"), config.get("x_max")
-        if low == 0 and isinstance(high, (int, float)) and high > 0:
-            return Rectifier("op", max_value=float(high))
-    if class_name == "Maximum" and config.get("constant") == 0:
+        low, high = _number(attributes.get("x_min")), attributes.get("x_max")
+        cap = math.inf if high is None else _number(high)
+        if low == 0 and cap is not None and cap > 0:
+            return Rectifier("op", max_value=None if cap == math.inf else cap)
+    if class_name == "Maximum" and _number(attributes.get("constant")) == 0:
         return Rectifier("op")
-    if class_name in _OPS:
-        slope = config.get("negative_slope") if class_name == "LeakyRelu" else None
-        return named(_OPS[class_name], "op", slope=slope)
-    return None
+    if class_name == "Threshold":
+        # keras.ops.threshold(x, t, v) is x above t, and v below.
+        threshold, below = (
+            _number(attributes.get(name)) for name in ("threshold", "default_value")
+        )
+        return Rectifier("op") if threshold == 0 and below == 0 else None
+    if class_name == "LeakyRelu":
+        slope = _number(attributes.get("negative_slope"))
+        return None if slope is None else Rectifier("op", slope)
+    return named(_OPS[class_name], "op") if class_name in _OPS else None
 
 
-def _relu(config: Mapping[str, Any]) -> Rectifier:
-    threshold = float(config.get("threshold") or 0.0)
-    cap = config.get("max_value")
+def _number(value: Any) -> float | None:
+    """Return the number that a constant is: a number, or an array that holds only one."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        numbers = np.unique(np.asarray(value, dtype=np.float64))
+    except (RuntimeError, TypeError, ValueError):
+        return None
+    return float(numbers[0]) if numbers.size == 1 else None
+
+
+def _relu(attributes: Mapping[str, Any]) -> Rectifier | None:
+    given = {
+        name: attributes[name]
+        for name in ("negative_slope", "max_value", "threshold")
+        if attributes.get(name) is not None
+    }
+    numbers = {name: _number(value) for name, value in given.items()}
+    if None in numbers.values():  # Arrays, with a number for each channel.
+        return None
+    threshold, cap = numbers.get("threshold") or 0.0, numbers.get("max_value")
     reason = ""
     if threshold != 0.0:
         reason = f"it has a threshold of {threshold:g}, which PReLU does not have"
@@ -191,28 +218,7 @@ def _relu(config: Mapping[str, Any]) -> Rectifier:
         reason = f"its output is capped at {cap:g}"
     return Rectifier(
         "relu",
-        negative_slope=float(config.get("negative_slope") or 0.0),
-        max_value=None if cap is None else float(cap),
+        negative_slope=numbers.get("negative_slope") or 0.0,
+        max_value=cap,
         reason=reason,
     )
-
-
-def _applied(activation: Any, kind: str) -> Rectifier | None:
-    """Return the rectifier that the `activation` of a layer applies.
-
-    The activation is a name, or the serialized form of a function or of a layer object.
-    """
-    if isinstance(activation, str):
-        return named(activation, kind)
-    if not isinstance(activation, Mapping):
-        return None
-    library = str(activation.get("module") or "").split(".")[0]
-    if activation.get("class_name") == "function" and library in ("builtins", "keras"):
-        return named(str(activation.get("config")), kind)
-    rectifier = classify(str(activation.get("class_name")), activation.get("config") or {})
-    if rectifier is None or rectifier.kind not in ("relu", "leaky_relu", "prelu", "elu"):
-        return None
-    reason = rectifier.reason
-    if rectifier.kind == "prelu" and not reason:
-        reason = "a PReLU layer given as an activation keeps its slopes inside"
-    return replace(rectifier, kind=kind, reason=reason)

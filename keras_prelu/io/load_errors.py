@@ -21,6 +21,15 @@ _MISFIT = re.compile(
     r"Example error message for object <(\w+) name=([^,>]+)[^>]*>: (.*?)(?: Target variable:.*)?$"
 )
 
+# What Keras's messages name, and how it is described; the first that is found counts.
+_UNSAFE = {
+    "`TFSMLayer`": "a TFSMLayer, which would load a SavedModel from outside the file",
+    "`torch.nn.Module`": "a PyTorch module, which is not unpickled from a file",
+    "vocabulary file": "a vocabulary that would be read from outside the file",
+    "`Lambda` layer": "a Lambda layer, whose Python code is not run from a file",
+    "Python lambda": "a lambda, which is not run from a file",
+}
+
 
 def load_error(path: Path, error: Exception) -> FileError:
     """Return the FileError for an exception that Keras, h5py or zipfile raised while loading.
@@ -54,11 +63,11 @@ def _explanation(path: Path, error: Exception) -> str:
         and not isinstance(error, zipfile.BadZipFile)
     ):
         return f"'{path}' can't be read: {error.strerror or text}."
-    if "safe_mode" in text or "lambda" in text.lower():
+    unsafe = _unsafe_content(text)
+    if unsafe:
         return (
-            f"'{path}' contains a Lambda layer, whose Python code is not run from a file. If you"
-            " trust the file as you would a program, run it with allow_unsafe=True; on the command"
-            " line with --allow-unsafe."
+            f"'{path}' contains {unsafe}. If you trust the file as you would a program, load it"
+            " with allow_unsafe=True; on the command line with --allow-unsafe."
         )
     newer = _newer_keras(path)
     if newer:
@@ -67,6 +76,16 @@ def _explanation(path: Path, error: Exception) -> str:
             f" --upgrade keras. ({reason_of(error)}.)"
         )
     return f"'{path}' can't be loaded; it may be damaged: {reason_of(error)}."
+
+
+def _unsafe_content(text: str) -> str | None:
+    """Return what a file contains that Keras loads only from trusted files, or None."""
+    for content, description in _UNSAFE.items():
+        if content in text:
+            return description
+    if "safe_mode" in text or "lambda" in text.lower():
+        return "Python code, which is not run from a file"
+    return None
 
 
 def _newer_keras(path: Path) -> str:

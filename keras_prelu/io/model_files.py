@@ -132,7 +132,8 @@ def beside(path: str | os.PathLike[str], suffix: str) -> Path:
         suffix: String. The suffix to insert into the file name.
     """
     path = Path(path)
-    return path.with_name(f"{path.stem}.{suffix}.keras")
+    # `.`, `..` and `/` are folders without a name of their own; loading them fails with advice.
+    return path.parent / f"{path.stem}.{suffix}.keras"
 
 
 def check_output(path: Path, *, force: bool, suffix: str = ".keras") -> None:

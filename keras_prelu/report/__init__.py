@@ -4,6 +4,11 @@
 `report.figures` draws its plots, also for notebooks.
 """
 
+import lazy_loader
+
 from keras_prelu.report.content import Network, Report, gather
 
 __all__ = ["Network", "Report", "gather"]
+
+# Drawn figures need matplotlib, and pages Jinja2, so these modules are imported when first used.
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submodules=["figures", "html"])

@@ -9,9 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.graph.channel_scaling import output_channels, scale_outputs
+from keras_prelu.graph.channel_scaling import (
+    is_batch_normalization,
+    output_channels,
+    output_variables,
+    scale_outputs,
+)
 from keras_prelu.graph.layer_kinds import has_linear_activation
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
+from keras_prelu.graph.weight_constraints import may_be_scaled
+from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.layers import PReLU
 
 __all__ = ["Rescaling", "rescale_analytic"]
@@ -50,10 +57,11 @@ def rescale_analytic(converted: keras.Model, targets: Sequence[str]) -> list[Res
         cap, is left unchanged.
     """
     plan, target_set = compile_plan(converted), set(targets)
-    return [_rescale(plan, step) for step in plan.steps if step.path in target_set]
+    shared = SharedVariables(plan)
+    return [_rescale(plan, step, shared) for step in plan.steps if step.path in target_set]
 
 
-def _rescale(plan: ExecutionPlan, step: Step) -> Rescaling:
+def _rescale(plan: ExecutionPlan, step: Step, shared: SharedVariables) -> Rescaling:
     layer = step.operation
     assert isinstance(layer, PReLU)
     producer = plan.writer(step.inputs[0])
@@ -66,9 +74,11 @@ def _rescale(plan: ExecutionPlan, step: Step) -> Rescaling:
     if plan.call_count(producer.operation) > 1:
         return _kept(step, producer.path, f"'{producer.path}' is called at several places")
     scale = 1.0 / np.sqrt(1.0 + np.square(keras.ops.convert_to_numpy(layer.alpha).reshape(-1)))
-    obstacle = _scale_outputs(producer.operation, scale)
+    obstacle = _obstacle(producer.operation, scale, shared)
     if obstacle:
         return _kept(step, producer.path, obstacle)
+    channels = output_channels(producer.operation)
+    scale_outputs(producer.operation, np.broadcast_to(scale, (channels,)))
     return Rescaling(path=step.path, producer=producer.path, action="scaled")
 
 
@@ -76,14 +86,18 @@ def _kept(step: Step, producer: str, reason: str) -> Rescaling:
     return Rescaling(path=step.path, producer=producer, action=f"kept: {reason}")
 
 
-def _scale_outputs(layer: Any, scale: np.ndarray) -> str:
-    """Scale the output channels of a layer, or change nothing and return the reason."""
+def _obstacle(layer: Any, scale: np.ndarray, shared: SharedVariables) -> str:
+    """Return why the output channels of a layer can't be scaled, or ""."""
     channels = output_channels(layer)
-    if isinstance(layer, keras.layers.BatchNormalization) and not channels:
+    if is_batch_normalization(layer) and not channels:
         return "the BatchNormalization before it has no scale or no center"
     if not channels or not has_linear_activation(layer):
         return f"'{layer.name}' ({type(layer).__name__}) has no weights that scale its output"
     if scale.size not in (1, channels):
         return "its slopes are not one for each channel"
-    scale_outputs(layer, np.broadcast_to(scale, (channels,)))
+    variables = output_variables(layer)
+    if shared.contains_any(variables):
+        return f"'{layer.name}' shares its weights with another layer"
+    if not all(map(may_be_scaled, variables)):
+        return f"'{layer.name}' has a constraint, which scaled weights would violate"
     return ""

@@ -10,21 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 
-from keras_prelu import theory
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.plan import compile_plan
+from keras_prelu.graph.saved_weights import restored_on_failure
 from keras_prelu.scaling.channel_groups import ChannelGroup, channel_groups
-from keras_prelu.typing import Array
+from keras_prelu.scaling.equalizing_scales import GroupScales, find_scales
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["Equalization", "equalize"]
-
-
-_LARGEST_SCALE = 1e4
-_NEGLIGIBLE = 1e-3
-"""The passes end as soon as |log s| is smaller than this for every channel."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +31,9 @@ class Equalization:
         channels: Integer. Number of channels; 0 if they can't be scaled.
         spread_before: Float. Ratio of the largest to the smallest size of a channel, where channels
             are written or where they are read, whichever is larger. The size of a channel is its
-            largest weight. NaN if the channels can't be scaled.
-        spread_after: Float. The spread afterwards.
+            largest weight; channels of size 0 are left out. NaN if the channels can't be scaled.
+        spread_after: Float. The spread afterwards. It grows only where the largest spread among the
+            groups that have layers in common shrinks a lot.
         action: String. "equalized", or "kept" with the reason.
     """
 
@@ -57,8 +52,11 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
     Channel c of the layer that writes it (kernel and bias, or γ and β of a BatchNormalization) is
     multiplied by s_c = √(‖consumer_c‖/‖producer_c‖), and the input channel of the layer that reads
     it by 1/s_c. Tensors that are added share their scales, so a residual stream is equalized as a
-    whole. Inference is unchanged up to rounding; in training, a BatchNormalization undoes a scale
-    before it.
+    whole. Channels that are written or read by weights of 0 alone are left as they are.
+
+    Inference is unchanged up to rounding; in training, a BatchNormalization undoes a scale before
+    it. Penalties on weights (`kernel_regularizer` and the like) do depend on the scales, and so
+    does the loss that `evaluate` reports if the model has any.
 
     Args:
         model: `keras.Model`. Sequential or Functional, converted or not. It is changed.
@@ -67,8 +65,10 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
 
     Returns:
         A list of `Equalization`, one for each group of channels. Groups for which the symmetry does
-        not hold (a capped activation, a layer that is called several times, an input or output of
-        the model) are kept, with the reason.
+        not hold (a capped activation, a layer that is called several times or shares its weights, a
+        layer of the user's own, an input or output of the model) are kept, with the reason; so are
+        layers whose constraint would be violated (`NonNeg` is not), layers that compute in float16,
+        whose range is small, and groups whose spread would grow.
 
     Raises:
         ConversionError: The model has no graph.
@@ -84,44 +84,27 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
     if passes < 1:
         raise InvalidArgumentError(f"`passes` must be at least 1. Received: passes={passes}")
     groups = list(channel_groups(compile_plan(model)))
-    spreads = [_spread(group) for group in groups]
-    for _ in range(passes):
-        changes = [_equalize(group) for group in groups if not group.reason]
-        if max(changes, default=0.0) < _NEGLIGIBLE:
-            break
-    return [
-        Equalization(
-            producers=tuple(step.path for step in group.producers),
-            consumers=tuple(step.path for step in group.consumers),
-            channels=group.channels,
-            spread_before=spread,
-            spread_after=_spread(group),
-            action=f"kept: {group.reason}" if group.reason else "equalized",
-        )
-        for group, spread in zip(groups, spreads, strict=True)
-    ]
+    scalable = [group for group in groups if not group.reason]
+    found = {id(each.group): each for each in find_scales(scalable, passes)}
+    with restored_on_failure(variable for group in scalable for variable in group.variables):
+        for each in found.values():
+            if each.scales is not None:
+                each.group.scale(each.scales)
+    return [_record(group, found.get(id(group))) for group in groups]
 
 
-def _equalize(group: ChannelGroup) -> float:
-    """Scale the channels of a group once, and return the largest |log s|."""
-    producer_sizes, consumer_sizes = group.producer_sizes(), group.consumer_sizes()
-    alive = (producer_sizes > 0) & (consumer_sizes > 0)
-    scales = np.ones_like(producer_sizes)
-    scales[alive] = np.clip(
-        theory.equalizing_scales(producer_sizes[alive], consumer_sizes[alive]),
-        1 / _LARGEST_SCALE,
-        _LARGEST_SCALE,
+def _record(group: ChannelGroup, found: GroupScales | None) -> Equalization:
+    if found is None:
+        action = f"kept: {group.reason}"
+    elif found.scales is None:
+        action = "kept: the spread of its channels, or of its neighbours', would grow"
+    else:
+        action = "equalized"
+    return Equalization(
+        producers=tuple(step.path for step in group.producers),
+        consumers=tuple(step.path for step in group.consumers),
+        channels=group.channels,
+        spread_before=float("nan") if found is None else found.spread_before,
+        spread_after=float("nan") if found is None else found.spread_after,
+        action=action,
     )
-    group.scale(scales)
-    return float(np.abs(np.log(scales)).max())
-
-
-def _spread(group: ChannelGroup) -> float:
-    if group.reason:
-        return float("nan")
-    return max(_ratio(group.producer_sizes()), _ratio(group.consumer_sizes()))
-
-
-def _ratio(sizes: Array) -> float:
-    alive = sizes[sizes > 0]
-    return float(alive.max() / alive.min()) if alive.size else 1.0

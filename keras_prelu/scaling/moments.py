@@ -13,7 +13,10 @@ from keras_prelu import theory
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import channel_axis
 from keras_prelu.graph.channel_scaling import (
+    input_variables,
+    is_batch_normalization,
     output_channels,
+    output_variables,
     reads_channels,
     scale_inputs,
     scale_outputs,
@@ -23,11 +26,25 @@ from keras_prelu.graph.layer_kinds import (
     built_input_shape,
     has_linear_activation,
     is_channels_last,
+    is_plain_call,
+    is_sum,
+    keras_class,
 )
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
+from keras_prelu.graph.weight_constraints import has_constraint, may_be_scaled
+from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.layers import PReLU
 from keras_prelu.scaling.analytic import Rescaling
+from keras_prelu.scaling.tensor_moments import (
+    ARRANGING,
+    IDENTITY,
+    Moments,
+    as_sample,
+    mapped_moments,
+    mean_slopes,
+    restoring_factor,
+)
 from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -36,69 +53,6 @@ __all__ = ["UNKNOWN", "rescale_moments"]
 
 UNKNOWN = "kept: nothing tells its input's statistics"
 """The action of a site that `rescale_moments` left unchanged for lack of statistics."""
-
-_OPEN_SIZE = 8
-"""The size used for an unknown height or width, since results are averaged over positions."""
-
-# Class names of layers that select, arrange or average the elements of a tensor. Applied to the
-# variances of the elements, they return the variances of the outputs, for averages approximately.
-_ARRANGING = frozenset(
-    {
-        "AveragePooling1D",
-        "AveragePooling2D",
-        "AveragePooling3D",
-        "Concatenate",
-        "Cropping1D",
-        "Cropping2D",
-        "Cropping3D",
-        "Flatten",
-        "GlobalAveragePooling1D",
-        "GlobalAveragePooling2D",
-        "GlobalMaxPooling2D",
-        "MaxPooling1D",
-        "MaxPooling2D",
-        "MaxPooling3D",
-        "Permute",
-        "Reshape",
-        "UpSampling1D",
-        "UpSampling2D",
-        "ZeroPadding1D",
-        "ZeroPadding2D",
-        "ZeroPadding3D",
-    }
-)
-# Class names of layers that compute the identity at inference.
-_IDENTITY = frozenset(
-    {
-        "Activation",
-        "ActivityRegularization",
-        "Dropout",
-        "GaussianDropout",
-        "GaussianNoise",
-        "Identity",
-        "SpatialDropout2D",
-    }
-)
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """The known moments of a tensor, as arrays with the shape of one sample.
-
-    Attributes:
-        original: Array. The mean in the original model.
-        converted: Array. The mean in the converted model.
-        variance: Array or None. The variance in the original model; None if it is not known.
-    """
-
-    original: Array
-    converted: Array
-    variance: Array | None
-
-    @property
-    def shift(self) -> Array:
-        """The shift of the mean by the conversion."""
-        return self.converted - self.original
 
 
 @dataclass(frozen=True)
@@ -142,8 +96,9 @@ class _MomentPropagation:
 
     def __init__(self, plan: ExecutionPlan, targets: Sequence[str]) -> None:
         self._plan = plan
+        self._shared = SharedVariables(plan)
         self._targets = set(targets)
-        self._moments: dict[Slot, _Moments] = {}
+        self._moments: dict[Slot, Moments] = {}
         self._rescalings: list[Rescaling] = []
 
     def run(self) -> list[Rescaling]:
@@ -155,7 +110,7 @@ class _MomentPropagation:
                 if slot in statistics:
                     # Statistics of training data are better than propagated moments.
                     seen, shift = statistics[slot], moments.shift if moments else 0.0
-                    moments = _Moments(
+                    moments = Moments(
                         original=seen.original,
                         converted=seen.original + shift,
                         variance=seen.variance,
@@ -166,45 +121,48 @@ class _MomentPropagation:
                 self._moments.pop(slot, None)
         return self._rescalings
 
-    def _training_statistics(self) -> dict[Slot, _Moments]:
+    def _training_statistics(self) -> dict[Slot, Moments]:
         """Return the moments that BatchNormalization layers estimated in training, by slot read."""
         statistics = {}
         for step in self._plan.steps:
             layer = step.operation
             if (
-                isinstance(layer, keras.layers.BatchNormalization)
+                is_batch_normalization(layer)
+                and is_plain_call(step)
                 and self._plan.call_count(layer) == 1
                 and built_input_shape(layer)
             ):
-                mean = _as_sample(layer, to_float64(layer.moving_mean))
-                variance = _as_sample(layer, to_float64(layer.moving_variance))
-                statistics[step.inputs[0]] = _Moments(
+                mean = as_sample(layer, to_float64(layer.moving_mean))
+                variance = as_sample(layer, to_float64(layer.moving_variance))
+                statistics[step.inputs[0]] = Moments(
                     original=mean, converted=mean, variance=variance
                 )
         return statistics
 
-    def _moments_after(self, step: Step) -> list[_Moments]:
+    def _moments_after(self, step: Step) -> list[Moments]:
         """Return the moments of a step's outputs; an empty list if they can't be computed."""
         layer = step.operation
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return self._after_normalization(step)
+        if is_sum(step):
+            return self._after_add(step)
         if isinstance(layer, PReLU):
             return self._after_prelu(step)
+        cls = keras_class(layer)
+        if cls is None or not is_plain_call(step):
+            return []
+        if cls is keras.layers.BatchNormalization:
+            return self._after_normalization(step)
         known = [self._moments[slot] for slot in step.inputs if slot in self._moments]
         if len(known) != len(step.inputs) or not known:
             return []
-        name = type(layer).__name__
-        if name in _IDENTITY and has_linear_activation(layer):
+        if cls.__name__ in IDENTITY and has_linear_activation(layer):
             return known
-        if name == "Add":
-            return self._after_add(step, known)
-        if name in _ARRANGING:
+        if cls.__name__ in ARRANGING:
             return self._mapped(step, variance=True)
         if linear_view(layer) is not None and has_linear_activation(layer):
             return self._after_linear(step)
         return []
 
-    def _after_normalization(self, step: Step) -> list[_Moments]:
+    def _after_normalization(self, step: Step) -> list[Moments]:
         layer = step.operation
         if not built_input_shape(layer):
             return []
@@ -212,14 +170,14 @@ class _MomentPropagation:
         beta = to_float64(layer.beta) if layer.center else np.zeros(size)
         gamma = to_float64(layer.gamma) if layer.scale else np.ones(size)
         read = self._moments.get(step.inputs[0])
-        if read is not None and self._plan.call_count(layer) == 1:
+        if read is not None and self._may_write(step, [layer.moving_mean]):
             axes = tuple(axis for axis in range(read.shift.ndim) if axis != channel_axis(layer))
             layer.moving_mean.assign(to_float64(layer.moving_mean) + read.shift.mean(axis=axes))
-        mean = _as_sample(layer, beta)
-        variance = _as_sample(layer, np.square(gamma))
-        return [_Moments(original=mean, converted=mean, variance=variance)]
+        mean = as_sample(layer, beta)
+        variance = as_sample(layer, np.square(gamma))
+        return [Moments(original=mean, converted=mean, variance=variance)]
 
-    def _after_prelu(self, step: Step) -> list[_Moments]:
+    def _after_prelu(self, step: Step) -> list[Moments]:
         layer, read = step.operation, self._moments.get(step.inputs[0])
         if read is None or read.variance is None or layer.data_format == "channels_first":
             self._record(step, "", UNKNOWN)
@@ -227,19 +185,21 @@ class _MomentPropagation:
         axes = tuple(range(read.original.ndim - 1))
         mu = read.original.mean(axis=axes)
         sigma = np.sqrt(read.variance.mean(axis=axes)) + 1e-12
-        alpha = _mean_slopes(layer, mu.size)
+        alpha = mean_slopes(layer, mu.size)
         folded = _FoldedFactor(before=np.ones_like(mu), after=np.ones_like(mu))
         if step.path in self._targets and np.any(alpha):
-            folded = self._fold(step, theory.restoring_factor(alpha, mu, sigma))
+            folded = self._fold(step, restoring_factor(alpha, mu, sigma))
         shift = read.shift.mean(axis=axes) * theory.derivative_mean(alpha, mu, sigma)
         converted = folded.before * theory.output_mean(alpha, mu, sigma) + shift
         # A reader whose weights were multiplied by `after` computes from ReLU's output divided by
         # `after` what it computed from ReLU's output before.
         original = theory.output_mean(0.0, mu, sigma) / folded.after
-        variance = theory.output_variance(0.0, mu, sigma) / np.square(folded.after)
+        # Where σ is negligible beside μ, rounding can make the variance negative.
+        variance = np.maximum(theory.output_variance(0.0, mu, sigma), 0.0)
+        variance = variance / np.square(folded.after)
         shape = read.original.shape
         return [
-            _Moments(
+            Moments(
                 original=np.broadcast_to(original, shape),
                 converted=np.broadcast_to(converted, shape),
                 variance=np.broadcast_to(variance, shape),
@@ -258,8 +218,10 @@ class _MomentPropagation:
             producer is not None
             and self._feeds_alone(producer, step.inputs[0])
             and step.operation.max_value is None
-            and isinstance(producer.operation, keras.layers.BatchNormalization)
+            and is_batch_normalization(producer.operation)
+            and is_plain_call(producer)
             and output_channels(producer.operation) == factor.size
+            and self._may_scale(producer, output_variables(producer.operation))
         ):
             scale_outputs(producer.operation, factor)
             self._record(step, producer.path, "scaled, offset restored")
@@ -267,8 +229,10 @@ class _MomentPropagation:
         readers = self._plan.readers(step.outputs[0])
         if (
             len(readers) == 1
-            and self._plan.call_count(readers[0].operation) == 1
+            and not self._plan.is_output(step.outputs[0])
+            and is_plain_call(readers[0])
             and reads_channels(readers[0].operation, factor.size)
+            and self._may_scale(readers[0], input_variables(readers[0].operation))
         ):
             scale_inputs(readers[0].operation, factor)
             self._record(step, readers[0].path, "scaled, offset restored")
@@ -286,7 +250,25 @@ class _MomentPropagation:
             and self._plan.call_count(producer.operation) == 1
         )
 
-    def _after_add(self, step: Step, known: list[_Moments]) -> list[_Moments]:
+    def _may_scale(self, step: Step, variables: Sequence[Any]) -> bool:
+        """Return whether positive factors of some weights of a step's layer are allowed.
+
+        The weights must belong to this one call, and their constraints must allow any factors.
+        """
+        return (
+            self._plan.call_count(step.operation) == 1
+            and not self._shared.contains_any(variables)
+            and all(map(may_be_scaled, variables))
+        )
+
+    def _may_write(self, step: Step, variables: Sequence[Any]) -> bool:
+        """Return whether other values of some weights of a step's layer are allowed."""
+        return self._may_scale(step, variables) and not has_constraint(variables)
+
+    def _after_add(self, step: Step) -> list[Moments]:
+        known = [self._moments[slot] for slot in step.inputs if slot in self._moments]
+        if len(known) != len(step.inputs):
+            return []
         original: Array = np.sum([moments.original for moments in known], axis=0)
         converted: Array = np.sum([moments.converted for moments in known], axis=0)
         variances = [moments.variance for moments in known if moments.variance is not None]
@@ -298,31 +280,33 @@ class _MomentPropagation:
                 producer.operation.beta.assign(to_float64(producer.operation.beta) - shift)
                 converted = converted - shift
                 break
-        return [_Moments(original=original, converted=converted, variance=variance)]
+        return [Moments(original=original, converted=converted, variance=variance)]
 
     def _takes_offset(self, producer: Step, slot: Slot) -> bool:
         layer = producer.operation
         return (
-            isinstance(layer, keras.layers.BatchNormalization)
+            is_batch_normalization(layer)
+            and is_plain_call(producer)
             and layer.center
             and self._feeds_alone(producer, slot)
+            and self._may_write(producer, [layer.beta])
         )
 
-    def _after_linear(self, step: Step) -> list[_Moments]:
+    def _after_linear(self, step: Step) -> list[Moments]:
         (moments,) = self._mapped(step, variance=False)
         variance = self._output_variance(step, moments.original.shape)
         converted = moments.converted
         bias = getattr(step.operation, "bias", None)
         if (
             bias is not None
-            and self._plan.call_count(step.operation) == 1
+            and self._may_write(step, [bias])
             and is_channels_last(step.operation)
             and tuple(bias.shape) == moments.shift.shape[-1:]
         ):
             shift = moments.shift.mean(axis=tuple(range(moments.shift.ndim - 1)))
             bias.assign(to_float64(bias) - shift)
             converted = converted - shift
-        return [_Moments(original=moments.original, converted=converted, variance=variance)]
+        return [Moments(original=moments.original, converted=converted, variance=variance)]
 
     def _output_variance(self, step: Step, shape: tuple[int, ...]) -> Array | None:
         """Return the variance of a linear layer's outputs for independent inputs.
@@ -339,46 +323,9 @@ class _MomentPropagation:
             return np.broadcast_to((inputs[:, None] * squares).reshape(-1), shape)
         return np.broadcast_to(inputs @ squares, shape)
 
-    def _mapped(self, step: Step, *, variance: bool) -> list[_Moments]:
-        """Apply a step to the means of its inputs and, if asked to, to their variances.
-
-        The result is exact for a linear operation and approximate for a maximum.
-        """
-        read = [self._moments[slot] for slot in step.inputs]
-        original = _execute(step, [moments.original for moments in read])
-        converted = _execute(step, [moments.converted for moments in read])
-        variances = [moments.variance for moments in read if moments.variance is not None]
-        mapped: Sequence[Array | None] = [None] * len(original)
-        if variance and len(variances) == len(read):
-            mapped = _execute(step, variances)
-        return [
-            _Moments(original=a, converted=b, variance=c)
-            for a, b, c in zip(original, converted, mapped, strict=True)
-        ]
+    def _mapped(self, step: Step, *, variance: bool) -> list[Moments]:
+        return mapped_moments(step, [self._moments[slot] for slot in step.inputs], variance)
 
     def _record(self, step: Step, producer: str, action: str) -> None:
         if step.path in self._targets:
             self._rescalings.append(Rescaling(path=step.path, producer=producer, action=action))
-
-
-def _execute(step: Step, arrays: Sequence[Array]) -> list[Array]:
-    values = {
-        slot: keras.ops.convert_to_tensor(array.astype("float32"))
-        for slot, array in zip(step.inputs, arrays, strict=True)
-    }
-    return [to_float64(output) for output in step.execute(values)]
-
-
-def _mean_slopes(layer: PReLU, channels: int) -> Array:
-    """Return the mean slope of each channel over its positions."""
-    slopes = to_float64(layer.alpha)
-    by_channel = np.broadcast_to(slopes, (*slopes.shape[:-1], channels))
-    return by_channel.reshape(-1, channels).mean(axis=0)
-
-
-def _as_sample(layer: Any, values: Array) -> Array:
-    """Broadcast values, one for each channel, to one sample that a BatchNormalization reads."""
-    shape = [1, *(size or _OPEN_SIZE for size in (built_input_shape(layer) or ())[1:])]
-    along_axis = [1] * len(shape)
-    along_axis[channel_axis(layer) or 0] = values.size
-    return np.broadcast_to(values.reshape(along_axis), shape)

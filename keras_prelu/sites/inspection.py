@@ -15,7 +15,11 @@ import keras
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
-from keras_prelu.custom_layers.source_scan import relu_functions_in_source
+from keras_prelu.custom_layers.source_scan import (
+    may_call_relu_functions,
+    named_relu_functions,
+    relu_functions_in_source,
+)
 from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
@@ -186,14 +190,14 @@ class _Inspection:
             objections: `Objections`. What was found in the model that contains the layer. Defaults
                 to None: the layer is the model.
         """
-        if self._rectifiers or relu_functions_in_source(self._layer.__class__):
+        if self._rectifiers or _may_call_functions(self._layer):
             trace = _Trace(self._layer, uses, self._rectifiers)
-            graphs = list(self._graphs(trace.arguments)) if trace.arguments else []
+            code = self._code(trace.arguments)
             if objections is None:
                 objections = self._objections(trace.arguments)
             yield from self._called(trace, objections)
             yield from self._not_called(trace)
-            yield from self._in_code(graphs)
+            yield from self._in_code(code)
         for prelu in prelus(self._layer):
             yield self._own_prelu(prelu)
 
@@ -203,9 +207,14 @@ class _Inspection:
             objections.examine_code(self._layer, arguments.args, arguments.kwargs)
         return objections
 
-    def _graphs(self, arguments: _Arguments) -> Iterator[functional.Graph]:
-        """Yield the graphs of the layer's code and of the layers inside."""
-        return _open(self._opened, self._layer, arguments)
+    def _code(self, arguments: _Arguments | None) -> _Code:
+        """Return the graphs of the layer's code and of the layers inside."""
+        code = _Code(graphs=[], without_graph=[])
+        if arguments is None:
+            code.without_graph.extend(_with_code(self._layer))
+        else:
+            _open(self._opened, self._layer, arguments, code)
+        return code
 
     def _called(self, trace: _Trace, objections: Objections) -> Iterator[LocatedSite]:
         obstacle = rebuild_failure(self._layer) if trace.calls else ""
@@ -273,24 +282,29 @@ class _Inspection:
             shapes=shapes,
         )
 
-    def _in_code(self, graphs: Sequence[functional.Graph]) -> Iterator[LocatedSite]:
-        """Yield the functions that the layer's Python code calls.
+    def _in_code(self, code: _Code) -> Iterator[LocatedSite]:
+        """Yield the functions that Python code calls.
 
-        They are found in the graph that the code creates or, if it creates none, in its source.
+        They are found in the graphs that the code creates and, for layers whose code creates none,
+        in its source.
         """
-        if graphs:
-            owners = {id(held.owner) for held in self._rectifiers}
-            rectifiers = [
-                recognize_call(call)
-                for graph in graphs
-                for call in graph.calls
-                if not isinstance(call.operation, (keras.layers.Layer, AppliedFunction))
-                and id(call.operation) not in owners
-                and takes_floats(call)
-            ]
-        else:
-            functions = relu_functions_in_source(self._layer.__class__)
-            rectifiers = [named(function, "op") for function in functions]
+        owners = {id(held.owner) for held in self._rectifiers}
+        rectifiers = [
+            recognize_call(call)
+            for graph in code.graphs
+            for call in graph.calls
+            if not isinstance(call.operation, (keras.layers.Layer, AppliedFunction))
+            and id(call.operation) not in owners
+            and takes_floats(call)
+        ]
+        rectifiers += [
+            named(function, "op")
+            for layer in code.without_graph
+            for function in (
+                *relu_functions_in_source(layer.__class__),
+                *named_relu_functions(layer),
+            )
+        ]
         counts: dict[str, int] = {}
         for rectifier in rectifiers:
             if rectifier is None or rectifier.smooth:
@@ -399,16 +413,52 @@ def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
     return keras.KerasTensor(tuple(shapes), dtype=next(dtypes))
 
 
-def _open(opened: OpenedLayers, layer: Any, arguments: _Arguments) -> Iterator[functional.Graph]:
+@dataclass(frozen=True)
+class _Code:
+    """The code of a layer and of the layers inside, as graphs.
+
+    Attributes:
+        graphs: List of `Graph`. Those that the code creates.
+        without_graph: List of layers. Those whose code creates none.
+    """
+
+    graphs: list[functional.Graph]
+    without_graph: list[Any]
+
+
+def _open(opened: OpenedLayers, layer: Any, arguments: _Arguments, code: _Code) -> None:
+    """Add the graphs of a layer's code and of the layers inside to `code`."""
+    if isinstance(layer, keras.layers.TimeDistributed):
+        # Its code calls the layer inside once for each step.
+        _open(opened, layer.layer, _one_step(arguments), code)
+        return
     graph = opened.graph(layer, arguments.args, arguments.kwargs)
     if graph is None:
+        code.without_graph.extend(_with_code(layer))
         return
-    yield graph
+    code.graphs.append(graph)
     for call in graph.calls:
         inner = call.operation
         if (
             isinstance(inner, keras.layers.Layer)
             and recognize(inner) is None
-            and (opened.rectifiers(inner) or relu_functions_in_source(inner.__class__))
+            and (opened.rectifiers(inner) or _may_call_functions(inner))
         ):
-            yield from _open(opened, inner, _Arguments(call.args, call.kwargs))
+            _open(opened, inner, _Arguments(call.args, call.kwargs), code)
+
+
+def _one_step(arguments: _Arguments) -> _Arguments:
+    """Return the arguments for one step of a sequence, without the mask."""
+    tensors = keras.tree.flatten((arguments.args, dict(arguments.kwargs)))
+    first = next(tensor for tensor in tensors if keras.utils.is_keras_tensor(tensor))
+    step = keras.KerasTensor((first.shape[0], *first.shape[2:]), dtype=first.dtype)
+    return _Arguments((step,), {})
+
+
+def _with_code(layer: Any) -> list[Any]:
+    """Return those among a layer and the layers inside whose code may call ReLU functions."""
+    return [inner for inner in (layer, *sublayers(layer)) if may_call_relu_functions(inner)]
+
+
+def _may_call_functions(layer: Any) -> bool:
+    return bool(_with_code(layer))

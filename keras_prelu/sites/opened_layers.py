@@ -10,7 +10,7 @@ import keras
 
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
 from keras_prelu.graph import functional
-from keras_prelu.graph.hooks import HookTarget, set_attribute
+from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.rectifiers import Rectifier
 
@@ -26,19 +26,24 @@ class OpenedLayers:
     def __init__(self) -> None:
         self._held: dict[int, tuple[Any, list[HeldRectifier]]] = {}
         self._graphs: dict[tuple[int, ...], tuple[Any, functional.Graph | None]] = {}
-        self._functions: dict[tuple[int, str], AppliedFunction] = {}
+        self._nodes: dict[tuple[Any, ...], AppliedFunction] = {}
 
     def rectifiers(self, layer: Any) -> list[HeldRectifier]:
         """Return the rectifiers that a layer holds."""
         if id(layer) not in self._held:
-            self._held[id(layer)] = (layer, find_held_rectifiers(layer))
+            held = find_held_rectifiers(layer)
+            self._held[id(layer)] = (layer, held)
+            # Now, since a node calls what is held at present.
+            for item in held:
+                if item.target.key not in self._nodes:
+                    self._nodes[item.target.key] = AppliedFunction(item.target, item.rectifier)
         return self._held[id(layer)][1]
 
     def targets(self, layer: Any) -> list[HookTarget]:
         """Return the attributes that apply the rectifiers inside a layer."""
         return [held.target for held in self.rectifiers(layer)]
 
-    def rectifiers_of(self, layer: Any) -> dict[tuple[int, str], Rectifier]:
+    def rectifiers_of(self, layer: Any) -> dict[tuple[Any, ...], Rectifier]:
         """Return the rectifiers inside a layer, by the keys of these attributes."""
         return {held.target.key: held.rectifier for held in self.rectifiers(layer)}
 
@@ -47,7 +52,8 @@ class OpenedLayers:
     ) -> functional.Graph | None:
         """Return the graph that a layer's code creates in a call, or None if that fails.
 
-        Functions that the layer holds are nodes of class `AppliedFunction`.
+        Rectifiers that the layer holds and calls without their layers, such as functions, are nodes
+        of class `AppliedFunction`.
         """
         leaves = keras.tree.flatten((tuple(args), dict(kwargs)))
         key = (id(layer), *map(id, leaves))
@@ -61,15 +67,6 @@ class OpenedLayers:
         if functional.has_graph(layer):
             return functional.graph_of_model(layer)
         with ExitStack() as undo:
-            for held in self.rectifiers(layer):
-                if held.rectifier.kind == "function":
-                    target = held.target
-                    function = self._function(held)
-                    undo.callback(set_attribute(target.owner, target.attribute, function))
+            for target in self.targets(layer):
+                undo.callback(set_target(target, self._nodes[target.key]))
             return functional.graph_of_layer(layer, args, kwargs)
-
-    def _function(self, held: HeldRectifier) -> AppliedFunction:
-        key = held.target.key
-        if key not in self._functions:
-            self._functions[key] = AppliedFunction(held.target, held.rectifier)
-        return self._functions[key]

@@ -8,27 +8,23 @@ state is in one file, which is replaced atomically.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import keras
 import numpy as np
 
 from keras_prelu.backend.hosts import gather, host, wait_for_all
 from keras_prelu.backend.keras_internals import begin_at_epoch
 from keras_prelu.backend.variables import snapshot
-from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.errors import FileError, FineTuningError
 from keras_prelu.io.atomic import atomic_write, atomic_write_text
 
-__all__ = ["Checkpoint", "Checkpoints", "fingerprint"]
-
-_ROWS_ON_DISK = 64
+__all__ = ["Checkpoint", "Checkpoints"]
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -107,33 +103,61 @@ class Checkpoints:
     """The checkpoints of one fine-tuning, in one folder.
 
     The folder has a file for each model that is trained, and one for the losses of short trainings.
+    It is locked until it is closed, also as a context manager, or until the process ends.
 
     Args:
         folder: `pathlib.Path` of the folder, which is created if it is missing.
         key: Str. Fingerprint of the fine-tuning, see `fingerprint`.
 
     Raises:
-        FineTuningError: The folder holds checkpoints of another fine-tuning.
-        FileError: The folder can't be written.
+        FineTuningError: The folder holds checkpoints of another fine-tuning, or another one that is
+            running uses it.
+        FileError: The folder can't be written, or a file in it is damaged.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder = folder
+        self._lock = filelock.FileLock(folder / ".lock")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stored_keys = self._read_list("key")
-            wait_for_all("checkpoints are read")
-            if stored_keys and stored_keys != [key]:
-                raise FineTuningError(
-                    f"'{folder}' holds checkpoints of another fine-tuning: other data, models or"
-                    " options. Remove it, or choose another folder."
-                )
-            if not stored_keys and not host():
-                self._write_list("key", [key])
+            # The first host locks the folder for all hosts that train together.
+            if not host():
+                self._lock.acquire(timeout=0)
+            self._check_key(key)
+        except filelock.Timeout as error:
+            raise FineTuningError(
+                f"Another fine-tuning that is running uses the checkpoints in '{folder}'. Wait for"
+                " it, or choose another folder."
+            ) from error
         except OSError as error:
             raise FileError(
                 f"Checkpoints can't be written to '{folder}': {os.strerror(error.errno or 0)}."
             ) from error
+
+    def _check_key(self, key: str) -> None:
+        try:
+            stored_keys = self._read_list("key")
+            wait_for_all("checkpoints are read")
+            if stored_keys and stored_keys != [key]:
+                raise FineTuningError(
+                    f"'{self._folder}' holds checkpoints of another fine-tuning: other data,"
+                    " models, options or versions. Remove it, or choose another folder."
+                )
+            if not stored_keys and not host():
+                self._write_list("key", [key])
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Unlock the folder."""
+        self._lock.release()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def file_of(self, name: str) -> Path:
         """Return the path of the checkpoint of a training."""
@@ -150,40 +174,16 @@ class Checkpoints:
 
     def _read_list(self, name: str) -> list[Any]:
         path = self._folder / f"{name}.json"
-        values: list[Any] = json.loads(path.read_text()) if path.exists() else []
+        try:
+            values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        except ValueError as error:
+            raise _damaged(path) from error
+        if not isinstance(values, list):
+            raise _damaged(path)
         return values
 
     def _write_list(self, name: str, values: list[Any]) -> None:
         atomic_write_text(self._folder / f"{name}.json", json.dumps(values), overwrite=True)
-
-
-def fingerprint(models: Sequence[Any], arrays: Sequence[Any], settings: Sequence[Any]) -> str:
-    """Return a digest of what a fine-tuning depends on.
-
-    Args:
-        models: Sequence of models. Their structure and weights count.
-        arrays: Sequence of arrays: samples and labels. Arrays on disk are represented by some of
-            their rows.
-        settings: Sequence of values whose `repr` is the same in every process.
-    """
-    digest = hashlib.sha256(repr(list(settings)).encode())
-    for model in models:
-        shapes = [
-            (variable.path.rsplit("/", 1)[-1], tuple(variable.shape)) for variable in model.weights
-        ]
-        digest.update(repr(shapes).encode())
-        for variable in model.weights:
-            digest.update(_raw(snapshot(variable)).data)
-    for array in keras.tree.flatten(list(arrays)):
-        values = np.asarray(_some_rows(array) if is_lazy(array) else array)
-        digest.update(repr((np.shape(array), values.dtype.str)).encode())
-        is_object = values.dtype == object
-        digest.update(repr(values.tolist()).encode() if is_object else _raw(values).data)
-    return digest.hexdigest()
-
-
-def _some_rows(array: Any) -> np.ndarray:
-    return as_lazy(array)[np.linspace(0, len(array) - 1, _ROWS_ON_DISK, dtype=int)]
 
 
 def _variables(model: Any) -> list[Any]:
@@ -217,6 +217,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             state = {key: archive[key] for key in archive.files}
         return state, json.loads(state.pop("meta").tobytes())
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise FileError(
-            f"The checkpoint '{path}' can't be read. Remove it to start anew."
-        ) from error
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> FileError:
+    return FileError(f"The checkpoint '{path}' can't be read. Remove it to start anew.")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,16 @@ from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.sites.prelu_layers import has_prelu_layers
-from keras_prelu.training.checkpoints import Checkpoints, fingerprint
+from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
 from keras_prelu.training.controls import TrainedControl, check_controls, control_model
+from keras_prelu.training.fingerprint import fingerprint
 from keras_prelu.training.fit import (
     ScoredModel,
     TrainingSetup,
     train_and_score,
 )
+from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
 from keras_prelu.training.recipes import (
     AUTO,
@@ -147,8 +149,8 @@ def finetune(
             epoch. After an interruption at any moment, `kill -9` included, the same call continues
             from there and ends with the weights of an uninterrupted call, bit for bit on the same
             backend and machine. With several hosts, the first one writes, and all must see the
-            folder. Callbacks with a state of their own (ReduceLROnPlateau) start with a fresh
-            state. Defaults to None: nothing is stored.
+            folder. One fine-tuning at a time uses a folder. Callbacks with a state of their own
+            (ReduceLROnPlateau) start with a fresh state. Defaults to None: nothing is stored.
 
     Returns:
         A `FineTuning`: the trained models, the slopes, and the verdict.
@@ -205,32 +207,40 @@ def finetune(
     slope_config.check_within(fit_config.epochs)
     control_names = check_controls(controls)
     recipe_name = _recipe_name(model, original, recipe, control)
+    models = (model,) if original is None else (model, original)
+    if fit_config.optimizer is not None:
+        check_optimizer(fit_config.optimizer, models)
     _check_distribution()
     data = _checked_data(model, train, validation, selection, fit_config)
     if recipe_name is not None and data.selection is None:
         data = _hold_back_selection(data, fit_config.seed)
     setup = TrainingSetup(
-        train=data.train, selection=data.selection, fit=fit_config, slopes=slope_config
+        train=data.train,
+        selection=data.selection,
+        fit=fit_config,
+        slopes=slope_config,
+        models=models,
     )
-    store = None
-    if checkpoints is not None:
-        models = [model] if original is None else [model, original]
-        store = Checkpoints(Path(checkpoints), _fingerprint(models, setup, recipe_name, budget))
-    if recipe_name is None:
-        start = _Start(prepared=PreparedModel(recipe=_AS_GIVEN, model=model, revival=None))
-    else:
-        start = _start_by_recipe(recipe_name, model, setup, budget, on_trial, store, control)
-        original = model
-    return _train_and_compare(
-        start,
-        original if control else None,
-        control_names,
-        _Trainer(
-            setup=setup.with_default_multiplier(start.prepared.recipe.slope_multiplier),
-            validation=data.validation,
-            checkpoints=store,
-        ),
-    )
+    with ExitStack() as stack:
+        store = None
+        if checkpoints is not None:
+            key = fingerprint(models, setup, data.validation, (recipe_name, budget))
+            store = stack.enter_context(Checkpoints(Path(checkpoints), key))
+        if recipe_name is None:
+            start = _Start(prepared=PreparedModel(recipe=_AS_GIVEN, model=model, revival=None))
+        else:
+            start = _start_by_recipe(recipe_name, model, setup, budget, on_trial, store, control)
+            original = model
+        return _train_and_compare(
+            start,
+            original if control else None,
+            control_names,
+            _Trainer(
+                setup=setup.with_default_multiplier(start.prepared.recipe.slope_multiplier),
+                validation=data.validation,
+                checkpoints=store,
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,41 +375,6 @@ def _hold_back_selection(data: _Data, seed: int) -> _Data:
         )
     train, selection = split(data.train, SELECTION_SHARE, seed)
     return _Data(train=train, validation=data.validation, selection=selection)
-
-
-def _fingerprint(
-    models: Sequence[keras.Model], setup: TrainingSetup, recipe_name: str | None, budget: float
-) -> str:
-    """Return a digest of what this fine-tuning depends on."""
-    fit = setup.fit
-    settings = [
-        recipe_name,
-        budget,
-        setup.slopes,
-        fit.epochs,
-        fit.batch_size,
-        _described_optimizer(fit.optimizer),
-        repr(keras.saving.serialize_keras_object(keras.losses.get(fit.loss))),
-        fit.learning_rate,
-        fit.seed,
-        keras.backend.backend(),
-    ]
-    arrays = [
-        [samples.x, samples.y]
-        for samples in (setup.train, setup.selection)
-        if isinstance(samples, Samples)
-    ]
-    return fingerprint(models, arrays, settings)
-
-
-def _described_optimizer(optimizer: Any) -> str:
-    """Return an optimizer's settings as text that is the same in every process."""
-    if optimizer is None:
-        return ""
-    optimizer = keras.optimizers.get(optimizer)
-    return repr(
-        (type(optimizer).__name__, sorted(optimizer.get_config().items(), key=itemgetter(0)))
-    )
 
 
 def _start_by_recipe(

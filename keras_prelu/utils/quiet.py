@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from keras_prelu.utils.process_state import SharedChange
 
-__all__ = ["errors_alone", "nothing_silenced", "silenced"]
+__all__ = ["errors_alone", "nothing_printed", "nothing_silenced", "silenced"]
 
 _STANDARD_ERROR = 2
 _everything_passes = False
@@ -28,6 +29,20 @@ def _let_everything_pass() -> Callable[[], None]:
 
 nothing_silenced = SharedChange(_let_everything_pass)
 """A change during which the contexts of this module, entered meanwhile, silence nothing."""
+
+
+def _discard_prints() -> Callable[[], None]:
+    streams = sys.stdout, sys.stderr
+    sys.stdout = sys.stderr = io.StringIO()
+
+    def restore() -> None:
+        sys.stdout, sys.stderr = streams
+
+    return restore
+
+
+nothing_printed = SharedChange(_discard_prints)
+"""A change during which what Python code prints, in any thread, is discarded."""
 
 
 @contextlib.contextmanager

@@ -384,3 +384,36 @@ def test_nothing_but_the_output_is_kept_where_the_sign_is_certain(
         tensors = 3  # the cap is an operation of its own then
     one = x.size * (2 if "16" in dtype else 4)
     assert 0 <= kept_for_backward(scaled, x, factor) - (tensors + 1) * one < one / 2
+
+
+@pytest.mark.parametrize("stored", ["exp", "square", "identity"])
+@pytest.mark.parametrize("loading", ["exp", "square", "identity"])
+def test_weights_of_another_map_are_refused(stored, loading, tmp_path):
+    """β under another map is another slope."""
+
+    def network(parameterization):
+        layer = PReLU(0.25, parameterization=parameterization, name="activation")
+        return keras.Sequential([keras.Input((3,)), layer])
+
+    first, second = network(stored), network(loading)
+    first.layers[0].beta.assign(first.layers[0].beta * 1.1)
+    first.save_weights(tmp_path / "w.weights.h5")
+    if stored == loading:
+        second.load_weights(tmp_path / "w.weights.h5")
+        np.testing.assert_array_equal(second.layers[0].beta, first.layers[0].beta)
+        return
+    before = keras.ops.convert_to_numpy(second.layers[0].beta)
+    with pytest.raises(ValueError, match=f'belong to the parameterization "{stored}"'):
+        second.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(second.layers[0].beta, before)
+
+
+def test_weights_of_the_stock_layer_load(tmp_path):
+    stock = keras.Sequential([keras.Input((3,)), keras.layers.PReLU(name="activation")])
+    stock.layers[0].alpha.assign([0.1, 0.2, 0.3])
+    stock.save_weights(tmp_path / "w.weights.h5")
+    ours = keras.Sequential(
+        [keras.Input((3,)), PReLU(parameterization="identity", name="activation")]
+    )
+    ours.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_allclose(ours.layers[0].alpha, [0.1, 0.2, 0.3])

@@ -6,6 +6,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.graph.linear_layers import linear_view
+from tests.helpers import channel_chains as chains
 from tests.helpers import models
 
 L = keras.layers
@@ -215,3 +216,152 @@ def test_every_kind_of_model_is_accepted(build):
 def test_a_threshold_outside_of_0_to_1_is_refused(threshold):
     with pytest.raises(kp.errors.InvalidArgumentError, match="threshold"):
         kp.revive(dense(), np.zeros((5, 6), "float32"), threshold=threshold)
+
+
+LEAKING = ("prelu", "leaky", "gelu")
+
+
+def check_random_network(seed):
+    """Revive ReLU units that are active on no sample; return how many were revived."""
+    keras.utils.set_random_seed(seed)
+    model = chains.random_network(seed)
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        if variable.path.rsplit("/", 1)[-1] in ("bias", "beta") and len(variable.shape) == 1:
+            values = to_float64(keras.ops.cast(variable, "float32"))
+            variable.assign(np.where(rng.random(values.shape) < 0.3, -1e3, values))
+    x = rng.normal(size=(40, chains.POSITIONS, chains.CHANNELS)).astype("float32")
+
+    def outputs():
+        parts = [keras.ops.cast(part, "float32") for part in keras.tree.flatten(model(x))]
+        return np.concatenate([to_float64(part).reshape(len(x), -1) for part in parts], axis=1)
+
+    before = outputs()
+    if not np.isfinite(before).all() or any(kind in model.name for kind in LEAKING):
+        return 0
+    record = kp.revive(model, x, threshold=0.0)
+    tolerance = 1e-2 if "float16" in model.name else 1e-5
+    np.testing.assert_allclose(
+        outputs(), before, rtol=0, atol=tolerance * np.abs(before).max(), err_msg=model.name
+    )
+    return record.revived
+
+
+@pytest.mark.filterwarnings("ignore:Layer '.*' .* was passed an input with a mask")
+def test_random_networks_of_relus_keep_their_function():
+    assert sum(map(check_random_network, range(15))) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Layer '.*' .* was passed an input with a mask")
+@pytest.mark.parametrize("seed", range(15, 200))
+def test_many_random_networks_of_relus_keep_their_function(seed):
+    check_random_network(seed)
+
+
+def frozen(layer):
+    layer.trainable = False
+    return layer
+
+
+def between(producer, reader, *following):
+    """A network of two layers with a ReLU between them, in which unit 1 is dead."""
+    inputs = keras.Input((4, 4))
+    x = L.ReLU(name="act")(producer(inputs))
+    for layer in (*following, reader):
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (
+            lambda: between(frozen(L.Dense(4, name="one")), L.Dense(3)),
+            "'one' is frozen, so that fresh weights would not learn",
+        ),
+        (
+            lambda: between(L.Dense(4, name="one"), frozen(L.Dense(3, name="two"))),
+            "'two' is frozen, so that fresh weights would not learn",
+        ),
+        (
+            lambda: between(L.Dense(4, name="one"), L.Dense(4, kernel_constraint="unit_norm")),
+            "would be violated",
+        ),
+        (
+            lambda: between(chains.NormalizedDense(4, name="one"), L.Dense(3)),
+            "'one' (NormalizedDense) is no linear layer that makes its units",
+        ),
+        (
+            lambda: between(L.Dense(4, name="one"), L.Dense(3), chains.Dropout(name="own")),
+            "'own' (Dropout) reads its units, which has no weights for them alone",
+        ),
+        (
+            lambda: between(
+                L.Dense(4, name="one"),
+                L.Dense(3),
+                L.AveragePooling1D(2, 1, "same", data_format="channels_first", name="pool"),
+            ),
+            "'pool' (AveragePooling1D) reads its units, which has no weights for them alone",
+        ),
+    ],
+)
+def test_layers_that_have_to_stay_are_named(build, reason):
+    model = models.live_in(build())
+    x = models.samples(model, 50)
+    first = model.layers[1]
+    kill(first, [1])
+    for variable in model.weights:
+        if variable.constraint is not None:
+            variable.assign(variable.constraint(variable))
+    weights = model.get_weights()
+    (site,) = kp.revive(model, x).sites
+    assert site.action.startswith("kept: ")
+    assert site.action.endswith(reason)
+    assert (site.revived, site.dead_before, site.dead_after) == (0, 1, 1)
+    for old, new in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_reader_that_also_reads_something_else_is_not_silenced():
+    inputs = keras.Input((6,))
+    x = L.Dense(6, name="one")(inputs)
+    reader = L.Dense(3, name="reader")
+    model = models.live_in(keras.Model(inputs, L.Add()([reader(L.ReLU()(x)), reader(inputs)])))
+    kill(model.get_layer("one"), [1])
+    x = models.samples(model, 50)
+    before = model.predict(x, verbose=0)
+    (site,) = kp.revive(model, x).sites
+    assert site.action == "kept: 'reader' is called at several places"
+    np.testing.assert_array_equal(model.predict(x, verbose=0), before)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="no channels-first convolutions on the CPU"
+)
+def test_a_channels_first_tensor_that_is_flattened_is_kept():
+    inputs = keras.Input((3, 6, 6))
+    x = L.ReLU()(L.Conv2D(4, 3, data_format="channels_first", name="conv")(inputs))
+    model = models.live_in(keras.Model(inputs, L.Dense(3)(L.Flatten()(x))))
+    kill(model.get_layer("conv"), [1, 2])
+    x = models.samples(model, 20)
+    before = model.predict(x, verbose=0)
+    kp.revive(model, x)
+    np.testing.assert_allclose(model.predict(x, verbose=0), before, rtol=1e-5, atol=1e-5)
+
+
+def test_fresh_weights_satisfy_the_constraint_of_their_layer():
+    layers = [
+        L.Dense(8, "relu", kernel_constraint="non_neg", name="one"),
+        L.Dense(3, kernel_constraint="non_neg"),
+    ]
+    model = models.live_in(keras.Sequential([keras.Input((6,)), *layers]))
+    for layer in layers:
+        layer.kernel.assign(np.abs(to_float64(layer.kernel)))
+    kill(layers[0], [1, 4])
+    x = models.samples(model, 100)
+    before = model.predict(x, verbose=0)
+    (site,) = kp.revive(model, x, threshold=0.0).sites
+    assert (site.action, site.revived, site.dead_after) == ("revived", 2, 0)
+    assert all((to_float64(layer.kernel) >= 0).all() for layer in layers)
+    np.testing.assert_allclose(model.predict(x, verbose=0), before, rtol=1e-5, atol=1e-5)

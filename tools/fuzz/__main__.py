@@ -1,10 +1,12 @@
-"""`python -m tools.fuzz`: damage archives, disturb processes; write RESULTS.md and results.json."""
+"""`python -m tools.fuzz`: damage archives, disturb processes, convert random networks; write RESULTS.md
+and results.json."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -14,14 +16,24 @@ from tools.common.records import decode
 from tools.common.storage import Storage
 from tools.fuzz.archives import Case
 from tools.fuzz.processes import Outcome, full_disks, kills, read_only, two_at_once, write_model
-from tools.fuzz.report import REPORT, broken_promises, count_cases, count_outcomes
+from tools.fuzz.report import (
+    REPORT,
+    broken_promises,
+    count_cases,
+    count_operations,
+    count_outcomes,
+)
+from tools.fuzz.surgery import Operation
 
 _BATCH = 100
+
+Record = TypeVar("Record", Case, Operation)
 
 
 @click.command()
 @options.parts(REPORT.sections)
 @click.option("--archives", default=2000, show_default=True, help="Number of damaged archives.")
+@click.option("--networks", default=2000, show_default=True, help="Number of random networks.")
 @click.option("--kill", "kill_count", default=50, show_default=True, help="Conversions to kill.")
 @click.option(
     "--disks",
@@ -33,27 +45,30 @@ _BATCH = 100
     "--seed",
     default=0,
     show_default=True,
-    help="Seed of the first mutation, the kills and the disks.",
+    help="Seed of the first mutation, the first network, the kills and the disks.",
 )
 @options.output
 def main(
     parts: tuple[str, ...],
     archives: int,
+    networks: int,
     kill_count: int,
     disks: int,
     seed: int,
     output: Path | None,
 ) -> None:
-    """Damage files and processes. Takes about half an hour on two cores."""
+    """Damage files and processes, which takes about half an hour on two cores, and convert random
+    networks, which takes hours."""
     quiet()
     storage = Storage(options.results_folder(output, False, __file__), REPORT)
     if "archives" in parts:
-        cases = [
-            case
-            for first in range(seed, seed + archives, _BATCH)
-            for case in _batch(first, min(_BATCH, seed + archives - first))
-        ]
+        cases = list(_in_batches("tools.fuzz.archives", Case, seed, archives, died=_died))
         storage.merge("archives", count_cases(cases))
+    if "networks" in parts:
+        operations = _in_batches(
+            "tools.fuzz.surgery", Operation, seed, networks, died=_surgery_died
+        )
+        storage.merge("networks", count_operations(list(operations)))
     if "processes" in parts:
         storage.merge("processes", count_outcomes(list(_outcomes(kill_count, disks, seed))))
     if any(broken_promises(storage.results(part)) for part in parts):
@@ -77,33 +92,43 @@ def _disturbances(model: Path, kill_count: int, disks: int, seed: int) -> Iterat
     yield two_at_once(model)
 
 
-def _batch(first: int, count: int) -> Iterator[Case]:
-    """Try archives in a process of their own. An archive that ends the process broke a promise;
-    another process tries those after it."""
-    cases: list[Case] = []
+def _died(seed: int, reason: str) -> Case:
+    return Case(seed=seed, mutation="", exit_code=-1, message="", broken=reason)
+
+
+def _surgery_died(seed: int, reason: str) -> Operation:
+    return Operation(seed=seed, blocks="", operation="", broken=reason)
+
+
+def _in_batches(
+    module: str, kind: type[Record], first: int, count: int, *, died: Callable[[int, str], Record]
+) -> Iterator[Record]:
+    """Try seeds in processes of their own, each a batch."""
+    for start in range(first, first + count, _BATCH):
+        records = list(_batch(module, kind, start, min(_BATCH, first + count - start), died))
+        broken = sum(bool(record.broken) for record in records)
+        click.echo(f"Seeds {start} to {start + _BATCH - 1}: {broken} broken promises", err=True)
+        yield from records
+
+
+def _batch(
+    module: str, kind: type[Record], first: int, count: int, died: Callable[[int, str], Record]
+) -> Iterator[Record]:
+    """Try seeds in a process of their own. A seed that ends the process broke a promise; another
+    process tries those after it."""
     starting = None
     try:
-        for line in json_lines("tools.fuzz.archives", str(first), str(count)):
-            starting = line.get("starting")
-            if starting is None:
-                cases.append(decode(line, (Case,)))
+        for line in json_lines(module, str(first), str(count)):
+            if "starting" in line:
+                starting = line["starting"]
+            else:
+                yield decode(line, (kind,))
     except WorkerFailed as failure:
         if starting is None:
             raise
-        ended = Case(
-            seed=starting,
-            mutation="",
-            exit_code=failure.returncode,
-            message="",
-            broken=f"the process ended: {failure.errors[-200:]}",
-        )
-        yield from [*cases, ended]
+        yield died(starting, f"the process ended: {failure.errors[-200:]}")
         if starting + 1 < first + count:
-            yield from _batch(starting + 1, first + count - starting - 1)
-        return
-    broken = sum(bool(case.broken) for case in cases)
-    click.echo(f"Archives {first} to {first + count - 1}: {broken} broken promises", err=True)
-    yield from cases
+            yield from _batch(module, kind, starting + 1, first + count - starting - 1, died)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from tools.common.processes import emit, quiet
+from tools.fuzz.limits import TooLong, limited
 
 SECONDS_EACH = 60
 
@@ -46,7 +44,7 @@ def attempt(seed: int, bases: list[bytes]) -> Case:
 
     rng = random.Random(seed)
     mutation, archive = mutate(rng.choice(bases), rng)
-    with tempfile.TemporaryDirectory() as name, _limited():
+    with tempfile.TemporaryDirectory() as name, limited(SECONDS_EACH):
         folder = Path(name)
         (folder / "model.keras").write_bytes(archive)
         result = CliRunner().invoke(main, ["convert", str(folder / "model.keras")])
@@ -81,23 +79,6 @@ def _broken(
     if len(lines) != 1 or not lines[0].startswith("Error: ") or "please report it" in lines[0]:
         return f"not one clear line: {lines[:3]}"
     return ""
-
-
-class TooLong(BaseException):
-    """Raised at the time limit. It is no Exception, so that no code on the way handles it."""
-
-
-@contextmanager
-def _limited() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise TooLong
-
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS_EACH)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
 
 
 def bases() -> list[bytes]:

@@ -48,8 +48,10 @@ def command(
     not changed.
 
     With --data, the layers are calibrated: refitted on unlabelled samples so that the outputs stay
-    the same. With --finetune and labels, the result is also fine-tuned: the model is written to
-    OUTPUT.finetuned.keras, and the verdict comes from samples that nothing else used.
+    the same. With --finetune and labels, the result is also fine-tuned, and the verdict comes from
+    samples that nothing else used. OUTPUT is then the fine-tuned model, by default
+    MODEL.prelu.finetuned.keras, and the converted one is written to MODEL.prelu.keras or, if OUTPUT
+    is given, to OUTPUT.prelu.keras.
 
     \b
     Examples:
@@ -62,14 +64,13 @@ def command(
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
     from keras_prelu.diagnostics.slopes import layer_slopes
-    from keras_prelu.io.model_files import beside, check_output, save_model
+    from keras_prelu.io.model_files import check_output, save_model
 
     _check_options(data, conversion, then_finetune)
-    output = output or beside(model, "prelu")
-    finetuned_output = beside(output, "finetuned")
+    output, finetuned_output = _outputs(model, output, then_finetune)
     original = session.load_model(model)
     (check_outputs if data.source else check_output)(output, force=force)
-    if then_finetune:
+    if finetuned_output is not None:
         check_output(finetuned_output, force=force)
     train = validation = None
     if then_finetune:
@@ -90,7 +91,7 @@ def command(
     }
     if not session.json:
         _print_conversion(result, output, layers)
-    if then_finetune:
+    if finetuned_output is not None:
         finetuning = finetune_model(result.model, train, validation, original, training, session)
         save_model(finetuning.model, finetuned_output, force=force)
         report |= {
@@ -104,6 +105,21 @@ def command(
             click.echo(f"Wrote {finetuned_output}.")
     if session.json:
         print_json(report)
+
+
+def _outputs(model: Path, output: Path | None, then_finetune: bool) -> tuple[Path, Path | None]:
+    """Return the files of the converted and of the fine-tuned model, if there is one.
+
+    The file that the user names holds the final result.
+    """
+    from keras_prelu.io.model_files import beside
+
+    if not then_finetune:
+        return output or beside(model, "prelu"), None
+    if output is None:
+        converted = beside(model, "prelu")
+        return converted, beside(converted, "finetuned")
+    return beside(output, "prelu"), output
 
 
 def _check_options(data: DataOptions, conversion: ConversionOptions, then_finetune: bool) -> None:

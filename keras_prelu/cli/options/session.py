@@ -11,11 +11,9 @@ import click
 
 from keras_prelu.cli.errors import set_debug
 from keras_prelu.cli.options.groups import Callback, option, option_group
-from keras_prelu.cli.session import keras_session
+from keras_prelu.cli.session import BACKENDS, keras_session
 
 __all__ = ["SessionOptions", "session_options"]
-
-_BACKENDS = ("tensorflow", "jax", "torch")
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class SessionOptions:
     json: bool = option("--json", is_flag=True, help="Print one JSON object instead of tables.")
     backend: str | None = option(
         "--backend",
-        type=click.Choice(_BACKENDS),
+        type=click.Choice(BACKENDS),
         help="Keras backend.  [default: KERAS_BACKEND, else tensorflow]",
     )
     seed: int = option(

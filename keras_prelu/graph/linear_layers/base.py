@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from keras_prelu.graph.layer_kinds import is_channels_last, keras_class
 from keras_prelu.typing import Array
 
 __all__ = ["LinearView", "linear_view"]
@@ -58,6 +59,11 @@ class LinearView:
         It has one entry for each group and output.
         """
         return self.layer.bias if self.layer.use_bias else None
+
+    @property
+    def writes_channels_last(self) -> bool:
+        """Whether the groups and outputs together are the last axis of the layer's output."""
+        return is_channels_last(self.layer)
 
     def positions(self, shape: Sequence[int]) -> int:
         """Return the number of output positions of one sample.
@@ -109,11 +115,11 @@ def linear_view(layer: Any) -> LinearView | None:
     """Return the view of a layer, or None.
 
     Returns None for a layer that is not linear in its kernel, that is adapted or quantized, or that
-    no view describes.
+    no view describes; also for a subclass that changes the computation of its base class, whose
+    weights may mean anything.
     """
-    if not type(layer).__module__.startswith("keras."):
-        return None
-    view_class = _REGISTRY.get(type(layer).__name__)
+    cls = keras_class(layer)
+    view_class = None if cls is None else _REGISTRY.get(cls.__name__)
     if (
         view_class is None
         or not layer.built

@@ -79,6 +79,10 @@ class _EinsumView(LinearView):
         return self.layer.bias
 
     @property
+    def writes_channels_last(self) -> bool:
+        return self._groups + self._outputs == self._output[-1]
+
+    @property
     def _kernel_sizes(self) -> dict[str, int]:
         return dict(zip(self._kernel, self.kernel.shape, strict=True))
 

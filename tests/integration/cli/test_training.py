@@ -99,6 +99,22 @@ def test_convert_and_finetune_in_one_command(folder, run_once):
     assert not os.path.exists("relu.prelu.keras")
 
 
+def test_the_output_of_convert_and_finetune_is_the_fine_tuned_model(folder):
+    arguments = "convert relu.keras --data labelled.npz --finetune --epochs 1 -o tuned.keras"
+    record = invoke_json(arguments)
+    assert (record["output"], record["finetuned"]) == ("tuned.prelu.keras", "tuned.keras")
+    assert {"tuned.keras", "tuned.prelu.keras"} <= set(os.listdir(folder))
+    after = [layer["mean"] for layer in record["result"]["slopes_after"]]
+    tuned = kp.diagnostics.layer_slopes(kp.load_model("tuned.keras"))
+    assert [layer.mean for layer in tuned] == pytest.approx(after)
+
+
+def test_logs_of_a_recipe_without_slopes_are_said_to_be_missing():
+    pytest.importorskip("tensorboardX")
+    result = invoke(FINETUNE, "--recipe relu --no-control --log-dir logs -o no_slopes.keras")
+    assert "Note: Recipe relu trains no slopes, so nothing was logged in logs." in result.stderr
+
+
 @pytest.mark.slow
 def test_demo(folder, run_once):
     run_once(keras_prelu.demo, "run_demo")

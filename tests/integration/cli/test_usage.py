@@ -68,6 +68,9 @@ def test_wrong_usage(arguments, message):
     [
         ("inspect missing.keras", "No such file: 'missing.keras'"),
         ("convert relu.keras -o relu.keras", "exists"),
+        ("convert .", "'.' is a folder"),
+        ("convert ..", "'..' is a folder"),
+        ("convert /", "'/' is a folder"),
         ("convert relu.keras --data nosuch:function", "module 'nosuch' can't be imported"),
         ("convert relu.keras --import nosuchmodule", "--import nosuchmodule"),
         ("convert relu.keras --data samples.npz --finetune", "'samples.npz' has none"),
@@ -85,3 +88,17 @@ def test_debug_shows_the_traceback_for_one_command():
     result = invoke("inspect missing.keras --debug", expect=1)
     assert isinstance(result.exception, kp.KerasPReLUError)
     check_refused("inspect missing.keras", 1, "No such file")
+
+
+def test_ctrl_c_ends_with_130(monkeypatch, folder):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_prelu.io.model_files.load_model", interrupt)
+    check_refused("inspect relu.keras", 130, "Interrupted.")
+
+
+@pytest.mark.parametrize("name", ["pytorch", "numpy", "Torch"])
+def test_backends_that_are_none(monkeypatch, folder, name):
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    check_refused("inspect relu.keras", 1, f"KERAS_BACKEND is '{name}'. Set it to tensorflow, jax")

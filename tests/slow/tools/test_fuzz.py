@@ -5,13 +5,15 @@ import random
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
+import keras_prelu as kp
 from tests.slow.tools.reports import check_stored
 from tools.common.processes import WorkerFailed
 from tools.common.records import encode
 from tools.fuzz import __main__ as command
-from tools.fuzz import archives, processes
+from tools.fuzz import architectures, archives, processes, surgery
 from tools.fuzz.archives import Case
 from tools.fuzz.mutations import mutate
 from tools.fuzz.report import archives as archives_table
@@ -83,6 +85,59 @@ def test_broken_promises_are_noticed(bases, monkeypatch, message, result, found)
     assert bool(archives.attempt(1, bases).broken) is bool(found)
 
 
+@pytest.mark.parametrize("seed", range(50_000, 50_012))
+def test_random_networks(seed):
+    operations = list(surgery.try_all(seed))
+    assert [operation.operation for operation in operations] == list(surgery.OPERATIONS)
+    assert [operation for operation in operations if operation.broken] == []
+
+
+def test_a_seed_makes_the_same_network_again():
+    first, second = architectures.build(3), architectures.build(3)
+    assert first.blocks == second.blocks
+    np.testing.assert_array_equal(
+        *(item.model.predict(item.inputs, verbose=0) for item in (first, second))
+    )
+
+
+def _added(model, value):
+    """Add a number to the last weights of a model."""
+    model.set_weights([*model.get_weights()[:-1], model.get_weights()[-1] + value])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("operation", "function", "fault", "found"),
+    [
+        (
+            "convert",
+            "convert",
+            lambda f: lambda m, **o: _added(f(m, **o), 1.0),
+            "the outputs differ",
+        ),
+        (
+            "convert",
+            "convert",
+            lambda f: lambda m, **o: (f(m, **o), _added(m, 1.0))[0],
+            "the original's",
+        ),
+        ("bake", "bake", lambda f: lambda m: _added(f(m), 1.0), "the outputs differ"),
+        ("equalize", "equalize", lambda f: lambda m: _added(m, 1.0), "the outputs differ"),
+        (
+            "calibrate",
+            "convert",
+            lambda f: lambda m, **o: _added(f(m, **o), 9.0 * ("calibration_data" in o)),
+            "the error is",
+        ),
+        ("convert", "convert", lambda f: lambda m, **o: {}[m], "KeyError"),
+    ],
+)
+def test_faults_of_surgery_are_noticed(monkeypatch, operation, function, fault, found):
+    trial = surgery._Trial(3, architectures.build(3))
+    monkeypatch.setattr(kp, function, fault(getattr(kp, function)))
+    assert trial.attempt(operation).broken.startswith(found)
+
+
 def test_processes(tmp_path, monkeypatch):
     monkeypatch.setitem(processes.ENVIRONMENT, "KERAS_BACKEND", "jax")  # starts fastest
     model = tmp_path / "model.keras"
@@ -106,7 +161,7 @@ def test_a_crash_is_a_broken_promise_and_the_rest_is_tried(monkeypatch):
             yield case(seed)
 
     monkeypatch.setattr(command, "json_lines", lines)
-    cases = list(command._batch(5, 3))
+    cases = list(command._batch("tools.fuzz.archives", Case, 5, 3, command._died))
     assert [case.seed for case in cases] == [5, 6, 7]
     assert [case.broken for case in cases] == ["", "the process ended: aborted", ""]
     counts = list(count_cases(cases))
@@ -118,6 +173,9 @@ def test_a_crash_is_a_broken_promise_and_the_rest_is_tried(monkeypatch):
 
 def test_the_stored_results_keep_every_promise():
     storage = check_stored(Path(archives.__file__).parent, command.REPORT)
+    networks = storage.results("networks")
+    assert {count.tried for count in networks} == {2000}
+    assert sum(count.broken for count in networks) == 0
     counts = storage.results("archives")
     assert sum(count.tried for count in counts) == 2000
     assert sum(count.broken for count in (*counts, *storage.results("processes"))) == 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.calibration import slope_search
 from tests.helpers import custom, models
 
 L = keras.layers
@@ -89,11 +90,19 @@ def test_slopes_are_the_largest_where_calibration_restores_all():
 def test_where_nothing_is_within_the_tolerance_the_smallest_slopes_stay_with_a_warning():
     model = narrow_then_wide()
     converted = uncalibrated(model)
-    with pytest.warns(kp.errors.KerasPReLUWarning, match="Not even slopes"):
+    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"the error is .* is allowed"):
         search = kp.find_slopes(converted, model, models.samples(model, 100), tolerance=1e-14)
     assert not search.within
     assert list(search.slopes.values()) == [pytest.approx(0.25 / 256)] * 2
     assert search.calibration.error_after > 1e-14
+
+
+def test_the_warning_names_the_condition_that_failed(monkeypatch):
+    model = narrow_then_wide()
+    monkeypatch.setattr(slope_search._Decisions, "count_changes", lambda self: 3)
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="3 held-out samples have another"):
+        search = kp.find_slopes(uncalibrated(model), model, models.samples(model, 300))
+    assert search.calibration.error_after < search.tolerance
 
 
 @pytest.mark.parametrize(

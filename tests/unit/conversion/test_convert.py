@@ -161,19 +161,18 @@ def test_losses_by_output_name_follow_an_output_that_became_a_prelu():
     )
 
 
-def test_a_loss_that_cannot_be_rebuilt_is_said_and_the_model_converted():
-    class Unregistered(keras.losses.Loss):
+def test_an_optimizer_that_cannot_be_copied_is_said_and_the_model_converted():
+    class Unregistered(keras.optimizers.SGD):
         def __init__(self, needed):
             super().__init__()
 
-        def call(self, y_true, y_pred):
-            return y_pred
-
-    model = models.residual()
-    model.compile("sgd", Unregistered(1))
+    model = models.mlp()
+    model.compile(Unregistered(1), "mse")
     with pytest.warns(kp.errors.KerasPReLUWarning, match="Compile the new model yourself"):
         converted = kp.convert(model, rescale="none")
-    assert not converted.compiled
+    assert converted.optimizer is None
+    x = models.samples(model)
+    converted.evaluate(x, np.zeros((len(x), *model.output_shape[1:])), verbose=0)
     assert all(layer.output is not None for layer in converted.layers)  # each was called once
 
 

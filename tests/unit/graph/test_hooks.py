@@ -1,10 +1,17 @@
 """keras_prelu.graph.hooks: calls are heard and replaced, and every attribute is restored."""
 
+from typing import Any, NamedTuple
+
 import keras
 import numpy as np
 import pytest
 
-from keras_prelu.graph.hooks import HookTarget, attributes_set, hook_calls, set_attribute
+from keras_prelu.graph.hooks import HookTarget, attributes_set, hook_calls, set_target
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
 
 
 class Doubling:
@@ -94,7 +101,7 @@ def test_targets_before_one_that_has_no_such_attribute_are_restored():
 def test_set_attribute_restores_a_value_of_the_instance():
     owner = Doubling()
     owner.call = abs
-    restore = set_attribute(owner, "call", len)
+    restore = set_target(HookTarget(owner), len)
     assert owner.call is len
     restore()
     assert owner.call is abs
@@ -114,3 +121,37 @@ def test_layers_track_nothing_new_while_they_are_hooked():
     with hook_calls([HookTarget(layer)], lambda call: None):
         layer(X)
         assert [variable.path for variable in layer.variables] == before
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        ([abs, len], (1,)),
+        ({"a": len}, ("a",)),
+        ((abs, len), (1,)),
+        ([{"a": (abs, [len])}], (0, "a", 1, 0)),
+        (((len,),), (0, 0)),
+        (Pair(abs, len), (1,)),
+    ],
+)
+def test_functions_in_collections_are_hooked(value, keys):
+    layer = keras.layers.Layer()
+    layer.functions = value
+    layer.built = True
+    target = HookTarget(layer, "functions", keys)
+    container, lengths = layer.functions, []
+    with hook_calls([target], lambda call: lengths.append(call.outputs)):
+        assert target.value("abc") == 3
+        assert type(layer.functions) is type(container)
+    assert lengths == [3]
+    assert target.value is len
+    assert layer.functions is container
+
+
+def test_targets_in_one_tuple_are_restored():
+    owner = Doubling()
+    owner.functions = functions = (abs, len)
+    targets = [HookTarget(owner, "functions", (index,)) for index in (0, 1)]
+    with attributes_set(targets, max):
+        assert owner.functions == (max, max)
+    assert owner.functions is functions

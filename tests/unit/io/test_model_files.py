@@ -201,3 +201,42 @@ def test_a_full_disk_leaves_everything_as_it_was(tmp_path, existing):
 def test_beside():
     assert str(beside("a/b.keras", "prelu")) == "a/b.prelu.keras"
     assert str(beside("model.h5", "prelu")) == "model.prelu.keras"
+
+
+@pytest.mark.parametrize(
+    ("layer", "description"),
+    [
+        (
+            {
+                "module": "keras.layers",
+                "class_name": "TFSMLayer",
+                "config": {"filepath": "folder", "call_endpoint": "serve"},
+                "registered_name": None,
+            },
+            "a TFSMLayer, which would load a SavedModel",
+        ),
+        (
+            {
+                "module": "keras.layers",
+                "class_name": "StringLookup",
+                "config": {"vocabulary": "words.txt"},
+                "registered_name": None,
+            },
+            "a vocabulary that would be read from outside",
+        ),
+    ],
+)
+def test_what_is_unsafe_is_called_by_its_name(layer, description, tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.save(tmp_path / "safe.keras")
+    with zipfile.ZipFile(tmp_path / "safe.keras") as source:
+        members = {name: source.read(name) for name in source.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1] = layer
+    members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(tmp_path / "unsafe.keras", "w") as target:
+        for name, data in members.items():
+            target.writestr(name, data)
+    with pytest.raises(FileError, match=f"{description}.*allow_unsafe=True") as caught:
+        kp.load_model(tmp_path / "unsafe.keras")
+    assert "Lambda" not in str(caught.value)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.scaling.channel_groups import ChannelGroup
+from tests.helpers import channel_chains as chains
 from tests.helpers import models
 
 L = keras.layers
@@ -26,7 +28,7 @@ def badly_scaled(model, seed=0):
     them."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
-        if isinstance(layer, (L.Conv2D, L.Dense)):
+        if isinstance(layer, (L.Conv2D, L.Dense)) and hasattr(layer.kernel, "assign"):
             layer.kernel.assign(
                 keras.ops.convert_to_numpy(layer.kernel)
                 * 10.0 ** rng.uniform(-1.5, 1.5, layer.kernel.shape[-1])
@@ -128,3 +130,205 @@ def test_dead_channels_are_not_scaled():
     before = numbers(model, x)
     kp.equalize(model)
     np.testing.assert_allclose(numbers(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max())
+
+
+def outputs_and_losses(model, x):
+    keras.utils.set_random_seed(1)
+    outputs = [
+        keras.ops.convert_to_numpy(keras.ops.cast(part, "float32")).reshape(len(x), -1)
+        for part in keras.tree.flatten(model(x))
+    ]
+    losses = [float(keras.ops.convert_to_numpy(loss)) for loss in model.losses]
+    return np.concatenate(outputs, axis=1), losses
+
+
+def check_random_network(seed):
+    keras.utils.set_random_seed(seed)
+    model = chains.random_network(seed)
+    shape = (16, chains.POSITIONS, chains.CHANNELS)
+    x = np.random.default_rng(seed).normal(size=shape).astype("float32")
+    before, losses = outputs_and_losses(model, x)
+    if not np.isfinite(before).all():
+        return 0
+    records = kp.equalize(model)
+    after, losses_after = outputs_and_losses(model, x)
+    tolerance = 1e-2 if "float16" in model.name else 2e-5
+    np.testing.assert_allclose(
+        after, before, rtol=0, atol=tolerance * np.abs(before).max(), err_msg=model.name
+    )
+    np.testing.assert_allclose(losses_after, losses, rtol=1e-3, err_msg=model.name)
+    done = [record for record in records if record.action == "equalized"]
+    if done:
+        largest = max(record.spread_before for record in done)
+        assert max(record.spread_after for record in done) <= largest * 1.001
+    return len(done)
+
+
+@pytest.mark.filterwarnings("ignore:Layer '.*' .* was passed an input with a mask")
+def test_random_networks_keep_their_function_and_penalties():
+    assert sum(map(check_random_network, range(20))) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Layer '.*' .* was passed an input with a mask")
+@pytest.mark.parametrize("seed", range(20, 420))
+def test_many_random_networks_keep_their_function_and_penalties(seed):
+    check_random_network(seed)
+
+
+# What may stand between two Dense layers: whether their scales may move across it.
+BETWEEN = dict.fromkeys(
+    [
+        "relu",
+        "leaky relu",
+        "prelu",
+        "stock prelu",
+        "relu activation",
+        "linear activation",
+        "plain relu",
+        "plus itself",
+        "dropout",
+        "identity",
+        "pooling",
+    ],
+    True,
+) | dict.fromkeys(
+    [
+        "capped relu",
+        "relu with a threshold",
+        "bent prelu",
+        "tanh activation",
+        "shifted relu",
+        "relu with a replaced call",
+        "plus 1",
+        "plus an array",
+        "a number plus",
+        "minus",
+        "times an array",
+        "times itself",
+        "named dropout",
+        "pooling of channels",
+        "average pooling of channels",
+        "permute",
+        "softmax",
+        "masked",
+        "regularized",
+        "clip",
+        "maximum",
+        "float16",
+    ],
+    False,
+)
+
+
+@pytest.mark.parametrize("operation", BETWEEN)
+def test_what_keeps_the_scale_of_a_channel(operation):
+    inputs = keras.Input((chains.POSITIONS, chains.CHANNELS))
+    x = chains.OPERATIONS[operation](L.Dense(chains.CHANNELS, name="first")(inputs))
+    model = badly_scaled(models.live_in(keras.Model(inputs, L.Dense(3, name="last")(x))))
+    x = models.samples(model, 16)
+    before = numbers(model, x)
+    records = kp.equalize(model)
+    np.testing.assert_allclose(numbers(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max())
+    done = [record for record in records if record.action == "equalized"]
+    assert bool(done) == BETWEEN[operation]
+
+
+@pytest.mark.parametrize("kind", chains.LINEAR)
+def test_layers_that_write_or_read_channels(kind):
+    """Each kind of layer before and after a ReLU, on square tensors, where axes can be confused."""
+    inputs = keras.Input((chains.POSITIONS, chains.CHANNELS))
+    x = L.ReLU()(chains.LINEAR[kind]()(inputs))
+    x = L.ReLU()(chains.LINEAR[kind]()(L.Dense(chains.CHANNELS)(x)))
+    model = badly_scaled(models.live_in(keras.Model(inputs, L.Dense(3)(x))))
+    x = models.samples(model, 16)
+    before = numbers(model, x)
+    records = kp.equalize(model)
+    np.testing.assert_allclose(numbers(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max())
+    assert all(
+        record.action == "equalized" or record.action.startswith("kept: ") for record in records
+    )
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (chains.tied, "shares its weights with another layer"),
+        (chains.used_by_an_op, "shares its weights with another layer"),
+        (chains.twice, "is called at several places"),
+        (
+            lambda x: L.ReLU()(L.Dense(4, kernel_constraint="max_norm")(x)),
+            "has a constraint, which scaled weights would violate",
+        ),
+        (
+            lambda x: L.ReLU(activity_regularizer="l1")(L.Dense(4)(x)),
+            "has an activity regularizer, which depends on the scale",
+        ),
+        (
+            lambda x: L.Dense(4, "relu", dtype="mixed_float16")(x),
+            "computes in float16, which scaled channels might overflow",
+        ),
+    ],
+)
+def test_what_has_to_stay_is_kept_with_the_reason(build, reason):
+    inputs = keras.Input((4, 4))
+    model = models.live_in(keras.Model(inputs, L.Dense(3)(build(inputs))))
+    weights = model.get_weights()
+    records = kp.equalize(model)
+    assert any(record.action.endswith(reason) for record in records)
+    assert not any(record.action == "equalized" for record in records)
+    for old, new in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_channels_read_by_zeros_are_left_as_they_are_and_no_spread_grows():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        inputs = keras.Input((6,))
+        first, last = L.Dense(8), L.Dense(3)
+        model = badly_scaled(models.live_in(keras.Model(inputs, last(L.ReLU()(first(inputs))))))
+        dead = rng.random(8) < 0.4
+        kernel = last.get_weights()[0]
+        kernel[dead] = 0.0
+        last.kernel.assign(kernel)
+        before = first.get_weights()[0]
+        (record, _) = kp.equalize(model)
+        np.testing.assert_array_equal(first.get_weights()[0][:, dead], before[:, dead])
+        assert record.spread_after <= record.spread_before * 1.001
+
+
+def test_weights_of_low_precision_are_scaled_without_rounding():
+    model = keras.Sequential(
+        [keras.Input((6,)), L.Dense(8, "relu"), L.Dense(8, "relu"), L.Dense(3)], name="low"
+    )
+    low = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: type(layer).from_config(
+            {**layer.get_config(), "dtype": "bfloat16"}
+        ),
+    )
+    badly_scaled(models.live_in(low))
+    x = models.samples(model, 16)
+    before = keras.ops.convert_to_numpy(keras.ops.cast(low(x), "float32"))
+    assert any(record.action == "equalized" for record in kp.equalize(low))
+    after = keras.ops.convert_to_numpy(keras.ops.cast(low(x), "float32"))
+    np.testing.assert_array_equal(after, before)
+
+
+def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch):
+    model = converted(models.residual)
+    weights = model.get_weights()
+    calls = []
+
+    def interrupted(self, scales):
+        calls.append(scales)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        original(self, scales)
+
+    original = ChannelGroup.scale
+    monkeypatch.setattr(ChannelGroup, "scale", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kp.equalize(model)
+    for old, new in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

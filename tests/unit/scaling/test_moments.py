@@ -147,3 +147,69 @@ def test_at_slope_0_nothing_changes():
     converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="moments")
     x = models.samples(model, 8)
     assert to_float64(converted(x)).tobytes() == to_float64(model(x)).tobytes()
+
+
+def dead_network(seed):
+    """A network whose BatchNormalization layers have dead, constant and huge channels, in all
+    combinations."""
+    inputs = keras.Input((8, 8, 6))
+    x = L.ReLU(6.0 if seed % 2 else None)(L.BatchNormalization()(L.Conv2D(12, 3)(inputs)))
+    y = L.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    y = L.ReLU()(L.BatchNormalization(scale=seed % 3 > 0)(y))
+    y = L.BatchNormalization(center=seed % 5 > 0)(L.Conv2D(12, 1, use_bias=False)(y))
+    x = L.ReLU()(L.Add()([x, y]))
+    model = models.live_in(
+        keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x))), seed=seed
+    )
+    rng = np.random.default_rng(seed)
+    extremes = {
+        "gamma": [0.0, 1e-30, 1e-12, -1e-3, 1e3],
+        "beta": [0.0, -1e-30, -1e4, 1e4],
+        "moving_variance": [0.0, 1e-38, 1e-12, 1e10],
+        "moving_mean": [0.0, 1e-20, 1e4, -1e4],
+    }
+    for variable in model.weights:
+        choices = extremes.get(variable.path.rsplit("/", 1)[-1])
+        if choices:
+            values, shape = to_float64(variable), variable.shape
+            variable.assign(np.where(rng.random(shape) < 0.6, rng.choice(choices, shape), values))
+    return model
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("alpha", [1e-3, 0.25, 0.9])
+def test_dead_and_constant_channels_never_give_nan(seed, alpha):
+    model = dead_network(seed)
+    x = models.samples(model, 4)
+    converted = kp.convert(model, alpha=alpha, parameterization="identity", rescale="moments")
+    for variable in converted.weights:
+        assert np.isfinite(to_float64(variable)).all(), variable.path
+    assert np.isfinite(to_float64(converted(x))).all()
+
+
+def test_a_constant_channel_keeps_its_scale_and_gets_its_offset_back():
+    """γ = 0 and β < 0: φ(β) = αβ is added to everything that reads it, and nothing else changes."""
+    model = models.live_in(
+        keras.Sequential(
+            [keras.Input((4,)), L.BatchNormalization(name="norm"), L.ReLU(), L.Dense(3)]
+        )
+    )
+    norm = model.get_layer("norm")
+    norm.gamma.assign(np.zeros(4))
+    norm.beta.assign([-1.0, -3.0, 2.0, 0.0])
+    converted = kp.convert(model, alpha=ALPHA, rescale="moments")
+    np.testing.assert_array_equal(
+        to_float64(converted.get_layer("norm").beta), to_float64(norm.beta)
+    )
+    x = models.samples(model, 5)
+    np.testing.assert_allclose(to_float64(converted(x)), to_float64(model(x)), atol=1e-6)
+
+
+def test_a_number_that_is_added_is_not_mistaken_for_a_sum_of_tensors():
+    inputs = keras.Input((4,))
+    x = L.BatchNormalization(name="norm")(inputs)
+    outputs = L.Dense(3, name="last")(L.ReLU()(x + 5.0))
+    model = models.live_in(keras.Model(inputs, outputs))
+    converted = kp.convert(model, alpha=ALPHA, rescale="none")
+    (prelu,) = [layer.name for layer in converted.layers if isinstance(layer, kp.PReLU)]
+    assert [record.action for record in rescale_moments(converted, [prelu])] == [UNKNOWN]

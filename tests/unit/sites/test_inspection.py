@@ -1,12 +1,17 @@
 """keras_prelu.sites.inspection: the sites inside custom layers and subclassed models."""
 
+import functools
+from typing import ClassVar
+
 import keras
+import numpy as np
 import pytest
+from keras.ops import relu as rectify
 
 import keras_prelu as kp
-from tests.helpers import custom
+from tests.helpers import custom, models
 
-L = keras.layers
+A, L, ops = keras.activations, keras.layers, keras.ops
 
 
 def convertible(model):
@@ -85,3 +90,230 @@ def test_find_sites_leaves_layers_and_graph_unchanged():
             name: id(value) for name, value in attributes.items()
         }
     assert "call" not in vars(block.relu)
+
+
+def helper(inputs):
+    return ops.relu(inputs)
+
+
+class Holds(L.Layer):
+    """Holds functions in one attribute; each subclass applies them in its own way."""
+
+    functions: ClassVar = None
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.held = type(self).functions
+
+    def build(self, shape):
+        self.built = True
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return super().get_config()
+
+
+class InAList(Holds):
+    functions: ClassVar = [A.relu, A.tanh, A.relu6]
+
+    def call(self, inputs):
+        return self.held[2](self.held[0](inputs) - 0.1)
+
+
+class InADict(Holds):
+    functions: ClassVar = {"a": A.relu, "b": lambda x: ops.maximum(x, 0.1 * x), "c": A.gelu}
+
+    def call(self, inputs):
+        return self.held["a"](self.held["b"](inputs) - 0.1)
+
+
+class InATuple(Holds):
+    functions: ClassVar = (functools.partial(A.relu, max_value=2), A.leaky_relu)
+
+    def call(self, inputs):
+        return self.held[1](self.held[0](inputs) - 0.1)
+
+
+class Nested(Holds):
+    functions: ClassVar = [{"a": (A.tanh, A.relu)}, [A.relu6]]
+
+    def call(self, inputs):
+        return self.held[1][0](self.held[0]["a"][1](inputs) - 0.1)
+
+
+class InALoop(Holds):
+    functions: ClassVar = [A.relu, A.leaky_relu]
+
+    def call(self, inputs):
+        for function in self.held:
+            inputs = function(inputs - 0.1)
+        return inputs
+
+
+class GetsFunction(Holds):
+    functions: ClassVar = staticmethod(lambda x: ops.maximum(x, 0.0))
+
+    def call(self, inputs):
+        return A.get(self.held)(inputs)
+
+
+class Around(Holds):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = InAList()
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+class GetsName(Holds):
+    functions: ClassVar = "relu"
+
+    def call(self, inputs):
+        return A.get(self.held)(inputs)
+
+
+class GetsAttribute(GetsName):
+    def call(self, inputs):
+        return getattr(ops, self.held)(inputs)
+
+
+class CallsAHelper(Holds):
+    def call(self, inputs):
+        return helper(inputs)
+
+
+class CallsAnAlias(Holds):
+    def call(self, inputs):
+        return rectify(inputs)
+
+
+class CallsMaximum(Holds):
+    def call(self, inputs):
+        return ops.maximum(inputs, 0)
+
+
+class AroundCode(Holds):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = GetsName()
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+class GetsNameOfNumbers(GetsName):
+    """Can't be called on symbolic tensors."""
+
+    def call(self, inputs):
+        return A.get(self.held)(inputs) if len(np.asarray(inputs)) else inputs
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+
+class AppliesNone(Holds):
+    functions: ClassVar = [A.relu, lambda x: 1 / 0]
+
+    def call(self, inputs):
+        return inputs + len(self.held)
+
+
+@pytest.mark.parametrize(
+    ("layer", "paths"),
+    [
+        (InAList, ["held[0]", "held[2]"]),
+        (InADict, ["held[b]", "held[a]"]),
+        (InATuple, ["held[0]", "held[1]"]),
+        (Nested, ["held[0][a][1]", "held[1][0]"]),
+        (InALoop, ["held[0]", "held[1]"]),
+        (GetsFunction, ["held"]),
+        (Around, ["inner/held[0]", "inner/held[2]"]),
+        (AppliesNone, []),
+    ],
+)
+def test_functions_in_collections_are_converted(layer, paths, tmp_path):
+    keras.saving.register_keras_serializable("inspection")(layer)
+    keras.saving.register_keras_serializable("inspection")(InAList)
+    model = models.live_in(custom.around(layer(name="x"), L.Dense(2, "relu"), shape=(6,)))
+    assert convertible(model)[:-1] == [f"x/{path}" for path in paths]
+    x = models.samples(model, 8)
+    expected = ops.convert_to_numpy(model(x))
+    exact = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    np.testing.assert_array_equal(ops.convert_to_numpy(exact(x)), expected)
+    moved = kp.convert(
+        model, alpha=0.5, parameterization="identity", rescale="none", keep_slopes=False
+    )
+    outputs = ops.convert_to_numpy(moved(x))
+    assert not np.allclose(outputs, expected)
+    kp.save_model(moved, tmp_path / "model.keras")
+    loaded = kp.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(ops.convert_to_numpy(loaded(x)), outputs)
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "path"),
+    [
+        (GetsName, "relu()"),
+        (GetsAttribute, "relu()"),
+        (CallsAHelper, "relu()"),
+        (CallsAnAlias, "relu()"),
+        (CallsMaximum, "relu()"),
+        (AroundCode, "relu()"),
+        (GetsNameOfNumbers, "relu()"),
+    ],
+)
+def test_functions_out_of_reach_are_listed(layer, path):
+    (site,) = kp.find_sites(custom.around(layer(name="x"), shape=(6,)))
+    assert (site.path, site.kind, site.convertible) == (f"x/{path}", "code", False)
+    assert "out of reach" in site.reason
+
+
+@pytest.mark.parametrize(
+    ("layer", "site"),
+    [
+        (lambda: L.Dense(4, activation="relu"), ("x/layer", "inline", True)),
+        (lambda: L.Dense(4, activation=lambda x: ops.maximum(x, 0)), ("x/layer", "inline", True)),
+        (lambda: InAList(), ("x/layer/held[0]", "function", True)),
+        (lambda: GetsName(), ("x/relu()", "code", False)),
+        (lambda: CallsMaximum(), ("x/relu()", "code", False)),
+    ],
+)
+@pytest.mark.parametrize("steps", [5, None])
+def test_a_time_distributed_layer_has_the_sites_of_one_step(layer, site, steps):
+    model = custom.around(L.TimeDistributed(layer(), name="x"), shape=(steps, 6))
+    sites = [(site.path, site.kind, site.convertible) for site in kp.find_sites(model)]
+    assert sites[0] == site
+    assert len(sites) == (2 if "held" in site[0] else 1)
+
+
+def test_layers_that_are_called_past_their_call_are_listed_once():
+    class Direct(Holds):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.relu = L.ReLU()
+
+        def call(self, inputs):
+            return self.relu.call(inputs)
+
+    (site,) = kp.find_sites(custom.around(Direct(name="x"), shape=(6,)))
+    assert (site.path, site.convertible) == ("x/relu", True)
+
+
+def test_functions_that_a_layer_does_not_apply_are_not_called():
+    called = []
+
+    class Loads(Holds):
+        functions = staticmethod(called.append)
+
+        def load(self, path):
+            self.held(path)
+
+        def call(self, inputs):
+            return ops.relu(inputs)
+
+    kp.find_sites(custom.around(Loads(name="x"), shape=(6,)))
+    assert called == []

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.training.checkpoints import Checkpoints, _raw, _restored, fingerprint
+from keras_prelu.training.checkpoints import Checkpoints, _raw, _restored
 
 L = keras.layers
 
@@ -190,30 +190,43 @@ def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, finished, tmp
 
 
 def test_losses_are_stored_as_they_are(tmp_path):
-    checkpoints = Checkpoints(tmp_path, "key")
-    for loss in (0.1, float("inf"), 1 / 3):
-        checkpoints.add_loss(loss)
-    assert Checkpoints(tmp_path, "key").losses() == [0.1, float("inf"), 1 / 3]
+    with Checkpoints(tmp_path, "key") as checkpoints:
+        for loss in (0.1, float("inf"), 1 / 3):
+            checkpoints.add_loss(loss)
+    with Checkpoints(tmp_path, "key") as checkpoints:
+        assert checkpoints.losses() == [0.1, float("inf"), 1 / 3]
 
 
-def test_a_fingerprint_is_of_models_arrays_and_settings():
-    model = network()
-    x = np.arange(6.0)
-    first = fingerprint([model], [x], (1, "a"))
-    assert fingerprint([network()], [x.copy()], (1, "a")) == first
-    other = network()
-    other.layers[0].kernel.assign(other.layers[0].kernel * 1.0001)
-    assert (
-        len(
-            {
-                first,
-                fingerprint([other], [x], (1, "a")),
-                fingerprint([model], [x[:5]], (1, "a")),
-                fingerprint([model], [x], (2, "a")),
-            }
-        )
-        == 4
+@pytest.mark.parametrize("text", ["", "{", '"key"', "[1", "\0"])
+def test_a_damaged_key_is_one_clear_line(tmp_path, text):
+    (tmp_path / "key.json").write_text(text)
+    with pytest.raises(kp.errors.FileError, match=r"key\.json' can't be read\. Remove it"):
+        Checkpoints(tmp_path, "key")
+    (tmp_path / "key.json").unlink()
+    Checkpoints(tmp_path, "key").close()  # the failure left no lock
+
+
+def test_a_folder_in_use_is_refused_and_free_afterwards(tmp_path):
+    in_use = pytest.raises(kp.errors.FineTuningError, match="Another fine-tuning that is running")
+    with Checkpoints(tmp_path, "key"), in_use:
+        Checkpoints(tmp_path, "key")
+    Checkpoints(tmp_path, "key").close()
+
+
+def test_another_process_is_refused_until_the_first_is_killed(tmp_path):
+    script = (
+        "import sys, time, pathlib; from keras_prelu.training.checkpoints import Checkpoints;"
+        "held = Checkpoints(pathlib.Path(sys.argv[1]), 'key'); "
+        "print('locked', flush=True); time.sleep(60)"
     )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(kp.errors.FineTuningError, match="Another fine-tuning that is running"):
+            Checkpoints(tmp_path, "key")
+        process.kill()
+        process.wait()
+    Checkpoints(tmp_path, "key").close()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", ml_dtypes.bfloat16, "int64"])

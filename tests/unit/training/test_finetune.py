@@ -281,7 +281,7 @@ def test_the_users_own_settings(converted, original, digits):
     assert Count.epochs == 4
     assert set(result.prelu.history) == {"loss", "top3", "val_loss", "val_top3"}
     assert result.prelu.model.optimizer.multiplier == 3.0
-    assert result.prelu.model.optimizer.slope_optimizer.weight_decay == 0.0
+    assert result.prelu.model.optimizer.inner_optimizer.weight_decay == 0.1
     assert isinstance(result.control.model.optimizer, keras.optimizers.AdamW)
     assert not optimizer.built  # copies were used
 

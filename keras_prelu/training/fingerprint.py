@@ -1,0 +1,166 @@
+"""Fingerprint of a fine-tuning: whether checkpoints belong to it."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.backend.keras_internals import compile_arguments, sublayers
+from keras_prelu.conversion.optimizer_copies import described_exclusions
+from keras_prelu.data.lazy import as_lazy, is_lazy
+from keras_prelu.data.samples import CheckedSamples, Samples
+from keras_prelu.training.config import FitConfig
+from keras_prelu.training.digest import object_digest, without_automatic_names
+from keras_prelu.training.fit import TrainingSetup
+from keras_prelu.version import __version__
+
+__all__ = ["fingerprint"]
+
+_ROWS_ON_DISK = 64
+_BATCHES_OF_STREAM = 2
+_CHANGES_TRAINING = (
+    keras.callbacks.EarlyStopping,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.SwapEMAWeights,
+)
+
+
+def fingerprint(
+    models: Sequence[keras.Model],
+    setup: TrainingSetup,
+    validation: CheckedSamples,
+    others: Sequence[Any] = (),
+) -> str:
+    """Return a digest of what the trained weights of a fine-tuning depend on.
+
+    It covers the models (configuration, weights, `trainable` flags, compile settings, the code of
+    the user's layers and functions), the settings of the training, the samples, and the versions of
+    this package, Keras and the backend. Samples on disk are represented by some of their rows, a
+    stream by its first batches where two readings of it agree. Of the callbacks, Keras's that
+    change a training count; the user's own do not.
+
+    Args:
+        models: Sequence of Keras models.
+        setup: `TrainingSetup`.
+        validation: `CheckedSamples`, which choose the best epoch if the setup has no others.
+        others: Sequence of further objects that count. Defaults to none.
+    """
+    watched = validation if setup.selection is None else setup.selection
+    return object_digest(
+        {
+            "versions": (__version__, keras.__version__, keras.backend.backend(), np.__version__),
+            "models": [_model_parts(model) for model in models],
+            "fit": _fit_parts(setup.fit),
+            "exclusions": (
+                None
+                if setup.fit.optimizer is None
+                else described_exclusions(setup.fit.optimizer, models)
+            ),
+            "slopes": vars(setup.slopes),
+            "train": _data_parts(setup.train),
+            "watched": _data_parts(watched),
+            "others": list(others),
+        }
+    )
+
+
+def _model_parts(model: keras.Model) -> dict[str, Any]:
+    layers = [model, *sublayers(model)]
+    return {
+        "model": model,
+        "layers": [(type(layer), _functions_of(layer)) for layer in layers],
+        "trainable": [variable.trainable for variable in model.weights],
+        "policies": [layer.dtype_policy.name for layer in layers],
+        "compile": _compile_parts(model),
+    }
+
+
+def _functions_of(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Return the functions that a layer holds; its configuration may have their names alone."""
+    return {
+        name: value
+        for name, value in sorted(vars(layer).items())
+        if not name.startswith("_")
+        and callable(value)
+        and not isinstance(value, type)
+        and not isinstance(value, keras.layers.Layer)
+    }
+
+
+def _compile_parts(model: keras.Model) -> Any:
+    if not model.compiled:
+        return None
+    with warnings.catch_warnings():
+        # Keras warns of lambdas in a configuration; here nothing is loaded from it.
+        warnings.simplefilter("ignore")
+        try:
+            config = model.get_compile_config() or {}
+        except Exception:  # A schedule or loss of the user may have no configuration.
+            config = dict(compile_arguments(model))
+    return without_automatic_names(config), model.loss
+
+
+def _fit_parts(fit: FitConfig) -> dict[str, Any]:
+    callbacks = fit.callbacks() if callable(fit.callbacks) else fit.callbacks or ()
+    return {
+        **{
+            name: value for name, value in vars(fit).items() if name not in ("callbacks", "verbose")
+        },
+        "optimizer": None if fit.optimizer is None else keras.optimizers.get(fit.optimizer),
+        "callbacks": [
+            (type(callback), _plain_attributes(callback))
+            for callback in callbacks
+            if isinstance(callback, _CHANGES_TRAINING)
+        ],
+    }
+
+
+def _plain_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    plain = (bool, int, float, str)
+    return {
+        name: value
+        for name, value in sorted(vars(callback).items())
+        if isinstance(value, plain) or name == "schedule"
+    }
+
+
+def _data_parts(data: Any) -> Any:
+    if isinstance(data, (Samples, CheckedSamples)):
+        return [_array_parts(array) for array in keras.tree.flatten([data.x, data.y])]
+    return _stream_parts(data)
+
+
+def _array_parts(array: Any) -> Any:
+    if is_lazy(array):
+        rows = np.linspace(0, len(array) - 1, _ROWS_ON_DISK, dtype=int)
+        return np.shape(array), as_lazy(array)[rows]
+    return np.asarray(array)
+
+
+def _stream_parts(stream: Any) -> Any:
+    first, second = (object_digest(list(_first_batches(stream))) for _ in range(2))
+    return type(stream).__name__, _length(stream), first if first == second else "shuffled"
+
+
+def _first_batches(stream: Any) -> Iterator[list[np.ndarray]]:
+    is_indexed = isinstance(stream, keras.utils.PyDataset)
+    batches = (stream[index] for index in range(len(stream))) if is_indexed else iter(stream)
+    for batch in itertools.islice(batches, _BATCHES_OF_STREAM):
+        yield [
+            keras.ops.convert_to_numpy(array)
+            for array in keras.tree.flatten(batch)
+            if array is not None
+        ]
+
+
+def _length(stream: Any) -> int | None:
+    try:
+        return len(stream)
+    except TypeError:
+        return None

@@ -1,0 +1,222 @@
+"""Surgery on random networks, many in one process, each operation compared with its promise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import keras
+import numpy as np
+
+from tools.common.processes import emit, quiet
+from tools.fuzz.architectures import SAMPLES, Architecture, build
+from tools.fuzz.limits import TooLong, limited
+
+SECONDS_EACH = 240
+OPERATIONS = ("convert", "save", "calibrate", "bake", "equalize", "revive")
+_CALIBRATION = slice(0, 128)
+_NEW = slice(128, SAMPLES)
+_ROUNDING = {"float32": 1e-4, "mixed_bfloat16": 0.05, "mixed_float16": 0.01}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One operation on one random network.
+
+    Attributes:
+        seed: Recreates the network.
+        blocks: What the network consists of, as text.
+        operation: One of `OPERATIONS`.
+        refusal: The message with which the operation was refused, or "".
+        broken: Which promise was broken, or "".
+        error_none: Error of slopes of 0.25 without calibration on new samples; of "calibrate" only.
+        error: Error of the result on new samples; of "calibrate" only.
+    """
+
+    seed: int
+    blocks: str
+    operation: str
+    refusal: str = ""
+    broken: str = ""
+    error_none: float | None = None
+    error: float | None = None
+
+
+def try_all(seed: int) -> Iterator[Operation]:
+    """Apply each operation to the network of a seed."""
+    architecture = build(seed)
+    trial = _Trial(seed, architecture)
+    for operation in OPERATIONS:
+        yield trial.attempt(operation)
+
+
+class _Trial:
+    """The operations on one network, whose outputs and variables must not change.
+
+    Args:
+        seed: Integer. Seed of the network.
+        architecture: `Architecture`.
+    """
+
+    def __init__(self, seed: int, architecture: Architecture) -> None:
+        self._seed = seed
+        self._model, self._inputs = architecture.model, architecture.inputs
+        self._blocks = ", ".join(architecture.blocks)
+        self._outputs = self._predict(self._model)
+        self._variables = _variables(self._model)
+        policies = {layer.dtype_policy.name for layer in self._model._flatten_layers()}
+        self._rounding = max(_ROUNDING.get(name, 0.05) for name in policies)
+
+    def attempt(self, operation: str) -> Operation:
+        """Apply an operation, and return what became of it."""
+        import keras_prelu as kp
+
+        functions: dict[str, Callable[[], dict[str, Any]]] = {
+            name: getattr(self, f"_{name}") for name in OPERATIONS
+        }
+        outcome: dict[str, Any]
+        try:
+            with limited(SECONDS_EACH):
+                outcome = functions[operation]()
+        except kp.KerasPReLUError as error:
+            outcome = {"refusal": " ".join(str(error).split())[:300]}
+        except TooLong:
+            outcome = {"broken": f"it took longer than {SECONDS_EACH} s"}
+        except Exception as error:
+            outcome = {"broken": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+        if not outcome.get("broken") and not _identical(self._variables, _variables(self._model)):
+            outcome["broken"] = "the original's variables changed"
+        return Operation(seed=self._seed, blocks=self._blocks, operation=operation, **outcome)
+
+    def _predict(self, model: keras.Model, part: slice = slice(None)) -> list[np.ndarray]:
+        inputs = keras.tree.map_structure(lambda array: array[part], self._inputs)
+        return [
+            np.asarray(output, dtype="float64")
+            for output in keras.tree.flatten(model.predict(inputs, batch_size=64, verbose=0))
+        ]
+
+    def _same_function(self, model: keras.Model, expected: list[np.ndarray]) -> dict[str, Any]:
+        """Return that the outputs differ by more than rounding, if they do."""
+        difference = _difference(self._predict(model), expected)
+        if difference <= self._rounding:
+            return {}
+        return {"broken": f"the outputs differ by {difference:.2g} of their spread"}
+
+    def _exact(self) -> keras.Model:
+        import keras_prelu as kp
+
+        return kp.convert(self._model, alpha=0.0, parameterization="identity", rescale="none")
+
+    def _convert(self) -> dict[str, Any]:
+        converted = self._exact()
+        if converted.output_names != self._model.output_names:
+            return {"broken": f"the outputs are named {converted.output_names}"}
+        return self._same_function(converted, self._outputs)
+
+    def _save(self) -> dict[str, Any]:
+        import tempfile
+        from pathlib import Path
+
+        import keras_prelu as kp
+
+        converted = self._exact()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            try:
+                self._model.save(path)
+            except Exception as error:
+                return {"refusal": f"Keras can't save the original: {type(error).__name__}"}
+            kp.save_model(converted, path, force=True)
+            return self._same_function(kp.load_model(path), self._outputs)
+
+    def _calibrate(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        samples = keras.tree.map_structure(lambda array: array[_CALIBRATION], self._inputs)
+        none = kp.convert(self._model, alpha=0.25, rescale="none")
+        calibrated = kp.convert(self._model, alpha=0.25, calibration_data=samples)
+        expected = [output[_NEW] for output in self._outputs]
+        error_none, error = (
+            _error(self._predict(model, _NEW), expected) for model in (none, calibrated)
+        )
+        outcome: dict[str, Any] = {"error_none": error_none, "error": error}
+        if not error <= 1.1 * error_none + self._rounding:
+            outcome["broken"] = f"the error is {error:.3g}, without calibration {error_none:.3g}"
+        return outcome
+
+    def _bake(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        converted = kp.convert(self._model, alpha=0.25, rescale="none")
+        return self._same_function(kp.bake(converted), self._predict(converted))
+
+    def _equalize(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        model = build(self._seed).model
+        kp.equalize(model)
+        return self._same_function(model, self._outputs)
+
+    def _revive(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        samples = keras.tree.map_structure(lambda array: array[_CALIBRATION], self._inputs)
+        model = build(self._seed).model
+        recorded = kp.revive(model, samples, threshold=0.0).loss
+        expected = [output[_CALIBRATION] for output in self._outputs]
+        error = _error(self._predict(model, _CALIBRATION), expected)
+        if error <= 2.0 * recorded + self._rounding:
+            return {}
+        return {"broken": f"the error is {error:.2g}, and {recorded:.2g} was recorded"}
+
+
+def _variables(model: keras.Model) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable).copy() for variable in model.variables]
+
+
+def _identical(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
+    return len(first) == len(second) and all(
+        a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True)
+    )
+
+
+def _difference(outputs: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """Return the largest difference relative to the spread of an output; infinity where NaN or a
+    shape changed."""
+    worst = 0.0
+    for actual, wanted in zip(outputs, expected, strict=True):
+        if actual.shape != wanted.shape or (np.isnan(actual) != np.isnan(wanted)).any():
+            return float("inf")
+        spread = float(np.nanstd(wanted)) + 1e-3
+        worst = max(worst, float(np.nanmax(np.abs(actual - wanted), initial=0.0)) / spread)
+    return worst
+
+
+def _error(outputs: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """Return the largest squared change of an output, relative to its variance."""
+    return max(
+        float(np.nanmean((actual - wanted) ** 2) / (np.nanvar(wanted) + 1e-6))
+        if np.isfinite(actual).all() or not np.isfinite(wanted).all()
+        else float("inf")
+        for actual, wanted in zip(outputs, expected, strict=True)
+    )
+
+
+@click.command()
+@click.argument("first", type=int)
+@click.argument("count", type=int)
+def main(first: int, count: int) -> None:
+    """Print a JSON line before each of COUNT seeds from FIRST on, and one for each operation: a
+    crash ends the process, and the last line tells where."""
+    quiet()
+    for seed in range(first, first + count):
+        print(json.dumps({"starting": seed}), flush=True)
+        for operation in try_all(seed):
+            emit(operation)
+
+
+if __name__ == "__main__":
+    main()
