@@ -18,7 +18,6 @@ from keras_prelu.calibration.calibrate import calibrate
 from keras_prelu.conversion.convert import convert
 from keras_prelu.diagnostics.comparison import Comparison, compare_scores
 from keras_prelu.theory import relative_error
-from keras_prelu.training.config import DEFAULT_LEARNING_RATE
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.finetune import FineTuning, finetune
 from keras_prelu.training.variable_creation import build_for_training
@@ -28,6 +27,7 @@ __all__ = ["ALPHA", "CALIBRATION_SAMPLES", "Conversion", "Demo", "digits_network
 ALPHA = 0.25
 CALIBRATION_SAMPLES = 512
 _BATCH_SIZE = 64
+_LEARNING_RATE = 3e-3  # Of the training from fresh weights.
 
 Progress = Callable[[str], None]
 
@@ -138,6 +138,7 @@ def run_demo(
             "accuracy",
             np.mean([result.tuning.scores for result in results], axis=0),
             np.mean([_control_scores(result.tuning) for result in results], axis=0),
+            runs=len(results),
         ),
         first=first.tuning,
         original=first.original,
@@ -200,7 +201,7 @@ def _train(samples: data.Samples, seed: int, epochs: int) -> keras.Model:
     keras.utils.set_random_seed(seed)
     model = digits_network()
     batches = ShuffledBatches(samples, _BATCH_SIZE, seed)
-    schedule = keras.optimizers.schedules.CosineDecay(DEFAULT_LEARNING_RATE, epochs * len(batches))
+    schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, epochs * len(batches))
     model.compile(
         keras.optimizers.Adam(schedule),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

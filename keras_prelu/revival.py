@@ -26,7 +26,7 @@ from keras_prelu.graph.saved_weights import SavedWeights, restored_on_failure
 from keras_prelu.graph.weight_constraints import satisfies_constraint
 from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.scaling.unit_surroundings import Surroundings, surroundings_of
-from keras_prelu.sites.activity import SiteActivity, activity
+from keras_prelu.sites.activity import ActivityProbe, SiteActivity
 from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -39,7 +39,8 @@ class SiteRevival:
 
     Attributes:
         path: String. Path of the site.
-        units: Integer. Number of units (channels) at the site.
+        units: Integer. Number of units (channels) at the site; 0 for a site that is not seen, as in
+            `diagnostics.dead_units`.
         dead_before: Integer. Number of dead units: those active on at most the threshold's share of
             the samples.
         revived: Integer. Number of dead units that got fresh weights.
@@ -134,11 +135,10 @@ def revive(
     samples = as_samples(samples, model=model, labels="ignored")
     inputs = model_inputs(model, samples)
     size = model.inputs[0].shape[0] or batch_size
-    plan = compile_plan(model)
+    plan, measure = compile_plan(model), ActivityProbe(model)
     shared = SharedVariables(plan)
     candidates = [
-        _Candidate.examine(plan, shared, measured, threshold)
-        for measured in activity(model, samples, batch_size=size)
+        _Candidate.examine(plan, shared, measured, threshold) for measured in measure(inputs, size)
     ]
     loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
     if any(candidate.is_revivable for candidate in candidates):
@@ -151,13 +151,23 @@ def revive(
             )
             dead_after = {
                 measured.site.path: measured.dead_within(threshold)
-                for measured in activity(model, samples, batch_size=size)
+                for measured in measure(inputs, size)
             }
     return Revival(
         samples=len(inputs[0]),
         threshold=threshold,
         loss=loss,
-        sites=tuple(candidate.record(dead_after[candidate.path]) for candidate in candidates),
+        sites=(
+            *(candidate.record(dead_after[candidate.path]) for candidate in candidates),
+            *(_not_seen(path) for path in measure.paths if path not in dead_after),
+        ),
+    )
+
+
+def _not_seen(path: str) -> SiteRevival:
+    """Return the record of a site that could not be measured."""
+    return SiteRevival(
+        path=path, units=0, dead_before=0, revived=0, dead_after=0, action="kept: it is not seen"
     )
 
 

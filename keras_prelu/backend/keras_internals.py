@@ -9,19 +9,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
+from keras.src import backend
 from keras.src.models.functional import Functional, functional_like_constructor
 
 __all__ = [
     "Functional",
     "Node",
+    "backend_namespaces",
     "begin_at_epoch",
     "built_for",
     "compile_arguments",
+    "compiled_metrics",
     "functional_like_constructor",
     "has_automatic_name",
+    "metric_direction",
     "metric_function",
     "moving_averages",
     "nodes_in_order",
@@ -158,6 +163,11 @@ def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     `keras.callbacks.BackupAndRestore` does this too.
     """
     model._initial_epoch = epoch
+
+
+def backend_namespaces() -> tuple[ModuleType, ...]:
+    """Return the modules in which Keras looks up the functions of its backend, such as `map`."""
+    return backend, backend.core
 
 
 def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
@@ -339,3 +349,20 @@ class WrappedFunction(NamedTuple):
 def metric_function(metric: keras.metrics.MeanMetricWrapper) -> WrappedFunction:
     """Return the function whose mean a metric is."""
     return WrappedFunction(function=metric._fn, arguments=metric._fn_kwargs)
+
+
+def compiled_metrics(model: keras.Model) -> Any:
+    """Return the metric that holds those which a model is compiled with, or None without any.
+
+    Its `result()` is a dict, and its `metrics` are the single ones once it is built.
+    """
+    metrics = getattr(model, "_compile_metrics", None)
+    if metrics is None or not (metrics._user_metrics or metrics._user_weighted_metrics):
+        return None
+    return metrics
+
+
+def metric_direction(metric: keras.metrics.Metric) -> str | None:
+    """Return "up" if higher values are better, "down" if lower ones are, None if unknown."""
+    direction = getattr(metric, "_direction", None)
+    return direction if direction in ("up", "down") else None

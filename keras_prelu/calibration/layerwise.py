@@ -5,6 +5,7 @@ The sweep propagates the activations of all samples.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -261,8 +262,11 @@ class _Sweep:
             self._refit_inner_layer(f"{step.path}/{inner.layer.name}", inner, calls)
 
     def _refit_inner_layer(self, path: str, inner: InnerLayer, calls: Sequence[Step]) -> None:
+        obstacle = inner.obstacle
         if not inner.layer.trainable and not self._config.refit_frozen:
-            self._record(path, inner.layer, Fit(reason="it is frozen"))
+            obstacle = "it is frozen"
+        if obstacle:
+            self._record(path, inner.layer, Fit(reason=obstacle))
             return
         if self._shared.contains_any(inner.layer.variables):
             self._record(path, inner.layer, Fit(reason=_SHARED))
@@ -272,22 +276,20 @@ class _Sweep:
             self._record(path, inner.layer, Fit(reason=reason))
             return
         outer, original_outer = calls[0].operation, self._pair.counterpart(calls[0])
-        pairs = [
-            InputPair(original=original, converted=converted)
-            for original, converted in zip(
-                self._values.original.inner_inputs(calls, original_outer, inner.counterpart),
-                self._values.converted.inner_inputs(calls, outer, inner.layer),
-                strict=True,
-            )
-        ]
+        originals = self._values.original.inner_inputs(calls, original_outer, inner.counterpart)
+        converted = self._values.converted.inner_inputs(calls, outer, inner.layer)
         samples = len(self._split.local_held_out)
-        activations = [each for pair in pairs for each in (pair.original, pair.converted)]
-        if any(each.samples != samples for each in activations):
+        activations = [*originals, *converted]
+        if len(originals) != len(converted) or any(each.samples != samples for each in activations):
             self._record(
                 path, inner.layer, Fit(reason="its inputs do not belong to one sample each")
             )
         else:
             view, counterpart = linear_view(inner.layer), linear_view(inner.counterpart)
+            pairs = [
+                InputPair(original=one, converted=other)
+                for one, other in zip(originals, converted, strict=True)
+            ]
             self._refit(path, view, counterpart, pairs, inner.normalization)
         for each in activations:
             self._values.store.discard(each)
@@ -368,10 +370,15 @@ class _Values:
         ]
 
     def _inner_inputs(self, call: Step, outer: Any, inner: Any) -> list[Activations]:
-        def inputs(index: int) -> list[Tensor]:
-            return inputs_during(lambda: call.execute(self.batch(call, index), outer), inner)
-
-        return self._collect(map(inputs, range(self._batch_count(call))))
+        collected: list[Activations] = []
+        for index in range(self._batch_count(call)):
+            batch = self.batch(call, index)
+            tensors = inputs_during(functools.partial(call.execute, batch, outer), inner)
+            # Code may call a layer more often on some batches than on others.
+            collected += [Activations() for _ in tensors[len(collected) :]]
+            for activations, tensor in zip(collected, tensors, strict=False):
+                self._store.add(activations, tensor)
+        return collected
 
     def batch(self, step: Step, index: int) -> dict[Slot, Tensor]:
         """Return the tensors that a step reads for one batch."""

@@ -22,6 +22,7 @@ from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.custom_layers.converted_layer import is_as_written, is_converted
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
+from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import compile_plan
@@ -47,15 +48,18 @@ def bake(
     layer if slopes are equal, an additional one (`<name>_cap`, with negative slope 1) otherwise.
     Names (of outputs too), weights, `trainable` flags and dtype policies are kept; a linear layer
     that an output has its name from becomes `<name>_linear`. Compile settings are kept too, but
-    the weights' optimizer replaces a `SlopeOptimizer`. Regularizers and constraints of slopes are
-    dropped.
+    the weights' optimizer replaces a `SlopeOptimizer`. Activity regularizers are kept; regularizers
+    and constraints of slopes are dropped.
 
     Args:
         model: `keras.Model`. Sequential or functional, with nested models; converted or not. It is
             not changed. Custom layers are kept.
         fold_batch_normalization: Boolean. Whether each BatchNormalization is folded into the linear
             layer before it. This is exact at inference, but the model can no longer be trained as
-            before. Defaults to False.
+            before, and kernel and bias regularizers of the folded layers are dropped. Kept are
+            pairs of layers that compute in different dtypes, or whose folded weights their dtype
+            can't hold, that have constraints, or that are called with `training=True`. Defaults to
+            False.
         prune: Float. A layer whose slopes are all at most this far from 0 becomes a ReLU, which
             changes the function. Defaults to 0.0, only slopes of exactly 0.
 
@@ -153,16 +157,17 @@ def with_stock_activations(
     stock_prelus: list[_StockPReLU] = []
 
     def make_stock(layer: PReLU) -> list[keras.layers.Layer]:
-        slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
+        slopes = to_float64(slopes_in_effect(layer))
         name = str(new_names.get(id(layer), layer.name))
         stock = _simplest_stock_layer(layer, slopes, prune, name)
         if isinstance(stock, keras.layers.PReLU):
             stock_prelus.append(_StockPReLU(layer=stock, slopes=slopes))
-        if layer.max_value is None:
-            return [stock]
-        chain = make_capped(stock, layer.max_value, unique_name(f"{name}_cap", taken_names))
+        chain: list[keras.layers.Layer] = [stock]
+        if layer.max_value is not None:
+            chain = make_capped(stock, layer.max_value, unique_name(f"{name}_cap", taken_names))
         if id(layer) in new_names and len(chain) > 1:  # The last layer creates the output.
             chain[0].name, chain[-1].name = chain[-1].name, chain[0].name
+        chain[-1].activity_regularizer = layer.activity_regularizer
         return chain
 
     replacements = Replacements()
@@ -231,7 +236,10 @@ def _simplest_stock_layer(
     if np.abs(slopes).max() <= prune:
         return keras.layers.ReLU(**common)
     if np.all(slopes == first) and first == 1.0:
-        return keras.layers.Identity(**common)
+        if layer.activity_regularizer is not None:  # The configuration of an Identity has none.
+            return keras.layers.Activation("linear", **common)
+        # That configuration can't hold a policy object either.
+        return keras.layers.Identity(name=name, dtype=layer.dtype_policy.name)
     if np.all(slopes == first) and first > 0:
         return keras.layers.LeakyReLU(negative_slope=first, **common)
     shared_axes = [axis for axis, size in enumerate(slopes.shape, 1) if size == 1]
@@ -245,7 +253,7 @@ def _make_capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras
     if isinstance(stock, keras.layers.LeakyReLU):
         slope = stock.negative_slope
     else:
-        slope = 1.0 if isinstance(stock, keras.layers.Identity) else 0.0
+        slope = 0.0 if isinstance(stock, keras.layers.ReLU) else 1.0
     return [_capped_relu(cap, slope=slope, name=stock.name, dtype=stock.dtype_policy)]
 
 

@@ -168,7 +168,7 @@ def _dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
         counts = [getattr(site, attribute) for site in units]
         if any(counts):
             worst, count = max(
-                zip(units, counts, strict=True), key=lambda pair: pair[1] / pair[0].units
+                zip(units, counts, strict=True), key=lambda pair: pair[1] / max(pair[0].units, 1)
             )
             yield Finding(
                 measure=attribute.replace("_", "-"),

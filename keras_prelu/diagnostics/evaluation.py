@@ -11,7 +11,7 @@ import keras
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import as_samples
-from keras_prelu.diagnostics.comparison import sample_scores
+from keras_prelu.diagnostics.scores import sample_scores
 
 __all__ = ["Evaluation", "evaluate"]
 

@@ -75,8 +75,9 @@ def signal_by_depth(
 
     Args:
         model: Sequential or Functional model. Nested models are included, and so are layers inside
-            layers with Python code of their own. What such code computes itself, or through
-            functions that it calls, is not measured.
+            layers with Python code of their own. What such code computes itself, through functions
+            that it calls, in a loop (as a recurrent layer does), or in a branch or other code that
+            the backend traces by itself, is not seen.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All
             are used for the second moments of outputs.
         probes: Integer. The number of samples, counted from the first, that are used for the
@@ -85,7 +86,7 @@ def signal_by_depth(
         seed: Integer. Seed of the random projection. Defaults to 0.
 
     Returns:
-        A tuple of `LayerSignal`, one for each call, in execution order.
+        A tuple of `LayerSignal`, one for each call that is seen, in execution order.
 
     Raises:
         ConversionError: If the model has no graph.
@@ -104,11 +105,12 @@ def signal_by_depth(
     inputs, measure_moments = model_inputs(model, samples), MomentsProbe(model)
     moments = measure_moments(inputs, batch_size)
     inputs = [array[:probes] for array in inputs]
-    mean_squares = dict.fromkeys(moments, 0.0)
+    mean_squares: dict[str, float] = {}
     for calls in gradients_by_call(model, measure_moments.plan, inputs, moments.values(), seed):
         for call in calls:
             share = call.samples / len(inputs[0])
-            mean_squares[call.path] += _mean_square(call.gradient) * share
+            seen = mean_squares.get(call.path, 0.0)
+            mean_squares[call.path] = seen + _mean_square(call.gradient) * share
     return tuple(
         LayerSignal(
             path=path,
@@ -119,6 +121,7 @@ def signal_by_depth(
             gradient=mean_squares[path],
         )
         for path, moment in moments.items()
+        if path in mean_squares
     )
 
 
@@ -165,12 +168,13 @@ class MomentsProbe:
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, SecondMoments]:
         """Return the `SecondMoments` of each call of a linear layer or rectifier, by its path."""
-        means: dict[str, np.ndarray] = {}
+        sums: dict[str, np.ndarray] = {}
+        samples: dict[str, int] = {}  # Python code may call a layer on some batches only.
         for batch in self._probe.batches(inputs, batch_size):
-            means = {
-                path: means.get(path, 0.0) + np.array(values) * batch.samples / len(inputs[0])
-                for path, values in batch.values.items()
-            }
+            for path, values in batch.values.items():
+                sums[path] = sums.get(path, 0.0) + np.array(values) * batch.samples
+                samples[path] = samples.get(path, 0) + batch.samples
+        means = {path: total / samples[path] for path, total in sums.items()}
         return {
             path: SecondMoments(inputs=float(read), outputs=float(written), size=round(size))
             for path, (read, written, size) in means.items()
@@ -243,16 +247,22 @@ def _batch_gradients(
     plan: ExecutionPlan, inputs: Sequence[Any], seed: Sequence[int]
 ) -> list[CallGradient]:
     tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
-    calls: list[LayerCall] = []
-    run_with_hook(plan, tensors, _carries_signal, calls.append)
+    calls: dict[str, LayerCall] = {}
+    run_with_hook(plan, tensors, _carries_signal, lambda call: calls.update({call.path: call}))
     rng = np.random.default_rng(seed)
+    reached: set[str] = set()
 
     def project(*offsets: Tensor) -> Tensor:
         """Project the model's outputs, with an offset added to the outputs of each layer."""
-        remaining = iter(offsets)
-        results = run_with_hook(
-            plan, tensors, _carries_signal, lambda call: call.outputs + next(remaining)
-        )
+        offset_by_path = dict(zip(calls, offsets, strict=True))
+
+        def add_offset(call: LayerCall) -> Tensor | None:
+            if call.path not in offset_by_path:
+                return None
+            reached.add(call.path)
+            return call.outputs + offset_by_path[call.path]
+
+        results = run_with_hook(plan, tensors, _carries_signal, add_offset)
         drawn = [
             keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype)
             for result in results
@@ -261,7 +271,9 @@ def _batch_gradients(
             keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True)
         )
 
-    offsets = [keras.ops.zeros_like(call.outputs) for call in calls]
+    offsets = [keras.ops.zeros_like(call.outputs) for call in calls.values()]
+    # A call is not seen in the second run if it is in code that the backend differentiates by
+    # itself, such as a function that `keras.remat` returned.
     return [
         CallGradient(
             path=call.path,
@@ -270,7 +282,8 @@ def _batch_gradients(
             outputs=call.outputs,
             gradient=gradient,
         )
-        for call, gradient in zip(calls, gradients(project, offsets), strict=True)
+        for call, gradient in zip(calls.values(), gradients(project, offsets), strict=True)
+        if call.path in reached
     ]
 
 

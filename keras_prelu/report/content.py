@@ -19,8 +19,9 @@ import numpy as np
 
 from keras_prelu.calibration.records import Calibration
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
-from keras_prelu.diagnostics.comparison import Comparison, compare_scores, sample_scores
+from keras_prelu.diagnostics.comparison import Comparison, compare_measured
 from keras_prelu.diagnostics.diagnosis import Diagnosis, diagnose
+from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.diagnostics.similarity import LayerSimilarity, layer_similarity
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import InvalidArgumentError
@@ -71,6 +72,7 @@ class Report:
         calibration: `Calibration`, or None. The record of the conversion's calibration.
         made: Tuple of pairs of strings. A subject, and how the networks were made in that respect.
         limits: Tuple of strings. Sentences on what can't be concluded.
+        cautions: Tuple of strings. Sentences on the samples, to be read with the verdicts.
     """
 
     title: str
@@ -82,6 +84,7 @@ class Report:
     calibration: Calibration | None
     made: tuple[tuple[str, str], ...]
     limits: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -102,6 +105,7 @@ def gather(
     calibration: Calibration | None = None,
     title: str = "From ReLU to PReLU",
     made: Mapping[str, str] | None = None,
+    cautions: Sequence[str] = (),
     seed: int = 0,
 ) -> Report:
     """Measure a converted network and its original for a report.
@@ -117,6 +121,8 @@ def gather(
         title: String. The title of the page. Defaults to "From ReLU to PReLU".
         made: Mapping, or None. Maps a subject to how the networks were made in that respect. It is
             shown on the page next to the versions and the machine.
+        cautions: Sequence of strings. Sentences on the samples, shown below the verdicts, such as
+            that some were left out since a network was trained on them. Defaults to none.
         seed: Integer. Seed of all random draws. Defaults to 0.
 
     Returns:
@@ -144,14 +150,12 @@ def gather(
     }
     if loss is None:
         loss = _compiled_loss(models.values())
-    metric, scores = _scores(models, data, loss)
+    scores = _scores(models, data, loss)
     order = np.random.default_rng(seed).permutation(len(data))
     measured = data.take(np.sort(order[:_MEASURED_SAMPLES]))
     times = _times(models, measured)
     verdicts = tuple(
-        compare_scores(str(metric), scores["PReLU"], scores[name], seed=seed)
-        for name in scores
-        if name != "PReLU"
+        compare_measured(scores["PReLU"], scores[name]) for name in scores if name != "PReLU"
     )
     return Report(
         title=title,
@@ -159,13 +163,13 @@ def gather(
             Network(
                 name=name,
                 parameters=model.count_params(),
-                score=float(scores[name].mean()) if scores else None,
+                score=float(scores[name].values.mean()) if scores else None,
                 diagnosis=diagnose(model, measured, loss=loss, seed=seed),
                 time=times[name],
             )
             for name, model in models.items()
         ),
-        metric=metric,
+        metric=scores["PReLU"].metric if scores else None,
         verdicts=verdicts,
         slopes=slopes,
         similarity=layer_similarity(original, converted, measured),
@@ -174,6 +178,7 @@ def gather(
         limits=tuple(
             _limits(labeled=data.y is not None, controlled=control is not None, verdicts=verdicts)
         ),
+        cautions=tuple(cautions),
     )
 
 
@@ -183,15 +188,15 @@ def _compiled_loss(models: Iterable[keras.Model]) -> Any:
     return next((loss for loss in losses if loss is not None), None)
 
 
-def _scores(
-    models: Mapping[str, keras.Model], data: Samples, loss: Any
-) -> tuple[str | None, dict[str, np.ndarray]]:
-    """Return the metric, and the scores of each model by sample; empty without labels."""
+def _scores(models: Mapping[str, keras.Model], data: Samples, loss: Any) -> dict[str, Scores]:
+    """Return the scores of each model on the samples; empty without labels."""
     if data.y is None:
-        return None, {}
-    scored = {name: sample_scores(model, data, loss=loss) for name, model in models.items()}
-    metric = scored["PReLU"][0]
-    return metric, {name: scores for name, (_, scores) in scored.items()}
+        return {}
+    compiled = next((model for model in models.values() if model.compiled), None)
+    return {
+        name: measure_scores(model, data, loss=loss, metrics_of=compiled)
+        for name, model in models.items()
+    }
 
 
 def _times(models: Mapping[str, keras.Model], data: Samples) -> dict[str, Ratio]:
@@ -227,7 +232,10 @@ def _limits(*, labeled: bool, controlled: bool, verdicts: Sequence[Comparison]) 
         " exported file costs in its runtime."
     ]
     if labeled:
-        limits.append("Scores are of one training each; other seeds may give other scores.")
+        limits.append(
+            "Scores are of one run: the intervals cover other samples, not other trainings of the"
+            " same networks, which may give other scores."
+        )
     else:
         limits.append(
             "The samples have no labels, so the report says nothing about accuracy, only about"

@@ -10,10 +10,11 @@ from keras_prelu.errors import InvalidArgumentError
 
 __all__ = ["DEFAULT_LEARNING_RATE", "FitConfig", "SlopeConfig", "merge"]
 
-DEFAULT_LEARNING_RATE = 3e-3
+DEFAULT_LEARNING_RATE = 1e-3
 """The learning rate of Adam, decayed to 0 along a cosine.
 
-At 10⁻³ fine-tuning misses most of the possible gain (docs/explanation/results.md).
+Of four rates it lowered the error of trained networks most. Networks that were hardly trained gain
+more at 3 · 10⁻³, which made others worse (docs/explanation/results.md).
 """
 
 
@@ -27,7 +28,7 @@ class FitConfig:
         optimizer: Keras optimizer or its name; each model gets a copy with fresh state. Defaults to
             Adam.
         learning_rate: Float. Learning rate of the default optimizer, decayed to 0 along a cosine;
-            not together with `optimizer`. Defaults to 3e-3.
+            not together with `optimizer`. Defaults to 1e-3.
         loss: Keras loss. Defaults to the one that the model is compiled with.
         metrics: List of Keras metrics. Defaults to those that the model is compiled with.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
@@ -40,7 +41,7 @@ class FitConfig:
 
     Example:
 
-    >>> fit = keras_prelu.FitConfig(epochs=5, learning_rate=1e-3)
+    >>> fit = keras_prelu.FitConfig(epochs=5, learning_rate=3e-3)
     >>> result = keras_prelu.finetune(model, (x_train, y_train), (x_val, y_val), recipe="exp",
     ...     fit=fit)
     """

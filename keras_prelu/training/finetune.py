@@ -18,7 +18,8 @@ from keras_prelu.backend.hosts import hosts, trains_on_several_tensorflow_hosts
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
 from keras_prelu.data.sources import split
-from keras_prelu.diagnostics.comparison import Comparison, compare_scores
+from keras_prelu.diagnostics.comparison import Comparison, compare_measured
+from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.sites.prelu_layers import has_prelu_layers
@@ -121,7 +122,7 @@ def finetune(
         optimizer: Keras optimizer or its name; each model gets a copy with fresh state. Defaults to
             Adam.
         learning_rate: Float. Learning rate of the default optimizer, decayed to 0 along a cosine;
-            not together with `optimizer`. Defaults to 3e-3.
+            not together with `optimizer`. Defaults to 1e-3.
         loss: Keras loss. Defaults to the one that the model is compiled with.
         metrics: List of Keras metrics. Defaults to those that the model is compiled with.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
@@ -153,7 +154,9 @@ def finetune(
             (ReduceLROnPlateau) start with a fresh state. Defaults to None: nothing is stored.
 
     Returns:
-        A `FineTuning`: the trained models, the slopes, and the verdict.
+        A `FineTuning`: the trained models, the slopes, and the verdict, which also says if
+        fine-tuning made the networks worse than the one that came in; its `best` names the model to
+        keep.
 
     Raises:
         InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no
@@ -233,6 +236,7 @@ def finetune(
             original = model
         return _train_and_compare(
             start,
+            model if original is None else original,
             original if control else None,
             control_names,
             _Trainer(
@@ -283,7 +287,12 @@ class _Trainer:
 
     def compare(self, model: ScoredModel, control: ScoredModel) -> Comparison:
         """Compare a model with a control, sample by sample."""
-        return compare_scores(model.metric, model.scores, control.scores, seed=self.setup.fit.seed)
+        return compare_measured(model.scores, control.scores)
+
+    def score(self, model: keras.Model, like: ScoredModel) -> Scores:
+        """Measure a model that was not trained by the loss and the metrics of one that was."""
+        trained = like.trained.model
+        return measure_scores(model, self.validation, loss=trained.loss, metrics_of=trained)
 
 
 def _refuse_old_call(train: Any, positional: tuple[Any, ...]) -> None:
@@ -413,6 +422,7 @@ def _start_by_recipe(
 
 def _train_and_compare(
     start: _Start,
+    incoming: keras.Model,
     original: keras.Model | None,
     control_names: Sequence[str],
     trainer: _Trainer,
@@ -428,17 +438,22 @@ def _train_and_compare(
         control = model if is_control else trainer.train("control", original)
     if start.revived_original is not None:
         revived_control = trainer.train("revived_control", start.revived_original)
+    incoming_scores = trainer.score(incoming, like=model)
     return FineTuning(
         prelu=model.trained,
         control=None if control is None else control.trained,
         revived_control=None if revived_control is None else revived_control.trained,
         slopes_before=slopes_before,
         slopes_after=layer_slopes(model.trained.model),
-        scores=model.scores,
-        control_scores=None if control is None else control.scores,
+        scores=model.scores.values,
+        control_scores=None if control is None else control.scores.values,
         comparison=None if control is None else trainer.compare(model, control),
         revived_comparison=(
             None if revived_control is None else trainer.compare(model, revived_control)
+        ),
+        incoming_comparison=compare_measured(model.scores, incoming_scores),
+        control_incoming_comparison=(
+            None if control is None else compare_measured(control.scores, incoming_scores)
         ),
         controls=tuple(
             _trained_control(name, prepared.model, model, trainer)

@@ -16,8 +16,8 @@ from keras_prelu.conversion.compile_settings import fresh_metrics, settings_with
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples, Samples
-from keras_prelu.diagnostics.comparison import sample_scores
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
+from keras_prelu.diagnostics.scores import Scores, measure_scores, sample_scores
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.sites.prelu_layers import has_prelu_layers
@@ -65,17 +65,15 @@ class TrainedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredModel:
-    """A fine-tuned model, and its score on each validation sample.
+    """A fine-tuned model, and its scores on the validation samples.
 
     Attributes:
         trained: `TrainedModel`. The fine-tuned model.
-        metric: Str. "accuracy" for classifiers, else "loss".
-        scores: NumPy array. The metric of each validation sample, after training.
+        scores: `Scores` on the validation samples after training.
     """
 
     trained: TrainedModel
-    metric: str
-    scores: np.ndarray
+    scores: Scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,16 +167,16 @@ def train_and_score(
     dead_before = dead_units(model, validation)
     watched = validation if setup.selection is None else setup.selection
     history = _fit(model, setup, watched, checkpoint)
-    metric, scores = sample_scores(model, validation)
+    scores = measure_scores(model, validation)
     trained = TrainedModel(
         model=model,
         history=history,
         score_before=float(scores_before.mean()),
-        score_after=float(scores.mean()),
+        score_after=float(scores.values.mean()),
         dead_before=dead_before,
         dead_after=dead_units(model, validation),
     )
-    return ScoredModel(trained=trained, metric=metric, scores=scores)
+    return ScoredModel(trained=trained, scores=scores)
 
 
 def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:

@@ -17,6 +17,8 @@ from keras_prelu.training.recipes import CONTROL
 
 __all__ = ["FineTuning"]
 
+_INCOMING = "the model that came in"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
@@ -36,6 +38,10 @@ class FineTuning:
         comparison: `Comparison` of the model with the control, or None without a control.
         revived_comparison: `Comparison` of the model with the revived control, or None without a
             revived control.
+        incoming_comparison: `Comparison` of the model with the one that came in: the ReLU model
+            before its fine-tuning, or the converted one where no original was passed.
+        control_incoming_comparison: `Comparison` of the control with the model that came in, or
+            None without a control.
         controls: Tuple of `TrainedControl`. Further controls that were asked for; empty if the
             search found nothing better than ReLU.
         recipe: Str. The name of the recipe, or "" if a converted model was passed.
@@ -52,6 +58,8 @@ class FineTuning:
     control_scores: np.ndarray | None
     comparison: Comparison | None
     revived_comparison: Comparison | None
+    incoming_comparison: Comparison
+    control_incoming_comparison: Comparison | None
     controls: tuple[TrainedControl, ...]
     recipe: str
     trials: tuple[RecipeTrial, ...]
@@ -63,8 +71,32 @@ class FineTuning:
         return self.prelu.model
 
     @property
+    def is_worse_than_incoming(self) -> bool:
+        """Whether the fine-tuned model is worse than the model that came in."""
+        return self.incoming_comparison.verdict == "worse"
+
+    @property
+    def best(self) -> str:
+        """The model to keep: "model", "control", or "incoming" for the one before fine-tuning.
+
+        The fine-tuned model is kept unless the validation samples show that another is better.
+        """
+        beaten_by_control = self.comparison is not None and self.comparison.verdict == "worse"
+        control = self.control_incoming_comparison
+        control_is_worse = control is None or control.verdict == "worse"
+        if beaten_by_control and not control_is_worse:
+            return "control"
+        return "incoming" if self.is_worse_than_incoming else "model"
+
+    @property
     def verdict(self) -> str:
-        """One or more sentences on whether converting beats fine-tuning the original."""
+        """One or more sentences on whether converting beats fine-tuning the original.
+
+        A model that its fine-tuning made worse is named, with the better one.
+        """
+        return " ".join([self._verdict_on_control(), *self._verdicts_on_incoming()])
+
+    def _verdict_on_control(self) -> str:
         name = self._name_of_model()
         if self.recipe == CONTROL.name:
             return (
@@ -82,6 +114,30 @@ class FineTuning:
             control.comparison.sentence(name, CONTROLS[control.name]) for control in self.controls
         ]
         return " ".join(sentences)
+
+    def _verdicts_on_incoming(self) -> list[str]:
+        """Return sentences on the networks that their fine-tuning made worse, if there are any."""
+        name = "PReLU" if self.slopes_after else "ReLU"
+        compared = [(f"The fine-tuned {name} model", self.incoming_comparison)]
+        if self.control_incoming_comparison is not None and self.control is not self.prelu:
+            compared.append(("The fine-tuned ReLU control", self.control_incoming_comparison))
+        sentences = [
+            comparison.sentence(network, _INCOMING)
+            for network, comparison in compared
+            if comparison.verdict in ("worse", "mixed")
+        ]
+        if self.best == "incoming":
+            which = "both networks" if len(sentences) > 1 else "the network"
+            sentences.append(
+                f"Fine-tuning made {which} worse: keep {_INCOMING}. A lower learning rate may help."
+            )
+        elif not sentences and all(comparison.gain < 0 for _, comparison in compared):
+            before = self.incoming_comparison
+            sentences.append(
+                f"No fine-tuned network scored as well as {_INCOMING} ({before.metric}"
+                f" {before.b:.4f}); with this much data that may be chance."
+            )
+        return sentences
 
     def _name_of_model(self) -> str:
         """Return what the fine-tuned model is called in the verdict."""

@@ -12,9 +12,9 @@ import pytest
 from keras_prelu.backend import keras_internals
 
 PACKAGE = Path(keras_internals.__file__).parent
-# What is private and not Keras's: TensorFlow Lite's list of a file's operations, which has no
-# other.
-ELSEWHERE = {"_get_ops_details"}
+# What is private and not Keras's: TensorFlow Lite's list of a file's operations, and whether PyTorch
+# transforms a function (as `torch.vmap` does), for which there is nothing public.
+ELSEWHERE = {"_get_ops_details", "_functorch"}
 
 
 @pytest.fixture
@@ -195,3 +195,18 @@ def test_the_arguments_of_compile_are_objects(model):
     assert arguments["metrics"] == ["mae"]
     assert arguments["run_eagerly"]
     assert arguments["auto_scale_loss"]
+
+
+def test_compiled_metrics_are_found_with_their_directions(model):
+    assert keras_internals.compiled_metrics(model) is None
+    model.compile("sgd", "mse")
+    assert keras_internals.compiled_metrics(model) is None
+    model.compile("sgd", "mse", metrics=["mae", keras.metrics.CosineSimilarity(name="cosine")])
+    model.evaluate(np.ones((2, 4)), np.ones((2, 3)), verbose=0)
+    metrics = keras_internals.compiled_metrics(model)
+    assert set(metrics.result()) == {"mae", "cosine"}
+    directions = {
+        metric.name: keras_internals.metric_direction(metric) for metric in metrics.metrics
+    }
+    assert directions == {"mae": "down", "cosine": "up"}
+    assert keras_internals.metric_direction(keras.metrics.Mean()) is None

@@ -1,5 +1,5 @@
-"""`python -m tools.study`: fine-tune every task with every recipe; write RESULTS.md and
-results.json."""
+"""`python -m tools.study`: fine-tune every task with every recipe, fine-tune at several rates, and
+simulate the verdict; write RESULTS.md and results.json."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from tools.common import options
 from tools.common.processes import quiet
 from tools.common.storage import Storage
 from tools.study import measure
+from tools.study.intervals import simulations
 from tools.study.measure import Result
+from tools.study.rates import measure_rates, rate_tasks
 from tools.study.report import REPORT
 from tools.study.tasks import tasks
 
 
 @click.command()
+@options.parts(REPORT.sections)
 @click.option("--seeds", default=5, show_default=True, help="Trainings of each network.")
 @click.option(
     "--controls",
@@ -25,20 +28,34 @@ from tools.study.tasks import tasks
     help="Number of these trainings with further controls.",
 )
 @options.only
+@options.trial
 @options.output
-def main(seeds: int, controls: int, only: str, output: Path | None) -> None:
-    """Fine-tune all tasks with all recipes, about an hour and a half on two cores.
+def main(
+    parts: tuple[str, ...], seeds: int, controls: int, only: str, trial: bool, output: Path | None
+) -> None:
+    """Fine-tune all tasks with all recipes, about an hour and a half on two cores; fine-tune
+    trained networks at several learning rates; simulate the errors of the verdict, ten minutes.
 
-    Each result is stored as it comes, and what is stored is not measured again, so an interrupted
-    run continues where it was.
+    Results of trainings are stored as they come, and what is stored is not measured again, so an
+    interrupted run continues where it was.
     """
     quiet()
-    storage = Storage(options.results_folder(output, False, __file__), REPORT)
+    storage = Storage(options.results_folder(output, trial, __file__), REPORT)
+    if "recipes" in parts:
+        _recipes(storage, seeds, controls, only)
+    if "rates" in parts:
+        _rates(storage, 1 if trial else seeds, only)
+    if "verdict" in parts:
+        storage.merge("verdict", simulations(20 if trial else 2000))
+    click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
+
+
+def _recipes(storage: Storage, seeds: int, controls: int, only: str) -> None:
     all_tasks = list(tasks())
     names = [task.name for task in all_tasks]
     for seed in range(seeds):
         for task in all_tasks:
-            stored = {(result.task, result.seed): result for result in storage.results("study")}
+            stored = {(result.task, result.seed): result for result in storage.results("recipes")}
             result = stored.get((task.name, seed))
             complete = result is not None and (result.controls or seed >= controls)
             if only not in task.name or complete:
@@ -47,13 +64,27 @@ def main(seeds: int, controls: int, only: str, output: Path | None) -> None:
             if seed < controls:
                 result = measure.with_controls(result, task)
             storage.merge(
-                "study",
+                "recipes",
                 [result],
                 key=lambda item: (item.task, item.seed),
                 order=lambda item: (names.index(item.task), item.seed),
             )
             click.echo(_line(result), err=True)
-    click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
+
+
+def _rates(storage: Storage, seeds: int, only: str) -> None:
+    for seed in range(seeds):
+        for task in rate_tasks():
+            stored = {(result.task, result.seed) for result in storage.results("rates")}
+            if only not in task.name or (task.name, seed) in stored:
+                continue
+            storage.merge(
+                "rates",
+                measure_rates(task, seed),
+                key=lambda item: (item.task, item.seed, item.rate),
+                order=lambda item: (item.task, item.seed, item.rate),
+            )
+            click.echo(f"{task.name}, seed {seed}", err=True)
 
 
 def _line(result: Result) -> str:

@@ -15,6 +15,8 @@ from keras_prelu.training.recipes import CONTROL, RECIPES, candidates
 from tools.common.tasks import Task, trained
 
 BATCH_SIZE = 32
+LEARNING_RATE = 3e-3
+"""These networks are not trained to their end, and gain more than at the default rate."""
 CONTROLLED = "exp"
 """The recipe whose further controls are trained."""
 
@@ -101,6 +103,7 @@ def _tuned(
         recipe=recipe,
         epochs=epochs,
         batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
         seed=seed,
         **settings,
     )

@@ -39,21 +39,22 @@ def command(
     session: SessionOptions,
 ) -> None:
     """Test whether model A is better than model B on the test samples of DATA, or on all samples if
-    DATA has no test part.
+    DATA has no test part. Samples that a model was fine-tuned on are left out, by the record that
+    `finetune` writes beside it.
 
     \b
     Example:
       keras-prelu compare model.finetuned.keras model.keras --data digits
     """
     from keras_prelu.cli.console import number, print_json, print_table
+    from keras_prelu.cli.finetuned_files import unseen_samples
     from keras_prelu.diagnostics.comparison import compare
 
     a, b = session.load_model(first), session.load_model(second)
     dataset = data.load(a)
-    result = compare(
-        a, b, dataset.test or dataset.train, loss=loss, margin=margin, seed=session.seed
-    )
-    verdict = result.sentence(str(first), str(second))
+    samples, caution = unseen_samples(dataset.test or dataset.train, [first, second])
+    result = compare(a, b, samples, loss=loss, margin=margin)
+    verdict = " ".join(filter(None, [result.sentence(str(first), str(second)), caution]))
     costs = [_cost(a, first), _cost(b, second)]
     if session.json:
         print_json({"verdict": verdict, "comparison": result, "models": costs})

@@ -61,6 +61,11 @@ def command(
       keras-prelu convert model.keras --alpha 0 --parameterization identity
     """
     from keras_prelu.cli.console import print_finetuning, print_json
+    from keras_prelu.cli.finetuned_files import (
+        WORSE_STATUS,
+        check_finetuned_outputs,
+        write_finetuned,
+    )
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
     from keras_prelu.diagnostics.slopes import layer_slopes
@@ -71,7 +76,7 @@ def command(
     original = session.load_model(model)
     (check_outputs if data.source else check_output)(output, force=force)
     if finetuned_output is not None:
-        check_output(finetuned_output, force=force)
+        check_finetuned_outputs(finetuned_output, control=training.control, force=force)
     train = validation = None
     if then_finetune:
         train, validation = split_labelled(data.load(original), session)
@@ -93,18 +98,29 @@ def command(
         _print_conversion(result, output, layers)
     if finetuned_output is not None:
         finetuning = finetune_model(result.model, train, validation, original, training, session)
-        save_model(finetuning.model, finetuned_output, force=force)
+        files = write_finetuned(
+            finetuning,
+            finetuned_output,
+            incoming=model,
+            train=train,
+            validation=validation,
+            force=force,
+        )
         report |= {
-            "finetuned": finetuned_output,
+            "finetuned": files.output,
+            "files": files,
             "verdict": finetuning.verdict,
+            "best": finetuning.best,
             "result": finetuning,
         }
         if not session.json:
             click.echo()
             print_finetuning(finetuning)
-            click.echo(f"Wrote {finetuned_output}.")
+            files.print()
     if session.json:
         print_json(report)
+    if finetuned_output is not None and finetuning.is_worse_than_incoming:
+        click.get_current_context().exit(WORSE_STATUS)
 
 
 def _outputs(model: Path, output: Path | None, then_finetune: bool) -> tuple[Path, Path | None]:

@@ -100,23 +100,26 @@ def _exceeded(
     return [(name, limit) for name, limit in limits if not measures[name] <= limit]
 
 
+def _units_row(site: Any) -> list[Any]:
+    if not site.seen:
+        return [site.path, "not seen", "–", "–", "–", "–"]
+    return [
+        site.path,
+        site.units,
+        site.dead,
+        site.nearly_dead,
+        f"{100 * site.negative:.1f} %",
+        "–" if site.one_sided is None else site.one_sided,
+    ]
+
+
 def _print_diagnosis(model: Path, result: Any) -> None:
     from keras_prelu.cli.console import count, number, print_table
 
     print_table(
         f"{model}: units at {count(len(result.units), 'site')} on {result.samples} samples",
         ["path", "units", "dead", "nearly dead", "negative", "one-sided"],
-        [
-            [
-                site.path,
-                site.units,
-                site.dead,
-                site.nearly_dead,
-                f"{100 * site.negative:.1f} %",
-                "–" if site.one_sided is None else site.one_sided,
-            ]
-            for site in result.units
-        ],
+        [_units_row(site) for site in result.units],
         right=["units", "dead", "nearly dead", "negative", "one-sided"],
     )
     print_table(

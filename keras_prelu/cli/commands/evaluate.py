@@ -28,18 +28,21 @@ __all__ = ["command"]
 def command(
     model: Path, data: DataOptions, loss: str | None, batch_size: int, session: SessionOptions
 ) -> None:
-    """Evaluate MODEL on the test samples of DATA, or on all samples if DATA has no test part.
+    """Evaluate MODEL on the test samples of DATA, or on all samples if DATA has no test part;
+    samples that it was fine-tuned on are left out, by the record that `finetune` writes beside it.
 
     \b
     Example:
       keras-prelu evaluate model.prelu.keras --data digits
     """
     from keras_prelu.cli.console import number, print_json, print_table
+    from keras_prelu.cli.finetuned_files import unseen_samples
     from keras_prelu.diagnostics.evaluation import evaluate
 
     loaded = session.load_model(model)
     dataset = data.load(loaded)
-    evaluation = evaluate(loaded, dataset.test or dataset.train, loss=loss, batch_size=batch_size)
+    samples, caution = unseen_samples(dataset.test or dataset.train, [model])
+    evaluation = evaluate(loaded, samples, loss=loss, batch_size=batch_size)
     if session.json:
         print_json(
             {
@@ -47,6 +50,7 @@ def command(
                 "data": data.source,
                 "samples": evaluation.samples,
                 "metrics": evaluation.metrics,
+                "caution": caution,
             }
         )
         return
@@ -56,3 +60,5 @@ def command(
         [[name, number(value, 6)] for name, value in evaluation.metrics.items()],
         right=["value"],
     )
+    if caution:
+        click.echo(caution)

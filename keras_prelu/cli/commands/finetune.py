@@ -51,7 +51,9 @@ def command(
 
     A ReLU MODEL is first converted and calibrated, or prepared by --recipe. A converted MODEL needs
     --original for the control, or --no-control. Scores are measured on the test samples of DATA, or
-    on a fifth of the samples, which is held out.
+    on a fifth of the samples, which is held out. The control and a record of the samples are
+    written beside the model. The exit status is 4 if fine-tuning made the model worse than the file
+    that came in.
 
     \b
     Examples:
@@ -60,8 +62,13 @@ def command(
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
     from keras_prelu.cli.console import print_finetuning, print_json
+    from keras_prelu.cli.finetuned_files import (
+        WORSE_STATUS,
+        check_finetuned_outputs,
+        write_finetuned,
+    )
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
-    from keras_prelu.io.model_files import beside, check_output, save_model
+    from keras_prelu.io.model_files import beside
     from keras_prelu.sites.prelu_layers import has_prelu_layers
 
     if training.recipe:
@@ -69,7 +76,7 @@ def command(
     conversion.check(has_data=True)
     output = output or beside(model, "finetuned")
     loaded = session.load_model(model)
-    check_output(output, force=force)
+    check_finetuned_outputs(output, control=training.control, force=force)
     train, validation = split_labelled(data.load(loaded), session)
     is_converted = has_prelu_layers(loaded)
     if original is not None and not is_converted:
@@ -85,12 +92,22 @@ def command(
         relu = loaded
         trained = convert_model(relu, train, conversion, calibration, session).model
     result = finetune_model(trained, train, validation, relu, training, session)
-    save_model(result.model, output, force=force)
+    files = write_finetuned(
+        result,
+        output,
+        incoming=original or model,
+        train=train,
+        validation=validation,
+        force=force,
+    )
     if session.json:
-        print_json({"model": model, "output": output, "verdict": result.verdict, "result": result})
-        return
-    print_finetuning(result)
-    click.echo(f"Wrote {output}.")
+        record = {"model": model, "output": files.output, "files": files}
+        print_json({**record, "verdict": result.verdict, "best": result.best, "result": result})
+    else:
+        print_finetuning(result)
+        files.print()
+    if result.is_worse_than_incoming:
+        click.get_current_context().exit(WORSE_STATUS)
 
 
 def _check_converted(model: Path, original: Path | None, training: TrainingOptions) -> None:

@@ -46,7 +46,8 @@ def command(
     """Write one HTML file that compares MODEL with the model that it was converted from: verdict,
     slopes, dead units, signal, calibration and cost.
 
-    Scores are measured on the test samples of DATA, or on all samples if DATA has no test part.
+    Scores are measured on the test samples of DATA, or on all samples if DATA has no test part;
+    samples that a model was fine-tuned on are left out, by the record that `finetune` writes.
 
     \b
     Example:
@@ -54,6 +55,7 @@ def command(
     """
     _check_dependencies()
     from keras_prelu.cli.console import print_json, progress
+    from keras_prelu.cli.finetuned_files import unseen_samples
     from keras_prelu.cli.records import read_calibration
     from keras_prelu.io.model_files import check_output
     from keras_prelu.report.content import gather
@@ -63,23 +65,26 @@ def command(
     check_output(output, force=force, suffix=".html")
     converted, relu = session.load_model(model), session.load_model(original)
     dataset = data.load(converted)
+    paths = [model, original, *([] if control is None else [control])]
+    samples, caution = unseen_samples(dataset.test or dataset.train, paths)
     with progress("Measuring"):
         result = gather(
             converted,
             relu,
-            dataset.test or dataset.train,
+            samples,
             control=None if control is None else session.load_model(control),
             loss=loss,
             calibration=read_calibration(model),
             title=f"{model.name}: from ReLU to PReLU",
             made={"Command": " ".join(["keras-prelu", *sys.argv[1:]]), "Data": str(data.source)},
+            cautions=[caution] if caution else [],
             seed=session.seed,
         )
         write(result, output, force=force)
     if session.json:
         print_json({"model": model, "output": output, "report": result})
         return
-    for sentence in result.sentences:
+    for sentence in (*result.sentences, *result.cautions):
         click.echo(sentence)
     click.echo(f"Wrote {output} ({output.stat().st_size:,} bytes).")
 

@@ -78,7 +78,7 @@ class TrainingOptions:
     learning_rate: float | None = option(
         "--learning-rate",
         type=click.FloatRange(min=0, min_open=True),
-        help="Initial learning rate of Adam, with cosine decay.  [default: 0.003]",
+        help="Initial learning rate of Adam, with cosine decay.  [default: 0.001]",
     )
     slope_multiplier: float | None = option(
         "--slope-multiplier",

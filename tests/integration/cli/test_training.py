@@ -4,6 +4,7 @@ import csv
 import os
 import re
 
+import numpy as np
 import pytest
 
 import keras_prelu as kp
@@ -20,6 +21,65 @@ FINETUNE = "finetune relu.keras --data labelled.npz --epochs 1"
 def test_finetune_a_relu_model():
     stored.check("finetune", invoke(FINETUNE).output)
     assert os.path.exists("relu.finetuned.keras")
+
+
+def test_a_fine_tuning_that_made_the_network_worse_names_the_better_file(folder):
+    arguments = "finetune relu.keras --data digits --epochs 1 --learning-rate 3 --recipe identity"
+    result = invoke(arguments, expect=4)
+    assert "worse than the model that came in" in result.output
+    assert "The better model is relu.keras." in result.output
+    before = (folder / "relu.keras").read_bytes()
+    record = invoke_json(arguments, "-o relu.keras --force", expect=4)
+    assert (folder / "relu.keras").read_bytes() == before
+    assert record["best"] == "incoming"
+    assert record["output"] == record["files"]["output"] == "relu.finetuned.keras"
+    assert record["files"]["best"] == "relu.keras"
+
+
+def test_what_was_trained_on_is_not_scored(folder):
+    invoke(FINETUNE, "--recipe identity --learning-rate 0.00001")
+    files = {"relu.finetuned.keras", "relu.finetuned.control.keras", "relu.finetuned.training.json"}
+    assert files <= set(os.listdir(folder))
+    tuned, control = "relu.finetuned.keras", "relu.finetuned.control.keras"
+    said = "160 of 200 samples were used to train relu.finetuned.keras"
+    for arguments in (
+        f"compare {tuned} relu.keras",
+        f"compare relu.keras {control}",
+        f"report {tuned} --original relu.keras --control {control} -o report.html",
+        f"evaluate {tuned}",
+    ):
+        output = invoke(arguments, "--data labelled.npz").output
+        assert said.removesuffix("relu.finetuned.keras") in output
+        assert "are left out" in output
+    assert said in (folder / "report.html").read_text()
+    record = invoke_json(f"compare {tuned} relu.keras --data labelled.npz")
+    assert record["comparison"]["samples"] == 40
+    assert "160 of 200 samples" in record["verdict"]
+    # Other samples are not concerned.
+    output = invoke(f"compare {tuned} relu.keras --data digits").output
+    assert "were used to train" not in output
+    assert "n = 360" in output
+
+
+def test_samples_that_were_all_trained_on_are_scored_with_a_caution(folder):
+    invoke(FINETUNE, "--recipe identity --no-control")
+    with np.load("labelled.npz") as arrays:
+        x, y = arrays["x"], arrays["y"]
+    held_out = kp.data.sources.split(kp.data.Samples(np.arange(200)), 0.2, 0)[1].x
+    kept = np.setdiff1d(np.arange(200), held_out)
+    np.savez("trained.npz", x=x[kept].astype("float64"), y=y[kept])
+    output = invoke("compare relu.finetuned.keras relu.keras --data trained.npz").output
+    assert "All 160 samples were used to train relu.finetuned.keras: the scores do not" in output
+    assert not os.path.exists("relu.finetuned.control.keras")
+
+
+def test_the_control_is_not_overwritten_without_force(folder):
+    (folder / "relu.finetuned.control.keras").write_text("mine")
+    assert "control.keras' exists" in invoke(FINETUNE, expect=1).stderr
+    (folder / "relu.finetuned.control.keras").unlink()
+    (folder / "relu.finetuned.training.json").write_text("mine")
+    assert "training.json' exists" in invoke(FINETUNE, expect=1).stderr
+    assert (folder / "relu.finetuned.training.json").read_text() == "mine"
 
 
 def test_finetune_a_converted_model():

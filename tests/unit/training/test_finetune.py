@@ -1,5 +1,7 @@
 """keras_prelu.training.finetune: both trainings, their budget, and the verdict."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -83,9 +85,80 @@ def test_the_order_of_arguments_of_before_is_refused_with_the_new_one(converted,
 def test_a_control_that_is_the_same_is_never_beaten(original, digits):
     result = kp.finetune(original, *digits, original=original, epochs=1)
     assert result.prelu.history == result.control.history  # same data order, schedule and steps
-    assert result.comparison.verdict == "as good"
+    assert result.comparison.verdict == "can't tell"  # of 80 samples
+    assert result.comparison.gain == 0.0
     assert "better" not in result.verdict
     assert "revived" not in result.verdict
+
+
+def test_what_came_in_is_kept_where_fine_tuning_made_both_networks_worse(digits):
+    train, _ = digits
+    original = network()
+    original.fit(train.x, train.y, epochs=40, verbose=0)
+    good = kp.finetune(original, *digits, recipe="identity", epochs=1, learning_rate=1e-5)
+    assert (good.best, good.is_worse_than_incoming) == ("model", False)
+    assert "that came in" not in good.verdict
+    bad = kp.finetune(original, *digits, recipe="identity", epochs=1, learning_rate=3.0)
+    assert bad.best == "incoming"
+    assert bad.is_worse_than_incoming
+    before, control = bad.incoming_comparison, bad.control_incoming_comparison
+    assert before.verdict == control.verdict == "worse"
+    assert before.b == control.b == bad.control.score_before
+    assert (
+        "The fine-tuned PReLU model is worse than the model that came in: accuracy" in bad.verdict
+    )
+    assert "The fine-tuned ReLU control is worse than the model that came in" in bad.verdict
+    assert "made both networks worse: keep the model that came in" in bad.verdict
+    alone = kp.finetune(
+        original, *digits, recipe="identity", epochs=1, learning_rate=3.0, control=False
+    )
+    assert alone.best == "incoming"
+    assert "made the network worse: keep the model that came in" in alone.verdict
+
+
+@pytest.mark.parametrize(
+    ("against_control", "against_incoming", "control_against_incoming", "best"),
+    [
+        ("better", "better", "better", "model"),
+        ("can't tell", "can't tell", "can't tell", "model"),
+        ("worse", "better", "better", "control"),
+        ("worse", "worse", "as good", "control"),
+        ("worse", "worse", "worse", "incoming"),
+        ("can't tell", "worse", "can't tell", "incoming"),
+        (None, "worse", None, "incoming"),
+    ],
+)
+def test_the_best_model(tuned, against_control, against_incoming, control_against_incoming, best):
+    def comparison(verdict):
+        return None if verdict is None else replace(tuned.comparison, verdict=verdict)
+
+    result = replace(
+        tuned,
+        comparison=comparison(against_control),
+        incoming_comparison=comparison(against_incoming),
+        control_incoming_comparison=comparison(control_against_incoming),
+    )
+    assert result.best == best
+
+
+def test_lower_scores_that_may_be_chance_are_said_too(tuned):
+    lower = replace(tuned.comparison, verdict="can't tell", gain=-0.01, b=0.9)
+    result = replace(tuned, incoming_comparison=lower, control_incoming_comparison=lower)
+    assert "No fine-tuned network scored as well as the model that came in (accuracy" in (
+        result.verdict
+    )
+    assert result.best == "model"
+
+
+def test_all_compiled_metrics_are_compared(original, digits):
+    metrics = [keras.metrics.SparseTopKCategoricalAccuracy(3, name="top3")]
+    result = kp.finetune(original, *digits, recipe="identity", epochs=1, metrics=metrics)
+    for comparison in (result.comparison, result.incoming_comparison):
+        assert [metric.name for metric in comparison.metrics] == ["top3"]
+    _, validation = digits
+    measured = result.model.evaluate(validation.x, validation.y, verbose=0, return_dict=True)
+    np.testing.assert_allclose(result.comparison.metrics[0].a, measured["top3"], atol=1e-6)
+    assert "top3: " in result.verdict
 
 
 def test_a_prelu_inside_a_wrapper_makes_a_model_converted(digits):

@@ -1,0 +1,166 @@
+"""What a fine-tuning writes: the model, its control, and a record of the samples it used.
+
+`compare`, `report` and `evaluate` read the record, so that no score is measured unnoticed on
+samples that a model was trained on.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = [
+    "WORSE_STATUS",
+    "FineTunedFiles",
+    "check_finetuned_outputs",
+    "record_path",
+    "unseen_samples",
+    "write_finetuned",
+]
+
+WORSE_STATUS = 4
+"""The exit status where fine-tuning made the network worse than the file that came in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTunedFiles:
+    """The files of a fine-tuning.
+
+    Attributes:
+        output: Path of the fine-tuned model.
+        control: Path of the fine-tuned ReLU control, or None without one.
+        record: Path of the record of the samples.
+        best: Path of the model to keep.
+    """
+
+    output: Path
+    control: Path | None
+    record: Path
+    best: Path
+
+    def print(self) -> None:
+        """Print what was written, and the better model if it is another."""
+        control = f" and its control, {self.control}" if self.control else ""
+        click.echo(f"Wrote {self.output}{control}.")
+        if self.best != self.output:
+            click.echo(f"The better model is {self.best}.")
+
+
+def record_path(model: Path) -> Path:
+    """Return the path of a model's record: `m.finetuned.keras` → `m.finetuned.training.json`.
+
+    The control, `m.finetuned.control.keras`, has the same record.
+    """
+    stem = model.stem.removesuffix(".control")
+    return model.with_name(f"{stem}.training.json")
+
+
+def check_finetuned_outputs(output: Path, *, control: bool, force: bool) -> None:
+    """Raise a FileError if a file can't be written, before anything is trained."""
+    from keras_prelu.io.model_files import beside, check_output
+
+    check_output(output, force=force)
+    check_output(record_path(output), force=force, suffix=".json")
+    if control:
+        check_output(beside(output, "control"), force=force)
+
+
+def write_finetuned(
+    result: Any, output: Path, *, incoming: Path, train: Any, validation: Any, force: bool
+) -> FineTunedFiles:
+    """Write a fine-tuned model, its control, and the record of the samples.
+
+    A file that came in is not overwritten by a model that is worse; that one is written beside it.
+
+    Args:
+        result: `FineTuning`.
+        output: Path of the model.
+        incoming: Path of the model that came in.
+        train: `Samples` that were trained on.
+        validation: `Samples` that were held out.
+        force: Boolean. Whether existing files are replaced.
+    """
+    from keras_prelu.data.digests import sample_digests
+    from keras_prelu.io.atomic import atomic_write_text
+    from keras_prelu.io.model_files import beside, save_model
+
+    if result.best == "incoming" and output.exists() and output.samefile(incoming):
+        output = beside(output, "finetuned")
+    save_model(result.model, output, force=force)
+    control = None
+    if result.control is not None and result.control is not result.prelu:
+        control = beside(output, "control")
+        save_model(result.control.model, control, force=force)
+    best = {"model": output, "control": control or output, "incoming": incoming}[result.best]
+    record = {
+        "verdict": result.verdict,
+        "best": str(best),
+        "control": None if control is None else str(control),
+        "trained": _encoded(sample_digests(train)),
+        "held_out": _encoded(sample_digests(validation)),
+    }
+    atomic_write_text(record_path(output), json.dumps(record, indent=1) + "\n", overwrite=force)
+    return FineTunedFiles(output=output, control=control, record=record_path(output), best=best)
+
+
+def unseen_samples(samples: Any, models: Sequence[Path]) -> tuple[Any, str]:
+    """Return the samples that no model was trained on, by the records beside their files.
+
+    Args:
+        samples: `Samples`.
+        models: Sequence of paths of models, with or without records.
+
+    Returns:
+        A pair of the samples and of a sentence on those that are left out; it is empty if there are
+        none. If the models were trained on all samples, all are returned, and the sentence says so.
+    """
+    import numpy as np
+
+    records = {path: record for path in models if (record := _read(path)) is not None}
+    if not records:
+        return samples, ""
+    from keras_prelu.data.digests import sample_digests
+
+    digests = sample_digests(samples)
+    used = np.zeros(len(samples), dtype=bool)
+    names = []
+    for path, (trained, held_out) in records.items():
+        of_model = np.isin(digests, trained) & ~np.isin(digests, held_out)
+        names += [str(path)] if of_model.any() else []
+        used |= of_model
+    if not used.any():
+        return samples, ""
+    trained_on = f"used to train {' and '.join(names)}"
+    if used.all():
+        return samples, (
+            f"All {len(samples):,} samples were {trained_on}: the scores do not show how the models"
+            " do on new samples."
+        )
+    return samples.take(np.flatnonzero(~used)), (
+        f"{int(used.sum()):,} of {len(samples):,} samples were {trained_on} and are left out."
+    )
+
+
+def _read(model: Path) -> tuple[Any, Any] | None:
+    """Return the digests of trained and held-out samples, or None if there is no such record."""
+    try:
+        stored = json.loads(record_path(model).read_text(encoding="utf-8"))
+        return _decoded(stored["trained"]), _decoded(stored["held_out"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _encoded(digests: Any) -> str:
+    return base64.b64encode(digests.astype("<u8").tobytes()).decode("ascii")
+
+
+def _decoded(text: str) -> Any:
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<u8")
