@@ -430,7 +430,8 @@ def _open(opened: OpenedLayers, layer: Any, arguments: _Arguments, code: _Code) 
     """Add the graphs of a layer's code and of the layers inside to `code`."""
     if isinstance(layer, keras.layers.TimeDistributed):
         # Its code calls the layer inside once for each step.
-        _open(opened, layer.layer, _one_step(arguments), code)
+        if recognize(layer.layer) is None:
+            _open(opened, layer.layer, _one_step(arguments), code)
         return
     graph = opened.graph(layer, arguments.args, arguments.kwargs)
     if graph is None:
