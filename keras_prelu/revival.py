@@ -19,9 +19,10 @@ from keras_prelu import theory
 from keras_prelu.calibration.design import linear_output
 from keras_prelu.data.samples import as_samples, batches, model_inputs
 from keras_prelu.data.signature import with_declared_inputs
-from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.interpreter import ExecutedStep, iterate_steps, run_plan
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 from keras_prelu.graph.saved_weights import SavedWeights, restored_on_failure
 from keras_prelu.graph.weight_constraints import satisfies_constraint
@@ -31,6 +32,10 @@ from keras_prelu.sites.activity import ActivityProbe, SiteActivity
 from keras_prelu.typing import Array
 from keras_prelu.utils.checks import check_number
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.verification.agreement import OTHER_WEIGHTS
+from keras_prelu.verification.probes import COUNT, input_structure
+from keras_prelu.verification.same_function import FunctionCheck
+from keras_prelu.verification.steps import is_random, steps_difference
 
 __all__ = ["Revival", "SiteRevival", "revive"]
 
@@ -116,7 +121,8 @@ def revive(
         A `Revival`.
 
     Raises:
-        ConversionError: The model has no graph.
+        ConversionError: The model has no graph; or its predictions change although the revived
+            units were active on no sample, so that it got its old weights back.
         DataError: The samples do not fit the model.
         InvalidArgumentError: A ValueError; the threshold is not in [0, 1).
 
@@ -146,9 +152,13 @@ def revive(
     ]
     loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
     if any(candidate.is_revivable for candidate in candidates):
+        check = FunctionCheck(model, samples.x)
+        _check_steps(model, plan, inputs, size)
         outputs = _outputs(plan, inputs, size)
         with restored_on_failure(_variables(candidates)):
             candidates = _revive_within_constraints(plan, inputs, size, candidates, seed)
+            if all(each.keeps_function for each in candidates if each.is_revivable):
+                check.refuse(model, OTHER_WEIGHTS, "Reviving its dead units")
             changed = zip(_outputs(plan, inputs, size), outputs, strict=True)
             loss = float(
                 np.mean([theory.relative_error(after, before) for after, before in changed])
@@ -184,11 +194,14 @@ class _Candidate:
         dead: Boolean array. For each unit, whether it is dead.
         surroundings: `Surroundings` of the rectifier; or the reason why its units can't be
             revived; or None if no unit is dead.
+        keeps_function: Boolean. Whether the dead units output 0 on all samples, so that reviving
+            them leaves the outputs unchanged.
     """
 
     path: str
     dead: Array
     surroundings: Surroundings | str | None
+    keeps_function: bool
 
     @classmethod
     def examine(
@@ -203,6 +216,7 @@ class _Candidate:
             path=measured.site.path,
             dead=dead,
             surroundings=surroundings_of(plan, shared, measured) if dead.any() else None,
+            keeps_function=bool(measured.dead[dead].all()) and measured.site.negative_slope == 0,
         )
 
     @property
@@ -338,18 +352,35 @@ def _output_statistics(
     return statistics
 
 
+def _check_steps(model: keras.Model, plan: ExecutionPlan, inputs: list[Array], size: int) -> None:
+    """Check that the steps of a plan compute what the model predicts, on a few samples.
+
+    Raises:
+        ConversionError: They compute something else.
+    """
+    count = model.inputs[0].shape[0] or min(size, COUNT)
+    first = [array[np.arange(count) % len(array)] for array in inputs]
+    batch = keras.tree.pack_sequence_as(input_structure(model), first)
+    reason = steps_difference(model, plan, batch)
+    if reason and not is_random(model, batch):
+        raise ConversionError(
+            f"Model '{model.name}' predicts something else than its layers compute one by one"
+            f" ({reason}), so its units can't be revived."
+        )
+
+
 def _executed_steps(plan: ExecutionPlan, inputs: list[Array], size: int) -> Iterator[ExecutedStep]:
-    for batch in batches(inputs, size):
-        yield from iterate_steps(plan, [keras.ops.convert_to_tensor(array) for array in batch])
+    with state_kept(*(step.operation for step in plan.steps)):
+        for batch in batches(inputs, size):
+            yield from iterate_steps(plan, [keras.ops.convert_to_tensor(array) for array in batch])
 
 
 def _outputs(plan: ExecutionPlan, inputs: list[Array], size: int) -> list[Array]:
     """Return the outputs of a model on all samples, with one array for each output."""
-    columns = zip(
-        *(
-            map(to_float64, run_plan(plan, [keras.ops.convert_to_tensor(array) for array in batch]))
+    with state_kept(*(step.operation for step in plan.steps)):
+        rows = [
+            [*map(to_float64, run_plan(plan, [*map(keras.ops.convert_to_tensor, batch)]))]
             for batch in batches(inputs, size)
-        ),
-        strict=True,
-    )
+        ]
+    columns = zip(*rows, strict=True)
     return [np.concatenate(column) for column in columns]

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import keras
 from keras.src import backend
+from keras.src.backend.common import masking
 from keras.src.models.functional import Functional, functional_like_constructor
 
 __all__ = [
     "Functional",
     "Node",
+    "added_losses",
     "backend_namespaces",
     "begin_at_epoch",
     "built_for",
@@ -26,6 +28,8 @@ __all__ = [
     "compiled_metrics",
     "functional_like_constructor",
     "has_automatic_name",
+    "keep_losses",
+    "keras_mask",
     "metric_direction",
     "metric_function",
     "moving_averages",
@@ -35,6 +39,9 @@ __all__ = [
     "optimizer_map",
     "own_attributes",
     "producer",
+    "recurrent_states",
+    "set_keras_mask",
+    "state_variables",
     "steps_counter",
     "sublayers",
     "treat_apart",
@@ -163,6 +170,67 @@ def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     `keras.callbacks.BackupAndRestore` does this too.
     """
     model._initial_epoch = epoch
+
+
+def keras_mask(tensor: Any) -> Any:
+    """Return the mask that a layer attached to a tensor, symbolic or not, or None."""
+    return masking.get_keras_mask(tensor)
+
+
+def set_keras_mask(tensor: Any, mask: Any) -> None:
+    """Attach a mask to a tensor, or remove its mask if `mask` is None."""
+    masking.set_keras_mask(tensor, mask)
+
+
+def state_variables(layer: Any) -> list[keras.Variable]:
+    """Return the variables of a layer, at any depth, that may change while it is called.
+
+    They are the variables that were created as not trainable (moving statistics, states of
+    recurrent layers, counters), and those of random generators and metrics. Weights that are
+    frozen are not among them.
+    """
+    layers = [layer, *sublayers(layer)] if isinstance(layer, keras.layers.Layer) else []
+    variables = [variable for each in layers for variable in each._non_trainable_variables]
+    variables += [each.state for inner in layers for each in inner._seed_generators]
+    for inner in layers:
+        variables += [*inner.metrics_variables, *recurrent_states(inner)]
+    unique = {id(variable): variable for variable in variables}
+    return list(unique.values())
+
+
+def added_losses(layer: keras.layers.Layer) -> list[Any]:
+    """Return the losses that the last call of a layer added, at any depth.
+
+    Unlike `layer.losses`, they don't include the regularizers of weights.
+    """
+    return [loss for each in (layer, *sublayers(layer)) for loss in each._get_own_losses()]
+
+
+def recurrent_states(layer: Any) -> list[keras.Variable]:
+    """Return the states that a stateful recurrent layer carries to the next batch.
+
+    Keras does not count them among the layer's variables.
+    """
+    if not isinstance(layer, keras.layers.RNN) or not layer.stateful:
+        return []
+    return [
+        state for state in keras.tree.flatten(layer.states) if isinstance(state, keras.Variable)
+    ]
+
+
+@contextmanager
+def keep_losses(layer: Any) -> Iterator[None]:
+    """Restore the losses that the last call of a layer left, at any depth, after the context."""
+    layers = [layer, *sublayers(layer)] if isinstance(layer, keras.layers.Layer) else []
+    kept = [(each, list(each._losses), set(each._loss_ids)) for each in layers]
+    try:
+        yield
+    finally:
+        for each, losses, ids in kept:
+            each._losses.clear()
+            each._losses.extend(losses)
+            each._loss_ids.clear()
+            each._loss_ids.update(ids)
 
 
 def backend_namespaces() -> tuple[ModuleType, ...]:

@@ -16,6 +16,7 @@ from keras_prelu.calibration.ridge import RidgeProblem
 from keras_prelu.data.samples import batches
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.interpreter import run_plan
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan
 from keras_prelu.layers import PReLU
 
@@ -55,7 +56,8 @@ def unrestored_shares(
     """
     sampler = _RowSampler(layers, fraction=batch_size / len(inputs[0]), rng=rng)
     targets = [HookTarget(layer) for layer in layers.values()]
-    with hook_seen_calls(targets, sampler.sample):
+    operations = [step.operation for step in plan.steps]
+    with state_kept(*operations), hook_seen_calls(targets, sampler.sample):
         for batch in batches(inputs, batch_size):
             run_plan(plan, [keras.ops.convert_to_tensor(array) for array in batch])
     return {

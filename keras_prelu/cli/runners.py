@@ -64,6 +64,7 @@ def convert_model(
             exclude=options.exclude or None,
             keep_slopes=options.keep_slopes,
             train_frozen_slopes=options.train_frozen_slopes,
+            verify=options.verify,
             max_samples=calibration.samples,
             memory_limit=calibration.memory_limit,
             seed=session.seed,

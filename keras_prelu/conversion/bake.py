@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,12 +24,19 @@ from keras_prelu.custom_layers.converted_layer import is_as_written, is_converte
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
 from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.graph.masks import without_mask
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.sites.site import unique_name
+from keras_prelu.typing import Tensor
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.verification.agreement import OTHER_WEIGHTS, SAME_OPERATIONS
+from keras_prelu.verification.same_function import FunctionCheck
 
 __all__ = ["bake", "check_prune", "with_stock_activations"]
 
@@ -36,6 +44,7 @@ _OWN_MODULES = "keras_prelu."
 """Prefix of the names of this package's modules."""
 
 
+@keeps_state("model")
 @on_large_graphs
 def bake(
     model: keras.Model, *, fold_batch_normalization: bool = False, prune: float = 0.0
@@ -67,9 +76,10 @@ def bake(
         A new model of the same kind (a Sequential stays one).
 
     Raises:
-        ConversionError: The model has no graph, or a layer with Python code of its own applies
-            PReLUs, which no stock layer can replace. If these PReLUs compute what the layer's own
-            rectifiers did (all slopes 0, or pruned), the layer's own class is restored instead.
+        ConversionError: The model has no graph; or the copy predicts something else; or a layer
+            with Python code of its own applies PReLUs, which no stock layer can replace. If these
+            PReLUs compute what the layer's own rectifiers did (all slopes 0, or pruned), the
+            layer's own class is restored instead.
         InvalidArgumentError: A ValueError; `prune` is negative.
 
     Example:
@@ -81,9 +91,34 @@ def bake(
     """
     check_prune(prune)
     _refuse_python_code(model, float(prune))
+    with _pruned(model, float(prune)):
+        check = FunctionCheck(model)
     baked = with_stock_activations(model, float(prune), _make_capped)
+    check.refuse(baked, SAME_OPERATIONS, "Baking")
     _compile_with_stock_optimizer(model, baked)
-    return fold(baked) if fold_batch_normalization else baked
+    if not fold_batch_normalization:
+        return baked
+    folded = fold(baked)
+    check.refuse(folded, OTHER_WEIGHTS, "Folding BatchNormalization")
+    return folded
+
+
+@contextmanager
+def _pruned(model: keras.Model, prune: float) -> Iterator[None]:
+    """Let the PReLU layers of a model that are to be pruned compute a ReLU within the context."""
+    layers = [layer for _, layer in prelu_layers(model)] if prune else []
+    with ExitStack() as undo:
+        for layer in layers:
+            if np.abs(to_float64(slopes_in_effect(layer))).max() <= prune:
+                undo.callback(set_target(HookTarget(layer), partial(_as_relu, layer)))
+        yield
+
+
+def _as_relu(layer: PReLU, inputs: Tensor) -> Tensor:
+    outputs = keras.ops.relu(inputs)
+    if layer.max_value is None:
+        return outputs
+    return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, outputs.dtype))
 
 
 def check_prune(prune: Any) -> None:
@@ -156,7 +191,9 @@ def with_stock_activations(
     new_names = _names_of_outputs(model, taken_names)
     stock_prelus: list[_StockPReLU] = []
 
-    def make_stock(layer: PReLU) -> list[keras.layers.Layer]:
+    dropping = _masks_to_drop(model)
+
+    def make_stock(layer: PReLU) -> list[Any]:
         slopes = to_float64(slopes_in_effect(layer))
         name = str(new_names.get(id(layer), layer.name))
         stock = _simplest_stock_layer(layer, slopes, prune, name)
@@ -168,7 +205,7 @@ def with_stock_activations(
         if id(layer) in new_names and len(chain) > 1:  # The last layer creates the output.
             chain[0].name, chain[-1].name = chain[-1].name, chain[0].name
         chain[-1].activity_regularizer = layer.activity_regularizer
-        return chain
+        return [*chain, without_mask] if id(layer) in dropping else chain
 
     replacements = Replacements()
     for operation in _operations(model):
@@ -185,6 +222,18 @@ def with_stock_activations(
     if names is not None and output_names(baked) is not None:
         baked.output_names = names
     return baked
+
+
+def _masks_to_drop(model: keras.Model) -> set[int]:
+    """Return the ids of the PReLU layers that drop a mask, which no stock activation layer does."""
+    if not any(getattr(operation, "drop_mask", False) for operation in _operations(model)):
+        return set()
+    plan = compile_plan(model)
+    return {
+        id(step.operation)
+        for step in plan.steps
+        if getattr(step.operation, "drop_mask", False) and not plan.masked.isdisjoint(step.inputs)
+    }
 
 
 def _names_of_outputs(model: keras.Model, taken_names: set[str]) -> dict[int, str]:

@@ -17,6 +17,7 @@ from keras_prelu.custom_layers.converted_layer import (
     prelus,
     rebuild_as_written,
 )
+from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
 from keras_prelu.graph.cloning import check_variables, copy_other_state, copy_variables, rebuild
 from keras_prelu.graph.leaves import is_taken_apart
@@ -29,8 +30,11 @@ from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["BuiltLayerFactory", "LayerFactory", "Replacements", "copy_model", "rewrite"]
 
-LayerFactory = Callable[[], "keras.layers.Layer | Sequence[keras.layers.Layer]"]
-"""Factory for the replacement layer or chain of layers; an empty list is the identity."""
+LayerFactory = Callable[[], "keras.layers.Layer | Sequence[Any]"]
+"""Factory for the replacement layer or chain of layers; an empty list is the identity.
+
+In a functional model, functions of `keras.ops` may be among them.
+"""
 
 BuiltLayerFactory = Callable[[], Any]
 """Factory for a built `PReLU`."""
@@ -221,6 +225,11 @@ class _Rewriter:
             replacement = self._replacement(layer, 0)
             layers.extend([self._copy(layer)] if replacement is None else replacement)
             layers.extend(self._activation_layers(layer))
+        if not all(keras.utils.is_keras_tensor(each) or _is_layer(each) for each in layers):
+            raise ConversionError(
+                f"Sequential model '{model.name}' has a PReLU layer that drops a mask, which no"
+                " stock layer does. Build the model with the functional API."
+            )
         return keras.Sequential(layers, name=model.name)
 
     def _copy_functional(self, model: keras.Model) -> keras.Model:
@@ -259,7 +268,9 @@ class _Rewriter:
     def _make(self, factory: LayerFactory, operation: Any) -> list[Any]:
         product = factory()
         layers = list(product) if isinstance(product, Sequence) else [product]
-        self._inserted.extend(_Inserted(operation=operation, layer=layer) for layer in layers)
+        self._inserted.extend(
+            _Inserted(operation=operation, layer=layer) for layer in layers if _is_layer(layer)
+        )
         return layers
 
     def _make_shared(self, factory: LayerFactory, operation: Any) -> list[Any]:
@@ -336,6 +347,10 @@ class _Rewriter:
             pair.copy.trainable = pair.original.trainable
         if added:
             freeze_like(copy, original)
+
+
+def _is_layer(value: Any) -> bool:
+    return isinstance(value, keras.layers.Layer)
 
 
 def _first_tensor(args: Any, kwargs: Any) -> Any:

@@ -33,6 +33,7 @@ from keras_prelu.errors import (
     KerasPReLUWarning,
     reason_of,
 )
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.atomic import atomic_write
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.quiet import silenced
@@ -48,6 +49,7 @@ _HALF_PRECISION_TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
 _MOST_CHECKED = 128
 
 
+@keeps_state("model")
 def export(
     model: keras.Model,
     path: str | os.PathLike[str],

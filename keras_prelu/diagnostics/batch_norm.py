@@ -16,6 +16,7 @@ from keras_prelu.graph.batch_norm import normalizes_last_axis
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.interpreter import iterate_steps
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
@@ -43,6 +44,7 @@ class BatchNormGamma:
     reconstruction: np.ndarray
 
 
+@keeps_state("model")
 def batch_norm_gammas(
     model: keras.Model, samples: Any, *, batch_size: int = 128
 ) -> tuple[BatchNormGamma, ...]:

@@ -30,6 +30,7 @@ from keras_prelu.diagnostics.paired_intervals import (
     samples_for_equality,
 )
 from keras_prelu.diagnostics.scores import Scores, measure_scores
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.utils.checks import check_number
 
 __all__ = [
@@ -159,6 +160,7 @@ class Comparison:
         return " and ".join(names)
 
 
+@keeps_state("a", "b")
 def compare(
     a: keras.Model,
     b: keras.Model,

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_prelu.data.samples import as_samples, model_inputs
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.sites.activity import ActivityProbe, SiteActivity
 
@@ -52,6 +53,7 @@ class SiteUnits:
     one_sided: int | None
 
 
+@keeps_state("model")
 def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tuple[SiteUnits, ...]:
     """Count the dead units at every site of a model, exactly, in one pass over all samples.
 

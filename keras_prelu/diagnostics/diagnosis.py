@@ -17,6 +17,7 @@ from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.gradient_noise import GradientNoise, gradient_noise
 from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
+from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["MEASURES", "Diagnosis", "Finding", "diagnose"]
 
@@ -76,6 +77,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
 
+@keeps_state("model")
 def diagnose(
     model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 128, seed: int = 0
 ) -> Diagnosis:

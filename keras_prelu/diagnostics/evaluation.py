@@ -13,6 +13,7 @@ from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.scores import sample_scores
+from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -30,6 +31,7 @@ class Evaluation:
     metrics: Mapping[str, float]
 
 
+@keeps_state("model")
 def evaluate(
     model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 32
 ) -> Evaluation:

@@ -16,6 +16,7 @@ from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.data.signature import input_signature
 from keras_prelu.errors import DataError, InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.typing import Array
 from keras_prelu.utils.checks import check_integer
 
@@ -59,6 +60,7 @@ class GradientNoise:
     variables: tuple[VariableNoise, ...]
 
 
+@keeps_state("model")
 def gradient_noise(
     model: keras.Model,
     data: Any,

@@ -16,6 +16,7 @@ import numpy as np
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe, check_probes, gradients_by_call
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import channel_groups
 from keras_prelu.scaling.channel_sizes import ChannelSizes
@@ -132,6 +133,7 @@ class LayerInfluence:
     influence: np.ndarray
 
 
+@keeps_state("model")
 def channel_influences(
     model: keras.Model, samples: Any, *, probes: int = 32, seed: int = 0
 ) -> tuple[LayerInfluence, ...]:

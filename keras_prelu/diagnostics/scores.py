@@ -15,6 +15,7 @@ from keras_prelu.data.samples import Samples, as_samples, batches, model_inputs
 from keras_prelu.data.signature import input_signature
 from keras_prelu.diagnostics.compiled_metrics import MetricValues, metric_values
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["Scores", "measure_scores", "sample_scores"]
 
@@ -34,6 +35,7 @@ class Scores:
     metrics: tuple[MetricValues, ...] = ()
 
 
+@keeps_state("model")
 def measure_scores(
     model: keras.Model, data: Any, *, loss: Any = None, metrics_of: keras.Model | None = None
 ) -> Scores:
@@ -60,6 +62,7 @@ def measure_scores(
     return Scores(metric=metric, values=values, metrics=others)
 
 
+@keeps_state("model")
 def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[str, np.ndarray]:
     """Return the metric that fits a model and its labels, and its value on each sample.
 

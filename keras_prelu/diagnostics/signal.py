@@ -23,6 +23,7 @@ from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Tensor
@@ -72,6 +73,7 @@ class LayerSignal:
     gradient: float
 
 
+@keeps_state("model")
 def signal_by_depth(
     model: keras.Model, samples: Any, *, probes: int = 32, batch_size: int = 128, seed: int = 0
 ) -> tuple[LayerSignal, ...]:

@@ -14,6 +14,7 @@ from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.errors import DataError
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import Slot, Step, compile_plan
 from keras_prelu.utils.checks import check_integer
 
@@ -40,6 +41,7 @@ class LayerSimilarity:
     explained: float | None
 
 
+@keeps_state("model", "other")
 def layer_similarity(
     model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256
 ) -> tuple[LayerSimilarity, ...]:

@@ -28,6 +28,7 @@ from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.diagnostics.similarity import LayerSimilarity, layer_similarity
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.utils.timing import Ratio, compare
 from keras_prelu.version import __version__
 
@@ -98,6 +99,7 @@ class Report:
         )
 
 
+@keeps_state("converted", "original", "control")
 def gather(
     converted: keras.Model,
     original: keras.Model,

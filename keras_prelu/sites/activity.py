@@ -20,6 +20,7 @@ from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.layer_calls import layers_in_loops
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.site import LocatedSite, Site
@@ -101,7 +102,8 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
         DataError: The samples do not fit the model.
     """
     data = as_samples(samples, model=model, labels="ignored")
-    return ActivityProbe(model, data.x)(model_inputs(model, data), batch_size)
+    with state_kept(model):
+        return ActivityProbe(model, data.x)(model_inputs(model, data), batch_size)
 
 
 class ActivityProbe:

@@ -13,6 +13,7 @@ from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize_call
 from keras_prelu.graph.gates import Objections, takes_floats
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.sites import inspection
 from keras_prelu.sites.opened_layers import OpenedLayers
@@ -58,6 +59,7 @@ def find_sites(model: keras.Model) -> list[Site]:
     return [located.site for located in locate_sites(model)]
 
 
+@keeps_state("model")
 @on_large_graphs
 def locate_sites(model: keras.Model) -> list[LocatedSite]:
     """Return the sites of `find_sites` together with the live operations."""

@@ -24,6 +24,7 @@ from keras_prelu.diagnostics.comparison import Comparison, compare_measured
 from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
@@ -56,6 +57,7 @@ SELECTION_SHARE = 0.2
 _AS_GIVEN = Recipe(name="", summary="a converted model as it is")
 
 
+@keeps_state("model", "original")
 def finetune(
     model: keras.Model,
     train: Any,
