@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.hosts import host
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import FileError, InvalidArgumentError
@@ -164,8 +164,9 @@ class _Measure:
 
     def __init__(self, model: keras.Model, samples: Any) -> None:
         self._model = model
-        self._samples = model_inputs(model, samples)
-        self._activity, self._moments = ActivityProbe(model), MomentsProbe(model)
+        data = as_samples(samples, model=model, labels="ignored")
+        self._samples = model_inputs(model, data)
+        self._activity, self._moments = ActivityProbe(model, data.x), MomentsProbe(model, data.x)
 
     def __call__(self) -> _Measures:
         with state_kept(self._model):

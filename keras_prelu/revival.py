@@ -18,6 +18,7 @@ import numpy as np
 from keras_prelu import theory
 from keras_prelu.calibration.design import linear_output
 from keras_prelu.data.samples import as_samples, batches, model_inputs
+from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.interpreter import ExecutedStep, iterate_steps, run_plan
@@ -29,6 +30,7 @@ from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.scaling.unit_surroundings import Surroundings, surroundings_of
 from keras_prelu.sites.activity import ActivityProbe, SiteActivity
 from keras_prelu.typing import Array
+from keras_prelu.utils.checks import check_number
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.verification.agreement import OTHER_WEIGHTS
 from keras_prelu.verification.probes import COUNT, input_structure
@@ -133,15 +135,17 @@ def revive(
     References:
         Claims 2 and 4; docs/explanation/results.md.
     """
-    if not 0 <= threshold < 1:
+    check_number("threshold", threshold, minimum=0.0)
+    if threshold >= 1:
         raise InvalidArgumentError(
             "`threshold` must be in [0, 1), a share of the samples. Received:"
             f" threshold={threshold}"
         )
     samples = as_samples(samples, model=model, labels="ignored")
     inputs = model_inputs(model, samples)
-    size = model.inputs[0].shape[0] or batch_size
-    plan, measure = compile_plan(model), ActivityProbe(model)
+    graph = with_declared_inputs(model, samples.x)
+    size = graph.inputs[0].shape[0] or batch_size
+    plan, measure = compile_plan(graph), ActivityProbe(model, samples.x)
     shared = SharedVariables(plan)
     candidates = [
         _Candidate.examine(plan, shared, measured, threshold) for measured in measure(inputs, size)

@@ -25,6 +25,7 @@ from keras_prelu.calibration.records import Calibration
 from keras_prelu.calibration.restorability import unrestored_shares
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
 from keras_prelu.calibration.verification import check_steps, warn_of_large_error
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.layers import PReLU
@@ -283,7 +284,7 @@ class _Decisions:
         return sum(int(np.sum(a != b)) for a, b in zip(self._targets, decisions, strict=True))
 
     def _of_model(self, model: keras.Model) -> list[np.ndarray]:
-        inputs = self._inputs if len(self._inputs) > 1 else self._inputs[0]
+        inputs = keras_arrays(self._inputs if len(self._inputs) > 1 else self._inputs[0])
         outputs = model.predict(inputs, batch_size=model.inputs[0].shape[0], verbose=0)
         return [
             output.argmax(axis=-1)

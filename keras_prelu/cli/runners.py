@@ -170,6 +170,7 @@ def finetune_model(
     settings = asdict(options)
     # For a converted model, "auto" trains the model as it is; no recipe means the same here.
     settings["recipe"] = options.recipe or "auto"
+    settings["loss"] = session.load_loss(options.loss)
     monitors = _slope_monitors(settings.pop("log_dir"), train)
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
         result = finetune(

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.sites.activity import ActivityProbe, SiteActivity
@@ -60,8 +60,8 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
     Sites are ReLU, LeakyReLU and PReLU layers, and inline activations.
 
     Args:
-        model: Sequential or Functional model. Nested models and layers with Python code of their
-            own are included, but some sites in such code are not seen (`SiteUnits.seen`).
+        model: Keras model. Nested models, and layers and models with Python code of their own, are
+            included, but some sites in such code are not seen (`SiteUnits.seen`).
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
@@ -70,7 +70,6 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
         others.
 
     Raises:
-        ConversionError: If the model has no graph.
         DataError: If the samples do not fit the model.
 
     Example:
@@ -80,8 +79,9 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
     References:
         Claim 2.
     """
-    probe = ActivityProbe(model)
-    seen = [_count_units(site) for site in probe(model_inputs(model, samples), batch_size)]
+    data = as_samples(samples, model=model, labels="ignored")
+    probe = ActivityProbe(model, data.x)
+    seen = [_count_units(site) for site in probe(model_inputs(model, data), batch_size)]
     paths = {site.path for site in seen}
     return (*seen, *(_not_seen(path) for path in probe.paths if path not in paths))
 

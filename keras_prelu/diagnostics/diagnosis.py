@@ -84,9 +84,10 @@ def diagnose(
     """Measure units, signal, normalization and gradient noise, and report what stands out.
 
     Args:
-        model: Sequential or Functional model with ReLU or PReLU. Nested models are included.
+        model: Keras model with ReLU or PReLU. Nested models are included.
         samples: `Samples`, a pair (x, y), or unlabeled samples: an array, or a list or dict of
-            arrays. With labels, the gradient noise is measured too.
+            arrays; or a data set of batches, with or without labels. With labels, the gradient
+            noise is measured too.
         loss: Keras loss for the gradient noise. Defaults to the loss the model is compiled with.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
         seed: Integer. Seed of all random draws. Defaults to 0.
@@ -95,7 +96,6 @@ def diagnose(
         A `Diagnosis`.
 
     Raises:
-        ConversionError: If the model has no graph.
         DataError: If the samples do not fit the model.
 
     Example:

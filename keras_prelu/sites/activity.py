@@ -14,7 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import as_samples, model_inputs
+from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.interpreter import iterate_steps
@@ -85,10 +86,10 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
     """Count the samples on which each unit is active, exactly, in one pass over all samples.
 
     Args:
-        model: `keras.Model`. Sequential or Functional, with nested models and layers with Python
-            code of their own. Inside such layers, some rectifiers are not seen and left out:
-            functions that the code calls, and those that run in a loop, in a branch or in other
-            code that the backend traces by itself.
+        model: `keras.Model`, with nested models, and layers and models with Python code of their
+            own. Inside such code, some rectifiers are not seen and left out: functions that the
+            code calls, and those that run in a loop, in a branch or in other code that the backend
+            traces by itself.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
@@ -100,8 +101,9 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
         ConversionError: The model has no graph.
         DataError: The samples do not fit the model.
     """
+    data = as_samples(samples, model=model, labels="ignored")
     with state_kept(model):
-        return ActivityProbe(model)(model_inputs(model, samples), batch_size)
+        return ActivityProbe(model, data.x)(model_inputs(model, data), batch_size)
 
 
 class ActivityProbe:
@@ -109,18 +111,21 @@ class ActivityProbe:
 
     Args:
         model: `keras.Model`. See `activity`.
+        x: Array, or structure of arrays. Samples that the model can be called with, which are
+            needed for one that does not declare its inputs.
 
     Attributes:
         paths: Tuple of strings. The paths of all sites of the model, seen or not.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self._plan = compile_plan(model)
+    def __init__(self, model: keras.Model, x: Any) -> None:
+        graph = with_declared_inputs(model, x)
+        self._plan = compile_plan(graph)
         sites = locate_sites(model)
         self.paths = tuple(located.site.path for located in sites)
         self._sites = {located.site.path: located for located in sites if _is_visible(located)}
         self._steps: dict[str, Step] = {}
-        self._probe = BatchProbe(model, self._measure)
+        self._probe = BatchProbe(graph, self._measure)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> list[SiteActivity]:
         """Measure the activity on `inputs`, one array for each of the model's inputs."""

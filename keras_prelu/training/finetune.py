@@ -17,7 +17,9 @@ import keras
 from keras_prelu.backend.hosts import hosts, trains_on_several_tensorflow_hosts
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
+from keras_prelu.data.signature import check_model
 from keras_prelu.data.sources import split
+from keras_prelu.data.streams import check_training_stream
 from keras_prelu.diagnostics.comparison import Comparison, compare_measured
 from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.diagnostics.slopes import layer_slopes
@@ -46,6 +48,7 @@ from keras_prelu.training.recipes import (
     get_recipe,
 )
 from keras_prelu.training.result import FineTuning
+from keras_prelu.utils.checks import check_number
 
 __all__ = ["FineTuning", "finetune"]
 
@@ -102,10 +105,12 @@ def finetune(
         model: Keras model; a ReLU model, or a converted one as `convert` returns it. Not changed: a
             clone is trained.
         train: `Samples` or a pair (x, y), which all models see in the same order; or a data set
-            that `model.fit` accepts (`tf.data.Dataset`, `keras.utils.PyDataset`), which keeps its
-            own order and must yield the same batches again for each model.
-        validation: `Samples` or a pair (x, y). Labelled samples that were used neither for training
-            nor for choosing anything. All scores and the verdict come from them.
+            that `model.fit` accepts (`tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch's
+            `DataLoader`), which keeps its own order, must yield the same batches again for each
+            model, and must end.
+        validation: `Samples`, a pair (x, y), or a data set that ends. Labelled samples that were
+            used neither for training nor for choosing anything. All scores and the verdict come
+            from them.
         original: Keras model; the ReLU model that a converted `model` was made from, for the
             control. Needed for a converted model unless `control=False`; not together with a
             recipe. Not changed. Defaults to None.
@@ -115,9 +120,9 @@ def finetune(
             takes none: "auto" then trains it as it is. Defaults to "auto".
         budget: Float. For "auto", the cost of the search and the final training together, as a
             multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
-        selection: `Samples` or a pair (x, y) on which the best epoch and the recipe are chosen.
-            Defaults to a fifth of the training samples with a recipe, and to None without one:
-            then the last epoch's weights are kept.
+        selection: `Samples`, a pair (x, y) or a data set that ends, on which the best epoch and the
+            recipe are chosen. Defaults to a fifth of the training samples with a recipe, and to
+            None without one: then the last epoch's weights are kept.
         fit: `FitConfig` that replaces the arguments `epochs` to `verbose` below. Defaults to None.
         epochs: Int. Passes over the training data. Defaults to 10.
         batch_size: Int. Batch size of `train` given as arrays. Defaults to 32.
@@ -210,6 +215,10 @@ def finetune(
         prefix="slope_",
     )
     slope_config.check_within(fit_config.epochs)
+    check_model(model, "model")
+    if original is not None:
+        check_model(original, "original")
+    check_number("budget", budget, above=0.0)
     control_names = check_controls(controls)
     recipe_name = _recipe_name(model, original, recipe, control)
     models = (model,) if original is None else (model, original)
@@ -369,7 +378,9 @@ def _checked_data(
         check_labels(model, samples, loss)
         return samples
 
-    is_stream = not isinstance(train, (tuple, Samples))
+    is_stream = not (isinstance(train, Samples) or (isinstance(train, tuple) and len(train) == 2))
+    if is_stream:
+        check_training_stream(train)
     return _Data(
         validation=labelled(validation, "validation"),
         train=train if is_stream else labelled(train, "training"),

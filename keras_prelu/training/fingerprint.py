@@ -14,6 +14,7 @@ from keras_prelu.backend.keras_internals import compile_arguments, sublayers
 from keras_prelu.conversion.optimizer_copies import described_exclusions
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.data.samples import CheckedSamples, Samples
+from keras_prelu.data.streams import batch_count
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.digest import object_digest, without_automatic_names
 from keras_prelu.training.fit import TrainingSetup
@@ -145,22 +146,16 @@ def _array_parts(array: Any) -> Any:
 
 def _stream_parts(stream: Any) -> Any:
     first, second = (object_digest(list(_first_batches(stream))) for _ in range(2))
-    return type(stream).__name__, _length(stream), first if first == second else "shuffled"
+    return type(stream).__name__, batch_count(stream), first if first == second else "shuffled"
 
 
 def _first_batches(stream: Any) -> Iterator[list[np.ndarray]]:
     is_indexed = isinstance(stream, keras.utils.PyDataset)
-    batches = (stream[index] for index in range(len(stream))) if is_indexed else iter(stream)
+    count = int(batch_count(stream) or 0) if is_indexed else 0
+    batches = (stream[index] for index in range(count)) if is_indexed else iter(stream)
     for batch in itertools.islice(batches, _BATCHES_OF_STREAM):
         yield [
             keras.ops.convert_to_numpy(array)
             for array in keras.tree.flatten(batch)
             if array is not None
         ]
-
-
-def _length(stream: Any) -> int | None:
-    try:
-        return len(stream)
-    except TypeError:
-        return None

@@ -14,8 +14,10 @@ import numpy as np
 from keras_prelu.backend.devices import replicas
 from keras_prelu.conversion.compile_settings import fresh_metrics, settings_without_optimizer
 from keras_prelu.conversion.rewriter import copy_model
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples, Samples
+from keras_prelu.data.streams import batch_count
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.scores import Scores, measure_scores, sample_scores
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
@@ -109,11 +111,8 @@ class TrainingSetup:
 
     def steps(self) -> int | None:
         """Return the number of steps of the whole training, or None for a stream without length."""
-        try:
-            batches = len(self.data())
-        except TypeError:
-            return None
-        return batches * self.fit.epochs if batches > 0 else None
+        batches = batch_count(self.data())
+        return int(batches) * self.fit.epochs if batches else None
 
     def with_default_multiplier(self, multiplier: float) -> TrainingSetup:
         """Return the setup with this slope multiplier, unless it has one."""
@@ -262,7 +261,8 @@ def _user_callbacks(fit: FitConfig) -> list[Any]:
 def _validation_data(samples: CheckedSamples, batch_size: int) -> Any:
     if samples.on_disk or replicas() > 1:
         return Batches(samples, batch_size)
-    return samples.x, samples.y
+    x, y = keras_arrays((samples.x, samples.y))
+    return x, y
 
 
 def _check_loss(model: keras.Model, losses: list[float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -56,6 +57,7 @@ def command(
     converted = session.load_model(model)
     relu = session.load_model(original)
     check_outputs(output, force=force)
+    _check_converted(model, converted)
     samples = data.load(relu).train
     result = calibrate_model(
         converted, relu, samples, calibration, session, refit_frozen=refit_frozen
@@ -67,3 +69,14 @@ def command(
         return
     print_calibration(result)
     click.echo(f"Wrote {output}.")
+
+
+def _check_converted(path: Path, model: Any) -> None:
+    """Raise a usage error for a model in which nothing was converted."""
+    from keras_prelu.sites.finder import find_sites
+
+    if all(site.negative_slope == 0 for site in find_sites(model)):
+        raise click.UsageError(
+            f"{path} has no PReLU layers, so there is nothing to calibrate. Convert it first:"
+            f" keras-prelu convert {path} --data DATA."
+        )

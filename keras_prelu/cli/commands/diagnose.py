@@ -33,7 +33,8 @@ _EXIT_STATUS = 3
 )
 @click.option(
     "--loss",
-    help="Keras loss, for the gradient noise.  [default: the one that MODEL is compiled with]",
+    help="Keras loss, or module:function, for the gradient noise.  [default: the one that MODEL is"
+    " compiled with]",
 )
 @click.option(
     "--fail-on",
@@ -72,7 +73,7 @@ def command(
     train = data.load(loaded).train
     chosen = train.take(np.sort(random_indices(train, samples, session.seed)))
     with progress("Measuring"):
-        result = diagnose(loaded, chosen, loss=loss, seed=session.seed)
+        result = diagnose(loaded, chosen, loss=session.load_loss(loss), seed=session.seed)
     failed = _exceeded(limits, result.measures, model)
     if session.json:
         names = [name for name, _ in failed]

@@ -16,7 +16,9 @@ __all__ = ["command"]
 @click.command("evaluate")
 @model_argument
 @data_options("Labelled samples")
-@click.option("--loss", help="Keras loss.  [default: the one that MODEL is compiled with]")
+@click.option(
+    "--loss", help="Keras loss, or module:function.  [default: the one that MODEL is compiled with]"
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -42,7 +44,7 @@ def command(
     loaded = session.load_model(model)
     dataset = data.load(loaded)
     samples, caution = unseen_samples(dataset.test or dataset.train, [model])
-    evaluation = evaluate(loaded, samples, loss=loss, batch_size=batch_size)
+    evaluation = evaluate(loaded, samples, loss=session.load_loss(loss), batch_size=batch_size)
     if session.json:
         print_json(
             {

@@ -65,6 +65,11 @@ def _print_sites(model: Path, sites: Sequence[Any]) -> None:
             f"Converted channel-wise, the model has {count(slopes, 'slope')}. Next: keras-prelu"
             f" convert {model} --data DATA"
         )
+    elif any(not site.is_smooth for site in on_request):
+        click.echo(
+            "Nothing is converted by default. Name sites whose range may change: keras-prelu"
+            f" convert {model} --include PATH --data DATA"
+        )
     elif on_request:
         click.echo(
             f"These sites are converted on request only. Next: keras-prelu convert {model}"
@@ -77,7 +82,7 @@ def _print_sites(model: Path, sites: Sequence[Any]) -> None:
 def _slope_text(site: Any) -> str:
     if site.negative_slope is None:
         return "learned"
-    return "–" if site.on_request else f"{site.negative_slope:g}"
+    return "–" if site.is_smooth else f"{site.negative_slope:g}"
 
 
 def _conversion_text(site: Any) -> str:

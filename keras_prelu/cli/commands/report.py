@@ -29,7 +29,10 @@ __all__ = ["command"]
     type=click.Path(path_type=Path),
     help="The ReLU model that was fine-tuned with the same budget as MODEL.",
 )
-@click.option("--loss", help="Keras loss.  [default: the one that a model is compiled with]")
+@click.option(
+    "--loss",
+    help="Keras loss, or module:function.  [default: the one that a model is compiled with]",
+)
 @output_option("MODEL.report.html")
 @force_option
 @session_options
@@ -73,7 +76,7 @@ def command(
             relu,
             samples,
             control=None if control is None else session.load_model(control),
-            loss=loss,
+            loss=session.load_loss(loss),
             calibration=read_calibration(model),
             title=f"{model.name}: from ReLU to PReLU",
             made={"Command": " ".join(["keras-prelu", *sys.argv[1:]]), "Data": str(data.source)},

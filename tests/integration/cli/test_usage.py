@@ -52,6 +52,14 @@ def check_refused(arguments, status, message):
         ("finetune prelu.keras --data digits --no-control --alpha 0.1", "--alpha is not used"),
         ("finetune prelu.keras --data digits --recipe exp", "--recipe starts from the ReLU"),
         ("finetune prelu.keras --data digits", "give --original for the control"),
+        ("finetune relu.keras --data digits --budget 2x", "Add --recipe auto"),
+        ("finetune relu.keras --data digits --recipe exp --budget 2x", "Add --recipe auto"),
+        ("finetune relu.keras --data digits --loss nosuch", "no Keras loss 'nosuch'"),
+        ("evaluate relu.keras --data digits --loss meen_squared_error", "'mean_squared_error'"),
+        ("calibrate relu.keras --original relu.keras --data digits", "nothing to calibrate"),
+        ("evaluate relu.keras --data digits --scale big", "such as 0.5 or 1/255"),
+        ("evaluate relu.keras --data digits --scale 1/0", "such as 0.5 or 1/255"),
+        ("convert relu.keras --scale 1/255", "--scale needs --data"),
         ("diagnose relu.keras --data digits --fail-on cost=1", "Measures: dead"),
         ("diagnose relu.keras --data samples.npz --fail-on noise=1", "has no such measure"),
         # Errors of the library about an argument count as wrong usage too.
@@ -75,7 +83,6 @@ def test_wrong_usage(arguments, message):
         ("convert relu.keras --import nosuchmodule", "--import nosuchmodule"),
         ("convert relu.keras --data samples.npz --finetune", "'samples.npz' has none"),
         ("finetune relu.keras --data samples.npz", "'samples.npz' has none"),
-        ("finetune relu.keras --data labelled.npz --loss nosuch", "nosuch"),
         ("evaluate relu.keras --data samples.npz", "labels"),
     ],
 )
