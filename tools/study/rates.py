@@ -23,7 +23,6 @@ L = keras.layers
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 _FASHION = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 """The folder of Debian's package dataset-fashion-mnist."""
-_FASHION_SAMPLES = 5_000
 
 
 @dataclass(frozen=True)
@@ -46,20 +45,41 @@ class Rate:
     losses: dict[str, float]
 
 
-def rate_tasks() -> Iterator[Task]:
+@dataclass(frozen=True)
+class RateTask(Task):
+    """A network to be trained, and then fine-tuned on all or some of the samples.
+
+    Attributes:
+        tuned_on: Number of training samples to fine-tune on; None for all.
+    """
+
+    tuned_on: int | None = None
+
+
+def rate_tasks() -> Iterator[RateTask]:
     """Yield the tasks: networks with capacity to spare, trained until their rate was 0."""
-    yield Task(name="digits, MLP 2 × 128 units", build=_mlp, samples=digits, epochs=30)
-    yield Task(name="noisy digits, convolutions", build=_convolutions, samples=_noisy, epochs=30)
+    yield RateTask(name="digits, MLP 2 × 128 units", build=_mlp, samples=digits, epochs=30)
+    yield RateTask(
+        name="noisy digits, convolutions", build=_convolutions, samples=_noisy, epochs=30
+    )
     if _FASHION.is_dir():
-        yield Task(
+        yield RateTask(
             name="Fashion-MNIST, MLP 2 × 256 units", build=_mlp_256, samples=_fashion, epochs=12
         )
-        yield Task(
+        yield RateTask(
             name="Fashion-MNIST, convolutions + BN", build=_normalized, samples=_fashion, epochs=12
         )
+        for name, build in (("MLP 2 × 256 units", _mlp_256), ("convolutions + BN", _normalized)):
+            yield RateTask(
+                name=f"Fashion-MNIST, {name}, then 1,000 samples",
+                build=build,
+                samples=_fashion_at_length,
+                epochs=12,
+                tuned_on=1000,
+            )
 
 
-def measure_rates(task: Task, seed: int) -> Iterator[Rate]:
+def measure_rates(task: RateTask, seed: int) -> Iterator[Rate]:
     """Train a task's network, and fine-tune it and its exact conversion at each rate."""
     model = trained(task, seed)
     converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
@@ -67,7 +87,7 @@ def measure_rates(task: Task, seed: int) -> Iterator[Rate]:
     for rate in RATES:
         result = kp.finetune(
             converted,
-            split.train,
+            split.train if task.tuned_on is None else split.train.take(slice(0, task.tuned_on)),
             split.test,
             original=model,
             epochs=min(8, task.epochs // 3),
@@ -112,11 +132,16 @@ def _with_noise(samples: Samples, rng: np.random.Generator) -> Samples:
     return Samples(samples.x + noise, samples.y)
 
 
-def _fashion(seed: int) -> Split:
-    """Return 5,000 images of clothes for training and 5,000 for testing."""
-    rows = np.random.default_rng(seed).permutation(60_000)[:_FASHION_SAMPLES]
+def _fashion(seed: int, samples: int = 5_000) -> Split:
+    """Return images of clothes for training, and 5,000 for testing."""
+    rows = np.random.default_rng(seed).permutation(60_000)[:samples]
     train, test = _fashion_part("train"), _fashion_part("t10k")
-    return Split(train=train.take(rows), test=test.take(slice(0, _FASHION_SAMPLES)))
+    return Split(train=train.take(rows), test=test.take(slice(0, 5_000)))
+
+
+def _fashion_at_length(seed: int) -> Split:
+    """Return 20,000 images for training: many more than those of the fine-tuning."""
+    return _fashion(seed, 20_000)
 
 
 def _fashion_part(name: str) -> Samples:
