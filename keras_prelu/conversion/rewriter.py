@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -215,7 +216,9 @@ class _Rewriter:
             # Keras warns of a model that can't be built. The model then lacks variables, which
             # copy_variables reports.
             warnings.simplefilter("ignore")
-            copy.build_from_config(model.get_build_config())
+            # As from a file: Keras tracks the dict of a model that was built by a call, and JAX
+            # knows no such type.
+            copy.build_from_config(json.loads(json.dumps(model.get_build_config())))
         return copy
 
     def _copy_sequential(self, model: keras.Sequential) -> keras.Sequential:
