@@ -40,12 +40,13 @@ test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" tests
 
-# The rest: documentation, examples, tools, kills and devices; the unit tests on TensorFlow, and on JAX
-# those in which functions are traced or models are trained.
+# The rest: documentation, examples, tools, kills and devices; on TensorFlow and JAX the unit tests in
+# which functions are traced or models are trained. `make coverage` runs all unit tests on TensorFlow.
 test-slow: docs slow-tensorflow slow-jax
 
 slow-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow or not (backends or tensorflow)" tests
+	KERAS_BACKEND=tensorflow $(PYTEST) -m slow tests
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(TRACED_OR_TRAINED)
 
 slow-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(TRACED_OR_TRAINED)
