@@ -173,6 +173,23 @@ def test_slopes_and_smooth_activations_of_the_original_count(layers, options):
     assert record.obstacle == ""
 
 
+@pytest.mark.parametrize(
+    "rectify",
+    [
+        lambda h: keras.ops.maximum(h, 0),
+        lambda h: keras.ops.clip(h, 0, 6),
+        keras.ops.relu,
+        L.ReLU(),
+        L.Activation("relu"),
+    ],
+)
+def test_a_rectifier_that_is_converted_on_request(rectify):
+    inputs = keras.Input((8,))
+    model = models.live_in(keras.Model(inputs, rectify(L.Dense(8)(inputs))))
+    record = kp.run_conversion(model, **EXACT, include="*").verification
+    assert record.obstacle == ""
+
+
 def _half():
     return keras.Sequential(
         [keras.Input((8,)), L.Dense(8, activation="relu", dtype="mixed_float16"), L.Dense(3)]
