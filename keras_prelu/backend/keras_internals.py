@@ -26,6 +26,7 @@ __all__ = [
     "built_for",
     "compile_arguments",
     "compiled_metrics",
+    "direct_sublayers",
     "functional_like_constructor",
     "has_automatic_name",
     "keep_losses",
@@ -108,6 +109,11 @@ def sublayers(layer: Any) -> list[keras.layers.Layer]:
         if isinstance(layer, keras.layers.Layer)
         else []
     )
+
+
+def direct_sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return the layers that a layer holds itself, without those inside them."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
 def own_attributes(layer: Any) -> list[tuple[str, Any]]:

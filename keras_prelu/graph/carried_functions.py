@@ -25,11 +25,12 @@ from keras_prelu.graph.held_functions import (
 )
 from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.measurement import compute_the_same
+from keras_prelu.graph.sublayer_addresses import SublayerAddress, layers_by_address
 
 __all__ = ["CarriedFunctions"]
 
-_Address = tuple[int, str, tuple[Any, ...]]
-"""Number of the sublayer, attribute and keys."""
+_Address = tuple[SublayerAddress, str, tuple[Any, ...]]
+"""Address of the sublayer, attribute and keys."""
 
 
 class CarriedFunctions:
@@ -45,7 +46,7 @@ class CarriedFunctions:
         self._targets = {
             address: target
             for address, target in _addressed(layer)
-            if not (address[0] == 0 and address[1] in left_out)
+            if not (address[0] == () and address[1] in left_out)
         }
         self._functions = {address: target.value for address, target in self._targets.items()}
         self._layers = [
@@ -147,9 +148,11 @@ class CarriedFunctions:
 
 
 def _addressed(layer: Any) -> Iterator[tuple[_Address, HookTarget]]:
-    numbers = {id(owner): number for number, owner in enumerate((layer, *sublayers(layer)))}
+    addresses = {id(owner): address for address, owner in layers_by_address(layer).items()}
     for target, _ in held_functions(layer):
-        yield (numbers[id(target.owner)], target.attribute, target.keys), target
+        # An InputLayer has no address.
+        if id(target.owner) in addresses:
+            yield (addresses[id(target.owner)], target.attribute, target.keys), target
 
 
 def _activation_layers(layer: Any) -> Iterator[HookTarget]:
@@ -164,11 +167,11 @@ def _activation_layers(layer: Any) -> Iterator[HookTarget]:
 
 def _addressed_any(layer: Any, addresses: Any) -> Iterator[tuple[_Address, HookTarget]]:
     """Yield the targets at addresses of another layer, as far as this one has them."""
-    owners = (layer, *sublayers(layer))
+    owners = layers_by_address(layer)
     for address in addresses:
-        number, attribute, keys = address
-        if number < len(owners):
-            target = HookTarget(owners[number], attribute, keys)
+        owner, attribute, keys = address
+        if owner in owners:
+            target = HookTarget(owners[owner], attribute, keys)
             try:
                 value = target.value
             except (AttributeError, IndexError, KeyError, TypeError):

@@ -196,6 +196,70 @@ def test_a_function_that_a_layer_makes_for_itself_stays_its_own():
     assert copy.dense.activation is layer.dense.activation
 
 
+@registered
+class CreatesLater(L.Layer):
+    """Has more layers inside after `build`, in front of those that its constructor created."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first = L.Dense(4, activation="tanh")
+
+    def build(self, shape):
+        self.later = L.Dense(4, activation="linear")
+        self.later.build(shape)
+        self.first.build(shape)
+
+    def call(self, inputs):
+        return self.first(self.later(inputs))
+
+
+def _attention():
+    return L.MultiHeadAttention(2, 2)
+
+
+@registered
+class Stack(L.Layer):
+    """Blocks of a layer that creates others in `build`, and of an activation."""
+
+    def __init__(self, make, **kwargs):
+        super().__init__(**kwargs)
+        self.make = make
+        self.blocks = [make() for _ in range(3)]
+        self.activated = {"dense": [L.Dense(4, activation="gelu") for _ in range(3)]}
+        self.network = keras.Sequential([L.Dense(4, activation=ops.sin), L.Dense(4, "tanh")])
+
+    def build(self, shape):
+        for block, dense in zip(self.blocks, self.activated["dense"], strict=True):
+            block.build(*[shape] * (2 if isinstance(block, L.MultiHeadAttention) else 1))
+            dense.build(shape)
+        self.network.build(shape)
+
+    def call(self, x):
+        for block, dense in zip(self.blocks, self.activated["dense"], strict=True):
+            x = dense(block(x, x) if isinstance(block, L.MultiHeadAttention) else block(x))
+        return self.network(x)
+
+    def get_config(self):
+        return {**super().get_config(), "make": self.make}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@pytest.mark.parametrize("make", [_attention, CreatesLater])
+def test_layers_that_are_created_when_a_layer_is_built(make):
+    inputs = keras.Input((5, 4))
+    x = L.Dense(3, activation="relu", name="last")(Stack(make, name="stack")(inputs))
+    model = models.live_in(keras.Model(inputs, x))
+    x = models.samples(model, 6)
+    converted = kp.convert(model, **EXACT, include="last")
+    stack = converted.get_layer("stack")
+    assert {dense.activation for dense in stack.activated["dense"]} == {A.gelu}
+    assert [dense.activation for dense in stack.network.layers] == [ops.sin, A.tanh]
+    np.testing.assert_array_equal(predict(converted, x), predict(model, x))
+
+
 def test_what_fit_compiles_is_not_carried():
     class Model(keras.Model):
         def __init__(self, **kwargs):
