@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from keras_prelu.backend.keras_internals import added_losses, keras_mask
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.typing import Tensor
 
-__all__ = ["Prediction", "Value", "as_value", "predict_once"]
+__all__ = ["Prediction", "Value", "argument_shapes", "as_value", "predict_once"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,18 @@ def as_value(tensor: Tensor) -> Value:
     )
 
 
+def argument_shapes(model: keras.Model) -> dict[str, Any]:
+    """Return the shapes that a subclassed model was built with, by the arguments of its `call`.
+
+    Empty if it was built with one shape, or if the arguments of its `build` are not named after
+    those of its `call`, as `features_shape` after `features`.
+    """
+    shapes = (model.get_build_config() or {}).get("shapes_dict") or {}
+    by_argument = {name.removesuffix("_shape"): shape for name, shape in shapes.items()}
+    known = set(model.call_signature_parameters) if by_argument else set()
+    return by_argument if len(by_argument) > 1 and known.issuperset(by_argument) else {}
+
+
 def predict_once(model: keras.Model, inputs: Any) -> Prediction:
     """Return what a model predicts for one batch, and leave the model's state as it is.
 
@@ -70,7 +83,8 @@ def predict_once(model: keras.Model, inputs: Any) -> Prediction:
 
     Args:
         model: `keras.Model`.
-        inputs: Array, or list or dict of arrays. The batch, in the structure that the model takes.
+        inputs: Array, or list or dict of arrays. The batch, in the structure that the model takes;
+            a dict with the arguments of a subclassed model that takes several.
 
     Raises:
         Exception: Whatever the model raises for the inputs.
@@ -78,7 +92,7 @@ def predict_once(model: keras.Model, inputs: Any) -> Prediction:
     tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
     with state_kept(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        outputs = model(tensors, training=False)
+        outputs = _called(model, tensors)
         losses = sum(float(keras.ops.convert_to_numpy(loss)) for loss in added_losses(model))
     leaves = keras.tree.flatten(outputs)
     return Prediction(
@@ -86,3 +100,10 @@ def predict_once(model: keras.Model, inputs: Any) -> Prediction:
         outputs=tuple(map(as_value, leaves)),
         losses=losses,
     )
+
+
+def _called(model: keras.Model, tensors: Any) -> Any:
+    names = argument_shapes(model)
+    if names and isinstance(tensors, Mapping) and set(tensors) == set(names):
+        return model(**tensors, training=False)
+    return model(tensors, training=False)

@@ -20,7 +20,7 @@ from keras_prelu.errors import reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
-from keras_prelu.verification.prediction import Prediction, predict_once
+from keras_prelu.verification.prediction import Prediction, argument_shapes, predict_once
 
 __all__ = ["COUNT", "Probe", "input_structure", "probe", "probe_with"]
 
@@ -98,11 +98,14 @@ def _batch_size(model: keras.Model) -> int | None:
 
 
 def input_structure(model: keras.Model) -> Any:
-    """Return symbolic tensors in the structure that a model takes, or None if it is not known."""
+    """Return symbolic tensors in the structure that a model takes, or None if it is not known.
+
+    The structure is a dict for a subclassed model whose `call` takes several arguments.
+    """
     if functional.has_graph(model):
         view = functional.functional_view(model) if is_taken_apart(model) else model
         return view.input
-    shape = (model.get_build_config() or {}).get("input_shape")
+    shape = argument_shapes(model) or (model.get_build_config() or {}).get("input_shape")
     if shape is None:
         return None
     try:

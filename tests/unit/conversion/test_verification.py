@@ -9,7 +9,7 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.conversion import convert as convert_module
 from keras_prelu.conversion.prelu_factory import PReLUFactory
-from tests.helpers import models
+from tests.helpers import custom, models
 
 L = keras.layers
 EXACT = {"alpha": 0.0, "parameterization": "identity", "rescale": "none"}
@@ -110,6 +110,22 @@ def test_a_layer_that_raises_in_the_copy_is_named(monkeypatch):
     monkeypatch.setattr(convert_module, "exchange_rectifiers", break_a_layer)
     with pytest.raises(kp.errors.ConversionError, match=r"'second' .* raises ZeroDivisionError"):
         kp.convert(network(), **EXACT)
+
+
+def test_a_changed_model_of_two_arguments_is_refused(monkeypatch):
+    exchange = convert_module.exchange_rectifiers
+
+    def changed(*arguments):
+        converted = exchange(*arguments)
+        converted.dense.bias.assign(converted.dense.bias + 1.0)
+        return converted
+
+    model = custom.TwoInputs()
+    model(np.array([[1, 2], [3, 4]]), features=np.ones((2, 2, 4), "float32"))
+    kp.convert(model, **EXACT, include="*")
+    monkeypatch.setattr(convert_module, "exchange_rectifiers", changed)
+    with pytest.raises(kp.errors.ConversionError, match="does not compute what the original does"):
+        kp.convert(model, **EXACT, include="*")
 
 
 @pytest.mark.parametrize(

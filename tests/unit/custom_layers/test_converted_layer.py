@@ -119,11 +119,11 @@ def test_a_subclassed_model_of_two_arguments(tmp_path):
     model = built(custom.TwoInputs(), tokens, features)
     (site,) = kp.find_sites(model)
     assert (site.path, site.channels, site.convertible) == ("dense", 4, True)
-    # `predict` gives a model one argument.
-    with pytest.warns(kp.errors.KerasPReLUWarning, match="could not be verified"):
-        converted = kp.convert(
-            model, alpha=0.0, parameterization="identity", rescale="none", include="*"
-        )
+    conversion = kp.run_conversion(
+        model, alpha=0.0, parameterization="identity", rescale="none", include="*"
+    )
+    assert (conversion.verification.samples, conversion.verification.obstacle) == (4, "")
+    converted = conversion.model
     assert (
         predict(lambda _: converted(tokens, features), None).tobytes()
         == predict(lambda _: model(tokens, features), None).tobytes()
