@@ -16,6 +16,7 @@ from keras_prelu.cli.options.files import (
     output_option,
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -68,7 +69,7 @@ def command(
         print_json({"model": model, "output": output, "calibration": result})
         return
     print_calibration(result)
-    click.echo(f"Wrote {output}.")
+    echo(f"Wrote {output}.")
 
 
 def _check_converted(path: Path, model: Any) -> None:

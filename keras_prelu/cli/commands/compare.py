@@ -9,6 +9,7 @@ import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -68,7 +69,7 @@ def command(
         ],
         right=[result.metric, "parameters", "file (kB)"],
     )
-    click.echo(verdict)
+    echo(verdict)
 
 
 def _cost(model: Any, path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import model_argument
 from keras_prelu.cli.options.parameter_types import MeasureLimit
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["MEASURES", "command"]
 
@@ -81,7 +82,7 @@ def command(
     else:
         _print_diagnosis(model, result)
     for name, limit in failed:
-        click.echo(f"{name} is {result.measures[name]:.3g}, above {limit:g}.", err=True)
+        echo(f"{name} is {result.measures[name]:.3g}, above {limit:g}.", err=True)
     if failed:
         raise click.exceptions.Exit(_EXIT_STATUS)
 
@@ -155,6 +156,6 @@ def _print_diagnosis(model: Path, result: Any) -> None:
             right=["gamma", "gamma that keeps the outputs", "gamma that reconstructs"],
         )
     for finding in result.findings:
-        click.echo(f"{finding.text} {finding.advice}")
+        echo(f"{finding.text} {finding.advice}")
     if not result.findings:
-        click.echo("Nothing stands out.")
+        echo("Nothing stands out.")

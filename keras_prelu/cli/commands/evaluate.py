@@ -9,6 +9,7 @@ import click
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import model_argument
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -63,4 +64,4 @@ def command(
         right=["value"],
     )
     if caution:
-        click.echo(caution)
+        echo(caution)

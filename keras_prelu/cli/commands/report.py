@@ -16,6 +16,7 @@ from keras_prelu.cli.options.files import (
     output_option,
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -88,8 +89,8 @@ def command(
         print_json({"model": model, "output": output, "report": result})
         return
     for sentence in (*result.sentences, *result.cautions):
-        click.echo(sentence)
-    click.echo(f"Wrote {output} ({output.stat().st_size:,} bytes).")
+        echo(sentence)
+    echo(f"Wrote {output} ({output.stat().st_size:,} bytes).")
 
 
 def _check_dependencies() -> None:

@@ -9,6 +9,7 @@ import click
 
 from keras_prelu.cli.options.groups import Decorator, option, option_group
 from keras_prelu.cli.options.parameter_types import Factor
+from keras_prelu.cli.output import echo
 
 __all__ = ["DataOptions", "data_options"]
 
@@ -62,7 +63,7 @@ class DataOptions:
             scale=self.scale,
         )
         if self.source.startswith(("dir:", "tfds:")):
-            click.echo(f"Read {summary(dataset)}", err=True)
+            echo(f"Read {summary(dataset)}", err=True)
         return dataset
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+import keras
 import pytest
 
 import keras_prelu as kp
@@ -109,3 +110,15 @@ def test_ctrl_c_ends_with_130(monkeypatch, folder):
 def test_backends_that_are_none(monkeypatch, folder, name):
     monkeypatch.setenv("KERAS_BACKEND", name)
     check_refused("inspect relu.keras", 1, f"KERAS_BACKEND is '{name}'. Set it to tensorflow, jax")
+
+
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_escape_sequences_in_names_do_not_reach_the_terminal(folder, option):
+    layers = [keras.Input((2,)), keras.layers.Dense(3, "relu", name="a\x1b[31mb\x9b")]
+    keras.Sequential(layers).save("escape.keras")
+    result = invoke("inspect escape.keras", option)
+    refused = invoke("convert escape.keras --include \x1b[31m", expect=2)
+    for text in (result.output, refused.stderr):
+        assert "\x1b" not in text
+        assert "\x9b" not in text
+    assert "b[31mb" in result.output
