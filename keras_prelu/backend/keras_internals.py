@@ -16,6 +16,7 @@ import keras
 from keras.src import backend
 from keras.src.backend.common import masking
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.ops.numpy import Multiply
 
 __all__ = [
     "Functional",
@@ -29,6 +30,7 @@ __all__ = [
     "direct_sublayers",
     "functional_like_constructor",
     "has_automatic_name",
+    "is_sparse",
     "keep_losses",
     "keras_mask",
     "metric_direction",
@@ -95,6 +97,25 @@ def nodes_kept(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
 def producer(tensor: keras.KerasTensor) -> keras.Operation:
     """Return the operation that created a symbolic tensor."""
     return tensor._keras_history.operation
+
+
+def is_sparse(tensor: keras.KerasTensor) -> bool:
+    """Return whether a symbolic tensor stands for sparse ones.
+
+    `tensor.sparse` is also True for products of dense tensors with numbers and arrays, and for what
+    is computed from them: `keras.ops.multiply` takes all that is not a tensor for sparse.
+    """
+    found: set[int] = set()
+    pending = [tensor] if tensor.sparse and backend.SUPPORTS_SPARSE_TENSORS else []
+    while pending:
+        operation, node_index, _ = pending.pop()._keras_history
+        inputs = operation._inbound_nodes[node_index].input_tensors
+        sparse = [each for each in inputs if each.sparse]
+        if not sparse and not isinstance(operation, Multiply):
+            return True
+        pending += [each for each in sparse if id(each) not in found]
+        found.update(map(id, sparse))
+    return False
 
 
 def has_automatic_name(tensor: keras.KerasTensor) -> bool:

@@ -14,6 +14,7 @@ import keras
 from keras_prelu.backend.keras_internals import (
     Functional,
     functional_like_constructor,
+    is_sparse,
     nodes_in_order,
     nodes_kept,
     sublayers,
@@ -248,7 +249,7 @@ def detached(structure: Any) -> Any:
 
 def _like(leaf: Any) -> Any:
     return (
-        keras.Input(batch_shape=leaf.shape, dtype=leaf.dtype, sparse=leaf.sparse)
+        keras.Input(batch_shape=leaf.shape, dtype=leaf.dtype, sparse=is_sparse(leaf))
         if _is_symbolic(leaf)
         else leaf
     )
@@ -259,7 +260,7 @@ def _like_with_sizes(leaf: Any) -> Any:
         return leaf
     first, *others = (*leaf.shape, None)[: max(1, len(leaf.shape))]
     sizes = [first or _BATCH_SIZE, *(size or _OPEN_SIZE for size in others)][: len(leaf.shape)]
-    return keras.Input(batch_shape=sizes, dtype=leaf.dtype, sparse=leaf.sparse)
+    return keras.Input(batch_shape=sizes, dtype=leaf.dtype, sparse=is_sparse(leaf))
 
 
 def _is_symbolic(leaf: Any) -> bool:

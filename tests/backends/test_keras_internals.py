@@ -71,6 +71,25 @@ def test_a_symbolic_tensor_tells_its_producer_and_whether_it_was_named(model):
     assert keras_internals.has_automatic_name(keras.KerasTensor((None, 4)))
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: x,
+        lambda x: x * 2.0,
+        lambda x: x * np.ones(4, "float32"),
+        lambda x: 2.0 * keras.layers.Identity()(x * 2.0),
+        lambda x: x * 2.0 + x * 3.0,
+        lambda x: keras.ops.abs(x * 2.0),
+    ],
+)
+def test_products_with_numbers_are_as_sparse_as_their_tensors(operation):
+    assert not keras_internals.is_sparse(operation(keras.Input((4,))))
+    if keras.backend.backend() != "torch":
+        classes = keras.Input((), dtype="int32")
+        for x in (keras.Input((4,), sparse=True), keras.ops.one_hot(classes, 4, sparse=True)):
+            assert keras_internals.is_sparse(operation(x))
+
+
 def test_layers_inside_are_listed_at_any_depth(model):
     outer = keras.Sequential([keras.Input((4,)), model, keras.layers.Dense(1, name="head")])
     names = [layer.name for layer in keras_internals.sublayers(outer)]

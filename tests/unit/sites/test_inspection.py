@@ -322,3 +322,11 @@ def test_functions_that_a_layer_does_not_apply_are_not_called():
 
     kp.find_sites(custom.around(Loads(name="x"), shape=(6,)))
     assert called == []
+
+
+@pytest.mark.parametrize("scaled", [lambda x: x * 2.0, lambda x: x * np.ones(4, "float32")])
+def test_layers_with_code_may_follow_a_product_with_a_number(scaled):
+    """Keras marks such products as sparse tensors, which not every backend has."""
+    inputs = keras.Input((4,))
+    outputs = L.Dense(2)(custom.BuildsLate(name="late")(scaled(inputs)))
+    assert convertible(keras.Model(inputs, outputs)) == ["late/dense", "late/late"]
