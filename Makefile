@@ -10,9 +10,10 @@ PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist workstea
 
 TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
 	test_callbacks.py test_revival.py)
+TABLES := $(addprefix tests/unit/,scaling training/test_optimizers.py test_revival.py)
 
 .PHONY: demo test test-slow lint docs coverage dist try-wheel bench mutation format clean
-.PHONY: test-torch test-tensorflow test-jax slow-tensorflow slow-jax
+.PHONY: test-torch test-tensorflow test-jax slow-torch slow-tensorflow slow-jax
 
 demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
@@ -40,12 +41,17 @@ test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" tests
 
-# The rest: documentation, examples, tools, kills and devices; the unit tests on TensorFlow, and on JAX
-# those in which functions are traced or models are trained.
-test-slow: docs slow-tensorflow slow-jax
+# The rest: documentation, examples, tools, kills and devices; on TensorFlow and JAX the unit tests in
+# which functions are traced or models are trained. `make coverage` runs all unit tests on TensorFlow.
+# Long tables and random networks, which know no backend, run on PyTorch.
+test-slow: docs slow-torch slow-tensorflow slow-jax
+
+slow-torch: $(VENV)/installed-dev
+	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES)
 
 slow-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow or not (backends or tensorflow)" tests
+	KERAS_BACKEND=tensorflow $(PYTEST) -m slow $(addprefix --ignore=,$(TABLES)) tests
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(TRACED_OR_TRAINED)
 
 slow-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(TRACED_OR_TRAINED)

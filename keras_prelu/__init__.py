@@ -30,6 +30,7 @@ _SERIALIZABLE = (
     "keras_prelu.custom_layers.held_rectifiers",
     "keras_prelu.graph.hooks",
     "keras_prelu.graph.cloning",
+    "keras_prelu.graph.output_names",
     "keras_prelu.custom_layers.converted_layer",
     "keras_prelu.training.slope_optimizer",
 )
@@ -56,6 +57,7 @@ def _register_with_keras(imported: ModuleType) -> None:
         regularizers,
     )
     from keras_prelu.custom_layers import converted_layer  # noqa: F401
+    from keras_prelu.graph import output_names  # noqa: F401
     from keras_prelu.training import slope_optimizer  # noqa: F401
 
 

@@ -17,10 +17,11 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.hosts import host
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import FileError, InvalidArgumentError
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.sites.activity import ActivityProbe
 from keras_prelu.sites.prelu_layers import prelu_layers
 
@@ -162,16 +163,19 @@ class _Measure:
     """A measurement of a model on samples, repeated after each epoch."""
 
     def __init__(self, model: keras.Model, samples: Any) -> None:
-        self._samples = model_inputs(model, samples)
-        self._activity, self._moments = ActivityProbe(model), MomentsProbe(model)
+        self._model = model
+        data = as_samples(samples, model=model, labels="ignored")
+        self._samples = model_inputs(model, data)
+        self._activity, self._moments = ActivityProbe(model, data.x), MomentsProbe(model, data.x)
 
     def __call__(self) -> _Measures:
-        return _Measures(
-            dead={_layer(site.site.path): site.dead for site in self._activity(self._samples)},
-            moments={
-                path: moments.outputs for path, moments in self._moments(self._samples).items()
-            },
-        )
+        with state_kept(self._model):
+            return _Measures(
+                dead={_layer(site.site.path): site.dead for site in self._activity(self._samples)},
+                moments={
+                    path: moments.outputs for path, moments in self._moments(self._samples).items()
+                },
+            )
 
 
 def _row(epoch: int, layer: LayerSlopes, measures: _Measures) -> list[Any]:

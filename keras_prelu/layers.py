@@ -68,6 +68,9 @@ class PReLU(keras.layers.Layer):
             Defaults to None.
         data_format: String. `"channels_last"` or `"channels_first"`: the axis of the channels (−1
             or 1) for `"channel_wise"`. Defaults to `keras.config.image_data_format()`.
+        drop_mask: Boolean. Whether the output has no mask of time steps, like that of a
+            `keras.ops` function, which a converted model needs in place of one. Defaults to False:
+            the mask of the input is passed on, as by Keras's activation layers.
         **kwargs: Arguments of every Keras layer: `name`, `dtype`, `trainable`.
 
     Input shape:
@@ -102,10 +105,12 @@ class PReLU(keras.layers.Layer):
         shared_axes: Any = "channel_wise",
         max_value: float | None = None,
         data_format: str | None = None,
+        drop_mask: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
+        self.drop_mask = drop_mask
         self.parameterization = parameterizations.get(parameterization)
         self.alpha_initializer = _slope_initializer(alpha_initializer)
         if isinstance(self.alpha_initializer, keras.initializers.Constant):
@@ -226,6 +231,9 @@ class PReLU(keras.layers.Layer):
             return outputs
         return ops.minimum(outputs, ops.cast(self.max_value, outputs.dtype))
 
+    def compute_mask(self, inputs: Tensor, previous_mask: Any) -> Any:
+        return None if self.drop_mask else previous_mask
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
@@ -271,6 +279,8 @@ class PReLU(keras.layers.Layer):
                 "data_format": self.data_format,
             }
         )
+        if self.drop_mask:  # Otherwise left out, so that older versions load the layer.
+            config["drop_mask"] = True
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         return config

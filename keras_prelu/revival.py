@@ -18,17 +18,24 @@ import numpy as np
 from keras_prelu import theory
 from keras_prelu.calibration.design import linear_output
 from keras_prelu.data.samples import as_samples, batches, model_inputs
-from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.data.signature import with_declared_inputs
+from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.interpreter import ExecutedStep, iterate_steps, run_plan
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 from keras_prelu.graph.saved_weights import SavedWeights, restored_on_failure
 from keras_prelu.graph.weight_constraints import satisfies_constraint
 from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.scaling.unit_surroundings import Surroundings, surroundings_of
-from keras_prelu.sites.activity import SiteActivity, activity
+from keras_prelu.sites.activity import ActivityProbe, SiteActivity
 from keras_prelu.typing import Array
+from keras_prelu.utils.checks import check_number
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.verification.agreement import OTHER_WEIGHTS
+from keras_prelu.verification.probes import COUNT, input_structure
+from keras_prelu.verification.same_function import FunctionCheck
+from keras_prelu.verification.steps import is_random, steps_difference
 
 __all__ = ["Revival", "SiteRevival", "revive"]
 
@@ -39,7 +46,8 @@ class SiteRevival:
 
     Attributes:
         path: String. Path of the site.
-        units: Integer. Number of units (channels) at the site.
+        units: Integer. Number of units (channels) at the site; 0 for a site that is not seen, as in
+            `diagnostics.dead_units`.
         dead_before: Integer. Number of dead units: those active on at most the threshold's share of
             the samples.
         revived: Integer. Number of dead units that got fresh weights.
@@ -113,7 +121,8 @@ def revive(
         A `Revival`.
 
     Raises:
-        ConversionError: The model has no graph.
+        ConversionError: The model has no graph; or its predictions change although the revived
+            units were active on no sample, so that it got its old weights back.
         DataError: The samples do not fit the model.
         InvalidArgumentError: A ValueError; the threshold is not in [0, 1).
 
@@ -126,38 +135,53 @@ def revive(
     References:
         Claims 2 and 4; docs/explanation/results.md.
     """
-    if not 0 <= threshold < 1:
+    check_number("threshold", threshold, minimum=0.0)
+    if threshold >= 1:
         raise InvalidArgumentError(
             "`threshold` must be in [0, 1), a share of the samples. Received:"
             f" threshold={threshold}"
         )
     samples = as_samples(samples, model=model, labels="ignored")
     inputs = model_inputs(model, samples)
-    size = model.inputs[0].shape[0] or batch_size
-    plan = compile_plan(model)
+    graph = with_declared_inputs(model, samples.x)
+    size = graph.inputs[0].shape[0] or batch_size
+    plan, measure = compile_plan(graph), ActivityProbe(model, samples.x)
     shared = SharedVariables(plan)
     candidates = [
-        _Candidate.examine(plan, shared, measured, threshold)
-        for measured in activity(model, samples, batch_size=size)
+        _Candidate.examine(plan, shared, measured, threshold) for measured in measure(inputs, size)
     ]
     loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
     if any(candidate.is_revivable for candidate in candidates):
+        check = FunctionCheck(model, samples.x)
+        _check_steps(model, plan, inputs, size)
         outputs = _outputs(plan, inputs, size)
         with restored_on_failure(_variables(candidates)):
             candidates = _revive_within_constraints(plan, inputs, size, candidates, seed)
+            if all(each.keeps_function for each in candidates if each.is_revivable):
+                check.refuse(model, OTHER_WEIGHTS, "Reviving its dead units")
             changed = zip(_outputs(plan, inputs, size), outputs, strict=True)
             loss = float(
                 np.mean([theory.relative_error(after, before) for after, before in changed])
             )
             dead_after = {
                 measured.site.path: measured.dead_within(threshold)
-                for measured in activity(model, samples, batch_size=size)
+                for measured in measure(inputs, size)
             }
     return Revival(
         samples=len(inputs[0]),
         threshold=threshold,
         loss=loss,
-        sites=tuple(candidate.record(dead_after[candidate.path]) for candidate in candidates),
+        sites=(
+            *(candidate.record(dead_after[candidate.path]) for candidate in candidates),
+            *(_not_seen(path) for path in measure.paths if path not in dead_after),
+        ),
+    )
+
+
+def _not_seen(path: str) -> SiteRevival:
+    """Return the record of a site that could not be measured."""
+    return SiteRevival(
+        path=path, units=0, dead_before=0, revived=0, dead_after=0, action="kept: it is not seen"
     )
 
 
@@ -170,11 +194,14 @@ class _Candidate:
         dead: Boolean array. For each unit, whether it is dead.
         surroundings: `Surroundings` of the rectifier; or the reason why its units can't be
             revived; or None if no unit is dead.
+        keeps_function: Boolean. Whether the dead units output 0 on all samples, so that reviving
+            them leaves the outputs unchanged.
     """
 
     path: str
     dead: Array
     surroundings: Surroundings | str | None
+    keeps_function: bool
 
     @classmethod
     def examine(
@@ -189,6 +216,7 @@ class _Candidate:
             path=measured.site.path,
             dead=dead,
             surroundings=surroundings_of(plan, shared, measured) if dead.any() else None,
+            keeps_function=bool(measured.dead[dead].all()) and measured.site.negative_slope == 0,
         )
 
     @property
@@ -324,18 +352,35 @@ def _output_statistics(
     return statistics
 
 
+def _check_steps(model: keras.Model, plan: ExecutionPlan, inputs: list[Array], size: int) -> None:
+    """Check that the steps of a plan compute what the model predicts, on a few samples.
+
+    Raises:
+        ConversionError: They compute something else.
+    """
+    count = model.inputs[0].shape[0] or min(size, COUNT)
+    first = [array[np.arange(count) % len(array)] for array in inputs]
+    batch = keras.tree.pack_sequence_as(input_structure(model), first)
+    reason = steps_difference(model, plan, batch)
+    if reason and not is_random(model, batch):
+        raise ConversionError(
+            f"Model '{model.name}' predicts something else than its layers compute one by one"
+            f" ({reason}), so its units can't be revived."
+        )
+
+
 def _executed_steps(plan: ExecutionPlan, inputs: list[Array], size: int) -> Iterator[ExecutedStep]:
-    for batch in batches(inputs, size):
-        yield from iterate_steps(plan, [keras.ops.convert_to_tensor(array) for array in batch])
+    with state_kept(*(step.operation for step in plan.steps)):
+        for batch in batches(inputs, size):
+            yield from iterate_steps(plan, [keras.ops.convert_to_tensor(array) for array in batch])
 
 
 def _outputs(plan: ExecutionPlan, inputs: list[Array], size: int) -> list[Array]:
     """Return the outputs of a model on all samples, with one array for each output."""
-    columns = zip(
-        *(
-            map(to_float64, run_plan(plan, [keras.ops.convert_to_tensor(array) for array in batch]))
+    with state_kept(*(step.operation for step in plan.steps)):
+        rows = [
+            [*map(to_float64, run_plan(plan, [*map(keras.ops.convert_to_tensor, batch)]))]
             for batch in batches(inputs, size)
-        ),
-        strict=True,
-    )
+        ]
+    columns = zip(*rows, strict=True)
     return [np.concatenate(column) for column in columns]

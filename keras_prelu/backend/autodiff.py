@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.errors import ConversionError
 from keras_prelu.typing import Tensor
 
 Tensors = tuple[Tensor, ...]
@@ -116,6 +117,9 @@ def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> lis
         function: Callable. Takes tensors and returns a scalar tensor. It is called once, so it may
             have side effects.
         tensors: Sequence of tensors.
+
+    Raises:
+        ConversionError: The backend can't differentiate the function.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -127,7 +131,16 @@ def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> lis
     if keras.backend.backend() == "jax":
         import jax
 
-        return list(jax.grad(function, argnums=tuple(range(len(tensors))))(*tensors))
+        try:
+            return list(jax.grad(function, argnums=tuple(range(len(tensors))))(*tensors))
+        except ValueError as error:
+            if "Reverse-mode differentiation" not in str(error):
+                raise
+            raise ConversionError(
+                "The model has no gradients on JAX, which can't differentiate keras.ops.while_loop"
+                " or a fori_loop with bounds that are tensors. Use a fori_loop with fixed bounds,"
+                " or another backend."
+            ) from error
     import torch
 
     leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]

@@ -7,29 +7,47 @@ Whatever a future version of Keras may break is in this module and nowhere else;
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
+from keras.src import backend
+from keras.src.backend.common import masking
 from keras.src.models.functional import Functional, functional_like_constructor
 
 __all__ = [
     "Functional",
     "Node",
+    "added_losses",
+    "backend_namespaces",
     "begin_at_epoch",
     "built_for",
+    "compile_arguments",
     "compiled_metrics",
     "functional_like_constructor",
     "has_automatic_name",
+    "keep_losses",
+    "keras_mask",
     "metric_direction",
+    "metric_function",
+    "moving_averages",
     "nodes_in_order",
     "nodes_kept",
+    "optimizer_config",
+    "optimizer_map",
     "own_attributes",
     "producer",
+    "recurrent_states",
+    "set_keras_mask",
+    "state_variables",
     "steps_counter",
     "sublayers",
+    "treat_apart",
     "unlocked",
+    "variable_key",
+    "weight_decay_exclusions",
 ]
 
 
@@ -152,6 +170,253 @@ def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     `keras.callbacks.BackupAndRestore` does this too.
     """
     model._initial_epoch = epoch
+
+
+def keras_mask(tensor: Any) -> Any:
+    """Return the mask that a layer attached to a tensor, symbolic or not, or None."""
+    return masking.get_keras_mask(tensor)
+
+
+def set_keras_mask(tensor: Any, mask: Any) -> None:
+    """Attach a mask to a tensor, or remove its mask if `mask` is None."""
+    masking.set_keras_mask(tensor, mask)
+
+
+def state_variables(layer: Any) -> list[keras.Variable]:
+    """Return the variables of a layer, at any depth, that may change while it is called.
+
+    They are the variables that were created as not trainable (moving statistics, states of
+    recurrent layers, counters), and those of random generators and metrics. Weights that are
+    frozen are not among them.
+    """
+    layers = [layer, *sublayers(layer)] if isinstance(layer, keras.layers.Layer) else []
+    variables = [variable for each in layers for variable in each._non_trainable_variables]
+    variables += [each.state for inner in layers for each in inner._seed_generators]
+    for inner in layers:
+        variables += [*inner.metrics_variables, *recurrent_states(inner)]
+    unique = {id(variable): variable for variable in variables}
+    return list(unique.values())
+
+
+def added_losses(layer: keras.layers.Layer) -> list[Any]:
+    """Return the losses that the last call of a layer added, at any depth.
+
+    Unlike `layer.losses`, they don't include the regularizers of weights.
+    """
+    return [loss for each in (layer, *sublayers(layer)) for loss in each._get_own_losses()]
+
+
+def recurrent_states(layer: Any) -> list[keras.Variable]:
+    """Return the states that a stateful recurrent layer carries to the next batch.
+
+    Keras does not count them among the layer's variables.
+    """
+    if not isinstance(layer, keras.layers.RNN) or not layer.stateful:
+        return []
+    return [
+        state for state in keras.tree.flatten(layer.states) if isinstance(state, keras.Variable)
+    ]
+
+
+@contextmanager
+def keep_losses(layer: Any) -> Iterator[None]:
+    """Restore the losses that the last call of a layer left, at any depth, after the context."""
+    layers = [layer, *sublayers(layer)] if isinstance(layer, keras.layers.Layer) else []
+    kept = [(each, list(each._losses), set(each._loss_ids)) for each in layers]
+    try:
+        yield
+    finally:
+        for each, losses, ids in kept:
+            each._losses.clear()
+            each._losses.extend(losses)
+            each._loss_ids.clear()
+            each._loss_ids.update(ids)
+
+
+def backend_namespaces() -> tuple[ModuleType, ...]:
+    """Return the modules in which Keras looks up the functions of its backend, such as `map`."""
+    return backend, backend.core
+
+
+def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return the moving averages that an optimizer with `use_ema` keeps of its variables.
+
+    Raises:
+        AttributeError: The optimizer keeps none, or is not built.
+    """
+    return list(optimizer._model_variables_moving_average)
+
+
+def optimizer_config(optimizer: keras.optimizers.Optimizer, **stand_ins: Any) -> dict[str, Any]:
+    """Return the configuration of an optimizer, with a schedule or function as the object itself.
+
+    The class of the schedule need not be registered, nor have a configuration.
+
+    Args:
+        optimizer: Keras optimizer.
+        **stand_ins: Values that take the place of attributes of the optimizer in the configuration.
+    """
+    setting = optimizer._learning_rate
+    is_object = callable(setting) and not isinstance(setting, keras.Variable)
+    if is_object:
+        stand_ins["_learning_rate"] = None
+    # `copy.copy` would save and load the optimizer.
+    stand_in = object.__new__(type(optimizer))
+    vars(stand_in).update(vars(optimizer), **stand_ins)
+    config = dict(stand_in.get_config())
+    if is_object and "learning_rate" in config:
+        config["learning_rate"] = setting
+    return config
+
+
+def optimizer_map(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Return the map or function by which a `MultiOptimizer` chooses; None for other optimizers."""
+    return getattr(optimizer, "_optimizer_map", None)
+
+
+class DecayExclusions(NamedTuple):
+    """What an optimizer excludes from weight decay.
+
+    Attributes:
+        keys: Frozen set. Keys of variables, see `variable_key`.
+        pattern: String. Regular expression that matches names of variables, or "".
+    """
+
+    keys: frozenset[Any]
+    pattern: str
+
+
+def weight_decay_exclusions(optimizer: keras.optimizers.Optimizer) -> DecayExclusions:
+    """Return what `exclude_from_weight_decay` was called with."""
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    return DecayExclusions(
+        keys=frozenset(getattr(optimizer, "_exclude_from_weight_decay", ())),
+        pattern="" if pattern is None else pattern.pattern,
+    )
+
+
+def variable_key(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> Any:
+    """Return the key by which an optimizer knows a variable."""
+    return optimizer._var_key(variable)
+
+
+def treat_apart(
+    optimizer: keras.optimizers.Optimizer,
+    is_member: Callable[[keras.Variable], bool],
+    *,
+    rate: Callable[[Any], Any] | None,
+    clip: Callable[[Any], Any] | None,
+) -> None:
+    """Let an optimizer treat some of its variables apart, in place.
+
+    They get no weight decay. All else that the optimizer does for all variables together, such as
+    clipping by the global norm, remains as it is.
+
+    Args:
+        optimizer: Keras optimizer that updates variables itself, not one that delegates.
+        is_member: Function that returns whether a variable is treated apart.
+        rate: Function from the optimizer's learning rate to that of these variables. None stands
+            for the same.
+        clip: Function that clips the gradient of one of these variables, in place of the
+            optimizer's own clipping. None stands for the optimizer's.
+    """
+    kind = type(optimizer)
+
+    def apply_weight_decay(variables: Sequence[Any]) -> None:
+        others = [variable for variable in variables if not is_member(variable)]
+        if others:
+            kind._apply_weight_decay(optimizer, others)
+
+    # Attributes of the instance hide the methods of its class, which an attribute set by an earlier
+    # call does not: a second call replaces what the first one did.
+    optimizer._apply_weight_decay = apply_weight_decay
+    if rate is not None:
+        optimizer._backend_update_step = functools.partial(
+            _update_apart, optimizer, is_member, rate
+        )
+    if clip is not None:
+        _clip_apart(optimizer, is_member, clip)
+
+
+def _update_apart(
+    optimizer: Any,
+    is_member: Callable[[Any], bool],
+    rate: Callable[[Any], Any],
+    gradients: Sequence[Any],
+    variables: Sequence[Any],
+    learning_rate: Any,
+) -> None:
+    """Update variables, those apart with a learning rate of their own."""
+    kind = type(optimizer)
+    for apart in (False, True):
+        pairs = [
+            (gradient, variable)
+            for gradient, variable in zip(gradients, variables, strict=True)
+            if is_member(variable) == apart
+        ]
+        if not pairs:
+            continue
+        rate_of_group = rate(learning_rate) if apart else learning_rate
+        if apart and not kind.__module__.startswith("keras."):
+            # A user's `update_step` may read the optimizer's learning rate, not its argument.
+            optimizer._get_current_learning_rate = lambda value=rate_of_group: value
+        try:
+            kind._backend_update_step(
+                optimizer,
+                [gradient for gradient, _ in pairs],
+                [variable for _, variable in pairs],
+                rate_of_group,
+            )
+        finally:
+            vars(optimizer).pop("_get_current_learning_rate", None)
+
+
+def _clip_apart(
+    optimizer: Any, is_member: Callable[[Any], bool], clip: Callable[[Any], Any]
+) -> None:
+    kind = type(optimizer)
+    applied: list[Any] = []  # The variables of the gradients that are clipped next.
+
+    def apply_gradients(gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        applied[:] = variables
+        kind._backend_apply_gradients(optimizer, gradients, variables)
+
+    def clip_gradients(gradients: Sequence[Any]) -> list[Any]:
+        clipped = kind._clip_gradients(optimizer, gradients)
+        return [
+            clip(gradient) if is_member(variable) else other
+            for gradient, other, variable in zip(gradients, clipped, applied, strict=True)
+        ]
+
+    optimizer._backend_apply_gradients = apply_gradients
+    optimizer._clip_gradients = clip_gradients
+
+
+def compile_arguments(model: keras.Model) -> Mapping[str, Any]:
+    """Return the arguments that a model was compiled with, as objects.
+
+    `get_compile_config` returns their configurations, from which a loss or metric that is not
+    registered can't be made again. The result is empty if the model is not compiled. Keras does not
+    store `auto_scale_loss`; it follows from the optimizer.
+    """
+    settings = getattr(model, "_compile_config", None)
+    if not model.compiled or settings is None:
+        return {}
+    has_float16 = model.dtype_policy.name == "mixed_float16"
+    scales_loss = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    return {**settings.config, "auto_scale_loss": scales_loss or not has_float16}
+
+
+class WrappedFunction(NamedTuple):
+    """A function of a metric, and its further arguments."""
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+
+
+def metric_function(metric: keras.metrics.MeanMetricWrapper) -> WrappedFunction:
+    """Return the function whose mean a metric is."""
+    return WrappedFunction(function=metric._fn, arguments=metric._fn_kwargs)
 
 
 def compiled_metrics(model: keras.Model) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = ["assign_copy", "outside_of_graphs", "snapshot"]
+__all__ = ["assign_copy", "held_value", "outside_of_graphs", "restore", "snapshot"]
 
 
 def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
@@ -37,6 +37,31 @@ def snapshot(variable: Any) -> np.ndarray:
         variable: `keras.Variable`. The variable to copy.
     """
     return np.array(keras.ops.convert_to_numpy(variable), copy=True)
+
+
+def held_value(variable: Any) -> Any:
+    """Return a copy of a variable's value for `restore`.
+
+    Arrays of several hosts, which JAX can't convert to NumPy, stay on their devices.
+
+    Args:
+        variable: `keras.Variable`. The variable to copy.
+    """
+    if keras.backend.backend() != "jax":
+        return snapshot(variable)
+    # The variable's own array tells whether the variable was assigned to in the meantime. It can't
+    # be assigned again, since even `predict` donates it.
+    return variable.value, keras.ops.copy(variable.value)
+
+
+def restore(variable: Any, held: Any) -> None:
+    """Assign a value that `held_value` returned, unless the variable still has it."""
+    if keras.backend.backend() == "jax":
+        own, copy = held
+        if variable.value is not own:
+            variable.assign(copy)
+    elif snapshot(variable).tobytes() != held.tobytes():
+        variable.assign(held)
 
 
 def outside_of_graphs() -> AbstractContextManager[Any]:

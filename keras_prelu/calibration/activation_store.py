@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.keras_internals import keras_mask, set_keras_mask
 from keras_prelu.errors import CalibrationError
 from keras_prelu.typing import Tensor
 
@@ -46,17 +47,24 @@ class Activations:
         samples: Integer. Number of samples in all batches.
         batches: List with a tensor, array or file for each batch. Indexing and iterating return
             tensors.
+        masks: Dict from the number of a batch in a file to its mask, which the file does not hold.
     """
 
     samples: int = 0
     batches: list[Any] = field(default_factory=list)
+    masks: dict[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> Tensor:
         batch = self.batches[index]
-        return keras.ops.convert_to_tensor(batch.read() if isinstance(batch, _BatchFile) else batch)
+        if not isinstance(batch, _BatchFile):
+            return keras.ops.convert_to_tensor(batch)
+        tensor = keras.ops.convert_to_tensor(batch.read())
+        if index in self.masks:
+            set_keras_mask(tensor, self.masks[index])
+        return tensor
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
@@ -104,6 +112,9 @@ class ActivationStore:
         size = _size_in_bytes(batch)
         activations.samples += len(batch) if batch.shape else 0
         if size and self.held_bytes + size > self._limit:
+            mask = keras_mask(batch)
+            if mask is not None:
+                activations.masks[len(activations)] = mask
             activations.batches.append(self._write(batch))
             self.written_bytes += size
             return
@@ -121,6 +132,7 @@ class ActivationStore:
             elif not isinstance(batch, np.ndarray):
                 self.held_bytes -= _size_in_bytes(batch)
         activations.batches = []
+        activations.masks = {}
 
     def _write(self, batch: Tensor) -> _BatchFile:
         array = np.ascontiguousarray(keras.ops.convert_to_numpy(batch))

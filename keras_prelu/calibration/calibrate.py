@@ -18,10 +18,13 @@ from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
 from keras_prelu.calibration.samples import check_samples
+from keras_prelu.calibration.verification import check_steps, warn_of_large_error
+from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["calibrate"]
 
 
+@keeps_state("original")
 def calibrate(
     converted: keras.Model,
     original: keras.Model,
@@ -40,8 +43,9 @@ def calibrate(
     A fifth of the samples is held out. The refit of a layer is accepted if it lowers the error on
     the held-out samples. At the end the model gets its old weights back if the error of its output
     on these samples has not become smaller: on held-out samples, the result is never worse than no
-    calibration. Several hosts (`keras.distribution.initialize` on JAX) that get the same samples
-    divide the batches and sum their Gram matrices.
+    calibration. If that error is more than a fifth of the outputs' variance, a warning names the
+    layers to blame. Several hosts (`keras.distribution.initialize` on JAX) that get the same
+    samples divide the batches and sum their Gram matrices.
 
     Args:
         converted: `keras.Model`. The result of `convert(original, ...)`, possibly saved and loaded
@@ -70,7 +74,8 @@ def calibrate(
 
     Raises:
         CalibrationError: The models do not belong together or have no graph, or there are too few
-            samples.
+            samples; or the layers of a model, called one by one, compute something else than
+            `predict`, or the outputs are not finite.
         DataError: The samples do not fit the model, or hold NaN.
         InvalidArgumentError: A ValueError; an option is out of range.
 
@@ -93,4 +98,7 @@ def calibrate(
     )
     checked = check_samples(original, samples)
     pair = ModelPair(original, converted, checked)
-    return LayerwiseCalibrator(pair, checked, config).run(on_step)
+    check_steps(pair, checked)
+    calibration = LayerwiseCalibrator(pair, checked, config).run(on_step)
+    warn_of_large_error(calibration)
+    return calibration

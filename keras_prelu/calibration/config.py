@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["CalibrationConfig"]
 
@@ -34,16 +34,9 @@ class CalibrationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        valid = (
-            (self.ridge is None or self.ridge > 0)
-            and self.rows_per_unknown >= 1
-            and self.batch_size >= 1
-            and self.memory_limit >= 0
-        )
-        if not valid:
-            raise InvalidArgumentError(
-                "`ridge` must be positive, `rows_per_unknown` and `batch_size` at least 1,"
-                f" `memory_limit` at least 0. Received: ridge={self.ridge},"
-                f" rows_per_unknown={self.rows_per_unknown}, batch_size={self.batch_size},"
-                f" memory_limit={self.memory_limit}"
-            )
+        if self.ridge is not None:
+            check_number("ridge", self.ridge, above=0.0)
+        check_integer("rows_per_unknown", self.rows_per_unknown, minimum=1)
+        check_integer("batch_size", self.batch_size, minimum=1)
+        check_integer("seed", self.seed, minimum=0)
+        check_number("memory_limit", self.memory_limit, minimum=0.0)

@@ -14,7 +14,8 @@ import keras
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.graph.channel_scaling import is_batch_normalization
-from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
+from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
+from keras_prelu.graph.layer_calls import layers_in_loops
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.typing import Tensor
 
@@ -26,6 +27,9 @@ __all__ = [
     "is_spectrally_normalized",
 ]
 
+IN_LOOP = "it runs in the loop of a recurrent layer"
+NOT_SEEN = "it is not called, or only in a loop, a branch or code that the backend traces by itself"
+
 
 @dataclass(frozen=True)
 class InnerLayer:
@@ -36,11 +40,13 @@ class InnerLayer:
         counterpart: Layer. The same layer inside the original's layer.
         normalization: `keras.layers.BatchNormalization` or None. The only observed reader of the
             layer's output, if that reader is a BatchNormalization.
+        obstacle: String. Why the layer can't be refitted, or "".
     """
 
     layer: Any
     counterpart: Any
     normalization: Any
+    obstacle: str
 
 
 def has_linear_layers(layer: Any) -> bool:
@@ -65,13 +71,15 @@ def find_inner_layers(
 ) -> list[InnerLayer]:
     """Return the linear layers inside a converted layer, in the order of their calls.
 
+    Those that are not seen when the layer is called come last.
+
     Args:
         converted: Layer of the converted model.
         original: Layer of the original model that is the counterpart of `converted`.
         run_original: Function that calls `original` once.
 
     Returns:
-        A list with an `InnerLayer` for each linear layer that is called.
+        A list with an `InnerLayer` for each linear layer.
     """
     added = {id(layer) for layer in prelus(converted)}
     remaining = [layer for layer in sublayers(converted) if id(layer) not in added]
@@ -79,33 +87,38 @@ def find_inner_layers(
     converted_of = {
         id(layer): other for layer, other in zip(sublayers(original), remaining, strict=True)
     }
+    in_loops = layers_in_loops(original)
+    linear = [key for key, layer in by_id.items() if linear_view(layer) is not None]
     observed = [
-        layer
-        for layer in by_id.values()
-        if linear_view(layer) is not None or is_batch_normalization(layer)
+        layer for key, layer in by_id.items() if key in linear or is_batch_normalization(layer)
     ]
     calls = _calls_during(run_original, observed)
-    linear = dict.fromkeys(
-        id(call.target.owner) for call in calls if linear_view(call.target.owner) is not None
-    )
+    called = dict.fromkeys(id(call.target.owner) for call in calls)
+
+    def obstacle(key: int) -> str:
+        if key in in_loops:
+            return IN_LOOP
+        return "" if key in called else NOT_SEEN
+
     return [
         InnerLayer(
             layer=converted_of[key],
             counterpart=by_id[key],
             normalization=_normalization_after(by_id[key], calls, converted_of),
+            obstacle=obstacle(key),
         )
-        for key in linear
+        for key in dict.fromkeys([*(key for key in called if key in linear), *linear])
     ]
 
 
 def inputs_during(run: Callable[[], object], layer: Any) -> list[Tensor]:
-    """Return the input of each call of a layer while a function runs."""
+    """Return the input of each call of a layer that is seen while a function runs."""
     return [call.inputs for call in _calls_during(run, [layer])]
 
 
 def _calls_during(run: Callable[[], object], layers: Sequence[Any]) -> list[HookedCall]:
     calls: list[HookedCall] = []
-    with hook_calls([HookTarget(layer) for layer in layers], calls.append):
+    with hook_seen_calls([HookTarget(layer) for layer in layers], calls.append):
         run()
     return calls
 

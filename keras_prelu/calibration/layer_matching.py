@@ -13,8 +13,27 @@ from keras_prelu.graph.cloning import copy_variables, rebuild
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.site import LocatedSite
+from keras_prelu.typing import Tensor
 
-__all__ = ["match_layers"]
+__all__ = ["OriginalCall", "match_layers"]
+
+
+class OriginalCall:
+    """A call of an op in the original, with all its arguments, as a function of its one tensor.
+
+    A PReLU is called with a tensor alone, while the op that it replaces may be called with numbers
+    too, as in `keras.ops.maximum(x, 0)`.
+
+    Args:
+        step: `Step` of the original. It reads one tensor.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def __call__(self, inputs: Tensor) -> Any:
+        (output,) = self._step.execute({self._step.inputs[0]: inputs})
+        return output
 
 
 def match_layers(
@@ -31,9 +50,9 @@ def match_layers(
 
     Returns:
         A dict from the path of a step to the layer, op or activation function that computes the
-        same value in the original. For a PReLU it is the rectifier that the PReLU replaced; for a
-        layer that lost its inline activation it is a copy of the original's layer without the
-        activation.
+        same value in the original. For a PReLU it is the rectifier that the PReLU replaced, an op
+        as an `OriginalCall`; for a layer that lost its inline activation it is a copy of the
+        original's layer without the activation.
 
     Raises:
         CalibrationError: A layer has no counterpart, or a counterpart with weights of other shapes:
@@ -57,6 +76,7 @@ def _match_by_path(
 ) -> dict[str, Any]:
     converted = {step.path: step.operation for step in plan.steps}
     counterparts: dict[str, Any] = {step.path: step.operation for step in steps}
+    calls = {(id(step.operation), step.index): step for step in steps}
     for located in sites:
         site, operation = located.site, located.operation
         if not isinstance(converted.get(site.target), PReLU):
@@ -65,8 +85,14 @@ def _match_by_path(
             counterparts[site.target] = operation.activation
             counterparts[site.path] = _without_activation(operation)
         else:
-            counterparts[site.target] = operation
+            counterparts[site.target] = _rectifier_of(calls[id(operation), located.index])
     return counterparts
+
+
+def _rectifier_of(step: Step) -> Any:
+    """Return what computes a step that a PReLU replaces: its layer, or the call of its op."""
+    is_layer = isinstance(step.operation, keras.layers.Layer)
+    return step.operation if is_layer else OriginalCall(step)
 
 
 def _match_in_order(
@@ -84,8 +110,10 @@ def _match_in_order(
         if kind == "inline" and _is_prelu(follower) and _same_kind(candidate, step):
             counterparts[candidate.path] = _without_activation(step.operation)
             counterparts[unmatched.pop().path] = step.operation.activation
-        elif _same_kind(candidate, step) or (kind is not None and _is_prelu(candidate)):
+        elif _same_kind(candidate, step):
             counterparts[candidate.path] = step.operation
+        elif kind is not None and _is_prelu(candidate):
+            counterparts[candidate.path] = _rectifier_of(step)
         else:
             return None
     return None if unmatched else counterparts

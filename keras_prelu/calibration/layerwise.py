@@ -5,6 +5,7 @@ The sweep propagates the activations of all samples.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,11 +29,12 @@ from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, LayerCalibration
 from keras_prelu.calibration.samples import CalibrationSamples, SampleSplit, split_samples
 from keras_prelu.data.samples import batches
-from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.errors import CalibrationError, KerasPReLUWarning
 from keras_prelu.graph.channel_scaling import is_batch_normalization
 from keras_prelu.graph.interpreter import Liveness
 from keras_prelu.graph.layer_kinds import is_plain_call
 from keras_prelu.graph.linear_layers import LinearView, linear_view
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.layers import PReLU
@@ -106,7 +108,8 @@ class LayerwiseCalibrator:
             outcome = outcome.gathered(self.split.exchange.gather_rows)
         error_before = _output_error(outcome.before, outcome.targets)
         error_after = _output_error(outcome.after, outcome.targets)
-        kept = error_after <= error_before
+        _check_finite(outcome.targets, error_before, error_after)
+        kept = error_after <= error_before or not np.isfinite(error_before)
         if not kept:
             sweep.undo()
         return Calibration(
@@ -261,8 +264,11 @@ class _Sweep:
             self._refit_inner_layer(f"{step.path}/{inner.layer.name}", inner, calls)
 
     def _refit_inner_layer(self, path: str, inner: InnerLayer, calls: Sequence[Step]) -> None:
+        obstacle = inner.obstacle
         if not inner.layer.trainable and not self._config.refit_frozen:
-            self._record(path, inner.layer, Fit(reason="it is frozen"))
+            obstacle = "it is frozen"
+        if obstacle:
+            self._record(path, inner.layer, Fit(reason=obstacle))
             return
         if self._shared.contains_any(inner.layer.variables):
             self._record(path, inner.layer, Fit(reason=_SHARED))
@@ -272,22 +278,20 @@ class _Sweep:
             self._record(path, inner.layer, Fit(reason=reason))
             return
         outer, original_outer = calls[0].operation, self._pair.counterpart(calls[0])
-        pairs = [
-            InputPair(original=original, converted=converted)
-            for original, converted in zip(
-                self._values.original.inner_inputs(calls, original_outer, inner.counterpart),
-                self._values.converted.inner_inputs(calls, outer, inner.layer),
-                strict=True,
-            )
-        ]
+        originals = self._values.original.inner_inputs(calls, original_outer, inner.counterpart)
+        converted = self._values.converted.inner_inputs(calls, outer, inner.layer)
         samples = len(self._split.local_held_out)
-        activations = [each for pair in pairs for each in (pair.original, pair.converted)]
-        if any(each.samples != samples for each in activations):
+        activations = [*originals, *converted]
+        if len(originals) != len(converted) or any(each.samples != samples for each in activations):
             self._record(
                 path, inner.layer, Fit(reason="its inputs do not belong to one sample each")
             )
         else:
             view, counterpart = linear_view(inner.layer), linear_view(inner.counterpart)
+            pairs = [
+                InputPair(original=one, converted=other)
+                for one, other in zip(originals, converted, strict=True)
+            ]
             self._refit(path, view, counterpart, pairs, inner.normalization)
         for each in activations:
             self._values.store.discard(each)
@@ -349,11 +353,15 @@ class _Values:
         self._activations.update(zip(step.outputs, outputs, strict=True))
 
     def execute(self, step: Step, operation: Any) -> list[Activations]:
-        """Return the outputs of a step, computed by an operation batch by batch."""
-        return self._collect(
-            step.execute(self.batch(step, index), operation)
-            for index in range(self._batch_count(step))
-        )
+        """Return the outputs of a step, computed by an operation batch by batch.
+
+        Every pass starts from the state that the operation has outside of it.
+        """
+        with state_kept(operation):
+            return self._collect(
+                step.execute(self.batch(step, index), operation)
+                for index in range(self._batch_count(step))
+            )
 
     def inner_inputs(self, calls: Sequence[Step], outer: Any, inner: Any) -> list[Activations]:
         """Return the inputs of each call of an inner layer while the outer layer is called.
@@ -368,10 +376,16 @@ class _Values:
         ]
 
     def _inner_inputs(self, call: Step, outer: Any, inner: Any) -> list[Activations]:
-        def inputs(index: int) -> list[Tensor]:
-            return inputs_during(lambda: call.execute(self.batch(call, index), outer), inner)
-
-        return self._collect(map(inputs, range(self._batch_count(call))))
+        collected: list[Activations] = []
+        with state_kept(outer):
+            for index in range(self._batch_count(call)):
+                batch = self.batch(call, index)
+                tensors = inputs_during(functools.partial(call.execute, batch, outer), inner)
+                # Code may call a layer more often on some batches than on others.
+                collected += [Activations() for _ in tensors[len(collected) :]]
+                for activations, tensor in zip(collected, tensors, strict=False):
+                    self._store.add(activations, tensor)
+        return collected
 
     def batch(self, step: Step, index: int) -> dict[Slot, Tensor]:
         """Return the tensors that a step reads for one batch."""
@@ -499,10 +513,23 @@ def _output_error(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray]) 
     errors = [
         relative_error(output, target) for output, target in zip(outputs, targets, strict=True)
     ]
-    if not np.all(np.isfinite(errors)):
-        warnings.warn(
-            "The outputs of the models are not finite on some calibration samples.",
-            KerasPReLUWarning,
-            stacklevel=5,
-        )
     return float(np.mean(errors))
+
+
+def _check_finite(targets: Sequence[np.ndarray], *errors: float) -> None:
+    """Refuse a model whose outputs are not finite where its original's are.
+
+    Raises:
+        CalibrationError: None of the errors is finite, but the targets are.
+    """
+    if not all(np.isfinite(target).all() for target in targets):
+        warnings.warn(
+            "The outputs of the original are not finite on some calibration samples.",
+            KerasPReLUWarning,
+            stacklevel=6,
+        )
+    elif not np.isfinite(errors).any():
+        raise CalibrationError(
+            "The outputs of the converted model are not finite on held-out samples, before or after"
+            " calibration. Convert with smaller slopes (alpha), or fewer sites (exclude)."
+        )

@@ -12,6 +12,7 @@ from keras_prelu.calibration.inner_layers import InnerLayer, find_inner_layers
 from keras_prelu.calibration.layer_matching import match_layers
 from keras_prelu.calibration.samples import CalibrationSamples, with_graph
 from keras_prelu.custom_layers.converted_layer import prelus
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.finder import locate_sites
@@ -93,7 +94,8 @@ class ModelPair:
         """
         if step.path not in self._inner_layers:
             counterpart = self.counterpart(step)
-            self._inner_layers[step.path] = find_inner_layers(
-                step.operation, counterpart, lambda: step.execute(batch, counterpart)
-            )
+            with state_kept(counterpart):
+                self._inner_layers[step.path] = find_inner_layers(
+                    step.operation, counterpart, lambda: step.execute(batch, counterpart)
+                )
         return self._inner_layers[step.path]

@@ -14,8 +14,9 @@ import numpy as np
 
 from keras_prelu.calibration.ridge import RidgeProblem
 from keras_prelu.data.samples import batches
-from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
+from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.interpreter import run_plan
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan
 from keras_prelu.layers import PReLU
 
@@ -50,11 +51,13 @@ def unrestored_shares(
 
     Returns:
         A dict from path to an array with the share for each slope, which never decreases from one
-        slope to the next; 0 for a layer that is not called.
+        slope to the next; 1 for a layer that is not seen (`hook_seen_calls`), for which nothing
+        tells what can be restored.
     """
     sampler = _RowSampler(layers, fraction=batch_size / len(inputs[0]), rng=rng)
     targets = [HookTarget(layer) for layer in layers.values()]
-    with hook_calls(targets, sampler.sample):
+    operations = [step.operation for step in plan.steps]
+    with state_kept(*operations), hook_seen_calls(targets, sampler.sample):
         for batch in batches(inputs, batch_size):
             run_plan(plan, [keras.ops.convert_to_tensor(array) for array in batch])
     return {
@@ -101,7 +104,7 @@ class _RowSampler:
         return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, outputs.dtype))
 
     def rows_of(self, layer: PReLU) -> np.ndarray | None:
-        """Return the rows (rows, channels) of a layer, or None if it was not called."""
+        """Return the rows (rows, channels) of a layer, or None if it was not seen."""
         rows = self._rows[id(layer)]
         return np.concatenate(rows) if rows else None
 
@@ -110,7 +113,7 @@ def _shares(
     rows: np.ndarray | None, slopes: Sequence[float], max_value: float | None
 ) -> np.ndarray:
     if rows is None:
-        return np.zeros(len(slopes))
+        return np.ones(len(slopes))
     shares = [_unrestored_share(rows, slope, max_value) for slope in slopes]
     return np.asarray(np.maximum.accumulate(shares))
 

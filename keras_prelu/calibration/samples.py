@@ -11,7 +11,10 @@ import numpy as np
 from keras_prelu.backend import hosts
 from keras_prelu.calibration.host_exchange import Exchange, HostExchange
 from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
-from keras_prelu.errors import CalibrationError, InvalidArgumentError, reason_of
+from keras_prelu.data.signature import called_on_symbols, declares_inputs
+from keras_prelu.data.streams import gather_batches
+from keras_prelu.data.value_range import warn_of_range
+from keras_prelu.errors import CalibrationError, DataError, InvalidArgumentError
 from keras_prelu.graph.leaves import is_taken_apart
 
 __all__ = [
@@ -64,11 +67,12 @@ def check_samples(
         InvalidArgumentError: `max_samples` is not positive.
     """
     role = "calibration samples"
-    checked = as_samples(samples, role=role, labels="ignored")
+    checked = as_samples(gather_batches(samples), role=role, labels="ignored")
     if max_samples is not None:
         checked = _draw(checked, max_samples, seed)
     checked = checked.in_memory(role)
     arrays = model_inputs(with_graph(original, checked.x), checked, role)
+    warn_of_range(original, checked.x)
     if len(arrays[0]) < MINIMUM_SAMPLES:
         raise CalibrationError(
             f"Calibration needs at least {MINIMUM_SAMPLES} samples, better some hundreds. Received:"
@@ -102,21 +106,14 @@ def with_graph(model: keras.Model, samples: Any) -> keras.Model:
     """
     if (
         is_taken_apart(model)
-        or isinstance(model, keras.Sequential)
+        or (isinstance(model, keras.Sequential) and declares_inputs(model))
         or not isinstance(model, keras.Model)
     ):
         return model
     try:
-        inputs = keras.tree.map_structure(
-            lambda array: keras.Input(np.shape(array)[1:], dtype=np.asarray(array).dtype.name),
-            samples,
-        )
-        return keras.Model(inputs, model(inputs), name=model.name)
-    except Exception as error:  # The user's code may raise anything.
-        raise CalibrationError(
-            f"Model '{model.name}' ({type(model).__name__}) can't be called with symbolic tensors"
-            f" of these samples' shapes: {reason_of(error)}."
-        ) from error
+        return called_on_symbols(model, samples, "calibration samples")
+    except DataError as error:
+        raise CalibrationError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,10 @@ from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
 from keras_prelu.calibration.restorability import unrestored_shares
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
+from keras_prelu.calibration.verification import check_steps, warn_of_large_error
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -77,6 +80,7 @@ class SlopeSearch:
     calibration: Calibration
 
 
+@keeps_state("original")
 def find_slopes(
     converted: keras.Model,
     original: keras.Model,
@@ -139,15 +143,13 @@ def find_slopes(
     chosen = _choose_layers(converted, layers)
     _check_slopes(chosen.values(), tolerance, largest)
     checked = check_samples(original, samples)
-    return search_slopes(
-        ModelPair(original, converted, checked),
-        checked,
-        chosen,
-        config,
-        tolerance=tolerance,
-        largest=largest,
-        on_step=on_step,
+    pair = ModelPair(original, converted, checked)
+    check_steps(pair, checked)
+    search = search_slopes(
+        pair, checked, chosen, config, tolerance=tolerance, largest=largest, on_step=on_step
     )
+    warn_of_large_error(search.calibration)
+    return search
 
 
 def search_slopes(
@@ -282,7 +284,7 @@ class _Decisions:
         return sum(int(np.sum(a != b)) for a, b in zip(self._targets, decisions, strict=True))
 
     def _of_model(self, model: keras.Model) -> list[np.ndarray]:
-        inputs = self._inputs if len(self._inputs) > 1 else self._inputs[0]
+        inputs = keras_arrays(self._inputs if len(self._inputs) > 1 else self._inputs[0])
         outputs = model.predict(inputs, batch_size=model.inputs[0].shape[0], verbose=0)
         return [
             output.argmax(axis=-1)

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from keras_prelu.cli.output import echo
+from keras_prelu.utils.printable import printable
 
 __all__ = [
     "count",
@@ -48,20 +50,25 @@ def print_table(
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console.print(Text(title, style="bold"), soft_wrap=True)
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    console.print(Text(printable(title), style="bold"), soft_wrap=True)
     console.print(table)
-    click.echo()
+    echo()
 
 
 def print_json(value: Any) -> None:
     """Print one JSON object."""
-    click.echo(to_json(value))
+    echo(to_json(value))
 
 
 def to_json(value: Any) -> str:
     """Return dataclasses, arrays and paths as JSON text."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    # JSON escapes ASCII's control characters, and leaves those of Unicode as they are.
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+        for character in text
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -153,14 +160,12 @@ def print_calibration(calibration: Any) -> None:
         ],
         right=["rows", "unknowns", "ridge", "before", "after"],
     )
-    click.echo(
+    echo(
         f"Error of the model's output on held-out samples: {number(calibration.error_before)} →"
         f" {number(calibration.error_after)}"
     )
     if not calibration.kept:
-        click.echo(
-            "The refit did not lower the error on held-out samples, so the weights are unchanged."
-        )
+        echo("The refit did not lower the error on held-out samples, so the weights are unchanged.")
 
 
 def print_slope_search(search: Any) -> None:
@@ -172,7 +177,7 @@ def print_slope_search(search: Any) -> None:
         right=["slope"],
     )
     condition = ", with every largest output unchanged" if search.same_decisions else ""
-    click.echo(
+    echo(
         f"Found in {len(search.trials)} calibrations. Error allowed on held-out samples:"
         f" {number(search.tolerance)}{condition}."
     )
@@ -222,7 +227,7 @@ def print_finetuning(result: Any) -> None:
             ],
             right=["count", "mean before", "mean after", "lowest", "highest"],
         )
-    click.echo(result.verdict)
+    echo(result.verdict)
 
 
 def _named_trainings(result: Any) -> list[tuple[str, Any]]:

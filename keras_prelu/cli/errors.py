@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 import click
 
+from keras_prelu.cli.output import echo
 from keras_prelu.errors import InvalidArgumentError, KerasPReLUError
+from keras_prelu.utils.printable import printable
 
 __all__ = ["errors_on_one_line", "set_debug"]
 
@@ -36,11 +38,12 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
         raise
     except click.UsageError as error:
         hint = f" See {error.ctx.command_path} --help." if error.ctx else ""
-        raise _UsageFailure(f"{error.format_message().rstrip('.')}.{hint}") from error
+        message = printable(error.format_message().rstrip("."))
+        raise _UsageFailure(f"{message}.{hint}") from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
+        echo("Interrupted.", err=True)
         raise click.exceptions.Exit(_INTERRUPTED) from None
     except BrokenPipeError:  # A reader such as `head` stopped reading: Click exits silently.
         raise
@@ -60,7 +63,7 @@ class _UsageFailure(click.ClickException):
 
 def _describe(error: Exception) -> str:
     """Return one line that describes an exception and what to do about it."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     if isinstance(error, KerasPReLUError):
         return text
     if isinstance(error, MemoryError):

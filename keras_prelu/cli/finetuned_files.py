@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
+from keras_prelu.cli.output import echo
 
 __all__ = [
     "WORSE_STATUS",
@@ -47,9 +47,9 @@ class FineTunedFiles:
     def print(self) -> None:
         """Print what was written, and the better model if it is another."""
         control = f" and its control, {self.control}" if self.control else ""
-        click.echo(f"Wrote {self.output}{control}.")
+        echo(f"Wrote {self.output}{control}.")
         if self.best != self.output:
-            click.echo(f"The better model is {self.best}.")
+            echo(f"The better model is {self.best}.")
 
 
 def record_path(model: Path) -> Path:

@@ -64,6 +64,7 @@ def convert_model(
             exclude=options.exclude or None,
             keep_slopes=options.keep_slopes,
             train_frozen_slopes=options.train_frozen_slopes,
+            verify=options.verify,
             max_samples=calibration.samples,
             memory_limit=calibration.memory_limit,
             seed=session.seed,
@@ -169,6 +170,7 @@ def finetune_model(
     settings = asdict(options)
     # For a converted model, "auto" trains the model as it is; no recipe means the same here.
     settings["recipe"] = options.recipe or "auto"
+    settings["loss"] = session.load_loss(options.loss)
     monitors = _slope_monitors(settings.pop("log_dir"), train)
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
         result = finetune(

@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import click
-
+from keras_prelu.cli.output import echo
 from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
 from keras_prelu.utils.process_state import SharedChange
 from keras_prelu.utils.quiet import errors_alone, nothing_silenced, silenced
@@ -148,7 +147,7 @@ def _warnings_as_notes(*, third_parties: bool) -> SharedChange:
 
         def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
             if issubclass(category, KerasPReLUWarning):
-                click.echo(f"Note: {message}", err=True)
+                echo(f"Note: {message}", err=True)
             else:
                 show_other(message, category, *args, **kwargs)
 

@@ -172,7 +172,7 @@ def get_parameterization(identifier: Any, decision: RescalingDecision) -> Parame
             'At alpha=0 the slopes of parameterization "square" get no gradient and stay 0. Use'
             ' "identity" for slopes that learn.',
             KerasPReLUWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         parameterization = Square(allow_zero=True)
     parameterization.check(decision.requested_slope)

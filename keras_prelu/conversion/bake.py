@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,24 +11,40 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.backend.keras_internals import producer, sublayers
 from keras_prelu.conversion.batch_norm_folding import fold_batch_normalization as fold
-from keras_prelu.conversion.rewriter import Replacements, rewrite
+from keras_prelu.conversion.compile_settings import (
+    copy_compile_settings,
+    settings_without_optimizer,
+)
+from keras_prelu.conversion.optimizer_copies import copy_optimizer
+from keras_prelu.conversion.rewriter import Replacements, copy_model
+from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.custom_layers.converted_layer import is_as_written, is_converted
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.graph.masks import without_mask
+from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.sites.site import unique_name
+from keras_prelu.typing import Tensor
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.verification.agreement import OTHER_WEIGHTS, SAME_OPERATIONS
+from keras_prelu.verification.same_function import FunctionCheck
 
 __all__ = ["bake", "check_prune", "with_stock_activations"]
 
-_OWN_NAMES = "keras_prelu>"
-"""Prefix of the registered names of this package's classes."""
+_OWN_MODULES = "keras_prelu."
+"""Prefix of the names of this package's modules."""
 
 
+@keeps_state("model")
 @on_large_graphs
 def bake(
     model: keras.Model, *, fold_batch_normalization: bool = False, prune: float = 0.0
@@ -38,16 +55,20 @@ def bake(
     the slopes as its weights; a ReLU if all slopes are 0, a LeakyReLU if they are equal, an
     Identity if they are 1. A cap becomes a `keras.layers.ReLU(max_value, negative_slope)`: the same
     layer if slopes are equal, an additional one (`<name>_cap`, with negative slope 1) otherwise.
-    Names, weights, `trainable` flags and dtype policies are kept. Compile settings are kept too,
-    but the weights' optimizer replaces a `SlopeOptimizer`. Regularizers and constraints of slopes
-    are dropped.
+    Names (of outputs too), weights, `trainable` flags and dtype policies are kept; a linear layer
+    that an output has its name from becomes `<name>_linear`. Compile settings are kept too, but
+    the weights' optimizer replaces a `SlopeOptimizer`. Activity regularizers are kept; regularizers
+    and constraints of slopes are dropped.
 
     Args:
         model: `keras.Model`. Sequential or functional, with nested models; converted or not. It is
             not changed. Custom layers are kept.
         fold_batch_normalization: Boolean. Whether each BatchNormalization is folded into the linear
             layer before it. This is exact at inference, but the model can no longer be trained as
-            before. Defaults to False.
+            before, and kernel and bias regularizers of the folded layers are dropped. Kept are
+            pairs of layers that compute in different dtypes, or whose folded weights their dtype
+            can't hold, that have constraints, or that are called with `training=True`. Defaults to
+            False.
         prune: Float. A layer whose slopes are all at most this far from 0 becomes a ReLU, which
             changes the function. Defaults to 0.0, only slopes of exactly 0.
 
@@ -55,9 +76,10 @@ def bake(
         A new model of the same kind (a Sequential stays one).
 
     Raises:
-        ConversionError: The model has no graph, or a layer with Python code of its own applies
-            PReLUs, which no stock layer can replace. If these PReLUs compute what the layer's own
-            rectifiers did (all slopes 0, or pruned), the layer's own class is restored instead.
+        ConversionError: The model has no graph; or the copy predicts something else; or a layer
+            with Python code of its own applies PReLUs, which no stock layer can replace. If these
+            PReLUs compute what the layer's own rectifiers did (all slopes 0, or pruned), the
+            layer's own class is restored instead.
         InvalidArgumentError: A ValueError; `prune` is negative.
 
     Example:
@@ -69,9 +91,34 @@ def bake(
     """
     check_prune(prune)
     _refuse_python_code(model, float(prune))
+    with _pruned(model, float(prune)):
+        check = FunctionCheck(model)
     baked = with_stock_activations(model, float(prune), _make_capped)
-    _recompile(baked)
-    return fold(baked) if fold_batch_normalization else baked
+    check.refuse(baked, SAME_OPERATIONS, "Baking")
+    _compile_with_stock_optimizer(model, baked)
+    if not fold_batch_normalization:
+        return baked
+    folded = fold(baked)
+    check.refuse(folded, OTHER_WEIGHTS, "Folding BatchNormalization")
+    return folded
+
+
+@contextmanager
+def _pruned(model: keras.Model, prune: float) -> Iterator[None]:
+    """Let the PReLU layers of a model that are to be pruned compute a ReLU within the context."""
+    layers = [layer for _, layer in prelu_layers(model)] if prune else []
+    with ExitStack() as undo:
+        for layer in layers:
+            if np.abs(to_float64(slopes_in_effect(layer))).max() <= prune:
+                undo.callback(set_target(HookTarget(layer), partial(_as_relu, layer)))
+        yield
+
+
+def _as_relu(layer: PReLU, inputs: Tensor) -> Tensor:
+    outputs = keras.ops.relu(inputs)
+    if layer.max_value is None:
+        return outputs
+    return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, outputs.dtype))
 
 
 def check_prune(prune: Any) -> None:
@@ -141,16 +188,24 @@ def with_stock_activations(
         make_capped: `CapFactory`. Factory for the layers that replace a capped PReLU.
     """
     taken_names = {operation.name for operation in _operations(model)}
+    new_names = _names_of_outputs(model, taken_names)
     stock_prelus: list[_StockPReLU] = []
 
-    def make_stock(layer: PReLU) -> list[keras.layers.Layer]:
-        slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)), dtype=np.float32)
-        stock = _simplest_stock_layer(layer, slopes, prune)
+    dropping = _masks_to_drop(model)
+
+    def make_stock(layer: PReLU) -> list[Any]:
+        slopes = to_float64(slopes_in_effect(layer))
+        name = str(new_names.get(id(layer), layer.name))
+        stock = _simplest_stock_layer(layer, slopes, prune, name)
         if isinstance(stock, keras.layers.PReLU):
             stock_prelus.append(_StockPReLU(layer=stock, slopes=slopes))
-        if layer.max_value is None:
-            return [stock]
-        return make_capped(stock, layer.max_value, unique_name(f"{layer.name}_cap", taken_names))
+        chain: list[keras.layers.Layer] = [stock]
+        if layer.max_value is not None:
+            chain = make_capped(stock, layer.max_value, unique_name(f"{name}_cap", taken_names))
+        if id(layer) in new_names and len(chain) > 1:  # The last layer creates the output.
+            chain[0].name, chain[-1].name = chain[-1].name, chain[0].name
+        chain[-1].activity_regularizer = layer.activity_regularizer
+        return [*chain, without_mask] if id(layer) in dropping else chain
 
     replacements = Replacements()
     for operation in _operations(model):
@@ -158,10 +213,56 @@ def with_stock_activations(
             replacements.replace_operation(operation, partial(make_stock, operation))
         elif _can_be_restored(operation, prune):
             replacements.restore(operation)
-    baked = rewrite(model, replacements)
+        if id(operation) in new_names:
+            replacements.rename(operation, new_names[id(operation)])
+    baked = copy_model(model, replacements)
     for stock in stock_prelus:
         stock.layer.alpha.assign(stock.slopes.reshape(stock.layer.alpha.shape))
+    names = output_names(model)
+    if names is not None and output_names(baked) is not None:
+        baked.output_names = names
     return baked
+
+
+def _masks_to_drop(model: keras.Model) -> set[int]:
+    """Return the ids of the PReLU layers that drop a mask, which no stock activation layer does."""
+    if not any(getattr(operation, "drop_mask", False) for operation in _operations(model)):
+        return set()
+    plan = compile_plan(model)
+    return {
+        id(step.operation)
+        for step in plan.steps
+        if getattr(step.operation, "drop_mask", False) and not plan.masked.isdisjoint(step.inputs)
+    }
+
+
+def _names_of_outputs(model: keras.Model, taken_names: set[str]) -> dict[int, str]:
+    """Return new names of layers, by id, that give outputs their names in a stock model.
+
+    A stock model takes the name of an output from the layer that creates it. In a converted model,
+    this may be a PReLU beside the layer of that name, which then gets another one.
+    """
+    names = output_names(model)
+    if names is None or isinstance(model, keras.Sequential):
+        return {}
+    writers = [producer(tensor) for tensor in model.outputs]
+    wanted = {id(writer): name for writer, name in zip(writers, names, strict=True)}
+    is_unique = len(set(wanted.values())) == len(wanted)
+    if not is_unique or any(
+        wanted[id(writer)] != name for writer, name in zip(writers, names, strict=True)
+    ):
+        return {}  # One name for several layers, or several for one.
+    operations = {operation.name: operation for operation in functional.operations(model)}
+    new_names: dict[int, str] = {}
+    for writer in writers:
+        name = wanted[id(writer)]
+        caps = isinstance(writer, PReLU) and writer.max_value is not None
+        if isinstance(writer, PReLU) and (writer.name != name or caps):
+            new_names[id(writer)] = name
+            other = operations.get(name)
+            if other is not None and other is not writer:
+                new_names[id(other)] = unique_name(f"{name}_linear", taken_names)
+    return new_names
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:
@@ -172,17 +273,22 @@ def _operations(model: keras.Model) -> Iterator[Any]:
             yield from _operations(operation)
 
 
-def _simplest_stock_layer(layer: PReLU, slopes: np.ndarray, prune: float) -> keras.layers.Layer:
+def _simplest_stock_layer(
+    layer: PReLU, slopes: np.ndarray, prune: float, name: str
+) -> keras.layers.Layer:
     """Return the simplest stock layer with the slopes of a layer.
 
     A PReLU is returned without its slopes, which are assigned once it is built.
     """
     first = float(slopes.flat[0])
-    common: dict[str, Any] = {"name": layer.name, "dtype": layer.dtype_policy}
+    common: dict[str, Any] = {"name": name, "dtype": layer.dtype_policy}
     if np.abs(slopes).max() <= prune:
         return keras.layers.ReLU(**common)
     if np.all(slopes == first) and first == 1.0:
-        return keras.layers.Identity(**common)
+        if layer.activity_regularizer is not None:  # The configuration of an Identity has none.
+            return keras.layers.Activation("linear", **common)
+        # That configuration can't hold a policy object either.
+        return keras.layers.Identity(name=name, dtype=layer.dtype_policy.name)
     if np.all(slopes == first) and first > 0:
         return keras.layers.LeakyReLU(negative_slope=first, **common)
     shared_axes = [axis for axis, size in enumerate(slopes.shape, 1) if size == 1]
@@ -196,7 +302,7 @@ def _make_capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras
     if isinstance(stock, keras.layers.LeakyReLU):
         slope = stock.negative_slope
     else:
-        slope = 1.0 if isinstance(stock, keras.layers.Identity) else 0.0
+        slope = 0.0 if isinstance(stock, keras.layers.ReLU) else 1.0
     return [_capped_relu(cap, slope=slope, name=stock.name, dtype=stock.dtype_policy)]
 
 
@@ -204,9 +310,18 @@ def _capped_relu(cap: float, *, slope: float, name: str, dtype: Any) -> keras.la
     return keras.layers.ReLU(max_value=cap, negative_slope=slope, name=name, dtype=dtype)
 
 
-def _recompile(baked: keras.Model) -> None:
-    """Replace a `SlopeOptimizer` by the optimizer of the weights that it contains."""
-    config = (baked.get_compile_config() if baked.compiled else None) or {}
-    optimizer = config.get("optimizer")
-    if isinstance(optimizer, dict) and str(optimizer.get("registered_name")).startswith(_OWN_NAMES):
-        baked.compile_from_config({**config, "optimizer": optimizer["config"]["optimizer"]})
+def _compile_with_stock_optimizer(model: keras.Model, baked: keras.Model) -> None:
+    """Compile a baked model like its model, without the `SlopeOptimizer` around an optimizer."""
+    copy_compile_settings(model, baked)
+    outer: Any = baked.optimizer if baked.compiled else None
+    scales_loss = isinstance(outer, keras.optimizers.LossScaleOptimizer)
+    optimizer: Any = outer.inner_optimizer if scales_loss else outer
+    if optimizer is None or not type(optimizer).__module__.startswith(_OWN_MODULES):
+        return
+    stock = optimizer.inner_optimizer
+    if scales_loss:
+        outer.inner_optimizer = stock
+        stock = outer
+    stock = copy_optimizer(stock, match_variables(baked, baked))
+    baked.compile(**settings_without_optimizer(baked), optimizer=stock)
+    baked.optimizer.build(baked.trainable_variables)

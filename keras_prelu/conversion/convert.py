@@ -13,6 +13,7 @@ from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
 from keras_prelu.calibration.samples import check_samples
 from keras_prelu.calibration.slope_search import SlopeSearch, search_slopes
+from keras_prelu.calibration.verification import check_steps, warn_of_large_error
 from keras_prelu.conversion.arguments import (
     LARGEST_SLOPE,
     check_arguments,
@@ -27,6 +28,13 @@ from keras_prelu.conversion.model_checks import (
 from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
 from keras_prelu.conversion.rescaling import rescale_without_samples
 from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
+from keras_prelu.conversion.verification import (
+    Verification,
+    refuse_nonfinite,
+    verify_conversion,
+    warn_of_no_verification,
+)
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.selection import Selector, select
@@ -45,12 +53,15 @@ class Conversion:
             `site.target` is the path of the PReLU layer.
         calibration: `Calibration` of the model, or None if the model is not calibrated.
         slope_search: `SlopeSearch` that set the slopes, or None if `alpha` is a number.
+        verification: `Verification`, the comparison of both models at the original's slopes, or
+            None with `verify=False`.
     """
 
     model: keras.Model
     sites: tuple[Site, ...]
     calibration: Calibration | None
     slope_search: SlopeSearch | None
+    verification: Verification | None = None
 
 
 def convert(
@@ -67,6 +78,7 @@ def convert(
     exclude: Selector = None,
     keep_slopes: bool = True,
     train_frozen_slopes: bool = False,
+    verify: bool = True,
 ) -> keras.Model:
     """Convert a trained ReLU model into a PReLU model.
 
@@ -117,6 +129,9 @@ def convert(
             their own slopes. If False, they get `alpha`. Defaults to True.
         train_frozen_slopes: Boolean. Whether new slopes in a frozen part of the model are
             trainable. If False, they are frozen like that part. Defaults to False.
+        verify: Boolean. Whether the predictions of both models are compared, with the original's
+            slopes and before any rescaling: on the first few calibration samples, or on inputs
+            drawn to fit the model. This takes two small predictions. Defaults to True.
 
     Returns:
         A new model of the same kind (a Sequential stays one). `run_conversion` returns it together
@@ -126,7 +141,8 @@ def convert(
         InvalidArgumentError: A ValueError; an argument has none of the values above, or the map
             can't represent `alpha`.
         ConversionError: The model has no graph or no site to convert; the message lists what was
-            searched for.
+            searched for. Or the new model does not compute what the old one does; the message names
+            the first layer that differs.
         CalibrationError, DataError: The samples can't be used.
 
     Example:
@@ -150,9 +166,11 @@ def convert(
         exclude=exclude,
         keep_slopes=keep_slopes,
         train_frozen_slopes=train_frozen_slopes,
+        verify=verify,
     ).model
 
 
+@keeps_state("model")
 def run_conversion(
     model: keras.Model,
     *,
@@ -167,6 +185,7 @@ def run_conversion(
     exclude: Selector = None,
     keep_slopes: bool = True,
     train_frozen_slopes: bool = False,
+    verify: bool = True,
     max_samples: int | None = None,
     refit_frozen: bool = False,
     batch_size: int = 128,
@@ -177,7 +196,7 @@ def run_conversion(
     """Convert a trained ReLU model into a PReLU model, and return it with its records.
 
     Args:
-        model: `keras.Model`. As in `convert`, like all arguments up to `train_frozen_slopes`.
+        model: `keras.Model`. As in `convert`, like all arguments up to `verify`.
         max_samples: Integer or None. Largest number of samples to calibrate with, drawn at random.
             Defaults to None, all samples in their order.
         refit_frozen: Boolean. Whether calibration refits layers with `trainable=False` too.
@@ -236,12 +255,35 @@ def run_conversion(
         for located in selected_sites
         if not (keep_slopes and has_own_slope(located.site))
     ]
-    calibration, slope_search = None, None
+    verification = None
+    if verify:
+        verification = verify_conversion(
+            model,
+            converted,
+            selected_sites,
+            new_slopes,
+            None if samples is None else samples.structure,
+        )
+        warn_of_no_verification(verification)
+    converted_sites = tuple(located.site for located in selected_sites)
     if samples is None:
         rescale_without_samples(converted, new_slopes, decision)
-    elif decision.searches_slopes and new_slopes:
+        if verify and decision.method != "none":
+            refuse_nonfinite(model, converted, decision.method)
+        return Conversion(
+            model=converted,
+            sites=converted_sites,
+            calibration=None,
+            slope_search=None,
+            verification=verification,
+        )
+    pair = ModelPair(model, converted, samples, sites)
+    if verify:
+        check_steps(pair, samples)
+    slope_search = None
+    if decision.searches_slopes and new_slopes:
         slope_search = search_slopes(
-            ModelPair(model, converted, samples, sites),
+            pair,
             samples,
             {path: layer_at(converted, path) for path in new_slopes},
             config,
@@ -251,11 +293,12 @@ def run_conversion(
         )
         calibration = slope_search.calibration
     else:
-        pair = ModelPair(model, converted, samples, sites)
         calibration = LayerwiseCalibrator(pair, samples, config).run(on_step)
+    warn_of_large_error(calibration)
     return Conversion(
         model=converted,
-        sites=tuple(located.site for located in selected_sites),
+        sites=converted_sites,
         calibration=calibration,
         slope_search=slope_search,
+        verification=verification,
     )

@@ -37,7 +37,7 @@ def warn_of_nonfinite_weights(model: keras.Model) -> None:
                 f"The weights '{variable.path}' hold NaN or infinite values: the outputs of the"
                 " model, converted or not, may be NaN or infinite too.",
                 KerasPReLUWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             return
 
@@ -63,5 +63,5 @@ def warn_of_lost_classes(model: keras.Model) -> None:
             f"Converted as a graph: {names}. The new model computes what the class did, but is a"
             " plain functional model: methods and training steps of the class are not kept.",
             KerasPReLUWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

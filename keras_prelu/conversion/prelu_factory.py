@@ -48,6 +48,7 @@ class PReLUFactory:
             shared_axes=settings.shared_axes,
             max_value=site.max_value,
             data_format=located.data_format,
+            drop_mask=_drops_mask(located),
             name=site.target.rsplit("/", 1)[-1],
             dtype=_dtype_policy(located),
             activity_regularizer=_activity_regularizer(located),
@@ -105,6 +106,18 @@ class _SlopeSettings:
     slope: float
     parameterization: Parameterization
     shared_axes: Any
+
+
+def _drops_mask(located: LocatedSite) -> bool:
+    """Return whether the rectifier at a site drops the mask of its input.
+
+    Functions do; layers pass it on. A layer that applies its `activation` passes its own mask on.
+    """
+    if located.held is None:
+        return located.site.kind == "op"
+    return not isinstance(located.held.owner, keras.layers.Layer) or (
+        located.site.kind == "function"
+    )
 
 
 def has_own_slope(site: Site) -> bool:

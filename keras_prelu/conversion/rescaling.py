@@ -68,5 +68,5 @@ def _warn_of_limited_slopes(decision: RescalingDecision, *, unknown: int, total:
         ' (calibration_data, --data) for larger slopes, or rescale="none" to set all slopes as'
         " requested.",
         KerasPReLUWarning,
-        stacklevel=6,
+        stacklevel=7,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,22 +11,31 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import has_automatic_name, producer, sublayers
+from keras_prelu.conversion.compile_settings import copy_compile_settings
 from keras_prelu.custom_layers.converted_layer import (
     attach,
     freeze_like,
     prelus,
     rebuild_as_written,
 )
-from keras_prelu.errors import KerasPReLUWarning, reason_of
+from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
 from keras_prelu.graph.cloning import check_variables, copy_other_state, copy_variables, rebuild
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.graph.output_names import (
+    ModelWithOutputNames,
+    output_names,
+    with_output_names,
+)
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["BuiltLayerFactory", "LayerFactory", "Replacements", "rewrite"]
+__all__ = ["BuiltLayerFactory", "LayerFactory", "Replacements", "copy_model", "rewrite"]
 
-LayerFactory = Callable[[], "keras.layers.Layer | Sequence[keras.layers.Layer]"]
-"""Factory for the replacement layer or chain of layers; an empty list is the identity."""
+LayerFactory = Callable[[], "keras.layers.Layer | Sequence[Any]"]
+"""Factory for the replacement layer or chain of layers; an empty list is the identity.
+
+In a functional model, functions of `keras.ops` may be among them.
+"""
 
 BuiltLayerFactory = Callable[[], Any]
 """Factory for a built `PReLU`."""
@@ -43,6 +53,7 @@ class Replacements:
         self._activations: dict[int, LayerFactory] = {}
         self._held: dict[int, dict[str, list[BuiltLayerFactory]]] = {}
         self._restored: set[int] = set()
+        self._names: dict[int, str] = {}
         # Ids are unique only among live objects, so the operations have to stay alive.
         self._alive: list[Any] = []
 
@@ -82,6 +93,14 @@ class Replacements:
         """Restore the user's own class of a converted layer, without PReLUs."""
         self._restored.add(self._key(layer))
 
+    def rename(self, operation: Any, name: str) -> None:
+        """Give the copy of a layer or op another name."""
+        self._names[self._key(operation)] = name
+
+    def name_for(self, operation: Any) -> str:
+        """Return the name of the copy of an operation."""
+        return self._names.get(id(operation), operation.name)
+
     def factory_for(self, operation: Any, index: int) -> LayerFactory | None:
         """Return the factory for a single call of an operation, or None."""
         return self._calls.get((id(operation), index))
@@ -110,8 +129,9 @@ class Replacements:
 def rewrite(model: keras.Model, replacements: Replacements | None = None) -> keras.Model:
     """Return a copy of a model with some layers exchanged.
 
-    The given model is not changed. Weights, names, `trainable` flags, dtype policies and the
-    compile settings are kept (the optimizer with fresh state). A Sequential stays a Sequential, and
+    The given model is not changed. Weights, names (of outputs too), `trainable` flags, dtype
+    policies and the compile settings are kept (the optimizer with fresh state). A Sequential stays
+    a Sequential, and
     a subclassed model keeps its class. A nested model is rewritten once, however often it is
     called.
 
@@ -126,13 +146,26 @@ def rewrite(model: keras.Model, replacements: Replacements | None = None) -> ker
         ConversionError: The model has no graph and is not a subclassed model, or a layer can't be
             rebuilt from its configuration.
     """
+    result = with_output_names(copy_model(model, replacements), output_names(model))
+    copy_compile_settings(model, result)
+    return result
+
+
+@on_large_graphs
+def copy_model(model: keras.Model, replacements: Replacements | None = None) -> keras.Model:
+    """Return a copy as `rewrite` does, which is not compiled and has no output names of its own.
+
+    An output has the name of the layer that creates it, as in a stock functional model.
+    """
     rewriter = _Rewriter(replacements or Replacements())
     if is_taken_apart(model) or isinstance(model, keras.Sequential):
         result = rewriter.copy_model(model)
     else:
         result = rewriter.copy_whole(model)
     rewriter.copy_state()
-    _copy_compilation(model, result)
+    if result.dtype_policy.name != model.dtype_policy.name:
+        # A model scales its loss by its own policy, which it got from the global one.
+        result.dtype_policy = model.dtype_policy
     return result
 
 
@@ -183,7 +216,9 @@ class _Rewriter:
             # Keras warns of a model that can't be built. The model then lacks variables, which
             # copy_variables reports.
             warnings.simplefilter("ignore")
-            copy.build_from_config(model.get_build_config())
+            # As from a file: Keras tracks the dict of a model that was built by a call, and JAX
+            # knows no such type.
+            copy.build_from_config(json.loads(json.dumps(model.get_build_config())))
         return copy
 
     def _copy_sequential(self, model: keras.Sequential) -> keras.Sequential:
@@ -193,6 +228,11 @@ class _Rewriter:
             replacement = self._replacement(layer, 0)
             layers.extend([self._copy(layer)] if replacement is None else replacement)
             layers.extend(self._activation_layers(layer))
+        if not all(keras.utils.is_keras_tensor(each) or _is_layer(each) for each in layers):
+            raise ConversionError(
+                f"Sequential model '{model.name}' has a PReLU layer that drops a mask, which no"
+                " stock layer does. Build the model with the functional API."
+            )
         return keras.Sequential(layers, name=model.name)
 
     def _copy_functional(self, model: keras.Model) -> keras.Model:
@@ -231,7 +271,9 @@ class _Rewriter:
     def _make(self, factory: LayerFactory, operation: Any) -> list[Any]:
         product = factory()
         layers = list(product) if isinstance(product, Sequence) else [product]
-        self._inserted.extend(_Inserted(operation=operation, layer=layer) for layer in layers)
+        self._inserted.extend(
+            _Inserted(operation=operation, layer=layer) for layer in layers if _is_layer(layer)
+        )
         return layers
 
     def _make_shared(self, factory: LayerFactory, operation: Any) -> list[Any]:
@@ -242,7 +284,10 @@ class _Rewriter:
 
     def _copy(self, operation: Any) -> Any:
         if is_taken_apart(operation):
-            return self.copy_model(operation)
+            copy = self.copy_model(operation)
+            if output_names(operation) is not None:
+                copy.output_names = output_names(operation)
+            return copy
         if id(operation) not in self._leaves:
             self._leaves[id(operation)] = _Copied(
                 original=operation, copy=self._copy_leaf(operation)
@@ -256,6 +301,8 @@ class _Rewriter:
         else:
             is_linear = replacements.activation_factory_for(operation) is not None
             copy = rebuild(operation, linear=is_linear)
+        if copy.name != replacements.name_for(operation):
+            copy.name = replacements.name_for(operation)
         held = replacements.held_factories_for(operation)
         if not held:
             return copy
@@ -305,6 +352,10 @@ class _Rewriter:
             freeze_like(copy, original)
 
 
+def _is_layer(value: Any) -> bool:
+    return isinstance(value, keras.layers.Layer)
+
+
 def _first_tensor(args: Any, kwargs: Any) -> Any:
     leaves = keras.tree.flatten((args, kwargs))
     return next(leaf for leaf in leaves if keras.utils.is_keras_tensor(leaf))
@@ -322,9 +373,11 @@ def _uncompiled(model: keras.Model) -> keras.Model:
 
     It has the same class if the constructor of that class is a functional model's. `clone_model`
     compiles its copy like the given model, and fails if a loss or metric can't be rebuilt.
-    `_copy_compilation` compiles the copy later, and warns of such a failure.
+    `copy_compile_settings` compiles the copy later, and warns of such a failure.
     """
-    same_class = functional.has_functional_constructor(model)
+    same_class = functional.has_functional_constructor(model) and not isinstance(
+        model, ModelWithOutputNames
+    )
     if same_class and not model.compiled:
         return model
     return (type(model) if same_class else keras.Model)(model.input, model.output, name=model.name)
@@ -336,47 +389,11 @@ def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
     The name is the tensor's, which is the key in dicts of samples, or the layer's if the tensor has
     an automatic name.
     """
-    name = producer(tensor).name if has_automatic_name(tensor) else tensor.name
+    layer = producer(tensor)
     return keras.Input(
-        batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=name
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        sparse=tensor.sparse,
+        name=layer.name if has_automatic_name(tensor) else tensor.name,
+        optional=getattr(layer, "optional", False),
     )
-
-
-def _copy_compilation(model: keras.Model, copy: keras.Model) -> None:
-    """Compile a copy like its model, or warn that this is not possible."""
-    if not model.compiled:
-        return
-    try:
-        config = model.get_compile_config()
-        if config is None:
-            return
-        renamed = _renamed_outputs(model, copy)
-        copy.compile_from_config(
-            {key: _rename_keys(value, renamed) for key, value in config.items()}
-        )
-    except Exception as error:
-        warnings.warn(
-            f"The compile settings of '{model.name}' could not be carried over"
-            f" ({reason_of(error)}). Compile the new model yourself.",
-            KerasPReLUWarning,
-            stacklevel=4,
-        )
-
-
-def _renamed_outputs(model: keras.Model, copy: keras.Model) -> dict[str, str]:
-    """Return the new names of renamed outputs, by old name.
-
-    An output is renamed if its activation became a layer of its own.
-    """
-    if not functional.has_graph(model):
-        return {}
-    old_names = functional.functional_view(model).output_names
-    new_names = functional.functional_view(copy).output_names
-    return {old: new for old, new in zip(old_names, new_names, strict=True) if old != new}
-
-
-def _rename_keys(setting: Any, renamed: Mapping[str, str]) -> Any:
-    """Rename the outputs in a compile setting, such as a dict of losses by output name."""
-    if not isinstance(setting, Mapping) or "class_name" in setting:
-        return setting
-    return {renamed.get(key, key): value for key, value in setting.items()}

@@ -58,5 +58,5 @@ def train_new_slopes(converted: keras.Model, selected_sites: Sequence[LocatedSit
             f"Slopes inside {', '.join(map(repr, still_frozen))} stay frozen with the layer: its"
             " configuration has one flag for the whole layer.",
             KerasPReLUWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

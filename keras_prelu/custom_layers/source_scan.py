@@ -65,7 +65,12 @@ def named_relu_functions(layer: Any) -> tuple[str, ...]:
     names = names_used_by_call(cls)
     if not names & _LOOKUPS:
         return ()
-    held = [value for name, value in own_attributes(layer) if name in names]
+    held = [
+        value
+        for name, value in own_attributes(layer)
+        # Only strings: the comparison of a weight with a string is an error on TensorFlow.
+        if name in names and isinstance(value, str)
+    ]
     return tuple(name for name in _FUNCTIONS if name in (*_constants_of_call(cls), *held))
 
 

@@ -28,12 +28,14 @@ class RectifierCall:
             vary, are None.
         dtype: String. Dtype of that tensor.
         has_arguments: Boolean. Whether it is called with more arguments than the tensor.
+        has_batch: Boolean. Whether the tensor has one row for each sample; a weight has not.
     """
 
     held: HeldRectifier
     shape: Shape
     dtype: str
     has_arguments: bool
+    has_batch: bool = True
 
     @classmethod
     def from_graph(cls, held: HeldRectifier, call: Call) -> RectifierCall:
@@ -123,9 +125,16 @@ def _merged(passes: list[list[RectifierCall]]) -> list[RectifierCall]:
             shape=_open_shape([calls[i].shape for calls in same]),
             dtype=call.dtype,
             has_arguments=call.has_arguments,
+            has_batch=_has_open_batch([calls[i].shape for calls in same]),
         )
         for i, call in enumerate(last)
     ]
+
+
+def _has_open_batch(shapes: list[Shape]) -> bool:
+    """Return whether the first size is open: unknown, or not the same in all passes."""
+    batches = {shape[0] if shape else 1 for shape in shapes}
+    return len(batches) > 1 or None in batches
 
 
 def _open_shape(shapes: list[Shape]) -> Shape:

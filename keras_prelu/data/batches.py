@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_prelu.backend.devices import replicas
 from keras_prelu.backend.hosts import host, hosts
-from keras_prelu.data.lazy import loaded
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import InvalidArgumentError
 
@@ -64,4 +64,5 @@ class Batches(keras.utils.PyDataset):
         host_rows = len(rows) // self._replicas * self._replicas // self._hosts
         start = host_rows * self._host
         batch = self._samples.take(rows[start : start + host_rows])
-        return loaded(batch.x), loaded(batch.y)
+        # Keras's data adapter for TensorFlow takes a list for one tensor.
+        return keras.tree.lists_to_tuples((keras_arrays(batch.x), keras_arrays(batch.y)))

@@ -9,7 +9,9 @@ import keras
 import numpy as np
 
 from keras_prelu.data.lazy import is_lazy
+from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import Samples, model_inputs
+from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["check_labels"]
@@ -17,6 +19,7 @@ __all__ = ["check_labels"]
 _FEW = 2
 _OF_CLASS_NUMBERS = "sparse_categorical_crossentropy"
 _OF_ONE_HOT = "categorical_crossentropy"
+_OF_PROBABILITIES = "binary_crossentropy"
 
 
 def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
@@ -30,7 +33,9 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
 
     Raises:
         DataError: Labels are text, or the loss can't be computed from labels and outputs.
+        InvalidArgumentError: A ValueError; there is no such loss.
     """
+    loss = resolved_loss(loss)
     parts = keras.tree.flatten(samples.y)
     for part in parts:
         if not is_lazy(part) and np.asarray(part).dtype.kind in "SUO":
@@ -38,27 +43,26 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
                 f"The labels are text or objects, such as {np.ravel(part)[0]!r}. Give class numbers"
                 " from 0 on: numpy.unique(y, return_inverse=True)[1]."
             )
+    if loss is None:
+        return
+    model = with_declared_inputs(model, samples.x)
     count = model.inputs[0].shape[0] or _FEW
     if (
-        loss is None
-        or isinstance(loss, (dict, list, tuple))
+        isinstance(loss, (dict, list, tuple))
         or len(parts) != 1
         or len(model.outputs) != 1
         or len(samples) < count
     ):
         return
-    function = keras.losses.get(loss)
-    name = str(
-        getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
-    )
+    name = str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))
     if name == _OF_CLASS_NUMBERS:
-        _check_classes(
-            parts[0], tuple(model.outputs[0].shape), getattr(function, "ignore_class", None)
-        )
+        _check_classes(parts[0], tuple(model.outputs[0].shape), getattr(loss, "ignore_class", None))
+    if name == _OF_PROBABILITIES:
+        _check_probabilities(parts[0])
     few = samples.take(slice(0, count))
     outputs = _outputs_like(model, few, count)
     try:
-        function(keras.ops.convert_to_tensor(few.y), outputs)
+        loss(keras.ops.convert_to_tensor(few.y), outputs)
     except Exception as error:  # Each backend has exceptions of its own.
         raise DataError(
             f"The loss {name} can't be computed from labels of shape {np.shape(few.y)[1:]} and"
@@ -104,6 +108,18 @@ def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | 
         )
 
 
+def _check_probabilities(labels: Any) -> None:
+    if is_lazy(labels) or np.asarray(labels).dtype.kind not in "iuf":
+        return
+    low, high = float(np.min(labels)), float(np.max(labels))
+    if not (low >= 0 and high <= 1):
+        raise DataError(
+            f"The labels reach from {low:g} to {high:g}, but {_OF_PROBABILITIES} takes 0, 1 and"
+            " probabilities between. For more than two classes give the model an output for each"
+            f" of them and the loss {_OF_CLASS_NUMBERS!r}."
+        )
+
+
 def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
     return len(shape) == len(expected) and all(
         size in (None, length) for length, size in zip(shape, expected, strict=True)
@@ -113,6 +129,8 @@ def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
 def _advice(loss: str, labels: tuple[int, ...], outputs: tuple[int, ...]) -> str:
     if loss == _OF_CLASS_NUMBERS and labels == outputs:
         return f" Give class numbers, y.argmax(-1), or a loss for one-hot labels, {_OF_ONE_HOT!r}."
+    if loss == _OF_ONE_HOT and len(labels) == len(outputs) == 1 and labels[0] > 1:
+        return f" The labels have {labels[0]} classes, the model {outputs[0]}."
     if loss == _OF_ONE_HOT and labels in ((), (1,)):
         return (
             " Give one-hot labels, keras.utils.to_categorical(y), or a loss for class numbers,"

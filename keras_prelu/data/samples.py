@@ -6,20 +6,27 @@ on its result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import keras
 import numpy as np
 
-from keras_prelu.data.lazy import LazyArray, as_lazy, is_lazy, loaded
-from keras_prelu.errors import DataError, reason_of
+from keras_prelu.data.arrays import as_array, check_finite, converted, fitted
+from keras_prelu.data.lazy import as_lazy, is_lazy, loaded
+from keras_prelu.data.signature import (
+    check_model,
+    declares_inputs,
+    input_signature,
+    is_one_array,
+)
+from keras_prelu.data.streams import gather_batches, gather_labelled, limit_for, yields_batches
+from keras_prelu.data.value_range import warn_of_range
+from keras_prelu.errors import DataError
+from keras_prelu.utils.checks import check_integer
 
 __all__ = ["CheckedSamples", "Samples", "as_samples", "batches", "model_inputs"]
-
-MOST_FROM_BATCHES = 4096
-"""The largest number of samples taken from a source of batches, which may be endless."""
 
 Labels = Literal["required", "optional", "ignored"]
 
@@ -80,26 +87,32 @@ def as_samples(
 
     Args:
         data: `Samples`; a pair (x, y), unless `labels` is "ignored"; x alone, unless `labels` is
-            "required": an array, a list of arrays, or a dict of arrays by input name; or an
-            iterable of batches of x, see `gather_batches`.
+            "required": an array, a list of arrays, or a dict of arrays by input name; or a source
+            of batches, see `gather_batches` and `gather_labelled`.
         model: Built Keras model whose inputs the samples must fit, or None. Defaults to None.
         role: Str. Name of the samples in messages. Defaults to "samples".
         labels: Str. Whether labels are "required", "optional", or "ignored" (dropped; a tuple is
             then a list of inputs). Defaults to "optional".
 
     Returns:
-        The samples, with arrays in the structure of `data`.
+        The samples, with arrays in the structure of the model's inputs, or without a model in that
+        of `data`.
 
     Raises:
+        InvalidArgumentError: A ValueError; `model` is no Keras model.
         DataError: Labels are missing, lengths differ, an array does not fit the model, holds no
             numbers, or holds NaN or infinite values. Arrays on disk are checked when they are read.
     """
-    samples = _coerced(data, role, labels)
-    if not isinstance(samples, CheckedSamples):
-        samples = _checked(samples, model, role)
     if model is not None:
-        _inputs(model, samples, role)
-    return samples
+        check_model(model)
+    samples = _coerced(data, role, labels)
+    if isinstance(samples, CheckedSamples):
+        return samples if model is None else _in_structure(model, samples, role)
+    checked = _checked(samples, model, role)
+    if model is not None:
+        checked = _in_structure(model, checked, role)
+        warn_of_range(model, checked.x)
+    return checked
 
 
 def model_inputs(model: keras.Model, samples: Any, role: str = "samples") -> list[Any]:
@@ -114,71 +127,19 @@ def model_inputs(model: keras.Model, samples: Any, role: str = "samples") -> lis
     Raises:
         DataError: As in `as_samples`.
     """
-    samples = _coerced(samples, role, "ignored")
-    if not isinstance(samples, CheckedSamples):
-        samples = _checked(samples, model, role)
+    samples = as_samples(samples, model=model, role=role, labels="ignored")
+    signature = input_signature(model, samples.x, role)
     return [
-        _converted(array, tensor, role)
-        for array, tensor in zip(_inputs(model, samples, role), model.inputs, strict=True)
+        converted(array, one, role)
+        for array, one in zip(signature.unpack(samples.x, role), signature.inputs, strict=True)
     ]
 
 
 def batches(arrays: Sequence[Any], size: int) -> Iterator[list[np.ndarray]]:
     """Iterate over consecutive batches of the arrays' first axis; the last one may be shorter."""
+    check_integer("batch_size", size, minimum=1)
     for start in range(0, len(arrays[0]), size):
         yield [array[start : start + size] for array in arrays]
-
-
-def gather_batches(source: Any, limit: int = MOST_FROM_BATCHES) -> Any:
-    """Gather samples from a source of batches.
-
-    Args:
-        source: `tf.data.Dataset`, `keras.utils.PyDataset` or generator that yields batches: x, or
-            (x, y) or (x, y, weights) as in `fit`, of which only x is used. Anything else is
-            returned unchanged.
-        limit: Int. Largest number of samples, so that a source may be endless.
-
-    Returns:
-        An array, or a structure of arrays as in the batches.
-
-    Raises:
-        DataError: There is no batch.
-    """
-    if not _yields_batches(source):
-        return source
-    is_indexed = isinstance(source, keras.utils.PyDataset)
-    parts: list[Any] = []
-    count = 0
-    for batch in (source[index] for index in range(len(source))) if is_indexed else source:
-        x = batch[0] if isinstance(batch, tuple) else batch
-        parts.append(
-            keras.tree.map_structure(
-                lambda tensor: np.asarray(keras.ops.convert_to_numpy(tensor)), x
-            )
-        )
-        count += len(keras.tree.flatten(parts[-1])[0])
-        if count >= limit:
-            break
-    if not parts:
-        raise DataError("There are no samples: the source of batches is empty.")
-    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays)[:limit], *parts)
-
-
-def check_finite(array: np.ndarray, role: str) -> np.ndarray:
-    """Return an array after one scan for NaN and infinite values.
-
-    Raises:
-        DataError: The array holds such values, or no numbers.
-    """
-    if array.dtype == object or array.ndim == 0:
-        raise DataError(f"The {role} are not an array of numbers: their dtype is {array.dtype}.")
-    if np.issubdtype(array.dtype, np.floating) and not np.all(np.isfinite(array)):
-        first = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise DataError(
-            f"The {role} hold NaN or infinite values; the first is in sample {first}. Clean them"
-            " first."
-        )
-    return array
 
 
 def _take(structure: Any, indices: Any) -> Any:
@@ -190,34 +151,39 @@ def _take(structure: Any, indices: Any) -> Any:
     )
 
 
-def _yields_batches(source: Any) -> bool:
-    return isinstance(source, (keras.utils.PyDataset, Iterator)) or hasattr(source, "element_spec")
-
-
 def _coerced(data: Any, role: str, labels: Labels) -> Samples:
-    """Return `data` as samples with unchanged arrays."""
+    """Return `data` as samples with unchanged arrays; batches are gathered."""
     if isinstance(data, Samples):
         samples = data
     elif labels != "ignored" and isinstance(data, tuple) and len(data) == 2:
         samples = Samples(*data)
     else:
         samples = Samples(data)
+    if yields_batches(samples.x):
+        if labels == "ignored":
+            samples = Samples(gather_batches(samples.x, limit_for(samples.x)))
+        else:
+            samples = Samples(*gather_labelled(samples.x, role))
     if labels == "required" and samples.y is None:
-        raise DataError(
-            f"The {role} must be a pair (x, y) or keras_prelu.data.Samples with labels. Received:"
-            f" {type(data).__name__}"
-        )
+        raise DataError(_unlabelled(data, role))
     if labels == "ignored" and samples.y is not None:
         return type(samples)(samples.x)
     return samples
 
 
+def _unlabelled(data: Any, role: str) -> str:
+    advice = " Write (x, y), not [x, y]." if isinstance(data, list) and len(data) == 2 else ""
+    if isinstance(data, tuple) and len(data) == 3:
+        advice = " Sample weights are not used here: leave them out."
+    return (
+        f"The {role} must be a pair (x, y), keras_prelu.data.Samples with labels, or a data set of"
+        f" batches (x, y).{advice} Received: {type(data).__name__}"
+    )
+
+
 def _checked(samples: Samples, model: keras.Model | None, role: str) -> CheckedSamples:
     """Convert the arrays, scan those in memory, and compare their lengths."""
-    x = gather_batches(samples.x)
-    if model is not None:
-        _in_order(list(model.inputs), x, role)
-    x = _map_arrays(lambda array: _as_array(array, role), x, model)
+    x = _as_arrays(samples.x, model, role)
     lengths = {len(array) for array in keras.tree.flatten(x)}
     if len(lengths) > 1:
         raise DataError(
@@ -229,96 +195,44 @@ def _checked(samples: Samples, model: keras.Model | None, role: str) -> CheckedS
     return CheckedSamples(x, y)
 
 
-def _map_arrays(function: Callable[[Any], Any], x: Any, model: keras.Model | None) -> Any:
-    """Apply a function to the arrays of x, in their structure; in a dict, to the model's inputs."""
+def _as_arrays(x: Any, model: keras.Model | None, role: str) -> Any:
+    """Return the arrays of x in the structure of the model's inputs, or else in their own."""
+    if model is not None and declares_inputs(model):
+        signature = input_signature(model, x)
+        return signature.pack([as_array(array, role) for array in signature.unpack(x, role)])
+    if isinstance(x, (list, tuple)) and is_one_array(x):
+        return as_array(x, role)
     if isinstance(x, Mapping):
-        names = x if model is None else [tensor.name for tensor in model.inputs]
-        return {name: function(x[name]) for name in names}
-    is_structure = len(model.inputs) > 1 if model is not None else not _is_plain(x)
-    if is_structure and isinstance(x, tuple):
-        return tuple(function(array) for array in x)
-    if is_structure and isinstance(x, list):
-        return [function(array) for array in x]
-    return function(x)
-
-
-def _is_plain(values: Any) -> bool:
-    """Return whether a list, nested or not, holds only scalars, so that it stands for one array."""
-    return all(np.ndim(value) == 0 for value in keras.tree.flatten(values))
-
-
-def _as_array(array: Any, role: str) -> np.ndarray | LazyArray:
-    if is_lazy(array):
-        return as_lazy(array)
-    try:
-        values = (
-            keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else np.asarray(array)
-        )
-    except Exception as error:
-        raise DataError(
-            f"The {role} are not an array: {type(array).__name__} ({reason_of(error)})."
-        ) from error
-    return check_finite(values, role)
+        return {name: _as_arrays(array, None, role) for name, array in x.items()}
+    if isinstance(x, (list, tuple)):
+        return type(x)(_as_arrays(array, None, role) for array in x)
+    return as_array(x, role)
 
 
 def _labels(y: Any, count: int, role: str) -> Any:
     """Return the labels, a list of numbers or strings as an array."""
-    y = np.asarray(y) if isinstance(y, (list, tuple)) and _is_plain(y) else y
+    y = np.asarray(y) if isinstance(y, (list, tuple)) and is_one_array(y) else y
+    y = keras.tree.map_structure(
+        lambda array: keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else array, y
+    )
     for array in keras.tree.flatten(y):
-        if len(array) != count:
-            raise DataError(f"The {role} are {count}, their labels {len(array)}.")
+        if np.ndim(array) == 0 or len(array) != count:
+            raise DataError(
+                f"The {role} are {count}, their labels"
+                f" {len(array) if np.ndim(array) else 'a single value'}."
+            )
     return y
 
 
-def _inputs(model: keras.Model, samples: Samples, role: str) -> list[Any]:
-    """Return the arrays in the order of the model's inputs, after comparing their shapes."""
+def _in_structure(model: keras.Model, samples: CheckedSamples, role: str) -> CheckedSamples:
+    """Return the samples in the structure of a model's inputs, after comparing their shapes."""
+    signature = input_signature(model, samples.x, role)
     arrays = [
-        array if hasattr(array, "shape") else np.asarray(array)
-        for array in _in_order(list(model.inputs), samples.x, role)
+        fitted(array, one, role)
+        for array, one in zip(signature.unpack(samples.x, role), signature.inputs, strict=True)
     ]
-    for array, tensor in zip(arrays, model.inputs, strict=True):
-        _check_shape(array, tensor, role)
-    return arrays
-
-
-def _in_order(tensors: list[keras.KerasTensor], x: Any, role: str) -> list[Any]:
-    if isinstance(x, Mapping):
-        missing = [tensor.name for tensor in tensors if tensor.name not in x]
-        if missing:
-            raise DataError(
-                f"The {role} lack the model's input '{missing[0]}'. They have:"
-                f" {', '.join(map(repr, x))}."
-            )
-        return [x[tensor.name] for tensor in tensors]
-    arrays = list(x) if isinstance(x, (list, tuple)) and len(tensors) > 1 else [x]
-    if len(arrays) != len(tensors):
-        raise DataError(
-            f"The model has {len(tensors)} inputs, the {role} have {len(arrays)}. Give a list or a"
-            " dict of arrays."
-        )
-    return arrays
-
-
-def _check_shape(array: Any, tensor: keras.KerasTensor, role: str) -> None:
-    expected, received = tuple(tensor.shape), tuple(array.shape)
-    fits = len(expected) == len(received) and all(
-        size in (None, length) for size, length in zip(expected[1:], received[1:], strict=True)
-    )
-    if not fits:
-        raise DataError(
-            f"The {role} have shape {received}, but the model's input '{tensor.name}' takes"
-            f" {('batch', *expected[1:])}.".replace("None", "any")
-        )
-
-
-def _converted(array: Any, tensor: keras.KerasTensor, role: str) -> Any:
-    """Return an array in its input's dtype; an array on disk is checked whenever it is read."""
-    if isinstance(array, LazyArray):
-        array = array.map(lambda rows: check_finite(rows, f"{role} of a batch"))
-    is_text = tensor.dtype == "string" or array.dtype.kind in "SU"
-    if is_text or not keras.backend.is_float_dtype(tensor.dtype):
-        return array
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    if isinstance(array, LazyArray):
-        return array.map(lambda rows: rows.astype(dtype))
-    return array.astype(dtype)
+    packed = signature.pack(arrays)
+    unchanged = [id(array) for array in keras.tree.flatten(samples.x)] == [
+        id(array) for array in keras.tree.flatten(packed)
+    ] and type(samples.x) is type(packed)
+    return samples if unchanged else type(samples)(packed, samples.y)

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,9 @@ from keras_prelu.data.functions import is_function_name, named_function
 from keras_prelu.data.lazy import as_lazy, is_lazy, loaded
 from keras_prelu.data.npz import read_arrays
 from keras_prelu.data.samples import Samples
+from keras_prelu.data.streams import gather_labelled, yields_batches
 from keras_prelu.errors import DataError, reason_of
+from keras_prelu.utils.checks import check_number
 
 __all__ = ["Dataset", "load", "split"]
 
@@ -38,11 +40,14 @@ class Dataset:
         name: Str. Name that the user passed.
         train: `Samples` for calibration and training.
         test: `Samples` held out from `train`, or None if the source has none.
+        classes: Tuple of str. The names of the classes, in the order of their numbers; empty if
+            they are not known.
     """
 
     name: str
     train: Samples
     test: Samples | None = None
+    classes: tuple[str, ...] = ()
 
 
 def load(
@@ -50,6 +55,7 @@ def load(
     *,
     input_shape: Sequence[int | None] | None = None,
     preprocess: str | None = None,
+    scale: float | None = None,
     memory_limit: float = MEMORY_LIMIT,
 ) -> Dataset:
     """Load the data set that a name stands for.
@@ -57,16 +63,21 @@ def load(
     Args:
         source: Str. `"digits"`: the digits bundled with scikit-learn, in [0, 1]. `"FILE.npz"`:
             arrays `x` and, if labels are needed, `y`; or `x_train`, `y_train`, `x_test`, `y_test`.
+            Instead of `x`, a model with several inputs has an array for each of them, by its name.
             `"tfds:NAME"` or `"tfds:NAME:SPLIT"`: a data set of TensorFlow Datasets with supervised
-            keys; integer images are scaled to [0, 1]. `tfds:sklearn_digits` needs no network.
-            `"dir:FOLDER"`: images in a subfolder for each class, or in `train` and `test` with such
-            subfolders, in [0, 1]. `"module:function"`: the result of your function: x, a pair
-            (x, y), `Samples`, a pair of such pairs for training and testing, or a `Dataset`.
+            keys; integer images are scaled to [0, 1] unless `scale` is given.
+            `tfds:sklearn_digits` needs no network. `"dir:FOLDER"`: images in a subfolder for each
+            class, or in `train` and `test` with such subfolders: pixels from 0 to 255, as
+            `keras.utils.image_dataset_from_directory` reads them. `"module:function"`: the result
+            of your function: x, a pair (x, y), `Samples`, a data set of batches, a pair of such
+            pairs or data sets for training and testing, or a `Dataset`.
         input_shape: Tuple. Shape of one sample as the model takes it. The digits, (8, 8, 1), are
             also available as (8, 8) or (64,); images are resized. Defaults to None.
         preprocess: Str, `"module:function"`. Function that takes the array (or structure of arrays)
             of samples and returns the prepared samples. It must treat each sample independently,
             since it gets samples on disk one batch at a time. Defaults to None.
+        scale: Float. Factor that all samples are multiplied by, before `preprocess`, such as
+            1 / 255. Defaults to None: samples are as the source has them.
         memory_limit: Float. Number of bytes. Larger `dir:` images and arrays in `.npz` files that
             were saved without compression stay on disk and are read batch by batch. So do arrays of
             any size that `module:function` returns as `numpy.memmap` or data sets of h5py or zarr.
@@ -82,19 +93,27 @@ def load(
     >>> digits.train.x.shape
     (1437, 8, 8, 1)
     """
-    dataset = _load(source, input_shape, memory_limit)
+    dataset = _load(source, input_shape, memory_limit, is_scaled=scale is not None)
+    if scale is not None:
+        check_number("scale", scale)
+        dataset = _mapped(dataset, lambda x: _scaled(x, scale))
     return dataset if preprocess is None else _preprocessed(dataset, preprocess)
 
 
-def _load(source: str, input_shape: Sequence[int | None] | None, memory_limit: float) -> Dataset:
+def _load(
+    source: str,
+    input_shape: Sequence[int | None] | None,
+    memory_limit: float,
+    *,
+    is_scaled: bool,
+) -> Dataset:
     if source == "digits":
         return _digits(input_shape)
     if source.startswith("tfds:"):
-        return _tfds(source)
+        return _tfds(source, as_stored=is_scaled)
     if source.startswith("dir:"):
-        return Dataset(
-            source, *image_folder(Path(source.removeprefix("dir:")), input_shape, memory_limit)
-        )
+        images = image_folder(Path(source.removeprefix("dir:")), input_shape, memory_limit)
+        return Dataset(source, images.train, images.test, images.classes)
     if source.endswith(".npz"):
         return _npz(source, memory_limit)
     if is_function_name(source):
@@ -136,17 +155,43 @@ def _npz(source: str, memory_limit: float) -> Dataset:
     if "x_train" in arrays:
         test = _labelled(source, arrays, "x_test", "y_test") if "x_test" in arrays else None
         return Dataset(source, _labelled(source, arrays, "x_train", "y_train"), test)
-    raise DataError(
-        f"'{source}' has no array 'x' (nor 'x_train'). It has:"
-        f" {', '.join(map(repr, arrays)) or 'nothing'}."
-    )
+    return _named_inputs(source, arrays)
+
+
+def _named_inputs(source: str, arrays: dict[str, Any]) -> Dataset:
+    """Return the samples of a model with several inputs: arrays by the names of the inputs."""
+    test = {name.removesuffix("_test") for name in arrays if name.endswith("_test")}
+    if test and {f"{name}_train" for name in test} <= arrays.keys():
+        parts = [
+            {name.removesuffix(end): array for name, array in arrays.items() if name.endswith(end)}
+            for end in ("_train", "_test")
+        ]
+        train, held_out = (_by_name(source, part) for part in parts)
+        return Dataset(source, train, held_out)
+    return Dataset(source, _by_name(source, arrays))
+
+
+def _by_name(source: str, arrays: dict[str, Any]) -> Samples:
+    inputs = {name: array for name, array in arrays.items() if name != "y"}
+    lengths = {len(array) if array.ndim else 0 for array in inputs.values()}
+    if len(inputs) < 2 or len(lengths) != 1 or 0 in lengths:
+        raise DataError(
+            f"'{source}' has no array 'x' (nor 'x_train', nor arrays of the same length by the"
+            " names of the model's inputs). It has:"
+            f" {', '.join(map(repr, arrays)) or 'nothing'}."
+        )
+    first = next(iter(inputs))
+    samples = _labelled(source, arrays, first, "y")
+    return Samples(inputs, samples.y)
 
 
 def _labelled(source: str, arrays: dict[str, Any], x: str, y: str) -> Samples:
     labels = arrays.get(y)
-    if labels is not None and len(labels) != len(arrays[x]):
+    count = len(arrays[x]) if arrays[x].ndim else 0
+    if labels is not None and (not labels.ndim or len(labels) != count):
         raise DataError(
-            f"'{source}' has {len(arrays[x])} samples in '{x}' and {len(labels)} labels in '{y}'."
+            f"'{source}' has {count} samples in '{x}' and"
+            f" {len(labels) if labels.ndim else 'no list of'} labels in '{y}'."
         )
     if labels is not None and labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
         raise DataError(f"The labels '{y}' in '{source}' hold NaN or infinite values.")
@@ -165,12 +210,15 @@ def _returned(source: str, value: Any) -> Dataset:
     """Return the result of a user's function as a data set."""
     if isinstance(value, Dataset):
         return value
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], (tuple, Samples)):
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    if is_pair and (isinstance(value[0], (tuple, Samples)) or yields_batches(value[0])):
         return Dataset(source, _as_samples(source, value[0]), _as_samples(source, value[1]))
     return Dataset(source, _as_samples(source, value))
 
 
 def _as_samples(source: str, value: Any) -> Samples:
+    if yields_batches(value):
+        value = gather_labelled(value, f"batches of '{source}'")
     samples = (
         value
         if isinstance(value, Samples)
@@ -203,7 +251,27 @@ def _preprocessed(dataset: Dataset, name: str) -> Dataset:
     for part in parts:
         if part is not None and part.y is not None and len(part) != len(part.y):
             raise DataError(f"'{name}' returned {len(part)} samples for {len(part.y)}.")
-    return Dataset(dataset.name, parts[0] or dataset.train, parts[1])
+    return Dataset(dataset.name, parts[0] or dataset.train, parts[1], dataset.classes)
+
+
+def _mapped(dataset: Dataset, function: Callable[[Any], Any]) -> Dataset:
+    """Return a data set with a function applied to each array of samples."""
+    train, test = (
+        None if part is None else Samples(keras.tree.map_structure(function, part.x), part.y)
+        for part in (dataset.train, dataset.test)
+    )
+    assert train is not None
+    return Dataset(dataset.name, train, test, dataset.classes)
+
+
+def _scaled(x: Any, scale: float) -> Any:
+    """Return an array times a factor, in float32."""
+    if is_lazy(x):
+        return as_lazy(x).map(lambda rows: _scaled(rows, scale))
+    values = np.asarray(x)
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"Only numbers can be scaled, and the samples are {values.dtype}.")
+    return (values * np.float64(scale)).astype("float32")
 
 
 def _prepared(name: str, x: Any) -> Any:
@@ -212,7 +280,7 @@ def _prepared(name: str, x: Any) -> Any:
     return _called(name, loaded(x))
 
 
-def _tfds(source: str) -> Dataset:
+def _tfds(source: str, *, as_stored: bool) -> Dataset:
     _, name, *rest = source.split(":", 2)
     if not name:
         raise DataError(f"'{source}' names no data set. Write tfds:NAME or tfds:NAME:SPLIT.")
@@ -236,7 +304,7 @@ def _tfds(source: str) -> Dataset:
             f"TensorFlow Datasets can't provide '{name}': {reason_of(error)}."
         ) from error
     if rest:
-        return Dataset(source, _tfds_split(tfds, builder, rest[0]))
+        return Dataset(source, _tfds_split(tfds, builder, rest[0], as_stored))
     if "train" not in builder.info.splits:
         raise DataError(
             f"'{source}' has no split 'train'. Name one of: {', '.join(builder.info.splits)}."
@@ -244,12 +312,12 @@ def _tfds(source: str) -> Dataset:
     test = next((split for split in ("test", "validation") if split in builder.info.splits), None)
     return Dataset(
         source,
-        _tfds_split(tfds, builder, "train"),
-        _tfds_split(tfds, builder, test) if test else None,
+        _tfds_split(tfds, builder, "train", as_stored),
+        _tfds_split(tfds, builder, test, as_stored) if test else None,
     )
 
 
-def _tfds_split(tfds: Any, builder: Any, name: str) -> Samples:
+def _tfds_split(tfds: Any, builder: Any, name: str, as_stored: bool) -> Samples:
     try:
         x, y = tfds.as_numpy(builder.as_dataset(split=name, batch_size=-1, as_supervised=True))
     except Exception as error:
@@ -257,4 +325,5 @@ def _tfds_split(tfds: Any, builder: Any, name: str) -> Samples:
             f"TensorFlow Datasets can't read split '{name}' of '{builder.name}':"
             f" {reason_of(error)}."
         ) from error
-    return Samples(x.astype("float32") / 255.0 if x.dtype == np.uint8 else x, y)
+    is_scaled = x.dtype == np.uint8 and not as_stored
+    return Samples(x.astype("float32") / 255.0 if is_scaled else x, y)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
+
 from keras_prelu.deployment.format import Format
 from keras_prelu.deployment.formats import FORMATS
 from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
-from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.errors import ExportError, InvalidArgumentError
 from keras_prelu.io.model_files import check_output
 
 __all__ = ["check_export"]
@@ -47,6 +49,13 @@ def check_export(
                 f"`{option}` is for the format {able}. Received: {option}={value!r},"
                 f" format={name!r}"
             )
+    if optimize_for == "cpu" and keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            "`optimize_for='cpu'` has an effect on files that are written on TensorFlow only: on"
+            f" {keras.backend.backend()} the channels of their activations are the last axis, which"
+            " onnxruntime doesn't fuse. Leave it out, or save the model, and export the file with"
+            " KERAS_BACKEND=tensorflow; on the command line with --backend tensorflow."
+        )
     format_ = FORMATS[name]()
     if measure and not format_.timed:
         timed = ", ".join(repr(known) for known, cls in FORMATS.items() if cls.timed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.deployment.format import Format
+from keras_prelu.deployment.format import Format, Interface
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.timing import compare
 
@@ -44,7 +44,9 @@ class Cost:
     threads: int | None
 
 
-def measure_cost(format_: Format, path: Path, path_with_relus: Path, inputs: Any) -> Cost:
+def measure_cost(
+    format_: Format, path: Path, path_with_relus: Path, inputs: Any, interface: Interface
+) -> Cost:
     """Compare two files in the runtime of their format.
 
     Args:
@@ -52,11 +54,12 @@ def measure_cost(format_: Format, path: Path, path_with_relus: Path, inputs: Any
         path: Path. The file, or folder, to measure.
         path_with_relus: Path. The file, or folder, of the same network with ReLUs.
         inputs: Array, or a structure of arrays, as the model takes them. The first sample is used.
+        interface: `Interface` of the model.
     """
     sample = keras.tree.map_structure(lambda array: array[:1], inputs)
     threads = _THREADS if format_.takes_threads else None
     load = on_large_graphs(format_.load)
-    prelu_runner, relu_runner = load(path, threads), load(path_with_relus, threads)
+    prelu_runner, relu_runner = (load(each, interface, threads) for each in (path, path_with_relus))
     times = compare(
         {"relu": lambda: relu_runner(sample), "prelu": lambda: prelu_runner(sample)},
         "relu",

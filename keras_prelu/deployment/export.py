@@ -16,9 +16,9 @@ import keras
 from keras_prelu.conversion.bake import check_prune
 from keras_prelu.deployment.arguments import check_export
 from keras_prelu.deployment.benchmark import Cost, measure_cost, size_in_bytes
-from keras_prelu.deployment.format import Format, Settings
+from keras_prelu.deployment.format import Format, Interface, Settings
 from keras_prelu.deployment.inputs import as_model_inputs, random_inputs
-from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.deployment.lowering import half_precision, lower_model
 from keras_prelu.deployment.outputs import (
     accuracy,
     largest_difference,
@@ -26,7 +26,14 @@ from keras_prelu.deployment.outputs import (
     relative_error,
 )
 from keras_prelu.deployment.records import Export
-from keras_prelu.errors import ExportError, InvalidArgumentError, KerasPReLUError, reason_of
+from keras_prelu.errors import (
+    ExportError,
+    InvalidArgumentError,
+    KerasPReLUError,
+    KerasPReLUWarning,
+    reason_of,
+)
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.atomic import atomic_write
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.quiet import silenced
@@ -36,9 +43,13 @@ __all__ = ["TOLERANCES", "export"]
 TOLERANCES = {None: 1e-4, "float16": 1e-2, "dynamic": 0.1, "int8": 0.25}
 """By quantization: the largest difference that is accepted, relative to the largest output."""
 
+_HALF_PRECISION_TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
+"""By dtype: the same for models whose layers compute in half precision, which rounds that much."""
+
 _MOST_CHECKED = 128
 
 
+@keeps_state("model")
 def export(
     model: keras.Model,
     path: str | os.PathLike[str],
@@ -59,7 +70,9 @@ def export(
     A file that doesn't compute what the model computes is not kept. Activations are one operation
     each: TensorFlow Lite's PRELU, ONNX's and OpenVINO's PRelu, `keras.layers.PReLU`; a cap is one
     more. (In "torch" they are several.) The file does not need keras_prelu; a Keras file needs the
-    classes of your own layers, the other formats don't.
+    classes of your own layers, the other formats don't. Layers that compute in half precision do so
+    in Keras files, SavedModels and PyTorch's programs; in the other formats they compute in
+    float32, and a warning says so.
 
     Args:
         model: `keras.Model`. Any built model, converted or not. It is not changed.
@@ -79,15 +92,16 @@ def export(
         prune: Float. As in `bake`. Defaults to 0.
         opset: Integer or None. For "onnx": the version of the operators. Defaults to the
             exporter's.
-        optimize_for: String or None. For "onnx": "cpu" writes the activations of images whose
-            slopes are from 0 to 1 as four operations, which onnxruntime fuses into two, instead of
-            one that it runs slowly on CPUs. Defaults to None, one operation each.
+        optimize_for: String or None. For "onnx", on the TensorFlow backend: "cpu" writes the
+            activations of images whose slopes are from 0 to 1 as four operations, which onnxruntime
+            fuses into two, instead of one that it runs slowly on CPUs. Defaults to None, one
+            operation each.
         measure: Boolean. Whether to compare the file's time in its runtime and its size with those
             of the same network with ReLUs, which takes another export and ten seconds. Not
             available for "keras". Defaults to False.
         tolerance: Float or None. The largest difference that is accepted, relative to the largest
             output. Defaults to 0.0001 in float32, 0.01 for "float16", 0.1 for "dynamic" and 0.25
-            for "int8".
+            for "int8"; at least 0.01 for models that compute in float16, and 0.05 in bfloat16.
         force: Boolean. Whether an existing output is replaced. Defaults to False.
 
     Returns:
@@ -123,7 +137,8 @@ def export(
         )
     if labels is not None and samples is None:
         raise InvalidArgumentError("`labels` are those of `samples`: give both, or none.")
-    limit = TOLERANCES[quantize] if tolerance is None else float(tolerance)
+    limit = _tolerance(model, quantize) if tolerance is None else float(tolerance)
+    _warn_of_float32(model, format_)
     given = random_inputs(model) if samples is None else as_model_inputs(model, samples)
     settings = Settings(
         quantize=quantize,
@@ -131,6 +146,7 @@ def export(
         opset=opset,
         optimize_for=optimize_for,
         prune=float(prune),
+        interface=Interface.of_model(model),
     )
     inputs = given if labels is not None else _first(given, _MOST_CHECKED)
     expected = model_outputs(model, inputs)
@@ -172,6 +188,24 @@ def export(
     )
 
 
+def _tolerance(model: keras.Model, quantize: str | None) -> float:
+    """Return the default tolerance for a model and a quantization."""
+    by_dtype = (_HALF_PRECISION_TOLERANCES[dtype] for dtype in half_precision(model))
+    return max(TOLERANCES[quantize], *by_dtype, 0.0)
+
+
+def _warn_of_float32(model: keras.Model, format_: Format) -> None:
+    """Warn if layers compute in half precision, and in float32 in the file."""
+    dtypes = half_precision(model)
+    if dtypes and not format_.keeps_half_precision:
+        warnings.warn(
+            f"Layers of '{model.name}' compute in {' and '.join(dtypes)}. In {format_.name} files"
+            " they compute in float32.",
+            KerasPReLUWarning,
+            stacklevel=3,
+        )
+
+
 def _first(samples: Any, count: int) -> Any:
     return keras.tree.map_structure(lambda array: array[:count], samples)
 
@@ -182,7 +216,7 @@ def _write_and_load(
 ) -> tuple[Any, dict[str, int]]:
     """Write a file, and return the function that runs it and the counts of its operations."""
     format_.write(model, path, settings)
-    return format_.load(path), format_.operations(path)
+    return format_.load(path, settings.interface), format_.operations(path)
 
 
 def _cost(format_: Format, model: keras.Model, path: Path, settings: Settings, inputs: Any) -> Cost:
@@ -191,7 +225,7 @@ def _cost(format_: Format, model: keras.Model, path: Path, settings: Settings, i
     path_with_relus.parent.mkdir()
     write = on_large_graphs(format_.write)
     write(model, path_with_relus, replace(settings, prune=math.inf))
-    return measure_cost(format_, path, path_with_relus, inputs)
+    return measure_cost(format_, path, path_with_relus, inputs, settings.interface)
 
 
 @contextlib.contextmanager

@@ -13,14 +13,85 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from keras_prelu.backend.keras_internals import has_automatic_name, producer
 from keras_prelu.errors import ExportError
+from keras_prelu.graph import functional
 from keras_prelu.typing import Array
 
-__all__ = ["Format", "Runner", "Settings", "by_name", "in_order"]
+__all__ = ["Format", "Interface", "Runner", "Settings", "natural_key"]
 
 Runner = Callable[[Any], list[Array]]
 """Function from inputs as the model takes them to what the runtime computes, in the order of the
 model's outputs."""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The names by which a runtime finds the inputs and outputs of a model.
+
+    Attributes:
+        inputs: Tuple of strings. The names of the inputs, in the order of their tensors in samples;
+            empty for a model without a graph, which doesn't declare its inputs.
+        keys: Tuple of strings. The keys of the inputs, sorted; empty for a model whose inputs are
+            not a dict. They may differ from the names.
+        outputs: Tuple of strings. The keys of the outputs, in the order in which Keras flattens
+            them; empty for a model whose outputs are not a dict.
+    """
+
+    inputs: tuple[str, ...]
+    keys: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of_model(cls, model: keras.Model) -> Interface:
+        """Return the names of a model."""
+        if not functional.has_graph(model):
+            return cls(inputs=(), keys=(), outputs=())
+        return cls(
+            inputs=tuple(
+                producer(tensor).name if has_automatic_name(tensor) else tensor.name
+                for tensor in model.inputs
+            ),
+            # A Sequential has lists of its tensors only.
+            keys=_keys(getattr(model, "input", None), model.inputs),
+            outputs=_keys(getattr(model, "output", None), model.outputs),
+        )
+
+    def inputs_by_name(self, inputs: Any, names: Sequence[str]) -> dict[str, Array]:
+        """Return inputs by the names that a runtime has for them.
+
+        Args:
+            inputs: Array, or a structure of arrays, as the model takes them.
+            names: Sequence of strings. The runtime's names: those of the model's inputs, or their
+                keys. If they are neither, the inputs are taken in this order.
+        """
+        return self._assign(inputs, names, (self.inputs, self.keys))
+
+    def inputs_by_key(self, inputs: Any, names: Sequence[str]) -> dict[str, Array]:
+        """Return inputs by name as `inputs_by_name` does, for a runtime that prefers keys.
+
+        The names of a model's inputs may be the keys of other inputs.
+        """
+        return self._assign(inputs, names, (self.keys, self.inputs))
+
+    def _assign(
+        self, inputs: Any, names: Sequence[str], candidates: Sequence[Sequence[str]]
+    ) -> dict[str, Array]:
+        own_names = self.inputs or names
+        if isinstance(inputs, dict) and set(inputs) == set(own_names) != set(self.keys):
+            inputs = [inputs[name] for name in own_names]
+        in_order = next((own for own in candidates if set(own) == set(names)), names)
+        return dict(zip(in_order, map(np.asarray, keras.tree.flatten(inputs)), strict=True))
+
+    def outputs_in_order(self, outputs: dict[str, Any]) -> list[Array]:
+        """Return a runtime's named outputs in the model's order.
+
+        Outputs that have other names than the model's are numbered.
+        """
+        # Keras flattens dicts in the order of their sorted keys.
+        by_key = set(outputs) == set(self.outputs)
+        names = self.outputs if by_key else sorted(outputs, key=natural_key)
+        return [np.asarray(outputs[name]) for name in names]
 
 
 @dataclass(frozen=True)
@@ -34,6 +105,7 @@ class Settings:
         optimize_for: String or None. "cpu" for ONNX activations in the form that is fastest on a
             CPU, or None for one operation each.
         prune: Float. As in `keras_prelu.bake`.
+        interface: `Interface` of the model.
     """
 
     quantize: str | None
@@ -41,6 +113,7 @@ class Settings:
     opset: int | None
     optimize_for: str | None
     prune: float
+    interface: Interface
 
 
 class Format(ABC):
@@ -52,6 +125,8 @@ class Format(ABC):
         backends: Tuple of strings. The Keras backends that can write it.
         options: Frozen set of strings. Those of `quantize`, `opset` and `optimize_for` that it
             supports.
+        keeps_half_precision: Boolean. Whether layers that compute in half precision do so in the
+            file too. Otherwise they compute in float32 there.
         timed: Boolean. Whether the time of a `Runner` is the time of the runtime itself.
         takes_threads: Boolean. Whether `load` can limit the threads of the runtime.
     """
@@ -60,6 +135,7 @@ class Format(ABC):
     suffix: ClassVar[str]
     backends: ClassVar[tuple[str, ...]] = ("tensorflow", "jax", "torch")
     options: ClassVar[frozenset[str]] = frozenset()
+    keeps_half_precision: ClassVar[bool] = True
     timed: ClassVar[bool] = True
     takes_threads: ClassVar[bool] = True
 
@@ -99,11 +175,12 @@ class Format(ABC):
         """Write a converted model to a file or a folder."""
 
     @abstractmethod
-    def load(self, path: Path, threads: int | None = None) -> Runner:
+    def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         """Load a file in its runtime.
 
         Args:
             path: Path. The file or folder.
+            interface: `Interface` of the model that was written to the file.
             threads: Integer or None. Threads of the runtime, if their number can be set; None if
                 the runtime chooses.
         """
@@ -120,28 +197,12 @@ class Format(ABC):
         return {}
 
 
-def by_name(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
-    """Return inputs by the names that the runtime has for them.
-
-    Args:
-        inputs: Array, or a structure of arrays, as the model takes them. A dict with exactly these
-            names is matched by name, anything else in order.
-        names: Sequence of strings. The runtime's names.
-    """
-    flat = keras.tree.flatten(inputs)
-    if isinstance(inputs, dict) and set(inputs) == set(names):
-        return {name: np.asarray(inputs[name]) for name in names}
-    return dict(zip(names, map(np.asarray, flat), strict=True))
+def _keys(structure: Any, tensors: Sequence[Any]) -> tuple[str, ...]:
+    """Return the sorted keys of a dict of tensors, and none for another structure."""
+    is_flat = isinstance(structure, dict) and len(structure) == len(tensors)
+    return tuple(sorted(structure)) if is_flat else ()
 
 
-def in_order(outputs: dict[str, Any]) -> list[Array]:
-    """Return a runtime's named outputs in the model's order.
-
-    Keras sorts dicts by name, and numbers the outputs of lists.
-    """
-    return [np.asarray(outputs[name]) for name in sorted(outputs, key=_natural_key)]
-
-
-def _natural_key(name: str) -> list[int | str]:
+def natural_key(name: str) -> list[int | str]:
     """Return a key that sorts "output_10" after "output_9"."""
     return [int(text) if text.isdigit() else text for text in re.split(r"(\d+)", name)]

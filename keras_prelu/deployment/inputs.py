@@ -58,7 +58,8 @@ def as_model_inputs(model: keras.Model, samples: Any) -> Any:
     if len(flat) != len(tensors):
         return arrays
     by_name = {tensor.name: tensor for tensor in tensors}
-    if isinstance(arrays, dict) and set(arrays) == set(by_name):
+    keys = model.input if isinstance(getattr(model, "input", None), dict) else {}
+    if isinstance(arrays, dict) and set(arrays) == set(by_name) != set(keys):
         return {name: array.astype(by_name[name].dtype) for name, array in arrays.items()}
     cast = [
         array if tensor.dtype == "string" else array.astype(tensor.dtype)

@@ -14,14 +14,14 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.bake import with_stock_activations
-from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Tensor
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["lower_model"]
+__all__ = ["half_precision", "in_float32", "lower_model"]
 
 
 @on_large_graphs
@@ -41,13 +41,39 @@ def lower_model(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.M
     copy = (
         with_stock_activations(model, prune, _cap_layers)
         if is_taken_apart(model)
-        else rewrite(model)
+        else copy_model(model)
     )
     for layer in (copy, *sublayers(copy)):
         if is_converted(layer):
             exchange_prelus(layer, partial(_formula, prune))
     copy(keras.tree.map_structure(lambda array: array[:1], samples))
     return copy
+
+
+def half_precision(model: keras.Model) -> list[str]:
+    """Return the dtypes of half precision in which layers of a model compute."""
+    dtypes = {layer.compute_dtype for layer in sublayers(model)}
+    return sorted(dtypes & {"float16", "bfloat16"})
+
+
+def in_float32(lowered: keras.Model, samples: Any) -> keras.Model:
+    """Make the layers of a lowered model that compute in half precision compute in float32.
+
+    Runtimes other than Keras's backends round differently in half precision, or lack operations.
+
+    Args:
+        lowered: `keras.Model`, as `lower_model` returns it. It is changed.
+        samples: Array, or a structure of arrays, as in `lower_model`.
+
+    Returns:
+        The given model.
+    """
+    if half_precision(lowered):
+        for layer in (lowered, *sublayers(lowered)):
+            if layer.compute_dtype in ("float16", "bfloat16"):
+                layer.dtype_policy = keras.DTypePolicy("float32")
+        lowered(keras.tree.map_structure(lambda array: array[:1], samples))
+    return lowered
 
 
 def _cap_layers(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:

@@ -9,12 +9,14 @@ import keras
 import numpy as np
 
 from keras_prelu import theory
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import as_samples, model_inputs
+from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import normalizes_last_axis
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.interpreter import iterate_steps
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 
@@ -42,6 +44,7 @@ class BatchNormGamma:
     reconstruction: np.ndarray
 
 
+@keeps_state("model")
 def batch_norm_gammas(
     model: keras.Model, samples: Any, *, batch_size: int = 128
 ) -> tuple[BatchNormGamma, ...]:
@@ -51,7 +54,7 @@ def batch_norm_gammas(
     measured on the samples. Rectifiers are ReLU, LeakyReLU and PReLU layers without a cap.
 
     Args:
-        model: Sequential or Functional model. Nested models are included.
+        model: Keras model. Nested models are included; layers inside code are left out.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
@@ -59,7 +62,6 @@ def batch_norm_gammas(
         A tuple of `BatchNormGamma`, one for each such BatchNormalization, in execution order.
 
     Raises:
-        ConversionError: If the model has no graph.
         DataError: If the samples do not fit the model.
 
     Example:
@@ -70,7 +72,9 @@ def batch_norm_gammas(
     References:
         Claim 8, and claim 7 for means other than 0.
     """
-    inputs, plan = model_inputs(model, samples), compile_plan(model)
+    data = as_samples(samples, model=model, labels="ignored")
+    graph = with_declared_inputs(model, data.x)
+    inputs, plan = model_inputs(model, data), compile_plan(graph)
     rectified = _rectified_normalizations(plan)
     if not rectified:
         return ()
@@ -84,7 +88,7 @@ def batch_norm_gammas(
         }
 
     sums: dict[str, np.ndarray] = {}
-    for batch in BatchProbe(model, measure).batches(inputs, batch_size):
+    for batch in BatchProbe(graph, measure).batches(inputs, batch_size):
         for key, values in batch.values.items():
             sums[key] = sums.get(key, 0.0) + np.stack(values).astype(np.float64)
     return tuple(_compare(pair, sums[_key(pair.rectifier)]) for pair in rectified)

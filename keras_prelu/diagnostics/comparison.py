@@ -18,6 +18,8 @@ import numpy as np
 import scipy.stats
 
 from keras_prelu.data.samples import as_samples
+from keras_prelu.data.signature import check_model
+from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.diagnostics.compiled_metrics import MetricValues
 from keras_prelu.diagnostics.paired_intervals import (
     ERROR,
@@ -28,6 +30,8 @@ from keras_prelu.diagnostics.paired_intervals import (
     samples_for_equality,
 )
 from keras_prelu.diagnostics.scores import Scores, measure_scores
+from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.utils.checks import check_number
 
 __all__ = [
     "MARGIN",
@@ -156,6 +160,7 @@ class Comparison:
         return " and ".join(names)
 
 
+@keeps_state("a", "b")
 def compare(
     a: keras.Model,
     b: keras.Model,
@@ -196,7 +201,11 @@ def compare(
 
     >>> keras_prelu.compare(tuned, control, (x_test, y_test)).verdict
     """
+    check_number("margin", margin, minimum=0.0)
+    check_model(a, "a")
+    check_model(b, "b")
     data = as_samples(data, labels="required")
+    warn_of_range(a, data.x)
     compiled = a if a.compiled else b
     loss = loss if loss is not None else getattr(compiled, "loss", None)
     return compare_measured(

@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.samples import as_samples, model_inputs
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.layers import PReLU, slopes_in_effect
-from keras_prelu.sites.activity import SiteActivity, activity
+from keras_prelu.sites.activity import ActivityProbe, SiteActivity
 
 __all__ = ["SiteUnits", "dead_units"]
 
@@ -25,43 +27,49 @@ class SiteUnits:
 
     Attributes:
         path: String. The site's path, as in `find_sites`.
+        seen: Boolean. Whether the site was measured. Not seen are functions that Python code calls,
+            and rectifiers that run only in a loop (a recurrent layer's, `keras.ops.map`), or in a
+            branch or other code that the backend traces by itself (`keras.ops.cond`, `jax.jit`).
+            All counts are then 0.
         units: Integer. The number of units.
         dead: Integer. The number of units whose pre-activation is ≤ 0 on every sample and position.
             Under ReLU their gradient is exactly 0; under PReLU with α > 0 it is α times the
             upstream gradient.
         nearly_dead: Integer. The number of other units that are active on at most 1 % of the
             samples.
-        negative: Float. The share of pre-activations that are ≤ 0. For ReLU this is the sparsity of
-            the outputs.
+        negative: Float, or None for a site that was not seen. The share of pre-activations that are
+            ≤ 0. For ReLU this is the sparsity of the outputs.
         one_sided: Integer, or None for rectifiers other than PReLU layers. The number of units
             whose negative side carries less than a thousandth of the second moment of the output,
             which makes them nearly ReLUs.
     """
 
     path: str
+    seen: bool
     units: int
     dead: int
     nearly_dead: int
-    negative: float
+    negative: float | None
     one_sided: int | None
 
 
+@keeps_state("model")
 def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tuple[SiteUnits, ...]:
     """Count the dead units at every site of a model, exactly, in one pass over all samples.
 
     Sites are ReLU, LeakyReLU and PReLU layers, and inline activations.
 
     Args:
-        model: Sequential or Functional model. Nested models and layers with Python code of their
-            own are included, but functions called by such code, such as `keras.ops.relu`, are not.
+        model: Keras model. Nested models, and layers and models with Python code of their own, are
+            included, but some sites in such code are not seen (`SiteUnits.seen`).
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
     Returns:
-        A tuple of `SiteUnits`, one for each site, in execution order.
+        A tuple of `SiteUnits`, one for each site: those that were seen in execution order, then the
+        others.
 
     Raises:
-        ConversionError: If the model has no graph.
         DataError: If the samples do not fit the model.
 
     Example:
@@ -71,18 +79,29 @@ def dead_units(model: keras.Model, samples: Any, *, batch_size: int = 128) -> tu
     References:
         Claim 2.
     """
-    return tuple(map(_count_units, activity(model, samples, batch_size=batch_size)))
+    data = as_samples(samples, model=model, labels="ignored")
+    probe = ActivityProbe(model, data.x)
+    seen = [_count_units(site) for site in probe(model_inputs(model, data), batch_size)]
+    paths = {site.path for site in seen}
+    return (*seen, *(_not_seen(path) for path in probe.paths if path not in paths))
 
 
 def _count_units(site_activity: SiteActivity) -> SiteUnits:
     rarely_active = site_activity.dead_within(NEARLY_DEAD)
     return SiteUnits(
         path=site_activity.site.path,
+        seen=True,
         units=site_activity.active.size,
         dead=int(site_activity.dead.sum()),
         nearly_dead=int((rarely_active & ~site_activity.dead).sum()),
         negative=site_activity.share,
         one_sided=_count_one_sided(site_activity),
+    )
+
+
+def _not_seen(path: str) -> SiteUnits:
+    return SiteUnits(
+        path=path, seen=False, units=0, dead=0, nearly_dead=0, negative=None, one_sided=None
     )
 
 

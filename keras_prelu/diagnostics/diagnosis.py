@@ -17,6 +17,7 @@ from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.gradient_noise import GradientNoise, gradient_noise
 from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
+from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["MEASURES", "Diagnosis", "Finding", "diagnose"]
 
@@ -76,15 +77,17 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
 
+@keeps_state("model")
 def diagnose(
     model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 128, seed: int = 0
 ) -> Diagnosis:
     """Measure units, signal, normalization and gradient noise, and report what stands out.
 
     Args:
-        model: Sequential or Functional model with ReLU or PReLU. Nested models are included.
+        model: Keras model with ReLU or PReLU. Nested models are included.
         samples: `Samples`, a pair (x, y), or unlabeled samples: an array, or a list or dict of
-            arrays. With labels, the gradient noise is measured too.
+            arrays; or a data set of batches, with or without labels. With labels, the gradient
+            noise is measured too.
         loss: Keras loss for the gradient noise. Defaults to the loss the model is compiled with.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
         seed: Integer. Seed of all random draws. Defaults to 0.
@@ -93,7 +96,6 @@ def diagnose(
         A `Diagnosis`.
 
     Raises:
-        ConversionError: If the model has no graph.
         DataError: If the samples do not fit the model.
 
     Example:
@@ -168,7 +170,7 @@ def _dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
         counts = [getattr(site, attribute) for site in units]
         if any(counts):
             worst, count = max(
-                zip(units, counts, strict=True), key=lambda pair: pair[1] / pair[0].units
+                zip(units, counts, strict=True), key=lambda pair: pair[1] / max(pair[0].units, 1)
             )
             yield Finding(
                 measure=attribute.replace("_", "-"),

@@ -8,10 +8,12 @@ from typing import Any
 
 import keras
 
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.scores import sample_scores
+from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -29,13 +31,14 @@ class Evaluation:
     metrics: Mapping[str, float]
 
 
+@keeps_state("model")
 def evaluate(
     model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 32
 ) -> Evaluation:
     """Evaluate a model by its compiled metrics, or by accuracy or loss if it is not compiled.
 
     Args:
-        model: Sequential or Functional model. It is not changed.
+        model: Keras model. It is not changed.
         samples: `Samples` with labels, or a pair (x, y).
         loss: Keras loss, for a model that is neither compiled nor a classifier.
         batch_size: Integer. The number of samples in a batch. Defaults to 32.
@@ -50,7 +53,14 @@ def evaluate(
     data = as_samples(samples, model=model, labels="required")
     check_labels(model, data, loss if loss is not None else getattr(model, "loss", None))
     if model.compiled and loss is None:
-        arguments = (Batches(data, batch_size),) if data.on_disk else (data.x, data.y, batch_size)
+        arguments = (
+            (Batches(data, batch_size),)
+            if data.on_disk
+            else (
+                *keras_arrays((data.x, data.y)),
+                batch_size,
+            )
+        )
         metrics = model.evaluate(*arguments, verbose=0, return_dict=True)
         return Evaluation(
             samples=len(data), metrics={name: float(value) for name, value in metrics.items()}

@@ -12,9 +12,13 @@ import numpy as np
 from keras_prelu.backend.autodiff import gradients
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.labels import check_labels
+from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
+from keras_prelu.data.signature import input_signature
 from keras_prelu.errors import DataError, InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.typing import Array
+from keras_prelu.utils.checks import check_integer
 
 __all__ = ["GradientNoise", "VariableNoise", "gradient_noise"]
 
@@ -56,6 +60,7 @@ class GradientNoise:
     variables: tuple[VariableNoise, ...]
 
 
+@keeps_state("model")
 def gradient_noise(
     model: keras.Model,
     data: Any,
@@ -95,13 +100,13 @@ def gradient_noise(
         Claim 9. McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
     """
     data = as_samples(data, model=model, labels="required")
-    loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
+    loss = resolved_loss(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError(
             "The model is not compiled: give the `loss` whose gradient is measured."
         )
-    if group < 1:
-        raise InvalidArgumentError(f"`group` must be at least 1. Received: group={group}")
+    check_integer("group", group, minimum=1)
+    check_integer("limit", limit, minimum=1)
     check_labels(model, data, loss)
     chosen = data.take(np.sort(np.random.default_rng(seed).permutation(len(data))[:limit]))
     groups = len(chosen) // group
@@ -141,20 +146,21 @@ def _gradients_of_groups(
     model: keras.Model, loss: Any, samples: Samples, order: Array
 ) -> Iterator[list[Array]]:
     """Yield, for each row of indices in `order`, the gradients by trainable variable."""
-    inputs = model_inputs(model, samples)
+    inputs, signature = model_inputs(model, samples), input_signature(model, samples.x)
     for rows in np.sort(order, axis=1):
-        yield _gradients(model, loss, [array[rows] for array in inputs], samples.take(rows).y)
+        x = signature.pack([array[rows] for array in inputs])
+        yield _gradients(model, loss, x, samples.take(rows).y)
 
 
-def _gradients(model: keras.Model, loss: Any, inputs: list[Array], labels: Any) -> list[Array]:
+def _gradients(model: keras.Model, loss: Any, x: Any, labels: Any) -> list[Array]:
     """Return the gradients of a batch's mean loss with respect to each trainable variable."""
     variables = model.trainable_variables
-    tensors = [keras.ops.convert_to_tensor(array) for array in inputs]
+    tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, x)
     truth = keras.tree.map_structure(keras.ops.convert_to_tensor, labels)
 
     def mean_loss(*values: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            outputs = model(tensors if len(tensors) > 1 else tensors[0], training=False)
+            outputs = model(tensors, training=False)
             return keras.ops.mean(loss(truth, outputs))
 
     values = [keras.ops.convert_to_tensor(snapshot(variable)) for variable in variables]

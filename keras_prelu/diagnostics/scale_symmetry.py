@@ -14,8 +14,9 @@ import keras
 import numpy as np
 
 from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe, check_probes, gradients_by_call
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import channel_groups
 from keras_prelu.scaling.channel_sizes import ChannelSizes
@@ -132,6 +133,7 @@ class LayerInfluence:
     influence: np.ndarray
 
 
+@keeps_state("model")
 def channel_influences(
     model: keras.Model, samples: Any, *, probes: int = 32, seed: int = 0
 ) -> tuple[LayerInfluence, ...]:
@@ -170,11 +172,12 @@ def channel_influences(
         Claim 6.
     """
     check_probes(probes)
-    inputs, measure_moments = model_inputs(model, samples), MomentsProbe(model)
-    inputs = [array[:probes] for array in inputs]
+    data = as_samples(samples, model=model, labels="ignored")
+    measure_moments = MomentsProbe(model, data.x)
+    inputs = [array[:probes] for array in model_inputs(model, data)]
     moments = measure_moments([array[:1] for array in inputs])
     squares: dict[str, np.ndarray] = {}
-    for calls in gradients_by_call(model, measure_moments.plan, inputs, moments.values(), seed):
+    for calls in gradients_by_call(measure_moments, inputs, moments.values(), seed):
         for call in calls:
             data_format = getattr(call.layer, "data_format", "channels_last")
             products = _sum_over_positions(call.outputs * call.gradient, data_format)

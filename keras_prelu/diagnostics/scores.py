@@ -8,10 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.labels import check_labels
+from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import Samples, as_samples, batches, model_inputs
+from keras_prelu.data.signature import input_signature
 from keras_prelu.diagnostics.compiled_metrics import MetricValues, metric_values
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["Scores", "measure_scores", "sample_scores"]
 
@@ -31,6 +35,7 @@ class Scores:
     metrics: tuple[MetricValues, ...] = ()
 
 
+@keeps_state("model")
 def measure_scores(
     model: keras.Model, data: Any, *, loss: Any = None, metrics_of: keras.Model | None = None
 ) -> Scores:
@@ -57,6 +62,7 @@ def measure_scores(
     return Scores(metric=metric, values=values, metrics=others)
 
 
+@keeps_state("model")
 def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[str, np.ndarray]:
     """Return the metric that fits a model and its labels, and its value on each sample.
 
@@ -87,7 +93,7 @@ def _scored(
         classes = labels.reshape(len(labels), -1)
         classes = classes.argmax(-1) if classes.shape[1] > 1 else classes[:, 0]
         return "accuracy", (predicted == classes).astype(np.float64)
-    loss = keras.losses.get(loss if loss is not None else getattr(model, "loss", None))
+    loss = resolved_loss(loss if loss is not None else getattr(model, "loss", None))
     if loss is None:
         raise InvalidArgumentError(
             "The model is no classifier for these labels and is not compiled: give a `loss` to"
@@ -109,10 +115,10 @@ def _scored(
 
 
 def _predict(model: keras.Model, data: Samples) -> np.ndarray:
-    inputs = model_inputs(model, data)
+    inputs, signature = model_inputs(model, data), input_signature(model, data.x)
     chunks = []
-    for batch in batches(inputs, model.inputs[0].shape[0] or 256):
-        outputs = keras.tree.flatten(model(batch if len(batch) > 1 else batch[0], training=False))
+    for batch in batches(inputs, signature.batch_size or 256):
+        outputs = keras.tree.flatten(model(signature.pack(keras_arrays(batch)), training=False))
         if len(outputs) != 1:
             raise InvalidArgumentError(
                 "Models with several outputs can't be compared by one score; evaluate them with"

@@ -7,8 +7,8 @@ gradients (`scale_symmetry`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -17,15 +17,17 @@ import numpy as np
 from keras_prelu import theory
 from keras_prelu.backend.autodiff import gradients
 from keras_prelu.custom_layers.converted_layer import StandIn
-from keras_prelu.data.samples import batches, model_inputs
-from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.data.samples import as_samples, batches, model_inputs
+from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
-from keras_prelu.graph.plan import ExecutionPlan, compile_plan
+from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Tensor
+from keras_prelu.utils.checks import check_integer
 
 __all__ = [
     "CallGradient",
@@ -37,6 +39,9 @@ __all__ = [
     "signal_by_depth",
 ]
 
+
+Hook = Callable[[LayerCall], Tensor | None]
+"""Called after each call; returns the outputs for the steps that follow, or None to keep them."""
 
 _VALUES_PER_BATCH = 2**25
 """The number of output values of all layers together that one batch of gradients may have."""
@@ -68,15 +73,17 @@ class LayerSignal:
     gradient: float
 
 
+@keeps_state("model")
 def signal_by_depth(
     model: keras.Model, samples: Any, *, probes: int = 32, batch_size: int = 128, seed: int = 0
 ) -> tuple[LayerSignal, ...]:
     """Measure the signal at each linear layer and rectifier of a model, forward and backward.
 
     Args:
-        model: Sequential or Functional model. Nested models are included, and so are layers inside
-            layers with Python code of their own. What such code computes itself, or through
-            functions that it calls, is not measured.
+        model: Keras model. Nested models are included, and so are layers inside layers and models
+            with Python code of their own. What such code computes itself, through functions that it
+            calls, in a loop (as a recurrent layer does), or in a branch or other code that the
+            backend traces by itself, is not seen.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs. All
             are used for the second moments of outputs.
         probes: Integer. The number of samples, counted from the first, that are used for the
@@ -85,10 +92,9 @@ def signal_by_depth(
         seed: Integer. Seed of the random projection. Defaults to 0.
 
     Returns:
-        A tuple of `LayerSignal`, one for each call, in execution order.
+        A tuple of `LayerSignal`, one for each call that is seen, in execution order.
 
     Raises:
-        ConversionError: If the model has no graph.
         DataError: If the samples do not fit the model.
         InvalidArgumentError: If `probes` is less than 1. A `ValueError`.
 
@@ -101,14 +107,16 @@ def signal_by_depth(
         Claims 3 and 4. He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2.
     """
     check_probes(probes)
-    inputs, measure_moments = model_inputs(model, samples), MomentsProbe(model)
+    data = as_samples(samples, model=model, labels="ignored")
+    inputs, measure_moments = model_inputs(model, data), MomentsProbe(model, data.x)
     moments = measure_moments(inputs, batch_size)
     inputs = [array[:probes] for array in inputs]
-    mean_squares = dict.fromkeys(moments, 0.0)
-    for calls in gradients_by_call(model, measure_moments.plan, inputs, moments.values(), seed):
+    mean_squares: dict[str, float] = {}
+    for calls in gradients_by_call(measure_moments, inputs, moments.values(), seed):
         for call in calls:
             share = call.samples / len(inputs[0])
-            mean_squares[call.path] += _mean_square(call.gradient) * share
+            seen = mean_squares.get(call.path, 0.0)
+            mean_squares[call.path] = seen + _mean_square(call.gradient) * share
     return tuple(
         LayerSignal(
             path=path,
@@ -119,13 +127,13 @@ def signal_by_depth(
             gradient=mean_squares[path],
         )
         for path, moment in moments.items()
+        if path in mean_squares
     )
 
 
 def check_probes(probes: int) -> None:
     """Raise an `InvalidArgumentError` unless at least one sample is used for gradients."""
-    if probes < 1:
-        raise InvalidArgumentError(f"`probes` must be at least 1. Received: probes={probes}")
+    check_integer("probes", probes, minimum=1)
 
 
 @dataclass(frozen=True)
@@ -152,25 +160,40 @@ class MomentsProbe:
     """Measures the second moments in a model, which is compiled once; its weights may change.
 
     Args:
-        model: Sequential or Functional model.
+        model: Keras model.
+        x: Array, or structure of arrays. Samples that the model can be called with, which are
+            needed for one that does not declare its inputs.
 
     Attributes:
         plan: `ExecutionPlan` of the model.
         layers: Dict from the path of a call to the layer. Filled by the first measurement.
+        batch_size: Integer, or None. The number of samples in a batch that the model prescribes.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self.plan, self.layers = compile_plan(model), dict[str, Any]()
-        self._probe = BatchProbe(model, self._measure)
+    def __init__(self, model: keras.Model, x: Any) -> None:
+        graph = with_declared_inputs(model, x)
+        self.plan, self.layers = compile_plan(graph), dict[str, Any]()
+        self.batch_size: int | None = graph.inputs[0].shape[0]
+        self._scope = "" if graph is model else f"{model.name}/"
+        self._probe = BatchProbe(graph, self._measure)
+
+    def run(self, tensors: Sequence[Tensor], hook: Hook) -> list[Tensor]:
+        """Run the model on a batch, with a hook on the calls of linear layers and rectifiers."""
+
+        def hear(call: LayerCall) -> Tensor | None:
+            return hook(replace(call, path=call.path.removeprefix(self._scope)))
+
+        return run_with_hook(self.plan, tensors, _carries_signal, hear)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> dict[str, SecondMoments]:
         """Return the `SecondMoments` of each call of a linear layer or rectifier, by its path."""
-        means: dict[str, np.ndarray] = {}
+        sums: dict[str, np.ndarray] = {}
+        samples: dict[str, int] = {}  # Python code may call a layer on some batches only.
         for batch in self._probe.batches(inputs, batch_size):
-            means = {
-                path: means.get(path, 0.0) + np.array(values) * batch.samples / len(inputs[0])
-                for path, values in batch.values.items()
-            }
+            for path, values in batch.values.items():
+                sums[path] = sums.get(path, 0.0) + np.array(values) * batch.samples
+                samples[path] = samples.get(path, 0) + batch.samples
+        means = {path: total / samples[path] for path, total in sums.items()}
         return {
             path: SecondMoments(inputs=float(read), outputs=float(written), size=round(size))
             for path, (read, written, size) in means.items()
@@ -188,7 +211,7 @@ class MomentsProbe:
             ]
             measured[call.path] = [*squares, size]
 
-        run_with_hook(self.plan, tensors, _carries_signal, hear)
+        self.run(tensors, hear)
         return measured
 
 
@@ -213,8 +236,7 @@ class CallGradient:
 
 
 def gradients_by_call(
-    model: keras.Model,
-    plan: ExecutionPlan,
+    probe: MomentsProbe,
     inputs: Sequence[Any],
     moments: Iterable[SecondMoments],
     seed: int,
@@ -224,8 +246,7 @@ def gradients_by_call(
     The batches are as large as the model prescribes, or as the outputs of all layers allow.
 
     Args:
-        model: Sequential or Functional model.
-        plan: `ExecutionPlan` of the model.
+        probe: `MomentsProbe` of the model.
         inputs: Sequence of arrays, one for each input of the model.
         moments: Iterable of `SecondMoments`. Those of all calls, which give the sizes of outputs.
         seed: Integer. Seed of the projection, which also depends on the shapes of the outputs.
@@ -234,25 +255,31 @@ def gradients_by_call(
         For each batch, a list of `CallGradient`, one for each call, in execution order.
     """
     values_per_sample = max(1, sum(moment.size for moment in moments))
-    batch_size = model.inputs[0].shape[0] or max(1, _VALUES_PER_BATCH // values_per_sample)
+    batch_size = probe.batch_size or max(1, _VALUES_PER_BATCH // values_per_sample)
     for index, batch in enumerate(batches(inputs, batch_size)):
-        yield _batch_gradients(plan, batch, [seed, index])
+        yield _batch_gradients(probe, batch, [seed, index])
 
 
 def _batch_gradients(
-    plan: ExecutionPlan, inputs: Sequence[Any], seed: Sequence[int]
+    probe: MomentsProbe, inputs: Sequence[Any], seed: Sequence[int]
 ) -> list[CallGradient]:
     tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
-    calls: list[LayerCall] = []
-    run_with_hook(plan, tensors, _carries_signal, calls.append)
+    calls: dict[str, LayerCall] = {}
+    probe.run(tensors, lambda call: calls.update({call.path: call}))
     rng = np.random.default_rng(seed)
+    reached: set[str] = set()
 
     def project(*offsets: Tensor) -> Tensor:
         """Project the model's outputs, with an offset added to the outputs of each layer."""
-        remaining = iter(offsets)
-        results = run_with_hook(
-            plan, tensors, _carries_signal, lambda call: call.outputs + next(remaining)
-        )
+        offset_by_path = dict(zip(calls, offsets, strict=True))
+
+        def add_offset(call: LayerCall) -> Tensor | None:
+            if call.path not in offset_by_path:
+                return None
+            reached.add(call.path)
+            return call.outputs + offset_by_path[call.path]
+
+        results = probe.run(tensors, add_offset)
         drawn = [
             keras.ops.convert_to_tensor(rng.normal(size=result.shape), dtype=result.dtype)
             for result in results
@@ -261,7 +288,9 @@ def _batch_gradients(
             keras.ops.sum(result * weights) for result, weights in zip(results, drawn, strict=True)
         )
 
-    offsets = [keras.ops.zeros_like(call.outputs) for call in calls]
+    offsets = [keras.ops.zeros_like(call.outputs) for call in calls.values()]
+    # A call is not seen in the second run if it is in code that the backend differentiates by
+    # itself, such as a function that `keras.remat` returned.
     return [
         CallGradient(
             path=call.path,
@@ -270,7 +299,8 @@ def _batch_gradients(
             outputs=call.outputs,
             gradient=gradient,
         )
-        for call, gradient in zip(calls, gradients(project, offsets), strict=True)
+        for call, gradient in zip(calls.values(), gradients(project, offsets), strict=True)
+        if call.path in reached
     ]
 
 

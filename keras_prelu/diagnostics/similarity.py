@@ -10,10 +10,13 @@ import keras
 import numpy as np
 
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
+from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.errors import DataError
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import Slot, Step, compile_plan
+from keras_prelu.utils.checks import check_integer
 
 __all__ = ["LayerSimilarity", "layer_similarity"]
 
@@ -38,14 +41,15 @@ class LayerSimilarity:
     explained: float | None
 
 
+@keeps_state("model", "other")
 def layer_similarity(
     model: keras.Model, other: keras.Model, samples: Any, *, limit: int = 256
 ) -> tuple[LayerSimilarity, ...]:
     """Compare the inputs of the linear layers of two networks, and their outputs.
 
     Args:
-        model: Sequential or Functional model, such as the original one. Nested models are included.
-        other: Sequential or Functional model, such as the converted one. Layers are matched by
+        model: Keras model, such as the original one. Nested models are included.
+        other: Keras model, such as the converted one. Layers are matched by
             their paths.
         samples: Unlabeled samples, as both models take them.
         limit: Integer. The number of samples, counted from the first, that are used. All are in
@@ -56,7 +60,6 @@ def layer_similarity(
         of `model`, then one for each output that both have.
 
     Raises:
-        ConversionError: If a model has no graph.
         DataError: If the samples do not fit, or if there are fewer than three.
 
     Example:
@@ -67,6 +70,7 @@ def layer_similarity(
     References:
         Kornblith et al. 2019, https://arxiv.org/abs/1905.00414.
     """
+    check_integer("limit", limit, minimum=1)
     data = as_samples(samples, labels="ignored")
     first, second = (_representations(network, data, limit) for network in (model, other))
     return tuple(
@@ -83,6 +87,8 @@ def _representations(model: keras.Model, samples: Samples, limit: int) -> dict[s
 
     Each array has a row for each sample.
     """
+    samples = as_samples(samples, model=model)
+    graph = with_declared_inputs(model, samples.x)
     inputs = [np.asarray(array[:limit]) for array in model_inputs(model, samples)]
     if len(inputs[0]) < 3:
         raise DataError(
@@ -96,7 +102,7 @@ def _representations(model: keras.Model, samples: Samples, limit: int) -> dict[s
         return step.execute(values)
 
     tensors = [keras.ops.convert_to_tensor(array) for array in inputs]
-    outputs = run_plan(compile_plan(model), tensors, run_step)
+    outputs = run_plan(compile_plan(graph), tensors, run_step)
     for number, output in enumerate(outputs, start=1):
         representations["output" if number == 1 else f"output#{number}"] = _rows(output)
     return representations

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.keras_internals import recurrent_states
 from keras_prelu.backend.variables import assign_copy
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph.carried_functions import CarriedFunctions
@@ -114,7 +115,8 @@ def copy_other_state(original: Any, copy: Any) -> None:
 
     This is state that follows from the variables, such as the mean and variance of a Normalization,
     and state that is not numeric, such as the vocabulary of a StringLookup. It is copied with the
-    methods by which Keras saves and loads. Sublayers are left out.
+    methods by which Keras saves and loads. The states of a stateful recurrent layer, which Keras
+    does not save, are copied too. Sublayers are left out.
     """
     overrides = type(original).load_own_variables is not keras.layers.Layer.load_own_variables
     # Layers that can be adapted with LoRA override the method only for quantized and adapted
@@ -125,6 +127,8 @@ def copy_other_state(original: Any, copy: Any) -> None:
         copy.load_own_variables(
             {name: keras.ops.convert_to_numpy(value) for name, value in store.items()}
         )
+    for source, target in zip(recurrent_states(original), recurrent_states(copy), strict=False):
+        assign_copy(target, source)
     if hasattr(original, "load_assets"):
         with tempfile.TemporaryDirectory() as folder:
             original.save_assets(folder)

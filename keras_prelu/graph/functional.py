@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,10 @@ from keras_prelu.backend.keras_internals import (
     nodes_kept,
     sublayers,
 )
+from keras_prelu.backend.symbolic_operators import symbolic_operators
+from keras_prelu.data.signature import check_model
 from keras_prelu.errors import ConversionError
+from keras_prelu.graph.hooks import HookTarget, set_target
 
 __all__ = [
     "Call",
@@ -34,6 +39,9 @@ __all__ = [
 # For models of user-defined classes, whether their constructors take inputs and outputs; see
 # `has_functional_constructor`.
 _FUNCTIONAL_CONSTRUCTORS: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+_PLACEHOLDER = "keras_prelu_none"
+_BATCH_SIZE = 2
+_OPEN_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -64,20 +72,24 @@ class Graph:
     Attributes:
         calls: Tuple of `Call`, in execution order.
         outputs: Tuple of symbolic tensors. The outputs of the graph.
+        inputs: Tuple of symbolic tensors. The inputs of the graph.
     """
 
     calls: tuple[Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
+    inputs: tuple[keras.KerasTensor, ...]
 
 
 def has_graph(layer: Any) -> bool:
     """Return whether `layer` is a model that runs a graph.
 
     Such a model is Functional (or of a subclass that keeps its `call`), or a Sequential that is
-    built.
+    built for one input.
     """
     if isinstance(layer, keras.Sequential):
-        return type(layer).call is keras.Sequential.call and layer.built and bool(layer.layers)
+        # A Sequential that is called with several inputs is built, but has no graph.
+        has_inputs = bool(getattr(layer, "inputs", None))
+        return type(layer).call is keras.Sequential.call and layer.built and has_inputs
     return isinstance(layer, Functional) and type(layer).call is Functional.call
 
 
@@ -120,16 +132,21 @@ def functional_view(model: keras.Model) -> keras.Model:
 
     Raises:
         ConversionError: `model` has no graph; the message says why and what to do.
+        InvalidArgumentError: A ValueError; `model` is no Keras model.
     """
     if isinstance(model, Functional) and has_graph(model):
         return model
-    if not isinstance(model, keras.Model):
-        raise ConversionError(f"A keras.Model is needed. Received: {type(model).__name__}")
+    check_model(model)
     if not isinstance(model, keras.Sequential):
         raise ConversionError(
             f"Model '{model.name}' is a subclassed model ({type(model).__name__}): its graph is"
             " written in Python and can't be rewritten. Rebuild it with the functional API, or"
             " convert the functional models it is made of."
+        )
+    if model.built and not getattr(model, "inputs", None):
+        raise ConversionError(
+            f"Sequential model '{model.name}' takes a list or dict of inputs, for which Keras"
+            " records no graph. Write it as keras.Model(inputs, outputs)."
         )
     if not has_graph(model):
         raise ConversionError(
@@ -157,7 +174,7 @@ def graph_of_model(model: keras.Model) -> Graph:
         ConversionError: `model` has no graph.
     """
     view = functional_view(model)
-    return Graph(calls=tuple(calls(view)), outputs=tuple(view.outputs))
+    return Graph(calls=tuple(calls(view)), outputs=tuple(view.outputs), inputs=tuple(view.inputs))
 
 
 def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph | None:
@@ -168,21 +185,57 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     Args:
         layer: Layer. It is left unchanged.
         args: Sequence. Positional arguments, with symbolic tensors, of which only the shapes and
-            dtypes matter.
+            dtypes matter. If the code needs to know all sizes, those that are open are made up.
         kwargs: Mapping. Keyword arguments, with symbolic tensors.
     """
-    args, kwargs = detached((tuple(args), dict(kwargs)))
-    inputs = [
-        leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(leaf)
-    ]
-    with nodes_kept(sublayers(layer)):
-        try:
-            leaves = keras.tree.flatten(layer.call(*args, **kwargs))
-            outputs = tuple(leaf for leaf in leaves if keras.utils.is_keras_tensor(leaf))
-            function = keras.Function(inputs, outputs)
-        except Exception:  # Whatever the user's code raises for symbolic tensors.
-            return None
-        return Graph(calls=tuple(_calls(function)), outputs=outputs)
+    inner_layers = sublayers(layer)
+    for like in (_like, _like_with_sizes):
+        structure = keras.tree.map_structure(like, (tuple(args), dict(kwargs)))
+        inputs = [leaf for leaf in keras.tree.flatten(structure) if _is_symbolic(leaf)]
+        with nodes_kept(inner_layers), symbolic_operators(), _lenient_specs(inner_layers):
+            try:
+                leaves = keras.tree.flatten(layer.call(*structure[0], **structure[1]))
+                outputs = tuple(leaf for leaf in leaves if _is_symbolic(leaf))
+                traced = tuple(_calls(keras.Function(inputs, outputs))) if outputs else ()
+            except Exception:  # Whatever the user's code raises for symbolic tensors.
+                continue
+            if any(tensor.name == _PLACEHOLDER for call in traced for tensor in call.inputs):
+                continue
+            return Graph(calls=traced, outputs=outputs, inputs=tuple(inputs))
+    return None
+
+
+@contextmanager
+def _lenient_specs(layers: Sequence[Any]) -> Iterator[None]:
+    """Let layers of users be called on symbolic tensors as they are called on real ones.
+
+    Their `compute_output_spec` may lack the argument `training`, and they may return None among
+    their outputs, in place of which there is a symbolic tensor that nothing may read.
+    """
+    with ExitStack() as undo:
+        for layer in layers:
+            if not type(layer).__module__.startswith("keras."):
+                lenient = _lenient(layer.compute_output_spec)
+                undo.callback(set_target(HookTarget(layer, "compute_output_spec"), lenient))
+        yield
+
+
+def _lenient(compute_output_spec: Callable[..., Any]) -> Callable[..., Any]:
+    parameters = inspect.signature(compute_output_spec).parameters.values()
+    takes_training = any(
+        item.name == "training" or item.kind is item.VAR_KEYWORD for item in parameters
+    )
+
+    def lenient(*args: Any, **kwargs: Any) -> Any:
+        if not takes_training:
+            kwargs.pop("training", None)
+        return keras.tree.map_structure(_or_placeholder, compute_output_spec(*args, **kwargs))
+
+    return lenient
+
+
+def _or_placeholder(spec: Any) -> Any:
+    return keras.KerasTensor((), name=_PLACEHOLDER) if spec is None else spec
 
 
 def detached(structure: Any) -> Any:
@@ -196,9 +249,21 @@ def detached(structure: Any) -> Any:
 def _like(leaf: Any) -> Any:
     return (
         keras.Input(batch_shape=leaf.shape, dtype=leaf.dtype, sparse=leaf.sparse)
-        if keras.utils.is_keras_tensor(leaf)
+        if _is_symbolic(leaf)
         else leaf
     )
+
+
+def _like_with_sizes(leaf: Any) -> Any:
+    if not _is_symbolic(leaf):
+        return leaf
+    first, *others = (*leaf.shape, None)[: max(1, len(leaf.shape))]
+    sizes = [first or _BATCH_SIZE, *(size or _OPEN_SIZE for size in others)][: len(leaf.shape)]
+    return keras.Input(batch_shape=sizes, dtype=leaf.dtype, sparse=leaf.sparse)
+
+
+def _is_symbolic(leaf: Any) -> bool:
+    return bool(keras.utils.is_keras_tensor(leaf))
 
 
 def _calls(function: Any) -> Iterator[Call]:

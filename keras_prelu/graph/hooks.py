@@ -20,6 +20,8 @@ Failure modes:
   attribute up again, so its calls are not observed; a function that is compiled inside the context
   keeps the hook for good. Enter the context inside the function that is compiled, as
   `sites.activity` does.
+- Inside a loop, a branch or a compiled function, the tensors of a call can't be used by the code
+  around it, or are parts of a batch. `hook_seen_calls` leaves such calls alone.
 - A generator with the context inside keeps the patch until it is exhausted or closed.
 - The patch holds for all threads.
 - Special methods such as `__call__` can't be hooked: Python looks them up on the class.
@@ -35,12 +37,15 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.traces import current_position, loops_noted
+
 __all__ = [
     "Hook",
     "HookTarget",
     "HookedCall",
     "attributes_set",
     "hook_calls",
+    "hook_seen_calls",
     "set_target",
     "without_hooks",
 ]
@@ -126,6 +131,43 @@ def hook_calls(targets: Iterable[HookTarget], hook: Hook) -> Iterator[None]:
         for target in unique.values():
             undo.callback(set_target(target, _hooked(target, hook)))
         yield
+
+
+@contextmanager
+def hook_seen_calls(
+    targets: Iterable[HookTarget], hook: Hook, rows: int | None = None
+) -> Iterator[None]:
+    """Call a hook after the calls of the targets whose tensors the surrounding code can use.
+
+    Left alone are calls in another trace of the backend than the context (in `keras.ops.cond` on
+    TensorFlow and JAX, `jax.jit`, `tf.function`, `torch.vmap`, …), calls in a loop, such as
+    `keras.ops.map` and a recurrent layer's, and calls on parts of a batch. A target without other
+    calls counts as not seen. Layers that are rematerialized are seen.
+
+    Args:
+        targets: Iterable of `HookTarget`, as in `hook_calls`.
+        hook: Callable, as in `hook_calls`.
+        rows: Integer or None. The number of samples in a batch: a call on tensors whose first axis
+            is no multiple of it is left alone. Defaults to None, any number.
+    """
+
+    def hook_if_seen(call: HookedCall) -> Any:
+        is_seen = position.can_use_tensors_of(current_position()) and _has_rows(call, rows)
+        return hook(call) if is_seen else None
+
+    with loops_noted():
+        position = current_position()
+        with hook_calls(targets, hook_if_seen):
+            yield
+
+
+def _has_rows(call: HookedCall, rows: int | None) -> bool:
+    """Return whether the first axis of what a call reads may belong to a number of samples."""
+    if rows is None:
+        return True
+    shape = tuple(call.inputs.shape)
+    first = shape[0] if shape else 0
+    return first is None or (first > 0 and first % rows == 0)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
-from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
+from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.typing import Tensor
@@ -65,15 +65,16 @@ def run_with_hook(
     Args:
         plan: `ExecutionPlan`.
         inputs: Sequence of tensors, one for each of the plan's inputs.
-        selects: Callable. Takes a layer or op and returns whether to hook its calls. Layers that a
-            recurrent layer runs in a loop are left out.
+        selects: Callable. Takes a layer or op and returns whether to hook its calls. Left out are
+            layers that a recurrent layer runs in a loop, and calls that `hook_seen_calls` leaves
+            alone.
         hook: Callable. Gets a `LayerCall`. A tensor that it returns replaces the outputs for the
             steps that follow; None leaves the outputs unchanged.
 
     Returns:
         A list of tensors, one for each of the plan's outputs.
     """
-    runner = _HookedSteps(selects, hook)
+    runner = _HookedSteps(selects, hook, rows=inputs[0].shape[0])
     return run_plan(plan, inputs, runner.run_step)
 
 
@@ -81,10 +82,14 @@ class _HookedSteps:
     """Runs the steps of a plan on one batch with a hook; numbers the calls on the same path."""
 
     def __init__(
-        self, selects: Callable[[Any], bool], hook: Callable[[LayerCall], Tensor | None]
+        self,
+        selects: Callable[[Any], bool],
+        hook: Callable[[LayerCall], Tensor | None],
+        rows: int | None,
     ) -> None:
         self._selects = selects
         self._hook = hook
+        self._rows = rows
         self._calls: Counter[str] = Counter()
 
     def run_step(self, step: Step, values: Mapping[Slot, Tensor]) -> list[Tensor]:
@@ -106,7 +111,10 @@ class _HookedSteps:
             layer = call.target.owner
             return self._heard(f"{step.path}/{names[id(layer)]}", layer, call.inputs, call.outputs)
 
-        with hook_calls([HookTarget(layer) for layer in inner_layers.values()], hear):
+        if not inner_layers:
+            return step.execute(values)
+        targets = [HookTarget(layer) for layer in inner_layers.values()]
+        with hook_seen_calls(targets, hear, self._rows):
             return step.execute(values)
 
     def _heard(self, path: str, layer: Any, inputs: Tensor, outputs: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import keras
 
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.graph.masks import AttachMasks, PassMasksOn, creates_masks
 from keras_prelu.typing import Tensor
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -55,7 +56,9 @@ class Step:
     outputs: tuple[Slot, ...]
 
     def execute(self, values: Mapping[Slot, Tensor], operation: Any = None) -> list[Tensor]:
-        """Compute the step's outputs.
+        """Compute the step's outputs as `predict` does, with training off.
+
+        A graph may hold calls with `training=True`, which `predict` overrides.
 
         Args:
             values: Mapping from `Slot` to tensor. Has a value for each slot in `inputs`.
@@ -65,11 +68,19 @@ class Step:
         Returns:
             A list of tensors, one for each slot in `outputs`.
         """
+        args, kwargs = self.arguments(values)
+        called = self.operation if operation is None else operation
+        if isinstance(called, keras.layers.Layer):
+            kwargs["training"] = False
+        return keras.tree.flatten(called(*args, **kwargs))
+
+    def arguments(self, values: Mapping[Slot, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the positional and the keyword arguments of the call, with tensors in place."""
         args, kwargs = keras.tree.map_structure(
             lambda leaf: values[leaf] if isinstance(leaf, Slot) else leaf,
             (self.args, self.kwargs),
         )
-        return keras.tree.flatten((operation or self.operation)(*args, **kwargs))
+        return tuple(args), dict(kwargs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +91,7 @@ class ExecutionPlan:
         inputs: Tuple of `Slot`. The model's inputs.
         steps: Tuple of `Step`.
         outputs: Tuple of `Slot`. The model's outputs.
+        masked: Frozen set of `Slot`. Those whose tensors may have a mask.
 
     The methods take constant time: they use indexes that are built once, on first use.
     """
@@ -87,6 +99,7 @@ class ExecutionPlan:
     inputs: tuple[Slot, ...]
     steps: tuple[Step, ...]
     outputs: tuple[Slot, ...]
+    masked: frozenset[Slot] = frozenset()
 
     def readers(self, slot: Slot) -> tuple[Step, ...]:
         """Return the steps that read a slot, in execution order, each once."""
@@ -155,12 +168,18 @@ def compile_plan(model: keras.Model) -> ExecutionPlan:
     view = functional.functional_view(model)
     inputs = tuple(compiler.new_slot() for _ in view.inputs)
     outputs = compiler.emit(view, inputs, scope="")
-    return ExecutionPlan(inputs=inputs, steps=tuple(compiler.steps), outputs=outputs)
+    return ExecutionPlan(
+        inputs=inputs,
+        steps=tuple(compiler.steps),
+        outputs=outputs,
+        masked=frozenset(compiler.masked),
+    )
 
 
 class _Compiler:
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.masked: set[Slot] = set()
         self._slot_count = 0
 
     def new_slot(self) -> Slot:
@@ -174,17 +193,50 @@ class _Compiler:
         }
         for call in functional.calls(model):
             if is_taken_apart(call.operation):
-                outputs = self.emit(
-                    functional.functional_view(call.operation),
-                    tuple(slots[id(tensor)] for tensor in call.inputs),
-                    f"{scope}{call.operation.name}/",
-                )
+                outputs = self._emit_model(call, slots, scope)
             else:
                 outputs = self._emit_step(call, slots, scope)
             slots.update(
                 {id(tensor): slot for tensor, slot in zip(call.outputs, outputs, strict=True)}
             )
         return tuple(slots[id(tensor)] for tensor in model.outputs)
+
+    def _emit_model(
+        self, call: functional.Call, slots: Mapping[int, Slot], scope: str
+    ) -> tuple[Slot, ...]:
+        """Append the steps of a nested model, with what its call does with masks."""
+        path = f"{scope}{call.operation.name}"
+        masks = [slots[id(mask)] for mask in _explicit_masks(call)]
+        inputs = [slots[id(tensor)] for tensor in call.inputs[: len(call.inputs) - len(masks)]]
+        if masks:
+            inputs = self._append(AttachMasks(name="masks"), f"{path}/masks", (inputs, masks))
+            self.masked.update(inputs)
+        outputs = self.emit(functional.functional_view(call.operation), tuple(inputs), f"{path}/")
+        if self.masked.isdisjoint(inputs) or not call.operation.supports_masking:
+            return outputs
+        passing_on = PassMasksOn(call.operation, name="output_masks")
+        masked = self._append(passing_on, f"{path}/output_masks", (list(outputs), inputs))
+        self.masked.update(masked)
+        return tuple(masked)
+
+    def _append(
+        self, operation: Any, path: str, arguments: tuple[list[Slot], list[Slot]]
+    ) -> list[Slot]:
+        """Append a step that attaches masks to the tensors in its first argument."""
+        returned = arguments[0]
+        outputs = [self.new_slot() for _ in returned]
+        self.steps.append(
+            Step(
+                path=path,
+                index=0,
+                operation=operation,
+                args=arguments,
+                kwargs={},
+                inputs=(*arguments[0], *arguments[1]),
+                outputs=tuple(outputs),
+            )
+        )
+        return outputs
 
     def _emit_step(
         self, call: functional.Call, slots: Mapping[int, Slot], scope: str
@@ -203,4 +255,20 @@ class _Compiler:
             outputs=tuple(self.new_slot() for _ in call.outputs),
         )
         self.steps.append(step)
+        # Some ops return the tensor that they get, so an op may pass a mask on too.
+        if (
+            not self.masked.isdisjoint(step.inputs)
+            or _explicit_masks(call)
+            or creates_masks(step.operation)
+        ):
+            self.masked.update(step.outputs)
         return step.outputs
+
+
+def _explicit_masks(call: functional.Call) -> list[keras.KerasTensor]:
+    """Return the masks that a call has as an argument of its own."""
+    return [
+        leaf
+        for leaf in keras.tree.flatten(call.kwargs.get("mask"))
+        if keras.utils.is_keras_tensor(leaf)
+    ]

@@ -12,7 +12,7 @@ import keras
 from keras_prelu.errors import FileError, reason_of
 from keras_prelu.utils.versions import version_key
 
-__all__ = ["load_error"]
+__all__ = ["load_error", "unknown_class"]
 
 _UNKNOWN_CLASS = re.compile(
     r"(?:Could not locate|Unknown) (?:class|layer|function|object)[: ]+'([^']+)'"
@@ -41,12 +41,18 @@ def load_error(path: Path, error: Exception) -> FileError:
     return FileError(_explanation(path, error))
 
 
+def unknown_class(error: Exception) -> str:
+    """Return the name of the class or function that an exception says is not registered, or ""."""
+    found = _UNKNOWN_CLASS.search(" ".join(str(error).split()))
+    return found.group(1) if found else ""
+
+
 def _explanation(path: Path, error: Exception) -> str:
     text = " ".join(str(error).split())
-    unknown = _UNKNOWN_CLASS.search(text)
+    unknown = unknown_class(error)
     if unknown:
         return (
-            f"'{path}' uses the custom class '{unknown.group(1)}', which is not registered here."
+            f"'{path}' uses the custom class '{unknown}', which is not registered here."
             " Import the module that registers it (keras.saving.register_keras_serializable)"
             " first; on the command line with --import MODULE."
         )

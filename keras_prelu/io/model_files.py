@@ -13,9 +13,9 @@ import h5py
 import keras
 
 from keras_prelu.backend.hosts import without_distribution
-from keras_prelu.errors import FileError, reason_of
+from keras_prelu.errors import FileError, KerasPReLUWarning, reason_of
 from keras_prelu.io.atomic import atomic_write, check_missing, write_error
-from keras_prelu.io.load_errors import load_error
+from keras_prelu.io.load_errors import load_error, unknown_class
 from keras_prelu.io.validation import check_archive, check_hdf5
 from keras_prelu.io.weight_limit import weights_within
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -46,7 +46,8 @@ def load_model(path: str | os.PathLike[str], *, allow_unsafe: bool = False) -> k
             safe mode.
 
     Returns:
-        A `keras.Model`.
+        A `keras.Model`. If only the compile settings in the file can't be read, such as those of
+        Keras 2 or a loss that is not registered, it is not compiled, and a warning says so.
 
     Raises:
         FileError: There is no such file, it is not a Keras file, it is damaged, or it uses a class
@@ -72,11 +73,40 @@ def load_model(path: str | os.PathLike[str], *, allow_unsafe: bool = False) -> k
     return model
 
 
-@on_large_graphs
 def _load(path: Path, stored_bytes: int, allow_unsafe: bool) -> Any:
+    """Load a model, without its compile settings if only those can't be read."""
+    try:
+        return _load_once(path, stored_bytes, allow_unsafe, compiles=True)
+    except (FileError, MemoryError):
+        raise
+    except Exception as error:  # Keras passes on what zipfile, h5py, json and layers raise.
+        try:
+            model = _load_once(path, stored_bytes, allow_unsafe, compiles=False)
+        except Exception:
+            raise error from None
+        warnings.warn(
+            f"The compile settings in '{path}' can't be read ({_compile_reason(path, error)}). The"
+            " model is loaded without them: compile it, or give a loss where one is needed.",
+            KerasPReLUWarning,
+            stacklevel=3,
+        )
+        return model
+
+
+def _compile_reason(path: Path, error: Exception) -> str:
+    unknown = unknown_class(error)
+    if unknown:
+        return f"'{unknown}' is not registered here; import its module first, --import MODULE"
+    if path.suffix != ".keras":
+        return f"they may be those of Keras 2: {reason_of(error, 80)}"
+    return reason_of(error, 80)
+
+
+@on_large_graphs
+def _load_once(path: Path, stored_bytes: int, allow_unsafe: bool, *, compiles: bool) -> Any:
     with warnings.catch_warnings(record=True) as caught, weights_within(str(path), stored_bytes):
         warnings.simplefilter("always")
-        model = keras.models.load_model(path, safe_mode=not allow_unsafe)
+        model = keras.models.load_model(path, safe_mode=not allow_unsafe, compile=compiles)
     for warning in caught:
         if _MISSING_WEIGHTS.search(str(warning.message)):
             raise FileError(

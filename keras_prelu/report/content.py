@@ -18,13 +18,17 @@ import keras
 import numpy as np
 
 from keras_prelu.calibration.records import Calibration
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
+from keras_prelu.data.signature import input_signature
+from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.diagnostics.comparison import Comparison, compare_measured
 from keras_prelu.diagnostics.diagnosis import Diagnosis, diagnose
 from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.diagnostics.similarity import LayerSimilarity, layer_similarity
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.utils.timing import Ratio, compare
 from keras_prelu.version import __version__
 
@@ -95,6 +99,7 @@ class Report:
         )
 
 
+@keeps_state("converted", "original", "control")
 def gather(
     converted: keras.Model,
     original: keras.Model,
@@ -143,6 +148,7 @@ def gather(
             f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on."
         )
     data = as_samples(samples)
+    warn_of_range(original, data.x)
     models = {
         "PReLU": converted,
         "ReLU original": original,
@@ -202,7 +208,8 @@ def _scores(models: Mapping[str, keras.Model], data: Samples, loss: Any) -> dict
 def _times(models: Mapping[str, keras.Model], data: Samples) -> dict[str, Ratio]:
     def prediction(model: keras.Model) -> Any:
         batch = [np.asarray(array[:_TIMED_SAMPLES]) for array in model_inputs(model, data)]
-        return lambda: model.predict_on_batch(batch if len(batch) > 1 else batch[0])
+        x = keras_arrays(input_signature(model, data.x).pack(batch))
+        return lambda: model.predict_on_batch(x)
 
     return compare(
         {name: prediction(model) for name, model in models.items()},

@@ -70,12 +70,16 @@ def units_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
     >>> diagnosis = keras_prelu.diagnostics.diagnose(model, x_test)
     >>> keras_prelu.report.figures.units_figure({"ReLU": diagnosis})
     """
-    longest = max((diagnosis.units for diagnosis in diagnoses.values()), key=len)
+    units = {
+        name: [site for site in diagnosis.units if site.seen]
+        for name, diagnosis in diagnoses.items()
+    }
+    longest = max(units.values(), key=len)
     figure, axes = _rows([site.path for site in longest])
     height = 0.8 / len(diagnoses)
-    for index, (name, diagnosis) in enumerate(diagnoses.items()):
-        positions = [row - 0.4 + height * (index + 0.5) for row in range(len(diagnosis.units))]
-        shares = [100 * site.dead / site.units for site in diagnosis.units]
+    for index, (name, sites) in enumerate(units.items()):
+        positions = [row - 0.4 + height * (index + 0.5) for row in range(len(sites))]
+        shares = [100 * site.dead / site.units for site in sites]
         axes.barh(positions, shares, height=height, color=_COLORS[index % len(_COLORS)], label=name)
     axes.set_xlabel("dead units, %")
     axes.set_xlim(0, max(1.0, axes.get_xlim()[1]))

@@ -94,7 +94,9 @@ def _dead_units(report: Report) -> Section:
         "units": attrgetter("units"),
         "dead": attrgetter("dead"),
         "nearly dead": attrgetter("nearly_dead"),
-        "negative pre-activations": lambda site: f"{100 * site.negative:.1f} %",
+        "negative pre-activations": lambda site: (
+            f"{100 * site.negative:.1f} %" if site.seen else "not seen"
+        ),
     }
     return Section(
         title="Dead units",

@@ -7,16 +7,20 @@ Per-tensor quantization needs channels of similar size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 
-from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.plan import compile_plan
-from keras_prelu.graph.saved_weights import restored_on_failure
+from keras_prelu.errors import ConversionError, InvalidArgumentError
+from keras_prelu.graph.plan import Step, compile_plan
+from keras_prelu.graph.saved_weights import SavedWeights, restored_on_failure
 from keras_prelu.scaling.channel_groups import ChannelGroup, channel_groups
 from keras_prelu.scaling.equalizing_scales import GroupScales, find_scales
+from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.verification.agreement import OTHER_WEIGHTS
+from keras_prelu.verification.same_function import FunctionCheck
 
 __all__ = ["Equalization", "equalize"]
 
@@ -71,7 +75,8 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
         whose range is small, and groups whose spread would grow.
 
     Raises:
-        ConversionError: The model has no graph.
+        ConversionError: The model has no graph; or its predictions change, so that it got its old
+            weights back.
         InvalidArgumentError: A ValueError; `passes` is below 1.
 
     Example:
@@ -86,11 +91,44 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
     groups = list(channel_groups(compile_plan(model)))
     scalable = [group for group in groups if not group.reason]
     found = {id(each.group): each for each in find_scales(scalable, passes)}
-    with restored_on_failure(variable for group in scalable for variable in group.variables):
-        for each in found.values():
-            if each.scales is not None:
-                each.group.scale(each.scales)
+    scaled = [(each.group, each.scales) for each in found.values() if each.scales is not None]
+    check = FunctionCheck(model)
+    with restored_on_failure(
+        variable for group in scalable for variable in group.variables
+    ) as saved:
+        for group, scales in scaled:
+            group.scale(scales)
+        reason = check.difference(model, OTHER_WEIGHTS)
+        if reason:
+            saved.restore()
+            raise ConversionError(
+                f"Equalizing '{model.name}' changes what it computes"
+                f" ({reason}){_first_to_blame(model, scaled, check, saved)}. The model has its old"
+                " weights."
+            )
     return [_record(group, found.get(id(group))) for group in groups]
+
+
+def _first_to_blame(
+    model: keras.Model,
+    scaled: Sequence[tuple[ChannelGroup, Array]],
+    check: FunctionCheck,
+    saved: SavedWeights,
+) -> str:
+    for group, scales in scaled:
+        group.scale(scales)
+        differs = check.difference(model, OTHER_WEIGHTS)
+        saved.restore()
+        if differs:
+            return (
+                f": the channels that {_names(group.producers)} writes and"
+                f" {_names(group.consumers)} reads can't be scaled"
+            )
+    return ""
+
+
+def _names(steps: Sequence[Step]) -> str:
+    return " and ".join(f"'{step.path}'" for step in steps) or "the model"
 
 
 def _record(group: ChannelGroup, found: GroupScales | None) -> Equalization:

@@ -14,11 +14,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import model_inputs
+from keras_prelu.data.samples import as_samples, model_inputs
+from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.graph.batch_probe import BatchProbe
-from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
+from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.layer_calls import layers_in_loops
+from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.site import LocatedSite, Site
@@ -39,7 +41,8 @@ class SiteActivity:
         inside: Boolean. Whether a layer with Python code of its own holds the rectifier.
         active: Array of integers. For each unit, the number of samples on which its pre-activation
             is positive somewhere.
-        samples: Integer. Number of samples.
+        samples: Integer. Number of samples. If the code of a layer divides each of them, such as
+            into the windows of an image, it is the number of the parts.
         positive: Array of floats. For each unit, the sum of squares of its positive
             pre-activations.
         negative: Array of floats. For each unit, the sum of squares of its negative
@@ -83,21 +86,24 @@ def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list
     """Count the samples on which each unit is active, exactly, in one pass over all samples.
 
     Args:
-        model: `keras.Model`. Sequential or Functional, with nested models and layers with Python
-            code of their own. Inside such layers, functions that the code calls and rectifiers that
-            a recurrent layer runs in a loop are left out.
+        model: `keras.Model`, with nested models, and layers and models with Python code of their
+            own. Inside such code, some rectifiers are not seen and left out: functions that the
+            code calls, and those that run in a loop, in a branch or in other code that the backend
+            traces by itself.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
 
     Returns:
-        A list of `SiteActivity`, one for each rectifier (ReLU, LeakyReLU, PReLU; also inline ones),
-        in execution order.
+        A list of `SiteActivity`, one for each rectifier that is seen (ReLU, LeakyReLU, PReLU; also
+        inline ones), in execution order.
 
     Raises:
         ConversionError: The model has no graph.
         DataError: The samples do not fit the model.
     """
-    return ActivityProbe(model)(model_inputs(model, samples), batch_size)
+    data = as_samples(samples, model=model, labels="ignored")
+    with state_kept(model):
+        return ActivityProbe(model, data.x)(model_inputs(model, data), batch_size)
 
 
 class ActivityProbe:
@@ -105,15 +111,21 @@ class ActivityProbe:
 
     Args:
         model: `keras.Model`. See `activity`.
+        x: Array, or structure of arrays. Samples that the model can be called with, which are
+            needed for one that does not declare its inputs.
+
+    Attributes:
+        paths: Tuple of strings. The paths of all sites of the model, seen or not.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self._plan = compile_plan(model)
-        self._sites = {
-            located.site.path: located for located in locate_sites(model) if _is_visible(located)
-        }
+    def __init__(self, model: keras.Model, x: Any) -> None:
+        graph = with_declared_inputs(model, x)
+        self._plan = compile_plan(graph)
+        sites = locate_sites(model)
+        self.paths = tuple(located.site.path for located in sites)
+        self._sites = {located.site.path: located for located in sites if _is_visible(located)}
         self._steps: dict[str, Step] = {}
-        self._probe = BatchProbe(model, self._measure)
+        self._probe = BatchProbe(graph, self._measure)
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> list[SiteActivity]:
         """Measure the activity on `inputs`, one array for each of the model's inputs."""
@@ -129,7 +141,7 @@ class ActivityProbe:
                 step=self._steps[path],
                 inside=self._sites[path].inner_target is not None,
                 active=sums.active.astype(int),
-                samples=len(inputs[0]),
+                samples=int(sums.rows),
                 positive=sums.positive,
                 negative=sums.negative,
                 share=float(sums.not_positive.sum() / sums.elements.sum()),
@@ -139,13 +151,13 @@ class ActivityProbe:
 
     def _measure(self, tensors: list[Tensor]) -> dict[str, list[Tensor]]:
         """Measure one batch, for `BatchProbe`."""
-        by_path: dict[str, _UnitSums] = {}
+        by_path: dict[str, list[_UnitSums]] = {}
         for call in _rectifier_calls(self._plan, list(self._sites.values()), tensors):
             path = call.located.site.path
             self._steps.setdefault(path, call.step)
             sums = _unit_sums(call.pre_activations, call.located.data_format)
-            by_path[path] = by_path[path].joined(sums) if path in by_path else sums
-        return {path: sums.counted().as_list() for path, sums in by_path.items()}
+            by_path.setdefault(path, []).append(sums)
+        return {path: _counted(calls).as_list() for path, calls in by_path.items()}
 
 
 @dataclass(frozen=True)
@@ -171,6 +183,7 @@ class _UnitSums:
         not_positive: Array or tensor. For each unit, the number of pre-activations that are 0 or
             less.
         elements: Array or tensor. For each unit, the number of pre-activations.
+        rows: Array or tensor of shape (). The number of samples.
     """
 
     active: Any
@@ -178,11 +191,13 @@ class _UnitSums:
     negative: Any
     not_positive: Any
     elements: Any
+    rows: Any
 
     def as_list(self) -> list[Any]:
         return [getattr(self, field.name) for field in fields(self)]
 
     def __add__(self, other: _UnitSums) -> _UnitSums:
+        """Add the measurements of other samples."""
         return _UnitSums(
             *(one + two for one, two in zip(self.as_list(), other.as_list(), strict=True))
         )
@@ -199,10 +214,27 @@ class _UnitSums:
             negative=self.negative + other.negative,
             not_positive=self.not_positive + other.not_positive,
             elements=self.elements + other.elements,
+            rows=self.rows,
         )
 
     def counted(self) -> _UnitSums:
+        """Count the samples on which each unit is active."""
         return replace(self, active=keras.ops.sum(keras.ops.cast(self.active, "int32"), axis=0))
+
+
+def _counted(calls: Sequence[_UnitSums]) -> _UnitSums:
+    """Return the counted measurements of all calls of a rectifier on a batch.
+
+    Calls on equally many rows are taken as calls on the same samples.
+    """
+    joined: dict[int | None, _UnitSums] = {}
+    for call in calls:
+        rows = call.active.shape[0]
+        joined[rows] = joined[rows].joined(call) if rows in joined else call
+    first, *others = [sums.counted() for sums in joined.values()]
+    for other in others:
+        first = first + other
+    return first
 
 
 def _is_visible(located: LocatedSite) -> bool:
@@ -250,7 +282,7 @@ def _rectifier_calls(
         takes = [site for site in inner_sites[call.target.key] if _takes(site, call.inputs.shape)]
         heard.extend((site, pre_activations) for site in takes[:1])
 
-    with hook_calls(targets, hear):
+    with hook_seen_calls(targets, hear, tensors[0].shape[0]):
         for executed in iterate_steps(plan, tensors):
             step = executed.step
             for located, pre_activations in heard:
@@ -283,6 +315,7 @@ def _unit_sums(tensor: Tensor, data_format: str) -> _UnitSums:
         negative=_sum_of_squares(keras.ops.minimum(values, 0.0), (0, *positions)),
         not_positive=not_positive,
         elements=keras.ops.ones_like(not_positive) * elements,
+        rows=keras.ops.convert_to_tensor(sizes[0], dtype="int32"),
     )
 
 

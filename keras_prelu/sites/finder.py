@@ -11,10 +11,12 @@ import keras
 
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize_call
-from keras_prelu.graph.gates import Gates
+from keras_prelu.graph.gates import Objections, takes_floats
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.sites import inspection
+from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -57,6 +59,7 @@ def find_sites(model: keras.Model) -> list[Site]:
     return [located.site for located in locate_sites(model)]
 
 
+@keeps_state("model")
 @on_large_graphs
 def locate_sites(model: keras.Model) -> list[LocatedSite]:
     """Return the sites of `find_sites` together with the live operations."""
@@ -66,21 +69,27 @@ def locate_sites(model: keras.Model) -> list[LocatedSite]:
         and not is_taken_apart(model)
     ):
         return list(inspection.sites_of_model(model))
-    return list(_sites_of_graph(model, scope="", seen=set()))
+    opened = OpenedLayers()
+    objections = Objections(opened)
+    objections.examine(functional.graph_of_model(model))
+    return list(_sites_of_graph(model, "", set(), objections, opened))
 
 
-def _sites_of_graph(model: keras.Model, scope: str, seen: set[int]) -> Iterator[LocatedSite]:
+def _sites_of_graph(
+    model: keras.Model, scope: str, seen: set[int], objections: Objections, opened: OpenedLayers
+) -> Iterator[LocatedSite]:
     """Yield the sites of a model with a graph.
 
     Args:
         model: `keras.Model`.
         scope: String. Prefix of the paths: the model's path and "/", or "".
         seen: Set of integers. Ids of the models and layers that were inspected; more are added.
+        objections: `Objections`. What was found in the outermost model.
+        opened: `OpenedLayers`.
     """
     seen.add(id(model))
     graph = functional.graph_of_model(model)
     data_formats = _data_formats(graph.calls)
-    gates = Gates(graph)
     taken = {call.operation.name for call in graph.calls}
     calls_of: dict[int, list[functional.Call]] = {}
     for call in graph.calls:
@@ -89,18 +98,20 @@ def _sites_of_graph(model: keras.Model, scope: str, seen: set[int]) -> Iterator[
         operation = call.operation
         rectifier = None if is_taken_apart(operation) else recognize_call(call)
         if rectifier is not None:
-            if call.index == 0 or not rectifier.shared:
+            if takes_floats(call) and (call.index == 0 or not rectifier.shared):
                 target = _target_name(call, rectifier, taken)
-                reason = gates.reason(call, rectifier)
-                yield _located(call, rectifier, data_formats, scope, target, reason)
+                objection = objections.reason(call, rectifier)
+                yield _located(call, rectifier, data_formats, scope, target, objection)
         elif isinstance(operation, keras.layers.Layer) and id(operation) not in seen:
             seen.add(id(operation))
             inner_scope = f"{scope}{operation.name}/"
             if is_taken_apart(operation):
-                yield from _sites_of_graph(operation, inner_scope, seen)
+                yield from _sites_of_graph(operation, inner_scope, seen, objections, opened)
             else:
                 calls = calls_of[id(operation)]
-                yield from inspection.sites_of_layer(operation, calls, inner_scope, taken)
+                yield from inspection.sites_of_layer(
+                    operation, calls, inner_scope, taken, objections, opened
+                )
 
 
 def _located(
@@ -109,7 +120,7 @@ def _located(
     data_formats: Mapping[int, str],
     scope: str,
     target: str,
-    reason: str,
+    objection: str,
 ) -> LocatedSite:
     output = call.outputs[0]
     data_format = data_formats[id(output)]
@@ -120,7 +131,7 @@ def _located(
         path=f"{scope}{call.operation.name}{number}",
         layer=type(call.operation).__name__,
         channels=output.shape[axis] if len(output.shape) > 1 else None,
-        reason=reason,
+        objection=objection,
         target=f"{scope}{target}",
     )
     return LocatedSite(

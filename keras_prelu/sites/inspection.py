@@ -24,17 +24,19 @@ from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize, recognize_call
-from keras_prelu.graph.gates import Gates
-from keras_prelu.graph.hooks import attributes_set
+from keras_prelu.graph.gates import Objections, takes_floats
+from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.leaves import rebuild_failure
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
+from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 
 __all__ = ["sites_of_layer", "sites_of_model"]
 
 _MOST_GUESSES = 32
 _NEVER_CALLED = "it is not known what the layer is called with: call it once on data"
+_NOT_FOLLOWED = "it is applied in a branch of the code that can't be followed"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,12 @@ class _Arguments:
 
 
 def sites_of_layer(
-    layer: keras.layers.Layer, calls: Sequence[functional.Call], scope: str, taken: set[str]
+    layer: keras.layers.Layer,
+    calls: Sequence[functional.Call],
+    scope: str,
+    taken: set[str],
+    objections: Objections,
+    opened: OpenedLayers,
 ) -> Iterator[LocatedSite]:
     """Yield the sites inside a layer.
 
@@ -56,9 +63,11 @@ def sites_of_layer(
         scope: String. Prefix of the paths of the sites: the layer's path and "/".
         taken: Set of strings. Names that new layers can't have; the names of the new layers are
             added.
+        objections: `Objections`. What was found in the model that contains the layer.
+        opened: `OpenedLayers`.
     """
     uses = [[_Arguments(call.args, call.kwargs)] for call in calls]
-    return _Inspection(layer, scope, taken).sites(uses)
+    return _Inspection(layer, scope, taken, opened).sites(uses, objections)
 
 
 def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
@@ -76,7 +85,8 @@ def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
         alternatives = [_Arguments((functional.detached(model.input),), {})]
     else:
         alternatives = list(_arguments_at_build(model))
-    return _Inspection(model, "", set()).sites([alternatives] if alternatives else [])
+    inspection = _Inspection(model, "", set(), OpenedLayers())
+    return inspection.sites([alternatives] if alternatives else [])
 
 
 class _Trace:
@@ -157,39 +167,69 @@ class _Trace:
 class _Inspection:
     """The sites inside one layer, or of one model that is treated as a layer."""
 
-    def __init__(self, layer: Any, scope: str, taken: set[str]) -> None:
+    def __init__(self, layer: Any, scope: str, taken: set[str], opened: OpenedLayers) -> None:
         self._layer = layer
         self._scope = scope
         self._taken = taken
-        self._rectifiers = find_held_rectifiers(layer)
+        self._opened = opened
+        self._rectifiers = opened.rectifiers(layer)
         self._data_format = next(
             (inner.data_format for inner in sublayers(layer) if hasattr(inner, "data_format")),
             "channels_last",
         )
 
-    def sites(self, uses: Sequence[Sequence[_Arguments]]) -> Iterator[LocatedSite]:
+    def sites(
+        self, uses: Sequence[Sequence[_Arguments]], objections: Objections | None = None
+    ) -> Iterator[LocatedSite]:
         """Yield the sites for the uses of the layer.
 
         Each use is a list of alternatives, of which the first that the layer takes counts.
+
+        Args:
+            uses: Sequence of sequences of `_Arguments`.
+            objections: `Objections`. What was found in the model that contains the layer. Defaults
+                to None: the layer is the model.
         """
         if self._rectifiers or _may_call_functions(self._layer):
             trace = _Trace(self._layer, uses, self._rectifiers)
-            opened = _opened(self._layer, trace.arguments, self._rectifiers)
-            yield from self._called(trace, opened.graphs)
+            code = self._code(trace.arguments)
+            if objections is None:
+                objections = self._objections(trace.arguments)
+            yield from self._called(trace, objections)
             yield from self._not_called(trace)
-            yield from self._in_code(opened)
+            yield from self._in_code(code)
         for prelu in prelus(self._layer):
             yield self._own_prelu(prelu)
 
-    def _called(self, trace: _Trace, graphs: Sequence[functional.Graph]) -> Iterator[LocatedSite]:
+    def _objections(self, arguments: _Arguments | None) -> Objections:
+        objections = Objections(self._opened)
+        if arguments is not None:
+            objections.examine_code(self._layer, arguments.args, arguments.kwargs)
+        return objections
+
+    def _code(self, arguments: _Arguments | None) -> _Code:
+        """Return the graphs of the layer's code and of the layers inside."""
+        code = _Code(graphs=[], without_graph=[])
+        if arguments is None:
+            code.without_graph.extend(_with_code(self._layer))
+        else:
+            _open(self._opened, self._layer, arguments, code)
+        return code
+
+    def _called(self, trace: _Trace, objections: Objections) -> Iterator[LocatedSite]:
         obstacle = rebuild_failure(self._layer) if trace.calls else ""
-        gates = _gates(graphs, self._rectifiers)
         for held in {call.held.address: call.held for call in trace.calls}.values():
-            reason = obstacle or gates.get(held.address, "")
-            yield from self._by_channels(held, trace.calls_of(held), reason)
+            is_followed = objections.is_applied(held.target)
+            calls = [
+                call
+                for call in trace.calls_of(held)
+                if keras.backend.is_float_dtype(call.dtype) and (call.has_batch or is_followed)
+            ]
+            objection = objections.reason_inside(held.target) if is_followed else _NOT_FOLLOWED
+            yield from self._by_channels(held, calls, obstacle, objection)
 
     def _by_channels(
-        self, held: HeldRectifier, calls: Sequence[RectifierCall], reason: str
+        self, held: HeldRectifier, calls: Sequence[RectifierCall], reason: str, objection: str
     ) -> Iterator[LocatedSite]:
         """Yield one site for each rank and number of channels that a rectifier meets."""
         axis = 1 if self._data_format == "channels_first" else -1
@@ -204,6 +244,7 @@ class _Inspection:
                 held=held,
                 channels=channels,
                 reason="it is called with arguments of its own" if with_arguments else reason,
+                objection=objection,
                 dtype=group[0].dtype,
                 shapes=tuple(dict.fromkeys(call.shape for call in group)),
             )
@@ -226,10 +267,11 @@ class _Inspection:
         held: HeldRectifier,
         channels: int | None,
         reason: str,
+        objection: str = "",
         dtype: str = "",
         shapes: tuple[tuple[int | None, ...], ...] = (),
     ) -> LocatedSite:
-        site = self._site(held.rectifier, path, held.layer, channels, reason)
+        site = self._site(held.rectifier, path, held.layer, channels, reason, objection)
         return LocatedSite(
             site=site,
             operation=self._layer,
@@ -240,7 +282,7 @@ class _Inspection:
             shapes=shapes,
         )
 
-    def _in_code(self, opened: _Opened) -> Iterator[LocatedSite]:
+    def _in_code(self, code: _Code) -> Iterator[LocatedSite]:
         """Yield the functions that Python code calls.
 
         They are found in the graphs that the code creates and, for layers whose code creates none,
@@ -249,15 +291,15 @@ class _Inspection:
         owners = {id(held.owner) for held in self._rectifiers}
         rectifiers = [
             recognize_call(call)
-            for graph in opened.graphs
+            for graph in code.graphs
             for call in graph.calls
-            if not isinstance(call.operation, keras.layers.Layer)
+            if not isinstance(call.operation, (keras.layers.Layer, AppliedFunction))
             and id(call.operation) not in owners
-            and keras.backend.is_float_dtype(call.outputs[0].dtype)
+            and takes_floats(call)
         ]
         rectifiers += [
             named(function, "op")
-            for layer in opened.without_graph
+            for layer in code.without_graph
             for function in (
                 *relu_functions_in_source(layer.__class__),
                 *named_relu_functions(layer),
@@ -282,7 +324,13 @@ class _Inspection:
             )
 
     def _site(
-        self, rectifier: Rectifier, path: str, layer: str, channels: int | None, reason: str
+        self,
+        rectifier: Rectifier,
+        path: str,
+        layer: str,
+        channels: int | None,
+        reason: str,
+        objection: str = "",
     ) -> Site:
         return describe_site(
             rectifier,
@@ -290,6 +338,7 @@ class _Inspection:
             layer=layer,
             channels=channels,
             reason=reason,
+            objection=objection,
             target=f"{self._scope}{unique_name(_as_name(path), self._taken)}",
         )
 
@@ -365,7 +414,7 @@ def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _Code:
     """The code of a layer and of the layers inside, as graphs.
 
     Attributes:
@@ -377,44 +426,26 @@ class _Opened:
     without_graph: list[Any]
 
 
-def _opened(
-    layer: Any, arguments: _Arguments | None, rectifiers: Sequence[HeldRectifier]
-) -> _Opened:
-    """Return the graphs of a layer's code and of the layers inside.
-
-    What the layer holds as attributes is left out, also where code calls it without its layer, as
-    `self.dense.call(inputs)` does.
-    """
-    opened = _Opened(graphs=[], without_graph=[])
-    if arguments is None:
-        opened.without_graph.extend(_with_code(layer))
-        return opened
-    with attributes_set([held.target for held in rectifiers], _identity):
-        _open(layer, arguments, opened)
-    return opened
-
-
-def _open(layer: Any, arguments: _Arguments, opened: _Opened) -> None:
+def _open(opened: OpenedLayers, layer: Any, arguments: _Arguments, code: _Code) -> None:
+    """Add the graphs of a layer's code and of the layers inside to `code`."""
     if isinstance(layer, keras.layers.TimeDistributed):
         # Its code calls the layer inside once for each step.
-        _open(layer.layer, _one_step(arguments), opened)
+        if recognize(layer.layer) is None:
+            _open(opened, layer.layer, _one_step(arguments), code)
         return
-    graph = (
-        functional.graph_of_model(layer)
-        if functional.has_graph(layer)
-        else functional.graph_of_layer(layer, arguments.args, arguments.kwargs)
-    )
+    graph = opened.graph(layer, arguments.args, arguments.kwargs)
     if graph is None:
-        opened.without_graph.extend(_with_code(layer))
+        code.without_graph.extend(_with_code(layer))
         return
-    opened.graphs.append(graph)
+    code.graphs.append(graph)
     for call in graph.calls:
+        inner = call.operation
         if (
-            isinstance(call.operation, keras.layers.Layer)
-            and recognize(call.operation) is None
-            and (find_held_rectifiers(call.operation) or _may_call_functions(call.operation))
+            isinstance(inner, keras.layers.Layer)
+            and recognize(inner) is None
+            and (opened.rectifiers(inner) or _may_call_functions(inner))
         ):
-            _open(call.operation, _Arguments(call.args, call.kwargs), opened)
+            _open(opened, inner, _Arguments(call.args, call.kwargs), code)
 
 
 def _one_step(arguments: _Arguments) -> _Arguments:
@@ -432,24 +463,3 @@ def _with_code(layer: Any) -> list[Any]:
 
 def _may_call_functions(layer: Any) -> bool:
     return bool(_with_code(layer))
-
-
-def _identity(*args: Any, **kwargs: Any) -> Any:
-    leaves = keras.tree.flatten((args, kwargs))
-    return next(leaf for leaf in leaves if hasattr(leaf, "shape"))
-
-
-def _gates(
-    graphs: Sequence[functional.Graph], rectifiers: Sequence[HeldRectifier]
-) -> dict[str, str]:
-    """Return, for the addresses of rectifiers, why they have to stay as they are."""
-    owners = {id(held.owner): held for held in rectifiers if not _is_function(held)}
-    reasons: dict[str, str] = {}
-    for graph in graphs:
-        gates = Gates(graph)
-        for call in graph.calls:
-            held = owners.get(id(call.operation))
-            reason = gates.reason(call, held.rectifier) if held else ""
-            if held and reason:
-                reasons[held.address] = reason
-    return reasons

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_prelu.errors import ConversionError, InvalidArgumentError
-from keras_prelu.sites.site import LocatedSite
+from keras_prelu.sites.site import LocatedSite, Site
 
 __all__ = ["Selector", "select"]
 
@@ -25,7 +25,7 @@ def select(
     Args:
         located: List of `LocatedSite`. All sites of a model.
         model: `keras.Model`. The model, for messages.
-        include: `Selector`. The sites to convert; None for all sites except the smooth ones.
+        include: `Selector`. The sites to convert; None for all except those on request.
         exclude: `Selector`. The sites to leave out; None for none.
 
     Raises:
@@ -61,12 +61,7 @@ def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
             f" none of its {len(convertible)}."
         )
     if on_request:
-        names = " and ".join(sorted({site.reason.split()[0] for site in on_request}))
-        return (
-            f"Model '{model.name}' has no ReLU, but {len(on_request)} smooth activations ({names}),"
-            " which are converted on request: name them with `include` (the first is"
-            f" '{on_request[0].path}')."
-        )
+        return _only_on_request(on_request, model)
     if located:
         first = located[0].site
         return (
@@ -77,6 +72,22 @@ def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
         f"Model '{model.name}' has no ReLU. Looked for: ReLU, LeakyReLU and PReLU layers,"
         " Activation('relu'), layers with activation='relu', keras.ops.relu in the graph, and all"
         " of these inside custom layers."
+    )
+
+
+def _only_on_request(sites: list[Site], model: keras.Model) -> str:
+    needed = [site for site in sites if not site.is_smooth]
+    if needed:
+        first = needed[0]
+        return (
+            f"Model '{model.name}' has no site that is converted by default, but {len(sites)} that"
+            f" are on request: name them with `include`. The first is '{first.path}':"
+            f" {first.reason}."
+        )
+    names = " and ".join(sorted({site.reason.split()[0] for site in sites}))
+    return (
+        f"Model '{model.name}' has no ReLU, but {len(sites)} smooth activations ({names}), which"
+        f" are converted on request: name them with `include` (the first is '{sites[0].path}')."
     )
 
 

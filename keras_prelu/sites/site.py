@@ -14,6 +14,8 @@ from keras_prelu.layers import PReLU
 
 __all__ = ["LocatedSite", "Site", "describe_site", "unique_name"]
 
+_SMOOTH = " is smooth: converted on request only (include)"
+
 
 @dataclass(frozen=True)
 class Site:
@@ -37,7 +39,8 @@ class Site:
         max_value: Float. The cap on the output (6 for ReLU6), or None.
         target: String. Path of the PReLU layer that replaces the rectifier.
         on_request: Boolean. Whether the site is converted only if `include` matches it; True for
-            smooth relatives of ReLU such as ELU and GELU.
+            smooth relatives of ReLU such as ELU and GELU, and for rectifiers whose range matters,
+            such as gates and outputs of the model.
     """
 
     path: str
@@ -50,6 +53,11 @@ class Site:
     max_value: float | None
     target: str
     on_request: bool = False
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether the rectifier is a smooth relative of ReLU that is converted on request."""
+        return self.on_request and _SMOOTH in self.reason
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,14 @@ class LocatedSite:
 
 
 def describe_site(
-    rectifier: Rectifier, *, path: str, layer: str, channels: int | None, reason: str, target: str
+    rectifier: Rectifier,
+    *,
+    path: str,
+    layer: str,
+    channels: int | None,
+    target: str,
+    reason: str = "",
+    objection: str = "",
 ) -> Site:
     """Return the `Site` of a rectifier.
 
@@ -110,28 +125,26 @@ def describe_site(
         path: String. See `Site`.
         layer: String. See `Site`.
         channels: Integer or None. See `Site`.
-        reason: String. Why the surroundings of the rectifier forbid a conversion, or "".
         target: String. See `Site`.
+        reason: String. Why the surroundings of the rectifier forbid a conversion, or "".
+        objection: String. Why the rectifier is converted on request only, or "".
     """
     obstacle = rectifier.reason or reason
     if not obstacle and channels is None:
         obstacle = "its number of channels is not known when the model is built"
-    on_request = bool(rectifier.smooth) and not obstacle
-    if on_request:
-        reason = f"{rectifier.smooth} is smooth: converted on request only (include)"
-    else:
-        reason = obstacle
+    smooth = f"{rectifier.smooth}{_SMOOTH}" if rectifier.smooth else ""
+    reasons_to_ask = [reason for reason in (smooth, objection) if reason]
     return Site(
         path=path,
         layer=layer,
         kind=rectifier.kind,
         channels=channels,
         convertible=not obstacle,
-        reason=reason,
+        reason=obstacle or "; ".join(reasons_to_ask),
         negative_slope=rectifier.negative_slope,
         max_value=rectifier.max_value,
         target=target,
-        on_request=on_request,
+        on_request=bool(reasons_to_ask) and not obstacle,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["DEFAULT_LEARNING_RATE", "FitConfig", "SlopeConfig", "merge"]
 
@@ -58,11 +59,11 @@ class FitConfig:
     verbose: Any = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise InvalidArgumentError(
-                "`epochs` and `batch_size` must be at least 1. Received:"
-                f" epochs={self.epochs}, batch_size={self.batch_size}"
-            )
+        check_integer("epochs", self.epochs, minimum=1)
+        check_integer("batch_size", self.batch_size, minimum=1)
+        check_integer("seed", self.seed, minimum=0)
+        if self.learning_rate is not None:
+            check_number("learning_rate", self.learning_rate, above=0.0)
         if self.optimizer is not None and self.learning_rate is not None:
             raise InvalidArgumentError(
                 "`learning_rate` is that of the default optimizer. Set it on your own optimizer"
@@ -101,17 +102,10 @@ class SlopeConfig:
 
     def __post_init__(self) -> None:
         for name in ("multiplier", "clipnorm"):
-            value = getattr(self, name)
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if value is not None and not (is_number and value > 0):
-                raise InvalidArgumentError(
-                    f"The slopes' `{name}` must be a positive number. Received: {name}={value!r}"
-                )
-        if self.frozen_epochs < 0 or self.warmup_epochs < 0:
-            raise InvalidArgumentError(
-                "The slopes' `frozen_epochs` and `warmup_epochs` must be 0 or more. Received:"
-                f" frozen_epochs={self.frozen_epochs:g}, warmup_epochs={self.warmup_epochs:g}"
-            )
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), above=0.0)
+        for name in ("frozen_epochs", "warmup_epochs"):
+            check_number(name, getattr(self, name), minimum=0.0)
 
     def check_within(self, epochs: int) -> None:
         """Check that the slopes reach their full learning rate before the training ends.

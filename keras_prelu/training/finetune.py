@@ -17,11 +17,14 @@ import keras
 from keras_prelu.backend.hosts import hosts, trains_on_several_tensorflow_hosts
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
+from keras_prelu.data.signature import check_model
 from keras_prelu.data.sources import split
+from keras_prelu.data.streams import check_training_stream
 from keras_prelu.diagnostics.comparison import Comparison, compare_measured
 from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
@@ -32,6 +35,7 @@ from keras_prelu.training.fit import (
     TrainingSetup,
     train_and_score,
 )
+from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
 from keras_prelu.training.recipes import (
     AUTO,
@@ -44,6 +48,7 @@ from keras_prelu.training.recipes import (
     get_recipe,
 )
 from keras_prelu.training.result import FineTuning
+from keras_prelu.utils.checks import check_number
 
 __all__ = ["FineTuning", "finetune"]
 
@@ -52,6 +57,7 @@ SELECTION_SHARE = 0.2
 _AS_GIVEN = Recipe(name="", summary="a converted model as it is")
 
 
+@keeps_state("model", "original")
 def finetune(
     model: keras.Model,
     train: Any,
@@ -99,10 +105,12 @@ def finetune(
         model: Keras model; a ReLU model, or a converted one as `convert` returns it. Not changed: a
             clone is trained.
         train: `Samples` or a pair (x, y), which all models see in the same order; or a data set
-            that `model.fit` accepts (`tf.data.Dataset`, `keras.utils.PyDataset`), which keeps its
-            own order and must yield the same batches again for each model.
-        validation: `Samples` or a pair (x, y). Labelled samples that were used neither for training
-            nor for choosing anything. All scores and the verdict come from them.
+            that `model.fit` accepts (`tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch's
+            `DataLoader`), which keeps its own order, must yield the same batches again for each
+            model, and must end.
+        validation: `Samples`, a pair (x, y), or a data set that ends. Labelled samples that were
+            used neither for training nor for choosing anything. All scores and the verdict come
+            from them.
         original: Keras model; the ReLU model that a converted `model` was made from, for the
             control. Needed for a converted model unless `control=False`; not together with a
             recipe. Not changed. Defaults to None.
@@ -112,9 +120,9 @@ def finetune(
             takes none: "auto" then trains it as it is. Defaults to "auto".
         budget: Float. For "auto", the cost of the search and the final training together, as a
             multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
-        selection: `Samples` or a pair (x, y) on which the best epoch and the recipe are chosen.
-            Defaults to a fifth of the training samples with a recipe, and to None without one:
-            then the last epoch's weights are kept.
+        selection: `Samples`, a pair (x, y) or a data set that ends, on which the best epoch and the
+            recipe are chosen. Defaults to a fifth of the training samples with a recipe, and to
+            None without one: then the last epoch's weights are kept.
         fit: `FitConfig` that replaces the arguments `epochs` to `verbose` below. Defaults to None.
         epochs: Int. Passes over the training data. Defaults to 10.
         batch_size: Int. Batch size of `train` given as arrays. Defaults to 32.
@@ -207,19 +215,29 @@ def finetune(
         prefix="slope_",
     )
     slope_config.check_within(fit_config.epochs)
+    check_model(model, "model")
+    if original is not None:
+        check_model(original, "original")
+    check_number("budget", budget, above=0.0)
     control_names = check_controls(controls)
     recipe_name = _recipe_name(model, original, recipe, control)
+    models = (model,) if original is None else (model, original)
+    if fit_config.optimizer is not None:
+        check_optimizer(fit_config.optimizer, models)
     _check_distribution()
     data = _checked_data(model, train, validation, selection, fit_config)
     if recipe_name is not None and data.selection is None:
         data = _hold_back_selection(data, fit_config.seed)
     setup = TrainingSetup(
-        train=data.train, selection=data.selection, fit=fit_config, slopes=slope_config
+        train=data.train,
+        selection=data.selection,
+        fit=fit_config,
+        slopes=slope_config,
+        models=models,
     )
     with ExitStack() as stack:
         store = None
         if checkpoints is not None:
-            models = [model] if original is None else [model, original]
             key = fingerprint(models, setup, data.validation, (recipe_name, budget))
             store = stack.enter_context(Checkpoints(Path(checkpoints), key))
         if recipe_name is None:
@@ -360,7 +378,9 @@ def _checked_data(
         check_labels(model, samples, loss)
         return samples
 
-    is_stream = not isinstance(train, (tuple, Samples))
+    is_stream = not (isinstance(train, Samples) or (isinstance(train, tuple) and len(train) == 2))
+    if is_stream:
+        check_training_stream(train)
     return _Data(
         validation=labelled(validation, "validation"),
         train=train if is_stream else labelled(train, "training"),

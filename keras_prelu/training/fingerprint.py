@@ -10,9 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.backend.keras_internals import compile_arguments, sublayers
+from keras_prelu.conversion.optimizer_copies import described_exclusions
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.data.samples import CheckedSamples, Samples
+from keras_prelu.data.streams import batch_count
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.digest import object_digest, without_automatic_names
 from keras_prelu.training.fit import TrainingSetup
@@ -56,6 +58,11 @@ def fingerprint(
             "versions": (__version__, keras.__version__, keras.backend.backend(), np.__version__),
             "models": [_model_parts(model) for model in models],
             "fit": _fit_parts(setup.fit),
+            "exclusions": (
+                None
+                if setup.fit.optimizer is None
+                else described_exclusions(setup.fit.optimizer, models)
+            ),
             "slopes": vars(setup.slopes),
             "train": _data_parts(setup.train),
             "watched": _data_parts(watched),
@@ -93,7 +100,10 @@ def _compile_parts(model: keras.Model) -> Any:
     with warnings.catch_warnings():
         # Keras warns of lambdas in a configuration; here nothing is loaded from it.
         warnings.simplefilter("ignore")
-        config = model.get_compile_config() or {}
+        try:
+            config = model.get_compile_config() or {}
+        except Exception:  # A schedule or loss of the user may have no configuration.
+            config = dict(compile_arguments(model))
     return without_automatic_names(config), model.loss
 
 
@@ -136,22 +146,16 @@ def _array_parts(array: Any) -> Any:
 
 def _stream_parts(stream: Any) -> Any:
     first, second = (object_digest(list(_first_batches(stream))) for _ in range(2))
-    return type(stream).__name__, _length(stream), first if first == second else "shuffled"
+    return type(stream).__name__, batch_count(stream), first if first == second else "shuffled"
 
 
 def _first_batches(stream: Any) -> Iterator[list[np.ndarray]]:
     is_indexed = isinstance(stream, keras.utils.PyDataset)
-    batches = (stream[index] for index in range(len(stream))) if is_indexed else iter(stream)
+    count = int(batch_count(stream) or 0) if is_indexed else 0
+    batches = (stream[index] for index in range(count)) if is_indexed else iter(stream)
     for batch in itertools.islice(batches, _BATCHES_OF_STREAM):
         yield [
             keras.ops.convert_to_numpy(array)
             for array in keras.tree.flatten(batch)
             if array is not None
         ]
-
-
-def _length(stream: Any) -> int | None:
-    try:
-        return len(stream)
-    except TypeError:
-        return None

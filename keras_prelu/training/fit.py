@@ -12,17 +12,25 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.devices import replicas
-from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.conversion.compile_settings import fresh_metrics, settings_without_optimizer
+from keras_prelu.conversion.rewriter import copy_model
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples, Samples
+from keras_prelu.data.streams import batch_count
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.scores import Scores, measure_scores, sample_scores
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoint
-from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
+from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
-from keras_prelu.training.slope_optimizer import SlopeOptimizer
+from keras_prelu.training.optimizers import (
+    default_optimizer,
+    optimizer_for,
+    with_slope_settings,
+)
 from keras_prelu.training.variable_creation import build_for_training
 
 __all__ = [
@@ -82,6 +90,8 @@ class TrainingSetup:
         slopes: `SlopeConfig`. How slopes are trained.
         batches_per_epoch: Int. Largest number of batches in an epoch, drawn anew for each epoch;
             None for all.
+        models: Tuple of Keras models. The user's models, whose variables the optimizer may exclude
+            from weight decay.
     """
 
     train: Any
@@ -89,6 +99,7 @@ class TrainingSetup:
     fit: FitConfig
     slopes: SlopeConfig
     batches_per_epoch: int | None = None
+    models: tuple[keras.Model, ...] = ()
 
     def data(self) -> Any:
         """Return the training data, in the order that all models see."""
@@ -100,11 +111,8 @@ class TrainingSetup:
 
     def steps(self) -> int | None:
         """Return the number of steps of the whole training, or None for a stream without length."""
-        try:
-            batches = len(self.data())
-        except TypeError:
-            return None
-        return batches * self.fit.epochs if batches > 0 else None
+        batches = batch_count(self.data())
+        return int(batches) * self.fit.epochs if batches else None
 
     def with_default_multiplier(self, multiplier: float) -> TrainingSetup:
         """Return the setup with this slope multiplier, unless it has one."""
@@ -177,57 +185,37 @@ def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
 
 
 def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
-    model = rewrite(source)
-    settings: dict[str, Any] = {}
-    if model.compiled:
-        settings = keras.saving.deserialize_keras_object(model.get_compile_config() or {})
+    model = copy_model(source)
+    model = with_output_names(model, output_names(source))
+    settings = settings_without_optimizer(source)
     if setup.fit.loss is not None:
         settings["loss"] = setup.fit.loss
     if setup.fit.metrics is not None:
-        settings["metrics"] = [_fresh_metric(metric) for metric in setup.fit.metrics]
+        settings["metrics"] = fresh_metrics(setup.fit.metrics)
     if settings.get("loss") is None:
         raise InvalidArgumentError(
             f"Model '{model.name}' is not compiled with a loss. Give `loss`, or compile it."
         )
-    optimizer = _fresh_optimizer(setup)
-    settings["optimizer"] = (
-        _with_slope_settings(optimizer, setup) if has_prelu_layers(model) else optimizer
-    )
+    settings["optimizer"] = _optimizer(setup, source, model)
     model.compile(**settings)
     return model
 
 
-def _fresh_optimizer(setup: TrainingSetup) -> Any:
-    """Return a copy of the user's optimizer, or the default one."""
-    if setup.fit.optimizer is not None:
-        optimizer = keras.optimizers.get(setup.fit.optimizer)
-        return type(optimizer).from_config(optimizer.get_config())
-    learning_rate = setup.fit.learning_rate
-    rate = DEFAULT_LEARNING_RATE if learning_rate is None else float(learning_rate)
-    steps = setup.steps()
-    return keras.optimizers.Adam(
-        rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps)
-    )
-
-
-def _with_slope_settings(optimizer: Any, setup: TrainingSetup) -> SlopeOptimizer:
-    slopes, steps = setup.slopes, setup.steps()
-    if steps is None and (slopes.frozen_epochs or slopes.warmup_epochs):
+def _optimizer(setup: TrainingSetup, source: keras.Model, model: keras.Model) -> Any:
+    """Return the optimizer of a clone of a model."""
+    fit, steps = setup.fit, setup.steps()
+    if fit.optimizer is None:
+        optimizer = default_optimizer(fit.learning_rate, steps)
+    else:
+        optimizer = optimizer_for(model, fit.optimizer, (*setup.models, source))
+    if not has_prelu_layers(model):
+        return optimizer
+    if steps is None and (setup.slopes.frozen_epochs or setup.slopes.warmup_epochs):
         raise InvalidArgumentError(
             "Slopes are frozen or warmed up for a number of epochs, but this data has no length to"
             " count steps by. Give samples, or a stream with a length."
         )
-    frozen_steps, warmup_steps = (
-        round(epochs / setup.fit.epochs * (steps or 0))
-        for epochs in (slopes.frozen_epochs, slopes.warmup_epochs)
-    )
-    return SlopeOptimizer(
-        optimizer,
-        1.0 if slopes.multiplier is None else slopes.multiplier,
-        frozen_steps=frozen_steps,
-        warmup_steps=warmup_steps,
-        clipnorm=slopes.clipnorm,
-    )
+    return with_slope_settings(optimizer, setup.slopes, (steps or 0) / fit.epochs)
 
 
 def _fit(
@@ -273,7 +261,8 @@ def _user_callbacks(fit: FitConfig) -> list[Any]:
 def _validation_data(samples: CheckedSamples, batch_size: int) -> Any:
     if samples.on_disk or replicas() > 1:
         return Batches(samples, batch_size)
-    return samples.x, samples.y
+    x, y = keras_arrays((samples.x, samples.y))
+    return x, y
 
 
 def _check_loss(model: keras.Model, losses: list[float]) -> None:
@@ -307,10 +296,3 @@ class _SeedEpochs(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         keras.utils.set_random_seed(int(np.random.default_rng([self._seed, epoch]).integers(2**32)))
-
-
-def _fresh_metric(metric: Any) -> Any:
-    """Return a metric without state, since each model needs its own."""
-    if not isinstance(metric, keras.metrics.Metric):
-        return metric
-    return type(metric).from_config(metric.get_config())

@@ -6,7 +6,12 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.keras_internals import built_for, steps_counter
+from keras_prelu.backend.keras_internals import (
+    built_for,
+    moving_averages,
+    steps_counter,
+    treat_apart,
+)
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.registration import serializable
@@ -19,11 +24,14 @@ __all__ = ["SlopeOptimizer"]
 class SlopeOptimizer(keras.optimizers.Optimizer):
     """An optimizer that gives the slopes of PReLU layers their own learning rate.
 
-    It holds two copies of the given optimizer: one for slopes, with its weight decay off, and one
-    for all other variables, unchanged. He et al. 2015 use no weight decay on slopes, since it pulls
-    them to ReLU. The slopes' learning rate follows that of the other variables at every step,
-    whether a schedule or a callback sets it. Under the exp map a slope's step is α times β's, so
-    small slopes move little; the multiplier compensates for this.
+    It lets the given optimizer update all variables, and changes two things in it: slopes get no
+    weight decay, and their learning rate is a multiple of that of the other variables. He et al.
+    2015 use no weight decay on slopes, since it pulls them to ReLU. Everything else is what the
+    given optimizer does by itself: clipping by the global norm counts all gradients, and moving
+    averages, accumulated gradients and exclusions from weight decay are kept. The slopes' learning
+    rate follows that of the other variables at every step, whether a schedule or a callback sets
+    it. Under the exp map a slope's step is α times β's, so small slopes move little; the multiplier
+    compensates for this.
 
     While slopes are frozen their learning rate is 0, but the optimizer's moments still accumulate
     their gradients, so the first step afterwards is of ordinary size. With Adam, if the moments
@@ -31,18 +39,20 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
     of its ordinary size: half after twenty steps, three times after thousands.
 
     Args:
-        optimizer: Keras optimizer or its name, not built yet.
+        optimizer: Keras optimizer or its name, not built yet. The instance itself is used. Put a
+            `LossScaleOptimizer` around the `SlopeOptimizer`, not inside.
         multiplier: Float. Ratio of the slopes' learning rate to that of the other variables.
             Defaults to 1.
         frozen_steps: Int. Steps at the start in which slopes keep their values. Defaults to 0.
         warmup_steps: Int. Steps after the frozen ones in which the slopes' learning rate rises
             linearly to its full value. Defaults to 0.
         clipnorm: Float. Largest Euclidean norm of the gradient of each layer's slopes; a larger
-            gradient is scaled down. Defaults to None: only the optimizer's own clipping applies.
+            gradient is scaled down, in place of the optimizer's own clipping. Defaults to None:
+            only the optimizer's own clipping applies.
 
     Raises:
-        InvalidArgumentError: A ValueError; the multiplier or `clipnorm` is not positive, or a
-            number of steps is negative.
+        InvalidArgumentError: A ValueError; the multiplier or `clipnorm` is not positive, a number
+            of steps is negative, or the optimizer can't be given slopes of another learning rate.
 
     Example:
 
@@ -74,6 +84,7 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
                 )
         if clipnorm is not None:
             _check("clipnorm", clipnorm)
+        _check_optimizer(optimizer, frozen_steps)
         super().__init__(learning_rate=0.0, name=name, **kwargs)
         self.multiplier = float(multiplier)
         self.frozen_steps, self.warmup_steps, self.slope_clipnorm = (
@@ -81,27 +92,25 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
             warmup_steps,
             clipnorm,
         )
-        self.weight_optimizer = optimizer
-        self.slope_optimizer = type(optimizer).from_config(
-            _slope_config(optimizer.get_config(), clipnorm)
-        )
+        # `SwapEMAWeights` looks for moving averages in an attribute of this name.
+        self.inner_optimizer = optimizer
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
-        weights, slopes = (
-            [v for v in variables if not is_slope(v)],
-            [v for v in variables if is_slope(v)],
-        )
-        self.weight_optimizer.build(weights)
-        self.slope_optimizer.build(slopes)
+        self.inner_optimizer.build(variables)
+        adjusts_rate = self.multiplier != 1.0 or self.frozen_steps or self.warmup_steps
+        # A MultiOptimizer knows all of its optimizers only after it is built.
+        for optimizer in getattr(self.inner_optimizer, "optimizers", [self.inner_optimizer]):
+            treat_apart(
+                optimizer,
+                is_slope,
+                rate=self._slope_rate if adjusts_rate else None,
+                clip=None if self.slope_clipnorm is None else self._clipped,
+            )
 
     @property
     def variables(self) -> list[Any]:
-        return [
-            *super().variables,
-            *self.weight_optimizer.variables,
-            *self.slope_optimizer.variables,
-        ]
+        return [*super().variables, *self.inner_optimizer.variables]
 
     def apply(self, grads: list[Tensor], trainable_variables: list[Any] | None = None) -> None:
         if trainable_variables is None:
@@ -109,49 +118,68 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         trainable_variables = list(trainable_variables)
         if not self.built:
             self.build(trainable_variables)
-        pairs = list(zip(grads, trainable_variables, strict=True))
-        self.slope_optimizer.learning_rate = self._slope_rate()
-        for optimizer, slopes in ((self.weight_optimizer, False), (self.slope_optimizer, True)):
-            chosen = [
-                (gradient, variable) for gradient, variable in pairs if is_slope(variable) == slopes
-            ]
-            if chosen:
-                optimizer.apply(
-                    [gradient for gradient, _ in chosen], [variable for _, variable in chosen]
-                )
-            else:
-                # A learning rate schedule must advance even if only slopes are trained.
-                steps_counter(optimizer).assign_add(1)
+        self.inner_optimizer.apply(grads, trainable_variables)
         steps_counter(self).assign_add(1)
 
-    def _slope_rate(self) -> Tensor:
-        """Return the slopes' learning rate at the next step."""
-        rate = self.multiplier * self.weight_optimizer.learning_rate
+    def _slope_rate(self, learning_rate: Any) -> Tensor:
+        """Return the slopes' learning rate at the next step, given that of the other variables."""
+        rate = self.multiplier * learning_rate
         if not self.frozen_steps and not self.warmup_steps:
             return rate
         step = keras.ops.cast(steps_counter(self), "float32")
         share = (step - self.frozen_steps + 1.0) / (self.warmup_steps + 1.0)
         return rate * keras.ops.clip(share, 0.0, 1.0)
 
+    def _clipped(self, gradient: Tensor) -> Tensor:
+        norm = keras.ops.sqrt(keras.ops.sum(keras.ops.square(gradient)))
+        return gradient * (self.slope_clipnorm / keras.ops.maximum(norm, self.slope_clipnorm))
+
+    @property
+    def iterations(self) -> Any:
+        return self.inner_optimizer.iterations
+
     @property
     def learning_rate(self) -> Any:
         """Learning rate of the other variables, which that of the slopes follows."""
-        return self.weight_optimizer.learning_rate
+        return self.inner_optimizer.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        self.weight_optimizer.learning_rate = value
+        self.inner_optimizer.learning_rate = value
+
+    @property
+    def loss_scale_factor(self) -> Any:
+        """Factor of the loss, which a `LossScaleOptimizer` around this optimizer takes away."""
+        inner = vars(self).get("inner_optimizer")
+        return None if inner is None else inner.loss_scale_factor
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, value: Any) -> None:
+        inner = vars(self).get("inner_optimizer")
+        if inner is not None:  # Not while the constructor of Keras runs.
+            inner.loss_scale_factor = value
+
+    # `SwapEMAWeights` reads the next two if a LossScaleOptimizer is around this optimizer.
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """Optimizers of a `MultiOptimizer`; no other has this attribute."""
+        optimizers: list[Any] = self.inner_optimizer.optimizers
+        return optimizers
+
+    @property
+    def _model_variables_moving_average(self) -> list[Any]:
+        return moving_averages(self.inner_optimizer)
 
     def scale_loss(self, loss: Tensor) -> Tensor:
-        return self.weight_optimizer.scale_loss(loss)
+        return self.inner_optimizer.scale_loss(loss)
 
     def finalize_variable_values(self, var_list: list[Any]) -> None:
-        self.weight_optimizer.finalize_variable_values([v for v in var_list if not is_slope(v)])
-        self.slope_optimizer.finalize_variable_values([v for v in var_list if is_slope(v)])
+        self.inner_optimizer.finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
         return {
-            "optimizer": keras.saving.serialize_keras_object(self.weight_optimizer),
+            "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "multiplier": self.multiplier,
             "frozen_steps": self.frozen_steps,
             "warmup_steps": self.warmup_steps,
@@ -175,11 +203,14 @@ def _check(argument: str, value: Any) -> None:
         )
 
 
-def _slope_config(config: dict[str, Any], clipnorm: float | None) -> dict[str, Any]:
-    """Return the configuration of the slopes' optimizer, whose learning rate each step sets."""
-    config = {**config, "learning_rate": 0.0, "name": f"{config.get('name', 'optimizer')}_slopes"}
-    if config.get("weight_decay"):
-        config["weight_decay"] = 0.0
-    if clipnorm is not None:
-        config.update(clipnorm=float(clipnorm), clipvalue=None, global_clipnorm=None)
-    return config
+def _check_optimizer(optimizer: Any, frozen_steps: int) -> None:
+    if isinstance(optimizer, (SlopeOptimizer, keras.optimizers.LossScaleOptimizer)):
+        raise InvalidArgumentError(
+            "A SlopeOptimizer takes the optimizer that updates the variables. Give it the"
+            f" `inner_optimizer`. Received: optimizer of type {type(optimizer).__name__}"
+        )
+    if frozen_steps and isinstance(optimizer, keras.optimizers.Ftrl):
+        raise InvalidArgumentError(
+            "Ftrl divides by its learning rate, which is 0 while slopes are frozen. Leave slopes"
+            f" unfrozen, or use another optimizer. Received: frozen_steps={frozen_steps}"
+        )

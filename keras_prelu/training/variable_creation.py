@@ -7,6 +7,7 @@ import keras
 from keras_prelu.backend.devices import tensorflow_replicas
 from keras_prelu.data.lazy import loaded
 from keras_prelu.data.samples import Samples
+from keras_prelu.data.signature import input_signature
 
 __all__ = ["build_for_training"]
 
@@ -28,7 +29,7 @@ def build_for_training(model: keras.Model, samples: Samples) -> None:
     if keras.backend.backend() != "tensorflow" or tensorflow_replicas() > 1:
         return
     model.optimizer.build(model.trainable_variables)
-    batch = samples.take(slice(0, model.inputs[0].shape[0] or 1))
+    batch = samples.take(slice(0, input_signature(model, samples.x).batch_size or 1))
     x, y = (
         keras.tree.map_structure(keras.ops.convert_to_tensor, loaded(part))
         for part in (batch.x, batch.y)

@@ -12,9 +12,9 @@ import pytest
 from keras_prelu.backend import keras_internals
 
 PACKAGE = Path(keras_internals.__file__).parent
-# What is private and not Keras's: TensorFlow Lite's list of a file's operations, which has no
-# other.
-ELSEWHERE = {"_get_ops_details"}
+# What is private and not Keras's: TensorFlow Lite's list of a file's operations, and whether PyTorch
+# transforms a function (as `torch.vmap` does), for which there is nothing public.
+ELSEWHERE = {"_get_ops_details", "_functorch"}
 
 
 @pytest.fixture
@@ -157,6 +157,44 @@ def test_nothing_private_is_used_anywhere_else():
     }
     assert used == set()
     assert [path.name for path in files if "keras.src" in path.read_text(encoding="utf-8")] == []
+
+
+def test_the_configuration_of_an_optimizer_holds_its_schedule_itself():
+    class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+        """Without a configuration."""
+
+        def __call__(self, step):
+            return 0.1
+
+    schedule = Schedule()
+    config = keras_internals.optimizer_config(keras.optimizers.SGD(schedule, momentum=0.5))
+    assert config["learning_rate"] is schedule
+    assert config["momentum"] == 0.5
+    optimizer = keras.optimizers.SGD(0.25)
+    assert keras_internals.optimizer_config(optimizer) == optimizer.get_config()
+
+
+def test_exclusions_from_weight_decay_are_read_by_variable_and_by_name(model):
+    optimizer = keras.optimizers.AdamW(0.1)
+    assert not any(keras_internals.weight_decay_exclusions(optimizer))
+    variable = model.trainable_variables[0]
+    optimizer.exclude_from_weight_decay(var_list=[variable], var_names=["bias"])
+    exclusions = keras_internals.weight_decay_exclusions(optimizer)
+    assert exclusions.keys == {keras_internals.variable_key(optimizer, variable)}
+    assert exclusions.pattern == "bias"
+
+
+def test_the_arguments_of_compile_are_objects(model):
+    def own_loss(y_true, y_pred):
+        return keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
+
+    assert not keras_internals.compile_arguments(model)
+    model.compile("sgd", own_loss, metrics=["mae"], run_eagerly=True)
+    arguments = keras_internals.compile_arguments(model)
+    assert arguments["loss"] is own_loss
+    assert arguments["metrics"] == ["mae"]
+    assert arguments["run_eagerly"]
+    assert arguments["auto_scale_loss"]
 
 
 def test_compiled_metrics_are_found_with_their_directions(model):

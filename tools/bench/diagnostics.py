@@ -80,7 +80,7 @@ def _ratios(model: keras.Model, x: np.ndarray, effort: Effort) -> dict[str, Any]
     from keras_prelu.sites.activity import ActivityProbe
     from keras_prelu.utils.timing import compare
 
-    units, moments = ActivityProbe(model), MomentsProbe(model)
+    units, moments = ActivityProbe(model, x), MomentsProbe(model, x)
     calls = {
         "predict": lambda: model.predict(x, batch_size=effort.batch, verbose=0),
         "units": lambda: units([x], effort.batch),

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
+from keras_prelu.deployment.format import Interface
 from keras_prelu.deployment.formats.tflite import TensorFlowLite
 from tools.common.tasks import Task, trained
 
@@ -82,7 +83,7 @@ def _int8_outputs(model: keras.Model, samples: np.ndarray, x: np.ndarray) -> np.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         kp.export(model, path, quantize="int8", samples=samples)
-        return TensorFlowLite().load(path)(x)[0]
+        return TensorFlowLite().load(path, Interface.of_model(model))(x)[0]
 
 
 def _widths(model: keras.Model, samples: np.ndarray) -> np.ndarray:

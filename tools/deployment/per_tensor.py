@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
+from keras_prelu.deployment.format import Interface, Settings
 from keras_prelu.deployment.formats.tflite import TensorFlowLite, create_converter
 from keras_prelu.deployment.lowering import lower_model
 from tools.common.tasks import Task, trained
@@ -73,9 +74,17 @@ def _int8_outputs(model: keras.Model, samples: np.ndarray, x: np.ndarray) -> np.
     """Return the outputs of the network's per-tensor int8 file in TensorFlow Lite."""
     with tempfile.TemporaryDirectory() as folder:
         lower_model(model, x).export(f"{folder}/model", verbose=False)
-        converter = create_converter(f"{folder}/model", "int8", samples)
+        settings = Settings(
+            quantize="int8",
+            samples=samples,
+            opset=None,
+            optimize_for=None,
+            prune=0.0,
+            interface=Interface.of_model(model),
+        )
+        converter = create_converter(f"{folder}/model", settings)
         # The converter has no public switch for per-tensor weights.
         converter._experimental_disable_per_channel = True
         path = Path(folder) / "model.tflite"
         path.write_bytes(converter.convert())
-        return TensorFlowLite().load(path)(x)[0]
+        return TensorFlowLite().load(path, settings.interface)(x)[0]

@@ -26,6 +26,7 @@ from tools.fidelity.memory import calibration_memory
 from tools.fidelity.photographs import photograph_calibrations
 from tools.fidelity.report import REPORT
 from tools.fidelity.tasks import tasks
+from tools.fidelity.verification import verification_time
 
 _COLLECTIONS = {"applications": "keras.applications", "hub": "KerasHub"}
 
@@ -132,6 +133,10 @@ def _cost(storage: Storage, effort: Effort) -> None:
     storage.merge("cost", map(calibration_time, effort.depths))
 
 
+def _verification(storage: Storage, effort: Effort) -> None:
+    storage.merge("verification", [verification_time()])
+
+
 def _memory(storage: Storage, effort: Effort) -> None:
     storage.merge("memory", calibration_memory(effort))
 
@@ -146,6 +151,7 @@ _PARTS: dict[str, Callable[[Storage, Effort], None]] = {
     "calibration": _calibration,
     "photographs": _photographs,
     "cost": _cost,
+    "verification": _verification,
     "memory": _memory,
 }
 

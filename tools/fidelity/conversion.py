@@ -68,15 +68,17 @@ def _attempt(collection: str, name: str, model: keras.Model) -> Conversion:
     x = inputs_of(model, count=2, open_size=16)
     start = time.perf_counter()
     sites = kp.find_sites(model)
-    convertible = [site for site in sites if site.convertible and not site.on_request]
+    convertible = [site for site in sites if _is_tried(site)]
     reasons = Counter(site.reason for site in sites if site not in convertible).most_common()
     common = {"collection": collection, "model": name, "sites": len(sites)}
     if not convertible:
         seconds = time.perf_counter() - start
         return Conversion(**common, left_alone=tuple(reasons), seconds=seconds)
-    at_zero = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    at_zero = kp.convert(
+        model, alpha=0.0, parameterization="identity", rescale="none", include=_is_tried
+    )
     seconds = time.perf_counter() - start
-    sloped = kp.convert(model, rescale="none")
+    sloped = kp.convert(model, rescale="none", include=_is_tried)
     return Conversion(
         **common,
         converted=len(convertible),
@@ -86,6 +88,13 @@ def _attempt(collection: str, name: str, model: keras.Model) -> Conversion:
         original_reloaded=_reloads(model, x),
         seconds=seconds,
     )
+
+
+def _is_tried(site: kp.Site) -> bool:
+    """Return whether a site is converted: by default, or as an output of a backbone, to which
+    others add layers."""
+    is_output = site.reason.startswith("it is an output of the model")
+    return site.convertible and (not site.on_request or is_output)
 
 
 def _same(first: keras.Model, second: keras.Model, x: object) -> bool:

@@ -15,6 +15,7 @@ from tools.fidelity.cost import CalibrationTime
 from tools.fidelity.effort import ALPHA, CURVE, SAMPLES, Photographs
 from tools.fidelity.memory import CalibrationMemory
 from tools.fidelity.photographs import BATCH, SIZE, PhotographCalibration
+from tools.fidelity.verification import VerificationTime
 
 _RESCALES = ("none", "analytic", "moments", "calibrated", "auto")
 
@@ -128,6 +129,16 @@ def memory(results: Sequence[CalibrationMemory]) -> str:
     return join([table(["work", "samples", "GB"], rows), text])
 
 
+def verification(results: Sequence[VerificationTime]) -> str:
+    """Return the table of the verification's time."""
+    header = ["network", "seconds of converting and calibrating", "of the verification", "share"]
+    rows = [
+        [r.network, f"{r.seconds:.1f}", f"{r.verification:.2f}", f"{100 * r.share:.1f} %"]
+        for r in results
+    ]
+    return table(header, rows)
+
+
 _CONVERSION = """Each network, with random weights, is converted at slope 0 and compared with the
 original bit for bit; converted at slope 0.25, saved, loaded and compared bit for bit. Seconds are
 for finding the sites and converting."""
@@ -147,6 +158,7 @@ REPORT = Report(
         PhotographCalibration,
         CalibrationTime,
         CalibrationMemory,
+        VerificationTime,
     ),
     sections={
         "applications": Section(
@@ -177,6 +189,12 @@ REPORT = Report(
             text=f"""A chain of 3 × 3 convolutions with BatchNormalization, 32 channels, on
             {SAMPLES} images of 16 × 16 pixels.""",
             tables=times,
+        ),
+        "verification": Section(
+            title="Time of the verification",
+            text=f"""ResNet50 with random weights, on {SAMPLES} images of 64 × 64 pixels: what it takes
+            to compare the predictions of both models, as part of converting and calibrating.""",
+            tables=verification,
         ),
         "memory": Section(
             title="Memory of a calibration",

@@ -13,6 +13,7 @@ from keras_prelu.cli.options.files import (
     prune_option,
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -56,4 +57,4 @@ def command(
     if session.json:
         print_json({"model": model, "output": output, "parameters": baked.count_params()})
         return
-    click.echo(f"Wrote {output}.")
+    echo(f"Wrote {output}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ from keras_prelu.cli.options.files import (
     output_option,
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -56,6 +58,7 @@ def command(
     converted = session.load_model(model)
     relu = session.load_model(original)
     check_outputs(output, force=force)
+    _check_converted(model, converted)
     samples = data.load(relu).train
     result = calibrate_model(
         converted, relu, samples, calibration, session, refit_frozen=refit_frozen
@@ -66,4 +69,15 @@ def command(
         print_json({"model": model, "output": output, "calibration": result})
         return
     print_calibration(result)
-    click.echo(f"Wrote {output}.")
+    echo(f"Wrote {output}.")
+
+
+def _check_converted(path: Path, model: Any) -> None:
+    """Raise a usage error for a model in which nothing was converted."""
+    from keras_prelu.sites.finder import find_sites
+
+    if all(site.negative_slope == 0 for site in find_sites(model)):
+        raise click.UsageError(
+            f"{path} has no PReLU layers, so there is nothing to calibrate. Convert it first:"
+            f" keras-prelu convert {path} --data DATA."
+        )

@@ -9,6 +9,7 @@ import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -19,8 +20,8 @@ __all__ = ["command"]
 @data_options("Labelled samples that neither model was trained on")
 @click.option(
     "--loss",
-    help="Keras loss, for models that are not classifiers.  [default: the one that A is compiled"
-    " with]",
+    help="Keras loss, or module:function, for models that are not classifiers.  [default: the one"
+    " that A is compiled with]",
 )
 @click.option(
     "--margin",
@@ -53,7 +54,7 @@ def command(
     a, b = session.load_model(first), session.load_model(second)
     dataset = data.load(a)
     samples, caution = unseen_samples(dataset.test or dataset.train, [first, second])
-    result = compare(a, b, samples, loss=loss, margin=margin)
+    result = compare(a, b, samples, loss=session.load_loss(loss), margin=margin)
     verdict = " ".join(filter(None, [result.sentence(str(first), str(second)), caution]))
     costs = [_cost(a, first), _cost(b, second)]
     if session.json:
@@ -68,7 +69,7 @@ def command(
         ],
         right=[result.metric, "parameters", "file (kB)"],
     )
-    click.echo(verdict)
+    echo(verdict)
 
 
 def _cost(model: Any, path: Path) -> dict[str, Any]:

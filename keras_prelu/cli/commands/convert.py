@@ -14,6 +14,7 @@ from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, output_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.options.training import TrainingOptions, epochs_option
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -114,7 +115,7 @@ def command(
             "result": finetuning,
         }
         if not session.json:
-            click.echo()
+            echo()
             print_finetuning(finetuning)
             files.print()
     if session.json:
@@ -158,11 +159,9 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
     if result.slope_search is not None:
         print_slope_search(result.slope_search)
     slope_count = sum(layer.count for layer in layers)
-    click.echo(
-        f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}."
-    )
+    echo(f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}.")
     if result.calibration is None:
-        click.echo(
+        echo(
             f"Initial slopes: {min(layer.minimum for layer in layers):g} to"
             f" {max(layer.maximum for layer in layers):g}."
         )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -57,7 +58,7 @@ def command(output: Path, runs: int, epochs: int, session: SessionOptions) -> No
 
         def begin(stage: str) -> None:
             nonlocal begun
-            click.echo(f"[{begun + 1}/{stages}] {stage}", err=True)
+            echo(f"[{begun + 1}/{stages}] {stage}", err=True)
             update(begun, stages)
             begun += 1
 
@@ -74,7 +75,7 @@ def command(output: Path, runs: int, epochs: int, session: SessionOptions) -> No
         print_json({"demo": demo, "models": list(models)})
         return
     _print_demo(demo)
-    click.echo(f"Models of the first run: {', '.join(map(str, models))}")
+    echo(f"Models of the first run: {', '.join(map(str, models))}")
 
 
 def _print_demo(demo: Any) -> None:
@@ -134,6 +135,4 @@ def _print_demo(demo: Any) -> None:
         ],
         right=["before", "after", "lowest", "highest"],
     )
-    click.echo(
-        f"Verdict: {demo.comparison.sentence('PReLU', 'the equally fine-tuned ReLU network')}"
-    )
+    echo(f"Verdict: {demo.comparison.sentence('PReLU', 'the equally fine-tuned ReLU network')}")

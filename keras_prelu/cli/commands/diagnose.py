@@ -12,6 +12,7 @@ from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import model_argument
 from keras_prelu.cli.options.parameter_types import MeasureLimit
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["MEASURES", "command"]
 
@@ -33,7 +34,8 @@ _EXIT_STATUS = 3
 )
 @click.option(
     "--loss",
-    help="Keras loss, for the gradient noise.  [default: the one that MODEL is compiled with]",
+    help="Keras loss, or module:function, for the gradient noise.  [default: the one that MODEL is"
+    " compiled with]",
 )
 @click.option(
     "--fail-on",
@@ -72,7 +74,7 @@ def command(
     train = data.load(loaded).train
     chosen = train.take(np.sort(random_indices(train, samples, session.seed)))
     with progress("Measuring"):
-        result = diagnose(loaded, chosen, loss=loss, seed=session.seed)
+        result = diagnose(loaded, chosen, loss=session.load_loss(loss), seed=session.seed)
     failed = _exceeded(limits, result.measures, model)
     if session.json:
         names = [name for name, _ in failed]
@@ -80,7 +82,7 @@ def command(
     else:
         _print_diagnosis(model, result)
     for name, limit in failed:
-        click.echo(f"{name} is {result.measures[name]:.3g}, above {limit:g}.", err=True)
+        echo(f"{name} is {result.measures[name]:.3g}, above {limit:g}.", err=True)
     if failed:
         raise click.exceptions.Exit(_EXIT_STATUS)
 
@@ -100,23 +102,26 @@ def _exceeded(
     return [(name, limit) for name, limit in limits if not measures[name] <= limit]
 
 
+def _units_row(site: Any) -> list[Any]:
+    if not site.seen:
+        return [site.path, "not seen", "–", "–", "–", "–"]
+    return [
+        site.path,
+        site.units,
+        site.dead,
+        site.nearly_dead,
+        f"{100 * site.negative:.1f} %",
+        "–" if site.one_sided is None else site.one_sided,
+    ]
+
+
 def _print_diagnosis(model: Path, result: Any) -> None:
     from keras_prelu.cli.console import count, number, print_table
 
     print_table(
         f"{model}: units at {count(len(result.units), 'site')} on {result.samples} samples",
         ["path", "units", "dead", "nearly dead", "negative", "one-sided"],
-        [
-            [
-                site.path,
-                site.units,
-                site.dead,
-                site.nearly_dead,
-                f"{100 * site.negative:.1f} %",
-                "–" if site.one_sided is None else site.one_sided,
-            ]
-            for site in result.units
-        ],
+        [_units_row(site) for site in result.units],
         right=["units", "dead", "nearly dead", "negative", "one-sided"],
     )
     print_table(
@@ -151,6 +156,6 @@ def _print_diagnosis(model: Path, result: Any) -> None:
             right=["gamma", "gamma that keeps the outputs", "gamma that reconstructs"],
         )
     for finding in result.findings:
-        click.echo(f"{finding.text} {finding.advice}")
+        echo(f"{finding.text} {finding.advice}")
     if not result.findings:
-        click.echo("Nothing stands out.")
+        echo("Nothing stands out.")

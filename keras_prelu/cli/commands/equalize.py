@@ -9,6 +9,7 @@ import click
 
 from keras_prelu.cli.options.files import force_option, model_argument, output_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -58,4 +59,4 @@ def command(model: Path, output: Path | None, force: bool, session: SessionOptio
         ],
         right=["channels", "before", "after"],
     )
-    click.echo(f"Wrote {output}.")
+    echo(f"Wrote {output}.")

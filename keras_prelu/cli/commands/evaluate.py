@@ -9,6 +9,7 @@ import click
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import model_argument
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -16,7 +17,9 @@ __all__ = ["command"]
 @click.command("evaluate")
 @model_argument
 @data_options("Labelled samples")
-@click.option("--loss", help="Keras loss.  [default: the one that MODEL is compiled with]")
+@click.option(
+    "--loss", help="Keras loss, or module:function.  [default: the one that MODEL is compiled with]"
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -42,7 +45,7 @@ def command(
     loaded = session.load_model(model)
     dataset = data.load(loaded)
     samples, caution = unseen_samples(dataset.test or dataset.train, [model])
-    evaluation = evaluate(loaded, samples, loss=loss, batch_size=batch_size)
+    evaluation = evaluate(loaded, samples, loss=session.load_loss(loss), batch_size=batch_size)
     if session.json:
         print_json(
             {
@@ -61,4 +64,4 @@ def command(
         right=["value"],
     )
     if caution:
-        click.echo(caution)
+        echo(caution)

@@ -10,6 +10,7 @@ import click
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, prune_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["FORMATS", "QUANTIZATIONS", "command"]
 
@@ -119,7 +120,7 @@ def command(
         print_json(result)
         return
     _print_export(result)
-    click.echo(f"Wrote {output} ({result.bytes:,} bytes).")
+    echo(f"Wrote {output} ({result.bytes:,} bytes).")
 
 
 def _print_export(result: Any) -> None:
@@ -130,18 +131,18 @@ def _print_export(result: Any) -> None:
             "Operations", ["operation", "count"], list(result.operations.items()), right=["count"]
         )
     samples = f"{result.samples} random samples" if result.random else f"{result.samples} samples"
-    click.echo(
+    echo(
         f"{result.runtime} on {samples}: largest difference {number(result.difference, 2)} of the"
         f" largest output ({number(result.tolerance)} allowed), {number(result.error, 2)} of the"
         " outputs' variance."
     )
     if result.accuracy is not None:
-        click.echo(
+        echo(
             f"Accuracy on these samples: {result.accuracy:.2f} %, of the model"
             f" {result.accuracy_of_model:.2f} %."
         )
     if result.pruning_error is not None:
-        click.echo(
+        echo(
             "These differences are relative to the pruned model; pruning itself changed"
             f" {number(result.pruning_error, 2)} of the outputs' variance."
         )
@@ -153,7 +154,7 @@ def _print_cost(cost: Any) -> None:
     from keras_prelu.cli.console import number
 
     threads = "" if cost.threads is None else " on one thread"
-    click.echo(
+    echo(
         f"One sample{threads}: {number(cost.milliseconds, 3)} ms, with ReLUs"
         f" {number(cost.milliseconds_with_relu, 3)} ms: {cost.ratio:.2f} times as long (quartiles"
         f" {cost.low:.2f} to {cost.high:.2f}). The file is {cost.size_ratio:.3f} times as large."

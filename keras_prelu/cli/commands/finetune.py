@@ -71,9 +71,11 @@ def command(
     from keras_prelu.io.model_files import beside
     from keras_prelu.sites.prelu_layers import has_prelu_layers
 
+    training.check()
     if training.recipe:
         refuse_conversion_options("--recipe says how MODEL is converted")
     conversion.check(has_data=True)
+    session.load_loss(training.loss)  # Refuses a mistyped name before any work is done.
     output = output or beside(model, "finetuned")
     loaded = session.load_model(model)
     check_finetuned_outputs(output, control=training.control, force=force)

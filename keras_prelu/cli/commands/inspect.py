@@ -10,6 +10,7 @@ import click
 
 from keras_prelu.cli.options.files import model_argument
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -61,23 +62,28 @@ def _print_sites(model: Path, sites: Sequence[Any]) -> None:
     )
     if by_default:
         slopes = sum(site.channels or 0 for site in by_default)
-        click.echo(
+        echo(
             f"Converted channel-wise, the model has {count(slopes, 'slope')}. Next: keras-prelu"
             f" convert {model} --data DATA"
         )
+    elif any(not site.is_smooth for site in on_request):
+        echo(
+            "Nothing is converted by default. Name sites whose range may change: keras-prelu"
+            f" convert {model} --include PATH --data DATA"
+        )
     elif on_request:
-        click.echo(
+        echo(
             f"These sites are converted on request only. Next: keras-prelu convert {model}"
             " --include '*' --data DATA"
         )
     else:
-        click.echo("There is nothing to convert." if sites else "The model has no ReLU.")
+        echo("There is nothing to convert." if sites else "The model has no ReLU.")
 
 
 def _slope_text(site: Any) -> str:
     if site.negative_slope is None:
         return "learned"
-    return "–" if site.on_request else f"{site.negative_slope:g}"
+    return "–" if site.is_smooth else f"{site.negative_slope:g}"
 
 
 def _conversion_text(site: Any) -> str:

@@ -16,6 +16,7 @@ from keras_prelu.cli.options.files import (
     output_option,
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
+from keras_prelu.cli.output import echo
 
 __all__ = ["command"]
 
@@ -29,7 +30,10 @@ __all__ = ["command"]
     type=click.Path(path_type=Path),
     help="The ReLU model that was fine-tuned with the same budget as MODEL.",
 )
-@click.option("--loss", help="Keras loss.  [default: the one that a model is compiled with]")
+@click.option(
+    "--loss",
+    help="Keras loss, or module:function.  [default: the one that a model is compiled with]",
+)
 @output_option("MODEL.report.html")
 @force_option
 @session_options
@@ -73,7 +77,7 @@ def command(
             relu,
             samples,
             control=None if control is None else session.load_model(control),
-            loss=loss,
+            loss=session.load_loss(loss),
             calibration=read_calibration(model),
             title=f"{model.name}: from ReLU to PReLU",
             made={"Command": " ".join(["keras-prelu", *sys.argv[1:]]), "Data": str(data.source)},
@@ -85,8 +89,8 @@ def command(
         print_json({"model": model, "output": output, "report": result})
         return
     for sentence in (*result.sentences, *result.cautions):
-        click.echo(sentence)
-    click.echo(f"Wrote {output} ({output.stat().st_size:,} bytes).")
+        echo(sentence)
+    echo(f"Wrote {output} ({output.stat().st_size:,} bytes).")
 
 
 def _check_dependencies() -> None:

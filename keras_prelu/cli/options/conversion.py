@@ -39,6 +39,7 @@ class ConversionOptions:
         exclude: Tuple of strings. Patterns of the sites to leave alone.
         keep_slopes: Boolean. Whether LeakyReLU and PReLU layers keep their slopes.
         train_frozen_slopes: Boolean. Whether new slopes in frozen layers are trainable.
+        verify: Boolean. Whether the predictions of both models are compared.
     """
 
     alpha: float | str = option(
@@ -93,6 +94,11 @@ class ConversionOptions:
         "--train-frozen-slopes",
         is_flag=True,
         help="Make new slopes in frozen layers trainable.",
+    )
+    verify: bool = option(
+        "--verify/--no-verify",
+        default=True,
+        help="Whether to compare the predictions of the new model with the old one's.",
     )
 
     def calibrates(self, *, has_data: bool) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from keras_prelu.cli.options.groups import Decorator, option, option_group
+from keras_prelu.cli.options.parameter_types import Factor
+from keras_prelu.cli.output import echo
 
 __all__ = ["DataOptions", "data_options"]
 
@@ -22,6 +24,7 @@ class DataOptions:
         source: String or None. The source, as `keras_prelu.data.load` takes it; None if the command
             was called without --data.
         preprocess: String or None. The function that prepares the samples, as "module:function".
+        scale: Float or None. The factor that all samples are multiplied by.
     """
 
     source: str | None = option("--data", metavar="DATA")
@@ -30,24 +33,44 @@ class DataOptions:
         metavar="MODULE:FUNCTION",
         help="Function of yours that is applied to the samples first.",
     )
+    scale: float | None = option(
+        "--scale",
+        type=Factor(),
+        help="Factor that the samples are multiplied by, before --preprocess. Pixels of dir:FOLDER"
+        " are from 0 to 255; --scale 1/255 makes them 0 to 1.",
+    )
 
     def __post_init__(self) -> None:
-        if self.preprocess and not self.source:
-            raise click.UsageError("--preprocess needs --data.")
+        for name, value in (("--preprocess", self.preprocess), ("--scale", self.scale)):
+            if value is not None and not self.source:
+                raise click.UsageError(f"{name} needs --data.")
 
     def load(self, model: Any) -> Any:
-        """Return the data set, shaped for the model if the source offers several shapes."""
+        """Return the data set, shaped for the model if the source offers several shapes.
+
+        A line on standard error says what was read from a folder or by TensorFlow Datasets, where
+        the model decides on sizes and the source on the range.
+        """
+        from keras_prelu.data.signature import expected_shape
         from keras_prelu.data.sources import load
+        from keras_prelu.data.summary import summary
 
         assert self.source is not None
-        shape = model.inputs[0].shape[1:] if len(model.inputs) == 1 else None
-        return load(self.source, input_shape=shape, preprocess=self.preprocess)
+        dataset = load(
+            self.source,
+            input_shape=expected_shape(model),
+            preprocess=self.preprocess,
+            scale=self.scale,
+        )
+        if self.source.startswith(("dir:", "tfds:")):
+            echo(f"Read {summary(dataset)}", err=True)
+        return dataset
 
 
 def data_options(purpose: str, *, required: bool = True) -> Decorator:
-    """Return a decorator that adds --data and --preprocess to a command.
+    """Return a decorator that adds --data, --preprocess and --scale to a command.
 
-    The command receives both as `data`.
+    The command receives them as `data`.
 
     Args:
         purpose: String. The use of the samples; the help of --data begins with it.

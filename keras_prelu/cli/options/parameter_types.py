@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-__all__ = ["ByteSize", "MeasureLimit", "Slope", "Times"]
+__all__ = ["ByteSize", "Factor", "MeasureLimit", "Slope", "Times"]
 
 # Some versions of Click declare ParamType as generic and others do not, and `convert` accepts only
 # text in the types of some versions: hence the two kinds of `type: ignore` below.
@@ -54,6 +55,27 @@ class Times(click.ParamType):  # type: ignore[type-arg]
     ) -> float:
         times: float = click.FLOAT.convert(str(value).removesuffix("x"), param, ctx)  # type: ignore[arg-type]
         return times
+
+
+class Factor(click.ParamType):  # type: ignore[type-arg]
+    """A number other than 0, such as "0.5" or "1/255"."""
+
+    name = "factor"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "FLOAT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        numerator, slash, denominator = str(value).partition("/")
+        try:
+            factor = float(numerator) / (float(denominator) if slash else 1.0)
+        except (ValueError, ZeroDivisionError):
+            factor = math.nan
+        if not math.isfinite(factor) or not factor:
+            self.fail(f"'{value}' is not a factor such as 0.5 or 1/255.", param, ctx)
+        return factor
 
 
 class MeasureLimit(click.ParamType):  # type: ignore[type-arg]

@@ -66,6 +66,12 @@ class SessionOptions:
 
         return load_model(path, allow_unsafe=self.allow_unsafe)
 
+    def load_loss(self, name: str | None) -> Any:
+        """Return the loss that --loss names, or None without the option."""
+        from keras_prelu.data.losses import named_loss
+
+        return None if name is None else named_loss(name)
+
 
 def session_options(function: Callback) -> Callback:
     """Add the options of every command to a command.

@@ -54,7 +54,7 @@ class TrainingOptions:
         slope_frozen_epochs: Float. Epochs at the start during which slopes are frozen.
         slope_warmup_epochs: Float. Epochs during which the slopes' learning rate then rises.
         slope_clipnorm: Float or None. Largest norm of the gradient of a layer's slopes.
-        loss: String or None. Name of a Keras loss.
+        loss: String or None. Name of a Keras loss, or "module:function".
         control: Boolean. Whether to train the ReLU control.
         controls: Tuple of strings. Further controls, from `CONTROLS`.
         recipe: String or None. One of `RECIPES`; None trains the model as converted.
@@ -105,7 +105,8 @@ class TrainingOptions:
         help="Largest norm of the gradient of a layer's slopes.  [default: no clipping]",
     )
     loss: str | None = option(
-        "--loss", help="Keras loss.  [default: the one that MODEL is compiled with]"
+        "--loss",
+        help="Keras loss, or module:function.  [default: the one that MODEL is compiled with]",
     )
     control: bool = option(
         "--control/--no-control",
@@ -143,6 +144,14 @@ class TrainingOptions:
         help="Folder for TensorBoard logs (losses, slopes and dead units per epoch) and"
         " slopes.csv.",
     )
+
+    def check(self) -> None:
+        """Raise a usage error for an option that the others leave without effect."""
+        source = click.get_current_context().get_parameter_source("budget")
+        if source is click.core.ParameterSource.COMMANDLINE and self.recipe != "auto":
+            raise click.UsageError(
+                "--budget is what --recipe auto may cost. Add --recipe auto, or leave it out."
+            )
 
 
 training_options = option_group("training", TrainingOptions)

@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.bake import bake
-from keras_prelu.deployment.format import Format, Runner, Settings
+from keras_prelu.deployment.format import Format, Interface, Runner, Settings
 from keras_prelu.errors import ExportError, reason_of
 from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -47,7 +47,7 @@ class KerasFile(Format):
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         bake(model, prune=settings.prune).save(path)
 
-    def load(self, path: Path, threads: int | None = None) -> Runner:
+    def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         return functools.partial(_run_in_fresh_process, path)
 
     def runtime(self) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Runner, Settings, by_name
-from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.deployment.format import Format, Interface, Runner, Settings
+from keras_prelu.deployment.lowering import in_float32, lower_model
 from keras_prelu.typing import Array
 
 __all__ = ["OpenVino"]
@@ -22,6 +22,7 @@ __all__ = ["OpenVino"]
 class OpenVino(Format):
     # On PyTorch, Keras traces a batch of one, and the activation remains five operations.
     name, suffix, backends = "openvino", ".xml", ("tensorflow",)
+    keeps_half_precision = False
 
     def packages(self) -> tuple[str, ...]:
         return ("openvino",)
@@ -30,11 +31,10 @@ class OpenVino(Format):
         return path.with_suffix(".bin"), path
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        lower_model(model, settings.samples, settings.prune).export(
-            str(path), format="openvino", verbose=False
-        )
+        lowered = lower_model(model, settings.samples, settings.prune)
+        in_float32(lowered, settings.samples).export(str(path), format="openvino", verbose=False)
 
-    def load(self, path: Path, threads: int | None = None) -> Runner:
+    def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         import openvino
 
         # OpenVINO computes in bfloat16 by default if the processor supports it.
@@ -45,7 +45,10 @@ class OpenVino(Format):
         names = [port.get_any_name() for port in compiled.inputs]
 
         def run(inputs: Any) -> list[Array]:
-            return [np.array(output) for output in compiled(by_name(inputs, names)).to_tuple()]
+            return [
+                np.array(output)
+                for output in compiled(interface.inputs_by_key(inputs, names)).to_tuple()
+            ]
 
         return run
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Runner, Settings
+from keras_prelu.deployment.format import Format, Interface, Runner, Settings
 from keras_prelu.deployment.lowering import lower_model
 from keras_prelu.typing import Array
 
@@ -24,7 +24,7 @@ class SavedModel(Format):
             path, format="tf_saved_model", verbose=False
         )
 
-    def load(self, path: Path, threads: int | None = None) -> Runner:
+    def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         import tensorflow as tf
 
         # The function below refers to the loaded object, which owns the variables.

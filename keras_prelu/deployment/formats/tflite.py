@@ -11,8 +11,8 @@ from typing import Any
 
 import keras
 
-from keras_prelu.deployment.format import Format, Runner, Settings, by_name, in_order
-from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.deployment.format import Format, Interface, Runner, Settings, natural_key
+from keras_prelu.deployment.lowering import in_float32, lower_model
 from keras_prelu.typing import Array
 
 __all__ = ["QUANTIZATIONS", "TensorFlowLite", "create_converter"]
@@ -22,18 +22,22 @@ QUANTIZATIONS = ("float16", "dynamic", "int8")
 
 class TensorFlowLite(Format):
     name, suffix, backends = "tflite", ".tflite", ("tensorflow",)
+    keeps_half_precision = False
     options = frozenset({"quantize"})
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            lower_model(model, settings.samples, settings.prune).export(folder, verbose=False)
-            converter = create_converter(folder, settings.quantize, settings.samples)
+            lowered = lower_model(model, settings.samples, settings.prune)
+            in_float32(lowered, settings.samples).export(folder, verbose=False)
+            converter = create_converter(folder, settings)
             path.write_bytes(converter.convert())
 
-    def load(self, path: Path, threads: int | None = None) -> Runner:
+    def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         runner = _interpreter(path, threads).get_signature_runner()
-        names = list(runner.get_input_details())
-        return lambda inputs: in_order(runner(**by_name(inputs, names)))
+        names = sorted(runner.get_input_details(), key=natural_key)
+        return lambda inputs: interface.outputs_in_order(
+            runner(**interface.inputs_by_name(inputs, names))
+        )
 
     def runtime(self) -> str:
         import tensorflow as tf
@@ -47,28 +51,27 @@ class TensorFlowLite(Format):
         return dict(Counter(operation["op_name"] for operation in details).most_common())
 
 
-def create_converter(folder: str, quantize: str | None, samples: Any) -> Any:
+def create_converter(folder: str, settings: Settings) -> Any:
     """Return TensorFlow's converter for an exported SavedModel.
 
     Args:
         folder: String. The SavedModel's folder.
-        quantize: String or None. One of `QUANTIZATIONS`, or None.
-        samples: Array, or a structure of arrays. For "int8", the inputs from which the ranges are
-            computed.
+        settings: `Settings`. For "int8", the ranges are computed from its samples.
 
     Returns:
         A `tf.lite.TFLiteConverter`.
     """
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    converter, quantize = tf.lite.TFLiteConverter.from_saved_model(folder), settings.quantize
     if quantize is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
         signature = tf.saved_model.load(folder).signatures["serving_default"]
-        samples_by_name = by_name(samples, list(signature.structured_input_signature[1]))
+        names = sorted(signature.structured_input_signature[1], key=natural_key)
+        samples_by_name = settings.interface.inputs_by_name(settings.samples, names)
         converter.representative_dataset = lambda: _one_by_one(samples_by_name)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     return converter

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Runner, Settings
+from keras_prelu.deployment.format import Format, Interface, Runner, Settings
 from keras_prelu.deployment.lowering import lower_model
 from keras_prelu.errors import ExportError
 from keras_prelu.typing import Array
@@ -45,7 +45,7 @@ class TorchProgram(Format):
             path, format="torch", verbose=False, dynamic_shapes=[(axes,)]
         )
 
-    def load(self, path: Path, threads: int | None = None) -> Runner:
+    def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         import torch
 
         program = torch.export.load(path).module()

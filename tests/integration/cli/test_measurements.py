@@ -88,3 +88,54 @@ def test_a_missing_matplotlib_is_named(monkeypatch):
 def test_uncompiled_models_are_measured_too():
     keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)]).save("bare.keras")
     assert set(invoke_json("evaluate bare.keras --data digits")["metrics"]) == {"accuracy"}
+
+
+@pytest.mark.usefixtures("folder")
+def test_images_of_a_folder():
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        os.makedirs(f"images/{name}")
+        for number in range(3):
+            keras.utils.save_img(
+                f"images/{name}/{number}.png", rng.integers(0, 256, (8, 8, 1)), scale=False
+            )
+    raw = invoke("evaluate relu.keras --data dir:images")
+    assert "Read dir:images: 6 samples of shape (8, 8, 1), float32 from" in raw.stderr
+    assert "in 2 classes: cat, dog." in raw.stderr
+    assert "no first layer of model 'small' scales them" in raw.stderr
+    scaled = invoke("evaluate relu.keras --data dir:images --scale 1/255")
+    assert "Note" not in scaled.stderr
+    assert raw.stdout != scaled.stdout
+
+
+@keras.saving.register_keras_serializable("tests.cli")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.flat, self.hidden = keras.layers.Flatten(), keras.layers.Dense(16, activation="relu")
+        self.logits = keras.layers.Dense(10)
+
+    def call(self, x):
+        return self.logits(self.hidden(self.flat(x)))
+
+
+def own_loss(labels, outputs):
+    return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=True)
+
+
+@pytest.mark.usefixtures("folder")
+def test_commands_on_a_subclassed_model():
+    model = Subclassed(name="small")
+    model(np.zeros((1, 8, 8, 1)))
+    model.compile("sgd", own_loss)
+    model.save("sub.keras")
+    inspected = invoke("inspect sub.keras")
+    assert "hidden" in inspected.output
+    assert "compile settings in 'sub.keras' can't be read ('own_loss'" in inspected.stderr
+    invoke("convert sub.keras --data digits")
+    invoke("compare sub.prelu.keras sub.keras --data digits")
+    invoke("diagnose sub.keras --data digits")
+    loss = f"--loss {__name__}:own_loss"
+    invoke("evaluate sub.keras --data digits", loss)
+    invoke("finetune sub.keras --data labelled.npz --epochs 1", loss)
+    invoke("report sub.prelu.keras --original sub.keras --data labelled.npz", loss)

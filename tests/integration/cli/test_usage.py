@@ -2,6 +2,7 @@
 
 import os
 
+import keras
 import pytest
 
 import keras_prelu as kp
@@ -52,6 +53,14 @@ def check_refused(arguments, status, message):
         ("finetune prelu.keras --data digits --no-control --alpha 0.1", "--alpha is not used"),
         ("finetune prelu.keras --data digits --recipe exp", "--recipe starts from the ReLU"),
         ("finetune prelu.keras --data digits", "give --original for the control"),
+        ("finetune relu.keras --data digits --budget 2x", "Add --recipe auto"),
+        ("finetune relu.keras --data digits --recipe exp --budget 2x", "Add --recipe auto"),
+        ("finetune relu.keras --data digits --loss nosuch", "no Keras loss 'nosuch'"),
+        ("evaluate relu.keras --data digits --loss meen_squared_error", "'mean_squared_error'"),
+        ("calibrate relu.keras --original relu.keras --data digits", "nothing to calibrate"),
+        ("evaluate relu.keras --data digits --scale big", "such as 0.5 or 1/255"),
+        ("evaluate relu.keras --data digits --scale 1/0", "such as 0.5 or 1/255"),
+        ("convert relu.keras --scale 1/255", "--scale needs --data"),
         ("diagnose relu.keras --data digits --fail-on cost=1", "Measures: dead"),
         ("diagnose relu.keras --data samples.npz --fail-on noise=1", "has no such measure"),
         # Errors of the library about an argument count as wrong usage too.
@@ -75,7 +84,6 @@ def test_wrong_usage(arguments, message):
         ("convert relu.keras --import nosuchmodule", "--import nosuchmodule"),
         ("convert relu.keras --data samples.npz --finetune", "'samples.npz' has none"),
         ("finetune relu.keras --data samples.npz", "'samples.npz' has none"),
-        ("finetune relu.keras --data labelled.npz --loss nosuch", "nosuch"),
         ("evaluate relu.keras --data samples.npz", "labels"),
     ],
 )
@@ -102,3 +110,15 @@ def test_ctrl_c_ends_with_130(monkeypatch, folder):
 def test_backends_that_are_none(monkeypatch, folder, name):
     monkeypatch.setenv("KERAS_BACKEND", name)
     check_refused("inspect relu.keras", 1, f"KERAS_BACKEND is '{name}'. Set it to tensorflow, jax")
+
+
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_escape_sequences_in_names_do_not_reach_the_terminal(folder, option):
+    layers = [keras.Input((2,)), keras.layers.Dense(3, "relu", name="a\x1b[31mb\x9b")]
+    keras.Sequential(layers).save("escape.keras")
+    result = invoke("inspect escape.keras", option)
+    refused = invoke("convert escape.keras --include \x1b[31m", expect=2)
+    for text in (result.output, refused.stderr):
+        assert "\x1b" not in text
+        assert "\x9b" not in text
+    assert "b[31mb" in result.output

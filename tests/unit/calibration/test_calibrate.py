@@ -176,6 +176,7 @@ def test_never_worse_than_none(seed, ridge):
     seed=st.integers(0, 999),
     scale=st.sampled_from([1e-3, 1.0, 100.0]),
 )
+@pytest.mark.filterwarnings("ignore:The calibrated model differs")
 def test_never_worse_than_none_on_random_networks(widths, normalized, alpha, count, seed, scale):
     """Measured on the models; the held-out samples are those that the function's promise is
     about."""

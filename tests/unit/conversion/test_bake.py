@@ -174,7 +174,7 @@ def test_compile_settings_stay_without_our_optimizer():
 def test_python_code_that_applies_slopes_is_refused_by_name(make):
     inputs = keras.Input((6, 6, 3))
     layer = make()
-    converted = kp.convert(keras.Model(inputs, layer(inputs)), rescale="none")
+    converted = kp.convert(keras.Model(inputs, layer(inputs)), rescale="none", include="*")
     with pytest.raises(
         kp.errors.ConversionError, match=f"'{layer.name}'.*applies.*Python code"
     ) as caught:
@@ -250,3 +250,29 @@ def test_it_loads_where_this_package_is_not_installed(tmp_path, build):
     np.testing.assert_allclose(
         np.load(tmp_path / "y.npy"), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
     )
+
+
+@pytest.mark.parametrize("slopes", [[0.0, 0.0], [0.25, 0.25], [1.0, 1.0], [0.1, 0.3]])
+@pytest.mark.parametrize("max_value", [None, 6.0])
+def test_activity_regularizers_are_kept(tmp_path, slopes, max_value):
+    layer = kp.PReLU(
+        0.5, parameterization="identity", max_value=max_value, activity_regularizer="l2"
+    )
+    model = keras.Sequential([keras.Input((2,)), layer])
+    layer.beta.assign(slopes)
+    baked = kp.bake(model)
+    baked.save(tmp_path / "baked.keras")
+    x, losses = np.float32([[-1.0, 2.0], [9.0, -3.0]]), []
+    for each in (model, baked, keras.models.load_model(tmp_path / "baked.keras")):
+        each.compile(loss="mse")
+        losses.append(each.evaluate(x, x, verbose=0))
+    plain = float(np.mean((model.predict(x, verbose=0) - x) ** 2))
+    assert losses == pytest.approx([losses[0]] * 3)
+    assert losses[0] > plain + 0.01
+
+
+def test_slopes_in_double_precision_are_baked_in_double_precision():
+    layer = kp.PReLU(0.1, parameterization="identity", dtype="float64")
+    model = keras.Sequential([keras.Input((2,), dtype="float64"), layer])
+    x = np.array([[-1.0, -2.0]])
+    np.testing.assert_array_equal(kp.bake(model).predict(x, verbose=0), model.predict(x, verbose=0))

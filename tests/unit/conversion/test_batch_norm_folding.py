@@ -80,3 +80,102 @@ def test_what_can_not_be_folded_stays():
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(folded(x)), keras.ops.convert_to_numpy(model(x))
     )
+
+
+class Doubling(L.BatchNormalization):
+    """A subclass that computes something else."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training=training)
+
+
+def pair(linear=None, normalization=None, pinned=None):
+    """Return a model of a linear layer and a BatchNormalization."""
+    inputs = keras.Input((5,))
+    kwargs = {} if pinned is None else {"training": pinned}
+    h = (linear or L.Dense(4))(inputs)
+    return keras.Model(inputs, L.ReLU()((normalization or L.BatchNormalization())(h, **kwargs)))
+
+
+def pinned_outside():
+    """A model that is called in training mode."""
+    inner, inputs = pair(), keras.Input((5,))
+    return keras.Model(inputs, inner(inputs, training=True))
+
+
+def shared():
+    """A BatchNormalization that is called twice, once on a linear layer's outputs."""
+    inputs, normalization = keras.Input((4,)), L.BatchNormalization()
+    return keras.Model(inputs, normalization(L.Dense(4)(normalization(inputs))))
+
+
+def einsum():
+    inputs = keras.Input((3, 5))
+    h = L.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d")(inputs)
+    return keras.Model(inputs, L.BatchNormalization()(h))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: pair(normalization=Doubling()),
+        lambda: pair(pinned=True),
+        pinned_outside,
+        shared,
+        einsum,
+        lambda: pair(L.Dense(4, dtype="float16")),
+        lambda: pair(L.Dense(4, dtype="mixed_bfloat16")),
+        lambda: pair(normalization=L.BatchNormalization(dtype="mixed_float16")),
+        lambda: pair(L.Dense(4, kernel_constraint="non_neg")),
+        lambda: pair(normalization=L.BatchNormalization(gamma_constraint="non_neg")),
+        lambda: pair(normalization=L.BatchNormalization(activity_regularizer="l2")),
+        lambda: pair(L.Dense(4, activity_regularizer="l2")),
+    ],
+)
+def test_pairs_that_would_compute_something_else_stay(build):
+    model = models.live_in(build())
+    folded = fold_batch_normalization(model)
+    every = [layer for layer in folded._flatten_layers() if isinstance(layer, L.BatchNormalization)]
+    assert len(every) == 1
+    x = models.samples(model, 16)
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(keras.ops.cast(folded(x), "float32")),
+        keras.ops.convert_to_numpy(keras.ops.cast(model(x), "float32")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "variance", "folds"),
+    [
+        ("float16", 1.0, True),
+        ("mixed_float16", 1.0, True),
+        ("mixed_bfloat16", 1e-30, True),
+        ("float64", 1e-60, True),
+        ("float32", 1e-70, False),  # Beyond the largest number.
+        ("float16", 1e-12, False),
+        ("mixed_float16", 1e-12, False),
+        ("float16", 1e12, False),  # Subnormal, so that few digits are left.
+    ],
+)
+def test_folded_weights_fit_their_dtype(policy, variance, folds):
+    epsilon = 0.0 if folds or variance < 1 else 1e-3
+    normalization = L.BatchNormalization(epsilon=epsilon, dtype=policy)
+    model = pair(L.Dense(4, dtype=policy), normalization)
+    if policy != "float16":
+        normalization.moving_variance.assign(np.full(4, variance))
+    else:
+        normalization.gamma.assign(np.full(4, min(variance**-0.5, 6e4)))
+        model.layers[1].kernel.assign(np.full((5, 4), 3.0 if variance < 1e6 else 0.5))
+    folded = fold_batch_normalization(model)
+    assert normalizations(folded) == (not folds)
+    assert all(np.isfinite(weights).all() for weights in folded.get_weights())
+
+
+def test_regularizers_of_folded_layers_go_and_an_output_keeps_its_name():
+    inputs = keras.Input((5,))
+    h = L.Dense(4, kernel_regularizer="l2", bias_regularizer="l1")(inputs)
+    model = keras.Model(inputs, L.BatchNormalization(name="scores")(h))
+    folded = fold_batch_normalization(model)
+    assert normalizations(folded) == 0
+    assert folded.losses == []
+    assert folded.output_names == model.output_names == ["scores"]

@@ -153,13 +153,15 @@ def test_losses_by_output_name_follow_an_output_that_became_a_prelu():
         "sgd", {"positive": "mae", "free": "mse"}, loss_weights={"positive": 3.0, "free": 1.0}
     )
     x, y = np.ones((4, 4), "float32"), [np.ones((4, 2), "float32"), np.ones((4, 1), "float32")]
-    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    converted = kp.convert(
+        model, alpha=0.0, parameterization="identity", rescale="none", include="*"
+    )
     np.testing.assert_allclose(
         converted.evaluate(x, y, verbose=0)[0], model.evaluate(x, y, verbose=0)[0], rtol=1e-6
     )
 
 
-def test_a_loss_that_cannot_be_rebuilt_is_said_and_the_model_converted():
+def test_a_loss_that_is_not_registered_is_kept_in_memory():
     class Unregistered(keras.losses.Loss):
         def __init__(self, needed):
             super().__init__()
@@ -169,9 +171,37 @@ def test_a_loss_that_cannot_be_rebuilt_is_said_and_the_model_converted():
 
     model = models.residual()
     model.compile("sgd", Unregistered(1))
+    converted = kp.convert(model, rescale="none")
+    assert converted.compiled
+    assert converted.loss is model.loss
+    assert converted.optimizer is not model.optimizer
+    assert all(layer.output is not None for layer in converted.layers)  # each was called once
+
+
+def test_a_metric_that_cannot_be_rebuilt_is_said_and_the_model_converted():
+    class Unregistered(keras.metrics.MeanSquaredError):
+        def __init__(self, needed):
+            super().__init__()
+
+    model = models.residual()
+    model.compile("sgd", "mse", metrics=[Unregistered(1)])
     with pytest.warns(kp.errors.KerasPReLUWarning, match="Compile the new model yourself"):
         converted = kp.convert(model, rescale="none")
     assert not converted.compiled
+
+
+def test_an_optimizer_that_cannot_be_copied_is_said_and_the_model_converted():
+    class Unregistered(keras.optimizers.SGD):
+        def __init__(self, needed):
+            super().__init__()
+
+    model = models.mlp()
+    model.compile(Unregistered(1), "mse")
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="Compile the new model yourself"):
+        converted = kp.convert(model, rescale="none")
+    assert converted.optimizer is None
+    x = models.samples(model)
+    converted.evaluate(x, np.zeros((len(x), *model.output_shape[1:])), verbose=0)
     assert all(layer.output is not None for layer in converted.layers)  # each was called once
 
 
@@ -239,8 +269,10 @@ def test_include_and_exclude(kwargs, expected):
     inputs = keras.Input((4,))
     model = keras.Model(
         inputs,
-        L.Dense(4, activation="relu", name="dense")(
-            L.Dense(4, activation="relu", name="first")(inputs)
+        L.Dense(2)(
+            L.Dense(4, activation="relu", name="dense")(
+                L.Dense(4, activation="relu", name="first")(inputs)
+            )
         ),
     )
     assert set(slopes_of(kp.convert(model, rescale="none", **kwargs))) == expected
@@ -291,7 +323,7 @@ def test_a_layer_that_cannot_be_rebuilt_is_named():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, L.ReLU()(NoConfig(1, name="mine")(inputs)))
     with pytest.raises(kp.KerasPReLUError, match=r"'mine' \(NoConfig\).*get_config"):
-        kp.convert(model, rescale="none")
+        kp.convert(model, rescale="none", include="*")
 
 
 def test_auto_without_samples_takes_a_small_slope_and_says_so():
@@ -323,7 +355,7 @@ def test_a_lambda_layer_of_a_live_model_is_copied():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, L.ReLU()(L.Lambda(lambda x: 2.0 * x, output_shape=(4,))(inputs)))
     x = np.float32([[-1, 2, -3, 4]])
-    converted = kp.convert(model, alpha=0.5, rescale="none")
+    converted = kp.convert(model, alpha=0.5, rescale="none", include="*")
     np.testing.assert_array_equal(predict(converted, x)[0], [[-1.0, 4.0, -3.0, 8.0]])
 
 
@@ -361,7 +393,7 @@ def test_weights_whose_mean_overflows_are_numbers(recwarn):
     layer = L.Dense(8, dtype="float16", activation="relu")
     model = keras.Sequential([keras.Input((6,)), layer])
     layer.kernel.assign(np.full((6, 8), 6e4))
-    kp.convert(model, rescale="none")
+    kp.convert(model, rescale="none", include="*")
     assert not [
         warning for warning in recwarn if issubclass(warning.category, kp.errors.KerasPReLUWarning)
     ]
@@ -378,7 +410,7 @@ def test_lambda_layers_are_copied_with_the_module_they_come_from():
     x = L.Lambda(doubled, output_shape=(4,))(
         L.Lambda(lambda x: models.keras.ops.negative(x), output_shape=(4,))(inputs)
     )
-    converted = kp.convert(keras.Model(inputs, L.ReLU()(x)), alpha=0.5, rescale="none")
+    converted = kp.convert(keras.Model(inputs, L.ReLU()(x)), alpha=0.5, rescale="none", include="*")
     np.testing.assert_array_equal(
         predict(converted, np.float32([[-1, 2, -3, 4]]))[0], [[2.0, -2.0, 6.0, -4.0]]
     )
@@ -405,7 +437,9 @@ def test_a_constructor_that_takes_anything_and_builds_the_model_itself():
     model = Wide(name="wide")
     x = models.samples(model)
     with pytest.warns(kp.errors.KerasPReLUWarning, match="plain functional model"):
-        converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+        converted = kp.convert(
+            model, alpha=0.0, parameterization="identity", rescale="none", include="*"
+        )
     assert predict(converted, x)[0].tobytes() == predict(model, x)[0].tobytes()
 
 
@@ -417,9 +451,9 @@ def test_a_functional_subclass_keeps_its_class():
 
     inputs = keras.Input((4,))
     model = Mine(inputs, L.Dense(3, activation="relu")(inputs))
-    assert kp.convert(model, rescale="none").extra() == 42
+    assert kp.convert(model, rescale="none", include="*").extra() == 42
     model.compile("sgd", "mse")
-    converted = kp.convert(model, rescale="none")
+    converted = kp.convert(model, rescale="none", include="*")
     assert converted.extra() == 42
     assert converted.compiled
 
@@ -439,7 +473,9 @@ def test_a_functional_subclass_with_a_constructor_of_its_own_becomes_a_plain_mod
     with pytest.warns(
         kp.errors.KerasPReLUWarning, match=r"'body' \(Backbone\).*plain functional model"
     ):
-        converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+        converted = kp.convert(
+            model, alpha=0.0, parameterization="identity", rescale="none", include="*"
+        )
     assert [type(layer).__name__ for layer in converted.layers] == ["InputLayer", "Dense", "PReLU"]
     assert predict(converted, x)[0].tobytes() == predict(model, x)[0].tobytes()
     assert converted.compiled
@@ -490,7 +526,9 @@ def test_a_frozen_layer_inside_a_custom_layer_stays_frozen_with_its_slopes():
 def test_an_activity_regularizer_goes_with_the_activation(layer):
     model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), layer]))
     x = models.samples(model)
-    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    converted = kp.convert(
+        model, alpha=0.0, parameterization="identity", rescale="none", include="*"
+    )
     model(x), converted(x)
     before, after = (
         sum(float(keras.ops.convert_to_numpy(loss)) for loss in each.losses)
@@ -519,7 +557,7 @@ def test_initializers_are_kept():
     model = keras.Sequential(
         [keras.Input((6,)), L.Dense(4, activation="relu", kernel_initializer="he_normal")]
     )
-    converted = kp.convert(model, rescale="none")
+    converted = kp.convert(model, rescale="none", include="*")
     assert converted.layers[0].get_config() == {
         **model.layers[0].get_config(),
         "activation": "linear",
@@ -532,7 +570,9 @@ def test_seeds_are_kept():
     )
     x = models.samples(model)
     model(x, training=True)
-    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    converted = kp.convert(
+        model, alpha=0.0, parameterization="identity", rescale="none", include="*"
+    )
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(converted(x, training=True)),
         keras.ops.convert_to_numpy(model(x, training=True)),
@@ -549,7 +589,7 @@ def test_models_deeper_than_python_recurses():
         model = keras.Model(inputs, x)
     finally:
         sys.setrecursionlimit(limit)
-    assert len(list(prelu_layers(kp.convert(model, rescale="none")))) == 600
+    assert len(list(prelu_layers(kp.convert(model, rescale="none", include="*")))) == 600
     assert (sys.getrecursionlimit(), gc.isenabled()) == (limit, True)
 
 

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from keras_prelu.data.arrays import check_finite
 from keras_prelu.data.samples import (
     CheckedSamples,
     Samples,
     as_samples,
     batches,
-    check_finite,
     model_inputs,
 )
 from keras_prelu.errors import DataError
@@ -71,7 +71,7 @@ def test_values_are_scanned_once(monkeypatch):
         scanned.append((array.shape, role))
         return check_finite(array, role)
 
-    monkeypatch.setattr("keras_prelu.data.samples.check_finite", counting)
+    monkeypatch.setattr("keras_prelu.data.arrays.check_finite", counting)
     model, x = models.siamese(), {"left": np.zeros((3, 6)), "right": np.ones((3, 6))}
     samples = as_samples((x, np.arange(3)), model=model, role="training samples", labels="required")
     assert scanned == [((3, 6), "training samples")] * 2

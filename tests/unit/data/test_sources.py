@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from keras_prelu.data import Samples, load
+from keras_prelu.data.folders import _decoded_by_pillow, _decoded_by_tensorflow
 from keras_prelu.data.sources import split
+from keras_prelu.data.summary import summary
 from keras_prelu.errors import DataError
 
 
@@ -41,6 +43,10 @@ def test_npz(tmp_path):
     ("arrays", "message"),
     [
         ({"z": np.zeros(3)}, "no array 'x'.*It has: 'z'"),
+        ({"y": np.zeros(3)}, "no array 'x'.*It has: 'y'"),
+        ({"a": np.zeros(3), "b": np.zeros(2)}, "no array 'x'.*It has: 'a', 'b'"),
+        ({"a": np.zeros((3, 1)), "b": np.ones(3), "y": np.zeros(2)}, "3 samples in 'a' and 2"),
+        ({"x": np.array(3.0), "y": np.zeros(2)}, "0 samples in 'x'"),
         ({"x": np.zeros((3, 1)), "y": np.zeros(2)}, "3 samples in 'x' and 2 labels in 'y'"),
         ({"x": np.zeros((2, 1)), "y": np.array([0.0, np.nan])}, "labels 'y'.*NaN"),
         ({"x": np.array([object()])}, "plain arrays"),
@@ -58,6 +64,52 @@ def test_npz_that_is_none(tmp_path):
         load(str(tmp_path / "bad.npz"))
     with pytest.raises(DataError, match="No such file"):
         load(str(tmp_path / "missing.npz"))
+
+
+def test_npz_with_the_inputs_of_a_model_by_name(tmp_path):
+    left, right, y = np.zeros((4, 3)), np.ones((4, 2)), np.arange(4)
+    np.savez(tmp_path / "named.npz", left=left, right=right, y=y)
+    np.savez(
+        tmp_path / "parts.npz",
+        left_train=left,
+        right_train=right,
+        y_train=y,
+        left_test=left[:1],
+        right_test=right[:1],
+        y_test=y[:1],
+    )
+    named, parts = (load(str(tmp_path / name)) for name in ("named.npz", "parts.npz"))
+    for samples, count in ((named.train, 4), (parts.train, 4), (parts.test, 1)):
+        assert set(samples.x) == {"left", "right"}
+        assert len(samples) == count
+        np.testing.assert_array_equal(samples.x["right"], right[:count])
+        np.testing.assert_array_equal(samples.y, y[:count])
+    assert named.test is None
+
+
+def test_a_summary_says_what_was_read(tmp_path):
+    images(tmp_path)
+    assert summary(load(f"dir:{tmp_path}", input_shape=(8, 8, 3), scale=1.0)).endswith(
+        ", in 2 classes: cat, dog."
+    )
+    np.savez(tmp_path / "x.npz", x=np.arange(12, dtype="uint8").reshape(6, 2))
+    assert summary(load(str(tmp_path / "x.npz"))) == (
+        f"{tmp_path / 'x.npz'}: 6 samples of shape (2,), uint8 from 0 to 11."
+    )
+    lazy = load(str(tmp_path / "x.npz"), memory_limit=1)
+    assert "from 0 to 11" in summary(lazy)
+
+
+def test_samples_are_scaled(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.arange(6, dtype="uint8").reshape(3, 2))
+    scaled = load(str(tmp_path / "x.npz"), scale=0.5).train.x
+    assert scaled.dtype == np.float32
+    np.testing.assert_array_equal(scaled, np.arange(6).reshape(3, 2) / 2)
+    np.savez(tmp_path / "text.npz", x=np.array(["a", "b"]))
+    with pytest.raises(DataError, match="Only numbers can be scaled"):
+        load(str(tmp_path / "text.npz"), scale=0.5)
+    with pytest.raises(ValueError, match="`scale` must be a finite number"):
+        load("digits", scale=float("nan"))
 
 
 def test_unknown_sources():
@@ -120,43 +172,75 @@ def images(folder, classes=("cat", "dog"), count=3, size=12):
 
 def test_image_folders(tmp_path):
     images(tmp_path / "all")
-    dataset = load(f"dir:{tmp_path / 'all'}", input_shape=(8, 10, 3))
+    (tmp_path / "all" / ".cache").mkdir()
+    source = f"dir:{tmp_path / 'all'}"
+    dataset = load(source, input_shape=(8, 10, 3))
     assert dataset.train.x.shape == (6, 8, 10, 3)
-    assert (dataset.train.x >= 0.0).all()
-    assert (dataset.train.x <= 1.0).all()
-    assert sorted(dataset.train.y) == [0, 0, 0, 1, 1, 1]
+    assert dataset.train.x.dtype == np.float32
+    assert dataset.train.x.min() >= 0.0
+    assert 100.0 < dataset.train.x.max() <= 255.0
+    assert list(dataset.train.y) == [0, 0, 0, 1, 1, 1]
+    assert dataset.classes == ("cat", "dog")
     assert dataset.test is None
-    original = (
-        keras.utils.img_to_array(keras.utils.load_img(tmp_path / "all" / "cat" / "0.png")) / 255.0
-    )
-    exact = load(f"dir:{tmp_path / 'all'}", input_shape=(12, 12, 3)).train
-    np.testing.assert_allclose(exact.x[0], original, atol=1e-6)
-    on_disk = load(f"dir:{tmp_path / 'all'}", input_shape=(8, 10, 3), memory_limit=1000).train
+    original = keras.utils.img_to_array(keras.utils.load_img(tmp_path / "all" / "cat" / "0.png"))
+    exact = load(source, input_shape=(12, 12, 3)).train
+    np.testing.assert_array_equal(exact.x[0], original)
+    scaled = load(source, input_shape=(12, 12, 3), scale=1 / 255)
+    assert scaled.classes == ("cat", "dog")
+    np.testing.assert_allclose(scaled.train.x, exact.x / 255.0, rtol=1e-6)
+    on_disk = load(source, input_shape=(8, 10, 3), memory_limit=1000).train
     assert on_disk.on_disk
     np.testing.assert_array_equal(on_disk.x[:], dataset.train.x)
     np.testing.assert_array_equal(on_disk.y, dataset.train.y)
+    lazily_scaled = load(source, input_shape=(12, 12, 3), scale=1 / 255, memory_limit=1000).train
+    assert lazily_scaled.on_disk
+    np.testing.assert_array_equal(lazily_scaled.x[:], scaled.train.x)
     images(tmp_path / "parts" / "train")
     images(tmp_path / "parts" / "test", count=2)
     parts = load(f"dir:{tmp_path / 'parts'}", input_shape=(None, None, 1))
     assert parts.train.x.shape == (6, 256, 256, 1)
     assert len(parts.test) == 4
+    images(tmp_path / "parts" / "test", classes=("emu",))
+    with pytest.raises(DataError, match="must have the same classes"):
+        load(f"dir:{tmp_path / 'parts'}", input_shape=(None, None, 1))
 
 
-@pytest.mark.tensorflow
-def test_image_folders_are_read_in_kerass_order(tmp_path):
-    """Classes, files and their order; sizes are left as they are, since Keras resizes by
-    TensorFlow's own rule."""
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "jpg"])
+@pytest.mark.parametrize("size", [(12, 12), (5, 7), (30, 17)])
+def test_pillow_and_tensorflow_read_the_same(tmp_path, suffix, size):
+    pytest.importorskip("tensorflow")
+    gradient = np.linspace(0, 255, 12 * 12 * 3).reshape(12, 12, 3)
+    keras.utils.save_img(tmp_path / f"image.{suffix}", gradient, scale=False)
+    path = tmp_path / f"image.{suffix}"
+    np.testing.assert_allclose(
+        _decoded_by_pillow(path, size, 3),
+        _decoded_by_tensorflow(path, size, 3),
+        atol=4.0 if suffix == "jpg" else 1e-3,
+    )
+
+
+@pytest.mark.parametrize(("size", "channels"), [((12, 12), 3), ((7, 20), 3), ((9, 9), 1)])
+def test_image_folders_are_read_as_keras_reads_them(tmp_path, size, channels):
+    pytest.importorskip("tensorflow")
     images(tmp_path)
     (tmp_path / "cat" / "more").mkdir()
     keras.utils.save_img(tmp_path / "cat" / "more" / "1.jpg", np.full((12, 12, 3), 77), scale=False)
     (tmp_path / "cat" / "notes.txt").write_text("")
+    (tmp_path / ".hidden").mkdir()
     expected = keras.utils.image_dataset_from_directory(
-        tmp_path, image_size=(12, 12), shuffle=False, verbose=False, batch_size=100
+        tmp_path,
+        image_size=size,
+        color_mode={1: "grayscale", 3: "rgb"}[channels],
+        shuffle=False,
+        verbose=False,
+        batch_size=100,
     )
     x, y = next(iter(expected))
-    found = load(f"dir:{tmp_path}", input_shape=(12, 12, 3)).train
-    np.testing.assert_array_equal(found.y, y)
-    np.testing.assert_allclose(found.x, np.asarray(x) / 255.0, atol=1e-6)
+    for limit in (1e9, 10):
+        found = load(f"dir:{tmp_path}", input_shape=(*size, channels), memory_limit=limit)
+        np.testing.assert_array_equal(found.train.y, y)
+        np.testing.assert_array_equal(np.asarray(found.train.x), x)
+        assert list(found.classes) == expected.class_names
 
 
 def test_image_folders_that_can_not_be_read(tmp_path):
@@ -184,6 +268,8 @@ def parts(): return (X, Y), (X[:2], Y[:2])
 def dataset(): return kp.data.Dataset("mine", kp.data.Samples(X))
 def uneven(): return X, Y[:3]
 def broken(): raise OSError("no disk")
+def batches(): return ((X[i : i + 4], Y[i : i + 4]) for i in (0, 4))
+def pair_of_batches(): return batches(), batches()
 def double(x): return 2 * x
 def first(x): return x[:1]
 """
@@ -194,7 +280,8 @@ def test_functions_of_the_users_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert load("own_data:unlabelled").train.y is None
-    for name in ("labelled", "samples", "parts"):
+    for name in ("labelled", "samples", "parts", "batches", "pair_of_batches"):
+        assert len(load(f"own_data:{name}").train) == 6
         np.testing.assert_array_equal(load(f"own_data:{name}").train.y, np.arange(6))
     assert len(load("own_data:parts").test) == 2
     assert load("own_data:dataset").name == "mine"

@@ -151,3 +151,12 @@ def test_int8_needs_samples_and_so_do_labels():
         kp.export(models.mlp(), "model.tflite", quantize="int8")
     with pytest.raises(InvalidArgumentError, match="give both, or none"):
         kp.export(models.mlp(), "model.tflite", labels=[0])
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_an_option_without_effect_is_refused(monkeypatch, backend):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    with pytest.raises(
+        ExportError, match=rf"on {backend} the channels .* KERAS_BACKEND=tensorflow"
+    ):
+        check("model.onnx", optimize_for="cpu")

@@ -215,8 +215,8 @@ def test_a_runtime_that_computes_something_else_is_told_and_nothing_is_kept(monk
     model = converted(models.two_outputs)
     load = FORMATS["onnx"].load
 
-    def load_wrong(self, path):
-        run = load(self, path)
+    def load_wrong(self, path, interface):
+        run = load(self, path, interface)
 
         def run_wrong(inputs):
             first, second = run(inputs)
@@ -355,9 +355,9 @@ def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
     model, loaded = converted(models.residual), []
     load = FORMATS[name].load
 
-    def spy(self, path, threads=None):
+    def spy(self, path, interface, threads=None):
         loaded.append((self.operations(path), threads))
-        return load(self, path, threads)
+        return load(self, path, interface, threads)
 
     monkeypatch.setattr(FORMATS[name], "load", spy)
     cost = kp.export(model, PATHS[name], measure=True).cost
@@ -385,3 +385,72 @@ def test_what_tf2onnx_would_be_killed_for_is_refused(monkeypatch):
     assert os.listdir() == []
     monkeypatch.setattr(memory, lambda: 0)
     assert kp.export(model, "model.onnx").difference <= 1e-5
+
+
+def two_inputs(inputs, outputs):
+    """A model whose inputs of one shape have names that are not in the order of the alphabet."""
+    first, second = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    ids = keras.Input((2,), name="ids", dtype="int32")
+    h = L.Dense(4, activation="relu", name="last")(L.Concatenate()([first, 2.0 * second]))
+    embedded = L.Flatten()(L.Embedding(5, 2)(ids))
+    results = h, L.Dense(4, activation="relu", name="first")(L.Concatenate()([second, embedded]))
+    return keras.Model(inputs(first, second, ids), outputs(*results))
+
+
+keys_are_not_names = pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+
+
+@keys_are_not_names
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        (lambda a, b, c: [a, b, c], lambda x, y: [x, y]),
+        (lambda a, b, c: {"q": a, "p": b, "r": c}, lambda x, y: {"output_9": x, "output_10": y}),
+        (lambda a, b, c: {"a": a, "b": b, "ids": c}, lambda x, y: {"z": x, "y": y}),
+    ],
+    ids=["lists", "keys", "swapped keys"],
+)
+@pytest.mark.parametrize("name", [*ON_ANY_BACKEND, *ON_TENSORFLOW])
+def test_inputs_and_outputs_go_by_the_names_of_the_model(name, inputs, outputs):
+    model = models.live_in(two_inputs(inputs, outputs))
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(8, 3)), rng.normal(size=(8, 3)), rng.integers(0, 5, (8, 2))]
+    samples = keras.tree.pack_sequence_as(
+        model.input, [arrays[("b", "a", "ids").index(tensor.name)] for tensor in model.inputs]
+    )
+    record = kp.export(kp.convert(model, rescale="none"), PATHS[name], samples=samples)
+    assert record.difference <= 1e-5
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_ranges_for_int8_are_those_of_the_inputs_by_name():
+    first, second = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    model = keras.Model([first, second], L.Dense(2)(first) + L.Dense(2)(0.01 * second))
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(size=(64, 3)), 100 * rng.normal(size=(64, 3))]
+    record = kp.export(model, "model.tflite", samples=samples, quantize="int8")
+    assert record.difference < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", [*ON_ANY_BACKEND, *ON_TENSORFLOW])
+def test_half_precision_is_kept_or_said_to_be_lost(name, policy):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            L.Conv2D(4, 3, activation="relu", dtype=policy),
+            L.GlobalAveragePooling2D(dtype=policy),
+            L.Dense(3, dtype="float32"),
+        ]
+    )
+    model = converted(lambda: model)
+    samples = models.samples(model, 16)
+    if FORMATS[name].keeps_half_precision:
+        record = kp.export(model, PATHS[name], samples=samples)
+    else:
+        with pytest.warns(kp.errors.KerasPReLUWarning, match="compute in b?float16. In .* float32"):
+            record = kp.export(model, PATHS[name], samples=samples)
+    assert record.difference <= record.tolerance == {"mixed_float16": 1e-2}.get(policy, 5e-2)

@@ -81,7 +81,9 @@ def test_errors_name_what_is_missing():
         gradient_noise(model, kp.data.Samples(x, None))
     with pytest.raises(kp.errors.DataError, match="two groups of 16"):
         gradient_noise(model, (x, np.zeros((20, 1))), group=16)
-    with pytest.raises(kp.errors.InvalidArgumentError, match="`group` must be at least 1"):
+    with pytest.raises(
+        kp.errors.InvalidArgumentError, match="`group` must be an integer of at least 1"
+    ):
         gradient_noise(model, (x, np.zeros((20, 1))), group=0)
     with pytest.raises(kp.errors.InvalidArgumentError, match="not compiled"):
         gradient_noise(keras.Sequential([keras.Input((3,)), L.Dense(1)]), (x, np.zeros((20, 1))))

@@ -82,7 +82,7 @@ def test_models_keep_their_functions(activation):
     x = models.samples(model, 6)
     expected = predict(model, x)
     only_last = kp.convert(model, **EXACT, include="last")
-    all_sites = kp.convert(model, **EXACT)
+    all_sites = kp.convert(model, **EXACT, include="*")
     for converted in (only_last, all_sites, kp.bake(model), kp.bake(only_last), kp.bake(all_sites)):
         np.testing.assert_array_equal(predict(converted, x), expected)
     np.testing.assert_array_equal(predict(model, x), expected)
@@ -103,7 +103,7 @@ def test_a_file_says_what_keras_says(tmp_path):
     inputs = keras.Input((4,))
     x = L.Dense(3, activation=functools.partial(A.relu, threshold=0.5))(inputs)
     model = keras.Model(inputs, L.Dense(2, activation="relu")(x))
-    converted = kp.convert(model, **EXACT)
+    converted = kp.convert(model, **EXACT, include="*")
     with pytest.raises(Exception) as keras_error:
         model.save(tmp_path / "model.keras")
     with pytest.raises(Exception) as error:

@@ -3,14 +3,16 @@
 import json
 import os
 import resource
+import warnings
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.errors import FileError
+from keras_prelu.errors import FileError, KerasPReLUWarning
 from keras_prelu.io.model_files import beside
 from tests.helpers import models
 
@@ -201,6 +203,78 @@ def test_a_full_disk_leaves_everything_as_it_was(tmp_path, existing):
 def test_beside():
     assert str(beside("a/b.keras", "prelu")) == "a/b.prelu.keras"
     assert str(beside("model.h5", "prelu")) == "model.prelu.keras"
+
+
+def _own_loss(labels, outputs):
+    return keras.ops.mean(keras.ops.square(labels - outputs), axis=-1)
+
+
+KERAS_2 = {
+    "a rate that is now called learning_rate": {
+        "loss": "mse",
+        "metrics": [["accuracy"]],
+        "optimizer_config": {"class_name": "SGD", "config": {"name": "SGD", "lr": 0.01}},
+    },
+    "a reduction that is no more": {
+        "loss": {"class_name": "MeanSquaredError", "config": {"reduction": "auto"}},
+        "optimizer_config": {"class_name": "Adam", "config": {}},
+    },
+    "a loss that is not registered": {
+        "loss": "focal",
+        "optimizer_config": {"class_name": "Adam", "config": {}},
+    },
+    "an optimizer of an add-on": {
+        "loss": "mse",
+        "optimizer_config": {"class_name": "Addons>AdamW", "config": {"weight_decay": 1e-4}},
+    },
+}
+
+
+def compiled_model(loss="mse"):
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(4, activation="relu"), keras.layers.Dense(2)]
+    )
+    model.compile("sgd", loss)
+    return model
+
+
+@pytest.mark.parametrize("settings", KERAS_2.values(), ids=KERAS_2)
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_compile_settings_of_keras_2(tmp_path, settings):
+    model, path = compiled_model(), tmp_path / "old.h5"
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["training_config"] = json.dumps(settings)
+    with pytest.warns(KerasPReLUWarning, match=r"compile settings in '.*old\.h5' can't be read"):
+        loaded = kp.load_model(path)
+    assert not loaded.compiled
+    x = np.ones((2, 3), "float32")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_a_loss_that_is_not_registered(tmp_path):
+    model, path = compiled_model(_own_loss), tmp_path / "own.keras"
+    model.save(path)
+    with pytest.warns(KerasPReLUWarning, match=r"'_own_loss' is not registered here.*--import"):
+        loaded = kp.load_model(path)
+    assert not loaded.compiled
+    converted = kp.convert(model, alpha=0.1, rescale="none")
+    x, y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
+    assert converted.loss is _own_loss
+    assert converted.optimizer is not model.optimizer
+    converted.fit(x, y, verbose=0)
+
+
+def test_a_damaged_file_is_no_file_without_compile_settings(tmp_path):
+    path = tmp_path / "damaged.h5"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled_model().save(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["training_config"] = json.dumps({"loss": "focal"})
+        file.attrs["model_config"] = "{}"
+    with pytest.raises(kp.KerasPReLUError):
+        kp.load_model(path)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_every_activation_has_the_second_moment_of_relu():
     x = np.random.default_rng(0).normal(size=(64, width)).astype("float32")
     relu = np.mean(model.predict(x, verbose=0) ** 2)
     for rescale, expected in (("none", 1.0625**3), ("analytic", 1.0)):
-        prelu = np.mean(kp.convert(model, rescale=rescale).predict(x, verbose=0) ** 2)
+        prelu = np.mean(kp.convert(model, rescale=rescale, include="*").predict(x, verbose=0) ** 2)
         np.testing.assert_allclose(prelu / relu, expected, rtol=0.06)
 
 
@@ -93,7 +93,7 @@ def test_a_producer_that_is_an_output_of_the_model_is_kept():
     inputs = keras.Input((4,))
     dense = keras.layers.Dense(4, name="dense")(inputs)
     model = keras.Model(inputs, [dense, keras.layers.ReLU(name="relu")(dense)])
-    converted = kp.convert(model, rescale="none")
+    converted = kp.convert(model, rescale="none", include="*")
     (record,) = rescale_analytic(converted, ["relu"])
     assert "output of the model" in record.action
     np.testing.assert_array_equal(

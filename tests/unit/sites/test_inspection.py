@@ -241,10 +241,15 @@ def test_functions_in_collections_are_converted(layer, paths, tmp_path):
     assert convertible(model)[:-1] == [f"x/{path}" for path in paths]
     x = models.samples(model, 8)
     expected = ops.convert_to_numpy(model(x))
-    exact = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    exact = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none", include="*")
     np.testing.assert_array_equal(ops.convert_to_numpy(exact(x)), expected)
     moved = kp.convert(
-        model, alpha=0.5, parameterization="identity", rescale="none", keep_slopes=False
+        model,
+        alpha=0.5,
+        parameterization="identity",
+        rescale="none",
+        keep_slopes=False,
+        include="*",
     )
     outputs = ops.convert_to_numpy(moved(x))
     assert not np.allclose(outputs, expected)

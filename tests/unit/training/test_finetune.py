@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.data.samples import check_finite
+from keras_prelu.data.arrays import check_finite
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.recipes import RECIPES, candidates, get_recipe
 from tests.helpers import models
@@ -233,7 +233,7 @@ def test_every_value_is_scanned_once(dead, digits, monkeypatch):
         scanned.append((role, len(array)))
         return check_finite(array, role)
 
-    monkeypatch.setattr("keras_prelu.data.samples.check_finite", counting)
+    monkeypatch.setattr("keras_prelu.data.arrays.check_finite", counting)
     kp.finetune(dead, *digits, recipe="exp-revived", epochs=1)
     assert sorted(scanned) == [("training samples", 160), ("validation samples", 80)]
 
@@ -354,7 +354,7 @@ def test_the_users_own_settings(converted, original, digits):
     assert Count.epochs == 4
     assert set(result.prelu.history) == {"loss", "top3", "val_loss", "val_top3"}
     assert result.prelu.model.optimizer.multiplier == 3.0
-    assert result.prelu.model.optimizer.slope_optimizer.weight_decay == 0.0
+    assert result.prelu.model.optimizer.inner_optimizer.weight_decay == 0.1
     assert isinstance(result.control.model.optimizer, keras.optimizers.AdamW)
     assert not optimizer.built  # copies were used
 
@@ -411,12 +411,15 @@ def test_slopes_are_frozen_and_warmed_up_for_parts_of_the_training(converted, di
 
 
 def test_a_stream_of_unknown_length_has_no_epochs_to_freeze_slopes_for(converted, digits):
-    class Endless:
+    class Unknown:
+        def __iter__(self):
+            return iter([])
+
         def __len__(self):
             raise TypeError("unknown")
 
     with pytest.raises(kp.KerasPReLUError, match="no length"):
-        kp.finetune(converted, Endless(), digits[1], control=False, epochs=2, slope_frozen_epochs=1)
+        kp.finetune(converted, Unknown(), digits[1], control=False, epochs=2, slope_frozen_epochs=1)
 
 
 def test_a_stream_of_batches(converted, digits):

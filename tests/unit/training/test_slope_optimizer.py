@@ -137,7 +137,7 @@ def test_the_learning_rate_can_be_set():
     callback = keras.callbacks.LearningRateScheduler(lambda epoch: 0.003)
     model.fit(*data(), callbacks=[callback], verbose=0)
     np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(model.optimizer.slope_optimizer.learning_rate), 0.006, rtol=1e-6
+        keras.ops.convert_to_numpy(model.optimizer.inner_optimizer.learning_rate), 0.003, rtol=1e-6
     )
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Runner, Settings, by_name
+from keras_prelu.deployment.format import Format, Interface, Runner, Settings
 from keras_prelu.deployment.formats.onnx.cpu import use_convolutions
 from keras_prelu.deployment.formats.onnx.rewriting import (
     fuse_prelus,
     name_batch_axis,
     remove_idle_nodes,
 )
-from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.deployment.lowering import in_float32, lower_model
 from keras_prelu.errors import ExportError
 from keras_prelu.utils.machine import physical_memory
 from keras_prelu.utils.process_state import environment_variable
@@ -38,6 +38,7 @@ uses tf2onnx meanwhile gets an exception where one of its passes fails.
 
 class OnnxFile(Format):
     name, suffix = "onnx", ".onnx"
+    keeps_half_precision = False
     options = frozenset({"opset", "optimize_for"})
 
     def packages(self) -> tuple[str, ...]:
@@ -48,7 +49,8 @@ class OnnxFile(Format):
         import onnx
 
         _check_memory(model)
-        _export(lower_model(model, settings.samples, settings.prune), path, settings.opset)
+        lowered = lower_model(model, settings.samples, settings.prune)
+        _export(in_float32(lowered, settings.samples), path, settings.opset)
         exported = onnx.shape_inference.infer_shapes(onnx.load(path))
         remove_idle_nodes(exported)
         fuse_prelus(exported)
@@ -58,7 +60,7 @@ class OnnxFile(Format):
         onnx.checker.check_model(exported, full_check=True)
         onnx.save(exported, path)
 
-    def load(self, path: Path, threads: int | None = None) -> Runner:
+    def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -67,7 +69,9 @@ class OnnxFile(Format):
             str(path), options, providers=["CPUExecutionProvider"]
         )
         names = [entry.name for entry in session.get_inputs()]
-        return lambda inputs: list(map(np.asarray, session.run(None, by_name(inputs, names))))
+        return lambda inputs: list(
+            map(np.asarray, session.run(None, interface.inputs_by_name(inputs, names)))
+        )
 
     def runtime(self) -> str:
         import onnxruntime

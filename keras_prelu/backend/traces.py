@@ -1,0 +1,178 @@
+"""Where Python code runs: in which trace of the backend, and inside how many of Keras's loops.
+
+A backend runs the functions that it is given for loops, branches, compilation and rematerialization
+in a trace of their own: their tensors can't be used by the code around the trace. Where PyTorch and
+eager TensorFlow run such functions as ordinary code, the functions of a loop still get parts of a
+batch instead of the batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_prelu.backend.keras_internals import backend_namespaces
+
+__all__ = ["Position", "current_position", "loops_noted"]
+
+_LOOPS = frozenset(
+    {
+        "associative_scan",
+        "fori_loop",
+        "map",
+        "rnn",
+        "scan",
+        "vectorized_map",
+        "while_loop",
+    }
+)
+"""Names of the functions of Keras's backends that call a function in a loop."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the execution of Python code.
+
+    Attributes:
+        trace: Any. The backend's trace; equal within one trace.
+        loops: Integer. The number of Keras's loops around.
+        recorded: Boolean. Whether a gradient tape of TensorFlow records.
+    """
+
+    trace: Any
+    loops: int
+    recorded: bool
+
+    def can_use_tensors_of(self, inner: Position) -> bool:
+        """Return whether code here can use the tensors of code that it called.
+
+        Gradients included: `tf.recompute_grad` stops the tape while it runs its function.
+        """
+        return (
+            self.trace == inner.trace
+            and self.loops == inner.loops
+            and self.recorded <= inner.recorded
+        )
+
+
+def current_position() -> Position:
+    """Return where the calling code runs. Loops count within `loops_noted` only."""
+    return Position(trace=_current_trace(), loops=_state.loops, recorded=_is_recorded())
+
+
+@contextmanager
+def loops_noted() -> Iterator[None]:
+    """Count Keras's loops, and turn off rematerialization, as long as the context lasts.
+
+    Rematerialization changes no value, but calls a function in a trace of its own, and again in the
+    backward pass. Functions that `keras.remat` returned before are not affected.
+
+    What is patched: the functions of Keras's backend, in the modules in which Keras looks them up.
+    The patch is in place while any thread is in such a context, and has an effect on the threads
+    that are.
+    """
+    with _lock:
+        if not _patches:
+            _patches.extend(_patch_all())
+        _contexts.append(None)
+    _state.contexts += 1
+    try:
+        yield
+    finally:
+        _state.contexts -= 1
+        with _lock:
+            _contexts.pop()
+            if not _contexts:
+                for undo in _patches:
+                    undo()
+                _patches.clear()
+
+
+class _State(threading.local):
+    """What a thread has entered: contexts of `loops_noted`, and loops."""
+
+    contexts = 0
+    loops = 0
+
+
+_state, _lock = _State(), threading.Lock()
+_contexts: list[None] = []
+_patches: list[Callable[[], None]] = []
+
+
+def _patch_all() -> Iterator[Callable[[], None]]:
+    """Patch Keras's functions, and yield functions that undo the patches."""
+    for namespace in backend_namespaces():
+        for name, function in list(vars(namespace).items()):
+            if name in _LOOPS and callable(function):
+                replacement = _counting(function)
+            elif name == "remat" and callable(function):
+                replacement = _turned_off(function)
+            else:
+                continue
+            setattr(namespace, name, replacement)
+            yield functools.partial(setattr, namespace, name, function)
+
+
+def _counting(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def loop(*args: Any, **kwargs: Any) -> Any:
+        _state.loops += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _state.loops -= 1
+
+    return loop
+
+
+def _turned_off(remat: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(remat)
+    def wrapper(function: Callable[..., Any]) -> Any:
+        return function if _state.contexts else remat(function)
+
+    return wrapper
+
+
+def _current_trace() -> Any:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    if backend == "jax":
+        return _jax_trace()
+    if backend == "torch":
+        return _torch_trace()
+    return None
+
+
+def _is_recorded() -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from tensorflow.python.eager import record
+
+    return bool(record.could_possibly_record())
+
+
+def _jax_trace() -> Any:
+    try:
+        from jax.extend.core import get_opaque_trace_state
+    except ImportError:  # Before JAX 0.10.
+        from jax.core import get_opaque_trace_state
+    return get_opaque_trace_state(convention="flax")
+
+
+def _torch_trace() -> Any:
+    """Return the level of functorch's transformations, or "compiled" within `torch.compile`."""
+    import torch
+
+    if torch.compiler.is_compiling():
+        return "compiled"
+    return torch._C._functorch.maybe_current_level()

@@ -1,0 +1,331 @@
+"""Verification of copies of a model: whether they predict what the model predicts.
+
+A conversion is verified before any rescaling, with the function of the original at each new slope,
+so that nothing but rounding may differ.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.calibration.layer_matching import match_layers
+from keras_prelu.errors import CalibrationError, ConversionError, KerasPReLUWarning, reason_of
+from keras_prelu.graph.hooks import HookTarget, set_target
+from keras_prelu.graph.interpreter import run_plan
+from keras_prelu.graph.model_state import state_kept
+from keras_prelu.graph.plan import Slot, Step, compile_plan
+from keras_prelu.layers import PReLU
+from keras_prelu.ops import prelu
+from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.site import LocatedSite
+from keras_prelu.typing import Tensor
+from keras_prelu.verification.agreement import (
+    SAME_OPERATIONS,
+    coarsest_epsilon,
+    difference,
+    largest_difference,
+    magnitude,
+    prediction_difference,
+)
+from keras_prelu.verification.prediction import Prediction, Value, as_value, predict_once
+from keras_prelu.verification.probes import Probe, probe, probe_with
+from keras_prelu.verification.steps import as_tensors, is_random
+
+__all__ = [
+    "Verification",
+    "refuse_nonfinite",
+    "verify_conversion",
+    "warn_of_no_verification",
+]
+
+_SCALES = (1.0, 1e-2, 1e-4)
+"""The scales of drawn inputs that are tried."""
+
+
+class _OverflowError(ConversionError):
+    """A difference of layers that read infinite values or NaN."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The record of a verification.
+
+    Attributes:
+        samples: Integer. Number of samples that both models predicted; 0 if the check could not be
+            made.
+        drawn: Boolean. Whether the samples were drawn to fit the model's inputs, instead of taken
+            from calibration data.
+        largest_difference: Float. The largest difference of two outputs, which is rounding; NaN if
+            the check could not be made.
+        obstacle: String. Why the check could not be made; empty if it was.
+    """
+
+    samples: int
+    drawn: bool
+    largest_difference: float
+    obstacle: str
+
+
+def verify_conversion(
+    original: keras.Model,
+    converted: keras.Model,
+    selected_sites: Sequence[LocatedSite],
+    new_slopes: Sequence[str],
+    samples: Any = None,
+) -> Verification:
+    """Check that a converted model predicts what its original does.
+
+    Inputs that are drawn may overflow in the model, more so in half precision. They are then drawn
+    again, of smaller magnitudes.
+
+    Args:
+        original: `keras.Model`.
+        converted: `keras.Model`. It is not rescaled yet.
+        selected_sites: Sequence of `LocatedSite`. The sites that were converted.
+        new_slopes: Sequence of strings. Paths of the PReLU layers with new slopes, which compute
+            for the comparison what the original's rectifiers do.
+        samples: Array, or list or dict of arrays, in the structure that the models take. Defaults
+            to None: inputs are drawn.
+
+    Returns:
+        A `Verification`.
+
+    Raises:
+        ConversionError: The predictions differ by more than rounding. The message names the first
+            layer that computes something else, and says what to exclude.
+    """
+    by_path = {located.site.target: located for located in selected_sites}
+    replaced = {path: by_path[path] for path in new_slopes}
+    with _as_in_original(converted, replaced):
+        for scale in _SCALES:
+            found = probe_original(original, samples, scale)
+            if isinstance(found, str):
+                return _not_made(f"the model can't be called on inputs drawn for it ({found})")
+            try:
+                return _Comparison(original, converted, selected_sites, found).run()
+            except _OverflowError:
+                if scale == _SCALES[-1] or not found.drawn:
+                    raise
+    raise AssertionError("The last scale returns or raises.")
+
+
+def warn_of_no_verification(verification: Verification) -> None:
+    """Warn if the comparison of a conversion with its original could not be made."""
+    if verification.obstacle:
+        warnings.warn(
+            "The conversion could not be verified on the model's predictions:"
+            f" {verification.obstacle}. Compare the outputs of both models yourself.",
+            KerasPReLUWarning,
+            stacklevel=5,
+        )
+
+
+def refuse_nonfinite(original: keras.Model, converted: keras.Model, method: str) -> None:
+    """Check that a rescaling left no NaN or infinite values where the original has none.
+
+    Raises:
+        ConversionError: There are such values.
+    """
+    found = probe(original)
+    if isinstance(found, str) or not all(map(_is_finite, found.prediction.outputs)):
+        return
+    if not all(map(_is_finite, predict_once(converted, found.inputs).outputs)):
+        raise ConversionError(
+            f"rescale=\"{method}\" gives NaN or infinite values in '{original.name}'. Choose"
+            ' "calibrated", with samples, or "none".'
+        )
+
+
+def _is_finite(value: Value) -> bool:
+    return value.array.dtype.kind not in "f" or bool(np.isfinite(value.array).all())
+
+
+def _not_made(obstacle: str) -> Verification:
+    return Verification(samples=0, drawn=True, largest_difference=float("nan"), obstacle=obstacle)
+
+
+def probe_original(model: keras.Model, samples: Any, scale: float = 1.0) -> Probe | str:
+    """Return a probe of a model with samples or drawn inputs, or the reason why there is none."""
+    if samples is None:
+        return probe(model, scale)
+    try:
+        return probe_with(model, samples)
+    except Exception as error:  # Whatever the model raises.
+        return reason_of(error)
+
+
+@contextmanager
+def _as_in_original(converted: keras.Model, replaced: Mapping[str, LocatedSite]) -> Iterator[None]:
+    """Let PReLU layers compute what the rectifiers that they replaced do."""
+    with ExitStack() as undo:
+        for path, located in replaced.items():
+            layer = layer_at(converted, path)
+            undo.callback(set_target(HookTarget(layer, "_activate"), _activation(layer, located)))
+        yield
+
+
+def _activation(layer: PReLU, located: LocatedSite) -> Any:
+    """Return a function of the inputs and slopes of a layer that computes a site's rectifier."""
+    owner = located.owner
+    # `keras.ops.maximum` takes a number too, and is no smooth function.
+    if located.site.on_request and type(located.operation).__name__ != "Maximum":
+        return _smooth_activation(located)
+
+    def activate(inputs: Tensor, alpha: Tensor) -> Tensor:
+        slopes = (
+            owner.alpha
+            if located.site.negative_slope is None
+            else keras.ops.full_like(alpha, located.site.negative_slope)
+        )
+        outputs = prelu(inputs, keras.ops.convert_to_tensor(slopes))
+        if layer.max_value is None:
+            return outputs
+        return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, outputs.dtype))
+
+    return activate
+
+
+def _smooth_activation(located: LocatedSite) -> Any:
+    """Return a function that applies the smooth rectifier of a site, such as GELU."""
+    if located.held is not None:
+        function = located.held.target.value
+    elif located.site.kind == "inline":
+        function = located.operation.activation
+    else:
+        function = located.operation
+    return lambda inputs, alpha: function(inputs)
+
+
+class _Comparison:
+    """The comparison of an original with its conversion on one probe."""
+
+    def __init__(
+        self,
+        original: keras.Model,
+        converted: keras.Model,
+        sites: Sequence[LocatedSite],
+        found: Probe,
+    ) -> None:
+        self._original, self._converted = original, converted
+        self._sites, self._found = sites, found
+        self._epsilon = coarsest_epsilon(original)
+
+    def run(self) -> Verification:
+        """Return the record of the comparison.
+
+        Raises:
+            ConversionError: The models differ.
+        """
+        found = self._found
+        try:
+            prediction = predict_once(self._converted, found.inputs)
+        except Exception as error:  # Whatever the converted model raises.
+            self._find_first_difference()
+            raise self._refusal(f"it raises {type(error).__name__} ({reason_of(error)})") from error
+        reason = self._difference(prediction, 0.0)
+        if reason:
+            if is_random(self._original, found.inputs):
+                return _not_made("the model's own predictions for the same inputs differ")
+            largest_intermediate = self._find_first_difference()
+            reason = self._difference(prediction, largest_intermediate)
+        if reason:
+            raise self._refusal(reason)
+        return Verification(
+            samples=len(keras.tree.flatten(found.inputs)[0]),
+            drawn=found.drawn,
+            largest_difference=largest_difference(found.prediction.outputs, prediction.outputs),
+            obstacle="",
+        )
+
+    def _difference(self, prediction: Prediction, intermediate: float) -> str:
+        return prediction_difference(
+            self._found.prediction,
+            prediction,
+            epsilon=self._epsilon,
+            units=SAME_OPERATIONS,
+            intermediate=intermediate,
+        )
+
+    def _refusal(self, reason: str) -> ConversionError:
+        return ConversionError(
+            f"The converted model of '{self._original.name}' does not compute what the original"
+            f" does: {reason}. Exclude sites (exclude, --exclude) until it does, or convert without"
+            " this check (verify=False, --no-verify)."
+        )
+
+    def _find_first_difference(self) -> float:
+        """Raise the error that names the first step that computes something else.
+
+        Each step is executed by both models on the same tensors, those of the original.
+
+        Returns:
+            The largest magnitude of these tensors, or 0.0 for a model without a graph, which is
+            compared as a whole.
+        """
+        try:
+            plan = compile_plan(self._converted)
+            counterparts = match_layers(plan, self._original, self._sites)
+        except (CalibrationError, ConversionError):
+            return 0.0
+        largest = 0.0
+
+        def run_both(step: Step, values: Mapping[Slot, Tensor]) -> list[Tensor]:
+            nonlocal largest
+            outputs = step.execute(values, counterparts[step.path])
+            expected = [as_value(tensor) for tensor in outputs]
+            read = [as_value(values[slot]) for slot in step.inputs]
+            scale = max(magnitude(read), magnitude(expected))
+            largest = max(largest, scale)
+            reason = _step_difference(
+                step, values, expected, SAME_OPERATIONS * self._epsilon * scale
+            )
+            if reason:
+                overflows = not all(map(_is_finite, (*read, *expected)))
+                kind = _OverflowError if overflows else ConversionError
+                raise kind(
+                    f"The converted model of '{self._original.name}' does not compute what the"
+                    f" original does: '{step.path}' is the first layer that differs: {reason}."
+                    f" {self._advice(step)}, or convert without this check (verify=False,"
+                    " --no-verify)."
+                )
+            return outputs
+
+        with state_kept(self._original, self._converted):
+            run_plan(plan, as_tensors(self._converted, self._found.inputs), run_both)
+        return largest
+
+    def _advice(self, step: Step) -> str:
+        """Return what to exclude so that the layer of a step stays as it is."""
+        paths = [
+            located.site.path
+            for located in self._sites
+            if located.site.target == step.path
+            or located.site.path == step.path
+            or located.site.path.startswith(f"{step.path}/")
+        ]
+        if not paths:
+            return "No site in it was converted: please report this"
+        return f"Exclude {', '.join(map(repr, paths[:3]))} (exclude, --exclude)"
+
+
+def _step_difference(
+    step: Step, values: Mapping[Slot, Tensor], expected: Sequence[Value], tolerance: float
+) -> str:
+    """Return how the outputs of a step differ from those expected, or ""."""
+    try:
+        outputs = [as_value(tensor) for tensor in step.execute(values)]
+    except Exception as error:  # Whatever the layer raises.
+        return f"it raises {type(error).__name__} ({reason_of(error)})"
+    if len(outputs) != len(expected):
+        return f"it has {len(outputs)} outputs instead of {len(expected)}"
+    reasons = (
+        difference(one, other, tolerance) for one, other in zip(expected, outputs, strict=True)
+    )
+    return next(filter(None, reasons), "")

@@ -1,0 +1,146 @@
+"""Single arrays of samples: checked, and brought into the shape and type of a model's input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.data.lazy import LazyArray, as_lazy, is_lazy, loaded
+from keras_prelu.data.signature import ModelInput
+from keras_prelu.errors import DataError, reason_of
+
+__all__ = ["as_array", "check_finite", "converted", "fitted", "keras_arrays"]
+
+_TEXT = "SU"
+_NOT_NUMBERS = "OMm"
+
+
+def as_array(array: Any, role: str) -> np.ndarray | LazyArray:
+    """Return an array, tensor or nested list as an array that was scanned for NaN.
+
+    Args:
+        array: Array-like. An array on disk is not read.
+        role: Str. Name of the samples in messages.
+
+    Raises:
+        DataError: It is not an array of finite numbers or of text.
+    """
+    if is_lazy(array):
+        return as_lazy(array)
+    try:
+        values = (
+            keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else np.asarray(array)
+        )
+    except Exception as error:
+        raise DataError(
+            f"The {role} are not an array: {type(array).__name__} ({reason_of(error)})."
+        ) from error
+    return check_finite(_text_as_strings(values), role)
+
+
+def check_finite(array: np.ndarray, role: str) -> np.ndarray:
+    """Return an array after one scan for NaN and infinite values.
+
+    Raises:
+        DataError: The array holds such values, or no numbers.
+    """
+    if array.dtype.kind in _NOT_NUMBERS or array.ndim == 0:
+        raise DataError(f"The {role} are not an array of numbers: their dtype is {array.dtype}.")
+    if np.issubdtype(array.dtype, np.floating) and not np.all(np.isfinite(array)):
+        first = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise DataError(
+            f"The {role} hold NaN or infinite values; the first is in sample {first}. Clean them"
+            " first."
+        )
+    return array
+
+
+def fitted(array: Any, model_input: ModelInput, role: str) -> Any:
+    """Return an array in the shape of a model's input.
+
+    A last axis of size 1 is added or removed, as Keras does.
+
+    Args:
+        array: NumPy array or `LazyArray`.
+        model_input: `ModelInput`.
+        role: Str. Name of the samples in messages.
+
+    Raises:
+        DataError: The array has another shape, or text is where numbers are needed.
+    """
+    if not hasattr(array, "shape"):  # A list of rows.
+        array = as_array(array, role)
+    _check_kind(array, model_input, role)
+    expected, received = model_input.shape, tuple(array.shape)
+    if len(received) == len(expected) + 1 and received[-1] == 1:
+        array = _reshaped(array, lambda rows: rows[..., 0])
+    elif len(received) == len(expected) - 1 and expected[-1] == 1:
+        array = _reshaped(array, lambda rows: rows[..., None])
+    shape = tuple(array.shape)
+    fits = len(expected) == len(shape) and all(
+        size in (None, length) for size, length in zip(expected[1:], shape[1:], strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"The {role} have shape {received}, but the model's input '{model_input.name}' takes"
+            f" {('batch', *expected[1:])}.".replace("None", "any")
+        )
+    return array
+
+
+def converted(array: Any, model_input: ModelInput, role: str) -> Any:
+    """Return an array in its input's dtype; an array on disk is checked whenever it is read."""
+    if isinstance(array, LazyArray):
+        array = array.map(lambda rows: check_finite(rows, f"{role} of a batch"))
+    if array.dtype.kind in _TEXT or not keras.backend.is_float_dtype(model_input.dtype):
+        return array
+    dtype = keras.backend.standardize_dtype(model_input.dtype)
+    if isinstance(array, LazyArray):
+        return array.map(lambda rows: rows.astype(dtype))
+    return array.astype(dtype, copy=False)
+
+
+def keras_arrays(structure: Any) -> Any:
+    """Return arrays in memory as `fit`, `evaluate` and `predict` take them: text as tensors."""
+    return keras.tree.map_structure(
+        lambda array: (
+            keras.ops.convert_to_tensor(array)
+            if isinstance(array, np.ndarray) and array.dtype.kind in _TEXT
+            else array
+        ),
+        loaded(structure),
+    )
+
+
+def _text_as_strings(values: np.ndarray) -> np.ndarray:
+    """Return an array of Python strings as an array of NumPy's, and any other array unchanged."""
+    if values.dtype.kind == "T":
+        return values.astype(str)
+    if values.dtype != object or not values.size:
+        return values
+    if all(isinstance(value, str) for value in values.flat):
+        return values.astype(str)
+    if all(isinstance(value, bytes) for value in values.flat):
+        return values.astype(bytes)
+    return values
+
+
+def _check_kind(array: Any, model_input: ModelInput, role: str) -> None:
+    """Raise a DataError for text where a model takes numbers, and the other way around."""
+    is_text = array.dtype.kind in _TEXT
+    if is_text and keras.backend.backend() != "tensorflow":
+        raise DataError(
+            f"The {role} are text, which Keras reads on TensorFlow alone. Run with"
+            " KERAS_BACKEND=tensorflow, or turn the text into numbers first."
+        )
+    if is_text != (model_input.dtype == "string"):
+        found, taken = ("text", model_input.dtype) if is_text else ("numbers", "text")
+        raise DataError(
+            f"The {role} are {found}, but the model's input '{model_input.name}' takes {taken}."
+        )
+
+
+def _reshaped(array: Any, function: Any) -> Any:
+    return array.map(function) if isinstance(array, LazyArray) else function(array)

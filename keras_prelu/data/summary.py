@@ -1,0 +1,49 @@
+"""What a data set consists of, in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.data.lazy import is_lazy
+from keras_prelu.data.samples import Samples
+from keras_prelu.data.sources import Dataset
+
+__all__ = ["summary"]
+
+_LOOKED_AT = 64
+"""The number of samples on disk whose range is looked at."""
+_MOST_NAMES = 10
+"""The number of classes up to which all of them are named."""
+
+
+def summary(dataset: Dataset) -> str:
+    """Return the numbers of samples, their shape, type and range, and the classes."""
+    parts = [_samples(dataset.train, "training" if dataset.test is not None else "")]
+    if dataset.test is not None:
+        parts.append(_samples(dataset.test, "test"))
+    return f"{dataset.name}: {', '.join(parts)}{_classes(dataset)}."
+
+
+def _samples(samples: Samples, part: str) -> str:
+    arrays = ", ".join(_described(array) for array in keras.tree.flatten(samples.x))
+    return " ".join(filter(None, [f"{len(samples):,}", part, "samples of", arrays]))
+
+
+def _described(array: Any) -> str:
+    looked_at = np.asarray(array[:_LOOKED_AT] if is_lazy(array) else array)
+    text = f"shape {tuple(looked_at.shape[1:])}, {looked_at.dtype.name}"
+    if looked_at.dtype.kind not in "biuf" or not looked_at.size:
+        return text
+    few = f" (of the first {len(looked_at)})" if len(looked_at) < len(array) else ""
+    return f"{text} from {looked_at.min():.6g} to {looked_at.max():.6g}{few}"
+
+
+def _classes(dataset: Dataset) -> str:
+    if not dataset.classes:
+        return ""
+    names = [*dataset.classes[:_MOST_NAMES]]
+    more = ["…"] if len(dataset.classes) > _MOST_NAMES else []
+    return f", in {len(dataset.classes)} classes: {', '.join([*names, *more])}"

@@ -1,0 +1,73 @@
+"""State of a model that changes while it is called: kept over whatever is computed with the model.
+
+Such state is that of stateful recurrent layers and random generators, moving statistics, counters,
+metrics, and the losses that the last call left.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import keras
+
+from keras_prelu.backend.keras_internals import keep_losses, state_variables
+from keras_prelu.backend.variables import held_value, outside_of_graphs, restore
+
+__all__ = ["keeps_state", "state_kept"]
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def state_kept(*operations: Any) -> Iterator[None]:
+    """Restore the state of layers or models when the context ends, also through an exception.
+
+    Args:
+        *operations: Layers, models, or anything else, which has no state.
+    """
+    layers = [each for each in operations if isinstance(each, keras.layers.Layer)]
+    with ExitStack() as undo:
+        for layer in layers:
+            undo.enter_context(keep_losses(layer))
+        held = [
+            (variable, held_value(variable))
+            for layer in layers
+            for variable in state_variables(layer)
+        ]
+        try:
+            yield
+        finally:
+            with outside_of_graphs():
+                for variable, value in held:
+                    restore(variable, value)
+
+
+def keeps_state(
+    *names: str,
+) -> Callable[[Callable[_Parameters, _Result]], Callable[_Parameters, _Result]]:
+    """Return a decorator that keeps the state of models over the call of a function.
+
+    Args:
+        *names: Strings. The parameters of the function that are models, or None.
+    """
+
+    def decorate(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def keeping(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+            try:
+                arguments = signature.bind(*args, **kwargs).arguments
+            except TypeError:  # The call below raises the error that a caller expects.
+                arguments = {}
+            with state_kept(*(arguments.get(name) for name in names)):
+                return function(*args, **kwargs)
+
+        return keeping
+
+    return decorate

@@ -1,0 +1,291 @@
+"""How the operations of Keras carry ranges of values on, and which of them rely on a range.
+
+A rule takes an `Application` and returns the range of the outputs. `graph.range_table` says which
+operation has which rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_prelu.graph.functional import Call
+from keras_prelu.graph.range_application import (
+    Application,
+    interval_of_constant,
+    object_to_division,
+    object_to_domain,
+    object_to_gating,
+    object_to_scaling,
+    object_to_unknown,
+)
+from keras_prelu.graph.value_ranges import (
+    ANY,
+    NON_NEGATIVE,
+    UNIT,
+    Interval,
+    ValueRange,
+    combined,
+    fixed,
+    hull_of,
+)
+
+__all__ = [
+    "SYMMETRIC_UNIT",
+    "Rule",
+    "added",
+    "averaged",
+    "cast",
+    "chosen",
+    "divided",
+    "folded",
+    "inverted",
+    "joined",
+    "kept",
+    "kept_or_zero",
+    "linear",
+    "multiplied",
+    "negated",
+    "of_unknown_operation",
+    "products_summed",
+    "rescaled",
+    "subtracted",
+    "summed",
+    "to_a_power",
+    "used_as_index",
+    "zeros_told_apart",
+]
+
+Rule = Callable[[Application], ValueRange]
+
+SYMMETRIC_UNIT = Interval(-1.0, 1.0)
+_ACTIVATIONS = {
+    "exponential": NON_NEGATIVE,
+    "hard_sigmoid": UNIT,
+    "hard_tanh": SYMMETRIC_UNIT,
+    "log_softmax": ANY,
+    "sigmoid": UNIT,
+    "softmax": UNIT,
+    "softsign": SYMMETRIC_UNIT,
+    "sparsemax": UNIT,
+    "tanh": SYMMETRIC_UNIT,
+}
+"""Ranges of Keras's activation functions, by name."""
+
+
+# Operations that keep the values: they move, select, average or repeat them.
+
+
+def kept(application: Application) -> ValueRange:
+    """Return the range of the first tensor; others are indices, masks and the like."""
+    for other in application.inputs[1:]:
+        object_to_unknown(application, other)
+    return application.first
+
+
+def joined(application: Application) -> ValueRange:
+    return hull_of(application.inputs)
+
+
+def kept_or_zero(application: Application) -> ValueRange:
+    padding = application.call.kwargs.get("constant_values")
+    interval = interval_of_constant(padding) or Interval(0.0, 0.0)
+    return hull_of([kept(application), fixed(interval)])
+
+
+def chosen(application: Application) -> ValueRange:
+    """Return the range of `where(condition, a, b)`."""
+    return hull_of(values for _, values in application.operands()[1:])
+
+
+def summed(application: Application) -> ValueRange:
+    return kept(application).mapped(Interval.sums)
+
+
+def cast(application: Application) -> ValueRange:
+    if application.call.outputs[0].dtype == "bool":
+        return zeros_told_apart(application)
+    return application.first
+
+
+# Arithmetic.
+
+
+def added(application: Application) -> ValueRange:
+    return folded(Interval.plus, application.operands())
+
+
+def subtracted(application: Application) -> ValueRange:
+    return folded(Interval.minus, application.operands())
+
+
+def averaged(application: Application) -> ValueRange:
+    """Return the range of the mean of several tensors, or of one along an axis."""
+    if len(application.inputs) == 1 or not isinstance(
+        application.call.operation, keras.layers.Layer
+    ):
+        return kept(application)
+    share = Interval(1.0 / len(application.inputs), 1.0 / len(application.inputs))
+    return added(application).mapped(share.times)
+
+
+def folded(
+    function: Callable[[Interval, Interval], Interval], operands: Sequence[tuple[Any, ValueRange]]
+) -> ValueRange:
+    """Return the range of a function of two numbers that is applied from left to right."""
+    result = operands[0][1] if operands else fixed(ANY)
+    for _, operand in operands[1:]:
+        result = combined(function, result, operand)
+    return result
+
+
+def negated(application: Application) -> ValueRange:
+    return application.first.mapped(lambda interval: Interval(0.0, 0.0).minus(interval))
+
+
+def multiplied(application: Application) -> ValueRange:
+    operands = application.operands()
+    if len(operands) == 2 and operands[0][0] is operands[1][0]:
+        return application.first.absorbed(Interval.squares)
+    product = folded(Interval.times, operands)
+    tensors = [item for item in operands if keras.utils.is_keras_tensor(item[0])]
+    if len(tensors) == 1:
+        object_to_scaling(application, tensors[0][1], product)
+    for i, (tensor, values) in enumerate(tensors):
+        for other, other_values in tensors[:i] + tensors[i + 1 :]:
+            object_to_gating(application, (tensor, values), (other, other_values))
+    return product
+
+
+def rescaled(application: Application) -> ValueRange:
+    """Return the range of `Rescaling`: x·scale + offset."""
+    operation = application.call.operation
+    scale = interval_of_constant(operation.scale) or ANY
+    offset = interval_of_constant(operation.offset) or ANY
+    scaled = application.first.mapped(scale.times).mapped(offset.plus)
+    object_to_scaling(application, application.first, scaled)
+    return scaled
+
+
+def divided(application: Application) -> ValueRange:
+    operands = application.operands()
+    if len(operands) != 2:
+        return of_unknown_operation(application)
+    (_, numerator), (_, divisor) = operands
+    object_to_division(application, divisor)
+    quotient = combined(Interval.over, numerator, divisor)
+    if not divisor.sites:
+        object_to_scaling(application, numerator, quotient)
+    return quotient
+
+
+def inverted(application: Application) -> ValueRange:
+    object_to_division(application, application.first)
+    return application.first.mapped(Interval(1.0, 1.0).over)
+
+
+def to_a_power(application: Application) -> ValueRange:
+    operands = application.operands()
+    if len(operands) != 2:
+        return of_unknown_operation(application)
+    (_, base), (_, exponent) = operands
+    power = exponent.before.low
+    if exponent.sites or exponent.before.width != 0 or power != int(power):
+        object_to_domain(application, base, 0.0, math.inf)
+        return fixed(NON_NEGATIVE)
+    if power < 0:
+        object_to_division(application, base)
+    if power == 2:
+        return base.absorbed(Interval.squares)
+    return fixed(NON_NEGATIVE) if power % 2 == 0 else base.mapped(Interval.signs)
+
+
+def products_summed(application: Application) -> ValueRange:
+    """Return the range of sums of products, as of `matmul` and `einsum`."""
+    operands = application.operands()
+    if _multiplies_elements(application.call):
+        return multiplied(application)
+    fixed_kernels = [values.before for leaf, values in operands if not _is_tensor(leaf)]
+    if any(kernel.low < 0 for kernel in fixed_kernels):
+        return fixed(ANY)  # A linear map.
+    return folded(Interval.times, operands).mapped(Interval.sums)
+
+
+def _multiplies_elements(call: Call) -> bool:
+    """Return whether an einsum sums over no index."""
+    equation = str(getattr(call.operation, "subscripts", "")).replace(" ", "")
+    inputs, arrow, output = equation.partition("->")
+    return bool(arrow) and set(inputs) - {",", "."} <= set(output)
+
+
+def linear(application: Application) -> ValueRange:
+    """Return the range of a linear layer with its activation, which is no rectifier."""
+    sums = _weighted_sums(application)
+    activation = getattr(application.call.operation, "activation", None)
+    if activation in (None, keras.activations.linear):
+        return sums
+    is_known = str(getattr(activation, "__module__", "")).startswith("keras.")
+    interval = _ACTIVATIONS.get(getattr(activation, "__name__", "")) if is_known else None
+    if interval is None:
+        object_to_unknown(application, sums)
+    return fixed(interval or ANY)
+
+
+def _weighted_sums(application: Application) -> ValueRange:
+    """Return the range of a linear map, which keeps signs only if no weight is negative."""
+    values = application.first
+    if not values.sites:
+        return fixed(ANY)
+    operation = application.call.operation
+    if isinstance(operation, keras.layers.Layer):
+        biases = [getattr(operation, "bias", None)]
+        kernels = [weight for weight in operation.weights if weight is not biases[0]]
+    else:
+        biases = []
+        kernels = [leaf for leaf, _ in application.operands() if not _is_tensor(leaf)]
+    if not kernels or any(_may_be_negative(kernel) for kernel in kernels):
+        return fixed(ANY)
+    if any(bias is not None and _may_be_negative(bias) for bias in biases):
+        return values.mapped(lambda interval: ANY)
+    return values.mapped(Interval.sums)
+
+
+def _may_be_negative(weight: Any) -> bool:
+    interval = interval_of_constant(weight)
+    return interval is None or interval.low < 0
+
+
+# Operations that rely on a range, or of which that is not known.
+
+
+def zeros_told_apart(application: Application) -> ValueRange:
+    for values in application.inputs:
+        application.object_to(
+            values.sites,
+            f"its output goes into {application.name}, which tells zeros from other numbers",
+        )
+    return fixed(UNIT)
+
+
+def used_as_index(application: Application) -> ValueRange:
+    for values in application.inputs:
+        if values.after.low < 0:
+            application.object_to(
+                values.sites,
+                f"its output goes into {application.name}, which takes indices from 0 on",
+            )
+    return fixed(ANY)
+
+
+def of_unknown_operation(application: Application) -> ValueRange:
+    """Return the range of an operation without a rule, after objections to all that it reads."""
+    for values in application.inputs:
+        object_to_unknown(application, values)
+    return fixed(ANY)
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return bool(keras.utils.is_keras_tensor(leaf))

@@ -1,0 +1,95 @@
+"""The optimizer of each model of a fine-tuning: the user's, or the default one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_prelu.conversion.optimizer_copies import copy_optimizer, unknown_exclusions
+from keras_prelu.conversion.variable_matching import match_variables
+from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.training.config import DEFAULT_LEARNING_RATE, SlopeConfig
+from keras_prelu.training.slope_optimizer import SlopeOptimizer
+
+__all__ = ["check_optimizer", "default_optimizer", "optimizer_for", "with_slope_settings"]
+
+
+def check_optimizer(optimizer: Any, models: Sequence[keras.Model]) -> None:
+    """Check that an optimizer can train clones of models.
+
+    Args:
+        optimizer: Keras optimizer or its name.
+        models: Sequence of Keras models. The models that the user trains.
+
+    Raises:
+        InvalidArgumentError: A ValueError; the optimizer can't be copied, is a `SlopeOptimizer`, or
+            excludes variables from weight decay that are of none of the models.
+    """
+    optimizer = keras.optimizers.get(optimizer)
+    if isinstance(optimizer, SlopeOptimizer) or isinstance(
+        getattr(optimizer, "inner_optimizer", None), SlopeOptimizer
+    ):
+        raise InvalidArgumentError(
+            "`optimizer` is a SlopeOptimizer, which fine-tuning makes itself. Give the optimizer"
+            " inside, its `inner_optimizer`, and `slope_multiplier`."
+        )
+    pairs = [pair for model in models for pair in match_variables(model, models[0])]
+    copy_optimizer(optimizer, pairs)
+    unknown = unknown_exclusions(optimizer, pairs)
+    if unknown:
+        raise InvalidArgumentError(
+            f"The optimizer '{optimizer.name}' excludes {unknown} variable(s) from weight decay"
+            f" that are not of {' or '.join(repr(model.name) for model in models)}. Exclude"
+            " variables of the model that is given, or exclude by name (var_names)."
+        )
+
+
+def default_optimizer(learning_rate: float | None, steps: int | None) -> keras.optimizers.Adam:
+    """Return Adam with a learning rate that decays to 0 along a cosine.
+
+    Args:
+        learning_rate: Float. The first learning rate; None for the default.
+        steps: Int. Number of steps of the training; None if unknown: the rate then stays.
+    """
+    rate = DEFAULT_LEARNING_RATE if learning_rate is None else float(learning_rate)
+    return keras.optimizers.Adam(
+        rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps)
+    )
+
+
+def optimizer_for(model: keras.Model, optimizer: Any, known_models: Sequence[keras.Model]) -> Any:
+    """Return a copy of the user's optimizer for a clone of a model.
+
+    Args:
+        model: Keras model. The clone.
+        optimizer: Keras optimizer or its name. It is not changed.
+        known_models: Sequence of Keras models, whose variables the optimizer may exclude from
+            weight decay.
+    """
+    pairs = [pair for known in known_models for pair in match_variables(known, model)]
+    return copy_optimizer(optimizer, pairs)
+
+
+def with_slope_settings(optimizer: Any, slopes: SlopeConfig, steps_per_epoch: float) -> Any:
+    """Return an optimizer that updates slopes by their settings, and all else as the given one.
+
+    Args:
+        optimizer: Keras optimizer. It is used in the new one.
+        slopes: `SlopeConfig`. How slopes are trained.
+        steps_per_epoch: Float. Number of steps in an epoch; 0 if unknown.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # The gradients of slopes are those that this optimizer has scaled back.
+        optimizer.inner_optimizer = with_slope_settings(
+            optimizer.inner_optimizer, slopes, steps_per_epoch
+        )
+        return optimizer
+    return SlopeOptimizer(
+        optimizer,
+        1.0 if slopes.multiplier is None else slopes.multiplier,
+        frozen_steps=round(slopes.frozen_epochs * steps_per_epoch),
+        warmup_steps=round(slopes.warmup_epochs * steps_per_epoch),
+        clipnorm=slopes.clipnorm,
+    )

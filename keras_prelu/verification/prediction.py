@@ -1,0 +1,88 @@
+"""What a model predicts, with everything that `predict`, `evaluate` and `fit` see of it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.backend.keras_internals import added_losses, keras_mask
+from keras_prelu.graph.model_state import state_kept
+from keras_prelu.typing import Tensor
+
+__all__ = ["Prediction", "Value", "as_value", "predict_once"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor on the host.
+
+    Attributes:
+        array: Array. Its values; those of a half-precision tensor are in float32.
+        dtype: String. Its own dtype.
+        mask: Array or None. Its mask, which losses and metrics apply.
+    """
+
+    array: np.ndarray
+    dtype: str
+    mask: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The outputs of a model for one batch.
+
+    Attributes:
+        structure: The structure of the outputs, with the number of an output in place of each.
+        outputs: Tuple of `Value`.
+        losses: Float. The sum of the losses that layers added during the call, such as those of
+            activity regularizers.
+    """
+
+    structure: Any
+    outputs: tuple[Value, ...]
+    losses: float
+
+
+def as_value(tensor: Tensor) -> Value:
+    """Return a tensor, or what can be converted to one, as a `Value`."""
+    mask = keras_mask(tensor)
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if getattr(tensor, "sparse", False) or type(tensor).__name__ in ("SparseTensor", "BCOO"):
+        tensor = keras.ops.convert_to_tensor(tensor, sparse=False)
+    if keras.backend.is_float_dtype(dtype) and dtype != "float64":
+        tensor = keras.ops.cast(tensor, "float32")
+    return Value(
+        array=np.asarray(keras.ops.convert_to_numpy(tensor)),
+        dtype=dtype,
+        mask=None if mask is None else np.asarray(keras.ops.convert_to_numpy(mask)),
+    )
+
+
+def predict_once(model: keras.Model, inputs: Any) -> Prediction:
+    """Return what a model predicts for one batch, and leave the model's state as it is.
+
+    The model is called as `predict` calls it, without its compilation: that takes longer than the
+    call and may round in another way.
+
+    Args:
+        model: `keras.Model`.
+        inputs: Array, or list or dict of arrays. The batch, in the structure that the model takes.
+
+    Raises:
+        Exception: Whatever the model raises for the inputs.
+    """
+    tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+    with state_kept(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        outputs = model(tensors, training=False)
+        losses = sum(float(keras.ops.convert_to_numpy(loss)) for loss in added_losses(model))
+    leaves = keras.tree.flatten(outputs)
+    return Prediction(
+        structure=keras.tree.pack_sequence_as(outputs, list(range(len(leaves)))),
+        outputs=tuple(map(as_value, leaves)),
+        losses=losses,
+    )

@@ -1,0 +1,61 @@
+"""Subclassed models on each backend: what functions measure is what a functional model of the same
+layers has."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+
+L = keras.layers
+X = np.random.default_rng(0).normal(size=(60, 6)).astype("float32")
+Y = np.arange(60) % 3
+
+
+@keras.saving.register_keras_serializable("tests.backends")
+class TwoParts(keras.Model):
+    """Takes a dict of two arrays."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.head = L.Dense(8, activation="relu"), L.Dense(3)
+
+    def call(self, x):
+        return self.head(self.hidden(keras.ops.concatenate([x["b"], x["a"]], axis=-1)))
+
+
+def pair():
+    """A subclassed and a functional model of the same layers, with their samples."""
+    x = {"b": X[:, :4], "a": X[:, 4:]}
+    subclassed = TwoParts(name="net")
+    subclassed({name: array[:2] for name, array in x.items()})
+    inputs = keras.Input((6,))
+    functional = keras.Model(inputs, subclassed.head(subclassed.hidden(inputs)), name="net")
+    for model in (subclassed, functional):
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return (subclassed, x), (functional, X)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, x: [site.negative for site in kp.diagnostics.dead_units(model, x)],
+        lambda model, x: [
+            (layer.moment, layer.gradient) for layer in kp.diagnostics.signal_by_depth(model, x)
+        ],
+        lambda model, x: kp.diagnostics.gradient_noise(model, (x, Y)).scale,
+        lambda model, x: (
+            kp.compare(kp.convert(model, alpha=0.2, rescale="none"), model, (x, Y)).gain
+        ),
+        lambda model, x: (
+            kp.finetune(
+                model, (x, Y), (x, Y), selection=(x, Y), recipe="identity", epochs=1
+            ).prelu.score_after
+        ),
+        lambda model, x: [site.units for site in kp.revive(model, x).sites],
+    ],
+    ids=["dead_units", "signal", "gradient_noise", "compare", "finetune", "revive"],
+)
+def test_subclassed_is_as_functional(use):
+    results = [keras.tree.flatten(use(model, x)) for model, x in pair()]
+    np.testing.assert_allclose(*results, rtol=2e-3, atol=1e-5)

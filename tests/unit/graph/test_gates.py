@@ -1,0 +1,369 @@
+"""keras_prelu.graph.gates: which rectifiers a model relies on, in every spelling."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_prelu as kp
+from tests.helpers import models
+
+L = keras.layers
+ops = keras.ops
+
+SITE = "site"
+NO_SITE = "no site"
+
+
+class Code(L.Layer):
+    """A layer whose Python code is a function of the layer and its inputs."""
+
+    def __init__(self, function, act=None, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+        self.act = act
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+
+    def call(self, inputs):
+        return self.function(self, inputs)
+
+    def get_config(self):
+        return {**super().get_config(), "function": self.function, "act": self.act}
+
+
+class Opaque(L.Layer):
+    """Computes what no symbolic tensor can."""
+
+    def call(self, inputs):
+        return ops.convert_to_tensor(ops.convert_to_numpy(inputs) + 0.0)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
+
+
+@keras.saving.register_keras_serializable("tests")
+def root(x):
+    return ops.sqrt(x)
+
+
+def relu(x, **arguments):
+    return L.ReLU(name="act", **arguments)(x)
+
+
+def dense(x, size=6):
+    return L.Dense(size)(x)
+
+
+def rest(x):
+    """What follows in a network: the range of `x` does not matter here."""
+    return dense(L.Flatten()(x), 2)
+
+
+def row(build):
+    """Return a model of a row of numbers whose `act` is applied to a Dense layer."""
+    inputs = keras.Input((5,))
+    x = dense(L.Dense(6, "relu", name="first")(inputs))
+    return keras.Model(inputs, rest(build(x, inputs)))
+
+
+def image(build):
+    inputs = keras.Input((8, 8, 3))
+    x = L.Conv2D(4, 3)(L.Conv2D(4, 1, activation="relu", name="first")(inputs))
+    return keras.Model(inputs, rest(build(x, inputs)))
+
+
+def output(build):
+    inputs = keras.Input((8, 8, 3))
+    x = L.Conv2D(4, 3)(L.Conv2D(4, 1, activation="relu", name="first")(inputs))
+    return keras.Model(inputs, build(x))
+
+
+# Each case: what the site is, and a model with a rectifier named "act". A reason is a part of
+# Site.reason.
+ROOT, LOG, DIVIDED = "sqrt()", "log()", "divided by"
+GATE, HARD, CHANNELS = "it is a gate: another", "hard-sigmoid", "whole channels"
+OUTPUT, UNKNOWN, OPAQUE = "output of the model", "may rely on its range", "can't be followed"
+ZEROS, INDICES = "tells zeros", "indices"
+
+CASES = {
+    # Consumers that do not rely on the range.
+    "dense": (SITE, lambda: row(lambda x, _: relu(x))),
+    "normalization": (SITE, lambda: row(lambda x, _: L.BatchNormalization()(relu(x)))),
+    "layer normalization": (SITE, lambda: row(lambda x, _: L.LayerNormalization()(relu(x)))),
+    "pooling": (SITE, lambda: image(lambda x, _: L.MaxPooling2D()(relu(x)))),
+    "softmax": (SITE, lambda: row(lambda x, _: L.Softmax()(relu(x)))),
+    "sigmoid": (SITE, lambda: row(lambda x, _: L.Activation("sigmoid")(relu(x)))),
+    "tanh": (SITE, lambda: row(lambda x, _: ops.tanh(relu(x)))),
+    "another rectifier": (SITE, lambda: row(lambda x, _: ops.relu(1.0 - relu(x)))),
+    "residual": (SITE, lambda: row(lambda x, _: relu(x) + x)),
+    "gated linear unit": (SITE, lambda: row(lambda x, _: relu(x) * dense(x))),
+    "root mean square": (
+        SITE,
+        lambda: row(lambda x, _: (h := relu(x)) / ops.sqrt(ops.mean(h * h, -1, True) + 1e-3)),
+    ),
+    "capped root mean square": (
+        SITE,
+        lambda: row(
+            lambda x, _: (h := relu(x, max_value=6)) / ops.sqrt(ops.mean(h**2, -1, True) + 1e-3)
+        ),
+    ),
+    "variance": (
+        SITE,
+        lambda: row(lambda x, _: (h := relu(x)) / ops.sqrt(ops.var(h, -1, keepdims=True) + 1e-3)),
+    ),
+    "softmax by hand": (
+        SITE,
+        lambda: row(lambda x, _: (e := ops.exp(relu(x))) / ops.sum(e, -1, True)),
+    ),
+    "squeeze of squeeze-excite": (
+        SITE,
+        lambda: image(
+            lambda x, _: x * L.Dense(4, "sigmoid")(relu(ops.mean(x, (1, 2), keepdims=True)))
+        ),
+    ),
+    "excited features": (
+        SITE,
+        lambda: image(
+            lambda x, _: (
+                (h := relu(x, max_value=6))
+                * L.Dense(4, "sigmoid")(ops.mean(h, (1, 2), keepdims=True))
+            )
+        ),
+    ),
+    "scaled by weights": (SITE, lambda: row(lambda x, _: Code(scaled_by_weights)(relu(x)))),
+    "weights on the left": (SITE, lambda: row(lambda x, _: Code(weights_first)(relu(x)))),
+    "square root of a square": (SITE, lambda: row(lambda x, _: ops.sqrt(ops.square(relu(x))))),
+    "square root of 1 - t": (SITE, lambda: row(lambda x, _: ops.sqrt(1 - relu(x, max_value=1)))),
+    "guarded logarithm": (SITE, lambda: row(lambda x, _: ops.log(ops.maximum(relu(x), 1e-3)))),
+    "larger than": (SITE, lambda: row(lambda x, _: ops.where(relu(x) > 0.5, x, 0.0))),
+    "leaky": (SITE, lambda: row(lambda x, _: relu(x, negative_slope=0.1))),
+    "nested": (SITE, lambda: row(lambda x, _: nested(lambda y: relu(y))(x))),
+    "into code": (SITE, lambda: row(lambda x, _: Code(lambda layer, y: ops.sin(y))(relu(x)))),
+    "reshaped output": (SITE, lambda: output(lambda x: L.Dense(2)(L.Flatten()(relu(x))))),
+    "output of a sum": (SITE, lambda: output(lambda x: x + relu(x))),
+    # Functions that are not defined below 0.
+    "sqrt": (ROOT, lambda: row(lambda x, _: ops.sqrt(relu(x)))),
+    "sqrt of a sum": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.sum(relu(x), -1, True)))),
+    "sqrt of a mean": (ROOT, lambda: image(lambda x, _: ops.sqrt(ops.mean(relu(x), (1, 2))))),
+    "sqrt of a layer Add": (
+        ROOT,
+        lambda: row(lambda x, _: ops.sqrt(L.Add()([relu(x), ops.square(x)]))),
+    ),
+    "sqrt of a sum with an input": (
+        ROOT,
+        lambda: row(lambda x, inputs: ops.sqrt(ops.sum(relu(x), -1, True) + inputs)),
+    ),
+    "sqrt plus epsilon": (ROOT, lambda: row(lambda x, _: ops.sqrt(relu(x) + 1e-6))),
+    "sqrt of a concatenation": (
+        ROOT,
+        lambda: row(lambda x, _: ops.sqrt(ops.concatenate([ops.exp(x), relu(x)], -1))),
+    ),
+    "sqrt of a product": (ROOT, lambda: row(lambda x, _: ops.sqrt(relu(x) * ops.exp(x)))),
+    "sqrt of pooled": (
+        ROOT,
+        lambda: image(lambda x, _: ops.sqrt(L.AveragePooling2D(2)(L.ZeroPadding2D()(relu(x))))),
+    ),
+    "sqrt of cropped": (
+        ROOT,
+        lambda: image(lambda x, _: ops.sqrt(L.UpSampling2D()(L.Cropping2D()(relu(x))))),
+    ),
+    "sqrt of a slice": (ROOT, lambda: row(lambda x, _: ops.sqrt(L.Dropout(0.5)(relu(x))[:, 1:]))),
+    "sqrt of a split": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.split(relu(x), 2, -1)[1]))),
+    "sqrt of transposed": (
+        ROOT,
+        lambda: image(
+            lambda x, _: ops.sqrt(L.Reshape((4, 36))(ops.transpose(relu(x), (0, 3, 1, 2))))
+        ),
+    ),
+    "sqrt of scaled": (ROOT, lambda: row(lambda x, _: ops.sqrt(relu(x) * np.float32(3) * 2))),
+    "sqrt of rescaled": (ROOT, lambda: row(lambda x, _: ops.sqrt(L.Rescaling(2.0, 1.0)(relu(x))))),
+    "sqrt of tanh": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.tanh(relu(x))))),
+    "sqrt after a non-negative kernel": (
+        ROOT,
+        lambda: row(
+            lambda x, _: ops.sqrt(L.Dense(3, use_bias=False, kernel_constraint="non_neg")(relu(x)))
+        ),
+    ),
+    "sqrt of an inline ReLU": (
+        ROOT,
+        lambda: row(lambda x, _: ops.sqrt(L.Dense(6, "relu", name="act")(x))),
+    ),
+    "sqrt of keras.ops.relu": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.relu(x)))),
+    "sqrt of a maximum": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.maximum(x, 0)))),
+    "sqrt in a nested model": (
+        ROOT,
+        lambda: row(lambda x, _: nested(lambda y: ops.sqrt(y + 1.0))(relu(x))),
+    ),
+    "sqrt after a nested model": (ROOT, lambda: row(lambda x, _: ops.sqrt(nested(relu)(x)))),
+    "sqrt in code": (
+        ROOT,
+        lambda: row(lambda x, _: Code(lambda layer, y: ops.sqrt(ops.sum(y, -1)))(relu(x))),
+    ),
+    "sqrt after code": (
+        ROOT,
+        lambda: row(lambda x, _: ops.sqrt(Code(lambda layer, y: 2 * y)(relu(x)))),
+    ),
+    "sqrt in a Lambda": (ROOT, lambda: row(lambda x, _: L.Lambda(lambda y: ops.sqrt(y))(relu(x)))),
+    "sqrt as an activation": (ROOT, lambda: row(lambda x, _: L.Activation(root)(relu(x)))),
+    "sqrt after TimeDistributed": (
+        ROOT,
+        lambda: image(lambda x, _: ops.sqrt(L.TimeDistributed(L.ReLU(name="act"))(x))),
+    ),
+    "rsqrt": ("rsqrt()", lambda: row(lambda x, _: ops.rsqrt(relu(x) + 0.1))),
+    "log": (LOG, lambda: row(lambda x, _: ops.log(relu(x) + 1e-3))),
+    "log1p": ("log1p()", lambda: row(lambda x, _: ops.log1p(ops.sum(relu(x), -1, True)))),
+    "entropy": (LOG, lambda: row(lambda x, _: (h := relu(x)) * ops.log(h + 1e-3))),
+    "power": ("power()", lambda: row(lambda x, _: relu(x) ** 0.5)),
+    "power of a mean": (
+        "power()",
+        lambda: row(lambda x, _: ops.power(ops.mean(relu(x), -1, True), 1.5)),
+    ),
+    "arcsin": ("arcsin()", lambda: row(lambda x, _: ops.arcsin(relu(x, max_value=1)))),
+    # Divisions.
+    "division": (DIVIDED, lambda: row(lambda x, _: x / (relu(x) + 0.1))),
+    "division by the sum": (
+        DIVIDED,
+        lambda: row(lambda x, _: (h := relu(x)) / (ops.sum(h, -1, True) + 1e-3)),
+    ),
+    "division by a guarded sum": (
+        DIVIDED,
+        lambda: row(lambda x, _: (h := relu(x)) / ops.maximum(ops.sum(h, -1, True), 1e-3)),
+    ),
+    "reciprocal": (DIVIDED, lambda: row(lambda x, _: ops.reciprocal(1 + relu(x)))),
+    "negative power": (DIVIDED, lambda: row(lambda x, _: (1 + relu(x)) ** -1)),
+    "linear attention": (
+        DIVIDED,
+        lambda: row(lambda x, _: x / ops.matmul(relu(x), ops.ones((6, 1)))),
+    ),
+    # Gates.
+    "hard sigmoid": (HARD, lambda: row(lambda x, _: relu(x + 3, max_value=6) / 6)),
+    "hard sigmoid, NumPy": (
+        HARD,
+        lambda: row(lambda x, _: relu(x + np.float32(3), max_value=6) * np.float32(1 / 6)),
+    ),
+    "hard swish, minimum": (
+        GATE,
+        lambda: row(lambda x, _: x * ops.minimum(ops.maximum(x + 3, 0), 6) / 6),
+    ),
+    "hard sigmoid, Rescaling": (
+        HARD,
+        lambda: row(lambda x, _: L.Rescaling(1 / 6)(relu(x + 3, max_value=6))),
+    ),
+    "hard swish, minimum first": (
+        GATE,
+        lambda: row(lambda x, _: x * ops.minimum(ops.maximum(x, 0), 4)),
+    ),
+    "hard swish in code": (
+        HARD,
+        lambda: row(lambda x, _: Code(hard_swish, keras.activations.relu6)(x)),
+    ),
+    "highway": (
+        GATE,
+        lambda: row(lambda x, _: (t := relu(x, max_value=1)) * dense(x) + (1 - t) * x),
+    ),
+    "highway, 1 - t alone": (GATE, lambda: row(lambda x, _: x * (1 - relu(x, max_value=1)))),
+    "gate by a layer": (
+        GATE,
+        lambda: row(lambda x, _: L.Multiply()([dense(x), relu(x, max_value=1)])),
+    ),
+    "gate by an einsum": (
+        GATE,
+        lambda: row(lambda x, _: ops.einsum("bi,bi->bi", relu(x, max_value=1), x)),
+    ),
+    "gate of channels": (
+        CHANNELS,
+        lambda: image(lambda x, _: x * relu(ops.mean(x, (1, 2), keepdims=True))),
+    ),
+    "gate of positions": (CHANNELS, lambda: image(lambda x, _: x * relu(L.Conv2D(1, 1)(x)))),
+    "gate of channels, reshaped": (
+        CHANNELS,
+        lambda: image(lambda x, _: x * L.Reshape((1, 1, 4))(relu(L.GlobalAveragePooling2D()(x)))),
+    ),
+    # Outputs of the model.
+    "output": (OUTPUT, lambda: output(relu)),
+    "output, capped": (OUTPUT, lambda: output(lambda x: relu(x, max_value=1))),
+    "output, inline": (OUTPUT, lambda: output(lambda x: L.Dense(2, "relu", name="act")(x))),
+    "output, pooled": (OUTPUT, lambda: output(lambda x: L.GlobalAveragePooling2D()(relu(x)))),
+    "output, scaled": (OUTPUT, lambda: output(lambda x: 2.0 * relu(x) + 1.0)),
+    "output, negated": (OUTPUT, lambda: output(lambda x: -relu(x))),
+    "output, hardtanh": (OUTPUT, lambda: output(lambda x: 2 * relu(x, max_value=1) - 1)),
+    "output, of code": (
+        OUTPUT,
+        lambda: output(lambda x: Code(applied, keras.activations.relu)(x)),
+    ),
+    # Zeros, indices, and what is not known.
+    "mask": (ZEROS, lambda: row(lambda x, _: ops.where(ops.not_equal(relu(x), 0), x, 1.0))),
+    "Masking": (ZEROS, lambda: image(lambda x, _: L.LSTM(3)(L.Masking()(ops.mean(relu(x), 1))))),
+    "indices": (
+        INDICES,
+        lambda: row(lambda x, _: L.Embedding(7, 3)(ops.cast(relu(x, max_value=6), "int32"))),
+    ),
+    "unknown op": (UNKNOWN, lambda: row(lambda x, _: ops.arctan2(relu(x), x))),
+    "code that can't be run": (OPAQUE, lambda: row(lambda x, _: Opaque()(relu(x)))),
+    # No sites.
+    "integers": (
+        NO_SITE,
+        lambda: row(lambda x, _: L.Embedding(7, 3)(ops.clip(ops.cast(x, "int32"), 0, 6))),
+    ),
+    "integers, relu": (NO_SITE, lambda: row(lambda x, _: ops.relu(ops.cast(x, "int32")))),
+    "a weight": (NO_SITE, lambda: row(lambda x, _: Code(of_weight, keras.activations.relu)(x))),
+}
+
+
+def scaled_by_weights(layer, x):
+    return x * layer.scale
+
+
+def weights_first(layer, x):
+    return layer.scale * x + layer.scale
+
+
+def hard_swish(layer, x):
+    return x * layer.act(x + 3.0) / 6.0
+
+
+def applied(layer, x):
+    return layer.act(x)
+
+
+def of_weight(layer, x):
+    return x * layer.act(layer.scale)
+
+
+def nested(build):
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, build(inputs))
+
+
+code_without_build = pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
+
+
+@code_without_build
+@pytest.mark.parametrize("name", CASES)
+def test_what_relies_on_the_range_of_a_rectifier(name):
+    expected, build = CASES[name]
+    first, *sites = kp.find_sites(build())
+    assert (first.path, first.on_request) == ("first", False)
+    if expected == NO_SITE:
+        assert sites == []
+        return
+    site = sites[0]
+    assert (site.convertible, site.on_request) == (True, expected != SITE), site.reason
+    assert expected in site.reason if site.on_request else site.reason == ""
+
+
+@code_without_build
+@pytest.mark.parametrize(
+    "name", [name for name, (expected, _) in CASES.items() if expected != SITE]
+)
+def test_a_conversion_keeps_what_the_model_relies_on(name):
+    model = models.live_in(CASES[name][1]())
+    x = np.abs(models.samples(model))
+    converted = kp.convert(model, alpha=0.25, parameterization="identity", rescale="none")
+    assert [layer.path for layer in kp.diagnostics.layer_slopes(converted)] == ["first_prelu"]
+    before, after = (keras.ops.convert_to_numpy(network(x)) for network in (model, converted))
+    assert np.isfinite(before).all() <= np.isfinite(after).all()
+    if CASES[name][0] == OUTPUT:
+        assert (before >= 0).all() <= (after >= 0).all()
+        assert (before <= 1).all() <= (after <= 1).all()
