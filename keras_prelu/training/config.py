@@ -14,8 +14,9 @@ __all__ = ["DEFAULT_LEARNING_RATE", "FitConfig", "SlopeConfig", "merge"]
 DEFAULT_LEARNING_RATE = 1e-3
 """The learning rate of Adam, decayed to 0 along a cosine.
 
-Of four rates it lowered the error of trained networks most. Networks that were hardly trained gain
-more at 3 · 10⁻³, which made others worse (docs/explanation/results.md).
+Of four rates it is never far behind the best: higher ones make networks worse that were trained on
+more samples than they are fine-tuned on, and lower ones miss what others gain
+(docs/explanation/results.md).
 """
 
 
