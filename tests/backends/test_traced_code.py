@@ -62,6 +62,7 @@ def test_gradients_pass_rematerialized_layers(samples):
     np.testing.assert_allclose(*gradients, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:The calibrated model differs")
 def test_calibration_keeps_layers_that_it_does_not_see(model, samples):
     # Where the backend does not let code be followed, its sites are converted on request.
     converted = kp.convert(model, alpha=0.25, parameterization="exp", rescale="none", include="*")
