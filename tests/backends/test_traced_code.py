@@ -78,7 +78,9 @@ def test_calibration_keeps_layers_that_it_does_not_see(model, samples):
 @pytest.mark.filterwarnings("ignore:.*slopes of:keras_prelu.errors.KerasPReLUWarning")
 def test_slopes_are_found_and_dead_units_revived(samples):
     model = traced.model_of("plain", "cond", "vectorized_map")
-    converted = kp.convert(model, parameterization="exp", alpha="auto", calibration_data=samples)
+    converted = kp.convert(
+        model, parameterization="exp", alpha="auto", calibration_data=samples, include="*"
+    )
     assert np.isfinite(converted.predict(samples, verbose=0)).all()
     actions = {site.path.split("/")[0]: site.action for site in kp.revive(model, samples).sites}
     assert actions["vectorized_map"] == "kept: it is not seen"
