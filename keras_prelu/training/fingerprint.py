@@ -44,7 +44,7 @@ def fingerprint(
     the user's layers and functions), the settings of the training, the samples, and the versions of
     this package, Keras and the backend. Samples on disk are represented by some of their rows, a
     stream by its first batches where two readings of it agree. Of the callbacks, Keras's that
-    change a training count; the user's own do not.
+    change a training count; the user's own do not, nor do those that a function makes.
 
     Args:
         models: Sequence of Keras models.
@@ -108,7 +108,7 @@ def _compile_parts(model: keras.Model) -> Any:
 
 
 def _fit_parts(fit: FitConfig) -> dict[str, Any]:
-    callbacks = fit.callbacks() if callable(fit.callbacks) else fit.callbacks or ()
+    callbacks = () if callable(fit.callbacks) else fit.callbacks or ()
     return {
         **{
             name: value for name, value in vars(fit).items() if name not in ("callbacks", "verbose")

@@ -104,7 +104,7 @@ def test_rematerialization_is_on_again_afterwards():
 
 @pytest.mark.slow
 def test_a_converted_model_is_exact_and_can_be_trained(model, samples, tmp_path):
-    converted = kp.convert(model, **EXACT)
+    converted = kp.convert(model, **EXACT, include="*")
     np.testing.assert_allclose(
         converted.predict(samples, verbose=0), model.predict(samples, verbose=0), atol=1e-6
     )

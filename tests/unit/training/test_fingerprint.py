@@ -142,6 +142,7 @@ def test_the_validation_samples_count_only_if_they_are_watched():
 
 def test_callbacks_that_only_watch_do_not_count():
     assert key(fit={"callbacks": [keras.callbacks.TerminateOnNaN()]}) == key()
-    assert key(fit={"callbacks": lambda: [schedule(0.5)]}) == key(
-        fit={"callbacks": [schedule(0.5)]}
-    )
+    calls = []
+    # A function that makes callbacks is called once for each training, and not for the fingerprint.
+    assert key(fit={"callbacks": lambda: calls.append(1) or []}) == key()
+    assert calls == []
