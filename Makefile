@@ -11,6 +11,8 @@ PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist workstea
 TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
 	test_callbacks.py test_revival.py)
 TABLES := $(addprefix tests/unit/,scaling training/test_optimizers.py test_revival.py)
+# Hundreds of short trainings, each compiled anew.
+ON_ONE_BACKEND := --ignore=tests/unit/training/test_optimizers.py
 
 .PHONY: demo test test-slow lint docs coverage dist try-wheel bench mutation format clean
 .PHONY: test-torch test-tensorflow test-jax slow-torch slow-tensorflow slow-jax
@@ -51,10 +53,10 @@ slow-torch: $(VENV)/installed-dev
 
 slow-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m slow $(addprefix --ignore=,$(TABLES)) tests
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(TRACED_OR_TRAINED)
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED)
 
 slow-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(TRACED_OR_TRAINED)
+	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED)
 
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev
