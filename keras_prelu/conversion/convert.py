@@ -123,7 +123,8 @@ def convert(
             iterable of batches of them. Defaults to None.
         include: Sites to convert: a path, layer name or glob ("block1_*"), a layer class, a
             function of a `Site`, or a list of these. Defaults to None, all convertible sites except
-            smooth activations such as ELU and GELU.
+            those on request (`Site.on_request`): smooth activations such as ELU and GELU, and
+            rectifiers whose range the model relies on, such as gates and outputs.
         exclude: Sites not to convert, in the same form. Defaults to None.
         keep_slopes: Boolean. Whether LeakyReLU, ReLU(negative_slope) and `keras.layers.PReLU` keep
             their own slopes. If False, they get `alpha`. Defaults to True.

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.dtype_policies import default_dtype_policy
 from keras_prelu.backend.keras_internals import has_automatic_name, producer, sublayers
 from keras_prelu.conversion.compile_settings import copy_compile_settings
 from keras_prelu.custom_layers.converted_layer import (
@@ -131,9 +132,8 @@ def rewrite(model: keras.Model, replacements: Replacements | None = None) -> ker
 
     The given model is not changed. Weights, names (of outputs too), `trainable` flags, dtype
     policies and the compile settings are kept (the optimizer with fresh state). A Sequential stays
-    a Sequential, and
-    a subclassed model keeps its class. A nested model is rewritten once, however often it is
-    called.
+    a Sequential, and a subclassed model keeps its class. A nested model is rewritten once, however
+    often it is called.
 
     Args:
         model: `keras.Model`. A built model.
@@ -163,9 +163,6 @@ def copy_model(model: keras.Model, replacements: Replacements | None = None) -> 
     else:
         result = rewriter.copy_whole(model)
     rewriter.copy_state()
-    if result.dtype_policy.name != model.dtype_policy.name:
-        # A model scales its loss by its own policy, which it got from the global one.
-        result.dtype_policy = model.dtype_policy
     return result
 
 
@@ -199,19 +196,26 @@ class _Rewriter:
             # The entry is added before the models inside are copied, so that outer models come
             # first.
             self._models[id(model)] = _Copied(original=model, copy=None)
-            copy = (
-                self._copy_sequential(model)
-                if isinstance(model, keras.Sequential)
-                else self._copy_functional(model)
-            )
+            # The layers inside layers with Python code of their own get the default policy, which
+            # was the model's when the model was made.
+            with default_dtype_policy(model.dtype_policy):
+                copy = (
+                    self._copy_sequential(model)
+                    if isinstance(model, keras.Sequential)
+                    else self._copy_functional(model)
+                )
             self._models[id(model)] = _Copied(original=model, copy=copy)
         return self._models[id(model)].copy
 
     def copy_whole(self, model: keras.Model) -> keras.Model:
         """Copy a model that is not taken apart, such as one with Python code of its own."""
-        copy = self._copy(model)
-        if copy.built:
-            return copy
+        with default_dtype_policy(model.dtype_policy):
+            copy = self._copy(model)
+            if not copy.built:
+                self._build(copy, model)
+        return copy
+
+    def _build(self, copy: keras.Model, model: keras.Model) -> None:
         with warnings.catch_warnings():
             # Keras warns of a model that can't be built. The model then lacks variables, which
             # copy_variables reports.
@@ -219,7 +223,6 @@ class _Rewriter:
             # As from a file: Keras tracks the dict of a model that was built by a call, and JAX
             # knows no such type.
             copy.build_from_config(json.loads(json.dumps(model.get_build_config())))
-        return copy
 
     def _copy_sequential(self, model: keras.Sequential) -> keras.Sequential:
         functional.functional_view(model)  # Raises an error if the model is not built.

@@ -20,6 +20,7 @@ from keras_prelu.errors import CalibrationError, ConversionError, KerasPReLUWarn
 from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.model_state import state_kept
+from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.ops import prelu
@@ -224,6 +225,9 @@ class _Comparison:
             ConversionError: The models differ.
         """
         found = self._found
+        expected_names, names = output_names(self._original), output_names(self._converted)
+        if names != expected_names:
+            raise self._refusal(f"its outputs are named {names} instead of {expected_names}")
         try:
             prediction = predict_once(self._converted, found.inputs)
         except Exception as error:  # Whatever the converted model raises.

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
+from tests.helpers import models
 
 L = keras.layers
 C = keras.constraints
@@ -140,16 +141,7 @@ def network(name, constraint, seed=0):
 
 def bounded(model, seed=0):
     """Draw the weights of a model, and apply its constraints as a training step does."""
-    rng = np.random.default_rng(seed)
-    for variable in model.weights:
-        name, shape = variable.path.rsplit("/", 1)[-1], variable.shape
-        if name in ("gamma", "moving_variance"):
-            variable.assign(rng.uniform(0.5, 1.5, shape))
-        elif name in ("beta", "bias", "moving_mean"):
-            variable.assign(rng.normal(0.0, 0.3, shape))
-        elif len(shape) > 1:
-            fan_in = max(1, int(np.prod(shape)) // shape[-1])
-            variable.assign(rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape))
+    for variable in models.live_in(model, seed).weights:
         for _ in range(3):
             if variable.constraint is not None:
                 variable.assign(variable.constraint(variable))

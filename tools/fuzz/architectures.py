@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_prelu.backend.dtype_policies import default_dtype_policy
 from tools.common.lifelike import live_in
 
 __all__ = ["Architecture", "build"]
@@ -267,13 +267,19 @@ def _squeeze_and_excite(x: Tensor, r: random.Random) -> Tensor:
     return x * layers.Conv2D(x.shape[-1], 1, activation="hard_sigmoid")(s)
 
 
-def build(seed: int) -> Architecture:
-    """Return the network of a seed."""
+def build(seed: int, *, in_float32: bool = False) -> Architecture:
+    """Return the network of a seed.
+
+    Args:
+        seed: Integer.
+        in_float32: Whether it computes in float32, also if the seed gives it another dtype policy.
+    """
     r = random.Random(seed)
     keras.utils.set_random_seed(seed)
     keras.utils.clear_session(free_memory=False)
     policy = r.choice(["float32"] * 8 + ["mixed_bfloat16", "mixed_float16"])
-    with _dtype_policy(policy):
+    policy = "float32" if in_float32 else policy
+    with default_dtype_policy(policy):
         inputs, arrays, tensors, blocks = _inputs(r)
         for _ in range(r.randint(2, 7)):
             index = r.randrange(len(tensors))
@@ -284,16 +290,6 @@ def build(seed: int) -> Architecture:
     if policy != "float32":
         blocks.append(policy)
     return Architecture(model=model, inputs=arrays, blocks=tuple(blocks))
-
-
-@contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _inputs(r: random.Random) -> tuple[Any, Any, list[Tensor], list[str]]:

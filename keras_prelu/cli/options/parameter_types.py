@@ -53,7 +53,8 @@ class Times(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        times: float = click.FLOAT.convert(str(value).removesuffix("x"), param, ctx)  # type: ignore[arg-type]
+        number = str(value).removesuffix("x")
+        times: float = click.FLOAT.convert(number, param, ctx)  # type: ignore[arg-type]
         return times
 
 

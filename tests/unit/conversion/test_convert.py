@@ -218,6 +218,26 @@ def test_mixed_precision_is_kept(policy):
         keras.config.set_dtype_policy(policy)
 
 
+@pytest.mark.parametrize("build", [custom.Outer, custom.BuildsLate, custom.Block])
+def test_layers_inside_custom_ones_keep_their_policies(build):
+    """They get the default policy when they are created, which is another one by now."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    shape = (6, 6, 3) if build is custom.Block else (6,)
+    model = custom.around(build(name="own"), L.Dense(2), shape=shape)
+    keras.config.set_dtype_policy("float32")
+
+    def policies(model):
+        return {
+            each.path: each.dtype_policy.name
+            for each in model._flatten_layers()
+            if not isinstance(each, (L.ReLU, kp.PReLU))
+        }
+
+    converted = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    assert set(policies(converted).values()) == {"mixed_bfloat16"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def test_slopes_that_a_model_has_are_kept():
     model = models.live_in(models.leaky())
     x = models.samples(model)

@@ -8,6 +8,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.conversion import convert as convert_module
+from keras_prelu.conversion import rewriter
 from keras_prelu.conversion.prelu_factory import PReLUFactory
 from tests.helpers import custom, models
 
@@ -71,6 +72,17 @@ def test_the_record():
     record = kp.run_conversion(network(), alpha=0.01, calibration_data=x).verification
     assert (record.samples, record.drawn, record.obstacle) == (4, False, "")
     assert kp.run_conversion(network(), **EXACT, verify=False).verification is None
+
+
+def test_other_names_of_outputs_are_refused(monkeypatch):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, L.Dense(2, activation="relu", name="price")(inputs))
+    assert kp.convert(model, **EXACT, include="*").output_names == ["price"]
+    monkeypatch.setattr(rewriter, "with_output_names", lambda model, names: model)
+    with pytest.raises(
+        kp.errors.ConversionError, match=r"\['price_prelu'\] instead of \['price'\]"
+    ):
+        kp.convert(model, **EXACT, include="*")
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25])
