@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_prelu.cli.output import echo
+from keras_prelu.errors import KerasPReLUWarning
 
 __all__ = [
     "WORSE_STATUS",
@@ -148,11 +150,23 @@ def unseen_samples(samples: Any, models: Sequence[Path]) -> tuple[Any, str]:
 
 
 def _read(model: Path) -> tuple[Any, Any] | None:
-    """Return the digests of trained and held-out samples, or None if there is no such record."""
+    """Return the digests of trained and held-out samples, or None if there is no record.
+
+    Warns of a record that can't be read.
+    """
+    path = record_path(model)
+    if not path.exists():
+        return None
     try:
-        stored = json.loads(record_path(model).read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
         return _decoded(stored["trained"]), _decoded(stored["held_out"])
     except (OSError, ValueError, TypeError, KeyError):
+        warnings.warn(
+            f"The record '{path}' can't be read: samples that '{model}' was trained on are not"
+            " recognized.",
+            KerasPReLUWarning,
+            stacklevel=2,
+        )
         return None
 
 

@@ -106,9 +106,12 @@ def verify_conversion(
     replaced = {path: by_path[path] for path in new_slopes}
     with _as_in_original(converted, replaced):
         for scale in _SCALES:
-            found = probe_original(original, samples, scale)
+            found = _probe_original(original, samples, scale)
             if isinstance(found, str):
-                return _not_made(f"the model can't be called on inputs drawn for it ({found})")
+                inputs = "inputs drawn for it" if samples is None else "the first samples"
+                return _not_made(
+                    f"the model can't be called on {inputs} ({found})", drawn=samples is None
+                )
             try:
                 return _Comparison(original, converted, selected_sites, found).run()
             except _OverflowError:
@@ -148,11 +151,11 @@ def _is_finite(value: Value) -> bool:
     return value.array.dtype.kind not in "f" or bool(np.isfinite(value.array).all())
 
 
-def _not_made(obstacle: str) -> Verification:
-    return Verification(samples=0, drawn=True, largest_difference=float("nan"), obstacle=obstacle)
+def _not_made(obstacle: str, *, drawn: bool) -> Verification:
+    return Verification(samples=0, drawn=drawn, largest_difference=float("nan"), obstacle=obstacle)
 
 
-def probe_original(model: keras.Model, samples: Any, scale: float = 1.0) -> Probe | str:
+def _probe_original(model: keras.Model, samples: Any, scale: float = 1.0) -> Probe | str:
     """Return a probe of a model with samples or drawn inputs, or the reason why there is none."""
     if samples is None:
         return probe(model, scale)
@@ -236,7 +239,9 @@ class _Comparison:
         reason = self._difference(prediction, 0.0)
         if reason:
             if is_random(self._original, found.inputs):
-                return _not_made("the model's own predictions for the same inputs differ")
+                return _not_made(
+                    "the model's own predictions for the same inputs differ", drawn=found.drawn
+                )
             largest_intermediate = self._find_first_difference()
             reason = self._difference(prediction, largest_intermediate)
         if reason:

@@ -234,7 +234,6 @@ def compare_scores(
     b: np.ndarray,
     *,
     margin: float = MARGIN,
-    seed: int = 0,
     runs: int = 1,
     metrics: Sequence[tuple[MetricValues, MetricValues]] = (),
 ) -> Comparison:
@@ -246,7 +245,6 @@ def compare_scores(
             several trainings; for "loss" the loss.
         b: Array with the scores of model b.
         margin: Float. See `compare`. Defaults to 0.01.
-        seed: Integer. Has no effect. Defaults to 0.
         runs: Integer. The number of trainings that scores are means of. Defaults to 1.
         metrics: Sequence of pairs of `MetricValues`, of model a and model b. Defaults to none.
 

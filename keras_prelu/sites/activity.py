@@ -14,19 +14,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.layer_calls import layers_in_loops
-from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.site import LocatedSite, Site
 from keras_prelu.typing import Tensor
 
-__all__ = ["ActivityProbe", "SiteActivity", "activity"]
+__all__ = ["ActivityProbe", "SiteActivity"]
 
 
 @dataclass(frozen=True)
@@ -82,35 +80,16 @@ class SiteActivity:
         return self.active <= threshold * self.samples
 
 
-def activity(model: keras.Model, samples: Any, *, batch_size: int = 128) -> list[SiteActivity]:
-    """Count the samples on which each unit is active, exactly, in one pass over all samples.
+class ActivityProbe:
+    """Counts of the samples on which each unit is active, exactly, in one pass over all samples.
+
+    It is compiled once; the weights of the model may change between the calls.
 
     Args:
         model: `keras.Model`, with nested models, and layers and models with Python code of their
             own. Inside such code, some rectifiers are not seen and left out: functions that the
             code calls, and those that run in a loop, in a branch or in other code that the backend
             traces by itself.
-        samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
-        batch_size: Integer. The number of samples in a batch. Defaults to 128.
-
-    Returns:
-        A list of `SiteActivity`, one for each rectifier that is seen (ReLU, LeakyReLU, PReLU; also
-        inline ones), in execution order.
-
-    Raises:
-        ConversionError: The model has no graph.
-        DataError: The samples do not fit the model.
-    """
-    data = as_samples(samples, model=model, labels="ignored")
-    with state_kept(model):
-        return ActivityProbe(model, data.x)(model_inputs(model, data), batch_size)
-
-
-class ActivityProbe:
-    """`activity` of a model, compiled once; the weights may change between the calls.
-
-    Args:
-        model: `keras.Model`. See `activity`.
         x: Array, or structure of arrays. Samples that the model can be called with, which are
             needed for one that does not declare its inputs.
 

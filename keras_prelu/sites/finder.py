@@ -11,9 +11,9 @@ import keras
 
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize_call
-from keras_prelu.graph.gates import Objections, takes_floats
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.graph.objections import Objections, takes_floats
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.sites import inspection
 from keras_prelu.sites.opened_layers import OpenedLayers

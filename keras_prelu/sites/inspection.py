@@ -24,9 +24,9 @@ from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize, recognize_call
-from keras_prelu.graph.gates import Objections, takes_floats
 from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.leaves import rebuild_failure
+from keras_prelu.graph.objections import Objections, takes_floats
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.opened_layers import OpenedLayers

@@ -15,6 +15,7 @@ from keras_prelu.conversion.optimizer_copies import described_exclusions
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.data.streams import batch_count
+from keras_prelu.graph.held_functions import held_functions
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.digest import object_digest, without_automatic_names
 from keras_prelu.training.fit import TrainingSetup
@@ -75,22 +76,14 @@ def _model_parts(model: keras.Model) -> dict[str, Any]:
     layers = [model, *sublayers(model)]
     return {
         "model": model,
-        "layers": [(type(layer), _functions_of(layer)) for layer in layers],
+        "layers": [type(layer) for layer in layers],
+        # A configuration may describe a function by its name alone.
+        "functions": [
+            (target.attribute, target.keys, function) for target, function in held_functions(model)
+        ],
         "trainable": [variable.trainable for variable in model.weights],
         "policies": [layer.dtype_policy.name for layer in layers],
         "compile": _compile_parts(model),
-    }
-
-
-def _functions_of(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Return the functions that a layer holds; its configuration may have their names alone."""
-    return {
-        name: value
-        for name, value in sorted(vars(layer).items())
-        if not name.startswith("_")
-        and callable(value)
-        and not isinstance(value, type)
-        and not isinstance(value, keras.layers.Layer)
     }
 
 

@@ -71,6 +71,9 @@ def test_samples_that_were_all_trained_on_are_scored_with_a_caution(folder):
     output = invoke("compare relu.finetuned.keras relu.keras --data trained.npz").output
     assert "All 160 samples were used to train relu.finetuned.keras: the scores do not" in output
     assert not os.path.exists("relu.finetuned.control.keras")
+    (folder / "relu.finetuned.training.json").write_text("damaged")
+    result = invoke("compare relu.finetuned.keras relu.keras --data trained.npz")
+    assert "Note: The record 'relu.finetuned.training.json' can't be read" in result.stderr
 
 
 def test_the_control_is_not_overwritten_without_force(folder):

@@ -272,15 +272,17 @@ OF_LABELLED = {
 }
 
 
-def skip_tensorflow_data(kind):
-    if "tf.data" in kind and keras.backend.backend() != "tensorflow":
-        pytest.skip("importing TensorFlow takes long; it is tested on TensorFlow")
+def marked(kinds):
+    """Mark the kinds that need TensorFlow, which takes long to import, to run on TensorFlow."""
+    return [
+        pytest.param(kind, marks=[pytest.mark.tensorflow] if "tf.data" in kind else [])
+        for kind in kinds
+    ]
 
 
-@pytest.mark.parametrize("kind", UNLABELLED)
+@pytest.mark.parametrize("kind", marked(UNLABELLED))
 @pytest.mark.parametrize("use", WITHOUT_LABELS)
 def test_kinds_of_unlabelled_samples(kind, use):
-    skip_tensorflow_data(kind)
     if use in ("similarity", "calibrate") and kind == "by name":
         pytest.skip("the same path as of dead_units")
     model, _ = prepared("functional")
@@ -295,10 +297,9 @@ def expected_of_pair(use):
     return OF_LABELLED[use](prepared("functional")[0], lambda: (X, Y))
 
 
-@pytest.mark.parametrize("kind", LABELLED)
+@pytest.mark.parametrize("kind", marked(LABELLED))
 @pytest.mark.parametrize("use", [use for use in OF_LABELLED if use != "report"])
 def test_kinds_of_labelled_samples(kind, use):
-    skip_tensorflow_data(kind)
     found = OF_LABELLED[use](prepared("functional")[0], lambda: LABELLED[kind](X, Y))
     np.testing.assert_allclose(
         keras.tree.flatten(found), keras.tree.flatten(expected_of_pair(use)), rtol=1e-5
@@ -362,9 +363,8 @@ def test_training_data_that_is_refused_before_training(kind, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["PyDataset", "DataLoader", "tf.data"])
+@pytest.mark.parametrize("kind", marked(["PyDataset", "DataLoader", "tf.data"]))
 def test_streams_train_as_arrays_do(kind):
-    skip_tensorflow_data(kind)
     model, _ = prepared("functional")
     results = [
         kp.finetune(

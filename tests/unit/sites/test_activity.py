@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.sites.activity import activity
+from keras_prelu.sites.activity import ActivityProbe
 from tests.helpers import custom
 
 
@@ -17,7 +17,7 @@ def test_functions_that_python_code_calls_are_left_out(converted):
     expected = (x @ np.asarray(dense.kernel) + np.asarray(dense.bias) > 0).sum(axis=0)
     if converted:
         model = kp.convert(model, rescale="none", include="*")
-    (measured,) = activity(model, x)
+    (measured,) = ActivityProbe(model, x)([x])
     assert measured.site.path == ("code/dense_prelu" if converted else "code/dense")
     np.testing.assert_array_equal(measured.active, expected)
     assert measured.inside

@@ -23,6 +23,16 @@ class Scaled(L.Dense):
         return self.factor * super().call(inputs)
 
 
+class InAList(L.Dense):
+    """A layer that holds functions which its configuration does not describe."""
+
+    function = staticmethod(lambda x: x)
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.functions = [{"f": type(self).function}]
+
+
 class Batches(keras.utils.PyDataset):
     def __init__(self, scale=1.0, random=False):
         super().__init__()
@@ -125,6 +135,15 @@ def test_code_of_layers_counts(monkeypatch):
     before = key(network(layer=Scaled))
     monkeypatch.setattr(Scaled, "factor", 3.0)
     assert key(network(layer=Scaled)) != before
+
+
+def test_functions_in_lists_and_dicts_count(monkeypatch):
+    before = key(network(layer=InAList))
+    assert key(network(layer=InAList)) == before
+    monkeypatch.setattr(InAList, "function", staticmethod(lambda x: 2 * x))
+    model = network(layer=InAList)
+    monkeypatch.undo()  # The class is as before, and only what the layer holds differs.
+    assert key(model) != before
 
 
 def test_streams():

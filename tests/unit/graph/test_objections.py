@@ -1,4 +1,4 @@
-"""keras_prelu.graph.gates: which rectifiers a model relies on, in every spelling."""
+"""keras_prelu.graph.objections: which rectifiers a model relies on, in every spelling."""
 
 import keras
 import numpy as np
