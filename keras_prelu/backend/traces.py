@@ -19,7 +19,7 @@ import keras
 
 from keras_prelu.backend.keras_internals import backend_namespaces
 
-__all__ = ["Position", "current_position", "loops_noted"]
+__all__ = ["Position", "code_as_written", "current_position"]
 
 _LOOPS = frozenset(
     {
@@ -33,6 +33,9 @@ _LOOPS = frozenset(
     }
 )
 """Names of the functions of Keras's backends that call a function in a loop."""
+
+_BRANCHES = frozenset({"cond", "switch"})
+"""Names of the functions of Keras's backends that call one of several functions."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,20 @@ class Position:
 
 
 def current_position() -> Position:
-    """Return where the calling code runs. Loops count within `loops_noted` only."""
+    """Return where the calling code runs. Loops count within `code_as_written` only."""
     return Position(trace=_current_trace(), loops=_state.loops, recorded=_is_recorded())
 
 
 @contextmanager
-def loops_noted() -> Iterator[None]:
-    """Count Keras's loops, and turn off rematerialization, as long as the context lasts.
+def code_as_written() -> Iterator[None]:
+    """Let code run as it is written, and count Keras's loops, as long as the context lasts.
 
-    Rematerialization changes no value, but calls a function in a trace of its own, and again in the
-    backward pass. Functions that `keras.remat` returned before are not affected.
+    Rematerialization is turned off: it changes no value, but calls a function in a trace of its
+    own, and again in the backward pass. Functions that `keras.remat` returned before are not
+    affected.
+
+    Functions of loops and branches are traced anew: outside of a compiled function, JAX keeps its
+    trace of a function that it has seen, and with it the values that variables had then.
 
     What is patched: the functions of Keras's backend, in the modules in which Keras looks them up.
     The patch is in place while any thread is in such a context, and has an effect on the threads
@@ -95,7 +102,7 @@ def loops_noted() -> Iterator[None]:
 
 
 class _State(threading.local):
-    """What a thread has entered: contexts of `loops_noted`, and loops."""
+    """What a thread has entered: contexts of `code_as_written`, and loops."""
 
     contexts = 0
     loops = 0
@@ -111,7 +118,9 @@ def _patch_all() -> Iterator[Callable[[], None]]:
     for namespace in backend_namespaces():
         for name, function in list(vars(namespace).items()):
             if name in _LOOPS and callable(function):
-                replacement = _counting(function)
+                replacement = _counting(_tracing_anew(function))
+            elif name in _BRANCHES and callable(function):
+                replacement = _tracing_anew(function)
             elif name == "remat" and callable(function):
                 replacement = _turned_off(function)
             else:
@@ -130,6 +139,25 @@ def _counting(function: Callable[..., Any]) -> Callable[..., Any]:
             _state.loops -= 1
 
     return loop
+
+
+def _tracing_anew(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def calling(*args: Any, **kwargs: Any) -> Any:
+        return function(
+            *map(_new_function, args), **{k: _new_function(v) for k, v in kwargs.items()}
+        )
+
+    return calling
+
+
+def _new_function(argument: Any) -> Any:
+    """Return a function that is new to a backend, in place of a function or of each in a list."""
+    if isinstance(argument, (list, tuple)) and argument and all(map(callable, argument)):
+        return [_new_function(each) for each in argument]
+    if not callable(argument):
+        return argument
+    return lambda *args, **kwargs: argument(*args, **kwargs)
 
 
 def _turned_off(remat: Callable[..., Any]) -> Callable[..., Any]:

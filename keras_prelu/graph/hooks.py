@@ -37,7 +37,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.traces import current_position, loops_noted
+from keras_prelu.backend.traces import code_as_written, current_position
 
 __all__ = [
     "Hook",
@@ -155,7 +155,7 @@ def hook_seen_calls(
         is_seen = position.can_use_tensors_of(current_position()) and _has_rows(call, rows)
         return hook(call) if is_seen else None
 
-    with loops_noted():
+    with code_as_written():
         position = current_position()
         with hook_calls(targets, hook_if_seen):
             yield

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.traces import code_as_written
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.masks import AttachMasks, PassMasksOn, creates_masks
@@ -72,7 +73,8 @@ class Step:
         called = self.operation if operation is None else operation
         if isinstance(called, keras.layers.Layer):
             kwargs["training"] = False
-        return keras.tree.flatten(called(*args, **kwargs))
+        with code_as_written():
+            return keras.tree.flatten(called(*args, **kwargs))
 
     def arguments(self, values: Mapping[Slot, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and the keyword arguments of the call, with tensors in place."""

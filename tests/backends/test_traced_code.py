@@ -6,6 +6,8 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.graph.hooks import HookTarget, hook_seen_calls
+from keras_prelu.graph.interpreter import run_plan
+from keras_prelu.graph.plan import compile_plan
 from tests.helpers import traced
 
 BACKEND = keras.backend.backend()
@@ -115,3 +117,36 @@ def test_a_converted_model_is_exact_and_can_be_trained(model, samples, tmp_path)
     rows = (tmp_path / "slopes.csv").read_text().splitlines()
     assert next(row for row in rows if "fori_loop" in row).endswith(",,,")
     assert not next(row for row in rows if "remat" in row).endswith(",,,")
+
+
+@pytest.mark.parametrize("kind", ["cond", "switch", "fori_loop"])
+def test_a_function_that_was_traced_sees_the_present_weights(kind):
+    @keras.saving.register_keras_serializable("tests")
+    class Branching(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.inner = keras.layers.Dense(3, use_bias=False)
+
+        def build(self, input_shape):
+            self.inner.build(input_shape)
+
+        def call(self, x):
+            positive = keras.ops.any(x > -1e9)
+            if kind == "cond":
+                return keras.ops.cond(positive, lambda: self.inner(x), lambda: x)
+            if kind == "switch":
+                index = keras.ops.cast(positive, "int32")
+                return keras.ops.switch(index, [keras.layers.ReLU(), self.inner], x)
+            return keras.ops.fori_loop(0, 1, self.turn, x)
+
+        def turn(self, index, x):
+            return self.inner(x)
+
+    layer = Branching(name="branching")
+    model = keras.Sequential([keras.Input((3,)), layer])
+    inputs = keras.ops.convert_to_tensor(np.eye(3, dtype="float32"))
+    plan = compile_plan(model)
+    for factor in (1.0, 2.0):
+        layer.inner.set_weights([factor * np.eye(3, dtype="float32")])
+        (outputs,) = run_plan(plan, [inputs])
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(outputs), factor * np.eye(3))
