@@ -20,7 +20,7 @@ __all__ = [
 
 # The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
-PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
+PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity", "positive")
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
 SHARED_AXES = ("channel_wise", "channel_shared", "none")
 
@@ -30,9 +30,9 @@ class ConversionOptions:
     """The options of a conversion, named like the arguments of `keras_prelu.convert`.
 
     Attributes:
-        alpha: Float or "auto". Initial slope of the new PReLU layers.
+        alpha: Float, "auto" or None. Initial slope of the new PReLU layers.
         tolerance: Float or None. Error that "auto" may leave.
-        parameterization: String. The map from raw parameters to slopes.
+        parameterization: String or None. The map from raw parameters to slopes.
         shared_axes: String. One of `SHARED_AXES`.
         rescale: String. One of `RESCALES`.
         include: Tuple of strings. Patterns of the sites to convert; empty for all.
@@ -42,11 +42,11 @@ class ConversionOptions:
         verify: Boolean. Whether the predictions of both models are compared.
     """
 
-    alpha: float | str = option(
+    alpha: float | str | None = option(
         "--alpha",
         type=Slope(),
-        default=0.25,
-        help="Initial negative slope; auto: per layer, the largest that calibration compensates.",
+        help="Initial negative slope; auto: per layer, the largest that calibration compensates."
+        "  [default: 0, which is exact; 0.25 with --data or --rescale]",
     )
     tolerance: float | None = option(
         "--tolerance",
@@ -54,11 +54,11 @@ class ConversionOptions:
         help="Relative output error that --alpha auto may leave.  [default: what held-out samples"
         " cannot distinguish from no error]",
     )
-    parameterization: str = option(
+    parameterization: str | None = option(
         "--parameterization",
         type=click.Choice(PARAMETERIZATIONS),
-        default="exp",
-        help="Map from the raw parameters to the slopes.",
+        help="Map from the raw parameters to the slopes; positive: identity with slopes of at least"
+        " 0.001, where they start.  [default: identity for slopes of 0, exp for positive ones]",
     )
     shared_axes: str = option(
         "--shared-axes",
@@ -70,8 +70,8 @@ class ConversionOptions:
         "--rescale",
         type=click.Choice(RESCALES),
         default="auto",
-        help="How the model's function is preserved; auto: calibrated with --data, otherwise"
-        " moments and small slopes.",
+        help="How the model's function is preserved at other slopes; auto: calibrated, which needs"
+        " --data. With the others, --data measures the error.",
     )
     include: tuple[str, ...] = option(
         "--include",
