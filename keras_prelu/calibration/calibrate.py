@@ -81,7 +81,7 @@ def calibrate(
 
     Example:
 
-    >>> converted = keras_prelu.convert(model, rescale="none")
+    >>> converted = keras_prelu.convert(model, alpha=0.25, rescale="none")
     >>> calibration = keras_prelu.calibrate(converted, model, x_train[:512])
     >>> calibration.error_after < calibration.error_before
 

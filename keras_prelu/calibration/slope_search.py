@@ -130,7 +130,7 @@ def find_slopes(
 
     Example:
 
-    >>> converted = keras_prelu.convert(model, rescale="none")
+    >>> converted = keras_prelu.convert(model, alpha=0.25, rescale="none")
     >>> search = keras_prelu.find_slopes(converted, model, x_train[:512], tolerance=0.001)
     >>> search.within
 
