@@ -17,7 +17,7 @@ from tools.common.lifelike import live_in
 
 __all__ = ["Architecture", "build"]
 
-SAMPLES = 192
+SAMPLES = 640
 _TOKENS = 20
 _MOST_ELEMENTS = 600
 
@@ -28,7 +28,7 @@ class Architecture:
 
     Attributes:
         model: Keras model.
-        inputs: Arrays for 192 samples, structured as the model takes them.
+        inputs: Arrays for `SAMPLES` samples, structured as the model takes them.
         blocks: Names of what the network consists of, in order.
     """
 

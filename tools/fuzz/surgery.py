@@ -167,7 +167,7 @@ class _Trial:
 
         model = build(self._seed).model
         kp.equalize(model)
-        return self._same_function(model, self._outputs, self._own_rounding)
+        return self._same_function(model, self._outputs)
 
     def _revive(self) -> dict[str, Any]:
         import keras_prelu as kp
