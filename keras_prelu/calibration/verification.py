@@ -25,7 +25,7 @@ from keras_prelu.graph.plan import Slot, Step
 from keras_prelu.theory import relative_error
 from keras_prelu.typing import Tensor
 from keras_prelu.verification.prediction import predict_once
-from keras_prelu.verification.probes import COUNT, input_structure
+from keras_prelu.verification.probes import first_batch
 from keras_prelu.verification.steps import is_random, steps_difference
 
 __all__ = [
@@ -58,9 +58,7 @@ def check_steps(pair: ModelPair, samples: CalibrationSamples) -> None:
     """
     if hosts() > 1:  # The hosts hold different samples, and a prediction would need them all.
         return
-    count = pair.converted.inputs[0].shape[0] or COUNT
-    inputs = [array[np.arange(count) % len(array)] for array in samples.arrays]
-    batch = keras.tree.pack_sequence_as(input_structure(pair.converted), inputs)
+    batch = first_batch(pair.converted, samples.arrays)
 
     def run_original(step: Step, values: Mapping[Slot, Tensor]) -> list[Tensor]:
         return step.execute(values, pair.counterpart(step))
