@@ -157,7 +157,9 @@ def test_the_error_of_a_model_with_a_fixed_batch_size():
     x = models.samples(model, 20)
     conversion = kp.run_conversion(model, alpha=0.1, rescale="none", calibration_data=x)
     targets, outputs = (
-        np.concatenate([np.asarray(each(x[rows])) for rows in (range(8), range(8, 16))])
+        np.concatenate(
+            [keras.ops.convert_to_numpy(each(x[rows])) for rows in (range(8), range(8, 16))]
+        )
         for each in (model, conversion.model)
     )
     first = kp.run_conversion(model, alpha=0.1, rescale="none", calibration_data=x[:16])
