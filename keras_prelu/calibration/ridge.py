@@ -26,8 +26,12 @@ RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _FIRST_INDEX = 3
 
 _ROUNDING = 1e-12
-_BLOCK = 1024
-"""The number of products that are summed in float32 before they are added to a float64 sum."""
+_BLOCK = 256
+"""The number of products that are summed in float32 before they are added to a float64 sum.
+
+With 256, strengths from 1e-6 give the error of float64, also for inputs with a large mean; with
+4,096 it is up to a third larger.
+"""
 _UNKNOWNS_WORTH_THREADS = 1024
 """The number of unknowns from which several threads make a factorization faster.
 

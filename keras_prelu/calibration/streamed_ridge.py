@@ -26,7 +26,7 @@ _PATIENCE = 4
 """The iterations without a smaller error on held-out rows after which the search ends."""
 _WORTHWHILE = 0.995
 """The share of an error that a later one has to fall below to count as smaller."""
-_CONVERGED = 1e-8
+_CONVERGED = 1e-14
 """The share of the squared gradient at which a solution for a given strength is accepted."""
 
 

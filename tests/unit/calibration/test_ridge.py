@@ -100,3 +100,34 @@ def test_the_strength_is_chosen_on_held_out_rows(noise, count):
     assert best.error == pytest.approx(errors[best.ridge], rel=1e-9)
     if count == 200:
         assert best.ridge == {0.0: RIDGES[0], 0.3: best.ridge, 30.0: RIDGES[-1]}[noise]
+
+
+@pytest.mark.parametrize("count", [150, 3000])
+def test_float32_rows_give_the_error_of_float64_rows(count):
+    """Correlated, positive rows with a large mean, as activations are, and small strengths."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(1, count, 3)) @ rng.normal(size=(3, 200))
+    rows = 5.0 + common + 0.05 * rng.normal(size=(1, count, 200))
+    residuals = rows @ rng.normal(size=(200, 2)) + 0.1 * rng.normal(size=(1, count, 2))
+    held_out = np.arange(count) % 5 == 0
+    exact, rounded = RidgeProblem(200, 2), RidgeProblem(200, 2)
+    exact.add(block(rows, residuals, held_out))
+    rounded.add(block(rows.astype(np.float32), residuals.astype(np.float32), held_out))
+    for ridge in RIDGES:
+        change = rounded.solve(ridge)
+        assert exact.error(change) == pytest.approx(exact.error(exact.solve(ridge)), rel=0.01)
+        assert rounded.error(change) == pytest.approx(exact.error(change), rel=0.01, abs=3e-6)
+
+
+def test_groups_that_are_zero_do_not_disturb_the_others():
+    rng = np.random.default_rng(0)
+    rows, residuals = rng.normal(size=(3, 40, 5)), rng.normal(size=(3, 40, 2))
+    rows[1] = 0
+    problem = RidgeProblem(5, 2, 3)
+    problem.add(block(rows, residuals, held_out=np.zeros(40, dtype=bool)))
+    change = problem.solve(1e-3)
+    np.testing.assert_array_equal(change[1], np.zeros((5, 2)))
+    for group in (0, 2):
+        np.testing.assert_allclose(
+            change[group], reference(rows[group], residuals[group], 1e-3), rtol=1e-7
+        )
