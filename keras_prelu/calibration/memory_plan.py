@@ -22,7 +22,7 @@ __all__ = ["MemoryPlan", "plan_memory"]
 _LARGEST_BATCH = 128
 _BATCH_SHARE = 0.5
 """The share of the limit that the tensors of one batch may take."""
-_TENSORS = 6
+_TENSORS = 4
 """How often the inputs and outputs of the largest step are in memory while a batch is computed.
 
 They are those of both models, and what an operation computes in between.

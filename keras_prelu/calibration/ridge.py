@@ -403,7 +403,7 @@ def _solve_positive(matrices: FloatArray, rights: FloatArray, ridge: float) -> F
     if len(matrices) > 1:
         with contextlib.suppress(np.linalg.LinAlgError):
             np.linalg.cholesky(regularized)  # Refuses what is not positive definite.
-            return np.linalg.solve(regularized, rights)
+            return np.asarray(np.linalg.solve(regularized, rights), dtype=np.float64)
     return np.stack([_solve_one(*pair) for pair in zip(regularized, rights, strict=True)])
 
 

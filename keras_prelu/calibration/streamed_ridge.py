@@ -24,7 +24,7 @@ __all__ = ["Problem", "RowSource", "StreamedRidgeProblem"]
 _MOST_ITERATIONS = 40
 _PATIENCE = 4
 """The iterations without a smaller error on held-out rows after which the search ends."""
-_WORTHWHILE = 0.995
+_WORTHWHILE = 0.99
 """The share of an error that a later one has to fall below to count as smaller."""
 _CONVERGED = 1e-14
 """The share of the squared gradient at which a solution for a given strength is accepted."""
@@ -121,7 +121,7 @@ class StreamedRidgeProblem:
             fitting = ~block.held_out
             rows, residuals = block.rows[:, fitting], block.residuals[:, fitting]
             self._cross += np.swapaxes(rows, 1, 2) @ residuals
-            self._squares += np.sum(np.square(rows), axis=1, dtype=np.float64)[..., None]
+            self._squares[..., 0] += np.sum(np.square(rows), axis=1, dtype=np.float64)
             self._judging.add(block.targets[:, block.held_out])
             self._residual_square += _square(block.residuals[:, block.held_out])
             self._residuals.append(_Residuals(values=block.residuals, held_out=block.held_out))

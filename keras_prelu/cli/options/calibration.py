@@ -31,8 +31,7 @@ class CalibrationOptions:
         "--memory-limit",
         type=ByteSize(),
         default="4GB",
-        help="Memory that calibration may take; activations beyond it are computed again or go to"
-        " temporary files.",
+        help="Memory that calibration may take in addition to the models and samples.",
     )
 
 

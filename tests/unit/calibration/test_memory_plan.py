@@ -35,13 +35,13 @@ def plan(model, **settings):
 def test_batches_get_smaller_with_the_limit():
     model = network()
     sizes = [plan(model, memory_limit=limit).batch_size for limit in (0, 1e7, 4e7, 4e8, 4e9)]
-    # Half of the limit holds six times what the largest step reads and writes.
+    # Half of the limit holds four times what the largest step reads and writes.
     assert sizes == [1, 2, 8, 64, 128]
 
 
 def test_what_batches_and_rows_take_is_not_left_for_activations():
     generous = plan(network(), memory_limit=1e9)
-    assert generous.activations == 1e9 - 128 * 6 * LARGEST - 8 * 32e6
+    assert generous.activations == 1e9 - 128 * 4 * LARGEST - 8 * 32e6
     assert plan(network(), memory_limit=1e8).activations == 0
 
 
