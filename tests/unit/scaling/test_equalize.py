@@ -295,14 +295,15 @@ def test_channels_read_by_zeros_are_left_as_they_are_and_no_spread_grows():
         assert record.spread_after <= record.spread_before * 1.001
 
 
-def test_weights_of_low_precision_are_scaled_without_rounding():
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])
+def test_low_precision_is_scaled_without_rounding(policy):
     model = keras.Sequential(
         [keras.Input((6,)), L.Dense(8, "relu"), L.Dense(8, "relu"), L.Dense(3)], name="low"
     )
     low = keras.models.clone_model(
         model,
         clone_function=lambda layer: type(layer).from_config(
-            {**layer.get_config(), "dtype": "bfloat16"}
+            {**layer.get_config(), "dtype": policy}
         ),
     )
     badly_scaled(models.live_in(low))
