@@ -78,8 +78,8 @@ def calibrate(
 
     Raises:
         CalibrationError: The models do not belong together or have no graph, there are too few
-            samples, or memory is used up; or the layers of a model, called one by one, compute something else than
-            `predict`, or the outputs are not finite.
+            samples, or memory is used up; or the layers of a model, called one by one, compute
+            something else than `predict`, or the outputs are not finite.
         DataError: The samples do not fit the model, or hold NaN.
         InvalidArgumentError: A ValueError; an option is out of range.
 
