@@ -15,8 +15,6 @@ from tools.common.processes import emit, json_lines, quiet
 from tools.common.records import decode
 from tools.fidelity.effort import Effort
 
-CAP = 1e9
-
 
 @dataclass(frozen=True)
 class CalibrationMemory:
@@ -51,7 +49,7 @@ def main(work: str, samples: int, layers: int) -> None:
     """Do WORK with SAMPLES images of 16 × 16 pixels and LAYERS convolutions; print its memory.
 
     predict: all at once through the original; calibrate: refit the converted network; spilled:
-    calibrate with 700 MB of activations in memory, for a cap of 1 GB.
+    calibrate with a limit of 700 MB.
     """
     quiet()
     import keras
@@ -66,13 +64,13 @@ def main(work: str, samples: int, layers: int) -> None:
     kp.calibrate(kp.convert(model, rescale="none"), model, x[:128])
     model(keras.ops.convert_to_tensor(x[:128]))
     converted = kp.convert(model, rescale="none")
-    limit = 0.7 * CAP if work == "spilled" else float("inf")
+    limit = 7e8 if work == "spilled" else float("inf")
 
     def predict() -> object:
         return model(keras.ops.convert_to_tensor(x))
 
     def calibrate() -> object:
-        return kp.calibrate(converted, model, x, memory_limit=limit)
+        return kp.calibrate(converted, model, x, batch_size=128, memory_limit=limit)
 
     peak = _peak(predict if work == "predict" else calibrate)
     weights = b"".join(weights.tobytes() for weights in converted.get_weights())

@@ -120,7 +120,7 @@ def memory(results: Sequence[CalibrationMemory]) -> str:
     names = {
         "predict": "the original on all samples at once",
         "calibrate": "calibrating",
-        "spilled": "calibrating, 700 MB of activations in memory",
+        "spilled": "calibrating, limit of 700 MB",
     }
     weights = {(r.samples, r.weights) for r in results if r.work != "predict"}
     same = len(weights) == len({samples for samples, _ in weights})
