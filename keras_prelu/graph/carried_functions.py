@@ -66,6 +66,10 @@ class CarriedFunctions:
         """Whether some of the functions have no name that is theirs alone in a configuration."""
         return bool(self._unnamed)
 
+    def carries(self, layer: Any) -> bool:
+        """Return whether a layer is the activation of another, and goes into the copy itself."""
+        return any(target.value is layer for target in self._layers)
+
     @contextmanager
     def left_out(self) -> Iterator[None]:
         """Set the attributes that are left out to the linear activation, inside the context."""
