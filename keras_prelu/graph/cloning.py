@@ -100,7 +100,7 @@ def _from_config(operation: Any, config: dict[str, Any], changes: Mapping[str, A
     except Exception as error:
         raise ConversionError(
             f"{_described(operation)} can't be rebuilt: from_config(get_config()) fails"
-            f" ({reason_of(error)}). Give its class a get_config() with every argument of __init__"
+            f" ({reason_of(error)}). {_advice(operation)}"
         ) from error
 
 
@@ -186,7 +186,7 @@ def _config(operation: Any) -> dict[str, Any]:
     except Exception as error:
         raise ConversionError(
             f"{_described(operation)} can't be rebuilt: its get_config() fails"
-            f" ({reason_of(error)}). Give its class a get_config() with every argument of __init__"
+            f" ({reason_of(error)}). {_advice(operation)}"
         ) from error
     return cast("dict[str, Any]", _with_copies(config, {}))
 
@@ -208,6 +208,15 @@ def _with_copies(value: Any, copies: dict[int, Any]) -> Any:
     if id(value) not in copies:
         copies[id(value)] = rebuild(value)
     return copies[id(value)]
+
+
+def _advice(operation: Any) -> str:
+    if type(operation).__module__.startswith("keras."):
+        return (
+            "Give what it holds a class with a get_config(), registered with"
+            " keras.saving.register_keras_serializable"
+        )
+    return "Give its class a get_config() with every argument of __init__"
 
 
 def _described(operation: Any) -> str:

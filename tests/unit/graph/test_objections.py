@@ -301,7 +301,9 @@ CASES = {
     ),
     "indices of a table": (
         INDICES,
-        lambda: row(lambda x, _: ops.take(np.arange(7.0), ops.cast(ops.minimum(relu(x), 6), "int32"))),
+        lambda: row(
+            lambda x, _: ops.take(np.arange(7.0), ops.cast(ops.minimum(relu(x), 6), "int32"))
+        ),
     ),
     "indices of a table, along an axis": (
         INDICES,
