@@ -60,6 +60,8 @@ class ChannelGroup:
     Attributes:
         producers: Sequence of `Step`. The steps that write the channels.
         consumers: Sequence of `Step`. The steps that read the channels.
+        connecting: Sequence of `Step`. The steps between them, which keep the scale of a channel.
+        feeders: Mapping from the id of a BatchNormalization to the layer before it.
         reason: String. Why the channels can't be scaled, or "".
     """
 
@@ -68,10 +70,12 @@ class ChannelGroup:
         *,
         producers: Sequence[Step],
         consumers: Sequence[Step],
+        connecting: Sequence[Step],
         feeders: Mapping[int, Any],
         reason: str,
     ) -> None:
         self.producers, self.consumers, self._feeders = producers, consumers, feeders
+        self._connecting = connecting
         self.reason = reason or self._obstacle()
 
     @property
@@ -106,11 +110,14 @@ class ChannelGroup:
             scale_inputs(step.operation, 1.0 / scales)
 
     def without_rounding(self, scales: Array) -> Array:
-        """Return the scales, or powers of 2 near them if the weights have a low precision.
+        """Return the scales, or powers of 2 near them if something rounds to a low precision.
 
-        Products with powers of 2 are exact, while rounding of bfloat16 would change the function.
+        Products with powers of 2 are exact, while rounding of bfloat16 would change the function:
+        that of weights, or in layers that compute in it with weights of float32.
         """
-        if all(variable.dtype in _FULL_PRECISION for variable in self.variables):
+        steps = (*self.producers, *self._connecting, *self.consumers)
+        dtypes = [*map(_compute_dtype, steps), *(variable.dtype for variable in self.variables)]
+        if all(dtype in _FULL_PRECISION for dtype in dtypes):
             return scales
         powers: Array = np.exp2(np.round(np.log2(scales)))
         return powers
@@ -221,7 +228,13 @@ def _group(
             or _obstacle_of_weights(producers, consumers, shared)
             or _obstacle_of_penalties(producers, connecting)
         )
-    return ChannelGroup(producers=producers, consumers=consumers, feeders=feeders, reason=reason)
+    return ChannelGroup(
+        producers=producers,
+        consumers=consumers,
+        connecting=connecting,
+        feeders=feeders,
+        reason=reason,
+    )
 
 
 def _obstacle_between(connecting: Sequence[Step]) -> str:
@@ -278,10 +291,14 @@ def _obstacle_of_penalties(producers: Sequence[Step], connecting: Sequence[Step]
 
 def _obstacle_of_range(step: Step) -> str:
     """Return why scaled values might not fit the dtype that a step computes in, or ""."""
-    dtype = getattr(step.operation, "compute_dtype", "float32")
+    dtype = _compute_dtype(step)
     if dtype in _FULL_RANGE:
         return ""
     return f"'{step.path}' computes in {dtype}, which scaled channels might overflow"
+
+
+def _compute_dtype(step: Step) -> str:
+    return str(getattr(step.operation, "compute_dtype", "float32"))
 
 
 def _connects(step: Step) -> bool:

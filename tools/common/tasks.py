@@ -12,7 +12,7 @@ import numpy as np
 from keras_prelu import data
 from keras_prelu.data import Samples
 
-__all__ = ["CROSSENTROPY", "Split", "Task", "digits", "images", "noisy", "trained"]
+__all__ = ["CROSSENTROPY", "Split", "Task", "digits", "images", "noisy", "trained", "with_noise"]
 
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -82,9 +82,10 @@ def images(seed: int = 0) -> Split:
 def noisy(seed: int) -> Split:
     """Return images of digits with noise, and without it as targets."""
     rng, split = np.random.default_rng(seed), images()
-    return Split(train=_with_noise(split.train, rng), test=_with_noise(split.test, rng))
+    return Split(train=with_noise(split.train, rng, 0.3), test=with_noise(split.test, rng, 0.3))
 
 
-def _with_noise(samples: Samples, rng: np.random.Generator) -> Samples:
-    noise = rng.normal(0, 0.3, samples.x.shape).astype("float32")
+def with_noise(samples: Samples, rng: np.random.Generator, deviation: float) -> Samples:
+    """Return samples with normal noise added to the inputs."""
+    noise = rng.normal(0, deviation, samples.x.shape).astype("float32")
     return Samples(samples.x + noise, samples.y)

@@ -17,7 +17,7 @@ from tools.common.lifelike import live_in
 
 __all__ = ["Architecture", "build"]
 
-SAMPLES = 192
+SAMPLES = 640
 _TOKENS = 20
 _MOST_ELEMENTS = 600
 
@@ -28,7 +28,7 @@ class Architecture:
 
     Attributes:
         model: Keras model.
-        inputs: Arrays for 192 samples, structured as the model takes them.
+        inputs: Arrays for `SAMPLES` samples, structured as the model takes them.
         blocks: Names of what the network consists of, in order.
     """
 
@@ -145,13 +145,19 @@ def _anywhere() -> dict[str, Transform]:
         "share of a sum": lambda x, r: _share_of_sum(layers.ReLU()(x)),
         "gate": lambda x, r: x * layers.ReLU(max_value=1.0)(0.2 * x + 0.5),
         "hard swish": lambda x, r: x * ops.relu6(x + 3.0) / 6.0,
-        "softmax": lambda x, r: layers.Softmax()(x),
+        "softmax": lambda x, r: _softmax(x),
         "added to itself": lambda x, r: layers.Add()([x, layers.Activation("relu")(x)]),
         "multiplied": lambda x, r: layers.Multiply()([x, layers.Activation("sigmoid")(x)]),
         "concatenated": lambda x, r: layers.Concatenate()([x, layers.ReLU()(x)]),
         "HoldsLayers": lambda x, r: HoldsLayers(r.choice([3, 6]))(x),
         "training pinned": lambda x, r: layers.Dropout(0.3)(x, training=False),
     }
+
+
+def _softmax(x: Tensor) -> Tensor:
+    """Return a softmax; Keras's layer takes no mask that has fewer axes than its input."""
+    masked = getattr(x, "_keras_mask", None) is not None
+    return (keras.layers.Activation("softmax") if masked else keras.layers.Softmax())(x)
 
 
 def _share_of_sum(x: Tensor) -> Tensor:

@@ -71,11 +71,11 @@ class _Trial:
         self._variables = _variables(self._model)
         policies = {layer.dtype_policy.name for layer in self._model._flatten_layers()}
         self._rounding = max(_ROUNDING.get(name, _ROUNDING_OF_OTHERS) for name in policies)
-        # By how much half precision differs from float32: other weights, and the inner layers of a
-        # loaded layer, whose policy no file holds, round in another way.
+        # No file holds the dtype policy of a layer's inner layers, so that a loaded network may round
+        # elsewhere. Two roundings differ by at most the sum of their differences from float32.
         in_float32 = build(seed, in_float32=True).model
         own = _difference(self._predict(in_float32), self._outputs)
-        self._own_rounding = max(self._rounding, own)
+        self._rounding_elsewhere = max(self._rounding, 2.0 * own)
 
     def attempt(self, operation: str) -> Operation:
         """Apply an operation, and return what became of it."""
@@ -139,7 +139,7 @@ class _Trial:
             except Exception as error:
                 return {"refusal": f"Keras can't save the original: {type(error).__name__}"}
             kp.save_model(converted, path, force=True)
-            return self._same_function(kp.load_model(path), self._outputs, self._own_rounding)
+            return self._same_function(kp.load_model(path), self._outputs, self._rounding_elsewhere)
 
     def _calibrate(self) -> dict[str, Any]:
         import keras_prelu as kp
@@ -167,7 +167,7 @@ class _Trial:
 
         model = build(self._seed).model
         kp.equalize(model)
-        return self._same_function(model, self._outputs, self._own_rounding)
+        return self._same_function(model, self._outputs)
 
     def _revive(self) -> dict[str, Any]:
         import keras_prelu as kp

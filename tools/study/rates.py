@@ -14,7 +14,7 @@ import numpy as np
 
 import keras_prelu as kp
 from keras_prelu.data import Samples
-from tools.common.tasks import Split, Task, digits, trained
+from tools.common.tasks import Split, Task, digits, trained, with_noise
 
 __all__ = ["RATES", "Rate", "measure_rates", "rate_tasks"]
 
@@ -124,12 +124,7 @@ def _loss(task: Task, model: keras.Model, samples: Samples) -> float:
 def _noisy(seed: int) -> Split:
     """Return images of digits with much noise, which no network classifies without errors."""
     rng, split = np.random.default_rng(seed), digits()
-    return Split(train=_with_noise(split.train, rng), test=_with_noise(split.test, rng))
-
-
-def _with_noise(samples: Samples, rng: np.random.Generator) -> Samples:
-    noise = rng.normal(0, 0.4, samples.x.shape).astype("float32")
-    return Samples(samples.x + noise, samples.y)
+    return Split(train=with_noise(split.train, rng, 0.4), test=with_noise(split.test, rng, 0.4))
 
 
 def _fashion(seed: int, samples: int = 5_000) -> Split:
