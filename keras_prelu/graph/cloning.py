@@ -199,15 +199,24 @@ def _with_copies(value: Any, copies: dict[int, Any]) -> Any:
         copies: Dict. The copies so far by the ids of their originals, so that a layer that is
             there twice is copied once.
     """
+    if not _holds_layer(value):
+        return value
     if isinstance(value, dict):
         return {key: _with_copies(item, copies) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(_with_copies(item, copies) for item in value)
-    if not isinstance(value, keras.layers.Layer):
-        return value
+    if isinstance(value, (list, tuple)):
+        items = (_with_copies(item, copies) for item in value)
+        return tuple(items) if isinstance(value, tuple) else list(items)
     if id(value) not in copies:
         copies[id(value)] = rebuild(value)
     return copies[id(value)]
+
+
+def _holds_layer(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_layer, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_layer, value))
+    return isinstance(value, keras.layers.Layer)
 
 
 def _advice(operation: Any) -> str:
