@@ -9,7 +9,22 @@ import keras
 
 from keras_prelu.backend.variables import outside_of_graphs
 
-__all__ = ["computing_eagerly"]
+__all__ = ["computing_eagerly", "without_gradients"]
+
+
+@contextmanager
+def without_gradients() -> Iterator[None]:
+    """Record nothing for gradients, as in `predict`, as long as the context lasts.
+
+    Only PyTorch records without being told.
+    """
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    import torch
+
+    with torch.no_grad():
+        yield
 
 
 @contextmanager
@@ -22,14 +37,11 @@ def computing_eagerly() -> Iterator[None]:
     backend = keras.backend.backend()
     with ExitStack() as stack:
         stack.enter_context(outside_of_graphs())
+        stack.enter_context(without_gradients())
         if backend == "jax":
             import jax
 
             stack.enter_context(jax.ensure_compile_time_eval())
-        elif backend == "torch":
-            import torch
-
-            stack.enter_context(torch.no_grad())
         # On PyTorch, Keras infers shapes with tensors on the device "meta", which have no values.
         stack.enter_context(keras.device("cpu"))
         yield

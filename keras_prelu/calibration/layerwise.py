@@ -36,7 +36,12 @@ from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.out_of_memory import naming_layer
 from keras_prelu.calibration.records import Calibration, LayerCalibration
-from keras_prelu.calibration.samples import CalibrationSamples, SampleSplit, split_samples
+from keras_prelu.calibration.samples import (
+    CalibrationSamples,
+    SampleSplit,
+    fixed_batch_size,
+    split_samples,
+)
 from keras_prelu.data.samples import batches
 from keras_prelu.errors import CalibrationError, KerasPReLUWarning
 from keras_prelu.graph.channel_scaling import is_batch_normalization
@@ -80,7 +85,9 @@ class LayerwiseCalibrator:
         self._config = config
         self._memory = plan_memory(pair, samples.arrays, config)
         self.batch_size: int = self._memory.batch_size
-        self.split: SampleSplit = split_samples(len(samples), self.batch_size, config.seed)
+        self.split: SampleSplit = split_samples(
+            len(samples), self.batch_size, config.seed, block=fixed_batch_size(pair.converted)
+        )
         self._inputs = samples.arrays
         if self.split.exchange is not None:
             self._inputs = [array[self.split.is_local] for array in samples.arrays]
@@ -107,8 +114,12 @@ class LayerwiseCalibrator:
     ) -> _HeldOutOutputs:
         """Run a sweep, and return the outputs on held-out samples."""
         held_out, plan = self.split.local_held_out, self._pair.plan
-        held_out_inputs = [array[held_out] for array in self._inputs]
-        before = _run_to_outputs(plan, held_out_inputs, self.batch_size, store)
+        if fixed_batch_size(self._pair.converted) > 1:  # Batches may build on those before them.
+            all_outputs = _run_to_outputs(plan, self._inputs, self.batch_size, store)
+            before = [array[held_out] for array in all_outputs]
+        else:
+            held_out_inputs = [array[held_out] for array in self._inputs]
+            before = _run_to_outputs(plan, held_out_inputs, self.batch_size, store)
         sweep.run()
         return _HeldOutOutputs(
             before=before,

@@ -16,11 +16,13 @@ from keras_prelu.data.streams import gather_batches
 from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.errors import CalibrationError, DataError, InvalidArgumentError
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.verification.prediction import predict_once
 
 __all__ = [
     "CalibrationSamples",
     "SampleSplit",
     "check_samples",
+    "fixed_batch_size",
     "hold_out",
     "split_samples",
     "with_graph",
@@ -70,7 +72,7 @@ def check_samples(
     checked = as_samples(gather_batches(samples), role=role, labels="ignored")
     if max_samples is not None:
         checked = _draw(checked, max_samples, seed)
-    checked = checked.in_memory(role)
+    checked = _whole_batches(original, checked.in_memory(role))
     arrays = model_inputs(with_graph(original, checked.x), checked, role)
     warn_of_range(original, checked.x)
     if len(arrays[0]) < MINIMUM_SAMPLES:
@@ -78,7 +80,35 @@ def check_samples(
             f"Calibration needs at least {MINIMUM_SAMPLES} samples, better some hundreds. Received:"
             f" {len(arrays[0])}"
         )
+    _check_batches(original, checked)
     return CalibrationSamples(structure=checked.x, arrays=arrays)
+
+
+def _whole_batches(model: keras.Model, samples: CheckedSamples) -> CheckedSamples:
+    """Return samples without an incomplete last batch of a model with a fixed batch size."""
+    size = fixed_batch_size(model)
+    count = len(samples) - len(samples) % size
+    return samples.take(slice(count)) if 0 < count < len(samples) else samples
+
+
+def _check_batches(model: keras.Model, samples: CheckedSamples) -> None:
+    """Check that a model with a fixed batch size has batches to fit and to judge."""
+    size = fixed_batch_size(model)
+    if len(samples) >= 2 * size or size == 1:
+        return
+    try:
+        predict_once(model, samples.take(slice(1)).x)
+    except Exception as error:  # Whatever the model raises.
+        raise CalibrationError(
+            f"Model '{model.name}' takes exactly {size} samples at once, so its calibration needs"
+            f" at least {2 * size}, better some hundreds. Received: {len(samples)}"
+        ) from error
+
+
+def fixed_batch_size(model: keras.Model) -> int:
+    """Return the number of samples that a model takes at once, or 1 if it takes any number."""
+    inputs = getattr(model, "inputs", None)
+    return int(inputs[0].shape[0] or 1) if inputs else 1
 
 
 def _draw(samples: CheckedSamples, max_samples: int, seed: int) -> CheckedSamples:
@@ -142,26 +172,37 @@ class SampleSplit:
         return self.held_out[self.is_local]
 
 
-def hold_out(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a boolean array that marks a random fifth of `count` samples, at least one."""
-    held_out = np.zeros(count, dtype=bool)
-    held_out[rng.permutation(count)[: max(1, count // 5)]] = True
-    return held_out
+def hold_out(count: int, rng: np.random.Generator, block: int = 1) -> np.ndarray:
+    """Return a boolean array that marks a random fifth of `count` samples, at least one.
+
+    Args:
+        count: Integer. Number of samples.
+        rng: `numpy.random.Generator`.
+        block: Integer. Number of consecutive samples that are marked together, if there are several
+            such blocks. Defaults to 1.
+    """
+    if count < 2 * block:
+        block = 1
+    blocks = -(-count // block)
+    held_out = np.zeros(blocks, dtype=bool)
+    held_out[rng.permutation(blocks)[: max(1, blocks // 5)]] = True
+    return np.repeat(held_out, block)[:count]
 
 
-def split_samples(count: int, batch_size: int, seed: int) -> SampleSplit:
+def split_samples(count: int, batch_size: int, seed: int, block: int = 1) -> SampleSplit:
     """Hold out a fifth of the samples, and divide their batches among the hosts.
 
     Args:
         count: Integer. Number of samples.
         batch_size: Integer. Samples in a batch.
         seed: Integer. Seed of the held-out samples.
+        block: Integer. As in `hold_out`. Defaults to 1.
 
     Returns:
         A `SampleSplit`. Every host has all samples if dividing them would leave a host without
         samples to fit or to judge.
     """
-    return _divide(hold_out(count, np.random.default_rng(seed)), batch_size)
+    return _divide(hold_out(count, np.random.default_rng(seed), block), batch_size)
 
 
 def _divide(held_out: np.ndarray, batch_size: int) -> SampleSplit:

@@ -110,6 +110,8 @@ def signal_by_depth(
     data = as_samples(samples, model=model, labels="ignored")
     inputs, measure_moments = model_inputs(model, data), MomentsProbe(model, data.x)
     moments = measure_moments(inputs, batch_size)
+    whole_batches = -(-probes // (measure_moments.batch_size or 1))
+    probes = whole_batches * (measure_moments.batch_size or 1)
     inputs = [array[:probes] for array in inputs]
     mean_squares: dict[str, float] = {}
     for calls in gradients_by_call(measure_moments, inputs, moments.values(), seed):

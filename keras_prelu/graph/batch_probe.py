@@ -12,6 +12,7 @@ import numpy as np
 from keras_prelu.backend.devices import tensorflow_replicas
 from keras_prelu.backend.hosts import hosts
 from keras_prelu.data.samples import batches
+from keras_prelu.errors import DataError
 from keras_prelu.typing import Tensor
 from keras_prelu.utils.quiet import errors_alone
 
@@ -62,13 +63,27 @@ class BatchProbe:
 
         Yields:
             A `MeasuredBatch` for each batch.
+
+        Raises:
+            DataError: The last batch is too short for the model.
         """
         for batch in batches(inputs, self._batch_size or batch_size):
             values = {
                 name: [np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
-                for name, tensors in self._measure(batch).items()
+                for name, tensors in self._measured(batch).items()
             }
             yield MeasuredBatch(samples=len(batch[0]), values=values)
+
+    def _measured(self, batch: list[np.ndarray]) -> Mapping[str, Sequence[Tensor]]:
+        try:
+            return self._measure(batch)
+        except Exception as error:
+            if self._batch_size in (None, len(batch[0])):
+                raise
+            raise DataError(
+                f"The model takes {self._batch_size} samples at once, and fails for the last"
+                f" {len(batch[0])}. Give it a multiple of {self._batch_size} samples"
+            ) from error
 
 
 def _eager(measure: Measure) -> Callable[[list[np.ndarray]], Mapping[str, Sequence[Tensor]]]:

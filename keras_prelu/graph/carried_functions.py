@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.backend.keras_internals import own_attributes, sublayers
 from keras_prelu.graph.function_values import referred_to
 from keras_prelu.graph.held_functions import (
     held_functions,
@@ -56,6 +56,11 @@ class CarriedFunctions:
         ]
         self._unnamed = self._layers + [
             target
+            for target in _unnamed_objects(layer)
+            if target.key not in {(id(layer), name, ()) for name in left_out}
+        ]
+        self._unnamed += [
+            target
             for address, target in self._targets.items()
             if not is_activation_of_keras(self._functions[address])
         ]
@@ -65,6 +70,10 @@ class CarriedFunctions:
     def lack_names(self) -> bool:
         """Whether some of the functions have no name that is theirs alone in a configuration."""
         return bool(self._unnamed)
+
+    def carries(self, layer: Any) -> bool:
+        """Return whether a layer is the activation of another, and goes into the copy itself."""
+        return any(target.value is layer for target in self._layers)
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
@@ -163,6 +172,20 @@ def _activation_layers(layer: Any) -> Iterator[HookTarget]:
         is_layer = isinstance(activation, keras.layers.Layer)
         if is_keras_layer and is_layer and not activation.variables:
             yield HookTarget(owner, "activation")
+
+
+def _unnamed_objects(layer: Any) -> Iterator[HookTarget]:
+    """Yield the regularizers and constraints of Keras's layers that are not Keras's own."""
+    for owner in (layer, *sublayers(layer)):
+        if not type(owner).__module__.startswith("keras."):
+            continue
+        of_keras = getattr(owner, "activity_regularizer", None)
+        attributes = [*own_attributes(owner), ("activity_regularizer", of_keras)]
+        for name, value in attributes:
+            is_regularizer = name == "activity_regularizer" and callable(value)
+            is_object = isinstance(value, (keras.Regularizer, keras.constraints.Constraint))
+            if (is_regularizer or is_object) and not type(value).__module__.startswith("keras."):
+                yield HookTarget(owner, name)
 
 
 def _addressed_any(layer: Any, addresses: Any) -> Iterator[tuple[_Address, HookTarget]]:

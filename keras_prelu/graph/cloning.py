@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 
-from keras_prelu.backend.keras_internals import recurrent_states
+from keras_prelu.backend.keras_internals import recurrent_states, sublayers
 from keras_prelu.backend.variables import assign_copy
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph.carried_functions import CarriedFunctions
@@ -44,7 +44,20 @@ def rebuild(operation: Any, *, linear: bool = False) -> Any:
         copy = _rebuild(operation, functions, changes)
     if copy.name != operation.name:
         copy.name = operation.name  # Some constructors append to the name that they are given.
+    _refuse_shared_layers(operation, copy, functions)
     return copy
+
+
+def _refuse_shared_layers(operation: Any, copy: Any, functions: CarriedFunctions) -> None:
+    """Check that what is done to the layers inside a copy does not happen to the original."""
+    originals = {id(layer) for layer in sublayers(operation)}
+    for layer in sublayers(copy):
+        if id(layer) in originals and not functions.carries(layer):
+            raise ConversionError(
+                f"{_described(operation)} can't be rebuilt: after from_config(get_config()), it"
+                f" holds the same layer '{layer.name}' ({type(layer).__name__}) as before. Create"
+                " the layer in its __init__"
+            )
 
 
 def _rebuild(operation: Any, functions: CarriedFunctions, changes: Mapping[str, Any]) -> Any:
@@ -87,7 +100,7 @@ def _from_config(operation: Any, config: dict[str, Any], changes: Mapping[str, A
     except Exception as error:
         raise ConversionError(
             f"{_described(operation)} can't be rebuilt: from_config(get_config()) fails"
-            f" ({reason_of(error)}). Give its class a get_config() with every argument of __init__"
+            f" ({reason_of(error)}). {_advice(operation)}"
         ) from error
 
 
@@ -167,13 +180,52 @@ def _initializers(operation: Any) -> list[str]:
 
 
 def _config(operation: Any) -> dict[str, Any]:
+    """Return a configuration of a layer or op, in which the layers that it holds are copies."""
     try:
-        return dict(operation.get_config())
+        config = dict(operation.get_config())
     except Exception as error:
         raise ConversionError(
             f"{_described(operation)} can't be rebuilt: its get_config() fails"
-            f" ({reason_of(error)}). Give its class a get_config() with every argument of __init__"
+            f" ({reason_of(error)}). {_advice(operation)}"
         ) from error
+    return cast("dict[str, Any]", _with_copies(config, {}))
+
+
+def _with_copies(value: Any, copies: dict[int, Any]) -> Any:
+    """Return a part of a configuration with copies in place of layers.
+
+    Args:
+        value: Any. The part.
+        copies: Dict. The copies so far by the ids of their originals, so that a layer that is
+            there twice is copied once.
+    """
+    if not _holds_layer(value):
+        return value
+    if isinstance(value, dict):
+        return {key: _with_copies(item, copies) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = (_with_copies(item, copies) for item in value)
+        return tuple(items) if isinstance(value, tuple) else list(items)
+    if id(value) not in copies:
+        copies[id(value)] = rebuild(value)
+    return copies[id(value)]
+
+
+def _holds_layer(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_layer, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_layer, value))
+    return isinstance(value, keras.layers.Layer)
+
+
+def _advice(operation: Any) -> str:
+    if type(operation).__module__.startswith("keras."):
+        return (
+            "Give what it holds a class with a get_config(), registered with"
+            " keras.saving.register_keras_serializable"
+        )
+    return "Give its class a get_config() with every argument of __init__"
 
 
 def _described(operation: Any) -> str:

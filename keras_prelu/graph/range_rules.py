@@ -54,6 +54,7 @@ __all__ = [
     "rescaled",
     "subtracted",
     "summed",
+    "taken",
     "to_a_power",
     "used_as_index",
     "zeros_told_apart",
@@ -84,6 +85,15 @@ def kept(application: Application) -> ValueRange:
     for other in application.inputs[1:]:
         object_to_unknown(application, other)
     return application.first
+
+
+def taken(application: Application) -> ValueRange:
+    """Return the range of entries of the first tensor, or of a table of numbers."""
+    (table, values), *indices = application.operands()
+    if indices and not _is_tensor(table):
+        used_as_index(application)
+        return values
+    return kept(application)
 
 
 def joined(application: Application) -> ValueRange:

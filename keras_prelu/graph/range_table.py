@@ -76,7 +76,7 @@ _KEEPING = f"""
     Percentile Quantile SegmentMax SegmentMin Sort TopK
     BroadcastTo ConvertToTensor Copy CropImages DepthToSpace Diagonal ExpandDims Flip Fliplr Flipud
     GetItem Moveaxis NanToNum Ravel Real Rearrange Repeat Resize Roll Rot90 Slice SpaceToDepth
-    Split ArraySplit Dsplit Hsplit Vsplit Squeeze StopGradient Swapaxes Take TakeAlongAxis Tile
+    Split ArraySplit Dsplit Hsplit Vsplit Squeeze StopGradient Swapaxes Tile
     Transpose Unstack View
 """
 _JOINING = """
@@ -112,6 +112,7 @@ _COMPARING = """
 _RULES: dict[str, Rule] = dict(
     [
         *_rules(_KEEPING, rules.kept),
+        *_rules("Take TakeAlongAxis", rules.taken),
         *_rules(_JOINING, rules.joined),
         *_rules(_PADDING, rules.kept_or_zero),
         *_rules(_SUMMING, rules.summed),

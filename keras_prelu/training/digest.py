@@ -24,6 +24,14 @@ __all__ = ["object_digest"]
 _INSTALLED = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib", "stdlib")
 )
+_WITH_ATTRIBUTES = (
+    keras.constraints.Constraint,
+    keras.losses.Loss,
+    keras.optimizers.schedules.LearningRateSchedule,
+    keras.regularizers.Regularizer,
+)
+"""Objects that count with their attributes too."""
+_OF_OPTIMIZERS = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, slice)
 
 
@@ -32,8 +40,9 @@ def object_digest(value: Any) -> str:
 
     - Plain values count with type and value; containers with all that they hold; arrays, tensors
       and variables with dtype, shape and content.
-    - A Keras object counts with its configuration, a model or layer with its weights as well. Names
-      that Keras numbers by order of creation ("dense_3") count without the number.
+    - A Keras object counts with its configuration, a model or layer with its weights as well, a
+      loss, regularizer, constraint or schedule with its attributes. Names that Keras numbers by
+      order of creation ("dense_3") count without the number.
     - A function of the user counts with its bytecode, defaults, closure and the globals that it
       names; a class of the user with its attributes. Functions and classes of installed packages
       count with their names and the package's version.
@@ -139,9 +148,12 @@ def _describe_class(kind: type) -> _Description:
 
 def _describe_instance(value: Any) -> _Description:
     parts = [type(value), _configuration(value)]
-    if isinstance(value, keras.losses.Loss):
-        # The configurations of some of Keras's losses are incomplete: Huber's is without `delta`.
+    if isinstance(value, _WITH_ATTRIBUTES):
+        # Configurations may be incomplete: that of Keras's Huber is without `delta`.
         parts.append({name: item for name, item in vars(value).items() if name != "name"})
+    if isinstance(value, keras.optimizers.Optimizer):
+        # A configuration describes the class of a schedule by its name.
+        parts.append([item for item in vars(value).values() if isinstance(item, _OF_OPTIMIZERS)])
     if isinstance(value, keras.layers.Layer):
         parts.append([keras.ops.convert_to_numpy(variable) for variable in value.weights])
     return b"instance", parts

@@ -81,6 +81,12 @@ def _model_parts(model: keras.Model) -> dict[str, Any]:
         "functions": [
             (target.attribute, target.keys, function) for target, function in held_functions(model)
         ],
+        "objects": [
+            value
+            for layer in layers
+            for value in vars(layer).values()
+            if isinstance(value, (keras.Regularizer, keras.constraints.Constraint))
+        ],
         "trainable": [variable.trainable for variable in model.weights],
         "policies": [layer.dtype_policy.name for layer in layers],
         "compile": _compile_parts(model),

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.eager import without_gradients
 from keras_prelu.backend.keras_internals import added_losses, keras_mask
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.typing import Tensor
@@ -90,7 +91,7 @@ def predict_once(model: keras.Model, inputs: Any) -> Prediction:
         Exception: Whatever the model raises for the inputs.
     """
     tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
-    with state_kept(model), warnings.catch_warnings():
+    with state_kept(model), without_gradients(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outputs = _called(model, tensors)
         losses = sum(float(keras.ops.convert_to_numpy(loss)) for loss in added_losses(model))

@@ -48,7 +48,7 @@ def test_two_hosts_take_every_other_batch_and_exchange(host, monkeypatch):
 
 def held_out_as(monkeypatch, held_out):
     monkeypatch.setattr(
-        "keras_prelu.calibration.samples.hold_out", lambda count, rng: np.array(held_out)
+        "keras_prelu.calibration.samples.hold_out", lambda count, rng, block: np.array(held_out)
     )
 
 
@@ -111,3 +111,56 @@ def test_a_model_that_can_not_be_traced_is_named_with_the_reason():
 
     with pytest.raises(kp.errors.CalibrationError, match=r"'stubborn' \(Stubborn\).*needs numbers"):
         with_graph(Stubborn(name="stubborn"), np.zeros((6, 3)))
+
+
+def stateful_model():
+    inputs = keras.Input(batch_shape=(20, 5, 4))
+    hidden = L.LSTM(6, stateful=True, return_sequences=True)(L.Dense(8, "relu")(inputs))
+    return models.live_in(keras.Model(inputs, L.Dense(2)(L.Dense(8, "relu")(hidden))))
+
+
+SEQUENCES = np.random.default_rng(0).normal(size=(130, 5, 4)).astype("float32")
+
+
+def test_whole_batches_are_held_out_of_a_model_with_a_fixed_batch_size():
+    split = split_samples(130, batch_size=20, seed=0, block=20)
+    blocks = split.held_out.reshape(-1, 10)
+    assert split.held_out.sum() in (10, 20)
+    assert set(blocks.sum(axis=1)) == {0, 10}
+
+
+def test_a_model_with_a_fixed_batch_size_and_state_is_judged_as_it_predicts():
+    model = stateful_model()
+    conversion = kp.run_conversion(model, alpha=0.25, calibration_data=SEQUENCES)
+    assert conversion.calibration.samples == 120
+    assert conversion.calibration.held_out == 20
+    batch = np.flatnonzero(split_samples(120, 20, 0, block=20).held_out)
+    outputs = []
+    for each in (model, conversion.model):
+        outputs.append(each.predict(SEQUENCES[:120], batch_size=20, verbose=0)[batch])
+    target, result = outputs
+    error = np.square(result - target).mean() / target.var()
+    assert conversion.calibration.error_after == pytest.approx(error, rel=1e-3)
+
+
+def test_too_few_batches_for_a_fixed_batch_size_are_refused():
+    with pytest.raises(kp.errors.CalibrationError, match=r"takes exactly 20 .* at least 40"):
+        kp.convert(stateful_model(), calibration_data=SEQUENCES[:30])
+
+
+def test_a_short_last_batch_that_a_model_does_not_take_is_refused():
+    model = stateful_model()
+    assert len(kp.diagnostics.dead_units(model, SEQUENCES[:120])) == 2
+    with pytest.raises(kp.errors.DataError, match=r"multiple of 20 samples"):
+        kp.diagnostics.dead_units(model, SEQUENCES)
+
+
+def test_gradients_are_measured_in_whole_batches():
+    inputs = keras.Input(batch_shape=(10, 8))
+    hidden = keras.ops.reshape(L.Dense(16, "relu")(inputs), (10, 4, 4))
+    model = keras.Model(inputs, L.Dense(2)(L.Flatten()(hidden)))
+    x = np.random.default_rng(0).normal(size=(100, 8)).astype("float32")
+    signal = kp.diagnostics.signal_by_depth(model, x, probes=32)
+    expected = kp.diagnostics.signal_by_depth(model, x[:40], probes=40)
+    assert [each.path for each in signal] == [each.path for each in expected]
+    assert all(np.isfinite(each.gain) for each in signal)

@@ -269,3 +269,21 @@ def test_a_large_error_names_the_layers():
     x = np.random.default_rng(0).normal(size=(300, 8))
     with pytest.warns(kp.errors.KerasPReLUWarning, match=r"'(narrower|head)' .* Smaller slopes"):
         kp.convert(model, alpha=1.0, calibration_data=x)
+
+
+class ThroughNumPy(L.Layer):
+    """Computes in NumPy, as it can where no gradient is recorded."""
+
+    def call(self, inputs):
+        return keras.ops.convert_to_tensor(np.asarray(inputs) * 2.0)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
+
+
+def test_models_are_called_without_recording_gradients():
+    inputs = keras.Input((4,))
+    hidden = L.Dense(2)(ThroughNumPy()(L.Dense(4, "tanh")(inputs)))
+    model = keras.Model(inputs, L.Dense(2)(L.Dense(4, "relu")(hidden)))
+    conversion = kp.run_conversion(model, alpha=0.0, parameterization="identity", rescale="none")
+    assert conversion.verification.samples > 0

@@ -284,3 +284,66 @@ def test_a_layer_without_its_activation():
     assert copy.activation is A.linear
     assert copy.activity_regularizer is None
     assert layer.activation is activation
+
+
+class Within(keras.constraints.Constraint):
+    """Has no configuration, and is not registered."""
+
+    def __call__(self, w):
+        return ops.clip(w, -0.1, 0.1)
+
+
+class SquaresTimes(keras.Regularizer):
+    """Has a configuration, and is not registered."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor * ops.sum(ops.square(x))
+
+    def get_config(self):
+        return {"factor": self.factor}
+
+
+OBJECTS = {
+    "constraint": {"kernel_constraint": Within()},
+    "regularizer": {"bias_regularizer": SquaresTimes(0.3)},
+    "regularizer of outputs": {"activity_regularizer": SquaresTimes(0.3)},
+    "function of outputs": {"activity_regularizer": lambda x: ops.sum(x)},
+}
+
+
+@pytest.mark.parametrize("arguments", OBJECTS.values(), ids=OBJECTS.keys())
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda **arguments: L.Dense(5, "relu", **arguments),
+        lambda **arguments: L.Dense(5, "tanh", **arguments),
+        lambda **arguments: L.LSTM(5, **arguments),
+        lambda **arguments: L.TimeDistributed(L.Dense(5, **arguments)),
+    ],
+    ids=["converted", "kept", "recurrent", "wrapped"],
+)
+def test_objects_that_no_configuration_describes(layer, arguments):
+    inputs = keras.Input((3, 4))
+    outputs = L.Dense(2)(L.Flatten()(L.Dense(4, "relu")(layer(**arguments)(inputs))))
+    model = models.live_in(keras.Model(inputs, outputs))
+    converted = kp.convert(model, **EXACT)
+    x = np.random.default_rng(0).normal(size=(8, 3, 4)).astype("float32")
+    np.testing.assert_array_equal(converted.predict(x, verbose=0), model.predict(x, verbose=0))
+    losses = []
+    for each in (model, converted):
+        each(x)
+        losses.append(sum(float(ops.convert_to_numpy(loss)) for loss in each.losses))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    shared = [
+        {
+            id(o)
+            for v in each.variables
+            for o in (getattr(v, "constraint", None), v.regularizer)
+            if o
+        }
+        for each in (model, converted)
+    ]
+    assert shared[0] == shared[1]

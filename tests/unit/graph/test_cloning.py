@@ -151,3 +151,61 @@ def test_state_that_is_no_number(kind, tmp_path):
     layer.adapt(x)
     embedded = L.Flatten()(L.Embedding(8, 4)(layer(inputs)))
     assert_survives(keras.Model(inputs, L.ReLU(name="last")(L.Dense(3)(embedded))), x, tmp_path)
+
+
+class Chain(L.Layer):
+    """Applies layers that it is given, and writes the layers themselves into its configuration."""
+
+    def __init__(self, blocks, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = blocks
+
+    def call(self, x):
+        for block in keras.tree.flatten(self.blocks):
+            x = block(x)
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "blocks": self.blocks}
+
+
+_twice = L.Dense(6, "relu")
+CHAINS = {
+    "layer": L.ReLU(),
+    "list": [L.Dense(6, "relu"), L.ReLU(), L.Dense(4)],
+    "dict": {"a": L.Dense(6), "b": L.LeakyReLU()},
+    "one layer twice": [_twice, _twice],
+    "model": keras.Sequential([keras.Input(VECTOR), L.Dense(6, "relu")]),
+    "custom layer": Chain([L.Dense(6, "relu")]),
+}
+
+
+@pytest.mark.parametrize("blocks", CHAINS.values(), ids=CHAINS.keys())
+def test_layers_in_a_configuration_are_copied(blocks):
+    inputs = keras.Input(VECTOR)
+    model = models.live_in(keras.Model(inputs, L.Dense(2)(Chain(blocks)(inputs))))
+    x = np.random.default_rng(0).normal(size=(64, *VECTOR)).astype("float32")
+    expected, sites = model.predict(x, verbose=0), kp.find_sites(model)
+    converted = kp.convert(model, calibration_data=x)
+    assert len(kp.find_sites(converted)) == len(sites) > 0
+    assert not {id(v) for v in converted.variables} & {id(v) for v in model.variables}
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+    assert kp.find_sites(model) == sites
+
+
+class SharesOneReLU(L.Layer):
+    relu = L.ReLU(name="shared")
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.rectifier = self.relu
+
+    def call(self, x):
+        return self.rectifier(x)
+
+
+def test_a_layer_that_copies_share_is_refused():
+    inputs = keras.Input(VECTOR)
+    model = keras.Model(inputs, L.Dense(2)(SharesOneReLU()(inputs)))
+    with pytest.raises(kp.errors.ConversionError, match="holds the same layer 'shared'"):
+        kp.convert(model)

@@ -299,6 +299,20 @@ CASES = {
         INDICES,
         lambda: row(lambda x, _: L.Embedding(7, 3)(ops.cast(relu(x, max_value=6), "int32"))),
     ),
+    "indices of a table": (
+        INDICES,
+        lambda: row(
+            lambda x, _: ops.take(np.arange(7.0), ops.cast(ops.minimum(relu(x), 6), "int32"))
+        ),
+    ),
+    "indices of a table, along an axis": (
+        INDICES,
+        lambda: row(
+            lambda x, _: ops.take_along_axis(
+                np.ones((1, 7), "float32"), ops.cast(relu(x, max_value=6), "int32"), 1
+            )
+        ),
+    ),
     "unknown op": (UNKNOWN, lambda: row(lambda x, _: ops.arctan2(relu(x), x))),
     "code that can't be run": (OPAQUE, lambda: row(lambda x, _: Opaque()(relu(x)))),
     # No sites.

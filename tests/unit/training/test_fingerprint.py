@@ -146,6 +146,56 @@ def test_functions_in_lists_and_dicts_count(monkeypatch):
     assert key(model) != before
 
 
+class OfUser:
+    """An object with an empty configuration, which describes neither its code nor its attributes."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, value):
+        return self.factor * keras.ops.sum(value)
+
+    def get_config(self):
+        return {}
+
+
+class RegularizerOfUser(OfUser, keras.Regularizer):
+    pass
+
+
+class ConstraintOfUser(OfUser, keras.constraints.Constraint):
+    pass
+
+
+class ScheduleOfUser(OfUser, keras.optimizers.schedules.LearningRateSchedule):
+    pass
+
+
+def doubled(self, value):
+    return 2 * self.factor * keras.ops.sum(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key_of"),
+    [
+        (RegularizerOfUser, lambda o: key(network(layer=with_arguments(kernel_regularizer=o)))),
+        (RegularizerOfUser, lambda o: key(network(layer=with_arguments(activity_regularizer=o)))),
+        (ConstraintOfUser, lambda o: key(network(layer=with_arguments(bias_constraint=o)))),
+        (ScheduleOfUser, lambda o: key(fit={"optimizer": keras.optimizers.SGD(o)})),
+    ],
+)
+def test_code_and_attributes_of_the_users_objects_count(kind, key_of, monkeypatch):
+    before = key_of(kind(0.1))
+    assert key_of(kind(0.1)) == before
+    assert key_of(kind(0.2)) != before
+    monkeypatch.setattr(kind, "__call__", doubled)
+    assert key_of(kind(0.1)) != before
+
+
+def with_arguments(**arguments):
+    return lambda units, **others: L.Dense(units, **others, **arguments)
+
+
 def test_streams():
     assert key(train=Batches()) == key(train=Batches())
     assert key(train=Batches()) != key(train=Batches(scale=2.0))
