@@ -11,7 +11,12 @@ import keras
 
 from keras_prelu.backend.hosts import hosts
 from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.records import Calibration, LayerCalibration
+from keras_prelu.calibration.records import (
+    BlockDistillation,
+    Calibration,
+    Distillation,
+    LayerCalibration,
+)
 from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.errors import CalibrationError, KerasPReLUWarning
 from keras_prelu.graph.plan import Slot, Step
@@ -65,11 +70,14 @@ def check_steps(pair: ModelPair, samples: CalibrationSamples) -> None:
             )
 
 
-def warn_of_large_error(calibration: Calibration) -> None:
-    """Warn if a calibration leaves a large error, naming the layers to blame."""
+def warn_of_large_error(calibration: Calibration | Distillation) -> None:
+    """Warn if a calibration or distillation leaves a large error, naming the layers to blame."""
     if not calibration.error_after > LARGE_ERROR:
         return
-    blamed = sorted(filter(_has_error, calibration.layers), key=_error, reverse=True)[:3]
+    parts: tuple[LayerCalibration | BlockDistillation, ...] = (
+        calibration.blocks if isinstance(calibration, Distillation) else calibration.layers
+    )
+    blamed = sorted(filter(_has_error, parts), key=_error, reverse=True)[:3]
     layers = ", ".join(f"'{layer.path}' ({_error(layer):.2g})" for layer in blamed)
     warnings.warn(
         "The calibrated model differs from the original: the relative error of its outputs is"
@@ -82,9 +90,9 @@ def warn_of_large_error(calibration: Calibration) -> None:
     )
 
 
-def _has_error(layer: LayerCalibration) -> bool:
+def _has_error(layer: LayerCalibration | BlockDistillation) -> bool:
     return layer.error_after is not None and math.isfinite(layer.error_after)
 
 
-def _error(layer: LayerCalibration) -> float:
+def _error(layer: LayerCalibration | BlockDistillation) -> float:
     return layer.error_after or 0.0

@@ -176,10 +176,9 @@ def print_slope_search(search: Any) -> None:
         [[path, number(slope)] for path, slope in search.slopes.items()],
         right=["slope"],
     )
-    condition = ", with every largest output unchanged" if search.same_decisions else ""
     echo(
         f"Found in {len(search.trials)} calibrations. Error allowed on held-out samples:"
-        f" {number(search.tolerance)}{condition}."
+        f" {number(search.tolerance)}."
     )
 
 

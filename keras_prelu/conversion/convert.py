@@ -99,8 +99,7 @@ def convert(
             this needs samples. Sites with a slope of their own keep it, see `keep_slopes`. Defaults
             to 0.25.
         tolerance: Float or None. The loss of function that `alpha="auto"` allows, see
-            `find_slopes`. Defaults to None, a loss that held-out samples can't distinguish from
-            none.
+            `find_slopes`. Defaults to None, 0.002 of the outputs' variance.
         parameterization: String or `Parameterization`. The map from raw parameters to slopes, as in
             `PReLU`. A slope that is kept and that the map can't represent gets "identity". Defaults
             to "exp".

@@ -51,8 +51,7 @@ class ConversionOptions:
     tolerance: float | None = option(
         "--tolerance",
         type=click.FloatRange(min=0, min_open=True),
-        help="Relative output error that --alpha auto may leave.  [default: what held-out samples"
-        " cannot distinguish from no error]",
+        help="Relative output error that --alpha auto may leave.  [default: 0.002]",
     )
     parameterization: str = option(
         "--parameterization",
