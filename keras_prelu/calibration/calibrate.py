@@ -33,7 +33,7 @@ def calibrate(
     ridge: float | None = None,
     rows_per_unknown: int = 16,
     refit_frozen: bool = False,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     memory_limit: float = 4e9,
     seed: int = 0,
     on_step: Progress | None = None,
@@ -62,9 +62,12 @@ def calibrate(
             sampled accordingly. Defaults to 16.
         refit_frozen: Boolean. Whether layers with `trainable=False` are refitted too. Defaults to
             False.
-        batch_size: Integer. Samples that pass through a layer at once. Defaults to 128.
-        memory_limit: Float. Bytes of activations to hold in memory; the rest is written to
-            temporary files, with the same result. Defaults to 4e9.
+        batch_size: Integer or None. Samples that pass through a layer at once. Defaults to None: as
+            many as the memory limit allows, at most 128.
+        memory_limit: Float. Bytes that the process may take in addition. Activations beyond it are
+            computed again when they are needed, or written to temporary files, and layers whose
+            equations don't fit are refitted by an iterative method. The least is what one sample,
+            and a few arrays of the size of the largest kernel, take. Defaults to 4e9.
         seed: Integer. Seed of the held-out samples and of the sampled positions. The same seed
             gives the same weights. Defaults to 0.
         on_step: Function called with (steps done, steps in total). Defaults to None.

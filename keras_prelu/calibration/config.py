@@ -18,8 +18,9 @@ class CalibrationConfig:
             of `ridge.RIDGES` on held-out samples.
         rows_per_unknown: Integer. Rows to use for each unknown weight.
         refit_frozen: Boolean. Whether layers with `trainable=False` are refitted too.
-        batch_size: Integer. Samples that pass through a layer at once.
-        memory_limit: Float. Bytes of activations to hold in memory.
+        batch_size: Integer or None. Samples that pass through a layer at once; None for what the
+            memory limit allows, at most 128.
+        memory_limit: Float. Bytes that the calibration may take.
         seed: Integer. Seed of the held-out samples and of the sampled positions.
 
     Raises:
@@ -29,7 +30,7 @@ class CalibrationConfig:
     ridge: float | None = None
     rows_per_unknown: int = 16
     refit_frozen: bool = False
-    batch_size: int = 128
+    batch_size: int | None = None
     memory_limit: float = 4e9
     seed: int = 0
 
@@ -37,7 +38,8 @@ class CalibrationConfig:
         if self.ridge is not None:
             check_number("ridge", self.ridge, above=0.0)
         check_integer("rows_per_unknown", self.rows_per_unknown, minimum=1)
-        check_integer("batch_size", self.batch_size, minimum=1)
+        if self.batch_size is not None:
+            check_integer("batch_size", self.batch_size, minimum=1)
         check_integer("seed", self.seed, minimum=0)
         check_number("memory_limit", self.memory_limit, minimum=0.0)
 

@@ -96,7 +96,7 @@ def find_slopes(
     largest: float = 0.25,
     layers: Sequence[str] | None = None,
     refit_frozen: bool = False,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     memory_limit: float = 4e9,
     seed: int = 0,
     on_step: Progress | None = None,
@@ -118,7 +118,7 @@ def find_slopes(
         layers: Sequence of strings or None. Paths of the PReLU layers that get new slopes. Defaults
             to None, all PReLU layers.
         refit_frozen: Boolean. As in `calibrate`.
-        batch_size: Integer. As in `calibrate`.
+        batch_size: Integer or None. As in `calibrate`.
         memory_limit: Float. As in `calibrate`.
         seed: Integer. As in `calibrate`.
         on_step: Function. As in `calibrate`; the count restarts for each calibration.

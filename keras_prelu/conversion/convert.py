@@ -188,7 +188,7 @@ def run_conversion(
     verify: bool = True,
     max_samples: int | None = None,
     refit_frozen: bool = False,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     memory_limit: float = 4e9,
     seed: int = 0,
     on_step: Progress | None = None,
@@ -201,10 +201,9 @@ def run_conversion(
             Defaults to None, all samples in their order.
         refit_frozen: Boolean. Whether calibration refits layers with `trainable=False` too.
             Defaults to False.
-        batch_size: Integer. Samples that calibration passes through a layer at once. Defaults to
-            128.
-        memory_limit: Float. Bytes of activations that calibration holds in memory; the rest is
-            written to temporary files. Defaults to 4e9.
+        batch_size: Integer or None. Samples that calibration passes through a layer at once.
+            Defaults to None: as many as the memory limit allows, at most 128.
+        memory_limit: Float. Bytes that calibration may take, as in `calibrate`. Defaults to 4e9.
         seed: Integer. Seed of the drawn and the held-out samples. Defaults to 0.
         on_step: Function called with (steps done, steps in total) during a calibration. With
             `alpha="auto"` the count restarts for each of up to seven calibrations. Defaults to

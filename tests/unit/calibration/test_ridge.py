@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_prelu.calibration.ridge import RIDGES, RidgeProblem
+from keras_prelu.calibration.ridge import RIDGES, RidgeProblem, RowBlock
 
 
 def reference(rows, residuals, ridge):
@@ -16,6 +16,15 @@ def reference(rows, residuals, ridge):
     return np.linalg.lstsq(
         extended, np.concatenate([residuals, np.zeros((unknowns, residuals.shape[1]))]), rcond=None
     )[0]
+
+
+def block(rows, residuals, held_out, targets=None):
+    return RowBlock(
+        rows=rows,
+        residuals=residuals,
+        targets=residuals if targets is None else targets,
+        held_out=held_out,
+    )
 
 
 @given(
@@ -35,10 +44,7 @@ def test_solution_equals_lstsq(count, unknowns, outputs, groups, seed, ridge):
     problem = RidgeProblem(unknowns, outputs, groups)
     for part in np.array_split(np.arange(count), 3):
         problem.add(
-            rows[:, part],
-            residuals[:, part],
-            residuals[:, part],
-            held_out=np.zeros(len(part), dtype=bool),
+            block(rows[:, part], residuals[:, part], held_out=np.zeros(len(part), dtype=bool))
         )
     change = problem.solve(ridge)
     for group in range(groups):
@@ -53,7 +59,7 @@ def test_error_is_measured_on_held_out_rows():
     current = rng.normal(size=(4, 3))
     held_out = np.arange(50) % 5 == 0
     problem = RidgeProblem(4, 3)
-    problem.add(rows, targets - rows @ current, targets, held_out)
+    problem.add(block(rows, targets - rows @ current, held_out, targets))
     change = problem.solve(1e-3)
     np.testing.assert_allclose(
         change[0],
@@ -75,9 +81,7 @@ def test_error_is_measured_on_held_out_rows():
 def test_inputs_that_are_all_zero_change_nothing(count):
     problem = RidgeProblem(5, 2)
     zeros = np.zeros((1, count, 5))
-    problem.add(
-        zeros, np.ones((1, count, 2)), np.ones((1, count, 2)), held_out=np.zeros(count, dtype=bool)
-    )
+    problem.add(block(zeros, np.ones((1, count, 2)), held_out=np.zeros(count, dtype=bool)))
     np.testing.assert_array_equal(problem.solve(1e-3), np.zeros((1, 5, 2)))
 
 
@@ -89,7 +93,7 @@ def test_the_strength_is_chosen_on_held_out_rows(noise, count):
     rows, change = rng.normal(size=(1, count, 20)), rng.normal(size=(20, 3))
     residuals = rows @ change + noise * rng.normal(size=(1, count, 3))
     problem = RidgeProblem(20, 3)
-    problem.add(rows, residuals, residuals, held_out=np.arange(count) % 4 == 0)
+    problem.add(block(rows, residuals, held_out=np.arange(count) % 4 == 0))
     best = problem.best()
     errors = {ridge: problem.error(problem.solve(ridge)) for ridge in RIDGES}
     assert best.ridge == min(errors, key=errors.__getitem__)
