@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,14 @@ from keras_prelu.calibration.blocks import Block
 from keras_prelu.graph.plan import Slot, Step
 from keras_prelu.typing import Tensor
 
-__all__ = ["Counterpart", "RandomBatches", "own_operation", "run_block", "train_block"]
+__all__ = [
+    "Counterpart",
+    "RandomBatches",
+    "executed_steps",
+    "own_operation",
+    "run_block",
+    "train_block",
+]
 
 Counterpart = Callable[[Step], Any]
 """Returns what is called for a step: its own operation, or the one in the original."""
@@ -186,22 +194,43 @@ class _BlockModel(keras.Model):
         return sum(errors[1:], errors[0]) / len(errors)
 
 
-def run_block(
+def executed_steps(
     block: Block,
     values: Mapping[Slot, Tensor],
     counterpart: Counterpart = own_operation,
-) -> list[Tensor]:
-    """Return the outputs of a block for one batch.
+) -> Iterator[tuple[Step, list[Tensor]]]:
+    """Run a block on one batch, and yield each step with its outputs.
+
+    A tensor is freed after its last reader.
 
     Args:
         block: `Block`.
         values: Mapping from `Slot` to tensor. The inputs of the block.
         counterpart: `Counterpart`. Defaults to the steps' own operations.
     """
-    computed = dict(values)
+    unread = Counter(slot for step in block.steps for slot in set(step.inputs))
+    known = dict(values)
     for step in block.steps:
-        computed.update(zip(step.outputs, step.execute(computed, counterpart(step)), strict=True))
-    return [computed[slot] for slot in block.outputs]
+        outputs = step.execute(known, counterpart(step))
+        known.update(zip(step.outputs, outputs, strict=True))
+        yield step, outputs
+        for slot in set(step.inputs):
+            unread[slot] -= 1
+        for slot in (*step.inputs, *step.outputs):
+            if not unread[slot]:
+                known.pop(slot, None)
+
+
+def run_block(
+    block: Block, values: Mapping[Slot, Tensor], counterpart: Counterpart = own_operation
+) -> list[Tensor]:
+    """Return the outputs of a block for one batch. The arguments are those of `executed_steps`."""
+    results = {slot: values[slot] for slot in block.outputs if slot in values}
+    for step, outputs in executed_steps(block, values, counterpart):
+        for slot, tensor in zip(step.outputs, outputs, strict=True):
+            if slot in block.outputs:
+                results[slot] = tensor
+    return [results[slot] for slot in block.outputs]
 
 
 def _rows(batch: Tensor, positions: np.ndarray) -> np.ndarray:

@@ -10,20 +10,21 @@ original's block. Blocks are treated in the order of execution, as in BRECQ.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.hosts import hosts
 from keras_prelu.backend.variables import snapshot
-from keras_prelu.calibration.activation_store import Activations, ActivationStore
+from keras_prelu.calibration.activation_store import Activations, ActivationStore, size_in_bytes
 from keras_prelu.calibration.block_training import (
     Counterpart,
     RandomBatches,
+    executed_steps,
     own_operation,
     run_block,
     train_block,
@@ -32,6 +33,7 @@ from keras_prelu.calibration.blocks import Block, split_into_blocks
 from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
 from keras_prelu.calibration.design import Assignment
 from keras_prelu.calibration.layerwise import Progress
+from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import BlockDistillation, Distillation
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples, split_samples
@@ -40,15 +42,22 @@ from keras_prelu.data.samples import batches
 from keras_prelu.errors import CalibrationError
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.model_state import keeps_state, state_kept
-from keras_prelu.graph.plan import Step
+from keras_prelu.graph.plan import Slot, Step
 from keras_prelu.theory import relative_error
 from keras_prelu.typing import Tensor
+from keras_prelu.verification.probes import COUNT
 
 __all__ = ["distill", "distill_pair"]
 
 _POSITIONS = 1024
 """Output positions in a batch: a block of large feature maps needs few samples for a gradient."""
 _FEWEST_SAMPLES, _MOST_SAMPLES = 4, 32
+
+_BATCH_SHARE = 0.25
+"""The share of the memory limit that the tensors of a batch of training may take."""
+_TENSORS = 3
+"""How often each output of a step is in memory: for the backward pass, as a gradient, and while it
+is computed."""
 
 _ROUNDING = 1e-12
 """An error that is float32's rounding, which training could only raise."""
@@ -62,7 +71,7 @@ def distill(
     *,
     epochs: float = 8.0,
     learning_rate: float = 0.05,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     memory_limit: float = 4e9,
     seed: int = 0,
     on_step: Progress | None = None,
@@ -86,10 +95,10 @@ def distill(
             twice the time of a calibration. Defaults to 8.
         learning_rate: Float. The largest learning rate, relative to the root mean square of a
             block's weight matrices; it falls to 0 in half a cosine. Defaults to 0.05.
-        batch_size: Integer. Samples that pass through a block at once when it is not trained.
-            Defaults to 128.
-        memory_limit: Float. Bytes of activations between blocks to hold in memory; the rest is
-            written to temporary files. Defaults to 4e9.
+        batch_size: Integer or None. Samples that pass through a block at once when it is not
+            trained. Defaults to None: as many as the memory limit allows, at most 128.
+        memory_limit: Float. Bytes that the distillation may take, as in `calibrate`; activations
+            beyond it are written to temporary files. Defaults to 4e9.
         seed: Integer. Seed of the held-out samples and of the draws. Defaults to 0.
         on_step: Function called with (done, total), in hundredths of a block. Defaults to None.
 
@@ -149,11 +158,9 @@ def distill_pair(
             "Distillation runs on one host. Distill on one host and load the file on the others, or"
             ' use rescale="calibrated".'
         )
-    with (
-        ActivationStore(config.memory_limit) as store,
-        state_kept(pair.converted),
-    ):
-        run = _Run(pair, samples, config, distillation, store, on_step)
+    memory = plan_memory(pair, samples.arrays, config)
+    with ActivationStore(memory.activations) as store, state_kept(pair.converted):
+        run = _Run(pair, samples, config, distillation, memory.batch_size, store, on_step)
         try:
             return run.result()
         except BaseException:
@@ -170,17 +177,15 @@ class _Run:
         samples: CalibrationSamples,
         config: CalibrationConfig,
         distillation: DistillationConfig,
+        size: int,
         store: ActivationStore,
         on_step: Progress | None,
     ) -> None:
-        fixed_size: int | None = pair.converted.inputs[0].shape[0]
         self._pair = pair
         self._config = config
         self._distillation = distillation
         self._store = store
         self._on_step = on_step
-        self._fixed_size = fixed_size
-        size = fixed_size or config.batch_size
         self._held_out = split_samples(len(samples), size, config.seed).held_out
         # The positions, in each stored batch, of the samples that train.
         self._fitting = [
@@ -225,10 +230,13 @@ class _Run:
         def run_step(step: Step, values: Mapping[Slot, Tensor]) -> list[Tensor]:
             return step.execute(values, counterpart(step))
 
-        collected = [
-            run_plan(self._pair.plan, [ops.convert_to_tensor(array) for array in batch], run_step)
-            for batch in self._held_out_batches
-        ]
+        with without_gradients():
+            collected = [
+                run_plan(
+                    self._pair.plan, [ops.convert_to_tensor(array) for array in batch], run_step
+                )
+                for batch in self._held_out_batches
+            ]
         return [
             np.concatenate([_to_array(each) for each in column])
             for column in zip(*collected, strict=True)
@@ -258,7 +266,7 @@ class _Run:
         error = self._error(outputs, targets)
         if not block.variables or not error > _ROUNDING:
             return outputs, _record(block, steps=0, before=error, after=error)
-        size = self._batch_size(targets)
+        size = self._batch_size(block, inputs, targets)
         steps = self._step_count(size)
         old_values = _values(block.variables)
         train_block(
@@ -296,7 +304,8 @@ class _Run:
         outputs = [Activations() for _ in block.outputs]
         for index in range(len(inputs[0])):
             values = {slot: each[index] for slot, each in zip(block.inputs, inputs, strict=True)}
-            tensors = run_block(block, values, counterpart)
+            with without_gradients():
+                tensors = run_block(block, values, counterpart)
             for activations, tensor in zip(outputs, tensors, strict=True):
                 self._store.add(activations, tensor)
         return outputs
@@ -315,12 +324,17 @@ class _Run:
             rows.append(np.delete(batch, fitting, axis=0))
         return np.concatenate(rows)
 
-    def _batch_size(self, targets: Sequence[Activations]) -> int:
+    def _batch_size(
+        self, block: Block, inputs: Sequence[Activations], targets: Sequence[Activations]
+    ) -> int:
         """Return the number of samples in a batch of training."""
-        if self._fixed_size is not None:
-            return self._fixed_size
+        fixed_size: int | None = self._pair.converted.inputs[0].shape[0]
+        if fixed_size is not None:
+            return fixed_size
         positions = max(_positions(each[0].shape) for each in targets)
-        return min(max(-(-_POSITIONS // positions), _FEWEST_SAMPLES), _MOST_SAMPLES)
+        size = min(max(-(-_POSITIONS // positions), _FEWEST_SAMPLES), _MOST_SAMPLES)
+        affordable = _BATCH_SHARE * self._config.memory_limit / _bytes_per_sample(block, inputs)
+        return max(1, min(size, int(affordable)))
 
     def _step_count(self, size: int) -> int:
         fitting = len(self._held_out) - int(self._held_out.sum())
@@ -330,6 +344,15 @@ class _Run:
         """Report the progress in hundredths of a block."""
         if self._on_step is not None:
             self._on_step(round(100 * blocks_done), 100 * len(self._blocks))
+
+
+def _bytes_per_sample(block: Block, inputs: Sequence[Activations]) -> float:
+    """Return the bytes that training a block takes for each sample of a batch."""
+    values = {slot: each[0][:COUNT] for slot, each in zip(block.inputs, inputs, strict=True)}
+    count = len(values[block.inputs[0]])
+    with without_gradients():
+        sizes = [sum(map(size_in_bytes, outputs)) for _, outputs in executed_steps(block, values)]
+    return max(1.0, _TENSORS * sum(sizes) / count)
 
 
 def _record(block: Block, *, steps: int, before: float, after: float) -> BlockDistillation:

@@ -1,5 +1,7 @@
 """keras_prelu.calibration.blocks: where a model can be cut, and what each part may train."""
 
+import itertools
+
 import keras
 import pytest
 
@@ -81,13 +83,13 @@ def test_masked_tensors_connect():
     assert block.steps
 
 
-@pytest.mark.parametrize("build", [build for build in models.ALL])
+@pytest.mark.parametrize("build", models.ALL)
 def test_each_block_reads_what_the_one_before_it_writes(build):
     plan = compile_plan(kp.convert(models.live_in(build()), alpha=0.25, rescale="none"))
     blocks = split_into_blocks(plan)
     assert blocks[0].inputs == plan.inputs
     assert blocks[-1].outputs == plan.outputs
-    for earlier, later in zip(blocks, blocks[1:], strict=False):
+    for earlier, later in itertools.pairwise(blocks):
         assert earlier.outputs == later.inputs
     for block in blocks:
         known = set(block.inputs)
