@@ -202,8 +202,11 @@ def search_slopes(
 
 
 def set_slope(layer: PReLU, slope: float) -> None:
-    """Set all slopes of a built layer to one value."""
-    layer.beta.assign(layer.parameterization.beta(np.full(layer.beta.shape, slope)))
+    """Set all slopes of a built layer to one value, or to the nearest that a constraint allows."""
+    slopes = np.full(layer.beta.shape, slope)
+    if layer.alpha_constraint is not None:
+        slopes = keras.ops.convert_to_numpy(layer.alpha_constraint(slopes.astype("float32")))
+    layer.beta.assign(layer.parameterization.beta(slopes))
 
 
 def _candidate_slopes(largest: float) -> list[float]:

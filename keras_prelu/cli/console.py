@@ -30,6 +30,7 @@ __all__ = [
     "mean_and_deviation",
     "number",
     "print_calibration",
+    "print_distillation",
     "print_finetuning",
     "print_json",
     "print_slope_search",
@@ -194,6 +195,32 @@ def print_calibration(calibration: Any) -> None:
     )
     if not calibration.kept:
         echo("The refit did not lower the error on held-out samples, so the weights are unchanged.")
+
+
+def print_distillation(distillation: Any) -> None:
+    """Print a `Distillation`."""
+    print_table(
+        "Distillation; errors of each block's output relative to its variance",
+        ["block, up to", "layers", "steps", "before", "after", "trained weights"],
+        [
+            [
+                block.path,
+                block.layers,
+                block.steps,
+                number(block.error_before),
+                number(block.error_after),
+                "kept" if block.kept else "undone" if block.steps else "–",
+            ]
+            for block in distillation.blocks
+        ],
+        right=["layers", "steps", "before", "after"],
+    )
+    echo(
+        "Error of the model's output on held-out samples:"
+        f" {number(distillation.error_before)} → {number(distillation.error_after)}"
+    )
+    if not distillation.kept:
+        echo("Training did not lower this error, so the weights are those of the calibration.")
 
 
 def print_slope_search(search: Any) -> None:
