@@ -154,9 +154,9 @@ def convert(
             Named without samples, the methods other than these two are a choice of slopes that
             change the outputs. Defaults to "auto".
         calibration_data: Unlabeled samples for "calibrated" and "distilled", as in `calibrate`:
-            arrays, or an iterable of batches of them. With another `rescale`, only the error is measured on them.
-            If it is more than a fifth of the outputs' variance, a warning says so. Defaults to
-            None.
+            arrays, or an iterable of batches of them. With another `rescale`, only the error is
+            measured on them. If it is more than a fifth of the outputs' variance, a warning says
+            so. Defaults to None.
         include: Sites to convert: a path, layer name or glob ("block1_*"), a layer class, a
             function of a `Site`, or a list of these. Defaults to None, all convertible sites except
             those on request (`Site.on_request`): smooth activations such as ELU and GELU, and
