@@ -84,28 +84,29 @@ def pre_activation():
 
 
 def inverted_residuals():
-    """Three blocks with depthwise layers between linear ends, the last two with a shortcut."""
+    """A stem and two blocks with a depthwise layer between linear ends, the last with a shortcut.
+
+    Its normalizations have the statistics of normal inputs."""
 
     def normalized(x, name, activated=True):
-        x = L.BatchNormalization(name=f"{name}_bn")(x)
+        x = L.BatchNormalization(momentum=0.0, name=f"{name}_bn")(x)
         return L.ReLU(6.0, name=f"{name}_relu")(x) if activated else x
 
-    inputs = keras.Input((12, 12, 3))
+    inputs = keras.Input((8, 8, 3))
     x = normalized(L.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(inputs), "stem")
-    for number in range(3):
-        y = x
+    for number in range(2):
+        y, name = x, f"expand_{number}"
         if number:
-            y = normalized(
-                L.Conv2D(24, 1, use_bias=False, name=f"expand_{number}")(y), f"expand_{number}"
-            )
+            y = normalized(L.Conv2D(16, 1, use_bias=False, name=name)(y), name)
         name = f"depthwise_{number}"
         y = L.DepthwiseConv2D(3, padding="same", use_bias=False, name=name)(y)
         name, y = f"project_{number}", normalized(y, name)
-        y = normalized(L.Conv2D(6, 1, use_bias=False, name=name)(y), name, activated=False)
+        y = normalized(L.Conv2D(4, 1, use_bias=False, name=name)(y), name, activated=False)
         x = L.Add(name=f"add_{number}")([x, y]) if number else y
-    x = normalized(L.Conv2D(16, 1, use_bias=False, name="head")(x), "head")
-    x = L.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, L.Dense(4, name="logits")(x), name="inverted_residuals")
+    x = L.Dense(3, name="logits")(L.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x, name="inverted_residuals")
+    model(keras.ops.convert_to_tensor(samples(model, 200)), training=True)
+    return model
 
 
 def shared_relu():
