@@ -99,7 +99,7 @@ def _divide(plan: ExecutionPlan) -> list[tuple[list[Step], tuple[Slot, ...]]]:
             continue
         (reader, *_) = plan.readers(boundary)
         # A normalization belongs to the layer before it.
-        if next_boundary is None or _has_weight_matrix(reader):
+        if next_boundary is None or not _has_vectors_only(reader):
             parts.append((steps, (boundary,)))
             steps = []
     if steps:
@@ -133,6 +133,11 @@ def _has_weight_matrix(step: Step) -> bool:
     if isinstance(step.operation, PReLU):
         return False
     return any(len(variable.shape) > 1 for variable in getattr(step.operation, "weights", ()))
+
+
+def _has_vectors_only(step: Step) -> bool:
+    has_weights = bool(getattr(step.operation, "weights", ()))
+    return has_weights and not _has_weight_matrix(step)
 
 
 def _variables_used(step: Step) -> Iterator[Any]:
