@@ -197,10 +197,8 @@ class _Run:
         held_out = [array[self._held_out] for array in samples.arrays]
         self._held_out_batches = list(batches(held_out, size))
         self._blocks = split_into_blocks(pair.plan)
-        self._variables = {
-            id(variable): variable for block in self._blocks for variable in block.variables
-        }
-        self._old_values = _values(self._variables.values())
+        # All variables, since `fit` on JAX takes the values of those that aren't trained, too.
+        self._old_values = _values(pair.converted.variables)
 
     def undo(self) -> None:
         """Restore the old values of all variables."""
