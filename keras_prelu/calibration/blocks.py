@@ -21,7 +21,7 @@ from keras_prelu.layers import PReLU, is_slope
 __all__ = ["Block", "split_into_blocks"]
 
 _PRELUS = 2
-"""The PReLU calls that a block has at least, except for the last one.
+"""The PReLU calls that a block has at least, if the model has as many.
 
 With one, the block's last layer is all that could be trained against what its inputs lack, and
 least squares has done that.
@@ -102,9 +102,9 @@ def _divide(plan: ExecutionPlan) -> list[tuple[list[Step], tuple[Slot, ...]]]:
         if next_boundary is None or not _has_vectors_only(reader):
             parts.append((steps, (boundary,)))
             steps = []
-    if steps:
-        parts.append((steps, plan.outputs))
-    return parts
+    if parts and sum(map(_prelu_calls, steps)) < _PRELUS:
+        steps = parts.pop()[0] + steps
+    return [*parts, (steps, plan.outputs)]
 
 
 def _boundaries(plan: ExecutionPlan) -> Iterator[Slot | None]:

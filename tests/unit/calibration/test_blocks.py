@@ -23,8 +23,8 @@ def names(block):
 
 def test_inverted_residuals_are_cut_at_their_linear_ends():
     blocks = blocks_of(models.inverted_residuals())
-    assert [block.path for block in blocks] == ["project_0_bn", "add_1", "logits"]
-    assert [len(block.inputs) for block in blocks] == [1, 1, 1]
+    assert [block.path for block in blocks] == ["project_0_bn", "logits"]
+    assert [len(block.inputs) for block in blocks] == [1, 1]
     assert names(blocks[1]) == {
         f"{layer}_1{suffix}"
         for layer in ("expand", "depthwise", "project")
@@ -41,17 +41,16 @@ def test_every_step_is_in_one_block_in_order():
 def test_a_shortcut_behind_a_rectifier_is_no_place_to_cut():
     # The sums of such a network hold the negative parts of all shortcuts so far.
     (block,) = blocks_of(models.residual())
-    assert block.path == compile_plan(models.residual()).steps[-1].path
+    assert block.path.startswith("dense")
 
 
 def test_a_plain_network_is_cut_before_every_second_rectifier():
     layers = [L.Dense(4, "relu", name=f"dense_{number}") for number in range(5)]
     model = keras.Sequential([keras.Input((4,)), *layers, L.Dense(2, name="last")])
-    assert [block.path for block in blocks_of(model)] == ["dense_2", "dense_4", "last"]
+    assert [block.path for block in blocks_of(model)] == ["dense_2", "last"]
     assert [names(block) for block in blocks_of(model)] == [
         {"dense_0", "dense_1", "dense_2"},
-        {"dense_3", "dense_4"},
-        {"last"},
+        {"dense_3", "dense_4", "last"},
     ]
 
 
@@ -79,7 +78,7 @@ def test_a_tensor_with_a_mask_is_no_place_to_cut():
     for number in range(4):
         x = L.Dense(4, "relu", name=f"dense_{number}")(x)
     model = keras.Model(inputs, L.Dense(2, name="last")(L.LSTM(3, name="lstm")(x)))
-    assert [block.path for block in blocks_of(model)] == ["lstm", "last"]
+    assert [block.path for block in blocks_of(model)] == ["last"]
 
 
 @pytest.mark.parametrize("build", models.ALL)
