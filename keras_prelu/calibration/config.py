@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from keras_prelu.utils.checks import check_integer, check_number
 
-__all__ = ["CalibrationConfig"]
+__all__ = ["CalibrationConfig", "DistillationConfig"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,24 @@ class CalibrationConfig:
             check_integer("batch_size", self.batch_size, minimum=1)
         check_integer("seed", self.seed, minimum=0)
         check_number("memory_limit", self.memory_limit, minimum=0.0)
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """The checked settings of a distillation. See `distill`.
+
+    Attributes:
+        epochs: Float. How often each sample is drawn to train a block, on average.
+        learning_rate: Float. The largest learning rate, relative to the root mean square of a
+            block's weight matrices.
+
+    Raises:
+        InvalidArgumentError: A setting is out of range.
+    """
+
+    epochs: float = 8.0
+    learning_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_number("epochs", self.epochs, above=0.0)
+        check_number("learning_rate", self.learning_rate, above=0.0)

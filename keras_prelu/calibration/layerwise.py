@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.calibration.activation_store import (
     Activations,
@@ -98,7 +99,7 @@ class LayerwiseCalibrator:
         If an exception or an interrupt occurs, the model gets its old weights back: half of a
         calibration is worse than none.
         """
-        with ActivationStore(self._memory.activations) as store:
+        with without_gradients(), ActivationStore(self._memory.activations) as store:
             values = _PairedValues(self._pair.plan, self._inputs, self.batch_size, store)
             sweep = _Sweep(
                 self._pair, self._config, self.split, values, on_step or _ignore_progress

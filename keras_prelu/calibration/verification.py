@@ -17,7 +17,12 @@ import numpy as np
 
 from keras_prelu.backend.hosts import hosts
 from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.records import Calibration, LayerCalibration
+from keras_prelu.calibration.records import (
+    BlockDistillation,
+    Calibration,
+    Distillation,
+    LayerCalibration,
+)
 from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.errors import CalibrationError, KerasPReLUWarning
 from keras_prelu.graph.functional import has_graph
@@ -36,6 +41,9 @@ __all__ = [
     "output_error",
     "warn_of_large_error",
 ]
+
+_Part = LayerCalibration | BlockDistillation
+"""A part of a model with an error of its own."""
 
 _BLAMED = 3
 """Number of layers that a warning names."""
@@ -84,14 +92,17 @@ def check_steps(pair: ModelPair, samples: CalibrationSamples) -> None:
             )
 
 
-def large_error_note(calibration: Calibration) -> str:
-    """Return a sentence on the large error that a calibration leaves, or "" for a small one.
+def large_error_note(calibration: Calibration | Distillation) -> str:
+    """Return a sentence on the large error that a calibration or distillation leaves, or "".
 
     It names the layers to blame: those at which the error grows most, in execution order.
     """
     if not calibration.error_after > LARGE_ERROR:
         return ""
-    measured = [layer for layer in calibration.layers if _has_error(layer)]
+    parts: Sequence[_Part] = (
+        calibration.blocks if isinstance(calibration, Distillation) else calibration.layers
+    )
+    measured = [part for part in parts if _has_error(part)]
     growth = dict(zip((layer.path for layer in measured), _growth(measured), strict=True))
     blamed = sorted(measured, key=lambda layer: growth[layer.path], reverse=True)[:_BLAMED]
     layers = ", ".join(
@@ -108,15 +119,19 @@ def large_error_note(calibration: Calibration) -> str:
     )
 
 
-def warn_of_large_error(calibration: Calibration) -> None:
-    """Warn if a calibration leaves a large error, naming the layers to blame."""
+def warn_of_large_error(calibration: Calibration | Distillation) -> None:
+    """Warn if a calibration or distillation leaves a large error, naming the layers to blame."""
     note = large_error_note(calibration)
     if note:
         warnings.warn(note, KerasPReLUWarning, stacklevel=4)
 
 
 def output_error(
-    original: keras.Model, converted: keras.Model, samples: CalibrationSamples, *, batch_size: int
+    original: keras.Model,
+    converted: keras.Model,
+    samples: CalibrationSamples,
+    *,
+    batch_size: int | None,
 ) -> float:
     """Return the mean squared change of a model's outputs on samples, over their variance.
 
@@ -127,7 +142,7 @@ def output_error(
         original: `keras.Model`.
         converted: `keras.Model`.
         samples: `CalibrationSamples`.
-        batch_size: Integer. Samples to predict at once.
+        batch_size: Integer or None. Samples to predict at once; None for 32.
 
     Returns:
         A float; NaN if the original's outputs are not finite.
@@ -148,10 +163,12 @@ def output_error(
     return float(np.mean(list(errors)))
 
 
-def _outputs(model: keras.Model, samples: CalibrationSamples, batch_size: int) -> list[np.ndarray]:
+def _outputs(
+    model: keras.Model, samples: CalibrationSamples, batch_size: int | None
+) -> list[np.ndarray]:
     """Return what a model predicts for samples, an array in float64 for each output."""
     fixed_size = model.inputs[0].shape[0] if has_graph(model) else None
-    size, total = fixed_size or batch_size, len(samples)
+    size, total = fixed_size or batch_size or 32, len(samples)
     parts: list[list[np.ndarray]] = []
     for start in range(0, total, size):
         count = min(size, total - start)
@@ -175,15 +192,15 @@ def error_note(error: float) -> str:
     )
 
 
-def _growth(layers: Sequence[LayerCalibration]) -> list[float]:
+def _growth(layers: Sequence[_Part]) -> list[float]:
     """Return by how much the error of each layer exceeds that of the layer before it."""
     errors = [_error(layer) for layer in layers]
     return [error - before for before, error in pairwise([0.0, *errors])]
 
 
-def _has_error(layer: LayerCalibration) -> bool:
+def _has_error(layer: _Part) -> bool:
     return layer.error_after is not None and math.isfinite(layer.error_after)
 
 
-def _error(layer: LayerCalibration) -> float:
+def _error(layer: _Part) -> float:
     return layer.error_after or 0.0

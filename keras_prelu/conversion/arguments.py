@@ -20,13 +20,15 @@ from keras_prelu.parameterizations import Identity, Parameterization, Square
 __all__ = [
     "LARGEST_SLOPE",
     "RESCALES",
+    "RESCALES_ON_SAMPLES",
     "NewSlopes",
     "check_arguments",
     "choose_method",
     "choose_slopes",
 ]
 
-RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
+RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
+RESCALES_ON_SAMPLES = ("calibrated", "distilled")
 
 LARGEST_SLOPE = 0.25
 """The initial slope where positive slopes are chosen without a number (He et al.'s), and the
@@ -145,15 +147,15 @@ def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bo
             f"`rescale` must be one of {', '.join(map(repr, RESCALES))}. Received:"
             f" rescale={rescale!r}"
         )
-    if rescale == "calibrated" and not has_samples:
+    if rescale in RESCALES_ON_SAMPLES and not has_samples:
         raise InvalidArgumentError(
-            'rescale="calibrated" needs `calibration_data`: unlabeled samples, such as a part of'
+            f'rescale="{rescale}" needs `calibration_data`: unlabeled samples, such as a part of'
             " the training data."
         )
-    if alpha == "auto" and not (has_samples and rescale in ("auto", "calibrated")):
+    if alpha == "auto" and not (has_samples and rescale in ("auto", *RESCALES_ON_SAMPLES)):
         raise InvalidArgumentError(
-            'alpha="auto" needs `calibration_data`, unlabeled samples, and rescale="calibrated" or'
-            ' "auto".'
+            'alpha="auto" needs `calibration_data`, unlabeled samples, and rescale="calibrated",'
+            ' "distilled" or "auto".'
         )
     if tolerance is not None and alpha != "auto":
         raise InvalidArgumentError(

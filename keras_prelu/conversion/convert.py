@@ -9,10 +9,11 @@ from typing import Any
 
 import keras
 
-from keras_prelu.calibration.config import CalibrationConfig
+from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
+from keras_prelu.calibration.distillation import distill_pair
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.records import Calibration
+from keras_prelu.calibration.records import Calibration, Distillation
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
 from keras_prelu.calibration.slope_search import SlopeSearch, search_slopes
 from keras_prelu.calibration.verification import (
@@ -20,10 +21,10 @@ from keras_prelu.calibration.verification import (
     error_note,
     large_error_note,
     output_error,
-    warn_of_large_error,
 )
 from keras_prelu.conversion.arguments import (
     LARGEST_SLOPE,
+    RESCALES_ON_SAMPLES,
     check_arguments,
     choose_method,
     choose_slopes,
@@ -70,6 +71,7 @@ class Conversion:
             by their variance: on held-out samples after a calibration, else on all samples. None
             without samples.
         note: String. What was warned of because the error is large, or "".
+        distillation: `Distillation` of the calibrated model, or None if the model is not distilled.
     """
 
     model: keras.Model
@@ -79,6 +81,7 @@ class Conversion:
     verification: Verification | None = None
     error: float | None = None
     note: str = ""
+    distillation: Distillation | None = None
 
 
 def convert(
@@ -123,8 +126,7 @@ def convert(
             other maps than "identity" 0.25. Without samples, a slope above 0.001 is refused unless
             `rescale` says how to do without.
         tolerance: Float or None. The loss of function that `alpha="auto"` allows, see
-            `find_slopes`. Defaults to None, a loss that held-out samples can't distinguish from
-            none.
+            `find_slopes`. Defaults to None, 0.002 of the outputs' variance.
         parameterization: String or `Parameterization` or None. The map from raw parameters to
             slopes, as in `PReLU`. Under "identity", training keeps each layer's input in memory for
             the backward pass; under the other names, with slopes that are certainly positive, only
@@ -138,6 +140,9 @@ def convert(
         rescale: String. How the model's function is restored after the conversion:
 
             - "calibrated": layerwise least squares on `calibration_data`, see `calibrate`.
+            - "distilled": "calibrated", and then gradient descent, block by block, on what the
+              original computes for the same samples, see `distill`; for networks with depthwise
+              layers. Takes about three times as long.
             - "analytic": scale what feeds each site by 1/√(1+α²) (claims 4 and 6); right for fresh
               weights and nearly worthless for trained ones.
             - "moments": restore the output of each ReLU in least squares from the statistics that
@@ -146,12 +151,12 @@ def convert(
             - "auto": with samples, "calibrated"; without, "none", for slopes that start within
               0.001 of the original's.
 
-            Named without samples, the methods other than "calibrated" are a choice of slopes that
+            Named without samples, the methods other than these two are a choice of slopes that
             change the outputs. Defaults to "auto".
-        calibration_data: Unlabeled samples for "calibrated", as in `calibrate`: arrays, or an
-            iterable of batches of them. With another `rescale`, only the error is measured on them.
-            If it is more than a fifth of the outputs' variance, a warning says so. Defaults to
-            None.
+        calibration_data: Unlabeled samples for "calibrated" and "distilled", as in `calibrate`:
+            arrays, or an iterable of batches of them. With another `rescale`, only the error is
+            measured on them. If it is more than a fifth of the outputs' variance, a warning says
+            so. Defaults to None.
         include: Sites to convert: a path, layer name or glob ("block1_*"), a layer class, a
             function of a `Site`, or a list of these. Defaults to None, all convertible sites except
             those on request (`Site.on_request`): smooth activations such as ELU and GELU, and
@@ -244,8 +249,8 @@ def run_conversion(
         memory_limit: Float. Bytes that calibration may take, as in `calibrate`. Defaults to 4e9.
         seed: Integer. Seed of the drawn and the held-out samples. Defaults to 0.
         on_step: Function called with (steps done, steps in total) during a calibration. With
-            `alpha="auto"` the count restarts for each of up to seven calibrations. Defaults to
-            None.
+            `alpha="auto"` the count restarts for each of up to seven calibrations, and for the
+            distillation with `rescale="distilled"`. Defaults to None.
 
     Returns:
         A `Conversion`.
@@ -306,12 +311,17 @@ def run_conversion(
         slope_search=None,
         verification=verification,
     )
-    if samples is not None and method == "calibrated":
+    if samples is not None and method in RESCALES_ON_SAMPLES:
         pair = ModelPair(model, converted, samples, sites)
         if verify:
             check_steps(pair, samples)
         searched = new_slopes if factory.new_slopes.are_searched else []
-        return _calibrated(conversion, pair, samples, config, searched, tolerance, on_step)
+        conversion = _calibrated(conversion, pair, samples, config, searched, tolerance, on_step)
+        if method == "distilled":
+            conversion = _distilled(conversion, pair, samples, config, on_step)
+        if conversion.note:
+            warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=4)
+        return conversion
     if method in _RESCALERS:
         _RESCALERS[method](converted, new_slopes)
     if samples is not None:
@@ -353,7 +363,6 @@ def _calibrated(
         calibration = slope_search.calibration
     else:
         calibration = LayerwiseCalibrator(pair, samples, config).run(on_step)
-    warn_of_large_error(calibration)
     return replace(
         conversion,
         calibration=calibration,
@@ -363,8 +372,28 @@ def _calibrated(
     )
 
 
+def _distilled(
+    conversion: Conversion,
+    pair: ModelPair,
+    samples: CalibrationSamples,
+    config: CalibrationConfig,
+    on_step: Progress | None,
+) -> Conversion:
+    """Distill a calibrated conversion in place, and return it with the record."""
+    distillation = distill_pair(pair, samples, config, DistillationConfig(), on_step)
+    return replace(
+        conversion,
+        distillation=distillation,
+        error=distillation.error_after,
+        note=large_error_note(distillation),
+    )
+
+
 def _measured(
-    conversion: Conversion, original: keras.Model, samples: CalibrationSamples, batch_size: int
+    conversion: Conversion,
+    original: keras.Model,
+    samples: CalibrationSamples,
+    batch_size: int | None,
 ) -> Conversion:
     """Return a conversion that is not calibrated with its error on samples, and warn of it."""
     error = output_error(original, conversion.model, samples, batch_size=batch_size)

@@ -98,6 +98,7 @@ def command(
         "output": output,
         "layers": layers,
         "calibration": result.calibration,
+        "distillation": result.distillation,
         "slope_search": result.slope_search,
         "error": result.error,
         "note": result.note,
@@ -147,12 +148,20 @@ def _outputs(model: Path, output: Path | None, then_finetune: bool) -> tuple[Pat
 
 
 def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
-    from keras_prelu.cli.console import count, number, print_calibration, print_slope_search
+    from keras_prelu.cli.console import (
+        count,
+        number,
+        print_calibration,
+        print_distillation,
+        print_slope_search,
+    )
 
     if result.calibration is not None:
         print_calibration(result.calibration)
     if result.slope_search is not None:
         print_slope_search(result.slope_search)
+    if result.distillation is not None:
+        print_distillation(result.distillation)
     slope_count = sum(layer.count for layer in layers)
     echo(f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}.")
     if result.calibration is None:

@@ -21,7 +21,7 @@ __all__ = [
 # The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
 PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity", "positive")
-RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
+RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
 SHARED_AXES = ("channel_wise", "channel_shared", "none")
 
 
@@ -51,8 +51,7 @@ class ConversionOptions:
     tolerance: float | None = option(
         "--tolerance",
         type=click.FloatRange(min=0, min_open=True),
-        help="Relative output error that --alpha auto may leave.  [default: what held-out samples"
-        " cannot distinguish from no error]",
+        help="Relative output error that --alpha auto may leave.  [default: 0.002]",
     )
     parameterization: str | None = option(
         "--parameterization",
@@ -103,15 +102,17 @@ class ConversionOptions:
 
     def calibrates(self, *, has_data: bool) -> bool:
         """Return whether a conversion with these options calibrates the model."""
-        return has_data and self.rescale in ("auto", "calibrated")
+        return has_data and self.rescale in ("auto", "calibrated", "distilled")
 
     def check(self, *, has_data: bool) -> None:
         """Raise a usage error for options that contradict each other."""
         calibrates = self.calibrates(has_data=has_data)
-        if self.rescale == "calibrated" and not has_data:
-            raise click.UsageError("--rescale calibrated needs --data.")
+        if self.rescale in ("calibrated", "distilled") and not has_data:
+            raise click.UsageError(f"--rescale {self.rescale} needs --data.")
         if self.alpha == "auto" and not calibrates:
-            raise click.UsageError("--alpha auto needs --data, and --rescale calibrated or auto.")
+            raise click.UsageError(
+                "--alpha auto needs --data, and --rescale calibrated, distilled or auto."
+            )
         if self.tolerance is not None and self.alpha != "auto":
             raise click.UsageError("--tolerance is for --alpha auto.")
 

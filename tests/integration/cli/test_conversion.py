@@ -102,6 +102,19 @@ def test_convert_with_samples_calibrates():
     assert record["slope_search"] is None
 
 
+def test_convert_distills():
+    record = invoke_json("convert relu.keras --data samples.npz --rescale distilled")
+    calibration, distillation = record["calibration"], record["distillation"]
+    assert distillation["samples"] == calibration["samples"] == 200
+    assert distillation["error_after"] <= calibration["error_after"] * (1 + 1e-4)
+    output = invoke("convert relu.keras --data samples.npz --rescale distilled --force").output
+    assert "Distillation; errors of each block's output" in output
+    assert (
+        "--rescale distilled needs --data"
+        in invoke("convert relu.keras --rescale distilled", expect=2).stderr
+    )
+
+
 def test_options_of_the_conversion():
     invoke(
         "convert relu.keras --alpha 0 --parameterization identity --include act"

@@ -202,3 +202,17 @@ def test_outputs_that_are_not_finite_are_refused():
     converted.layers[1].beta.assign(np.full(converted.layers[1].beta.shape, 88.0))
     with pytest.raises(kp.errors.CalibrationError, match=r"not finite.*smaller slopes"):
         kp.calibrate(converted, model, 1e3 * x)
+
+
+def test_distilled_conversions_are_calibrated_first():
+    model = models.inverted_residuals()
+    x = models.samples(model, 40)
+    conversion = kp.run_conversion(model, rescale="distilled", calibration_data=x)
+    calibration, distillation = conversion.calibration, conversion.distillation
+    assert distillation.samples == calibration.samples == 60
+    assert distillation.error_before == pytest.approx(calibration.error_after, rel=1e-4)
+    assert distillation.error_after < distillation.error_before
+    assert conversion.error == distillation.error_after
+    assert kp.run_conversion(model, calibration_data=x).distillation is None
+    with pytest.raises(ValueError, match='rescale="distilled" needs `calibration_data`'):
+        kp.convert(model, rescale="distilled")
