@@ -33,7 +33,7 @@ from keras_prelu.typing import Array
 from keras_prelu.utils.checks import check_number
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.verification.agreement import OTHER_WEIGHTS
-from keras_prelu.verification.probes import COUNT, input_structure
+from keras_prelu.verification.probes import first_batch
 from keras_prelu.verification.same_function import FunctionCheck
 from keras_prelu.verification.steps import is_random, steps_difference
 
@@ -153,7 +153,7 @@ def revive(
     loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
     if any(candidate.is_revivable for candidate in candidates):
         check = FunctionCheck(model, samples.x)
-        _check_steps(model, plan, inputs, size)
+        _check_steps(model, plan, inputs)
         outputs = _outputs(plan, inputs, size)
         with restored_on_failure(_variables(candidates)):
             candidates = _revive_within_constraints(plan, inputs, size, candidates, seed)
@@ -352,15 +352,13 @@ def _output_statistics(
     return statistics
 
 
-def _check_steps(model: keras.Model, plan: ExecutionPlan, inputs: list[Array], size: int) -> None:
+def _check_steps(model: keras.Model, plan: ExecutionPlan, inputs: list[Array]) -> None:
     """Check that the steps of a plan compute what the model predicts, on a few samples.
 
     Raises:
         ConversionError: They compute something else.
     """
-    count = model.inputs[0].shape[0] or min(size, COUNT)
-    first = [array[np.arange(count) % len(array)] for array in inputs]
-    batch = keras.tree.pack_sequence_as(input_structure(model), first)
+    batch = first_batch(model, inputs)
     reason = steps_difference(model, plan, batch)
     if reason and not is_random(model, batch):
         raise ConversionError(

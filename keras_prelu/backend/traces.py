@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from keras_prelu.backend.keras_internals import backend_namespaces
+from keras_prelu.utils.process_state import SharedChange
 
 __all__ = ["Position", "code_as_written", "current_position"]
 
@@ -84,21 +85,12 @@ def code_as_written() -> Iterator[None]:
     The patch is in place while any thread is in such a context, and has an effect on the threads
     that are.
     """
-    with _lock:
-        if not _patches:
-            _patches.extend(_patch_all())
-        _contexts.append(None)
-    _state.contexts += 1
-    try:
-        yield
-    finally:
-        _state.contexts -= 1
-        with _lock:
-            _contexts.pop()
-            if not _contexts:
-                for undo in _patches:
-                    undo()
-                _patches.clear()
+    with _patched():
+        _state.contexts += 1
+        try:
+            yield
+        finally:
+            _state.contexts -= 1
 
 
 class _State(threading.local):
@@ -108,13 +100,12 @@ class _State(threading.local):
     loops = 0
 
 
-_state, _lock = _State(), threading.Lock()
-_contexts: list[None] = []
-_patches: list[Callable[[], None]] = []
+_state = _State()
 
 
-def _patch_all() -> Iterator[Callable[[], None]]:
-    """Patch Keras's functions, and yield functions that undo the patches."""
+def _patch() -> Callable[[], None]:
+    """Patch Keras's functions, and return a function that undoes it."""
+    undo = ExitStack()
     for namespace in backend_namespaces():
         for name, function in list(vars(namespace).items()):
             if name in _LOOPS and callable(function):
@@ -126,7 +117,11 @@ def _patch_all() -> Iterator[Callable[[], None]]:
             else:
                 continue
             setattr(namespace, name, replacement)
-            yield functools.partial(setattr, namespace, name, function)
+            undo.callback(setattr, namespace, name, function)
+    return undo.close
+
+
+_patched = SharedChange(_patch)
 
 
 def _counting(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_prelu.backend.hosts import hosts
 from keras_prelu.calibration.model_pair import ModelPair
@@ -17,7 +16,7 @@ from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.errors import CalibrationError, KerasPReLUWarning
 from keras_prelu.graph.plan import Slot, Step
 from keras_prelu.typing import Tensor
-from keras_prelu.verification.probes import COUNT, input_structure
+from keras_prelu.verification.probes import first_batch
 from keras_prelu.verification.steps import is_random, steps_difference
 
 __all__ = ["LARGE_ERROR", "check_steps", "warn_of_large_error"]
@@ -40,9 +39,7 @@ def check_steps(pair: ModelPair, samples: CalibrationSamples) -> None:
     """
     if hosts() > 1:  # The hosts hold different samples, and a prediction would need them all.
         return
-    count = pair.converted.inputs[0].shape[0] or COUNT
-    inputs = [array[np.arange(count) % len(array)] for array in samples.arrays]
-    batch = keras.tree.pack_sequence_as(input_structure(pair.converted), inputs)
+    batch = first_batch(pair.converted, samples.arrays)
 
     def run_original(step: Step, values: Mapping[Slot, Tensor]) -> list[Tensor]:
         return step.execute(values, pair.counterpart(step))

@@ -145,8 +145,8 @@ def channel_influences(
     channel: a converted network with its original, or a network before and after training.
 
     Args:
-        model: Sequential or Functional model. Nested models are included, and so are layers inside
-            layers with Python code of their own.
+        model: Keras model. Nested models are included, and so are layers inside layers and models
+            with Python code of their own.
         samples: Unlabeled samples: an array, or a list or dict of arrays for several inputs.
         probes: Integer. The number of samples, counted from the first, that are used. Defaults to
             32.
@@ -157,7 +157,6 @@ def channel_influences(
         A tuple of `LayerInfluence`, one for each call, in execution order.
 
     Raises:
-        ConversionError: If the model has no graph.
         DataError: If the samples do not fit the model.
         InvalidArgumentError: If `probes` is less than 1. A `ValueError`.
 

@@ -135,7 +135,6 @@ def gather(
 
     Raises:
         InvalidArgumentError: If the converted network has no PReLU layers. A `ValueError`.
-        ConversionError: If a network has no graph.
         DataError: If the samples do not fit.
 
     Example:

@@ -14,8 +14,6 @@ from keras_prelu.layers import PReLU
 
 __all__ = ["LocatedSite", "Site", "describe_site", "unique_name"]
 
-_SMOOTH = " is smooth: converted on request only (include)"
-
 
 @dataclass(frozen=True)
 class Site:
@@ -41,6 +39,7 @@ class Site:
         on_request: Boolean. Whether the site is converted only if `include` matches it; True for
             smooth relatives of ReLU such as ELU and GELU, and for rectifiers whose range matters,
             such as gates and outputs of the model.
+        is_smooth: Boolean. Whether it is a convertible smooth relative of ReLU.
     """
 
     path: str
@@ -53,11 +52,7 @@ class Site:
     max_value: float | None
     target: str
     on_request: bool = False
-
-    @property
-    def is_smooth(self) -> bool:
-        """Whether the rectifier is a smooth relative of ReLU that is converted on request."""
-        return self.on_request and _SMOOTH in self.reason
+    is_smooth: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,8 +127,10 @@ def describe_site(
     obstacle = rectifier.reason or reason
     if not obstacle and channels is None:
         obstacle = "its number of channels is not known when the model is built"
-    smooth = f"{rectifier.smooth}{_SMOOTH}" if rectifier.smooth else ""
-    reasons_to_ask = [reason for reason in (smooth, objection) if reason]
+    reasons_to_ask = [objection] if objection else []
+    if rectifier.smooth:
+        smooth = f"{rectifier.smooth} is smooth: converted on request only (include)"
+        reasons_to_ask.insert(0, smooth)
     return Site(
         path=path,
         layer=layer,
@@ -145,6 +142,7 @@ def describe_site(
         max_value=rectifier.max_value,
         target=target,
         on_request=bool(reasons_to_ask) and not obstacle,
+        is_smooth=bool(rectifier.smooth) and not obstacle,
     )
 
 

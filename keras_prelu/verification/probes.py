@@ -22,7 +22,7 @@ from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.verification.prediction import Prediction, argument_shapes, predict_once
 
-__all__ = ["COUNT", "Probe", "input_structure", "probe", "probe_with"]
+__all__ = ["COUNT", "Probe", "first_batch", "input_structure", "probe", "probe_with"]
 
 COUNT = 4
 """Number of samples in a probe, unless the model has a fixed batch size."""
@@ -86,6 +86,18 @@ def probe(model: keras.Model, scale: float = 1.0) -> Probe | str:
         if all(value.array.size for value in prediction.outputs):
             return Probe(inputs=inputs, prediction=prediction, drawn=True)
     return reason
+
+
+def first_batch(model: keras.Model, arrays: Sequence[np.ndarray]) -> Any:
+    """Return as many of the first samples as a probe has, in the structure that a model takes.
+
+    Args:
+        model: `keras.Model`. It has a graph.
+        arrays: Sequence of arrays, one for each of the model's inputs.
+    """
+    count = _batch_size(model) or COUNT
+    first = [_first(array, count) for array in arrays]
+    return keras.tree.pack_sequence_as(input_structure(model), first)
 
 
 def _first(array: np.ndarray, count: int) -> np.ndarray:

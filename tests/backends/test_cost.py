@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_prelu import PReLU
-from tests.helpers.memory import bytes_of_a_step
 from tests.helpers.versions import older
+from tools.bench.memory import jax_bytes
 
 L = keras.layers
 
@@ -50,7 +50,7 @@ def bytes_of(body, activation, shape, batch):
     model = keras.Model(inputs, L.Dense(10)(L.Flatten()(body(inputs, activation))))
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, *shape)).astype("float32")
-    return bytes_of_a_step(model, x, rng.integers(0, 10, batch))
+    return jax_bytes(model, x, rng.integers(0, 10, batch))
 
 
 @jax_only

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend import autodiff
-from tests.helpers.memory import kept_by_jax
+from tools.bench.memory import kept_by_jax
 
 
 def gradients(function, *arrays):

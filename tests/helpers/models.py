@@ -5,28 +5,11 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
+from tools.common.lifelike import inputs_of, live_in
 
 L = keras.layers
 
-__all__ = ["ALL", "live_in", "samples", "with_slopes"]
-
-_OPEN_SIZE = 12
-
-
-def live_in(model, seed=0):
-    """Give a model weights as training leaves them, the same on every backend: biases and
-    statistics other than 0 and 1. Return the model."""
-    rng = np.random.default_rng(seed)
-    for variable in model.weights:
-        name, shape = variable.path.rsplit("/", 1)[-1], variable.shape
-        if name in ("gamma", "moving_variance"):
-            variable.assign(rng.uniform(0.5, 1.5, shape))
-        elif name in ("beta", "bias", "moving_mean"):
-            variable.assign(rng.normal(0.0, 0.3, shape))
-        elif len(shape) > 1 and not keras.backend.is_int_dtype(variable.dtype):
-            fan_in = max(1, int(np.prod(shape)) // shape[-1])
-            variable.assign(rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape))
-    return model
+__all__ = ["ALL", "live_in", "outputs", "samples", "with_slopes"]
 
 
 def with_slopes(converted, seed=0):
@@ -44,16 +27,13 @@ def with_slopes(converted, seed=0):
 def samples(model, count=64, seed=1):
     """Return random inputs in the structure that a model takes: normal floats, integers from 0 to
     9."""
-    rng = np.random.default_rng(seed)
+    return inputs_of(model, count, seed=seed)
 
-    def draw(tensor):
-        shape = (count, *(size or _OPEN_SIZE for size in tensor.shape[1:]))
-        if keras.backend.is_int_dtype(tensor.dtype):
-            return rng.integers(0, 10, shape)
-        return rng.normal(size=shape).astype("float32")
 
-    symbolic = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.tree.map_structure(draw, symbolic)
+def outputs(model, x):
+    """Return all outputs of a model as one array (samples, values)."""
+    parts = map(keras.ops.convert_to_numpy, keras.tree.flatten(model(x)))
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def mlp():

@@ -2,36 +2,27 @@
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 import keras_prelu
+from tests.helpers.processes import output_of_python
 
 HEAVY = ("keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "rich", "tensorflow_datasets")
 
 
-def run(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 def test_the_import_is_light():
-    result = run(
-        f"import sys, keras_prelu; print([name for name in {HEAVY} if name in sys.modules])"
+    printed = output_of_python(
+        "-c", f"import sys, keras_prelu; print([name for name in {HEAVY} if name in sys.modules])"
     )
-    assert result.stdout.strip() == "[]", result.stderr
+    assert printed.strip() == "[]"
 
 
 def test_documented_modules_are_there_in_a_fresh_process():
     names = ["report.figures", "report.html", "training.recipes.RECIPES"]
-    result = run(f"import keras_prelu as kp; {'; '.join(f'kp.{name}' for name in names)}")
-    assert result.returncode == 0, result.stderr
+    output_of_python("-c", f"import keras_prelu as kp; {'; '.join(f'kp.{name}' for name in names)}")
 
 
 def test_help_is_light():
@@ -45,9 +36,9 @@ for arguments in ["--help"], ["--version"], ["convert", "--help"], ["demo", "-h"
         loaded = [name for name in {HEAVY} if name in sys.modules]
         print("loaded:", *loaded)
 """
-    result = run(code)
-    lines = [line for line in result.stdout.splitlines() if line.startswith("loaded:")]
-    assert lines == ["loaded:"] * 5, result.stderr
+    printed = output_of_python("-c", code)
+    lines = [line for line in printed.splitlines() if line.startswith("loaded:")]
+    assert lines == ["loaded:"] * 5
 
 
 def test_the_command_line_offers_what_the_package_has():
@@ -89,8 +80,8 @@ def test_classes_are_registered():
 )
 def test_registered_whichever_is_imported_first(imports):
     code = f"{imports}\nprint(keras.saving.get_registered_object('keras_prelu>PReLU').__module__)"
-    result = run(code)
-    assert result.stdout.strip() == "keras_prelu.layers", result.stderr
+    printed = output_of_python("-c", code)
+    assert printed.strip() == "keras_prelu.layers"
 
 
 def test_every_public_name_resolves():
@@ -139,16 +130,8 @@ def test_a_saved_model_loads_on_another_backend(tmp_path):
     )
 
     def outputs(code, backend):
-        result = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            env={**os.environ, "KERAS_BACKEND": backend},
-        )
-        assert result.returncode == 0, result.stderr
-        return np.array(json.loads(result.stdout.strip().splitlines()[-1]))
+        printed = output_of_python("-c", code, KERAS_BACKEND=backend)
+        return np.array(json.loads(printed.strip().splitlines()[-1]))
 
     backends = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
     written = outputs(write, backends[0])
@@ -176,15 +159,5 @@ try:
 except kp.KerasPReLUError as error:
     print(error)
 """
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=tmp_path,
-        env=environment,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "needs TensorFlow" in result.stdout
+    printed = output_of_python("-c", code, cwd=tmp_path, KERAS_BACKEND=backend)
+    assert "needs TensorFlow" in printed

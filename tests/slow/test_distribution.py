@@ -2,10 +2,7 @@
 of their own, whose devices are set up before anything else."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -16,6 +13,7 @@ import keras_prelu as kp
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import Samples
 from tests.helpers import models
+from tests.helpers.processes import output_of_python, run_python
 
 COMMON = """
 import json, keras, numpy as np, keras_prelu as kp
@@ -101,21 +99,9 @@ print(json.dumps({"weights": weights, "error": calibration.error_after, "samples
 def test_two_devices_give_the_result_of_one(backend, script):
     if keras.backend.backend() != backend:
         pytest.skip(f"It is {backend}'s.")
-    env = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2" if backend == "jax" else "",
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", COMMON + script],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=env,
-    )
-    assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout.splitlines()[-1])
+    flags = "--xla_force_host_platform_device_count=2" if backend == "jax" else ""
+    printed = output_of_python("-c", COMMON + script, KERAS_BACKEND=backend, XLA_FLAGS=flags)
+    found = json.loads(printed.splitlines()[-1])
     assert found["replicas"] == 2
     assert found["calibrated"] < 1e-6
     assert 0 < found["tuned"] < 1e-5
@@ -131,16 +117,7 @@ def test_two_hosts_give_the_result_of_one(tmp_path):
         address = f"127.0.0.1:{free.getsockname()[1]}"
 
     def start(rank, hosts, folder):
-        command = [
-            sys.executable,
-            "-c",
-            COMMON + HOST,
-            str(rank),
-            str(hosts),
-            address,
-            str(tmp_path / folder),
-        ]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        return run_python("-c", COMMON + HOST, rank, hosts, address, tmp_path / folder)
 
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

@@ -1,11 +1,8 @@
 """Every example runs, on small settings, as a user runs it."""
 
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import keras_prelu as kp
+from tests.helpers.processes import output_of_python, run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -22,16 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_runs(path, tmp_path):
-    result = subprocess.run(
-        [sys.executable, path, "1"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "% of the test digits" in result.stdout
+    assert "% of the test digits" in output_of_python(path, "1", cwd=tmp_path)
 
 
 def test_the_stored_claims_are_those_that_are_checked():
@@ -74,16 +63,7 @@ def test_serving_without_this_package(tmp_path):
             "import runpy, sys; sys.modules.update(keras=None, keras_prelu=None); sys.argv ="
             f" ['serve', {file!r}]; runpy.run_path({str(EXAMPLES / 'serving' / f'{script}.py')!r})"
         )
-        result = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            cwd=tmp_path,
-        )
-        assert result.returncode == 0, result.stderr
-        assert result.stdout.strip() == right
+        assert output_of_python("-c", program, cwd=tmp_path).strip() == right
 
 
 def run_on(host, hosts, address, folder):
@@ -92,16 +72,7 @@ def run_on(host, hosts, address, folder):
         f"KERAS_DISTRIBUTION_{name}": str(value)
         for name, value in zip(names, (address, hosts, host), strict=True)
     }
-    command = [sys.executable, EXAMPLES / "several_hosts.py", "1"]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=folder,
-        env={**os.environ, **variables},
-    )
+    return run_python(EXAMPLES / "several_hosts.py", "1", cwd=folder, **variables)
 
 
 @pytest.mark.tensorflow
@@ -121,15 +92,8 @@ def test_several_hosts_as_two_processes(tmp_path):
 def test_several_hosts_on_vertex():
     cluster = {"workerpool0": ["host-a:2222"], "workerpool1": ["host-b:2222", "host-c:2222"]}
     spec = json.dumps({"cluster": cluster, "task": {"type": "workerpool1", "index": 1}})
-    command = [sys.executable, EXAMPLES / "several_hosts.py", "--vertex"]
-    result = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "CLUSTER_SPEC": spec},
-    )
-    assert result.stdout.splitlines() == [
+    printed = output_of_python(EXAMPLES / "several_hosts.py", "--vertex", CLUSTER_SPEC=spec)
+    assert printed.splitlines() == [
         "export KERAS_DISTRIBUTION_JOB_ADDRESSES=host-a:12345",
         "export KERAS_DISTRIBUTION_NUM_PROCESSES=3",
         "export KERAS_DISTRIBUTION_PROCESS_ID=2",

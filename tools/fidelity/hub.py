@@ -129,6 +129,18 @@ def _resnet(models: Any, block: str, pre_activation: bool) -> keras.Model:
     )
 
 
+def _resnet_encoder(models: Any, block: str, **arguments: Any) -> keras.Model:
+    return models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 16, 16, 16],
+        stackwise_num_blocks=[1, 1, 1, 1],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type=block,
+        **arguments,
+    )
+
+
 def _mobilenet(models: Any) -> keras.Model:
     return models.MobileNetBackbone(
         stackwise_expansion=[[40, 56], [64, 144]],
@@ -194,29 +206,14 @@ def _deeplab(models: Any) -> keras.Model:
 
 
 def _basnet(models: Any) -> keras.Model:
-    encoder = models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 16, 16, 16],
-        stackwise_num_blocks=[1, 1, 1, 1],
-        stackwise_num_strides=[1, 2, 2, 2],
-        block_type="basic_block",
-    )
+    encoder = _resnet_encoder(models, "basic_block")
     return models.BASNetBackbone(
         image_encoder=encoder, num_classes=1, image_shape=(64, 64, 3), projection_filters=64
     )
 
 
 def _retinanet(models: Any) -> keras.Model:
-    encoder = models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 16, 16, 16],
-        stackwise_num_blocks=[1, 1, 1, 1],
-        stackwise_num_strides=[1, 2, 2, 2],
-        block_type="bottleneck_block",
-        image_shape=(128, 128, 3),
-    )
+    encoder = _resnet_encoder(models, "bottleneck_block", image_shape=(128, 128, 3))
     return models.RetinaNetBackbone(
         image_encoder=encoder, min_level=3, max_level=5, use_p5=False, image_shape=(128, 128, 3)
     )

@@ -62,13 +62,13 @@ def main(
     quiet()
     storage = Storage(options.results_folder(output, False, __file__), REPORT)
     if "archives" in parts:
-        cases = list(_in_batches("tools.fuzz.archives", Case, seed, archives, died=_died))
-        storage.merge("archives", count_cases(cases))
+        for cases in _in_batches("tools.fuzz.archives", Case, seed, archives, died=_died):
+            storage.merge("archives", count_cases(cases))
     if "networks" in parts:
-        operations = _in_batches(
+        for operations in _in_batches(
             "tools.fuzz.surgery", Operation, seed, networks, died=_surgery_died
-        )
-        storage.merge("networks", count_operations(list(operations)))
+        ):
+            storage.merge("networks", count_operations(operations))
     if "processes" in parts:
         storage.merge("processes", count_outcomes(list(_outcomes(kill_count, disks, seed))))
     if any(broken_promises(storage.results(part)) for part in parts):
@@ -102,13 +102,15 @@ def _surgery_died(seed: int, reason: str) -> Operation:
 
 def _in_batches(
     module: str, kind: type[Record], first: int, count: int, *, died: Callable[[int, str], Record]
-) -> Iterator[Record]:
-    """Try seeds in processes of their own, each a batch."""
+) -> Iterator[list[Record]]:
+    """Try seeds in processes of their own, each a batch, and yield all records after each batch."""
+    records: list[Record] = []
     for start in range(first, first + count, _BATCH):
-        records = list(_batch(module, kind, start, min(_BATCH, first + count - start), died))
-        broken = sum(bool(record.broken) for record in records)
+        batch = list(_batch(module, kind, start, min(_BATCH, first + count - start), died))
+        broken = sum(bool(record.broken) for record in batch)
         click.echo(f"Seeds {start} to {start + _BATCH - 1}: {broken} broken promises", err=True)
-        yield from records
+        records += batch
+        yield records
 
 
 def _batch(

@@ -1,9 +1,6 @@
 """keras_prelu.conversion.bake: stock layers alone that compute the same, and load where this
 package is not installed."""
 
-import os
-import subprocess
-import sys
 import textwrap
 
 import keras
@@ -13,38 +10,18 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
 from tests.helpers import custom, models
+from tests.helpers.processes import output_of_python
 from tests.helpers.references import prelu
 
 L = keras.layers
 
 
-def numbers(model, x):
-    return np.concatenate(
-        [
-            keras.ops.convert_to_numpy(part).reshape(len(part), -1)
-            for part in keras.tree.flatten(model(x))
-        ],
-        axis=1,
-    )
-
-
 def assert_same_function(model, baked, rtol=1e-6):
     x = models.samples(model, 16)
-    expected = numbers(model, x)
+    expected = models.outputs(model, x)
     np.testing.assert_allclose(
-        numbers(baked, x), expected, rtol=0, atol=rtol * np.abs(expected).max()
+        models.outputs(baked, x), expected, rtol=0, atol=rtol * np.abs(expected).max()
     )
-
-
-def with_slopes(converted, seed=0):
-    """Another slope for each channel, as training leaves them."""
-    rng = np.random.default_rng(seed)
-    for layer in kp.diagnostics.layer_slopes(converted):
-        live = converted
-        for name in layer.path.split("/"):
-            live = live.get_layer(name)
-        live.beta.assign(live.parameterization.beta(rng.uniform(0.05, 0.5, live.beta.shape)))
-    return converted
 
 
 def classes(model):
@@ -59,12 +36,12 @@ def classes(model):
 @pytest.mark.parametrize("build", models.ALL)
 @pytest.mark.parametrize("fold", [False, True])
 def test_stock_layers_compute_the_same(build, fold):
-    converted = with_slopes(kp.convert(models.live_in(build()), rescale="none"))
-    before = numbers(converted, models.samples(converted, 16))
+    converted = models.with_slopes(kp.convert(models.live_in(build()), rescale="none"))
+    before = models.outputs(converted, models.samples(converted, 16))
     baked = kp.bake(converted, fold_batch_normalization=fold)
     assert_same_function(converted, baked, 2e-5 if fold else 1e-6)
     np.testing.assert_array_equal(
-        numbers(converted, models.samples(converted, 16)), before
+        models.outputs(converted, models.samples(converted, 16)), before
     )  # it is untouched
     assert {package for package, _ in classes(baked)} == {"keras"}
     assert isinstance(baked, keras.Sequential) == isinstance(converted, keras.Sequential)
@@ -98,7 +75,7 @@ def test_the_simplest_stock_layer_is_chosen(slopes, max_value, expected):
     assert [layer.name for layer in baked.layers] == ["act", "act_cap"][: len(expected)]
     x = np.random.default_rng(0).normal(0.0, 3.0, (64, 4)).astype("float32")
     reference = prelu(x, slopes) if max_value is None else np.minimum(prelu(x, slopes), max_value)
-    np.testing.assert_allclose(numbers(baked, x), reference, rtol=1e-6)
+    np.testing.assert_allclose(models.outputs(baked, x), reference, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shared_axes", ["channel_wise", "channel_shared", None, [1, 3]])
@@ -205,11 +182,12 @@ def test_python_code_whose_slopes_are_pruned_is_the_users_own_again(tmp_path, ma
     assert type(baked.layers[1]) is type(layer)
     assert not any(isinstance(part, kp.PReLU) for part in baked._flatten_layers())
     x = models.samples(model, 8)
-    np.testing.assert_array_equal(numbers(baked, x), numbers(model, x))
+    np.testing.assert_array_equal(models.outputs(baked, x), models.outputs(model, x))
     assert [v.trainable for v in baked.variables] == [v.trainable for v in model.variables]
     baked.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(
-        numbers(keras.models.load_model(tmp_path / "model.keras"), x), numbers(model, x)
+        models.outputs(keras.models.load_model(tmp_path / "model.keras"), x),
+        models.outputs(model, x),
     )
     with pytest.raises(kp.errors.ConversionError, match="Python code"):
         kp.bake(converted, prune=0.001)
@@ -227,7 +205,7 @@ def test_subclassed_models_are_refused():
 def test_it_loads_where_this_package_is_not_installed(tmp_path, build):
     """A fresh process in which importing the package fails."""
     model = kp.convert(models.live_in(build()), rescale="none")
-    with_slopes(model).compile(SlopeOptimizer(keras.optimizers.Adam(0.02)), loss="mse")
+    models.with_slopes(model).compile(SlopeOptimizer(keras.optimizers.Adam(0.02)), loss="mse")
     x = models.samples(model, 8)
     kp.bake(model).save(tmp_path / "stock.keras")
     np.save(tmp_path / "x.npy", x)
@@ -238,15 +216,8 @@ def test_it_loads_where_this_package_is_not_installed(tmp_path, build):
         model = keras.models.load_model("stock.keras")
         np.save("y.npy", keras.ops.convert_to_numpy(model(np.load("x.npy"))))
     """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        cwd=tmp_path,
-        env=environment,
-        check=True,
-        timeout=300,
-    )
-    expected = numbers(model, x)
+    output_of_python("-c", textwrap.dedent(program), cwd=tmp_path, TF_CPP_MIN_LOG_LEVEL="3")
+    expected = models.outputs(model, x)
     np.testing.assert_allclose(
         np.load(tmp_path / "y.npy"), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
     )

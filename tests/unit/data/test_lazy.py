@@ -1,6 +1,5 @@
 """keras_prelu.data on disk: the same rows as in memory, read when they are needed and no sooner."""
 
-import subprocess
 import sys
 import textwrap
 
@@ -19,6 +18,7 @@ from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.diagnostics.evaluation import evaluate
 from keras_prelu.training.data_order import ShuffledBatches
 from tests.helpers import models
+from tests.helpers.processes import run_python
 
 
 def counted(array):
@@ -210,11 +210,7 @@ def test_a_data_set_of_twice_the_memory_there_is(tmp_path):
     )
 
     def run(how):
-        return subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(UNDER_A_CAP), str(tmp_path / "large.npz"), how],
-            capture_output=True,
-            text=True,
-        )
+        return run_python("-c", textwrap.dedent(UNDER_A_CAP), tmp_path / "large.npz", how)
 
     assert "MemoryError" in run("load").stderr  # the cap is one
     streamed = run("stream")

@@ -13,16 +13,6 @@ from tests.helpers import models
 L = keras.layers
 
 
-def numbers(model, x):
-    return np.concatenate(
-        [
-            keras.ops.convert_to_numpy(part).reshape(len(part), -1)
-            for part in keras.tree.flatten(model(x))
-        ],
-        axis=1,
-    )
-
-
 def badly_scaled(model, seed=0):
     """Channels of very different size, as training with BatchNormalization or weight decay leaves
     them."""
@@ -58,9 +48,11 @@ def mobile():
 def test_the_function_is_unchanged_and_channels_are_alike(build):
     model = converted(build)
     x = models.samples(model, 16)
-    before = numbers(model, x)
+    before = models.outputs(model, x)
     records = kp.equalize(model)
-    np.testing.assert_allclose(numbers(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max())
+    np.testing.assert_allclose(
+        models.outputs(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max()
+    )
     done = [record for record in records if record.action == "equalized"]
     assert done
     worst = max(record.spread_before for record in done)
@@ -114,10 +106,10 @@ def quantized(model):
 def test_per_tensor_rounding_loses_less():
     model = converted(models.mlp)
     x = models.samples(model, 200)
-    expected = numbers(model, x)
-    before = np.mean((numbers(quantized(model), x) - expected) ** 2)
+    expected = models.outputs(model, x)
+    before = np.mean((models.outputs(quantized(model), x) - expected) ** 2)
     kp.equalize(model)
-    after = np.mean((numbers(quantized(model), x) - expected) ** 2)
+    after = np.mean((models.outputs(quantized(model), x) - expected) ** 2)
     assert after < 0.1 * before
 
 
@@ -127,9 +119,11 @@ def test_dead_channels_are_not_scaled():
     kernel[:, 2] = 0.0
     model.layers[0].kernel.assign(kernel)
     x = models.samples(model, 16)
-    before = numbers(model, x)
+    before = models.outputs(model, x)
     kp.equalize(model)
-    np.testing.assert_allclose(numbers(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max())
+    np.testing.assert_allclose(
+        models.outputs(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max()
+    )
 
 
 def outputs_and_losses(model, x):
@@ -227,9 +221,11 @@ def test_what_keeps_the_scale_of_a_channel(operation):
     x = chains.OPERATIONS[operation](L.Dense(chains.CHANNELS, name="first")(inputs))
     model = badly_scaled(models.live_in(keras.Model(inputs, L.Dense(3, name="last")(x))))
     x = models.samples(model, 16)
-    before = numbers(model, x)
+    before = models.outputs(model, x)
     records = kp.equalize(model)
-    np.testing.assert_allclose(numbers(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max())
+    np.testing.assert_allclose(
+        models.outputs(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max()
+    )
     done = [record for record in records if record.action == "equalized"]
     assert bool(done) == BETWEEN[operation]
 
@@ -242,9 +238,11 @@ def test_layers_that_write_or_read_channels(kind):
     x = L.ReLU()(chains.LINEAR[kind]()(L.Dense(chains.CHANNELS)(x)))
     model = badly_scaled(models.live_in(keras.Model(inputs, L.Dense(3)(x))))
     x = models.samples(model, 16)
-    before = numbers(model, x)
+    before = models.outputs(model, x)
     records = kp.equalize(model)
-    np.testing.assert_allclose(numbers(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max())
+    np.testing.assert_allclose(
+        models.outputs(model, x), before, rtol=0, atol=1e-5 * np.abs(before).max()
+    )
     assert all(
         record.action == "equalized" or record.action.startswith("kept: ") for record in records
     )

@@ -1,15 +1,13 @@
 """keras_prelu.training.digest: the same in every process, another for every difference in content."""
 
 import functools
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 from keras_prelu.training.digest import object_digest
+from tests.helpers.processes import output_of_python
 
 WEIGHT = 2.0
 
@@ -137,14 +135,9 @@ def test_other_processes_with_other_hash_seeds_agree(pytestconfig):
         "print(*(object_digest(first()) for first, _ in cases().values()))"
     )
     outputs = {
-        subprocess.run(
-            [sys.executable, "-c", script.format(count=seed)],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-            cwd=pytestconfig.rootpath,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        output_of_python(
+            "-c", script.format(count=seed), cwd=pytestconfig.rootpath, PYTHONHASHSEED=str(seed)
+        )
         for seed in (1, 2)
     }
     assert len(outputs) == 1

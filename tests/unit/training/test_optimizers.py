@@ -203,9 +203,9 @@ def slopes(model):
     return [variable for variable in model.trainable_variables if is_slope(variable)]
 
 
-def tuned(optimizer, **kwargs):
-    """The weights of the converted model and of the control after `finetune`."""
-    result = kp.finetune(
+def finetuned(**kwargs):
+    """The result of `finetune` after an epoch."""
+    return kp.finetune(
         converted_model(),
         TRAIN,
         VALIDATION,
@@ -213,9 +213,13 @@ def tuned(optimizer, **kwargs):
         epochs=1,
         batch_size=BATCH,
         seed=SEED,
-        optimizer=optimizer,
         **kwargs,
     )
+
+
+def tuned(optimizer, **kwargs):
+    """The weights of the converted model and of the control after `finetune`."""
+    result = finetuned(optimizer=optimizer, **kwargs)
     return result.prelu.model.get_weights(), result.control.model.get_weights()
 
 
@@ -325,17 +329,7 @@ def test_averages_are_evaluated_by_the_callback_of_keras(make, swap_on_epoch):
     def callbacks():
         return [keras.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)]
 
-    result = kp.finetune(
-        converted_model(),
-        TRAIN,
-        VALIDATION,
-        original=relu_model(),
-        epochs=1,
-        batch_size=BATCH,
-        seed=SEED,
-        optimizer=make(),
-        callbacks=callbacks,
-    )
+    result = finetuned(optimizer=make(), callbacks=callbacks)
     for tuned_model, model in ((result.control, relu_model()), (result.prelu, converted_model())):
         copy = clone(model)
         copy.compile(make(), "mse")
