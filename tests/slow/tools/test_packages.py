@@ -41,7 +41,11 @@ def registry(monkeypatch):
 
 
 def test_a_package_is_fetched_once_and_only_what_is_asked_for_is_unpacked(tmp_path, registry):
-    files = {"package/audio/a.ogg": b"a", "package/audio/deep/b.ogg": b"b", "package/index.js": b"c"}
+    files = {
+        "package/audio/a.ogg": b"a",
+        "package/audio/deep/b.ogg": b"b",
+        "package/index.js": b"c",
+    }
     archive = tarball(tmp_path / "archive.tgz", files)
     asked = registry(f"import shutil; shutil.copy({str(archive)!r}, '.')")
     cache = Packages(tmp_path / "cache")
