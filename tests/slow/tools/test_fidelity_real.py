@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import keras_prelu as kp
+from keras_prelu.cli.main import main
 from tests.slow.tools.reports import run
 from tools.common.packages import Package, Packages, PackageUnavailable
+from tools.common.processes import WorkerFailed
 from tools.common.storage import Storage
 from tools.fidelity import __main__ as command
 from tools.fidelity.effort import Effort
-from tools.fidelity.real import part, worker
+from tools.fidelity.real import part
 from tools.fidelity.real.crepe import cents
 from tools.fidelity.real.measure import Kept
 from tools.fidelity.real.networks import NETWORKS
@@ -46,12 +50,26 @@ def test_networks_are_those_of_their_authors(name, packages):
     assert original.difference(packages) <= original.tolerance
 
 
+def test_a_file_converted_on_the_command_line_computes_the_same(tmp_path, monkeypatch, packages):
+    monkeypatch.chdir(tmp_path)
+    model = fetched("EfficientNet-Lite0, 96 px", packages).build(packages)
+    model.save("model.keras")
+    result = CliRunner().invoke(main, ["convert", "model.keras"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    x = np.random.default_rng(0).uniform(-1, 1, (8, 96, 96, 3)).astype("float32")
+    converted = kp.load_model("model.prelu.keras")
+    assert len(kp.diagnostics.layer_slopes(converted)) == 33
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(converted.predict(x, verbose=0), expected)
+    assert np.isfinite(expected).all()
+
+
 def test_a_trial(tmp_path, packages):
     fetched("upscaler", packages)
     storage = run(command, tmp_path, "--trial", "--part=real", f"--packages={packages.root}")
     model, default, calibrated, tuned = storage.results("real")
     assert (model.sites, model.difference) == (4, pytest.approx(0.5, abs=0.01))
-    assert default.setting == "default"
+    assert (default.setting, default.difference, default.slope) == ("default", 0, 0)
     assert calibrated.error < 0.01
     assert calibrated.exports["baked"] < 1e-5
     assert calibrated.exports["tflite"] < 1e-4
@@ -81,7 +99,7 @@ def test_networks_that_cant_be_fetched_are_left_out(tmp_path, monkeypatch, capsy
 
 def test_a_process_that_was_killed_is_a_result(tmp_path, monkeypatch):
     def killed(*_arguments, **_numbers):
-        raise worker.WorkerFailed("worker", -9, "")
+        raise WorkerFailed("worker", -9, "")
         yield
 
     monkeypatch.setattr(part, "measured", killed)

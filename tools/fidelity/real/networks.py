@@ -61,6 +61,8 @@ class RealNetwork:
         metric: What the network is judged by; None without targets.
         original: What it is compared with; None if it was trained here.
         loss: Keras loss to fine-tune with; None if it is not fine-tuned.
+        is_costly: Whether it takes so long that one seed, one number of calibration samples and
+            few new ones must do.
     """
 
     name: str
@@ -72,6 +74,7 @@ class RealNetwork:
     metric: Metric | None = None
     original: Original | None = None
     loss: Any = None
+    is_costly: bool = False
 
 
 def _largest(outputs: np.ndarray) -> np.ndarray:
@@ -109,6 +112,7 @@ def _efficientnet(size: int) -> RealNetwork:
         data=partial(_photographs, size=size),
         top=_largest,
         original=_EFFICIENTNET,
+        is_costly=size > 200,
     )
 
 
@@ -124,6 +128,7 @@ def _crepe(kind: str) -> RealNetwork:
         original=Original(
             name="torchcrepe", difference=partial(crepe.difference, kind=kind), tolerance=1e-5
         ),
+        is_costly=kind == "full",
     )
 
 

@@ -21,6 +21,7 @@ from tools.fidelity.real.worker import measured
 __all__ = ["REAL", "changed_by_default", "measure_real"]
 
 REAL = "real"
+_TEST_OF_COSTLY = 256
 _KEYS = {
     RealModel.__name__: ("network",),
     Kept.__name__: ("network", "setting", "samples", "seed"),
@@ -91,31 +92,34 @@ def _steps(effort: Real) -> Iterator[_Step]:
 
 def _results(step: _Step, effort: Real, packages: Packages) -> Iterator[Any]:
     """Measure in a process of its own; one that runs out of memory is a result as well."""
-    name = step.network.name
-    if step.work == "model":
-        yield from measured(name, "model", packages, test=effort.test)
-    elif step.work == "tune":
-        numbers = {"samples": effort.tuned_on, "epochs": effort.epochs}
-        yield from measured(
-            name, "tune", packages, step.name, seeds=effort.seeds, test=effort.test, **numbers
+    name, numbers = step.network.name, _numbers(step, effort)
+    try:
+        yield from measured(name, step.work, packages, *filter(None, [step.name]), **numbers)
+    except WorkerFailed as failure:
+        if failure.returncode >= 0 or step.work != "convert":
+            raise
+        yield Kept(
+            network=name,
+            setting=step.name,
+            samples=effort.samples,
+            seed=0,
+            failure=f"ended by signal {-failure.returncode}",
         )
-    else:
-        counts = (effort.samples, *(effort.counts if step.name == EXPORTED else ()))
-        seeds = 1 if step.name == DEFAULT.name else effort.seeds
-        try:
-            yield from measured(
-                name, "convert", packages, step.name, samples=counts, seeds=seeds, test=effort.test
-            )
-        except WorkerFailed as failure:
-            if failure.returncode >= 0:
-                raise
-            yield Kept(
-                network=name,
-                setting=step.name,
-                samples=effort.samples,
-                seed=0,
-                failure=f"ended by signal {-failure.returncode}",
-            )
+
+
+def _numbers(step: _Step, effort: Real) -> dict[str, Any]:
+    """Return the options of the worker."""
+    is_costly = step.network.is_costly
+    test = min(effort.test, _TEST_OF_COSTLY) if is_costly else effort.test
+    if step.work == "model":
+        return {"test": test}
+    seeds = 1 if is_costly or step.name == DEFAULT.name else effort.seeds
+    if step.work == "tune":
+        tuning = {"samples": effort.tuned_on, "epochs": effort.epochs}
+        return {"test": test, "seeds": seeds, **tuning}
+    has_curve = step.name == EXPORTED and not is_costly
+    counts = (effort.samples, *(effort.counts if has_curve else ()))
+    return {"test": test, "seeds": seeds, "samples": counts}
 
 
 def _key(result: Any) -> tuple[Any, ...]:

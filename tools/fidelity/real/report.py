@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from tools.common.markdown import join, paragraph, table
 from tools.common.statistics import short, spread
@@ -22,6 +25,7 @@ memory over what the process took after a prediction."""
 _BY_SAMPLES = f"Error of the network calibrated at {EXPORTED} by the number of samples:"
 _EXPORTED = f"""Largest difference of the exported forms from the network that was calibrated at
 {EXPORTED}, relative to the largest output:"""
+_PROMISED = "What is aimed at, and the network that is furthest from it:"
 _TUNED = """Fine-tuned on labels, judged on samples that no training has seen: accuracy in percent,
 or the loss of the upscaler. "Keep" is what the verdict says to keep, by the number of seeds."""
 
@@ -34,6 +38,7 @@ def real_networks(results: Sequence[Any]) -> str:
     blocks = [_models(models), paragraph(_CONVERTED), _conversions(kept)]
     for text, rows in ((_BY_SAMPLES, _by_samples(kept)), (_EXPORTED, _exports(kept))):
         blocks += [paragraph(text), rows] if rows else []
+    blocks += [paragraph(_PROMISED), _promises(kept)]
     if tuned:
         blocks += [paragraph(_TUNED), _tuned(tuned)]
     return join(blocks)
@@ -92,7 +97,10 @@ def _conversion(group: Sequence[Kept]) -> list[str]:
         _spread([result.change for result in done], "{:+.2f}".format),
         _spread([result.seconds for result in done], "{:.1f}".format),
         _spread([result.passes for result in done], "{:.1f}".format),
-        _or_dash(max((result.peak or 0) / 1e9 for result in done), "{:.1f}".format),
+        _or_dash(
+            max((_gigabytes(result.peak) for result in done if result.peak), default=None),
+            "{:.1f}".format,
+        ),
     ]
 
 
@@ -147,6 +155,57 @@ def _tuned(results: Sequence[Tuned]) -> str:
             ]
         )
     return table(header, rows, left=(0, 1, 2, 6))
+
+
+@dataclass(frozen=True)
+class _Promise:
+    """What a setting should not exceed, on any network.
+
+    Attributes:
+        text: What it is.
+        setting: Name of the setting.
+        value: Returns what is limited; None where a result has none.
+        limit: The largest value that is as promised.
+    """
+
+    text: str
+    setting: str
+    value: Callable[[Kept], float | None]
+    limit: float
+
+
+def _points(result: Kept) -> float | None:
+    """Return by how much what a network is judged by changed, whichever way."""
+    return None if result.change is None else abs(result.change)
+
+
+_PROMISES = (
+    _Promise("default: largest difference of outputs", "default", lambda r: r.difference, 0.0),
+    _Promise(f"{EXPORTED}: change of what it is judged by", EXPORTED, _points, 0.3),
+    _Promise(f"{EXPORTED}: passes of `predict`", EXPORTED, lambda r: r.passes, 15.0),
+    _Promise(f"{EXPORTED}: GB of memory", EXPORTED, lambda r: _gigabytes(r.peak), 4.4),
+)
+
+
+def _promises(results: Sequence[Kept]) -> str:
+    """Return a row for each promise: its limit, and the network with the largest mean."""
+    rows = []
+    for promise in _PROMISES:
+        means = {}
+        for name in dict.fromkeys(result.network for result in results):
+            group = _of(results, name, promise.setting)
+            values = [value for result in group if (value := promise.value(result)) is not None]
+            if values:
+                means[name] = float(np.mean(values))
+        if means:
+            worst = max(means, key=lambda name: means[name])
+            is_kept = "yes" if means[worst] <= promise.limit else "**no**"
+            rows.append([promise.text, f"{promise.limit:g}", worst, short(means[worst]), is_kept])
+    return table(["promise", "at most", "network", "measured", "kept"], rows, left=(0, 2, 4))
+
+
+def _gigabytes(number: float | None) -> float | None:
+    return None if number is None else number / 1e9
 
 
 def _counted(names: Sequence[str]) -> str:
