@@ -16,7 +16,7 @@ from tools.fidelity.real import basic_pitch, crepe, data, efficientnet_lite, tra
 
 __all__ = ["NETWORKS", "Metric", "RealNetwork"]
 
-_CROPS, _TEST_CROPS = 2_048, 512
+_CROPS, _TEST_CROPS, _LARGE = 2_048, 512, 200
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _accuracy(outputs: np.ndarray, classes: np.ndarray) -> float:
 
 
 def _photographs(packages: Packages, size: int) -> Split:
-    return data.photographs(size, _CROPS, _TEST_CROPS)
+    return data.photographs(size, _CROPS if size < _LARGE else _TEST_CROPS, _TEST_CROPS)
 
 
 def _magnified(packages: Packages) -> Split:
@@ -112,7 +112,7 @@ def _efficientnet(size: int) -> RealNetwork:
         data=partial(_photographs, size=size),
         top=_largest,
         original=_EFFICIENTNET,
-        is_costly=size > 200,
+        is_costly=size >= _LARGE,
     )
 
 
