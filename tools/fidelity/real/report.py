@@ -12,14 +12,15 @@ from tools.common.markdown import join, paragraph, table
 from tools.common.statistics import short, spread
 from tools.fidelity.effort import SAMPLES
 from tools.fidelity.real.measure import Kept, RealModel
-from tools.fidelity.real.settings import EXPORTED, SETTINGS
+from tools.fidelity.real.networks import NETWORKS
+from tools.fidelity.real.settings import EXPORTED, RECIPES, SETTINGS
 from tools.fidelity.real.tuning import Tuned
 
 __all__ = ["real_networks"]
 
 _CONVERTED = """Each converted in every way. "default": without samples and options, saved and
 loaded, one run; all others calibrated on as many samples as the table says, mean ± standard
-deviation over seeds. Change: of what the network is judged by, in points or dB. CPU seconds are of
+deviation over seeds, or one seed without a deviation. Change: of what the network is judged by, in points or dB. CPU seconds are of
 all cores together; passes are the same as a multiple of one `predict` over the samples. GB: most
 memory over what the process took after a prediction."""
 _BY_SAMPLES = f"Error of the network calibrated at {EXPORTED} by the number of samples:"
@@ -38,10 +39,29 @@ def real_networks(results: Sequence[Any]) -> str:
     blocks = [_models(models), paragraph(_CONVERTED), _conversions(kept)]
     for text, rows in ((_BY_SAMPLES, _by_samples(kept)), (_EXPORTED, _exports(kept))):
         blocks += [paragraph(text), rows] if rows else []
-    blocks += [paragraph(_PROMISED), _promises(kept)]
+    blocks += [paragraph(_PROMISED), _promises(kept), paragraph(_missing(results))]
     if tuned:
         blocks += [paragraph(_TUNED), _tuned(tuned)]
     return join(blocks)
+
+
+def _missing(results: Sequence[Any]) -> str:
+    """Return a sentence on what was not measured, or "" where everything was."""
+    settings = {(r.network, r.setting) for r in results if isinstance(r, Kept)}
+    lacks = [
+        f"{network.name}, {setting.name}"
+        for network in NETWORKS
+        for setting in SETTINGS
+        if (network.name, setting.name) not in settings
+    ]
+    tuned = {(r.network, r.recipe) for r in results if isinstance(r, Tuned)}
+    lacks += [
+        f"{network.name}, {recipe}"
+        for network in NETWORKS
+        for recipe in RECIPES
+        if network.loss is not None and (network.name, recipe) not in tuned
+    ]
+    return f"Not measured yet: {'; '.join(lacks)}." if lacks else ""
 
 
 def _models(results: Iterable[RealModel]) -> str:
