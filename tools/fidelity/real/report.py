@@ -47,20 +47,14 @@ def real_networks(results: Sequence[Any]) -> str:
 
 def _missing(results: Sequence[Any]) -> str:
     """Return a sentence on what was not measured, or "" where everything was."""
-    settings = {(r.network, r.setting) for r in results if isinstance(r, Kept)}
-    lacks = [
-        f"{network.name}, {setting.name}"
-        for network in NETWORKS
-        for setting in SETTINGS
-        if (network.name, setting.name) not in settings
-    ]
-    tuned = {(r.network, r.recipe) for r in results if isinstance(r, Tuned)}
-    lacks += [
-        f"{network.name}, {recipe}"
-        for network in NETWORKS
-        for recipe in RECIPES
-        if network.loss is not None and (network.name, recipe) not in tuned
-    ]
+    measured = {(r.network, r.setting) for r in results if isinstance(r, Kept)}
+    measured |= {(r.network, f"{r.recipe} fine-tuning") for r in results if isinstance(r, Tuned)}
+    lacks = []
+    for network in NETWORKS:
+        names = [setting.name for setting in SETTINGS]
+        names += [f"{recipe} fine-tuning" for recipe in (RECIPES if network.loss else ())]
+        missing = [name for name in names if (network.name, name) not in measured]
+        lacks += [f"{network.name}: {', '.join(missing)}"] if missing else []
     return f"Not measured yet: {'; '.join(lacks)}." if lacks else ""
 
 
