@@ -110,7 +110,8 @@ def command(
         files = write_finetuned(
             finetuning,
             finetuned_output,
-            incoming=model,
+            original=model,
+            converted=output,
             train=train,
             validation=validation,
             force=force,
