@@ -43,6 +43,7 @@ EXTRAS = {
         "pytest-cov>=5.0",
         "pytest-xdist>=3.6",
         "ruff>=0.8",
+        "soundfile>=0.13",  # for tools.fidelity
         "sphinx>=8.1",
         "sphinx-click>=6.0",
         "tensorboardX>=2.6",

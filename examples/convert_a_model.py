@@ -36,7 +36,7 @@ def main(epochs=10):
         print(f"{site.path}: {site.layer}, {site.channels} channels")
 
     logits = model.predict(digits.test.x, verbose=0)
-    exact = kp.convert(model, alpha=0.0, parameterization="identity", rescale="none")
+    exact = kp.convert(model)
     raw = kp.convert(model, alpha=0.25, rescale="none")
     calibrated = kp.convert(model, alpha=0.25, calibration_data=digits.train.x[:512])
     for name, network in {

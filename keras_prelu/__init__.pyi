@@ -12,7 +12,9 @@ from . import report as report
 from . import theory as theory
 from . import training as training
 from .calibration.calibrate import calibrate as calibrate
+from .calibration.distillation import distill as distill
 from .calibration.records import Calibration as Calibration
+from .calibration.records import Distillation as Distillation
 from .calibration.slope_search import SlopeSearch as SlopeSearch
 from .calibration.slope_search import find_slopes as find_slopes
 from .conversion.bake import bake as bake

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_prelu.errors import InvalidArgumentError
@@ -22,7 +23,8 @@ class AtLeast(keras.constraints.Constraint):
     After each training step, smaller slopes are set to the minimum. Pass the constraint to
     `PReLU(parameterization="identity", alpha_constraint=...)`. Since slopes are then certainly
     positive, the backward pass needs only the layer's output and the input is freed, as under
-    `"exp"`; with any other constraint the input is kept.
+    `"exp"`; with any other constraint the input is kept. `PReLU(parameterization="positive")` is
+    short for "identity" under this constraint with its default minimum.
 
     Args:
         minimum: Float > 0. The smallest slope. Defaults to 0.001.
@@ -53,6 +55,22 @@ class AtLeast(keras.constraints.Constraint):
     def __call__(self, w: Tensor) -> Tensor:
         w = ops.convert_to_tensor(w)
         return ops.maximum(w, ops.cast(self.minimum, w.dtype))
+
+    def check(self, alpha: Any) -> None:
+        """Check that no slope is below the minimum.
+
+        Args:
+            alpha: Float or array. Slopes.
+
+        Raises:
+            InvalidArgumentError: A ValueError; a slope is below the minimum.
+        """
+        smallest = float(np.min(alpha))
+        if smallest < self.minimum:
+            raise InvalidArgumentError(
+                f"The slope {smallest:g} is below {self.minimum:g}, the smallest slope that the"
+                " constraint of parameterization 'positive' allows. 'identity' can represent it."
+            )
 
     def enforced(self, slopes: Tensor) -> Tensor:
         """Return slopes with the minimum in effect, also for values that were assigned or loaded.

@@ -14,11 +14,12 @@ from keras_prelu import constraints, parameterizations
 from keras_prelu.backend.variables import outside_of_graphs
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.ops import positive_prelu, prelu, prelu_to_one
+from keras_prelu.parameterizations import POSITIVE, Parameterization
 from keras_prelu.registration import serializable
 from keras_prelu.regularizers import SlopePenalty
 from keras_prelu.typing import Shape, Tensor
 
-__all__ = ["PReLU", "is_slope", "slopes_in_effect"]
+__all__ = ["PReLU", "is_slope", "map_and_constraint", "slopes_in_effect"]
 
 _MAP_KEY = "parameterization"
 """Key of the map among a layer's stored variables, which Keras numbers."""
@@ -42,6 +43,9 @@ class PReLU(keras.layers.Layer):
     `"identity"`      β             any       0
     ================  ============  ========  ==================
 
+    `"positive"` names `"identity"` under `keras_prelu.constraints.AtLeast()`, which keeps slopes at
+    0.001 or above.
+
     With `parameterization="identity"` and Keras's arguments the layer is a drop-in replacement for
     `keras.layers.PReLU`; `.alpha` is then the variable itself.
 
@@ -50,8 +54,9 @@ class PReLU(keras.layers.Layer):
             parameterization; an array has the slopes' shape, or one value for each slope. Defaults
             to 0.25.
         parameterization: String or `keras_prelu.parameterizations.Parameterization`. `"exp"`,
-            `"square"`, `"softplus"`, `"sigmoid"`, `"identity"`, or an instance. Defaults to
-            `"exp"`.
+            `"square"`, `"softplus"`, `"sigmoid"`, `"identity"`, `"positive"`, or an instance. The
+            layer of `"positive"` has and saves the parameterization `"identity"` and the
+            constraint. Defaults to `"exp"`.
         alpha_regularizer: Keras regularizer of the slope α in effect, such as
             `keras_prelu.regularizers.AlphaL2`. Defaults to None.
         beta_regularizer: Keras regularizer of β, with the implicit bias of the parameterization
@@ -111,13 +116,20 @@ class PReLU(keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.drop_mask = drop_mask
-        self.parameterization = parameterizations.get(parameterization)
+        self.parameterization, named_constraint = map_and_constraint(parameterization)
+        if named_constraint is not None and alpha_constraint is not None:
+            raise InvalidArgumentError(
+                "parameterization='positive' has a constraint of its own. Use 'identity' with"
+                f" yours. Received: alpha_constraint={alpha_constraint!r}"
+            )
         self.alpha_initializer = _slope_initializer(alpha_initializer)
         if isinstance(self.alpha_initializer, keras.initializers.Constant):
             self.parameterization.check(self.alpha_initializer.value)
+            if named_constraint is not None:
+                named_constraint.check(self.alpha_initializer.value)
         self.alpha_regularizer = keras.regularizers.get(alpha_regularizer)
         self.beta_regularizer = keras.regularizers.get(beta_regularizer)
-        self.alpha_constraint = keras.constraints.get(alpha_constraint)
+        self.alpha_constraint = named_constraint or keras.constraints.get(alpha_constraint)
         if self.alpha_constraint is not None and not self._is_identity:
             raise InvalidArgumentError(
                 "`alpha_constraint` needs parameterization='identity'; the other maps are"
@@ -284,6 +296,23 @@ class PReLU(keras.layers.Layer):
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         return config
+
+
+def map_and_constraint(
+    parameterization: Any,
+) -> tuple[Parameterization, constraints.AtLeast | None]:
+    """Return the map that `PReLU(parameterization=...)` names, and the constraint of "positive".
+
+    Args:
+        parameterization: String, `Parameterization`, subclass of `Parameterization`, or dict, as in
+            `parameterizations.get`; or "positive".
+
+    Raises:
+        InvalidArgumentError: A ValueError; `parameterization` is none of these.
+    """
+    if isinstance(parameterization, str) and parameterization == POSITIVE:
+        return parameterizations.Identity(), constraints.AtLeast()
+    return parameterizations.get(parameterization), None
 
 
 def slopes_in_effect(layer: PReLU) -> Tensor:

@@ -14,6 +14,7 @@ from keras_prelu.registration import serializable
 from keras_prelu.typing import Tensor
 
 __all__ = [
+    "POSITIVE",
     "Exp",
     "Identity",
     "Parameterization",
@@ -25,6 +26,13 @@ __all__ = [
     "serialize",
 ]
 
+
+POSITIVE = "positive"
+"""In `PReLU` and `convert`, the name of "identity" under `constraints.AtLeast()`.
+
+It is no parameterization of its own: slopes are their raw parameters, and the constraint keeps them
+at or above its minimum.
+"""
 
 _REGISTRY: dict[str, type[Parameterization]] = {}
 
@@ -301,9 +309,9 @@ def get(identifier: Any) -> Parameterization:
         if isinstance(deserialized, Parameterization):
             return deserialized
     raise InvalidArgumentError(
-        f"`parameterization` must be one of {', '.join(repr(name) for name in _REGISTRY)}, or an"
-        " instance of keras_prelu.parameterizations.Parameterization. Received:"
-        f" parameterization={identifier!r}"
+        f"`parameterization` must be one of {', '.join(repr(name) for name in _REGISTRY)}, an"
+        " instance of keras_prelu.parameterizations.Parameterization or, in PReLU and convert,"
+        f" {POSITIVE!r}. Received: parameterization={identifier!r}"
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 import keras_prelu  # noqa: F401  registers the classes
+from keras_prelu.cli import console
 
 FOLDER = Path(__file__).parent
 
@@ -45,6 +46,12 @@ def _seeded():
     yield
     keras.config.set_dtype_policy("float32")
     keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(autouse=True)
+def _no_progress_lines(monkeypatch):
+    """What commands print does not depend on the time they take."""
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 1e6)
 
 
 @pytest.fixture

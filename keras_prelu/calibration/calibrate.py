@@ -33,7 +33,7 @@ def calibrate(
     ridge: float | None = None,
     rows_per_unknown: int = 16,
     refit_frozen: bool = False,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     memory_limit: float = 4e9,
     seed: int = 0,
     on_step: Progress | None = None,
@@ -58,13 +58,17 @@ def calibrate(
             from which at most 4,096 samples are taken. A few hundred suffice.
         ridge: Float or None. λ relative to the mean diagonal of the Gram matrix. Defaults to None:
             for each layer the best of several values from 1e-6 to 0.1 on held-out samples.
-        rows_per_unknown: Integer. Rows to use for each unknown weight; spatial positions are
-            sampled accordingly. Defaults to 16.
+        rows_per_unknown: Integer. Rows to use for each unknown weight of a channel or group, at
+            least 2,048 in total; spatial positions are sampled accordingly. Defaults to 16.
         refit_frozen: Boolean. Whether layers with `trainable=False` are refitted too. Defaults to
             False.
-        batch_size: Integer. Samples that pass through a layer at once. Defaults to 128.
-        memory_limit: Float. Bytes of activations to hold in memory; the rest is written to
-            temporary files, with the same result. Defaults to 4e9.
+        batch_size: Integer or None. Samples that pass through a layer at once. Defaults to None: as
+            many as the memory limit allows, at most 128.
+        memory_limit: Float. Bytes to take in addition to the models and the samples. Activations
+            that don't fit are computed again or written to temporary files, and layers whose
+            equations don't fit are refitted by conjugate gradients. Some 0.3 GB, one batch, and
+            eight arrays of the size of the largest kernel in float64 are needed under any limit.
+            Defaults to 4e9.
         seed: Integer. Seed of the held-out samples and of the sampled positions. The same seed
             gives the same weights. Defaults to 0.
         on_step: Function called with (steps done, steps in total). Defaults to None.
@@ -73,15 +77,15 @@ def calibrate(
         A `Calibration`, the record of the calibration.
 
     Raises:
-        CalibrationError: The models do not belong together or have no graph, or there are too few
-            samples; or the layers of a model, called one by one, compute something else than
-            `predict`, or the outputs are not finite.
+        CalibrationError: The models do not belong together or have no graph, there are too few
+            samples, or memory is used up; or the layers of a model, called one by one, compute
+            something else than `predict`, or the outputs are not finite.
         DataError: The samples do not fit the model, or hold NaN.
         InvalidArgumentError: A ValueError; an option is out of range.
 
     Example:
 
-    >>> converted = keras_prelu.convert(model, rescale="none")
+    >>> converted = keras_prelu.convert(model, alpha=0.25, rescale="none")
     >>> calibration = keras_prelu.calibrate(converted, model, x_train[:512])
     >>> calibration.error_after < calibration.error_before
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_prelu.calibration.ridge import RidgeProblem, Solution
+from keras_prelu.calibration.ridge import Solution
+from keras_prelu.calibration.streamed_ridge import Problem
 from keras_prelu.typing import FloatArray
 
 __all__ = ["constrained_solution"]
@@ -30,12 +31,12 @@ _WORTHWHILE = 0.999
 
 
 def constrained_solution(
-    problem: RidgeProblem, solution: Solution, project: Projection
+    problem: Problem, solution: Solution, project: Projection
 ) -> Solution | None:
     """Return a solution within constraints; None if the constraints allow none.
 
     Args:
-        problem: `RidgeProblem`.
+        problem: `RidgeProblem` or `StreamedRidgeProblem`.
         solution: `Solution`. The solution without constraints.
         project: Function that projects a change of the weights.
     """
@@ -52,7 +53,7 @@ def constrained_solution(
     return _descend(problem, best, project)
 
 
-def _descend(problem: RidgeProblem, start: Solution, project: Projection) -> Solution:
+def _descend(problem: Problem, start: Solution, project: Projection) -> Solution:
     """Return the best solution on a path of projected gradient descent with momentum."""
     curvature = _largest_curvature(problem, start.change)
     best, change, momentum, previous = start, start.change, start.change, start.error
@@ -73,7 +74,7 @@ def _descend(problem: RidgeProblem, start: Solution, project: Projection) -> Sol
     return best
 
 
-def _largest_curvature(problem: RidgeProblem, shape_of: FloatArray) -> FloatArray:
+def _largest_curvature(problem: Problem, shape_of: FloatArray) -> FloatArray:
     """Return an upper estimate of the largest eigenvalue of each group's Gram matrix.
 
     The shape of the result is (groups, 1, 1).

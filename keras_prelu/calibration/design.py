@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.arrays import as_array
 from keras_prelu.graph.batch_norm import channel_axis, normalizes_last_axis
 from keras_prelu.graph.hooks import HookTarget, attributes_set
 from keras_prelu.graph.layer_kinds import has_linear_activation, is_channels_last
@@ -119,13 +120,11 @@ class Design:
         return np.concatenate([matrix, bias], axis=1)
 
     def rows(self, inputs: Tensor, positions: Positions) -> np.ndarray:
-        """Return the design rows (groups, rows, unknowns) in float64."""
-        rows = self.view.rows(
-            _to_numpy(self.view, inputs), positions.sample, positions.position
-        ).astype(np.float64)
+        """Return the design rows (groups, rows, unknowns) in float32."""
+        rows = self.view.rows(_to_numpy(self.view, inputs), positions.sample, positions.position)
         if not self._intercept.exists:
             return rows
-        return np.concatenate([rows, np.ones((*rows.shape[:-1], 1))], axis=-1)
+        return np.concatenate([rows, np.ones((*rows.shape[:-1], 1), rows.dtype)], axis=-1)
 
     def predicts(self, product: np.ndarray, inputs: Tensor, positions: Positions) -> bool:
         """Return whether rows × matrix is what the layer computes.
@@ -209,7 +208,9 @@ def linear_output(layer: Any, inputs: Tensor) -> Tensor:
 
 
 def _to_numpy(view: LinearView, tensor: Tensor) -> np.ndarray:
-    return view.channels_last(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
+    if keras.backend.standardize_dtype(tensor.dtype) != "float32":
+        tensor = keras.ops.cast(tensor, "float32")
+    return view.channels_last(as_array(tensor))
 
 
 def channels_last_shape(view: LinearView, tensor: Tensor) -> tuple[int, ...]:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_prelu.calibration.activation_store import Activations
 from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.calibration.constrained_fit import constrained_solution
-from keras_prelu.calibration.design import (
-    Assignment,
-    Design,
-    Intercept,
-    Positions,
-    channels_last_shape,
-)
+from keras_prelu.calibration.design import Assignment, Design, Intercept
+from keras_prelu.calibration.layer_rows import InputPair, LayerRows
 from keras_prelu.calibration.ridge import RidgeProblem, Solution
 from keras_prelu.calibration.samples import SampleSplit
+from keras_prelu.calibration.streamed_ridge import Problem, StreamedRidgeProblem
 from keras_prelu.graph.linear_layers import LinearView
-from keras_prelu.typing import Tensor
 
-__all__ = ["Fit", "InputPair", "fit_layer"]
+__all__ = ["Fit", "fit_layer"]
 
 
 _ROUNDING = 1e-12
@@ -31,18 +25,12 @@ _ROUNDING = 1e-12
 Such an error is float32's rounding, and a refit could only make bit-identical outputs differ.
 """
 
-
-@dataclass(frozen=True)
-class InputPair:
-    """The inputs of one call of a layer, in both models.
-
-    Attributes:
-        original: `Activations` in the original model.
-        converted: `Activations` in the converted model.
-    """
-
-    original: Activations
-    converted: Activations
+_DIRECT_SHARE = 0.25
+"""The share of the memory limit that the matrices of a direct solution may take."""
+_DIRECT_BYTES = 64e6
+"""The bytes that they may take under any limit."""
+_VECTORS = 8
+"""The number of arrays of the size of the weights that conjugate gradients hold."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +65,7 @@ def fit_layer(
     intercept: Intercept,
     config: CalibrationConfig,
     split: SampleSplit,
+    make_room: Callable[[float], None],
 ) -> Fit:
     """Fit a layer to all its calls.
 
@@ -87,25 +76,53 @@ def fit_layer(
         intercept: `Intercept` of the layer.
         config: `CalibrationConfig`. Settings of the fit.
         split: `SampleSplit`. The division into samples that fit and samples that judge.
+        make_room: Function that is called with the number of bytes that the fit is about to take.
 
     Returns:
         A `Fit`.
     """
     design = Design(view, intercept)
     current, target = design.matrix(view), design.matrix(counterpart)
-    groups, unknowns, outputs = current.shape
-    problem = RidgeProblem(unknowns=unknowns, outputs=outputs, groups=groups)
-    as_expected = _add_rows(problem, design, calls, current, target, config, split)
+    rows = LayerRows(design, calls, current, target, config, split)
+    as_expected = rows.are_as_expected()
     if split.exchange is not None:
         as_expected = bool(split.exchange.gather(np.array(as_expected)).all())
     if not as_expected:
-        return Fit(unknowns=unknowns, reason="its arithmetic is not the expected one")
-    if split.exchange is not None:
-        problem.combine(split.exchange)
+        return Fit(unknowns=current.shape[1], reason="its arithmetic is not the expected one")
+    problem = _problem(rows, current.shape, config, split, make_room)
     return _solve(problem, design, current, config.ridge)
 
 
-def _solve(problem: RidgeProblem, design: Design, current: np.ndarray, ridge: float | None) -> Fit:
+def _problem(
+    rows: LayerRows,
+    shape: tuple[int, ...],
+    config: CalibrationConfig,
+    split: SampleSplit,
+    make_room: Callable[[float], None],
+) -> Problem:
+    """Return the problem of a layer with all its rows, in the form that fits into memory."""
+    groups, unknowns, outputs = shape
+    needed = _direct_bytes(groups, unknowns, rows.count)
+    if needed > max(_DIRECT_SHARE * config.memory_limit, _DIRECT_BYTES):
+        make_room(_VECTORS * 8.0 * groups * unknowns * outputs)
+        return StreamedRidgeProblem(rows, unknowns, outputs, groups, split.exchange)
+    make_room(needed)
+    problem = RidgeProblem(unknowns, outputs, groups)
+    for block in rows:
+        problem.add(block)
+    if split.exchange is not None:
+        problem.combine(split.exchange)
+    return problem
+
+
+def _direct_bytes(groups: int, unknowns: int, rows: int) -> float:
+    """Return the bytes that a `RidgeProblem` takes, with the factorization of its matrices."""
+    if rows <= unknowns:  # The rows are stored, and the inner products between them.
+        return groups * rows * (4.0 * unknowns + 24.0 * rows)
+    return groups * 32.0 * unknowns**2
+
+
+def _solve(problem: Problem, design: Design, current: np.ndarray, ridge: float | None) -> Fit:
     error_before = problem.error(None)
     if error_before <= _ROUNDING:
         return Fit(
@@ -140,7 +157,7 @@ def _solve(problem: RidgeProblem, design: Design, current: np.ndarray, ridge: fl
 
 
 def _constrained(
-    problem: RidgeProblem, design: Design, current: np.ndarray, solution: Solution
+    problem: Problem, design: Design, current: np.ndarray, solution: Solution
 ) -> Solution | None:
     """Return a solution that the constraints of the layer's variables leave as it is, or None."""
 
@@ -152,69 +169,3 @@ def _constrained(
     if constrained is None or not design.satisfies_constraints(current + constrained.change):
         return None
     return constrained
-
-
-def _add_rows(
-    problem: RidgeProblem,
-    design: Design,
-    calls: Sequence[InputPair],
-    current: np.ndarray,
-    target: np.ndarray,
-    config: CalibrationConfig,
-    split: SampleSplit,
-) -> bool:
-    """Add this host's rows to a problem.
-
-    Return False if the layer doesn't compute what its `LinearView` predicts.
-    """
-    for call in calls:
-        for batch in _sampled_batches(design.view, call, config, split):
-            rows = design.rows(batch.converted, batch.positions)
-            if problem.rows == 0 and not design.predicts(
-                rows @ current, batch.converted, batch.positions
-            ):
-                return False
-            targets = design.rows(batch.original, batch.positions) @ target
-            problem.add(rows, targets - rows @ current, targets, held_out=batch.held_out)
-    return True
-
-
-@dataclass(frozen=True)
-class _SampledBatch:
-    """The inputs of a layer for one batch in both models, and the rows to take from them.
-
-    The output positions become rows, some of which are held out.
-    """
-
-    original: Tensor
-    converted: Tensor
-    positions: Positions
-    held_out: np.ndarray
-
-
-def _sampled_batches(
-    view: LinearView, call: InputPair, config: CalibrationConfig, split: SampleSplit
-) -> Iterator[_SampledBatch]:
-    """Yield each batch with random positions, whose number follows from `rows_per_unknown`."""
-    unknowns = int(np.prod(view.kernel.shape[:-1])) + 1
-    held_out, start = split.local_held_out, 0
-    for number, original, converted in zip(
-        split.batch_numbers, call.original, call.converted, strict=True
-    ):
-        size, available = len(converted), view.positions(channels_last_shape(view, converted))
-        wanted = min(available, -(-config.rows_per_unknown * unknowns // split.total))
-        if wanted == available:
-            position = np.tile(np.arange(available), size)
-        else:
-            # The positions depend on the number of the batch, not on the host that has it.
-            rng = np.random.default_rng([config.seed, unknowns, number])
-            order = np.argpartition(rng.random((size, available)), wanted, axis=1)
-            position = order[:, :wanted].reshape(-1)
-        sample = np.repeat(np.arange(size), wanted)
-        yield _SampledBatch(
-            original=original,
-            converted=converted,
-            positions=Positions(sample=sample, position=position),
-            held_out=held_out[start + sample],
-        )
-        start += size

@@ -6,6 +6,7 @@ The sweep propagates the activations of all samples.
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.variables import snapshot
-from keras_prelu.calibration.activation_store import Activations, ActivationStore
+from keras_prelu.calibration.activation_store import (
+    Activations,
+    ActivationStore,
+    Recipe,
+    size_in_bytes,
+)
 from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.calibration.design import Assignment, Intercept
 from keras_prelu.calibration.inner_layers import (
@@ -24,8 +31,11 @@ from keras_prelu.calibration.inner_layers import (
     inputs_during,
     is_spectrally_normalized,
 )
-from keras_prelu.calibration.layer_fit import Fit, InputPair, fit_layer
+from keras_prelu.calibration.layer_fit import Fit, fit_layer
+from keras_prelu.calibration.layer_rows import InputPair
+from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
+from keras_prelu.calibration.out_of_memory import naming_layer
 from keras_prelu.calibration.records import Calibration, LayerCalibration
 from keras_prelu.calibration.samples import (
     CalibrationSamples,
@@ -39,7 +49,7 @@ from keras_prelu.graph.channel_scaling import is_batch_normalization
 from keras_prelu.graph.interpreter import Liveness
 from keras_prelu.graph.layer_kinds import is_plain_call
 from keras_prelu.graph.linear_layers import LinearView, linear_view
-from keras_prelu.graph.model_state import state_kept
+from keras_prelu.graph.model_state import state_kept, state_of, states_equal
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.layers import PReLU
@@ -49,6 +59,8 @@ from keras_prelu.typing import Tensor
 __all__ = ["LayerwiseCalibrator", "Progress"]
 
 
+_MOST_STEPS = 8
+"""The largest number of steps to repeat whenever a tensor is read that is not stored."""
 _SHARED = "it shares its weights with another layer"
 Progress = Callable[[int, int], None]
 """A function that is called with (steps done, steps in total)."""
@@ -63,7 +75,7 @@ class LayerwiseCalibrator:
         config: `CalibrationConfig`. The settings.
 
     Attributes:
-        batch_size: Integer. Samples in a batch: the model's own fixed number, or the config's.
+        batch_size: Integer. Samples in a batch.
         split: `SampleSplit`. The division into samples that fit and samples that are held out.
     """
 
@@ -72,12 +84,14 @@ class LayerwiseCalibrator:
     ) -> None:
         self._pair = pair
         self._config = config
-        fixed = fixed_batch_size(pair.converted)
-        self.batch_size: int = fixed if fixed > 1 else config.batch_size
+        self._memory = plan_memory(pair, samples.arrays, config)
+        self.batch_size: int = self._memory.batch_size
         self.split: SampleSplit = split_samples(
-            len(samples), self.batch_size, config.seed, block=fixed
+            len(samples), self.batch_size, config.seed, block=fixed_batch_size(pair.converted)
         )
-        self._inputs = [array[self.split.is_local] for array in samples.arrays]
+        self._inputs = samples.arrays
+        if self.split.exchange is not None:
+            self._inputs = [array[self.split.is_local] for array in samples.arrays]
 
     def run(self, on_step: Progress | None = None) -> Calibration:
         """Refit the converted model in its current state, in place.
@@ -85,7 +99,7 @@ class LayerwiseCalibrator:
         If an exception or an interrupt occurs, the model gets its old weights back: half of a
         calibration is worse than none.
         """
-        with ActivationStore(self._config.memory_limit) as store:
+        with without_gradients(), ActivationStore(self._memory.activations) as store:
             values = _PairedValues(self._pair.plan, self._inputs, self.batch_size, store)
             sweep = _Sweep(
                 self._pair, self._config, self.split, values, on_step or _ignore_progress
@@ -206,11 +220,13 @@ class _Sweep:
         """
         advanced, total = False, len(self._pair.plan.steps)
         for step in list(pending):
-            if self._treat(step, pending):
+            with naming_layer(step.path):
+                if not self._treat(step, pending):
+                    continue
                 self._values.advance(step, self._pair)
-                pending.remove(step)
-                advanced = True
-                self._on_step(total - len(pending), total)
+            pending.remove(step)
+            advanced = True
+            self._on_step(total - len(pending), total)
         return advanced
 
     def _treat(self, step: Step, pending: Sequence[Step]) -> bool:
@@ -319,7 +335,15 @@ class _Sweep:
         assert view is not None
         assert counterpart is not None
         intercept = Intercept.of_layer(view, normalization)
-        fit = fit_layer(view, counterpart, calls, intercept, self._config, self._split)
+        fit = fit_layer(
+            view,
+            counterpart,
+            calls,
+            intercept,
+            self._config,
+            self._split,
+            self._values.store.make_room,
+        )
         for new in fit.assignments:
             variable = new.variable
             self._old_values.append(Assignment(variable=variable, value=snapshot(variable)))
@@ -370,10 +394,38 @@ class _Values:
         Every pass starts from the state that the operation has outside of it.
         """
         with state_kept(operation):
-            return self._collect(
+            state = state_of(operation)
+            first = step.execute(self.batch(step, 0), operation)
+            if not self._have_room(first, step) and states_equal(state, state_of(operation)):
+                recipe = self._recipe(step, operation)
+                if _is_cheap(recipe) and len(first) == 1:
+                    return [self._store.computed(recipe)]
+            others = (
                 step.execute(self.batch(step, index), operation)
-                for index in range(self._batch_count(step))
+                for index in range(1, self._batch_count(step))
             )
+            return self._collect(itertools.chain([first], others))
+
+    def _have_room(self, tensors: Sequence[Tensor], step: Step) -> bool:
+        """Return whether there is room for a step's outputs, given those for its first batch."""
+        return self._store.has_room(self._batch_count(step) * sum(map(size_in_bytes, tensors)))
+
+    def _recipe(self, step: Step, operation: Any) -> Recipe:
+        sources = {slot: self._activations[slot] for slot in step.inputs}
+        recipes = [source.recipe for source in sources.values() if source.recipe is not None]
+
+        def compute(index: int) -> Tensor:
+            values = {slot: source[index] for slot, source in sources.items()}
+            with state_kept(operation):
+                (output,) = step.execute(values, operation)
+            return output
+
+        return Recipe(
+            compute=compute,
+            sources=tuple(sources.values()),
+            steps=1 + sum(recipe.steps for recipe in recipes),
+            heavy_steps=_has_weight_matrix(step) + sum(recipe.heavy_steps for recipe in recipes),
+        )
 
     def inner_inputs(self, calls: Sequence[Step], outer: Any, inner: Any) -> list[Activations]:
         """Return the inputs of each call of an inner layer while the outer layer is called.
@@ -492,6 +544,11 @@ def _run_to_outputs(
     outputs = [_to_array(values.of(slot)) for slot in plan.outputs]
     values.discard(plan.outputs)
     return outputs
+
+
+def _is_cheap(recipe: Recipe) -> bool:
+    """Return whether computing a tensor for each reader costs less than writing it to a file."""
+    return recipe.heavy_steps <= 1 and recipe.steps <= _MOST_STEPS
 
 
 def _has_weight_matrix(step: Step) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Calibration", "LayerCalibration"]
+__all__ = ["BlockDistillation", "Calibration", "Distillation", "LayerCalibration"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,52 @@ class Calibration:
     error_after: float
     kept: bool
     layers: tuple[LayerCalibration, ...]
+
+
+@dataclass(frozen=True)
+class BlockDistillation:
+    """The record of one block.
+
+    Errors are mean squared differences of the block's outputs from the original's, divided by their
+    variance, on held-out samples.
+
+    Attributes:
+        path: String. Path of the block's last layer.
+        layers: Integer. Number of layers and ops in the block.
+        steps: Integer. Training steps; 0 if there was nothing to train or to improve.
+        error_before: Float. Error before the block was trained and after earlier ones were.
+        error_after: Float. Error of the weights that the block has now.
+        kept: Boolean. Whether the trained weights were kept; False if they were not better.
+    """
+
+    path: str
+    layers: int
+    steps: int
+    error_before: float
+    error_after: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The record of a distillation.
+
+    Errors are mean squared changes of the model's output, divided by its variance, on held-out
+    samples.
+
+    Attributes:
+        samples: Integer. Number of samples, held-out ones included.
+        held_out: Integer. Number of samples that were held out from the training.
+        error_before: Float. Error of the converted model before.
+        error_after: Float. Error of the converted model now.
+        kept: Boolean. Whether the trained weights were kept; False if they were worse, so that the
+            model has its old weights.
+        blocks: Tuple with a `BlockDistillation` for each block, in execution order.
+    """
+
+    samples: int
+    held_out: int
+    error_before: float
+    error_after: float
+    kept: bool
+    blocks: tuple[BlockDistillation, ...]

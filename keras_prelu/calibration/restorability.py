@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from keras_prelu.calibration.ridge import RidgeProblem
+from keras_prelu.calibration.ridge import RidgeProblem, RowBlock
 from keras_prelu.data.samples import batches
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls
 from keras_prelu.graph.interpreter import run_plan
@@ -129,9 +129,11 @@ def _unrestored_share(pre_activations: np.ndarray, slope: float, max_value: floa
     problem = RidgeProblem(unknowns=x.shape[1] + 1, outputs=x.shape[1])
     design = np.concatenate([outputs, np.ones((len(outputs), 1))], axis=1)
     problem.add(
-        design[None],
-        (targets - outputs)[None],
-        targets[None],
-        held_out=np.arange(len(x)) % 4 == 0,
+        RowBlock(
+            rows=design[None],
+            residuals=(targets - outputs)[None],
+            targets=targets[None],
+            held_out=np.arange(len(x)) % 4 == 0,
+        )
     )
     return min(problem.best().error, problem.error(None))

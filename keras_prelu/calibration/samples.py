@@ -153,14 +153,12 @@ class SampleSplit:
     Attributes:
         held_out: Boolean array. For each sample, whether it is used to judge instead of to fit.
         is_local: Boolean array. For each sample, whether this host has it.
-        batch_numbers: Integer array. The numbers of this host's batches among those of all hosts.
         exchange: `Exchange` with the hosts that have the other samples, or None if this host has
             all samples.
     """
 
     held_out: np.ndarray
     is_local: np.ndarray
-    batch_numbers: np.ndarray
     exchange: Exchange | None
 
     @property
@@ -208,16 +206,11 @@ def split_samples(count: int, batch_size: int, seed: int, block: int = 1) -> Sam
 
 
 def _divide(held_out: np.ndarray, batch_size: int) -> SampleSplit:
-    batch_of_sample = np.arange(len(held_out)) // batch_size
-    batch_numbers, host_count = np.arange(-(-len(held_out) // batch_size)), hosts.hosts()
-    shares = [batch_numbers[host::host_count] for host in range(host_count)]
-    parts = [held_out[np.isin(batch_of_sample, share)] for share in shares]
-    exchange: Exchange | None = None
+    batch_of_sample, host_count = np.arange(len(held_out)) // batch_size, hosts.hosts()
+    shares = [batch_of_sample % host_count == host for host in range(host_count)]
+    parts = [held_out[share] for share in shares]
     if host_count > 1 and all(part.any() and not part.all() for part in parts):
-        batch_numbers, exchange = shares[hosts.host()], HostExchange()
-    return SampleSplit(
-        held_out=held_out,
-        is_local=np.isin(batch_of_sample, batch_numbers),
-        batch_numbers=batch_numbers,
-        exchange=exchange,
-    )
+        return SampleSplit(
+            held_out=held_out, is_local=shares[hosts.host()], exchange=HostExchange()
+        )
+    return SampleSplit(held_out=held_out, is_local=np.ones_like(held_out), exchange=None)

@@ -10,6 +10,8 @@ import dataclasses
 import json
 import math
 import statistics
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ __all__ = [
     "mean_and_deviation",
     "number",
     "print_calibration",
+    "print_distillation",
     "print_finetuning",
     "print_json",
     "print_slope_search",
@@ -37,6 +40,8 @@ __all__ = [
 ]
 
 _WIDTH_WITHOUT_TERMINAL = 140
+SECONDS_BETWEEN_LINES = 5.0
+"""The time between two lines of progress where there is no terminal."""
 
 
 def print_table(
@@ -120,23 +125,47 @@ def mean_and_deviation(values: Sequence[float], pattern: str) -> str:
 
 @contextlib.contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error if it is a terminal.
+    """Show a progress bar on standard error, or a line every few seconds if it is no terminal.
 
     Yields:
-        A function of (done, total) that updates the bar.
+        A function of (done, total) that updates the progress.
     """
     console = Console(stderr=True)
+    if not console.is_terminal:
+        with _progress_lines(description) as update:
+            yield update
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda done, new_total: bar.update(task, completed=done, total=new_total)
+
+
+@contextlib.contextmanager
+def _progress_lines(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Print a line on standard error every few seconds, also while nothing is updated."""
+    state, start, ended = "", time.monotonic(), threading.Event()
+
+    def update(done: int, total: int) -> None:
+        nonlocal state
+        state = f" {done}/{total}"
+
+    def report() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LINES):
+            echo(f"{description}{state}, {time.monotonic() - start:.0f} s", err=True)
+
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    try:
+        yield update
+    finally:
+        ended.set()
+        reporter.join()
 
 
 def print_calibration(calibration: Any) -> None:
@@ -168,6 +197,32 @@ def print_calibration(calibration: Any) -> None:
         echo("The refit did not lower the error on held-out samples, so the weights are unchanged.")
 
 
+def print_distillation(distillation: Any) -> None:
+    """Print a `Distillation`."""
+    print_table(
+        "Distillation; errors of each block's output relative to its variance",
+        ["block, up to", "layers", "steps", "before", "after", "trained weights"],
+        [
+            [
+                block.path,
+                block.layers,
+                block.steps,
+                number(block.error_before),
+                number(block.error_after),
+                "kept" if block.kept else "undone" if block.steps else "–",
+            ]
+            for block in distillation.blocks
+        ],
+        right=["layers", "steps", "before", "after"],
+    )
+    echo(
+        "Error of the model's output on held-out samples:"
+        f" {number(distillation.error_before)} → {number(distillation.error_after)}"
+    )
+    if not distillation.kept:
+        echo("Training did not lower this error, so the weights are those of the calibration.")
+
+
 def print_slope_search(search: Any) -> None:
     """Print the `SlopeSearch` of `--alpha auto`."""
     print_table(
@@ -176,10 +231,9 @@ def print_slope_search(search: Any) -> None:
         [[path, number(slope)] for path, slope in search.slopes.items()],
         right=["slope"],
     )
-    condition = ", with every largest output unchanged" if search.same_decisions else ""
     echo(
         f"Found in {len(search.trials)} calibrations. Error allowed on held-out samples:"
-        f" {number(search.tolerance)}{condition}."
+        f" {number(search.tolerance)}."
     )
 
 

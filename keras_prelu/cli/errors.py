@@ -67,7 +67,10 @@ def _describe(error: Exception) -> str:
     if isinstance(error, KerasPReLUError):
         return text
     if isinstance(error, MemoryError):
-        return "Out of memory. Use fewer samples or a smaller batch size."
+        return (
+            f"Out of memory{f': {text}' if text else ''}. Use fewer samples, or a smaller value of"
+            " --batch-size, --samples or --memory-limit where the command has it."
+        )
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'}: {error.strerror or text}"
     program = sys.argv[0].rsplit("/", 1)[-1] or "keras-prelu"

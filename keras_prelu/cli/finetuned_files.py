@@ -63,18 +63,37 @@ def record_path(model: Path) -> Path:
     return model.with_name(f"{stem}.training.json")
 
 
-def check_finetuned_outputs(output: Path, *, control: bool, force: bool) -> None:
-    """Raise a FileError if a file can't be written, before anything is trained."""
+def check_finetuned_outputs(
+    output: Path, *, control: bool, force: bool, converted: bool = False
+) -> None:
+    """Raise a FileError if a file can't be written, before anything is trained.
+
+    Args:
+        output: Path of the model.
+        control: Boolean. Whether a control is trained.
+        force: Boolean. Whether existing files are replaced.
+        converted: Boolean. Whether the model is converted first and has no file then. Defaults to
+            False.
+    """
     from keras_prelu.io.model_files import beside, check_output
 
     check_output(output, force=force)
     check_output(record_path(output), force=force, suffix=".json")
     if control:
         check_output(beside(output, "control"), force=force)
+    if converted:
+        check_output(beside(output, "converted"), force=force)
 
 
 def write_finetuned(
-    result: Any, output: Path, *, incoming: Path, train: Any, validation: Any, force: bool
+    result: Any,
+    output: Path,
+    *,
+    original: Path | None,
+    converted: Path | Any,
+    train: Any,
+    validation: Any,
+    force: bool,
 ) -> FineTunedFiles:
     """Write a fine-tuned model, its control, and the record of the samples.
 
@@ -83,7 +102,9 @@ def write_finetuned(
     Args:
         result: `FineTuning`.
         output: Path of the model.
-        incoming: Path of the model that came in.
+        original: Path of the ReLU model, or None if it is not known.
+        converted: Path of the converted model that was fine-tuned, or that model if it has no file;
+            it gets one if it is better than all others.
         train: `Samples` that were trained on.
         validation: `Samples` that were held out.
         force: Boolean. Whether existing files are replaced.
@@ -92,6 +113,11 @@ def write_finetuned(
     from keras_prelu.io.atomic import atomic_write_text
     from keras_prelu.io.model_files import beside, save_model
 
+    incoming = converted if original is None or result.incoming == "model" else original
+    if not isinstance(incoming, Path):
+        incoming = beside(output, "converted")
+        if result.best == "incoming":
+            save_model(converted, incoming, force=force)
     if result.best == "incoming" and output.exists() and output.samefile(incoming):
         output = beside(output, "finetuned")
     save_model(result.model, output, force=force)
@@ -99,7 +125,7 @@ def write_finetuned(
     if result.control is not None and result.control is not result.prelu:
         control = beside(output, "control")
         save_model(result.control.model, control, force=force)
-    best = {"model": output, "control": control or output, "incoming": incoming}[result.best]
+    best: Path = {"model": output, "control": control or output, "incoming": incoming}[result.best]
     record = {
         "verdict": result.verdict,
         "best": str(best),

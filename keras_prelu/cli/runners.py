@@ -59,7 +59,7 @@ def convert_model(
             parameterization=options.parameterization,
             shared_axes=None if options.shared_axes == "none" else options.shared_axes,
             rescale=options.rescale,
-            calibration_data=samples if calibrates else None,
+            calibration_data=samples,
             include=options.include or None,
             exclude=options.exclude or None,
             keep_slopes=options.keep_slopes,

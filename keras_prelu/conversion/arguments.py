@@ -1,4 +1,4 @@
-"""The arguments of a conversion: their checks, and the choice of the rescaling.
+"""The arguments of a conversion: their checks, the new slopes, and the choice of the rescaling.
 
 Nothing in this module depends on a model.
 """
@@ -12,105 +12,129 @@ from typing import Any
 
 import numpy as np
 
-from keras_prelu import parameterizations
+from keras_prelu.constraints import AtLeast
 from keras_prelu.errors import InvalidArgumentError, KerasPReLUWarning
-from keras_prelu.parameterizations import Parameterization, Square
+from keras_prelu.layers import map_and_constraint
+from keras_prelu.parameterizations import Identity, Parameterization, Square
 
 __all__ = [
     "LARGEST_SLOPE",
     "RESCALES",
-    "SAFE_SLOPE",
-    "RescalingDecision",
+    "RESCALES_ON_SAMPLES",
+    "NewSlopes",
     "check_arguments",
-    "decide_rescaling",
-    "get_parameterization",
-    "limit_slope",
+    "choose_method",
+    "choose_slopes",
 ]
 
-RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
+RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
+RESCALES_ON_SAMPLES = ("calibrated", "distilled")
 
 LARGEST_SLOPE = 0.25
-"""The default initial slope (He et al.'s), and the largest slope that `alpha="auto"` sets."""
-
-SAFE_SLOPE = 0.01
-"""The largest slope that `rescale="auto"` sets without samples.
-
-It is the classical leaky slope, close enough to 0 that a trained network's function hardly changes
-(a second moment changes by the factor 1 + α² = 1.0001 per layer, claim 4).
-"""
-
-SAFE_SLOPE_WITH_STATISTICS = 0.05
-"""The largest slope that `rescale="auto"` sets without samples if statistics for "moments" exist.
-
-On three kinds of trained networks with BatchNormalization it changes the outputs by 0.2 to 1.4 % of
-their variance and the accuracy by at most 0.1 points; without "moments" it changes them by 1.6 to
-3.8 % and 0.8 points.
-"""
+"""The initial slope where positive slopes are chosen without a number (He et al.'s), and the
+largest slope that `alpha="auto"` sets."""
 
 
 @dataclass(frozen=True)
-class RescalingDecision:
-    """How a conversion keeps the model working.
+class NewSlopes:
+    """The slopes that a conversion gives to sites without slopes of their own.
 
     Attributes:
-        method: String. "none", "analytic", "moments" or "calibrated".
-        slope: Float. The initial slope of the new layers.
-        requested_slope: Float. The slope that the arguments ask for.
-        searches_slopes: Boolean. Whether calibration also looks for the largest slopes.
-        is_cautious: Boolean. Whether the slopes are limited because there are no samples.
+        slope: Float. The initial slope.
+        parameterization: `Parameterization`. The map from raw parameters to slopes.
+        constraint: `AtLeast`, the constraint of slopes, or None.
+        are_searched: Boolean. Whether calibration looks for the largest slopes.
     """
 
-    method: str
     slope: float
-    requested_slope: float
-    searches_slopes: bool
-    is_cautious: bool
+    parameterization: Parameterization
+    constraint: AtLeast | None
+    are_searched: bool
 
 
-def decide_rescaling(alpha: float | str, rescale: str, *, has_samples: bool) -> RescalingDecision:
-    """Decide how a conversion keeps the model working.
+def choose_slopes(
+    alpha: float | str | None, parameterization: Any, rescale: str, *, has_samples: bool
+) -> NewSlopes:
+    """Choose the new slopes of a conversion.
+
+    Without any of these arguments they start at 0 under "identity", where the function does not
+    change. Samples, and a rescaling that is named, are of use for other slopes only, so each of
+    them is a choice of such slopes.
 
     Args:
-        alpha: Float or "auto". As in `convert`.
+        alpha: Float, "auto" or None. As in `convert`.
+        parameterization: String, `Parameterization` or None. As in `convert`.
         rescale: String. As in `convert`.
-        has_samples: Boolean. Whether there are samples to calibrate with.
+        has_samples: Boolean. Whether there are samples.
 
     Returns:
-        A `RescalingDecision`.
+        `NewSlopes`. The map can represent the slope.
+
+    Raises:
+        InvalidArgumentError: The parameterization is unknown, or can't represent the slope.
     """
-    requested_slope = LARGEST_SLOPE if isinstance(alpha, str) else alpha
-    is_cautious = rescale == "auto" and not has_samples and abs(requested_slope) > SAFE_SLOPE
-    return RescalingDecision(
-        method=_method(rescale, has_samples=has_samples, is_cautious=is_cautious),
-        slope=(
-            limit_slope(requested_slope, SAFE_SLOPE_WITH_STATISTICS)
-            if is_cautious
-            else requested_slope
-        ),
-        requested_slope=requested_slope,
-        searches_slopes=alpha == "auto",
-        is_cautious=is_cautious,
+    starts_at_zero = not has_samples and rescale == "auto"
+    if parameterization is None:
+        slope = _given_slope(alpha, 0.0 if starts_at_zero else LARGEST_SLOPE)
+        parameterization = "exp" if slope > 0 else "identity"
+        chosen, constraint = map_and_constraint(parameterization)
+    else:
+        chosen, constraint = map_and_constraint(parameterization)
+        default = LARGEST_SLOPE
+        if constraint is not None:
+            default = constraint.minimum
+        elif isinstance(chosen, Identity) and starts_at_zero:
+            default = 0.0
+        slope = _given_slope(alpha, default)
+    chosen = _allowing_zero(chosen, slope)
+    chosen.check(slope)
+    if constraint is not None:
+        constraint.check(slope)
+    return NewSlopes(
+        slope=slope,
+        parameterization=chosen,
+        constraint=constraint,
+        are_searched=alpha == "auto",
     )
 
 
-def _method(rescale: str, *, has_samples: bool, is_cautious: bool) -> str:
+def _given_slope(alpha: float | str | None, default: float) -> float:
+    if alpha is None:
+        return default
+    return LARGEST_SLOPE if isinstance(alpha, str) else float(alpha)
+
+
+def _allowing_zero(parameterization: Parameterization, slope: float) -> Parameterization:
+    """Return a "square" that represents a slope of 0, with a warning; or else the map itself."""
+    is_square = isinstance(parameterization, Square) and not parameterization.allow_zero
+    if slope != 0 or not is_square:
+        return parameterization
+    warnings.warn(
+        'At alpha=0 the slopes of parameterization "square" get no gradient and stay 0. Use'
+        ' "identity" for slopes that learn.',
+        KerasPReLUWarning,
+        stacklevel=6,
+    )
+    return Square(allow_zero=True)
+
+
+def choose_method(rescale: str, *, has_samples: bool) -> str:
+    """Return how a conversion keeps the model's function: one of `RESCALES` but "auto".
+
+    Args:
+        rescale: String. As in `convert`.
+        has_samples: Boolean. Whether there are samples to calibrate with.
+    """
     if rescale != "auto":
         return rescale
-    if has_samples:
-        return "calibrated"
-    return "moments" if is_cautious else "none"
-
-
-def limit_slope(slope: float, limit: float) -> float:
-    """Return a slope whose absolute value is at most `limit`, with the same sign."""
-    return math.copysign(min(abs(slope), limit), slope)
+    return "calibrated" if has_samples else "none"
 
 
 def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bool) -> None:
     """Check the arguments of `convert` that depend on each other.
 
     Args:
-        alpha: Float or "auto". As in `convert`.
+        alpha: Float, "auto" or None. As in `convert`.
         tolerance: Float or None. As in `convert`.
         rescale: String. As in `convert`.
         has_samples: Boolean. Whether `calibration_data` is given.
@@ -123,26 +147,21 @@ def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bo
             f"`rescale` must be one of {', '.join(map(repr, RESCALES))}. Received:"
             f" rescale={rescale!r}"
         )
-    if rescale == "calibrated" and not has_samples:
+    if rescale in RESCALES_ON_SAMPLES and not has_samples:
         raise InvalidArgumentError(
-            'rescale="calibrated" needs `calibration_data`: unlabeled samples, such as a part of'
+            f'rescale="{rescale}" needs `calibration_data`: unlabeled samples, such as a part of'
             " the training data."
         )
-    if rescale in ("none", "analytic", "moments") and has_samples:
+    if alpha == "auto" and not (has_samples and rescale in ("auto", *RESCALES_ON_SAMPLES)):
         raise InvalidArgumentError(
-            f'`calibration_data` is not used by rescale="{rescale}". Leave it out, or choose'
-            ' "calibrated".'
-        )
-    if alpha == "auto" and not (has_samples and rescale in ("auto", "calibrated")):
-        raise InvalidArgumentError(
-            'alpha="auto" needs `calibration_data`, unlabeled samples, and rescale="calibrated" or'
-            ' "auto".'
+            'alpha="auto" needs `calibration_data`, unlabeled samples, and rescale="calibrated",'
+            ' "distilled" or "auto".'
         )
     if tolerance is not None and alpha != "auto":
         raise InvalidArgumentError(
             f'`tolerance` is for alpha="auto". Received: tolerance={tolerance}, alpha={alpha!r}'
         )
-    if alpha != "auto":
+    if alpha is not None and alpha != "auto":
         _check_slope(alpha)
 
 
@@ -150,31 +169,6 @@ def _check_slope(alpha: Any) -> None:
     is_number = isinstance(alpha, (int, float, np.number)) and not isinstance(alpha, bool)
     if not is_number or not math.isfinite(alpha):
         raise InvalidArgumentError(
-            "`alpha` must be a finite number, the initial slope, or 'auto'. Received:"
+            "`alpha` must be a finite number, the initial slope, 'auto', or None. Received:"
             f" alpha={alpha!r}"
         )
-
-
-def get_parameterization(identifier: Any, decision: RescalingDecision) -> Parameterization:
-    """Return the parameterization for an identifier, checked to represent the initial slopes.
-
-    Args:
-        identifier: String or `Parameterization`. As in `PReLU`.
-        decision: `RescalingDecision`. Its slopes are checked.
-
-    Raises:
-        InvalidArgumentError: The identifier is unknown, or the map can't represent a slope.
-    """
-    parameterization = parameterizations.get(identifier)
-    is_stuck_at_zero = isinstance(parameterization, Square) and not parameterization.allow_zero
-    if decision.requested_slope == 0 and is_stuck_at_zero:
-        warnings.warn(
-            'At alpha=0 the slopes of parameterization "square" get no gradient and stay 0. Use'
-            ' "identity" for slopes that learn.',
-            KerasPReLUWarning,
-            stacklevel=5,
-        )
-        parameterization = Square(allow_zero=True)
-    parameterization.check(decision.requested_slope)
-    parameterization.check(decision.slope)
-    return parameterization

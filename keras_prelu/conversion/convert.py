@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
-from keras_prelu.calibration.config import CalibrationConfig
+from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
+from keras_prelu.calibration.distillation import distill_pair
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.records import Calibration
-from keras_prelu.calibration.samples import check_samples
+from keras_prelu.calibration.records import Calibration, Distillation
+from keras_prelu.calibration.samples import CalibrationSamples, check_samples
 from keras_prelu.calibration.slope_search import SlopeSearch, search_slopes
-from keras_prelu.calibration.verification import check_steps, warn_of_large_error
+from keras_prelu.calibration.verification import (
+    check_steps,
+    error_note,
+    large_error_note,
+    output_error,
+)
 from keras_prelu.conversion.arguments import (
     LARGEST_SLOPE,
+    RESCALES_ON_SAMPLES,
     check_arguments,
-    decide_rescaling,
-    get_parameterization,
+    choose_method,
+    choose_slopes,
 )
 from keras_prelu.conversion.model_checks import (
+    refuse_change_without_samples,
     refuse_quantized_layers,
     warn_of_lost_classes,
     warn_of_nonfinite_weights,
 )
-from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
-from keras_prelu.conversion.rescaling import rescale_without_samples
+from keras_prelu.conversion.prelu_factory import PReLUFactory
 from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
 from keras_prelu.conversion.verification import (
     Verification,
@@ -34,7 +43,10 @@ from keras_prelu.conversion.verification import (
     verify_conversion,
     warn_of_no_verification,
 )
+from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.scaling.analytic import rescale_analytic
+from keras_prelu.scaling.moments import rescale_moments
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.selection import Selector, select
@@ -55,6 +67,11 @@ class Conversion:
         slope_search: `SlopeSearch` that set the slopes, or None if `alpha` is a number.
         verification: `Verification`, the comparison of both models at the original's slopes, or
             None with `verify=False`.
+        error: Float or None. Mean squared change of the model's outputs by the conversion, divided
+            by their variance: on held-out samples after a calibration, else on all samples. None
+            without samples.
+        note: String. What was warned of because the error is large, or "".
+        distillation: `Distillation` of the calibrated model, or None if the model is not distilled.
     """
 
     model: keras.Model
@@ -62,14 +79,17 @@ class Conversion:
     calibration: Calibration | None
     slope_search: SlopeSearch | None
     verification: Verification | None = None
+    error: float | None = None
+    note: str = ""
+    distillation: Distillation | None = None
 
 
 def convert(
     model: keras.Model,
     *,
-    alpha: float | str = LARGEST_SLOPE,
+    alpha: float | str | None = None,
     tolerance: float | None = None,
-    parameterization: Any = "exp",
+    parameterization: Any = None,
     shared_axes: Any = "channel_wise",
     alpha_regularizer: Any = None,
     rescale: str = "auto",
@@ -82,45 +102,61 @@ def convert(
 ) -> keras.Model:
     """Convert a trained ReLU model into a PReLU model.
 
+    Without further arguments the conversion is exact: the new slopes start at 0 under "identity",
+    from where they learn, and the outputs of the new model are bit-identical to those of the old
+    one (equal within float32's precision when compiled by JAX, which may reorder operations).
+    Positive slopes are a choice, see `alpha` and `parameterization`. They change what the model
+    computes, so its layers are refitted on samples.
+
     Every convertible site (see `find_sites`) becomes a `keras_prelu.PReLU`: a ReLU layer is
     replaced by one of the same name, an inline `activation="relu"` by a linear layer followed by a
     new layer `<name>_prelu`; a cap such as ReLU6's is kept. Layers with Python code of their own,
     and subclassed models, are rebuilt from their configuration and apply PReLUs inside; they stay
     of their class. Weights, names, `trainable` flags, dtype policies and compile settings (with a
-    fresh optimizer state) are kept. At `alpha=0` with "identity" or "square" the outputs of the new
-    model are bit-identical to those of the old one (equal within float32's precision when compiled
-    by JAX, which may reorder operations).
+    fresh optimizer state) are kept.
 
     Args:
         model: `keras.Model`. A built model: Sequential, Functional or subclassed, with nested
             models and custom layers. It is not changed.
-        alpha: Float or "auto". The initial slope of the new layers. With "auto", each layer gets
-            the largest slope, up to 0.25, that calibration can compensate for (see `find_slopes`);
-            this needs samples. Sites with a slope of their own keep it, see `keep_slopes`. Defaults
-            to 0.25.
+        alpha: Float, "auto" or None. The initial slope of the new layers. With "auto", each layer
+            gets the largest slope, up to 0.25, that calibration can compensate for (see
+            `find_slopes`); this needs samples. Sites with a slope of their own keep it, see
+            `keep_slopes`. Defaults to None: 0 without `calibration_data` and `rescale`, and 0.25
+            with either, since both are of use for other slopes only; for "positive" 0.001; for
+            other maps than "identity" 0.25. Without samples, a slope above 0.001 is refused unless
+            `rescale` says how to do without.
         tolerance: Float or None. The loss of function that `alpha="auto"` allows, see
-            `find_slopes`. Defaults to None, a loss that held-out samples can't distinguish from
-            none.
-        parameterization: String or `Parameterization`. The map from raw parameters to slopes, as in
-            `PReLU`. A slope that is kept and that the map can't represent gets "identity". Defaults
-            to "exp".
+            `find_slopes`. Defaults to None, 0.002 of the outputs' variance.
+        parameterization: String or `Parameterization` or None. The map from raw parameters to
+            slopes, as in `PReLU`. Under "identity", training keeps each layer's input in memory for
+            the backward pass; under the other names, with slopes that are certainly positive, only
+            the output, which the next layer keeps anyway (docs/how_to/choose_slopes.md).
+            "positive", "identity" with slopes of at least 0.001, is nearly exact from its start at
+            0.001. A slope that is kept and that the map can't represent gets "identity". Defaults
+            to None, "exp" for positive slopes and "identity" otherwise.
         shared_axes: Axes that share one slope, as in `PReLU`. A `keras.layers.PReLU` that keeps its
             slopes keeps its axes. Defaults to "channel_wise".
         alpha_regularizer: Regularizer of the slopes, as in `PReLU`. Defaults to None.
         rescale: String. How the model's function is restored after the conversion:
 
             - "calibrated": layerwise least squares on `calibration_data`, see `calibrate`.
+            - "distilled": "calibrated", and then gradient descent, block by block, on what the
+              original computes for the same samples, see `distill`; for networks with depthwise
+              layers. Takes about three times as long.
             - "analytic": scale what feeds each site by 1/√(1+α²) (claims 4 and 6); right for fresh
               weights and nearly worthless for trained ones.
             - "moments": restore the output of each ReLU in least squares from the statistics that
               BatchNormalization layers hold (claim 7), without samples.
             - "none": do nothing.
-            - "auto": with samples, "calibrated"; without samples, "moments" with slopes of at most
-              0.05 where there are statistics and 0.01 elsewhere, and a warning.
+            - "auto": with samples, "calibrated"; without, "none", for slopes that start within
+              0.001 of the original's.
 
-            Defaults to "auto".
-        calibration_data: Unlabeled samples for "calibrated", as in `calibrate`: arrays, or an
-            iterable of batches of them. Defaults to None.
+            Named without samples, the methods other than these two are a choice of slopes that
+            change the outputs. Defaults to "auto".
+        calibration_data: Unlabeled samples for "calibrated" and "distilled", as in `calibrate`:
+            arrays, or an iterable of batches of them. With another `rescale`, only the error is
+            measured on them. If it is more than a fifth of the outputs' variance, a warning says
+            so. Defaults to None.
         include: Sites to convert: a path, layer name or glob ("block1_*"), a layer class, a
             function of a `Site`, or a list of these. Defaults to None, all convertible sites except
             those on request (`Site.on_request`): smooth activations such as ELU and GELU, and
@@ -132,27 +168,33 @@ def convert(
             trainable. If False, they are frozen like that part. Defaults to False.
         verify: Boolean. Whether the predictions of both models are compared, with the original's
             slopes and before any rescaling: on the first few calibration samples, or on inputs
-            drawn to fit the model. This takes two small predictions. Defaults to True.
+            drawn to fit the model. This takes two small predictions; with slopes that change the
+            outputs and without samples, two more check that these are finite. Defaults to True.
 
     Returns:
         A new model of the same kind (a Sequential stays one). `run_conversion` returns it together
         with the records of the conversion.
 
     Raises:
-        InvalidArgumentError: A ValueError; an argument has none of the values above, or the map
-            can't represent `alpha`.
+        InvalidArgumentError: A ValueError; an argument has none of the values above, the map can't
+            represent `alpha`, or slopes would change the outputs without samples and without a
+            `rescale`.
         ConversionError: The model has no graph or no site to convert; the message lists what was
             searched for. Or the new model does not compute what the old one does; the message names
-            the first layer that differs.
-        CalibrationError, DataError: The samples can't be used.
+            the first layer that differs. Or its outputs are not finite.
+        CalibrationError, DataError: The samples can't be used, or the outputs of the calibrated
+            model are not finite on them.
 
     Example:
 
-    >>> converted = keras_prelu.convert(model, calibration_data=x_train[:512])
+    >>> exact = keras_prelu.convert(model)
+    >>> np.array_equal(exact.predict(x_train, verbose=0), model.predict(x_train, verbose=0))
+    True
+    >>> calibrated = keras_prelu.convert(model, alpha=0.25, calibration_data=x_train[:512])
 
     References:
         He et al. 2015, https://arxiv.org/abs/1502.01852. Claims 4, 6 and 7;
-        docs/explanation/calibration.md.
+        docs/how_to/choose_slopes.md, docs/explanation/calibration.md.
     """
     return run_conversion(
         model,
@@ -175,9 +217,9 @@ def convert(
 def run_conversion(
     model: keras.Model,
     *,
-    alpha: float | str = LARGEST_SLOPE,
+    alpha: float | str | None = None,
     tolerance: float | None = None,
-    parameterization: Any = "exp",
+    parameterization: Any = None,
     shared_axes: Any = "channel_wise",
     alpha_regularizer: Any = None,
     rescale: str = "auto",
@@ -189,7 +231,7 @@ def run_conversion(
     verify: bool = True,
     max_samples: int | None = None,
     refit_frozen: bool = False,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     memory_limit: float = 4e9,
     seed: int = 0,
     on_step: Progress | None = None,
@@ -202,14 +244,13 @@ def run_conversion(
             Defaults to None, all samples in their order.
         refit_frozen: Boolean. Whether calibration refits layers with `trainable=False` too.
             Defaults to False.
-        batch_size: Integer. Samples that calibration passes through a layer at once. Defaults to
-            128.
-        memory_limit: Float. Bytes of activations that calibration holds in memory; the rest is
-            written to temporary files. Defaults to 4e9.
+        batch_size: Integer or None. Samples that calibration passes through a layer at once.
+            Defaults to None: as many as the memory limit allows, at most 128.
+        memory_limit: Float. Bytes that calibration may take, as in `calibrate`. Defaults to 4e9.
         seed: Integer. Seed of the drawn and the held-out samples. Defaults to 0.
         on_step: Function called with (steps done, steps in total) during a calibration. With
-            `alpha="auto"` the count restarts for each of up to seven calibrations. Defaults to
-            None.
+            `alpha="auto"` the count restarts for each of up to seven calibrations, and for the
+            distillation with `rescale="distilled"`. Defaults to None.
 
     Returns:
         A `Conversion`.
@@ -223,16 +264,11 @@ def run_conversion(
     >>> conversion.calibration.error_after < conversion.calibration.error_before
     True
     """
-    check_arguments(
-        alpha=alpha,
-        tolerance=tolerance,
-        rescale=rescale,
-        has_samples=calibration_data is not None,
-    )
-    decision = decide_rescaling(alpha, rescale, has_samples=calibration_data is not None)
+    has_samples = calibration_data is not None
+    check_arguments(alpha=alpha, tolerance=tolerance, rescale=rescale, has_samples=has_samples)
+    method = choose_method(rescale, has_samples=has_samples)
     factory = PReLUFactory(
-        slope=decision.slope,
-        parameterization=get_parameterization(parameterization, decision),
+        new_slopes=choose_slopes(alpha, parameterization, rescale, has_samples=has_samples),
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
         keep_slopes=keep_slopes,
@@ -242,10 +278,12 @@ def run_conversion(
     )
     sites = locate_sites(model)
     selected_sites = select(sites, model, include, exclude)
+    if rescale == "auto" and not has_samples:
+        refuse_change_without_samples(selected_sites, factory)
     refuse_quantized_layers(model)
     warn_of_nonfinite_weights(model)
     samples = None
-    if decision.method == "calibrated":
+    if has_samples:
         samples = check_samples(model, calibration_data, max_samples=max_samples, seed=seed)
     converted = exchange_rectifiers(model, selected_sites, factory)
     warn_of_lost_classes(model)
@@ -254,7 +292,7 @@ def run_conversion(
     new_slopes = [
         located.site.target
         for located in selected_sites
-        if not (keep_slopes and has_own_slope(located.site))
+        if not factory.keeps_slopes_of(located.site)
     ]
     verification = None
     if verify:
@@ -266,27 +304,57 @@ def run_conversion(
             None if samples is None else samples.structure,
         )
         warn_of_no_verification(verification)
-    converted_sites = tuple(located.site for located in selected_sites)
-    if samples is None:
-        rescale_without_samples(converted, new_slopes, decision)
-        if verify and decision.method != "none":
-            refuse_nonfinite(model, converted, decision.method)
-        return Conversion(
-            model=converted,
-            sites=converted_sites,
-            calibration=None,
-            slope_search=None,
-            verification=verification,
-        )
-    pair = ModelPair(model, converted, samples, sites)
-    if verify:
-        check_steps(pair, samples)
+    conversion = Conversion(
+        model=converted,
+        sites=tuple(located.site for located in selected_sites),
+        calibration=None,
+        slope_search=None,
+        verification=verification,
+    )
+    if samples is not None and method in RESCALES_ON_SAMPLES:
+        pair = ModelPair(model, converted, samples, sites)
+        if verify:
+            check_steps(pair, samples)
+        searched = new_slopes if factory.new_slopes.are_searched else []
+        conversion = _calibrated(conversion, pair, samples, config, searched, tolerance, on_step)
+        if method == "distilled":
+            conversion = _distilled(conversion, pair, samples, config, on_step)
+        if conversion.note:
+            warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=4)
+        return conversion
+    if method in _RESCALERS:
+        _RESCALERS[method](converted, new_slopes)
+    if samples is not None:
+        return _measured(conversion, model, samples, config.batch_size)
+    if verify and any(factory.slope_change(site) for site in conversion.sites):
+        refuse_nonfinite(model, converted, method)
+    return conversion
+
+
+_RESCALERS = {"analytic": rescale_analytic, "moments": rescale_moments}
+"""The functions that rescale a converted model in place, by the name of the method."""
+
+
+def _calibrated(
+    conversion: Conversion,
+    pair: ModelPair,
+    samples: CalibrationSamples,
+    config: CalibrationConfig,
+    searched_slopes: Sequence[str],
+    tolerance: float | None,
+    on_step: Progress | None,
+) -> Conversion:
+    """Calibrate a conversion in place, and return it with the records.
+
+    Args:
+        searched_slopes: Sequence of strings. Paths of the PReLU layers whose slopes are searched.
+    """
     slope_search = None
-    if decision.searches_slopes and new_slopes:
+    if searched_slopes:
         slope_search = search_slopes(
             pair,
             samples,
-            {path: layer_at(converted, path) for path in new_slopes},
+            {path: layer_at(conversion.model, path) for path in searched_slopes},
             config,
             tolerance=tolerance,
             largest=LARGEST_SLOPE,
@@ -295,11 +363,41 @@ def run_conversion(
         calibration = slope_search.calibration
     else:
         calibration = LayerwiseCalibrator(pair, samples, config).run(on_step)
-    warn_of_large_error(calibration)
-    return Conversion(
-        model=converted,
-        sites=converted_sites,
+    return replace(
+        conversion,
         calibration=calibration,
         slope_search=slope_search,
-        verification=verification,
+        error=calibration.error_after,
+        note=large_error_note(calibration),
     )
+
+
+def _distilled(
+    conversion: Conversion,
+    pair: ModelPair,
+    samples: CalibrationSamples,
+    config: CalibrationConfig,
+    on_step: Progress | None,
+) -> Conversion:
+    """Distill a calibrated conversion in place, and return it with the record."""
+    distillation = distill_pair(pair, samples, config, DistillationConfig(), on_step)
+    return replace(
+        conversion,
+        distillation=distillation,
+        error=distillation.error_after,
+        note=large_error_note(distillation),
+    )
+
+
+def _measured(
+    conversion: Conversion,
+    original: keras.Model,
+    samples: CalibrationSamples,
+    batch_size: int | None,
+) -> Conversion:
+    """Return a conversion that is not calibrated with its error on samples, and warn of it."""
+    error = output_error(original, conversion.model, samples, batch_size=batch_size)
+    note = error_note(error)
+    if note:
+        warnings.warn(note, KerasPReLUWarning, stacklevel=5)
+    return replace(conversion, error=error, note=note)

@@ -3,15 +3,63 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
-from keras_prelu.errors import ConversionError, KerasPReLUWarning
+from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
+from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.graph.leaves import has_class_of_its_own, is_taken_apart
+from keras_prelu.sites.site import LocatedSite
 
-__all__ = ["refuse_quantized_layers", "warn_of_lost_classes", "warn_of_nonfinite_weights"]
+__all__ = [
+    "NEARLY_EXACT_CHANGE",
+    "refuse_change_without_samples",
+    "refuse_quantized_layers",
+    "warn_of_lost_classes",
+    "warn_of_nonfinite_weights",
+]
+
+NEARLY_EXACT_CHANGE = 1e-3
+"""The largest change of a slope that is made without samples and without a word.
+
+It is the slope at which `parameterization="positive"` starts.
+"""
+
+
+def refuse_change_without_samples(
+    selected_sites: Sequence[LocatedSite], factory: PReLUFactory
+) -> None:
+    """Check that a conversion changes no slope by more than `NEARLY_EXACT_CHANGE`.
+
+    Args:
+        selected_sites: Sequence of `LocatedSite`. The sites that are converted.
+        factory: `PReLUFactory` of the new layers.
+
+    Raises:
+        InvalidArgumentError: A slope changes by more, or a site is smooth.
+    """
+    for located in selected_sites:
+        site = located.site
+        if factory.slope_change(site) <= NEARLY_EXACT_CHANGE:
+            continue
+        if site.is_smooth:
+            reason = f"Site '{site.path}' is smooth, and no PReLU computes the same"
+            exact = "leave it out of `include`"
+        elif has_own_slope(site):
+            reason = f"New slopes at '{site.path}', which has its own, change the model's outputs"
+            exact = "keep the slopes (keep_slopes)"
+        else:
+            slope = factory.new_slopes.slope
+            reason = f"A slope of {slope:g} at '{site.path}' changes the model's outputs"
+            exact = "leave out alpha and parameterization"
+        raise InvalidArgumentError(
+            f"{reason}. Give unlabeled samples (calibration_data, --data), so that layers are"
+            f" refitted; or {exact}, for an exact conversion; or do without samples by naming"
+            ' rescale="moments" or "none".'
+        )
 
 
 def refuse_quantized_layers(model: keras.Model) -> None:

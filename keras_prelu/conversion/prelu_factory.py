@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_prelu.constraints import AtLeast
+from keras_prelu.conversion.arguments import NewSlopes
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization
@@ -21,18 +24,34 @@ class PReLUFactory:
     """Factory for the PReLU layers of a conversion.
 
     Attributes:
-        slope: Float. The initial slope.
-        parameterization: `Parameterization`. The map from raw parameters to slopes.
+        new_slopes: `NewSlopes`. Those of sites without slopes of their own.
         shared_axes: Axes that share one slope, as in `PReLU`.
         alpha_regularizer: Regularizer of the slopes, as in `PReLU`.
         keep_slopes: Boolean. Whether a site with a slope of its own keeps it.
     """
 
-    slope: float
-    parameterization: Parameterization
+    new_slopes: NewSlopes
     shared_axes: Any
     alpha_regularizer: Any
     keep_slopes: bool
+
+    def keeps_slopes_of(self, site: Site) -> bool:
+        """Return whether a site keeps slopes of its own."""
+        return self.keep_slopes and has_own_slope(site)
+
+    def slope_change(self, site: Site) -> float:
+        """Return by how much the slope of a site changes.
+
+        It is infinite for a smooth site, which no PReLU equals, and for learned slopes that are
+        overwritten.
+        """
+        if site.is_smooth:
+            return math.inf
+        if self.keeps_slopes_of(site):
+            return 0.0
+        if site.negative_slope is None:
+            return math.inf
+        return abs(self.new_slopes.slope - site.negative_slope)
 
     def make(self, located: LocatedSite) -> PReLU:
         """Return the layer for a site, which is not built.
@@ -44,6 +63,7 @@ class PReLUFactory:
         return PReLU(
             settings.slope,
             parameterization=settings.parameterization,
+            alpha_constraint=settings.constraint,
             alpha_regularizer=self.alpha_regularizer,
             shared_axes=settings.shared_axes,
             max_value=site.max_value,
@@ -78,26 +98,24 @@ class PReLUFactory:
         return layer
 
     def _slope_settings(self, located: LocatedSite) -> _SlopeSettings:
-        negative_slope = located.site.negative_slope
-        if self.keep_slopes and negative_slope is None:
-            slopes = keras.ops.convert_to_numpy(located.owner.alpha)
+        new, site = self.new_slopes, located.site
+        if not self.keeps_slopes_of(site):
             return _SlopeSettings(
-                slope=float(slopes.flat[0]),
-                parameterization=_able_to_represent(slopes, self.parameterization),
-                shared_axes=located.owner.shared_axes,
-            )
-        if self.keep_slopes and negative_slope:
-            return _SlopeSettings(
-                slope=negative_slope,
-                parameterization=_able_to_represent(
-                    np.asarray(negative_slope), self.parameterization
-                ),
+                slope=new.slope,
+                parameterization=new.parameterization,
+                constraint=new.constraint,
                 shared_axes=self.shared_axes,
             )
+        slopes, shared_axes = np.asarray(site.negative_slope), self.shared_axes
+        if site.negative_slope is None:
+            slopes = keras.ops.convert_to_numpy(located.owner.alpha)
+            shared_axes = located.owner.shared_axes
+        is_able = _can_represent(new, slopes)
         return _SlopeSettings(
-            slope=self.slope,
-            parameterization=self.parameterization,
-            shared_axes=self.shared_axes,
+            slope=float(slopes.flat[0]),
+            parameterization=new.parameterization if is_able else Identity(),
+            constraint=new.constraint if is_able else None,
+            shared_axes=shared_axes,
         )
 
 
@@ -105,6 +123,7 @@ class PReLUFactory:
 class _SlopeSettings:
     slope: float
     parameterization: Parameterization
+    constraint: AtLeast | None
     shared_axes: Any
 
 
@@ -134,13 +153,15 @@ def copy_slopes(layer: PReLU, stock: keras.layers.PReLU) -> None:
     layer.beta.assign(raw_parameters.reshape(layer.beta.shape))
 
 
-def _able_to_represent(slopes: np.ndarray, parameterization: Parameterization) -> Parameterization:
-    """Return the given map, or "identity" if that map can't represent the slopes."""
+def _can_represent(new: NewSlopes, slopes: np.ndarray) -> bool:
+    """Return whether slopes are possible under the map and the constraint of the new ones."""
     try:
-        parameterization.check(slopes)
+        new.parameterization.check(slopes)
+        if new.constraint is not None:
+            new.constraint.check(slopes)
     except InvalidArgumentError:
-        return Identity()
-    return parameterization
+        return False
+    return True
 
 
 def _dtype_policy(located: LocatedSite) -> Any:

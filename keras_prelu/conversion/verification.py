@@ -132,18 +132,29 @@ def warn_of_no_verification(verification: Verification) -> None:
 
 
 def refuse_nonfinite(original: keras.Model, converted: keras.Model, method: str) -> None:
-    """Check that a rescaling left no NaN or infinite values where the original has none.
+    """Check that new slopes left no NaN or infinite values where the original has none.
+
+    Args:
+        original: `keras.Model`.
+        converted: `keras.Model`. It has its new slopes, and is rescaled.
+        method: String. How it was rescaled, as in `convert`.
 
     Raises:
         ConversionError: There are such values.
     """
-    found = probe(original)
-    if isinstance(found, str) or not all(map(_is_finite, found.prediction.outputs)):
+    for scale in _SCALES:
+        found = probe(original, scale)
+        if isinstance(found, str):
+            return
+        if all(map(_is_finite, found.prediction.outputs)):
+            break
+    else:
         return
     if not all(map(_is_finite, predict_once(converted, found.inputs).outputs)):
         raise ConversionError(
-            f"rescale=\"{method}\" gives NaN or infinite values in '{original.name}'. Choose"
-            ' "calibrated", with samples, or "none".'
+            f"The converted model of '{original.name}' gives NaN or infinite values with"
+            f' rescale="{method}". Choose smaller slopes (alpha), fewer sites (exclude), or'
+            ' "calibrated", with samples.'
         )
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import keras
+import numpy as np
 
 from keras_prelu.backend.keras_internals import keep_losses, state_variables
 from keras_prelu.backend.variables import held_value, outside_of_graphs, restore
 
-__all__ = ["keeps_state", "state_kept"]
+__all__ = ["keeps_state", "state_kept", "state_of", "states_equal"]
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -45,6 +46,21 @@ def state_kept(*operations: Any) -> Iterator[None]:
             with outside_of_graphs():
                 for variable, value in held:
                     restore(variable, value)
+
+
+def state_of(operation: Any) -> list[np.ndarray]:
+    """Return the values of the variables that may change while a layer is called.
+
+    Anything that is not a layer has none.
+    """
+    if not isinstance(operation, keras.layers.Layer):
+        return []
+    return [keras.ops.convert_to_numpy(each).copy() for each in state_variables(operation)]
+
+
+def states_equal(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    """Return whether two results of `state_of` are equal."""
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
 
 
 def keeps_state(

@@ -73,7 +73,7 @@ def rescale_moments(converted: keras.Model, targets: Sequence[str]) -> list[Resc
     """Restore the outputs of each ReLU in least squares, in place and without samples.
 
     The fit uses the mean and variance of each ReLU's inputs. After a BatchNormalization a channel x
-    is taken as normal with mean β and variance γ². The
+    is taken as normal with mean β and variance γ²·v/(v + ε), where v is the moving variance. The
     affine map a·φ(x) + c that best restores ReLU(x) from φ(x) has a = Cov(ReLU(x), φ(x))/Var(φ(x))
     and c = E[ReLU(x)] − a·E[φ(x)], both in closed form (claim 7). The factor is folded into the
     BatchNormalization, since φ(a·x) = a·φ(x) (claim 6). The offset is folded into what follows: the
@@ -174,7 +174,9 @@ class _MomentPropagation:
             axes = tuple(axis for axis in range(read.shift.ndim) if axis != channel_axis(layer))
             layer.moving_mean.assign(to_float64(layer.moving_mean) + read.shift.mean(axis=axes))
         mean = as_sample(layer, beta)
-        variance = as_sample(layer, np.square(gamma))
+        # ε keeps channels of little variance, such as dead ones, from being normalized to 1.
+        seen = to_float64(layer.moving_variance)
+        variance = as_sample(layer, np.square(gamma) * seen / (seen + layer.epsilon))
         return [Moments(original=mean, converted=mean, variance=variance)]
 
     def _after_prelu(self, step: Step) -> list[Moments]:

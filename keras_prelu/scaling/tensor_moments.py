@@ -31,9 +31,12 @@ __all__ = [
 _OPEN_SIZE = 8
 """The size used for an unknown height or width, since results are averaged over positions."""
 
-_NEGLIGIBLE_SIGMA = 1e3
-"""A channel whose mean is this many standard deviations from 0 is on one side of it, and constant
-beside its mean."""
+_ONE_SIDED = 3.0
+"""A channel whose mean is this many standard deviations from 0 counts as being on one side of it.
+
+Whether and how far such a channel crosses 0 is a matter of its distribution's tails, of which two
+moments say nothing.
+"""
 _SMALLEST_FACTOR = 1e-3
 """The smallest factor of a channel, and the inverse of the largest one."""
 
@@ -132,16 +135,17 @@ def _execute(step: Step, arrays: Sequence[Array]) -> list[Array]:
 
 
 def restoring_factor(alpha: Array, mu: Array, sigma: Array) -> Array:
-    """Return the factors of claim 7 within limits, and 1 for channels that are constant.
+    """Return the factors of claim 7 within limits, and 1 for channels on one side of 0.
 
-    A constant channel, such as a dead one whose variance or γ is 0, tells nothing of a factor
-    (covariance and variance are both 0); the offset alone restores it. A channel that is never
-    positive would be multiplied by 0, which its readers can't undo.
+    The latter may be constant, such as dead channels whose variance or γ is 0: covariance and
+    variance are then both 0. On the positive side, φ changes nothing. On the negative side the
+    factor would be next to 0, which readers can't undo where the channel is positive after all. The
+    offset alone restores their mean.
     """
-    is_constant = np.abs(mu) > _NEGLIGIBLE_SIGMA * sigma
-    factor = theory.restoring_factor(alpha, np.where(is_constant, 0.0, mu), sigma)
+    is_one_sided = np.abs(mu) > _ONE_SIDED * sigma
+    factor = theory.restoring_factor(alpha, np.where(is_one_sided, 0.0, mu), sigma)
     limited: Array = np.clip(factor, _SMALLEST_FACTOR, 1.0 / _SMALLEST_FACTOR)
-    return np.where(is_constant, 1.0, limited)
+    return np.where(is_one_sided, 1.0, limited)
 
 
 def mean_slopes(layer: PReLU, channels: int) -> Array:

@@ -47,7 +47,7 @@ from keras_prelu.training.recipes import (
     candidates,
     get_recipe,
 )
-from keras_prelu.training.result import FineTuning
+from keras_prelu.training.result import MODEL, ORIGINAL, FineTuning
 from keras_prelu.utils.checks import check_number
 
 __all__ = ["FineTuning", "finetune"]
@@ -162,8 +162,8 @@ def finetune(
 
     Returns:
         A `FineTuning`: the trained models, the slopes, and the verdict, which also says if
-        fine-tuning made the networks worse than the one that came in; its `best` names the model to
-        keep.
+        fine-tuning made the networks worse than the one that came in: the better of `model` and
+        `original`. Its `best` names the model to keep.
 
     Raises:
         InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no
@@ -247,8 +247,9 @@ def finetune(
             original = model
         return _train_and_compare(
             start,
-            model if original is None else original,
-            original if control else None,
+            model,
+            original,
+            control,
             control_names,
             _Trainer(
                 setup=setup.with_default_multiplier(start.prepared.recipe.slope_multiplier),
@@ -435,8 +436,9 @@ def _start_by_recipe(
 
 def _train_and_compare(
     start: _Start,
-    incoming: keras.Model,
+    incoming_model: keras.Model,
     original: keras.Model | None,
+    has_control: bool,
     control_names: Sequence[str],
     trainer: _Trainer,
 ) -> FineTuning:
@@ -445,13 +447,13 @@ def _train_and_compare(
     slopes_before = layer_slopes(prepared.model)
     model = trainer.train("model", prepared.model)
     control = revived_control = None
-    if original is not None:
+    if original is not None and has_control:
         # If the search chose the control, the two trainings would be the same.
         is_control = prepared.recipe.name == CONTROL.name
         control = model if is_control else trainer.train("control", original)
     if start.revived_original is not None:
         revived_control = trainer.train("revived_control", start.revived_original)
-    incoming_scores = trainer.score(incoming, like=model)
+    incoming, incoming_scores = _better_incoming(incoming_model, original, model, trainer)
     return FineTuning(
         prelu=model.trained,
         control=None if control is None else control.trained,
@@ -464,6 +466,7 @@ def _train_and_compare(
         revived_comparison=(
             None if revived_control is None else trainer.compare(model, revived_control)
         ),
+        incoming=incoming,
         incoming_comparison=compare_measured(model.scores, incoming_scores),
         control_incoming_comparison=(
             None if control is None else compare_measured(control.scores, incoming_scores)
@@ -476,6 +479,23 @@ def _train_and_compare(
         trials=start.trials,
         revival=prepared.revival,
     )
+
+
+def _better_incoming(
+    incoming_model: keras.Model,
+    original: keras.Model | None,
+    trained: ScoredModel,
+    trainer: _Trainer,
+) -> tuple[str, Scores]:
+    """Return which of the models that came in is better, and its scores: a converted model may have
+    been fine-tuned before, or have lost by its conversion. Equally good ones are the original."""
+    incoming_scores = trainer.score(incoming_model, like=trained)
+    if original is None or original is incoming_model:
+        return MODEL, incoming_scores
+    original_scores = trainer.score(original, like=trained)
+    if compare_measured(incoming_scores, original_scores).gain > 0:
+        return MODEL, incoming_scores
+    return ORIGINAL, original_scores
 
 
 def _trained_control(

@@ -17,6 +17,9 @@ from keras_prelu.training.recipes import CONTROL
 
 __all__ = ["FineTuning"]
 
+MODEL, ORIGINAL = "model", "original"
+"""Which of the models that came in the fine-tuned ones are compared with."""
+
 _INCOMING = "the model that came in"
 
 
@@ -38,8 +41,9 @@ class FineTuning:
         comparison: `Comparison` of the model with the control, or None without a control.
         revived_comparison: `Comparison` of the model with the revived control, or None without a
             revived control.
-        incoming_comparison: `Comparison` of the model with the one that came in: the ReLU model
-            before its fine-tuning, or the converted one where no original was passed.
+        incoming: Str. Which model came in: "model", the one that was passed to be fine-tuned, or
+            "original", where that one was passed too and scores at least as well.
+        incoming_comparison: `Comparison` of the model with the one that came in.
         control_incoming_comparison: `Comparison` of the control with the model that came in, or
             None without a control.
         controls: Tuple of `TrainedControl`. Further controls that were asked for; empty if the
@@ -58,6 +62,7 @@ class FineTuning:
     control_scores: np.ndarray | None
     comparison: Comparison | None
     revived_comparison: Comparison | None
+    incoming: str
     incoming_comparison: Comparison
     control_incoming_comparison: Comparison | None
     controls: tuple[TrainedControl, ...]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_prelu import PReLU
+from keras_prelu import PReLU, parameterizations
 from keras_prelu.constraints import AtLeast
 from tests.helpers import references
 from tests.helpers.gradients import gradients
@@ -30,6 +30,23 @@ def test_serialization():
         PReLU(parameterization="identity", alpha_constraint=AtLeast(0.01)).get_config()
     )
     assert layer.alpha_constraint.minimum == 0.01
+
+
+def test_positive_names_identity_under_the_constraint():
+    layer = PReLU(parameterization="positive")
+    expected = PReLU(parameterization="identity", alpha_constraint=AtLeast(), name=layer.name)
+    assert layer.get_config() == expected.get_config()
+    again = PReLU.from_config(layer.get_config())
+    assert again.alpha_constraint.minimum == 0.001
+
+
+def test_positive_takes_no_other_constraint_and_no_smaller_slope():
+    with pytest.raises(ValueError, match="has a constraint of its own"):
+        PReLU(parameterization="positive", alpha_constraint=AtLeast(0.1))
+    with pytest.raises(ValueError, match=r"The slope 0 is below 0\.001"):
+        PReLU(0.0, parameterization="positive")
+    with pytest.raises(ValueError, match="in PReLU and convert, 'positive'"):
+        parameterizations.get("positive")
 
 
 def test_training_stops_at_the_minimum():

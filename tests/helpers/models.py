@@ -83,6 +83,32 @@ def pre_activation():
     )
 
 
+def inverted_residuals():
+    """A stem and two blocks with a depthwise layer between linear ends, the last with a shortcut.
+
+    Its normalizations have the statistics of normal inputs."""
+
+    def normalized(x, name, activated=True):
+        x = L.BatchNormalization(momentum=0.0, name=f"{name}_bn")(x)
+        return L.ReLU(6.0, name=f"{name}_relu")(x) if activated else x
+
+    inputs = keras.Input((8, 8, 3))
+    x = normalized(L.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(inputs), "stem")
+    for number in range(2):
+        y, name = x, f"expand_{number}"
+        if number:
+            y = normalized(L.Conv2D(16, 1, use_bias=False, name=name)(y), name)
+        name = f"depthwise_{number}"
+        y = L.DepthwiseConv2D(3, padding="same", use_bias=False, name=name)(y)
+        name, y = f"project_{number}", normalized(y, name)
+        y = normalized(L.Conv2D(4, 1, use_bias=False, name=name)(y), name, activated=False)
+        x = L.Add(name=f"add_{number}")([x, y]) if number else y
+    x = L.Dense(3, name="logits")(L.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x, name="inverted_residuals")
+    model(keras.ops.convert_to_tensor(samples(model, 200)), training=True)
+    return model
+
+
 def shared_relu():
     """One ReLU object on tensors of different width; one Dense with an inline ReLU called twice; a
     producer of two consumers."""

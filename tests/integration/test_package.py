@@ -53,7 +53,10 @@ def test_the_command_line_offers_what_the_package_has():
     from keras_prelu.training import recipes
     from keras_prelu.training.controls import CONTROLS
 
-    assert keras_prelu.parameterizations.names() == conversion.PARAMETERIZATIONS
+    assert (
+        *keras_prelu.parameterizations.names(),
+        keras_prelu.parameterizations.POSITIVE,
+    ) == conversion.PARAMETERIZATIONS
     assert conversion.RESCALES == RESCALES
     assert tuple(FORMATS) == export.FORMATS
     assert export.QUANTIZATIONS == QUANTIZATIONS

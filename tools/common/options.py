@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from tools.common.machine import BACKENDS
+from tools.common.packages import Packages, default_folder
 
-__all__ = ["backends", "only", "output", "parts", "results_folder", "trial"]
+__all__ = ["backends", "only", "output", "packages", "parts", "results_folder", "trial"]
 
 Decorator = Callable[[Any], Any]
 
@@ -34,6 +35,16 @@ backends: Decorator = click.option(
     multiple=True,
     type=click.Choice(BACKENDS),
     help="Backend to measure. Defaults to all that are installed.",
+)
+packages: Decorator = click.option(
+    "--packages",
+    type=click.Path(path_type=Path, file_okay=False),
+    callback=lambda _context, _option, folder: Packages(folder),
+    default=default_folder,
+    envvar="KERAS_PRELU_PACKAGES",
+    show_envvar=True,
+    help="Folder that trained networks and data are fetched into, once. Defaults to one in the"
+    " user's cache.",
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tools.common.networks import RELU_NETWORKS
+from tools.fidelity.real.networks import NETWORKS
+from tools.fidelity.real.settings import RECIPES, SETTINGS
 
 ALPHA = 0.25
 SAMPLES = 512
@@ -35,6 +37,33 @@ class Photographs:
 
 
 @dataclass(frozen=True)
+class Real:
+    """How much is measured of networks that were really trained.
+
+    Attributes:
+        networks: Their names.
+        settings: Names of the ways of converting.
+        samples: Number of calibration samples.
+        counts: Other numbers of them, for one way.
+        test: Samples to compare on.
+        seeds: Draws of the samples, and trainings.
+        recipes: Recipes of the fine-tuning.
+        tuned_on: Labelled samples to fine-tune on.
+        epochs: Epochs of the fine-tuning.
+    """
+
+    networks: tuple[str, ...] = tuple(network.name for network in NETWORKS)
+    settings: tuple[str, ...] = tuple(setting.name for setting in SETTINGS)
+    samples: int = SAMPLES
+    counts: tuple[int, ...] = (16, 64, 256, 1024, 2048)
+    test: int = 2048
+    seeds: int = 3
+    recipes: tuple[str, ...] = RECIPES
+    tuned_on: int = 4096
+    epochs: int = 3
+
+
+@dataclass(frozen=True)
 class Effort:
     """How much is measured.
 
@@ -46,6 +75,7 @@ class Effort:
         memory: Name and number of samples of each process whose memory is measured.
         memory_layers: Convolutions of its network.
         photographs: What is measured on photographs.
+        real: What is measured of networks that were really trained.
     """
 
     seeds: int = 3
@@ -60,6 +90,7 @@ class Effort:
     )
     memory_layers: int = 10
     photographs: Photographs = Photographs()
+    real: Real = Real()
 
 
 TRIAL = Effort(
@@ -76,5 +107,16 @@ TRIAL = Effort(
         samples=40,
         test=32,
         statistics=1,
+    ),
+    real=Real(
+        networks=("upscaler",),
+        settings=("default", "0.25"),
+        samples=16,
+        counts=(),
+        test=16,
+        seeds=1,
+        recipes=("identity",),
+        tuned_on=40,
+        epochs=1,
     ),
 )

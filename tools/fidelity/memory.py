@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
+from tools.common.peak import peak_memory
 from tools.common.processes import emit, json_lines, quiet
 from tools.common.records import decode
 from tools.fidelity.effort import Effort
-
-CAP = 1e9
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def main(work: str, samples: int, layers: int) -> None:
     """Do WORK with SAMPLES images of 16 × 16 pixels and LAYERS convolutions; print its memory.
 
     predict: all at once through the original; calibrate: refit the converted network; spilled:
-    calibrate with 700 MB of activations in memory, for a cap of 1 GB.
+    calibrate with a limit of 700 MB.
     """
     quiet()
     import keras
@@ -66,46 +63,21 @@ def main(work: str, samples: int, layers: int) -> None:
     kp.calibrate(kp.convert(model, rescale="none"), model, x[:128])
     model(keras.ops.convert_to_tensor(x[:128]))
     converted = kp.convert(model, rescale="none")
-    limit = 0.7 * CAP if work == "spilled" else float("inf")
+    limit = 7e8 if work == "spilled" else float("inf")
 
     def predict() -> object:
         return model(keras.ops.convert_to_tensor(x))
 
     def calibrate() -> object:
-        return kp.calibrate(converted, model, x, memory_limit=limit)
+        return kp.calibrate(converted, model, x, batch_size=128, memory_limit=limit)
 
-    peak = _peak(predict if work == "predict" else calibrate)
+    _, peak = peak_memory(predict if work == "predict" else calibrate)
     weights = b"".join(weights.tobytes() for weights in converted.get_weights())
     emit(
         CalibrationMemory(
             work=work, samples=samples, bytes=peak, weights=hashlib.sha256(weights).hexdigest()
         )
     )
-
-
-def _peak(call: Callable[[], object]) -> float:
-    """Return the most anonymous memory that the process takes during a call, over what it took
-    before."""
-    before, most, done = _anonymous_memory(), 0.0, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not done.wait(0.005):
-            most = max(most, _anonymous_memory())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    call()
-    done.set()
-    watcher.join()
-    return most - before
-
-
-def _anonymous_memory() -> float:
-    """Return the anonymous resident memory: without that of files, which the system reclaims."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    line = next(line for line in lines if line.startswith("RssAnon"))
-    return int(line.split()[1]) * 1024.0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 import keras_prelu as kp
 from keras_prelu.data import Samples
+from tools.common.fashion_mnist import fashion_mnist
 from tools.common.tasks import Split, Task, digits, trained, with_noise
 
 __all__ = ["RATES", "Rate", "measure_rates", "rate_tasks"]
@@ -130,24 +130,13 @@ def _noisy(seed: int) -> Split:
 def _fashion(seed: int, samples: int = 5_000) -> Split:
     """Return images of clothes for training, and 5,000 for testing."""
     rows = np.random.default_rng(seed).permutation(60_000)[:samples]
-    train, test = _fashion_part("train"), _fashion_part("t10k")
-    return Split(train=train.take(rows), test=test.take(slice(0, 5_000)))
+    split = fashion_mnist(_FASHION)
+    return Split(train=split.train.take(rows), test=split.test.take(slice(0, 5_000)))
 
 
 def _fashion_at_length(seed: int) -> Split:
     """Return 20,000 images for training: many more than those of the fine-tuning."""
     return _fashion(seed, 20_000)
-
-
-def _fashion_part(name: str) -> Samples:
-    images = _idx(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
-    labels = _idx(f"{name}-labels-idx1-ubyte.gz", 8)
-    return Samples(images.astype("float32") / 255.0, labels.astype("int32"))
-
-
-def _idx(name: str, header: int) -> np.ndarray:
-    with gzip.open(_FASHION / name) as file:
-        return np.frombuffer(file.read(), np.uint8, offset=header)
 
 
 def _dense(width: int, inputs: tuple[int, ...]) -> keras.Model:

@@ -49,6 +49,7 @@ def command(
     Example:
       keras-prelu calibrate model.prelu.keras --original model.keras --data samples.npz
     """
+    from keras_prelu.calibration.verification import large_error_note
     from keras_prelu.cli.console import print_calibration, print_json
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import calibrate_model
@@ -66,7 +67,8 @@ def command(
     save_model(converted, output, force=force)
     write_calibration(result, output, force=force)
     if session.json:
-        print_json({"model": model, "output": output, "calibration": result})
+        note = large_error_note(result)
+        print_json({"model": model, "output": output, "calibration": result, "note": note})
         return
     print_calibration(result)
     echo(f"Wrote {output}.")

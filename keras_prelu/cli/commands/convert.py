@@ -48,18 +48,20 @@ def command(
     """Convert MODEL (a .keras or .h5 file) into a PReLU model, written beside it. MODEL itself is
     not changed.
 
-    With --data, the layers are calibrated: refitted on unlabelled samples so that the outputs stay
-    the same. With --finetune and labels, the result is also fine-tuned, and the verdict comes from
-    samples that nothing else used. OUTPUT is then the fine-tuned model, by default
-    MODEL.prelu.finetuned.keras, and the converted one is written to MODEL.prelu.keras or, if OUTPUT
-    is given, to OUTPUT.prelu.keras.
+    Without further options the outputs stay the same, bit for bit: the slopes start at 0. With
+    --data, they start at 0.25, and the layers are calibrated: refitted on unlabelled samples so
+    that the outputs change little. With --finetune and labels, the result is also fine-tuned, and
+    the verdict comes from samples that nothing else used. OUTPUT is then the fine-tuned model, by
+    default MODEL.prelu.finetuned.keras, and the converted one is written to MODEL.prelu.keras or,
+    if OUTPUT is given, to OUTPUT.prelu.keras.
 
     \b
     Examples:
-      keras-prelu convert model.keras --data samples.npz
+      keras-prelu convert model.keras
+      keras-prelu convert model.keras --parameterization positive
+      keras-prelu convert model.keras --data samples.npz --alpha 0.25
       keras-prelu convert model.keras --data samples.npz --alpha auto
       keras-prelu convert model.keras --data samples.npz --finetune
-      keras-prelu convert model.keras --alpha 0 --parameterization identity
     """
     from keras_prelu.cli.console import print_finetuning, print_json
     from keras_prelu.cli.finetuned_files import (
@@ -72,10 +74,13 @@ def command(
     from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import check_output, save_model
 
-    _check_options(data, conversion, then_finetune)
+    if then_finetune and not data.source:
+        raise click.UsageError("--finetune needs --data with labels.")
+    conversion.check(has_data=bool(data.source))
     output, finetuned_output = _outputs(model, output, then_finetune)
     original = session.load_model(model)
-    (check_outputs if data.source else check_output)(output, force=force)
+    calibrates = conversion.calibrates(has_data=bool(data.source))
+    (check_outputs if calibrates else check_output)(output, force=force)
     if finetuned_output is not None:
         check_finetuned_outputs(finetuned_output, control=training.control, force=force)
     train = validation = None
@@ -93,7 +98,10 @@ def command(
         "output": output,
         "layers": layers,
         "calibration": result.calibration,
+        "distillation": result.distillation,
         "slope_search": result.slope_search,
+        "error": result.error,
+        "note": result.note,
     }
     if not session.json:
         _print_conversion(result, output, layers)
@@ -102,7 +110,8 @@ def command(
         files = write_finetuned(
             finetuning,
             finetuned_output,
-            incoming=model,
+            original=model,
+            converted=output,
             train=train,
             validation=validation,
             force=force,
@@ -139,25 +148,21 @@ def _outputs(model: Path, output: Path | None, then_finetune: bool) -> tuple[Pat
     return beside(output, "prelu"), output
 
 
-def _check_options(data: DataOptions, conversion: ConversionOptions, then_finetune: bool) -> None:
-    """Raise a usage error for options that contradict each other."""
-    if then_finetune and not data.source:
-        raise click.UsageError("--finetune needs --data with labels.")
-    conversion.check(has_data=bool(data.source))
-    calibrates = conversion.calibrates(has_data=bool(data.source))
-    if data.source and not calibrates and not then_finetune:
-        raise click.UsageError(
-            f"--rescale {conversion.rescale} does not use --data. Leave one of them out."
-        )
-
-
 def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
-    from keras_prelu.cli.console import count, print_calibration, print_slope_search
+    from keras_prelu.cli.console import (
+        count,
+        number,
+        print_calibration,
+        print_distillation,
+        print_slope_search,
+    )
 
     if result.calibration is not None:
         print_calibration(result.calibration)
     if result.slope_search is not None:
         print_slope_search(result.slope_search)
+    if result.distillation is not None:
+        print_distillation(result.distillation)
     slope_count = sum(layer.count for layer in layers)
     echo(f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}.")
     if result.calibration is None:
@@ -165,3 +170,5 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
             f"Initial slopes: {min(layer.minimum for layer in layers):g} to"
             f" {max(layer.maximum for layer in layers):g}."
         )
+        if result.error is not None:
+            echo(f"Error of the model's output on the samples: {number(result.error)}")

@@ -53,7 +53,7 @@ def command(
     --original for the control, or --no-control. Scores are measured on the test samples of DATA, or
     on a fifth of the samples, which is held out. The control and a record of the samples are
     written beside the model. The exit status is 4 if fine-tuning made the model worse than the file
-    that came in.
+    that came in, or than --original if that one is better.
 
     \b
     Examples:
@@ -78,9 +78,12 @@ def command(
     session.load_loss(training.loss)  # Refuses a mistyped name before any work is done.
     output = output or beside(model, "finetuned")
     loaded = session.load_model(model)
-    check_finetuned_outputs(output, control=training.control, force=force)
-    train, validation = split_labelled(data.load(loaded), session)
     is_converted = has_prelu_layers(loaded)
+    is_converted_here = not is_converted and not training.recipe
+    check_finetuned_outputs(
+        output, control=training.control, force=force, converted=is_converted_here
+    )
+    train, validation = split_labelled(data.load(loaded), session)
     if original is not None and not is_converted:
         raise click.UsageError(
             f"--original is for a converted model, and {model} has no PReLU layers. Leave it out."
@@ -97,7 +100,8 @@ def command(
     files = write_finetuned(
         result,
         output,
-        incoming=original or model,
+        original=model if is_converted_here else original,
+        converted=trained if is_converted_here else model,
         train=train,
         validation=validation,
         force=force,

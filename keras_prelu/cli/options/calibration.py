@@ -18,7 +18,7 @@ class CalibrationOptions:
 
     Attributes:
         samples: Integer. Largest number of samples to calibrate with.
-        memory_limit: Float. Bytes of activations that are held in memory.
+        memory_limit: Float. Bytes that the calibration may take.
     """
 
     samples: int = option(
@@ -31,7 +31,7 @@ class CalibrationOptions:
         "--memory-limit",
         type=ByteSize(),
         default="4GB",
-        help="Memory for activations during calibration; the rest goes to temporary files.",
+        help="Memory that calibration may take in addition to the models and samples.",
     )
 
 

@@ -20,8 +20,8 @@ __all__ = [
 
 # The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
-PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity")
-RESCALES = ("auto", "none", "analytic", "moments", "calibrated")
+PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity", "positive")
+RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
 SHARED_AXES = ("channel_wise", "channel_shared", "none")
 
 
@@ -30,9 +30,9 @@ class ConversionOptions:
     """The options of a conversion, named like the arguments of `keras_prelu.convert`.
 
     Attributes:
-        alpha: Float or "auto". Initial slope of the new PReLU layers.
+        alpha: Float, "auto" or None. Initial slope of the new PReLU layers.
         tolerance: Float or None. Error that "auto" may leave.
-        parameterization: String. The map from raw parameters to slopes.
+        parameterization: String or None. The map from raw parameters to slopes.
         shared_axes: String. One of `SHARED_AXES`.
         rescale: String. One of `RESCALES`.
         include: Tuple of strings. Patterns of the sites to convert; empty for all.
@@ -42,23 +42,22 @@ class ConversionOptions:
         verify: Boolean. Whether the predictions of both models are compared.
     """
 
-    alpha: float | str = option(
+    alpha: float | str | None = option(
         "--alpha",
         type=Slope(),
-        default=0.25,
-        help="Initial negative slope; auto: per layer, the largest that calibration compensates.",
+        help="Initial negative slope; auto: per layer, the largest that calibration compensates."
+        "  [default: 0, which is exact; 0.25 with --data or --rescale]",
     )
     tolerance: float | None = option(
         "--tolerance",
         type=click.FloatRange(min=0, min_open=True),
-        help="Relative output error that --alpha auto may leave.  [default: what held-out samples"
-        " cannot distinguish from no error]",
+        help="Relative output error that --alpha auto may leave.  [default: 0.002]",
     )
-    parameterization: str = option(
+    parameterization: str | None = option(
         "--parameterization",
         type=click.Choice(PARAMETERIZATIONS),
-        default="exp",
-        help="Map from the raw parameters to the slopes.",
+        help="Map from the raw parameters to the slopes; positive: identity with slopes of at least"
+        " 0.001, where they start.  [default: identity for slopes of 0, exp for positive ones]",
     )
     shared_axes: str = option(
         "--shared-axes",
@@ -70,8 +69,8 @@ class ConversionOptions:
         "--rescale",
         type=click.Choice(RESCALES),
         default="auto",
-        help="How the model's function is preserved; auto: calibrated with --data, otherwise"
-        " moments and small slopes.",
+        help="How the model's function is preserved at other slopes; auto: calibrated, which needs"
+        " --data. With the others, --data measures the error.",
     )
     include: tuple[str, ...] = option(
         "--include",
@@ -103,15 +102,17 @@ class ConversionOptions:
 
     def calibrates(self, *, has_data: bool) -> bool:
         """Return whether a conversion with these options calibrates the model."""
-        return has_data and self.rescale in ("auto", "calibrated")
+        return has_data and self.rescale in ("auto", "calibrated", "distilled")
 
     def check(self, *, has_data: bool) -> None:
         """Raise a usage error for options that contradict each other."""
         calibrates = self.calibrates(has_data=has_data)
-        if self.rescale == "calibrated" and not has_data:
-            raise click.UsageError("--rescale calibrated needs --data.")
+        if self.rescale in ("calibrated", "distilled") and not has_data:
+            raise click.UsageError(f"--rescale {self.rescale} needs --data.")
         if self.alpha == "auto" and not calibrates:
-            raise click.UsageError("--alpha auto needs --data, and --rescale calibrated or auto.")
+            raise click.UsageError(
+                "--alpha auto needs --data, and --rescale calibrated, distilled or auto."
+            )
         if self.tolerance is not None and self.alpha != "auto":
             raise click.UsageError("--tolerance is for --alpha auto.")
 

@@ -61,7 +61,36 @@ def test_convert_writes_beside_the_model_and_nothing_else(folder):
     stored.check("convert", invoke("convert relu.keras").output)
     assert (folder / "relu.keras").read_bytes() == original
     assert sorted(os.listdir()) == sorted([*before, "relu.prelu.keras"])
-    assert list(slopes_of("relu.prelu.keras")) == ["conv_prelu", "act"]
+    assert slopes_of("relu.prelu.keras") == {"conv_prelu": 0.0, "act": 0.0}
+    x = kp.data.load("digits").test.x
+    before, after = (
+        kp.load_model(name).predict(x, verbose=0) for name in ("relu.keras", "relu.prelu.keras")
+    )
+    assert np.array_equal(before, after)
+
+
+def test_positive_slopes_without_samples_are_refused_with_advice(folder):
+    error = invoke("convert relu.keras --alpha 0.25", expect=2).stderr
+    assert error.count("\n") == 1
+    assert "--data" in error
+    assert not (folder / "relu.prelu.keras").exists()
+    invoke("convert relu.keras --parameterization positive")
+    assert slopes_of("relu.prelu.keras") == {
+        "conv_prelu": pytest.approx(1e-3),
+        "act": pytest.approx(1e-3),
+    }
+
+
+def test_a_large_error_is_on_standard_error_and_in_the_record():
+    arguments = "convert relu.keras --alpha 9 --rescale none --data samples.npz"
+    result = invoke(arguments, "--json")
+    record = json.loads(result.stdout)
+    assert record["error"] > 0.2
+    assert f"Note: {record['note']}\n" in result.stderr
+    assert "Error of the model's output on the samples:" in invoke(arguments, "--force").output
+    invoke("convert relu.keras --rescale none -o other.keras")
+    record = invoke_json("calibrate other.keras --original relu.keras --data samples.npz")
+    assert record["note"] == ""
 
 
 def test_convert_with_samples_calibrates():
@@ -71,6 +100,19 @@ def test_convert_with_samples_calibrates():
     assert record["calibration"]["samples"] == 512
     assert record["calibration"]["error_after"] < 0.2 * record["calibration"]["error_before"]
     assert record["slope_search"] is None
+
+
+def test_convert_distills():
+    record = invoke_json("convert relu.keras --data samples.npz --rescale distilled")
+    calibration, distillation = record["calibration"], record["distillation"]
+    assert distillation["samples"] == calibration["samples"] == 200
+    assert distillation["error_after"] <= calibration["error_after"] * (1 + 1e-4)
+    output = invoke("convert relu.keras --data samples.npz --rescale distilled --force").output
+    assert "Distillation; errors of each block's output" in output
+    assert (
+        "--rescale distilled needs --data"
+        in invoke("convert relu.keras --rescale distilled", expect=2).stderr
+    )
 
 
 def test_options_of_the_conversion():

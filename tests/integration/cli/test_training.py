@@ -1,14 +1,17 @@
 """`keras-prelu finetune`, `convert --finetune` and `demo`."""
 
 import csv
+import dataclasses
 import os
 import re
+import types
 
 import numpy as np
 import pytest
 
 import keras_prelu as kp
 import keras_prelu.demo
+from keras_prelu.cli import runners
 from keras_prelu.cli.options.training import RECIPES
 from keras_prelu.training import finetune as finetune_module
 from tests.integration.cli import stored
@@ -34,6 +37,57 @@ def test_a_fine_tuning_that_made_the_network_worse_names_the_better_file(folder)
     assert record["best"] == "incoming"
     assert record["output"] == record["files"]["output"] == "relu.finetuned.keras"
     assert record["files"]["best"] == "relu.keras"
+
+
+def write_poor(path):
+    """Write relu.keras with logits that are all 0."""
+    model = kp.load_model("relu.keras")
+    model.layers[-1].set_weights([0.0 * weights for weights in model.layers[-1].get_weights()])
+    kp.save_model(model, path, force=True)
+
+
+def test_a_second_fine_tuning_is_compared_with_the_first(folder):
+    """The file that came in is better than the ReLU model that it was made from."""
+    write_poor("poor.keras")
+    arguments = "finetune prelu.keras --original poor.keras --data digits --epochs 1"
+    record = invoke_json(arguments, "--learning-rate 3", expect=4)
+    assert (record["best"], record["result"]["incoming"]) == ("incoming", "model")
+    assert record["files"]["best"] == "prelu.keras"
+    result = invoke(arguments, "--learning-rate 3 --force -o prelu.keras", expect=4)
+    assert "worse than the model that came in" in result.output
+    assert "The better model is prelu.keras." in result.output
+    assert "Wrote prelu.finetuned.keras" in result.output
+
+
+def test_a_conversion_without_a_file_is_written_if_it_is_best(folder, monkeypatch):
+    """The conversion is better than the ReLU model, and than both after their fine-tuning."""
+    write_poor("relu.keras")
+    good = types.SimpleNamespace(model=kp.load_model("prelu.keras"))
+    monkeypatch.setattr(runners, "convert_model", lambda *_: good)
+    arguments = "finetune relu.keras --data digits --epochs 1 --learning-rate 3"
+    (folder / "relu.finetuned.converted.keras").touch()
+    error = invoke(arguments, expect=1).stderr
+    assert "'relu.finetuned.converted.keras' exists" in error
+    record = invoke_json(arguments, "--force", expect=4)
+    assert record["files"]["best"] == "relu.finetuned.converted.keras"
+    for written, model in zip(
+        kp.load_model("relu.finetuned.converted.keras").weights, good.model.weights, strict=True
+    ):
+        np.testing.assert_array_equal(written, model)
+
+
+def test_convert_and_finetune_names_the_better_file_too(monkeypatch):
+    tune = runners.finetune_model
+
+    def at_a_high_rate(*models_and_samples):
+        *others, options, session = models_and_samples
+        return tune(*others, dataclasses.replace(options, learning_rate=3.0), session)
+
+    monkeypatch.setattr(runners, "finetune_model", at_a_high_rate)
+    record = invoke_json("convert relu.keras --data digits --finetune --epochs 1", expect=4)
+    files = {"original": "relu.keras", "model": "relu.prelu.keras"}
+    assert record["best"] == "incoming"
+    assert record["files"]["best"] == files[record["result"]["incoming"]]
 
 
 def test_what_was_trained_on_is_not_scored(folder):

@@ -42,7 +42,9 @@ def check_refused(arguments, status, message):
         ("convert relu.keras --memory-limit much", "not a size such as"),
         ("convert relu.keras --preprocess a:b", "--preprocess needs --data"),
         ("convert relu.keras --rescale calibrated", "needs --data"),
-        ("convert relu.keras --rescale analytic --data digits", "does not use --data"),
+        ("convert relu.keras --alpha 0.25", "A slope of 0.25 at 'conv'"),
+        ("convert relu.keras --parameterization exp", 'naming rescale="moments" or "none"'),
+        ("convert relu.keras --parameterization positive --alpha 0", "is below 0.001"),
         ("convert relu.keras --alpha auto", "--alpha auto needs --data"),
         ("convert relu.keras --tolerance 0.1", "--tolerance is for --alpha auto"),
         ("convert relu.keras --finetune", "--finetune needs --data"),
@@ -64,7 +66,7 @@ def check_refused(arguments, status, message):
         ("diagnose relu.keras --data digits --fail-on cost=1", "Measures: dead"),
         ("diagnose relu.keras --data samples.npz --fail-on noise=1", "has no such measure"),
         # Errors of the library about an argument count as wrong usage too.
-        ("convert relu.keras --alpha 0", "'square' and 'identity'"),
+        ("convert relu.keras --alpha 0 --parameterization exp", "'square' and 'identity'"),
     ],
 )
 def test_wrong_usage(arguments, message):

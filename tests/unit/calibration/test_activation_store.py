@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_prelu.calibration.activation_store import Activations, ActivationStore
+from keras_prelu.calibration.activation_store import Activations, ActivationStore, Recipe
 
 
 @pytest.fixture
@@ -66,3 +66,41 @@ def test_strings_stay_in_memory(folder):
         store.add(kept, keras.ops.convert_to_tensor(np.array(["a", "b"])))
         assert kept[0].shape == (2,)
     assert list(folder.iterdir()) == []
+
+
+def test_room_is_made_by_moving_batches_to_files(folder):
+    batches = [keras.ops.full((10, 25), float(number)) for number in range(4)]  # 1,000 bytes each
+    with ActivationStore(limit=4000) as store:
+        kept = Activations()
+        for batch in batches:
+            store.add(kept, batch)
+        assert store.has_room(0)
+        assert not store.has_room(1)
+        store.make_room(2500)
+        assert (store.held_bytes, store.written_bytes) == (1000, 3000)
+        store.make_room(1e9)
+        assert (store.held_bytes, store.written_bytes) == (0, 4000)
+        for batch, result in zip(batches, kept, strict=True):
+            np.testing.assert_array_equal(
+                keras.ops.convert_to_numpy(result), keras.ops.convert_to_numpy(batch)
+            )
+        store.discard(kept)
+        assert list(next(folder.iterdir()).iterdir()) == []
+
+
+def test_activations_are_computed_from_others_until_nothing_reads_them():
+    with ActivationStore(limit=4000) as store:
+        source = Activations()
+        for number in range(3):
+            store.add(source, keras.ops.full((10, 25), float(number)))
+        doubled = store.computed(
+            Recipe(
+                compute=lambda index: 2 * source[index], sources=(source,), steps=1, heavy_steps=0
+            )
+        )
+        store.discard(source)
+        assert store.held_bytes == 3000
+        assert (len(doubled), doubled.samples) == (3, 30)
+        assert [float(batch[0, 0]) for batch in doubled] == [0.0, 2.0, 4.0]
+        store.discard(doubled)
+        assert store.held_bytes == 0

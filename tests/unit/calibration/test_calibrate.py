@@ -554,7 +554,7 @@ def test_the_defaults_are_those_of_the_documentation():
         ridge=None,
         rows_per_unknown=16,
         refit_frozen=False,
-        batch_size=128,
+        batch_size=None,
         memory_limit=4e9,
         seed=0,
     )

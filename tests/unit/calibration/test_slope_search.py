@@ -63,18 +63,19 @@ def test_a_smaller_tolerance_gives_no_larger_slopes():
     assert found[0] != found[-1]
 
 
-def test_by_default_no_held_out_decision_changes():
+def test_the_default_is_an_error_budget_whatever_the_decisions():
     model = narrow_then_wide()
     x = models.samples(model, 600)
     converted = uncalibrated(model)
     search = kp.find_slopes(converted, model, x)
-    assert search.same_decisions
-    assert search.tolerance == 1 / 120
+    assert search.tolerance == slope_search.ERROR_BUDGET
+    assert search.within
     part = held_out(x)
-    np.testing.assert_array_equal(
-        model.predict(part, verbose=0).argmax(-1), converted.predict(part, verbose=0).argmax(-1)
-    )
-    assert loss(converted, model, part) <= 1 / 120
+    assert loss(converted, model, part) <= slope_search.ERROR_BUDGET * (1 + 1e-5)
+    # The trial that was chosen may change decisions; it says on how many samples.
+    (*_, chosen) = (trial for trial in search.trials if trial.within)
+    before, after = model.predict(part, verbose=0), converted.predict(part, verbose=0)
+    assert chosen.changed == np.sum(before.argmax(-1) != after.argmax(-1))
 
 
 def test_slopes_are_the_largest_where_calibration_restores_all():
@@ -95,14 +96,6 @@ def test_where_nothing_is_within_the_tolerance_the_smallest_slopes_stay_with_a_w
     assert not search.within
     assert list(search.slopes.values()) == [pytest.approx(0.25 / 256)] * 2
     assert search.calibration.error_after > 1e-14
-
-
-def test_the_warning_names_the_condition_that_failed(monkeypatch):
-    model = narrow_then_wide()
-    monkeypatch.setattr(slope_search._Decisions, "count_changes", lambda self: 3)
-    with pytest.warns(kp.errors.KerasPReLUWarning, match="3 held-out samples have another"):
-        search = kp.find_slopes(uncalibrated(model), model, models.samples(model, 300))
-    assert search.calibration.error_after < search.tolerance
 
 
 @pytest.mark.parametrize(

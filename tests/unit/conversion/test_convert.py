@@ -52,6 +52,120 @@ def test_at_slope_zero_the_output_is_the_same_bit_for_bit(build, parameterizatio
 
 
 @pytest.mark.parametrize("build", models.ALL)
+def test_without_options_the_output_is_the_same_bit_for_bit(build, recwarn, tmp_path):
+    model = models.live_in(build())
+    x = models.samples(model)
+    converted = kp.convert(model)
+    kp.save_model(converted, tmp_path / "model.keras")
+    outputs = step_by_step if keras.backend.backend() == "jax" else predict
+    for before, after, loaded in zip(
+        *(outputs(each, x) for each in (model, converted, kp.load_model(tmp_path / "model.keras"))),
+        strict=True,
+    ):
+        assert after.tobytes() == before.tobytes()
+        assert loaded.tobytes() == before.tobytes()
+    assert {layer.parameterization.name for _, layer in prelu_layers(converted)} == {"identity"}
+    assert not [one for one in recwarn if issubclass(one.category, kp.errors.KerasPReLUWarning)]
+
+
+def test_slopes_that_start_at_0_learn():
+    model = models.live_in(models.mlp())
+    converted = kp.convert(model)
+    x = models.samples(model)
+    converted.compile("sgd", "mse")
+    converted.fit(x, np.ones((len(x), *model.output_shape[1:])), verbose=0)
+    assert all(np.any(slopes != 0) for slopes in slopes_of(converted).values())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"alpha": 0.25},
+        {"alpha": 0.01},
+        {"alpha": -0.25, "parameterization": "identity"},
+        {"parameterization": "exp"},
+        {"parameterization": "square"},
+        {"parameterization": "softplus"},
+        {"parameterization": "sigmoid"},
+        {"parameterization": "positive", "alpha": 0.1},
+    ],
+)
+def test_slopes_that_change_the_outputs_need_samples_or_a_named_rescaling(options):
+    model = models.live_in(models.mlp())
+    with pytest.raises(
+        ValueError, match=r"'first' changes.*calibration_data.*\"moments\" or \"none"
+    ) as error:
+        kp.convert(model, **options)
+    assert "\n" not in str(error.value)
+    kp.convert(model, rescale="none", **options)
+    kp.convert(model, calibration_data=models.samples(model), **options)
+
+
+def test_a_model_whose_slopes_are_kept_needs_no_samples():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, L.Dense(3)(L.LeakyReLU(0.2, name="leaky")(L.Dense(4)(inputs))))
+    for parameterization in (None, "exp", "positive"):
+        slopes = slopes_of(kp.convert(model, parameterization=parameterization))
+        np.testing.assert_allclose(slopes["leaky"], 0.2, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"'leaky', which has its own.*keep_slopes"):
+        kp.convert(model, keep_slopes=False)
+
+
+def test_overwritten_learned_slopes_need_samples():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, L.Dense(3)(L.PReLU(name="own")(L.Dense(4)(inputs))))
+    with pytest.raises(ValueError, match=r"'own', which has its own.*keep_slopes"):
+        kp.convert(model, alpha=0.0, keep_slopes=False)
+
+
+def test_smooth_activations_need_samples_at_any_slope():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, L.Dense(3)(L.Dense(4, activation="gelu", name="smooth")(inputs)))
+    with pytest.raises(ValueError, match=r"'smooth' is smooth.*`include`"):
+        kp.convert(model, include="smooth")
+    kp.convert(model, include="smooth", rescale="none")
+    kp.convert(model, include="smooth", calibration_data=models.samples(model))
+
+
+def test_positive_is_nearly_exact_and_stays_positive(tmp_path):
+    model = models.live_in(models.convolutional())
+    x = models.samples(model, 200)
+    converted = kp.convert(model, parameterization="positive")
+    for slopes in slopes_of(converted).values():
+        np.testing.assert_allclose(slopes, 1e-3, rtol=1e-6)
+    assert 0 < kp.theory.relative_error(predict(converted, x)[0], predict(model, x)[0]) < 1e-4
+    kp.save_model(converted, tmp_path / "model.keras")
+    loaded = kp.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(predict(loaded, x)[0], predict(converted, x)[0])
+    loaded.compile(keras.optimizers.Adam(0.01), "mse")
+    loaded.fit(x, np.zeros((len(x), *model.output_shape[1:])), epochs=2, verbose=0)
+    slopes = np.concatenate([each.ravel() for each in slopes_of(loaded).values()])
+    assert slopes.min() >= np.float32(1e-3)
+    assert slopes.max() > 2e-3
+
+
+def test_positive_is_searched_within_its_constraint():
+    model = models.live_in(models.mlp())
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="Even slopes of"):
+        conversion = kp.run_conversion(
+            model,
+            alpha="auto",
+            tolerance=1e-9,
+            parameterization="positive",
+            calibration_data=models.samples(model, 60),
+        )
+    assert min(conversion.slope_search.slopes.values()) == pytest.approx(1e-3)
+    for slopes in slopes_of(conversion.model).values():
+        assert slopes.min() >= np.float32(1e-3)
+
+
+def test_slopes_that_positive_cannot_represent_are_kept_under_identity():
+    converted = kp.convert(models.leaky(), parameterization="positive")
+    assert converted.get_layer("stock").alpha_constraint is None
+    assert converted.get_layer("leaky").alpha_constraint.minimum == 1e-3
+
+
+@pytest.mark.parametrize("build", models.ALL)
 def test_saved_and_loaded(build, tmp_path):
     model = models.live_in(build())
     converted = kp.convert(model, rescale="none")
@@ -301,14 +415,13 @@ def test_include_and_exclude(kwargs, expected):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"alpha": 0.0}, "'square' and 'identity'"),
+        ({"alpha": 0.0, "parameterization": "exp"}, "'square' and 'identity'"),
         ({"alpha": -0.1, "parameterization": "square"}, "'identity'"),
         ({"alpha": float("nan")}, "alpha=nan"),
         ({"alpha": "0.1"}, "alpha='0.1'"),
         ({"parameterization": "relu"}, "'sigmoid'"),
         ({"rescale": "magic"}, "'calibrated'"),
         ({"rescale": "calibrated"}, "calibration_data"),
-        ({"rescale": "none", "calibration_data": np.zeros((8, 6))}, "not used"),
         ({"include": "nosuch"}, "'nosuch' matches none of the 2"),
         ({"exclude": 3}, "exclude=3"),
         ({"shared_axes": "rows"}, "channel_wise"),
@@ -344,14 +457,6 @@ def test_a_layer_that_cannot_be_rebuilt_is_named():
     model = keras.Model(inputs, L.ReLU()(NoConfig(1, name="mine")(inputs)))
     with pytest.raises(kp.KerasPReLUError, match=r"'mine' \(NoConfig\).*get_config"):
         kp.convert(model, rescale="none", include="*")
-
-
-def test_auto_without_samples_takes_a_small_slope_and_says_so():
-    model = models.live_in(models.mlp())
-    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"start at 0\.01 instead of 0\.25"):
-        converted = kp.convert(model)
-    for slopes in slopes_of(converted).values():
-        np.testing.assert_allclose(slopes, 0.01, rtol=1e-6)
 
 
 def test_square_at_zero_is_allowed_and_said():
@@ -611,42 +716,3 @@ def test_models_deeper_than_python_recurses():
         sys.setrecursionlimit(limit)
     assert len(list(prelu_layers(kp.convert(model, rescale="none", include="*")))) == 600
     assert (sys.getrecursionlimit(), gc.isenabled()) == (limit, True)
-
-
-def test_auto_without_samples_trusts_statistics_where_they_are():
-    inputs = keras.Input((12, 12, 3))
-    x = L.Conv2D(4, 3, activation="relu", name="unknown")(inputs)
-    x = L.ReLU(name="known")(L.BatchNormalization()(L.Conv2D(4, 3)(x)))
-    model = models.live_in(keras.Model(inputs, L.Dense(4)(x)))
-    with pytest.warns(
-        kp.errors.KerasPReLUWarning,
-        match=r"start at 0\.05, and 0\.01 at 1 of 2 sites without .* instead of 0\.25",
-    ):
-        converted = kp.convert(model)
-    slopes = slopes_of(converted)
-    np.testing.assert_allclose(slopes["known"], 0.05, rtol=1e-6)
-    np.testing.assert_allclose(slopes["unknown_prelu"], 0.01, rtol=1e-6)
-    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"start at -0\.05 instead of -0\.25"):
-        kp.convert(model, alpha=-0.25, parameterization="identity", include="known")
-
-
-def test_auto_without_samples_on_a_subclassed_model():
-    model = custom.Classifier()
-    model(np.zeros((1, 8, 8, 3), "float32"))
-    with pytest.warns(kp.errors.KerasPReLUWarning, match=r"start at 0\.01 instead of 0\.25"):
-        converted = kp.convert(model)
-    found = {
-        round(float(slope), 6)
-        for slopes in slopes_of(converted).values()
-        for slope in slopes.ravel()
-    }
-    assert found == {0.01, 0.1}  # the LeakyReLU in it keeps its own
-
-
-def test_slopes_that_are_kept_are_not_said_to_start_elsewhere(recwarn):
-    inputs = keras.Input((6,))
-    model = keras.Model(inputs, L.LeakyReLU(negative_slope=0.2, name="leaky")(L.Dense(4)(inputs)))
-    np.testing.assert_allclose(slopes_of(kp.convert(model))["leaky"], 0.2, rtol=1e-6)
-    assert not [
-        warning for warning in recwarn if issubclass(warning.category, kp.errors.KerasPReLUWarning)
-    ]

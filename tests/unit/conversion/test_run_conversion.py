@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.calibration.verification import LARGE_ERROR
 from keras_prelu.conversion import convert  # Imported before functions are counted.
 from keras_prelu.graph import plan
 from keras_prelu.sites import finder
@@ -124,3 +125,93 @@ def test_bad_samples_are_refused_before_anything_is_rebuilt(monkeypatch):
     )
     with pytest.raises(kp.errors.DataError, match="shape"):
         kp.convert(models.mlp(), calibration_data=np.zeros((9, 7)))
+
+
+def outputs_of(model, x):
+    return [
+        np.asarray(output, np.float64)
+        for output in keras.tree.flatten(model.predict(x, verbose=0, batch_size=8))
+    ]
+
+
+@pytest.mark.parametrize("rescale", ["none", "analytic", "moments"])
+@pytest.mark.parametrize("build", [models.two_outputs, models.residual])
+def test_without_calibration_the_error_is_measured_on_the_samples(build, rescale):
+    model = models.live_in(build())
+    x = models.samples(model, 40)
+    conversion = kp.run_conversion(
+        model, alpha=0.01, rescale=rescale, calibration_data=x, batch_size=16
+    )
+    pairs = zip(outputs_of(conversion.model, x), outputs_of(model, x), strict=True)
+    errors = [np.mean((after - before) ** 2) / np.var(before) for after, before in pairs]
+    assert conversion.error == pytest.approx(np.mean(errors), rel=1e-3)
+    assert (conversion.calibration, conversion.note) == (None, "")
+    again = kp.convert(model, alpha=0.01, rescale=rescale)
+    for one, other in zip(conversion.model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_error_of_a_model_with_a_fixed_batch_size():
+    inputs = keras.Input(batch_shape=(8, 6))
+    model = models.live_in(keras.Model(inputs, L.Dense(2)(L.Dense(5, "relu")(inputs))))
+    x = models.samples(model, 20)
+    conversion = kp.run_conversion(model, alpha=0.1, rescale="none", calibration_data=x)
+    targets, outputs = (
+        np.concatenate(
+            [keras.ops.convert_to_numpy(each(x[rows])) for rows in (range(8), range(8, 16))]
+        )
+        for each in (model, conversion.model)
+    )
+    # The samples of a third, incomplete batch are left out.
+    assert conversion.error == pytest.approx(kp.theory.relative_error(outputs, targets), rel=1e-4)
+
+
+def test_a_large_error_is_said_with_and_without_calibration():
+    model = models.live_in(models.mlp())
+    x = models.samples(model, 40)
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="on the samples is .*would help") as heard:
+        conversion = kp.run_conversion(model, alpha=9.0, rescale="none", calibration_data=x)
+    assert conversion.error > LARGE_ERROR
+    assert conversion.note in [str(one.message) for one in heard]
+    narrow = keras.Sequential([keras.Input((6,)), L.Dense(1), L.ReLU(), L.Dense(1), L.ReLU()])
+    narrow.add(L.Dense(3, name="last"))
+    narrow = models.live_in(narrow)
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="grows most at 'last'.*exclude") as heard:
+        conversion = kp.run_conversion(
+            narrow, alpha=-9.0, parameterization="identity", calibration_data=x
+        )
+    assert conversion.error == conversion.calibration.error_after > LARGE_ERROR
+    assert conversion.note in [str(one.message) for one in heard]
+    assert "\n" not in conversion.note
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_outputs_that_are_not_finite_are_refused():
+    model = models.live_in(models.mlp())
+    x = models.samples(model, 40)
+    for rescale in ("none", "moments"):
+        with pytest.raises(kp.errors.ConversionError, match=r"NaN or infinite .*smaller slopes"):
+            kp.convert(model, alpha=3e38, rescale=rescale)
+        with pytest.raises(kp.errors.CalibrationError, match=r"not finite.*smaller slopes"):
+            kp.convert(model, alpha=3e38, rescale=rescale, calibration_data=x)
+    with pytest.raises(kp.errors.CalibrationError, match=r"not finite.*smaller slopes"):
+        kp.convert(model, alpha=3e38, calibration_data=x)
+    converted = kp.convert(model, alpha=0.25, rescale="none")
+    converted.layers[1].beta.assign(np.full(converted.layers[1].beta.shape, 88.0))
+    with pytest.raises(kp.errors.CalibrationError, match=r"not finite.*smaller slopes"):
+        kp.calibrate(converted, model, 1e3 * x)
+
+
+def test_distilled_conversions_are_calibrated_first():
+    model = models.inverted_residuals()
+    x = models.samples(model, 40)
+    conversion = kp.run_conversion(model, rescale="distilled", calibration_data=x)
+    calibration, distillation = conversion.calibration, conversion.distillation
+    assert distillation.samples == calibration.samples == 60
+    assert distillation.error_before == pytest.approx(calibration.error_after, rel=1e-4)
+    assert distillation.error_after < distillation.error_before
+    assert conversion.error == distillation.error_after
+    assert kp.run_conversion(model, calibration_data=x).distillation is None
+    with pytest.raises(ValueError, match='rescale="distilled" needs `calibration_data`'):
+        kp.convert(model, rescale="distilled")

@@ -50,9 +50,9 @@ def test_the_factor_is_that_of_a_least_squares_regression():
     )
     grid = np.linspace(-9.0, 9.0, 20_001)
     weights = np.exp(-0.25 * grid**2)[:, None]  # the root of the normal density
-    for mean, scale, factor in zip(
-        to_float64(norm.beta), to_float64(norm.gamma), factors, strict=True
-    ):
+    variance = to_float64(norm.moving_variance)
+    scales = to_float64(norm.gamma) * np.sqrt(variance / (variance + norm.epsilon))
+    for mean, scale, factor in zip(to_float64(norm.beta), scales, factors, strict=True):
         x = mean + scale * grid
         prelu, relu = np.where(x > 0, x, ALPHA * x), np.maximum(x, 0.0)
         design = np.stack([prelu, np.ones_like(prelu)], axis=1)
@@ -185,6 +185,49 @@ def test_dead_and_constant_channels_never_give_nan(seed, alpha):
     for variable in converted.weights:
         assert np.isfinite(to_float64(variable)).all(), variable.path
     assert np.isfinite(to_float64(converted(x))).all()
+
+
+def inverted_residuals(dead, kind, x):
+    """Blocks of expansion, depthwise convolution and projection with dead channels, as trained
+    mobile networks have: γ is next to 0, or the producer has no weights and its output no
+    variance."""
+    rng, inputs = np.random.default_rng(0), keras.Input((8, 8, 4))
+    outputs = inputs
+    for block in range(3):
+        y = L.Conv2D(16, 1, use_bias=False, name=f"expand{block}")(outputs)
+        y = L.ReLU(6.0)(L.BatchNormalization(name=f"expand_bn{block}")(y))
+        y = L.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"dw{block}")(y)
+        y = L.ReLU(6.0)(L.BatchNormalization(name=f"dw_bn{block}")(y))
+        y = L.BatchNormalization()(L.Conv2D(4, 1, use_bias=False)(y))
+        outputs = L.Add()([outputs, y])
+    outputs = L.Dense(3)(L.GlobalAveragePooling2D()(outputs))
+    model = models.live_in(keras.Model(inputs, outputs))
+    for block in range(3):
+        for name in ("expand", "dw"):
+            producer, norm = (model.get_layer(f"{name}{part}{block}") for part in ("", "_bn"))
+            is_dead = rng.random(16) < dead
+            norm.beta.assign(np.where(is_dead, -1e-3, to_float64(norm.beta)))
+            if kind == "gamma":
+                norm.gamma.assign(np.where(is_dead, 1e-9, to_float64(norm.gamma)))
+            else:
+                mask = is_dead[:, None] if name == "dw" else is_dead
+                producer.kernel.assign(np.where(mask, 0.0, to_float64(producer.kernel)))
+    return settled(model, x)
+
+
+@pytest.mark.parametrize("kind", ["gamma", "producer"])
+@pytest.mark.parametrize("dead", [0.5, 1.0])
+def test_mobile_networks_with_dead_channels(kind, dead):
+    x = np.random.default_rng(1).normal(size=(64, 8, 8, 4)).astype("float32")
+    model = inverted_residuals(dead, kind, x)
+    none, moments = (
+        kp.convert(model, alpha=0.05, rescale=rescale) for rescale in ("none", "moments")
+    )
+    for variable in moments.weights:
+        assert np.isfinite(to_float64(variable)).all(), variable.path
+    assert error(moments, model, x) < error(none, model, x)
+    exact = kp.convert(model)
+    assert to_float64(exact(x)).tobytes() == to_float64(model(x)).tobytes()
 
 
 def test_a_constant_channel_keeps_its_scale_and_gets_its_offset_back():

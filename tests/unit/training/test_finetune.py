@@ -116,6 +116,20 @@ def test_what_came_in_is_kept_where_fine_tuning_made_both_networks_worse(digits)
     assert "made the network worse: keep the model that came in" in alone.verdict
 
 
+def test_the_better_one_of_the_models_that_came_in_counts(digits):
+    train, test = digits
+    good, poor = network(), network()
+    good.fit(train.x, train.y, epochs=40, verbose=0)
+    converted = kp.convert(good, alpha=0.0, parameterization="identity", rescale="none")
+    settings = {"epochs": 1, "learning_rate": 1e-5, "control": False}
+    for original, expected in ((good, "original"), (poor, "model")):
+        result = kp.finetune(converted, train, test, original=original, **settings)
+        assert result.incoming == expected
+        assert result.control is None
+        accuracy = np.mean(converted.predict(test.x, verbose=0).argmax(-1) == test.y)
+        assert result.incoming_comparison.b == pytest.approx(accuracy)
+
+
 @pytest.mark.parametrize(
     ("against_control", "against_incoming", "control_against_incoming", "best"),
     [

@@ -1,0 +1,1 @@
+"""Networks that were really trained, on real data, all from packages of public registries."""
