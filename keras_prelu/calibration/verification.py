@@ -135,13 +135,12 @@ def output_error(
 ) -> float:
     """Return the mean squared change of a model's outputs on samples, over their variance.
 
-    It is averaged over several outputs. A model with a fixed batch size gets batches of that size,
-    filled up with its first samples.
+    It is averaged over several outputs.
 
     Args:
         original: `keras.Model`.
         converted: `keras.Model`.
-        samples: `CalibrationSamples`.
+        samples: `CalibrationSamples`. For models with a fixed batch size, whole batches.
         batch_size: Integer or None. Samples to predict at once; None for 32.
 
     Returns:
@@ -168,16 +167,15 @@ def _outputs(
 ) -> list[np.ndarray]:
     """Return what a model predicts for samples, an array in float64 for each output."""
     fixed_size = model.inputs[0].shape[0] if has_graph(model) else None
-    size, total = fixed_size or batch_size or 32, len(samples)
+    size = fixed_size or batch_size or 32
     parts: list[list[np.ndarray]] = []
-    for start in range(0, total, size):
-        count = min(size, total - start)
-        rows = (start + np.arange(fixed_size or count)) % total
+    for start in range(0, len(samples), size):
+        rows = np.arange(start, min(start + size, len(samples)))
         batch = keras.tree.map_structure(
             functools.partial(np.take, indices=rows, axis=0), samples.structure
         )
         outputs = predict_once(model, batch).outputs
-        parts.append([output.array[:count].astype(np.float64) for output in outputs])
+        parts.append([output.array.astype(np.float64) for output in outputs])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 

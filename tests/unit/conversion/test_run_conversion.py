@@ -162,9 +162,8 @@ def test_the_error_of_a_model_with_a_fixed_batch_size():
         )
         for each in (model, conversion.model)
     )
-    first = kp.run_conversion(model, alpha=0.1, rescale="none", calibration_data=x[:16])
-    assert first.error == pytest.approx(kp.theory.relative_error(outputs, targets), rel=1e-4)
-    assert conversion.error != first.error
+    # The samples of a third, incomplete batch are left out.
+    assert conversion.error == pytest.approx(kp.theory.relative_error(outputs, targets), rel=1e-4)
 
 
 def test_a_large_error_is_said_with_and_without_calibration():
