@@ -59,7 +59,3 @@ def main() -> None:
     subfolder per class, tfds:NAME[:SPLIT], or module:function, a function of yours that returns
     (x, y).
     """
-
-
-if __name__ == "__main__":
-    main()

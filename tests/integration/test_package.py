@@ -20,6 +20,11 @@ def test_the_import_is_light():
     assert printed.strip() == "[]"
 
 
+def test_it_runs_as_a_module():
+    printed = output_of_python("-m", "keras_prelu", "--version")
+    assert printed.strip() == f"keras-prelu, version {keras_prelu.__version__}"
+
+
 def test_documented_modules_are_there_in_a_fresh_process():
     names = ["report.figures", "report.html", "training.recipes.RECIPES"]
     output_of_python("-c", f"import keras_prelu as kp; {'; '.join(f'kp.{name}' for name in names)}")

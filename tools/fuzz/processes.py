@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMAND = (sys.executable, "-m", "keras_prelu.cli.main", "convert", "model.keras")
+COMMAND = (sys.executable, "-m", "keras_prelu", "convert", "model.keras")
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 

@@ -16,7 +16,7 @@ from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.utils import quiet
 from tests.integration.cli.commands import invoke
 
-PROGRAM = [sys.executable, "-m", "keras_prelu.cli.main"]
+PROGRAM = [sys.executable, "-m", "keras_prelu"]
 
 
 def session(**changes):

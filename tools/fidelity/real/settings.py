@@ -34,6 +34,7 @@ SETTINGS = (
     Setting("0.1", {"alpha": 0.1}),
     Setting(EXPORTED, {"alpha": 0.25}),
     Setting("auto", {"alpha": "auto"}),
+    Setting("distilled", {"alpha": 0.25, "rescale": "distilled"}),
 )
 
 RECIPES = ("identity", "exp", "auto")
