@@ -51,7 +51,7 @@ class ConversionOptions:
     tolerance: float | None = option(
         "--tolerance",
         type=click.FloatRange(min=0, min_open=True),
-        help="Relative output error that --alpha auto may leave.  [default: 0.002]",
+        help="Relative output error that --alpha auto may leave.  [default: 0.001]",
     )
     parameterization: str | None = option(
         "--parameterization",

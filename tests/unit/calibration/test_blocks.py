@@ -26,9 +26,12 @@ def test_inverted_residuals_are_cut_at_their_linear_ends():
     assert [block.path for block in blocks] == ["project_0_bn", "logits"]
     assert [len(block.inputs) for block in blocks] == [1, 1]
     assert names(blocks[1]) == {
-        f"{layer}_1{suffix}"
-        for layer in ("expand", "depthwise", "project")
-        for suffix in ("", "_bn")
+        "logits",
+        *(
+            f"{layer}_1{suffix}"
+            for layer in ("expand", "depthwise", "project")
+            for suffix in ("", "_bn")
+        ),
     }
 
 
