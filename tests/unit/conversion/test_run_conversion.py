@@ -208,7 +208,7 @@ def test_distilled_conversions_are_calibrated_first():
     x = models.samples(model, 40)
     conversion = kp.run_conversion(model, rescale="distilled", calibration_data=x)
     calibration, distillation = conversion.calibration, conversion.distillation
-    assert distillation.samples == calibration.samples == 60
+    assert distillation.samples == calibration.samples == 40
     assert distillation.error_before == pytest.approx(calibration.error_after, rel=1e-4)
     assert distillation.error_after < distillation.error_before
     assert conversion.error == distillation.error_after
