@@ -91,8 +91,8 @@ def distill(
         converted: `keras.Model`. A converted model, best one that is calibrated (`calibrate`).
         original: `keras.Model`. The ReLU model that `converted` was made from. It is not changed.
         samples: Unlabeled samples, as in `calibrate`.
-        epochs: Float. How often each sample is drawn to train a block, on average. Eight cost about
-            twice the time of a calibration. Defaults to 8.
+        epochs: Float. How often each sample is drawn to train a block, on average. Eight cost
+            several times the time of a calibration. Defaults to 8.
         learning_rate: Float. The largest learning rate, relative to the root mean square of a
             block's weight matrices; it falls to 0 in half a cosine. Defaults to 0.05.
         batch_size: Integer or None. Samples that pass through a block at once when it is not

@@ -141,7 +141,7 @@ def convert(
 
             - "calibrated": layerwise least squares on `calibration_data`, see `calibrate`.
             - "distilled": "calibrated", and then gradient descent, block by block, on what the
-              original computes for the same samples, see `distill`. It takes about three times as
+              original computes for the same samples, see `distill`. It takes several times as
               long, and is undone where the error on held-out samples does not become lower.
             - "analytic": scale what feeds each site by 1/√(1+α²) (claims 4 and 6); right for fresh
               weights and nearly worthless for trained ones.
