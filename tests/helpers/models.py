@@ -83,10 +83,11 @@ def pre_activation():
     )
 
 
-def inverted_residuals():
+def inverted_residuals(seed=0):
     """A stem and two blocks with a depthwise layer between linear ends, the last with a shortcut.
 
-    Its normalizations have the statistics of normal inputs."""
+    Its weights are those of the seed on every backend, and its normalizations have the statistics
+    of normal inputs."""
 
     def normalized(x, name, activated=True):
         x = L.BatchNormalization(momentum=0.0, name=f"{name}_bn")(x)
@@ -104,7 +105,7 @@ def inverted_residuals():
         y = normalized(L.Conv2D(4, 1, use_bias=False, name=name)(y), name, activated=False)
         x = L.Add(name=f"add_{number}")([x, y]) if number else y
     x = L.Dense(3, name="logits")(L.GlobalAveragePooling2D()(x))
-    model = keras.Model(inputs, x, name="inverted_residuals")
+    model = live_in(keras.Model(inputs, x, name="inverted_residuals"), seed)
     model(keras.ops.convert_to_tensor(samples(model, 200)), training=True)
     return model
 
