@@ -63,7 +63,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class BlockDistillation:
-    """The record of one block.
+    """The record of one block, before the whole model was judged (`Distillation.kept`).
 
     Errors are mean squared differences of the block's outputs from the original's, divided by their
     variance, on held-out samples.
@@ -73,7 +73,7 @@ class BlockDistillation:
         layers: Integer. Number of layers and ops in the block.
         steps: Integer. Training steps; 0 if there was nothing to train or to improve.
         error_before: Float. Error before the block was trained and after earlier ones were.
-        error_after: Float. Error of the weights that the block has now.
+        error_after: Float. Error of the trained weights if they were kept, else of the old ones.
         kept: Boolean. Whether the trained weights were kept; False if they were not better.
     """
 
