@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,6 +19,7 @@ __all__ = [
     "signal_figure",
     "similarity_figure",
     "slopes_figure",
+    "task_errors_figure",
     "units_figure",
 ]
 
@@ -206,6 +209,45 @@ def calibration_figure(calibration: Calibration) -> Figure:
     axes.set_xlabel("error of the layer's output over its variance")
     axes.legend(frameon=False)
     return figure
+
+
+def task_errors_figure(before: Any, after: Mapping[str, Any]) -> Figure:
+    """Plot the errors of networks that learn one task after the other.
+
+    Lines are means over seeds; bands are one standard deviation wide to either side.
+
+    Args:
+        before: Array of shape (seeds, tasks), in percent. The errors on the tasks before anything
+            is changed.
+        after: Mapping from the name of a network to such an array of the tasks that follow.
+
+    Returns:
+        A matplotlib figure.
+
+    Example:
+
+    >>> before, relu, prelu = np.full((3, 10), 2.0), np.full((3, 5), 4.0), np.full((3, 5), 2.0)
+    >>> keras_prelu.report.figures.task_errors_figure(before, {"ReLU": relu, "PReLU": prelu})
+    """
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    before = np.asarray(before)
+    _curve(axes, 1, before, "0.5", "before the change")
+    for index, (name, errors) in enumerate(after.items()):
+        _curve(axes, before.shape[1] + 1, np.asarray(errors), _COLORS[index % len(_COLORS)], name)
+    axes.axvline(before.shape[1] + 0.5, color="0.7", linewidth=1, linestyle=":")
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel("task")
+    axes.set_ylabel("test error at the task's end, %")
+    axes.legend(frameon=False, loc="upper left")
+    _hide_frame(axes)
+    return figure
+
+
+def _curve(axes: Axes, first: int, errors: np.ndarray, color: str, label: str) -> None:
+    tasks, mean, spread = first + np.arange(errors.shape[1]), errors.mean(0), errors.std(0)
+    axes.plot(tasks, mean, color=color, linewidth=1.5, label=label)
+    axes.fill_between(tasks, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
 
 
 def _rows(names: Sequence[str]) -> tuple[Figure, Axes]:

@@ -1,5 +1,5 @@
-"""`python -m tools.study`: fine-tune every task with every recipe, fine-tune at several rates, and
-simulate the verdict; write RESULTS.md and results.json."""
+"""`python -m tools.study`: fine-tune every task with every recipe, fine-tune at several rates, let
+networks go on learning, and simulate the verdict; write RESULTS.md and results.json."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tools.common import options
 from tools.common.processes import quiet
 from tools.common.storage import Storage
 from tools.study import measure
+from tools.study.continual.measure import measure_setting
+from tools.study.continual.settings import SETTINGS
 from tools.study.intervals import simulations
 from tools.study.measure import Result
 from tools.study.rates import measure_rates, rate_tasks
@@ -27,14 +29,27 @@ from tools.study.tasks import tasks
     show_default=True,
     help="Number of these trainings with further controls.",
 )
+@click.option(
+    "--continual-seeds",
+    default=10,
+    show_default=True,
+    help="Trainings of each network that goes on learning.",
+)
 @options.only
 @options.trial
 @options.output
 def main(
-    parts: tuple[str, ...], seeds: int, controls: int, only: str, trial: bool, output: Path | None
+    parts: tuple[str, ...],
+    seeds: int,
+    controls: int,
+    continual_seeds: int,
+    only: str,
+    trial: bool,
+    output: Path | None,
 ) -> None:
     """Fine-tune all tasks with all recipes, about an hour and a half on two cores; fine-tune
-    trained networks at several learning rates; simulate the errors of the verdict, ten minutes.
+    trained networks at several learning rates; let networks go on learning new tasks, hours;
+    simulate the errors of the verdict, ten minutes.
 
     Results of trainings are stored as they come, and what is stored is not measured again, so an
     interrupted run continues where it was.
@@ -45,6 +60,8 @@ def main(
         _recipes(storage, seeds, controls, only)
     if "rates" in parts:
         _rates(storage, 1 if trial else seeds, only)
+    if "continual" in parts:
+        _continual(storage, 1 if trial else continual_seeds, only)
     if "verdict" in parts:
         storage.merge("verdict", simulations(20 if trial else 2000))
     click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
@@ -85,6 +102,29 @@ def _rates(storage: Storage, seeds: int, only: str) -> None:
                 order=lambda item: (item.task, item.seed, item.rate),
             )
             click.echo(f"{task.name}, seed {seed}", err=True)
+
+
+def _continual(storage: Storage, seeds: int, only: str) -> None:
+    names = [setting.name for setting in SETTINGS]
+    for seed in range(seeds):
+        for setting in SETTINGS:
+            if only not in setting.name:
+                continue
+            stored = {
+                (result.learned, result.method)
+                for result in storage.results("continual")
+                if (result.setting, result.seed) == (setting.name, seed)
+            }
+            for result in measure_setting(
+                setting, seed, is_measured=lambda *key, stored=stored: key in stored
+            ):
+                storage.merge(
+                    "continual",
+                    [result],
+                    key=lambda item: (item.setting, item.learned, item.seed, item.method),
+                    order=lambda item: (names.index(item.setting), item.learned, item.seed),
+                )
+            click.echo(f"{setting.name}, seed {seed}", err=True)
 
 
 def _line(result: Result) -> str:

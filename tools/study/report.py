@@ -14,6 +14,8 @@ from keras_prelu.training.recipes import CONTROL, RECIPES, REVIVED_CONTROL
 from tools.common.markdown import join, paragraph, table
 from tools.common.statistics import interval, spread, standard_error
 from tools.common.storage import Report, Section
+from tools.study.continual.measure import Continual
+from tools.study.continual.report import continual
 from tools.study.intervals import Simulated
 from tools.study.measure import CONTROLLED, Result
 from tools.study.rates import RATES, Rate
@@ -201,7 +203,7 @@ REPORT = Report(
     tool="study",
     title="When PReLU helps after fine-tuning",
     introduction="",
-    kinds=(Result, Rate, Simulated),
+    kinds=(Result, Rate, Continual, Simulated),
     sections={
         "recipes": Section(
             title="Recipes",
@@ -221,6 +223,20 @@ REPORT = Report(
             0). Change of the test error (in points for classifiers) and of the mean test loss from
             those before fine-tuning: mean ± standard deviation over seeds.""",
             tables=rates,
+        ),
+        "continual": Section(
+            title="Networks that go on learning",
+            text="""A ReLU network (He initialization) learns one task after the other, ten epochs
+            each in batches of 32, at a constant rate (SGD: 0.05 with momentum 0.9). After some tasks
+            one thing is changed, and it learns ten more (sixty in one setting) with a fresh
+            optimizer. The first column is the mean test error of the ReLU network over these tasks
+            (where labels are drawn anew: the error on the training samples; of regressions: the squared error
+            over the variance). The others are ratios to it: geometric mean over seeds ± standard
+            error, paired by seed, lower is better; bold where the 95 % interval (Student's t of the
+            logarithms) is off 1. "Fresh" networks start from new weights where the others are
+            changed. Recipes are those of `kp.finetune`, with its rates for slopes; "auto" is
+            `kp.finetune` on the first new task, whose result goes on by `fit`.""",
+            tables=continual,
         ),
         "verdict": Section(
             title="The verdict's errors",

@@ -1,7 +1,8 @@
-"""`keras-prelu demo`: convert and fine-tune a small network on bundled data."""
+"""`keras-prelu demo`: networks that go on learning, and a healthy one, on bundled data."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +21,31 @@ __all__ = ["command"]
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Folder for the models.",
+    help="Folder for the models and the curves.",
 )
 @click.option(
     "--runs",
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Number of repetitions, with seeds counted up from --seed.",
+    help="Number of repetitions of the tasks, with seeds counted up from --seed.",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
     default=16,
     show_default=True,
-    help="Epochs of training; fine-tuning takes half as many.",
+    help="Epochs of the healthy network's training; fine-tuning and tasks take half as many and"
+    " five eighths.",
 )
 @session_options
 def command(output: Path, runs: int, epochs: int, session: SessionOptions) -> None:
-    """Train a small ReLU network on digits, convert it with and without calibration, fine-tune the
-    result and its ReLU control, and compare them.
+    """Let a ReLU network learn one task after the other, convert it once on the way, and compare it
+    with ReLU going on and with fresh networks; then fine-tune a healthy network on the data that it
+    was trained on, with and without slopes.
 
-    Takes about a minute on two cores, and replaces the models of an earlier demo in the output
-    folder.
+    Takes less than two minutes on two cores, and replaces the files of an earlier demo in the
+    output folder. The curves are drawn if matplotlib is installed.
 
     \b
     Example:
@@ -53,7 +56,7 @@ def command(output: Path, runs: int, epochs: int, session: SessionOptions) -> No
     from keras_prelu.io.model_files import save_model
 
     output.mkdir(parents=True, exist_ok=True)
-    stages, begun = 3 * runs, 0
+    stages, begun = 5 * runs + 2, 0
     with progress("Demo", stages) as update:
 
         def begin(stage: str) -> None:
@@ -64,75 +67,72 @@ def command(output: Path, runs: int, epochs: int, session: SessionOptions) -> No
 
         seeds = tuple(range(session.seed, session.seed + runs))
         demo = run_demo(seeds, epochs=epochs, on_progress=begin)
+    healthy = demo.healthy
     models = {
-        output / "digits.keras": demo.original,
-        output / "digits.prelu.keras": demo.converted,
-        output / "digits.finetuned.keras": demo.first.model,
+        output / "digits.keras": healthy.original,
+        output / "digits.prelu.keras": healthy.converted,
+        output / "digits.finetuned.keras": healthy.tuning.model,
     }
     for path, model in models.items():
         save_model(model, path, force=True)
+    figure = _drawn(demo.going_on, output / "going_on.svg")
     if session.json:
-        print_json({"demo": demo, "models": list(models)})
+        print_json({"demo": demo, "models": list(models), "figure": figure})
         return
-    _print_demo(demo)
-    echo(f"Models of the first run: {', '.join(map(str, models))}")
+    _print_going_on(demo.going_on)
+    echo("The curves need matplotlib." if figure is None else f"Curves: {figure}")
+    _print_healthy(healthy)
+    echo(f"Models: {', '.join(map(str, models))}")
 
 
-def _print_demo(demo: Any) -> None:
-    from keras_prelu.cli.console import (
-        count,
-        dead_units_text,
-        mean_and_deviation,
-        number,
-        print_table,
+def _drawn(going_on: Any, path: Path) -> Path | None:
+    """Draw the curves of errors, and return the file; None without matplotlib."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from keras_prelu.report.figures import task_errors_figure
+
+    curves = {curve.name: curve.errors for curve in going_on.curves}
+    task_errors_figure(going_on.before, curves).savefig(path)
+    return path
+
+
+def _print_going_on(going_on: Any) -> None:
+    import numpy as np
+
+    from keras_prelu.cli.console import count, mean_and_deviation, print_table
+
+    before, after = len(going_on.before[0]), len(going_on.curves[0].errors[0])
+    means = {curve.name: np.mean(curve.errors, axis=1) for curve in going_on.curves}
+    print_table(
+        f"A network that goes on learning: digits with other permuted pixels in each task, {before}"
+        f" tasks as ReLU, then {after} more; mean ± deviation over"
+        f" {count(len(going_on.seeds), 'seed')}",
+        ["on the later tasks", "test error (%)"],
+        [[name, mean_and_deviation(errors, "{:.2f}")] for name, errors in means.items()],
+        right=["test error (%)"],
     )
 
-    accuracy = mean_and_deviation(demo.original_accuracy, "{:.1f}")
+
+def _print_healthy(healthy: Any) -> None:
+    from keras_prelu.cli.console import dead_units_text, print_table
+
+    tuning = healthy.tuning
     print_table(
-        f"Conversion of a trained ReLU network ({accuracy} % on 360 test digits) at slope"
-        f" {demo.alpha:g}, no training; mean ± deviation over {count(len(demo.seeds), 'seed')}",
-        ["rescale", "accuracy change (points)", "logit error"],
-        [
-            [
-                conversion.rescale,
-                mean_and_deviation(conversion.accuracy_change, "{:+.2f}"),
-                mean_and_deviation(conversion.logit_error, "{:.4f}"),
-            ]
-            for conversion in demo.conversions
-        ],
-        right=["accuracy change (points)", "logit error"],
-    )
-    first = demo.first
-    print_table(
-        "After fine-tuning, same budget and data order",
-        ["model", "accuracy (%)", "dead units before", "dead units after"],
+        "A healthy network, fine-tuned on its old data; the conversion changed no output by more"
+        f" than {healthy.largest_difference:g}",
+        ["network", "accuracy (%)", "dead units before", "dead units after"],
         [
             [
                 name,
-                mean_and_deviation(accuracies, "{:.2f}"),
+                f"{100 * training.score_after:.2f}",
                 dead_units_text(training.dead_before),
                 dead_units_text(training.dead_after),
             ]
-            for name, accuracies, training in (
-                ("PReLU, calibrated", demo.tuned_accuracy, first.prelu),
-                ("ReLU control", demo.control_accuracy, first.control),
+            for name, training in (
+                ("converted, slopes from 0", tuning.prelu),
+                ("ReLU control", tuning.control),
             )
         ],
         right=["accuracy (%)", "dead units before", "dead units after"],
     )
-    print_table(
-        "Slopes of the first run",
-        ["layer", "before", "after", "lowest", "highest"],
-        [
-            [
-                after.path,
-                number(before.mean),
-                number(after.mean),
-                number(after.minimum),
-                number(after.maximum),
-            ]
-            for before, after in zip(first.slopes_before, first.slopes_after, strict=True)
-        ],
-        right=["before", "after", "lowest", "highest"],
-    )
-    echo(f"Verdict: {demo.comparison.sentence('PReLU', 'the equally fine-tuned ReLU network')}")
+    echo(f"Verdict: {tuning.verdict}")
