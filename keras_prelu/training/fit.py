@@ -252,13 +252,20 @@ def _fit(
     build_for_training(model, watched)
     keras.utils.set_random_seed(setup.fit.seed)
     data = setup.data()
-    callbacks: list[Any] = [_SeedEpochs(setup.fit.seed), *_user_callbacks(setup.fit)]
+    users = _user_callbacks(setup.fit)
+    # The weights of an epoch are those that its losses are measured with, so what changes them at
+    # its end comes after the choice of the best epoch.
+    changing = [callback for callback in users if getattr(callback, "changes_training", False)]
+    watching = [callback for callback in users if callback not in changing]
+    callbacks: list[Any] = [_SeedEpochs(setup.fit.seed), *watching]
     if isinstance(data, ShuffledBatches):
         callbacks.insert(0, FollowEpochs(data))
     best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit.epochs)
     checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, best_epoch)
     # The checkpoint comes last: it stores the state that earlier callbacks have at an epoch's end.
-    callbacks += [callback for callback in (best_epoch, checkpoint) if callback is not None]
+    callbacks += [best_epoch] if best_epoch is not None else []
+    callbacks += changing
+    callbacks += [checkpoint] if checkpoint is not None else []
     result = model.fit(
         data,
         epochs=setup.fit.epochs,
