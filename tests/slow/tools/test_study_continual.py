@@ -61,9 +61,7 @@ def test_ratios_are_paired_by_seed_and_leave_out_what_diverged():
         result("m", 1, [0.2, 0.2]),
         result("m", 2, [], diverged=True),
     ]
-    np.testing.assert_allclose(
-        log_ratios(results, ("s", 10), "m"), [math.log(0.5), math.log(2.0)]
-    )
+    np.testing.assert_allclose(log_ratios(results, ("s", 10), "m"), [math.log(0.5), math.log(2.0)])
     assert "diverged 1 of 3" in continual(results)
 
 

@@ -12,13 +12,8 @@ from dataclasses import dataclass
 import keras
 
 import keras_prelu as kp
-from keras_prelu.training.recipes import (
-    CONTROL,
-    RECIPES,
-    REVIVED_CONTROL,
-    ModelPreparer,
-    Recipe,
-)
+from keras_prelu.training.preparation import ModelPreparer
+from keras_prelu.training.recipes import CONTROL, RECIPES, Recipe, get_recipe
 from tools.study.continual.settings import Setting
 from tools.study.continual.streams import ContinualTask
 
@@ -37,7 +32,7 @@ __all__ = [
 EPOCHS, BATCH_SIZE = 10, 32
 
 GOING_ON, REDO, AUTO = "ReLU going on", "ReLU revived at each task", "auto"
-REVIVED = REVIVED_CONTROL.name
+REVIVED = get_recipe("relu-revived").name
 
 
 @dataclass(frozen=True, kw_only=True)
