@@ -89,7 +89,7 @@ def shifted_images(seed: int, number: int) -> ContinualTask:
     gain, offset, noise = (
         np.exp(rng.uniform(-1.2, 1.2)),
         rng.uniform(-0.7, 0.7),
-        rng.uniform(0, 0.5),
+        rng.uniform(0, 0.2),
     )
     images = gain * seen.reshape(x.shape) + offset + noise * rng.normal(size=x.shape)
     return _divided(images.astype("float32"), y)
