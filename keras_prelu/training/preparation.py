@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_prelu.conversion.convert import convert
+from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.diagnostics.dead_units import dead_units
@@ -18,6 +19,7 @@ from keras_prelu.sites.prelu_layers import freeze_slopes
 from keras_prelu.training.recipes import (
     FIXED,
     REVIVE,
+    SHRINK_AND_PERTURB,
     Recipe,
     RecipeSlopes,
 )
@@ -25,13 +27,26 @@ from keras_prelu.training.recipes import (
 __all__ = ["PREPARATIONS", "ModelPreparer", "PreparedModel"]
 
 _CALIBRATION_SAMPLES = 512
+_KEPT_SHARE = 0.5
 
 Preparation = Callable[[keras.Model, CheckedSamples, int], Any]
 """A function of a ReLU model, samples and a seed. It changes the model, and returns its record."""
 
 
+def _shrink_and_perturb(model: keras.Model, samples: CheckedSamples, seed: int) -> None:
+    """Move each trainable weight halfway to one that its layer's initializer draws.
+
+    That is shrink and perturb (Ash and Adams 2020, https://arxiv.org/abs/1910.08475) with the
+    initializer's noise.
+    """
+    fresh = fresh_copy(model, seed)
+    for variable, drawn in zip(model.trainable_variables, fresh.trainable_variables, strict=True):
+        variable.assign(_KEPT_SHARE * variable + (1.0 - _KEPT_SHARE) * drawn)
+
+
 PREPARATIONS: dict[str, Preparation] = {
     REVIVE: lambda model, samples, seed: revive(model, samples, seed=seed),
+    SHRINK_AND_PERTURB: _shrink_and_perturb,
 }
 """What may be done to a ReLU model before its conversion, by name."""
 

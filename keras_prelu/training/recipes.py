@@ -143,6 +143,12 @@ RECIPES = (
         preparations=(REVIVE,),
         slopes=RecipeSlopes(parameterization="exp", alpha=0.25, learn=EQUALLY),
     ),
+    Recipe(
+        name="shrink-perturb",
+        summary="the ReLU model with its weights halfway between the trained and fresh ones: a"
+        " control where the network may forget what it knew",
+        preparations=(SHRINK_AND_PERTURB,),
+    ),
 )
 """The recipes, the most promising first.
 

@@ -25,6 +25,7 @@ RECIPES = (
     "leaky-revived",
     "exp",
     "exp-revived",
+    "shrink-perturb",
 )
 CONTROLS = ("fixed-slopes", "from-scratch")
 

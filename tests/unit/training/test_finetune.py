@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.data.arrays import check_finite
 from keras_prelu.data.samples import as_samples
 from keras_prelu.training.candidates import candidates
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.fit import TrainingSetup, lowest_selection_loss
+from keras_prelu.training.preparation import ModelPreparer
 from keras_prelu.training.recipes import FAST as LEARNS_FAST
 from keras_prelu.training.recipes import FIXED, RECIPES, control_of, get_recipe
 from tests.helpers import models
@@ -636,3 +638,15 @@ def test_batches_have_an_order_of_the_seed_alone():
         assert sorted(orders[0]) == list(range(10))
         for batches in (first, second, other):
             batches.on_epoch_end()
+
+
+def test_shrink_and_perturb_is_halfway_to_a_fresh_network(original, digits):
+    samples = as_samples(digits[0], model=original)
+    prepared = ModelPreparer(original, samples, seed=3).prepare(get_recipe("shrink-perturb"))
+    for old, new, drawn in zip(
+        original.get_weights(),
+        prepared.model.get_weights(),
+        fresh_copy(original, seed=3).get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_allclose(new, (old + drawn) / 2, rtol=1e-6)
