@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 
 TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
-	test_callbacks.py test_revival.py)
+	callbacks test_revival.py)
 TABLES := $(addprefix tests/unit/,scaling training/test_optimizers.py test_revival.py)
 # Hundreds of short trainings, each compiled anew.
 ON_ONE_BACKEND := --ignore=tests/unit/training/test_optimizers.py

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.graph.channel_scaling import is_batch_normalization
 from keras_prelu.graph.layer_kinds import computes_as
 from keras_prelu.graph.plan import ExecutionPlan, Step
 from keras_prelu.graph.weight_constraints import may_be_scaled
@@ -102,6 +103,8 @@ def _obstacle_at_ends(
             return f"'{step.path}' has no weights that scale its output"
     for step in consumers:
         if not rules.uses(step):
+            if is_batch_normalization(step.operation) and not step.operation.scale:
+                return f"'{step.path}' has no γ to take up its ε, which does not scale"
             return f"'{step.path}' has no weights that scale its input"
     for step in (*producers, *consumers):
         if plan.call_count(step.operation) > 1:

@@ -8,7 +8,7 @@ import keras_prelu as kp
 from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.scaling import norm_reset
 from tests.helpers import channel_chains as chains
-from tests.helpers import models
+from tests.helpers import custom, models
 
 L = keras.layers
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -368,6 +368,8 @@ def test_a_reference_with_other_layers_is_refused():
         kp.reset_norms(model, reference=other)
     with pytest.raises(kp.errors.InvalidArgumentError, match="'exact', 'decisions' or None"):
         kp.reset_norms(model, outputs="logits")
+    with pytest.raises(kp.errors.ConversionError, match="graph"):
+        kp.reset_norms(custom.Classifier())
 
 
 @pytest.mark.parametrize(
@@ -391,7 +393,7 @@ def test_a_reference_with_other_layers_is_refused():
         ),
         (
             lambda x: L.BatchNormalization(scale=False)(L.Dense(4)(x)),
-            "has no weights that scale its input",
+            "has no γ to take up its ε, which does not scale",
         ),
         (lambda x: L.Dense(4, "gelu")(x), "has no weights that scale its output"),
         (
