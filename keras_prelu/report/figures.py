@@ -211,43 +211,54 @@ def calibration_figure(calibration: Calibration) -> Figure:
     return figure
 
 
-def task_errors_figure(before: Any, after: Mapping[str, Any]) -> Figure:
+def task_errors_figure(errors: Mapping[str, Any], before: Any = None) -> Figure:
     """Plot the errors of networks that learn one task after the other.
 
-    Lines are means over seeds; bands are one standard deviation wide to either side.
+    Lines are means over seeds; bands reach from the smallest to the largest error. The scale is
+    logarithmic if the means differ more than tenfold.
 
     Args:
-        before: Array of shape (seeds, tasks), in percent. The errors on the tasks before anything
-            is changed.
-        after: Mapping from the name of a network to such an array of the tasks that follow.
+        errors: Mapping from the name of a network to an array of shape (seeds, tasks), in percent.
+        before: Array of shape (seeds, earlier tasks). The errors before the networks differed.
+            Defaults to None: the tasks are counted from 1.
 
     Returns:
         A matplotlib figure.
 
     Example:
 
-    >>> before, relu, prelu = np.full((3, 10), 2.0), np.full((3, 5), 4.0), np.full((3, 5), 2.0)
-    >>> keras_prelu.report.figures.task_errors_figure(before, {"ReLU": relu, "PReLU": prelu})
+    >>> relu, prelu = np.full((3, 10), 4.0), np.full((3, 10), 2.0)
+    >>> keras_prelu.report.figures.task_errors_figure({"ReLU": relu, "PReLU": prelu})
     """
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    before = np.asarray(before)
-    _curve(axes, 1, before, "0.5", "before the change")
-    for index, (name, errors) in enumerate(after.items()):
-        _curve(axes, before.shape[1] + 1, np.asarray(errors), _COLORS[index % len(_COLORS)], name)
-    axes.axvline(before.shape[1] + 0.5, color="0.7", linewidth=1, linestyle=":")
-    axes.set_ylim(bottom=0.0)
+    curves = {name: np.asarray(values) for name, values in errors.items()}
+    first = 1
+    if before is not None:
+        before = np.asarray(before)
+        first += before.shape[1]
+        _plot_errors(axes, 1, before, "0.5", "before")
+        axes.axvline(first - 0.5, color="0.7", linewidth=1, linestyle=":")
+    for index, (name, values) in enumerate(curves.items()):
+        _plot_errors(axes, first, values, _COLORS[index % len(_COLORS)], name)
+    means = np.concatenate([values.mean(axis=0) for values in curves.values()])
+    if means.min() > 0 and means.max() > 10 * means.min():
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0.0)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("task")
     axes.set_ylabel("test error at the task's end, %")
-    axes.legend(frameon=False, loc="upper left")
+    figure.legend(frameon=False, loc="outside upper left", ncols=2)
     _hide_frame(axes)
     return figure
 
 
-def _curve(axes: Axes, first: int, errors: np.ndarray, color: str, label: str) -> None:
-    tasks, mean, spread = first + np.arange(errors.shape[1]), errors.mean(0), errors.std(0)
-    axes.plot(tasks, mean, color=color, linewidth=1.5, label=label)
-    axes.fill_between(tasks, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
+def _plot_errors(axes: Axes, first: int, errors: np.ndarray, color: str, label: str) -> None:
+    tasks = first + np.arange(errors.shape[1])
+    axes.plot(tasks, errors.mean(axis=0), color=color, linewidth=1.5, label=label)
+    low, high = errors.min(axis=0), errors.max(axis=0)
+    axes.fill_between(tasks, low, high, color=color, alpha=0.12, linewidth=0)
 
 
 def _rows(names: Sequence[str]) -> tuple[Figure, Axes]:

@@ -11,6 +11,7 @@ from tools.common import options
 from tools.common.processes import quiet
 from tools.common.storage import Storage
 from tools.study import measure
+from tools.study.continual.figure import picture as errors_of_tasks
 from tools.study.continual.measure import measure_setting
 from tools.study.continual.settings import SETTINGS
 from tools.study.intervals import simulations
@@ -35,6 +36,11 @@ from tools.study.tasks import tasks
     show_default=True,
     help="Trainings of each network that goes on learning.",
 )
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Measure nothing, and draw the errors of networks that go on learning into this file.",
+)
 @options.only
 @options.trial
 @options.output
@@ -43,6 +49,7 @@ def main(
     seeds: int,
     controls: int,
     continual_seeds: int,
+    picture: Path | None,
     only: str,
     trial: bool,
     output: Path | None,
@@ -56,6 +63,9 @@ def main(
     """
     quiet()
     storage = Storage(options.results_folder(output, trial, __file__), REPORT)
+    if picture is not None:
+        errors_of_tasks(storage.results("continual")).savefig(picture, dpi=120)
+        return
     if "recipes" in parts:
         _recipes(storage, seeds, controls, only)
     if "rates" in parts:

@@ -92,7 +92,7 @@ def _drawn(going_on: Any, path: Path) -> Path | None:
     from keras_prelu.report.figures import task_errors_figure
 
     curves = {curve.name: curve.errors for curve in going_on.curves}
-    task_errors_figure(going_on.before, curves).savefig(path)
+    task_errors_figure(curves, before=going_on.before).savefig(path)
     return path
 
 
