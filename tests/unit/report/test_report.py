@@ -199,6 +199,21 @@ def test_an_existing_file_is_kept_without_force(unlabeled, tmp_path):
     write(unlabeled, tmp_path / "report.html", force=True)
 
 
+def test_errors_of_tasks_are_drawn_as_means_with_their_range():
+    relu, prelu = np.array([[2.0, 60.0], [4.0, 80.0]]), np.array([[1.0, 3.0], [2.0, 1.0]])
+    before = np.array([[5.0, 6.0, 7.0], [5.0, 8.0, 9.0]])
+    (axes,) = figures.task_errors_figure({"ReLU": relu, "PReLU": prelu}, before=before).axes
+    curves = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert curves["before"] == [[1, 5], [2, 7], [3, 8]]
+    assert curves["ReLU"] == [[4, 3], [5, 70]]
+    assert curves["PReLU"] == [[4, 1.5], [5, 2]]
+    band = axes.collections[1].get_paths()[0].vertices
+    assert {(4.0, 2.0), (4.0, 4.0), (5.0, 60.0), (5.0, 80.0)} <= set(map(tuple, band.tolist()))
+    assert axes.get_yscale() == "log"
+    (axes,) = figures.task_errors_figure({"PReLU": prelu}).axes
+    assert (axes.get_yscale(), axes.lines[0].get_xdata()[0]) == ("linear", 1)
+
+
 def test_figures_show_the_values(report):
     slopes = report.slopes
     (axes,) = figures.slopes_figure(slopes).axes
