@@ -69,9 +69,9 @@ def candidates(
         model: Keras model. The ReLU model.
         optimizer: Keras optimizer or its name.
         has_dead_units: Bool. Whether any unit of the model is dead on the new data.
-        tries_rates: Bool. Whether the leading recipe is tried at two rates of slopes: the one that
-            `fast_multiplier` returns, and 10, or 3 if it is 10. Under plain SGD too ten times the
-            rate is best where it does not diverge. Defaults to True.
+        tries_rates: Bool. Whether the leading recipe is tried at two rates of slopes, 10 and 3,
+            under an optimizer where slopes may be faster than the weights. Under SGD a training may
+            diverge long after a trial would show it. Defaults to True.
     """
     normalized = has_batch_normalization(model)
     tried = [
@@ -82,7 +82,7 @@ def candidates(
     first, *controls = [candidate for candidate in tried if not candidate.recipe.converts]
     leading = _leading(tried)
     others = [each for each in tried if each.recipe.converts and each != leading]
-    if tries_rates:
+    if tries_rates and leading.multiplier > EQUAL:
         fast, slower = FAST_MULTIPLIER, FAST_WITH_NORMALIZATION
         other = replace(leading, multiplier=slower if leading.multiplier == fast else fast)
         others.insert(0, other)

@@ -298,7 +298,8 @@ def test_penalties_on_slopes_do_not_count_in_a_trial(original, digits):
     ("optimizer", "parameterization", "multiplier"),
     [
         (None, "identity", 10.0),
-        ("sgd", "identity", 1.0),
+        ("sgd", "identity", 0.1),
+        ("rmsprop", "identity", 1.0),
         (None, "exp", 1.0),
     ],
 )
@@ -410,10 +411,9 @@ def test_candidates_follow_the_model_and_the_optimizer():
     ]
     assert tried(plain, "sgd", has_dead_units=True) == [
         ("relu", 1.0),
-        ("identity-revived", 1.0),
+        ("identity-revived", 0.1),
         ("relu-revived", 1.0),
-        ("identity-revived", 10.0),
-        ("identity", 1.0),
+        ("identity", 0.1),
         ("exp-decay", 1.0),
         ("leaky-revived", 1.0),
     ]
