@@ -77,8 +77,8 @@ def finetune(
 
     A training diverges if its loss is not finite or explodes: if the running mean of an epoch is
     100 times that for the labels of other samples. It is stopped then, and repeated with slopes as
-    fast as the weights (a tenth under SGD), and if that diverges too as the ReLU model. A control whose training
-    diverges is left out. The verdict says so (`FineTuning.fallbacks`).
+    fast as the weights (a tenth as fast under SGD), and if that diverges too as the ReLU model. A
+    control whose training diverges is left out. The verdict says so (`FineTuning.fallbacks`).
 
     Several devices are used if the models were made for them: under
     `tf.distribute.MirroredStrategy`, whose scope must enclose this call too, or

@@ -10,6 +10,7 @@ import numpy as np
 from keras_prelu.diagnostics.comparison import Comparison
 from keras_prelu.diagnostics.slopes import LayerSlopes
 from keras_prelu.revival import Revival
+from keras_prelu.scaling.norm_reset import NormReset
 from keras_prelu.training.controls import CONTROLS, TrainedControl
 from keras_prelu.training.fallbacks import RELU, Fallback
 from keras_prelu.training.fit import TrainedModel
@@ -56,6 +57,7 @@ class FineTuning:
         trials: Tuple of `RecipeTrial`. The short trainings of the search, for recipe="auto".
         preparations: Tuple of str. What the recipe did to the ReLU model before its conversion.
         revival: `Revival`. The result of the recipe's revival, or None.
+        norm_reset: `NormReset`. The result of the recipe's reset of norms, or None.
         fallbacks: Tuple of `Fallback`. The trainings that diverged, and what took their place.
     """
 
@@ -77,6 +79,7 @@ class FineTuning:
     trials: tuple[RecipeTrial, ...]
     preparations: tuple[str, ...]
     revival: Revival | None
+    norm_reset: NormReset | None = None
     fallbacks: tuple[Fallback, ...] = ()
 
     @property

@@ -95,6 +95,7 @@ def train_and_compare(
         trials=start.trials,
         preparations=prepared.recipe.preparations,
         revival=prepared.revival,
+        norm_reset=prepared.norm_reset,
         fallbacks=tuple(fallbacks),
     )
 
