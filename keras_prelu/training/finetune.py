@@ -102,9 +102,11 @@ def finetune(
             recipe. Not changed. Defaults to None.
         recipe: Str. How a ReLU model is prepared: "auto", or a name in
             `keras_prelu.training.recipes.RECIPES`: "identity-revived", "identity",
-            "reset-identity", "exp-decay", "leaky-revived", "exp", "exp-revived", or one of the
-            controls "relu", "relu-revived", "relu-reset", "shrink-perturb". A converted model takes
-            none: "auto" then trains it as it is. Defaults to "auto".
+            "reset-identity", "shrink-identity", "exp-decay", "leaky-revived", "exp", "exp-revived",
+            or one of the controls "relu", "relu-revived", "relu-reset", "shrink-perturb". "auto"
+            judges by the new samples alone, and may choose to shrink weights, which forgets what
+            the network knew. A converted model takes none: "auto" then trains it as it is. Defaults
+            to "auto".
         budget: Float. For "auto", the cost of the search and the final training together, as a
             multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
         selection: `Samples`, a pair (x, y) or a data set that ends, on which the best epoch and the
@@ -129,7 +131,7 @@ def finetune(
             get no weight decay. Defaults to what suits the recipe, the optimizer and the network:
             for free slopes (recipes with "identity", or a model converted so) 10 under Adam, AdamW,
             Adamax and Nadam, 3 under these with BatchNormalization, and 0.1 under SGD; 1 for all
-            others. "auto" tries both 10 and 3 where one of them applies.
+            others. "auto" tries 30 beside 10, and 10 beside 3.
         slope_frozen_epochs: Float. Epochs at the start in which slopes keep their values while the
             weights train. Defaults to 0.
         slope_warmup_epochs: Float. Epochs after the frozen ones in which the slopes' learning rate

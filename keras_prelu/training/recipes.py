@@ -124,6 +124,13 @@ RECIPES = (
         slopes=_FREE,
     ),
     Recipe(
+        name="shrink-identity",
+        summary="weights halfway between the trained and fresh ones, then free slopes that start at"
+        " 0 and learn fast; where the network may forget what it knew",
+        preparations=(SHRINK_AND_PERTURB,),
+        slopes=_FREE,
+    ),
+    Recipe(
         name="relu-revived",
         summary="the ReLU model with its dead units revived: another control",
         preparations=(REVIVE,),

@@ -21,6 +21,7 @@ RECIPES = (
     "identity-revived",
     "identity",
     "reset-identity",
+    "shrink-identity",
     "relu-revived",
     "relu-reset",
     "exp-decay",

@@ -412,7 +412,7 @@ def test_a_training_that_fails_loses_the_search(original, digits, monkeypatch):
     monkeypatch.setattr(module, "lowest_selection_loss", failing)
     result = kp.finetune(original, *digits, epochs=4, budget=5, control=False)
     lost = {trial.multiplier for trial in result.trials if trial.loss == float("inf")}
-    assert lost == {3.0, 10.0}
+    assert lost == {10.0, 30.0}
     assert (result.slope_multiplier or 1.0) == 1.0
 
 
@@ -426,7 +426,8 @@ def test_candidates_follow_the_model_and_the_optimizer():
     assert tried(plain, "adam", has_dead_units=False) == [
         ("relu", 1.0),
         ("identity", 10.0),
-        ("identity", 3.0),
+        ("identity", 30.0),
+        ("shrink-identity", 10.0),
         ("exp-decay", 1.0),
     ]
     assert tried(plain, "sgd", has_dead_units=True) == [
@@ -434,6 +435,7 @@ def test_candidates_follow_the_model_and_the_optimizer():
         ("identity-revived", 0.1),
         ("relu-revived", 1.0),
         ("identity", 0.1),
+        ("shrink-identity", 0.1),
         ("exp-decay", 1.0),
         ("leaky-revived", 1.0),
     ]
