@@ -9,7 +9,23 @@ the way that is left. The goal moves every 400 gradient steps, and the agent isn
 network follows 20 goals; then one thing is changed, and it follows 8 more with the same seeds.
 Free slopes learn ten times as fast as the weights, which `SlopeOptimizer` chooses under Adam.
 
-RESULTS
+Printed with 5 seeds on JAX, in 5.5 minutes of one core (± is the standard error over seeds; for
+differences, of those paired by seed):
+
+                                               reward    over ReLU going on  dead units
+    ReLU going on                       0.724 ± 0.020                               28%
+    revived once                        0.736 ± 0.018        +0.011 ± 0.004         14%
+    revived once and converted          0.752 ± 0.016        +0.028 ± 0.005          1%
+    a fresh ReLU network                0.720 ± 0.017        -0.005 ± 0.005         12%
+    a fresh network with free slopes    0.730 ± 0.014        +0.006 ± 0.009          2%
+    Moves at random earn 0.582 a step, shortest ways 0.901.
+
+The converted network earns more than ReLU going on with each of the five seeds: it is half a step
+nearer to the goal on average, which is a sixth of what separates ReLU from the shortest ways. It
+earns more than the revived ReLU network with each seed, too (+0.016 ± 0.002), and fresh networks
+gain nothing here. The settings were chosen so that ReLU learns from each goal: with batches of 64,
+16 environments and a rate of 0.001, no network earned more than moves at random, and the one seed
+that was run showed no difference.
 """
 
 import argparse

@@ -29,7 +29,9 @@ def test_an_agent_whose_goal_moves(tmp_path):
     output = output_of_python(
         EXAMPLES / "reinforcement_learning.py", "--short", "--seeds", "2", cwd=tmp_path
     )
-    rows = re.findall(r"^(\w[^\d\n]+?) +(0\.\d+) ± 0\.\d+ +([+-]0\.\d+ ± 0\.\d+)? +\d+%$", output, re.M)
+    rows = re.findall(
+        r"^(\w[^\d\n]+?) +(0\.\d+) ± 0\.\d+ +([+-]0\.\d+ ± 0\.\d+)? +\d+%$", output, re.M
+    )
     names = ["ReLU going on", "revived once", "revived once and converted"]
     assert [row[0] for row in rows][:3] == names
     assert len(rows) == 5
