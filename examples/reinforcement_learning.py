@@ -24,8 +24,8 @@ The converted network earns more than ReLU going on with each of the five seeds:
 nearer to the goal on average, which is a sixth of what separates ReLU from the shortest ways. It
 earns more than the revived ReLU network with each seed, too (+0.016 ± 0.002), and fresh networks
 gain nothing here. The settings were chosen so that ReLU learns from each goal: with batches of 64,
-16 environments and a rate of 0.001, no network earned more than moves at random, and the one seed
-that was run showed no difference.
+16 environments and a rate of 0.001, networks earned little more than moves at random, and the one
+seed that was run showed no difference.
 """
 
 import argparse
