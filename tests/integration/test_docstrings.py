@@ -20,6 +20,7 @@ SLOW = {
 }
 
 MODULES = [
+    "keras_prelu.callbacks.plasticity_monitor",
     "keras_prelu.callbacks.revive",
     "keras_prelu.data.sources",
     "keras_prelu.diagnostics.batch_norm",
@@ -28,6 +29,7 @@ MODULES = [
     "keras_prelu.diagnostics.diagnosis",
     "keras_prelu.diagnostics.embeddings",
     "keras_prelu.diagnostics.gradient_noise",
+    "keras_prelu.diagnostics.ranks",
     "keras_prelu.diagnostics.scale_symmetry",
     "keras_prelu.diagnostics.signal",
     "keras_prelu.diagnostics.similarity",
