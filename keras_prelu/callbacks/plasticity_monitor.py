@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.hosts import host
+from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.callbacks.outputs import MonitorOutputs
+from keras_prelu.callbacks.time_budget import TimeBudget
 from keras_prelu.data.samples import CheckedSamples, as_samples
 from keras_prelu.data.streams import gather_batches
 from keras_prelu.diagnostics.plasticity import PlasticityProbe, weight_norms
@@ -20,6 +22,9 @@ from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.utils.checks import check_integer
 
 __all__ = ["LayerPlasticity", "PlasticityMonitor"]
+
+SHARE = 0.03
+"""The largest share of the time of training that recordings take by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,9 @@ class PlasticityMonitor(keras.callbacks.Callback):
     `tensorboardX`, to TensorBoard, where each training has a folder of its own. Existing files are
     extended. With several hosts, the first one records.
 
-    An epoch's end costs a pass over at most `max_samples` samples, and the ranks of at most 1,024
-    rows at each rectifier; `tools/bench` measures it.
+    A recording costs a pass over at most `max_samples` samples and the ranks of at most 1,024 rows
+    at each rectifier: about as long as a few training steps. By default, it takes place after the
+    first epoch, and then as often as it takes at most 3 % of the time of training.
 
     Args:
         log_dir: Str or path. Folder of TensorBoard's event files. Defaults to None.
@@ -84,7 +90,8 @@ class PlasticityMonitor(keras.callbacks.Callback):
             `LayerPlasticity` as columns. Defaults to None.
         samples: Samples to measure on: an array, or a list or dict of arrays; a pair (x, y); or a
             data set of batches, as `fit` takes it. Labels are not used.
-        frequency: Int. Epochs from one recording to the next. Defaults to 1.
+        frequency: Int. Epochs from one recording to the next, however long they take. Defaults to
+            None: as often as 3 % of the time allows.
         max_samples: Int. Largest number of samples that are used, drawn at random; of a data set of
             batches the first ones. Defaults to 256.
 
@@ -115,17 +122,20 @@ class PlasticityMonitor(keras.callbacks.Callback):
         csv_file: str | os.PathLike[str] | None = None,
         *,
         samples: Any,
-        frequency: int = 1,
+        frequency: int | None = None,
         max_samples: int = 256,
     ) -> None:
         super().__init__()
-        check_integer("frequency", frequency, minimum=1)
+        if frequency is not None:
+            check_integer("frequency", frequency, minimum=1)
         check_integer("max_samples", max_samples, minimum=2)
         self._outputs = MonitorOutputs(log_dir, csv_file, _COLUMNS)
         self._samples, self._frequency = samples, frequency
         self._max_samples = max_samples
         self._probe: PlasticityProbe | None = None
+        self._watched: list[Any] = []
         self._training = 0
+        self._budget = TimeBudget(SHARE)
         self.history: list[LayerPlasticity] = []
 
     def __deepcopy__(self, memo: Any) -> PlasticityMonitor:
@@ -144,8 +154,12 @@ class PlasticityMonitor(keras.callbacks.Callback):
             return
         self._training = 1 + max(self._training, *self._earlier_trainings())
         self._outputs.open(f"training_{self._training}")
-        samples = _drawn(self.model, self._samples, self._max_samples)
-        self._probe = PlasticityProbe(self.model, samples)
+        watched = [self.model, self.model.optimizer, *sublayers(self.model)]
+        if not _same(watched, self._watched):  # or the compiled probe serves this training too
+            self._watched = watched
+            samples = _drawn(self.model, self._samples, self._max_samples)
+            self._probe = PlasticityProbe(self.model, samples)
+            self._budget = TimeBudget(SHARE)
 
     def _earlier_trainings(self) -> Iterator[int]:
         """Yield numbers of trainings that are in the history or in existing files."""
@@ -156,13 +170,26 @@ class PlasticityMonitor(keras.callbacks.Callback):
                 number = folder.name.removeprefix("training_")
                 yield int(number) if number.isdecimal() else 0
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._budget.begin_epoch()
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self._probe is None or (epoch + 1) % self._frequency:
+        self._budget.end_epoch()
+        if self._probe is None or not self._is_due(epoch):
             return
-        records = self._records(epoch, self._probe)
+        with self._budget.work():
+            self._record(epoch, self._probe, logs or {})
+
+    def _is_due(self, epoch: int) -> bool:
+        if self._frequency is None:
+            return self._budget.allows_work()
+        return (epoch + 1) % self._frequency == 0
+
+    def _record(self, epoch: int, probe: PlasticityProbe, logs: Mapping[str, Any]) -> None:
+        records = self._records(epoch, probe)
         self.history += records
         self._outputs.add_rows(astuple(record) for record in records)
-        scalars = {f"epoch/{name}": value for name, value in (logs or {}).items()}
+        scalars = {f"epoch/{name}": value for name, value in logs.items()}
         for record in records:
             scalars |= {
                 f"{tag}/{record.layer}": getattr(record, name)
@@ -192,7 +219,11 @@ class PlasticityMonitor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         self._outputs.close()
-        self._probe = None
+
+
+def _same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Return whether two lists hold the same objects."""
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 def _drawn(model: keras.Model, samples: Any, most: int) -> CheckedSamples:

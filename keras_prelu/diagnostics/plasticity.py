@@ -16,12 +16,14 @@ from keras_prelu.diagnostics.ranks import SiteRanks, output_rows, positions_for,
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.model_state import state_kept
-from keras_prelu.sites.activity import ActivityTotals
+from keras_prelu.sites.activity import active_within
 from keras_prelu.sites.rectifier_calls import RectifierRun
-from keras_prelu.sites.unit_sums import UnitSums, call_sums, counted_sums
+from keras_prelu.sites.unit_sums import active_units
 from keras_prelu.typing import Array, Tensor
 
 __all__ = ["PlasticityProbe", "SitePlasticity", "WeightNorm", "weight_norms"]
+
+_ACTIVE, _ROWS = "active", "rows"
 
 
 @dataclass(frozen=True)
@@ -78,42 +80,59 @@ class PlasticityProbe:
         self._probe = BatchProbe(self._run.graph, self._measure)
 
     def __call__(self) -> list[SitePlasticity]:
-        totals = ActivityTotals(self._run)
+        counts: dict[str, _ActiveCounts] = {}
         rows: dict[str, list[Array]] = {}
         with state_kept(self._model):
             batches = self._probe.batches(self._inputs, self._batch_size)
             for batch in batches if self._run.sites else ():
-                for path, (outputs, *sums) in batch.values.items():
-                    totals.add(path, sums)
-                    rows.setdefault(path, []).append(outputs)
+                for name, arrays in batch.values.items():
+                    quantity, _, path = name.partition(":")
+                    if quantity == _ROWS:
+                        rows.setdefault(path, []).extend(arrays)
+                    else:
+                        counts.setdefault(path, _ActiveCounts()).add(arrays)
         return [
             SitePlasticity(
-                path=measured.site.path,
-                units=measured.active.size,
-                dead=int(measured.dead.sum()),
-                nearly_dead=int((measured.dead_within(NEARLY_DEAD) & ~measured.dead).sum()),
-                ranks=site_ranks(measured.site.path, rows[measured.site.path]),
+                path=path,
+                units=len(count.active),
+                dead=int(count.within(0.0).sum()),
+                nearly_dead=int(count.within(NEARLY_DEAD).sum() - count.within(0.0).sum()),
+                ranks=site_ranks(path, rows[path]),
             )
-            for measured in totals.activities()
+            for path, count in counts.items()
         ]
 
     def _measure(self, tensors: list[Tensor]) -> dict[str, list[Tensor]]:
-        sums: dict[str, list[UnitSums]] = {}
-        rows: dict[str, list[Tensor]] = {}
+        measured: dict[str, list[Tensor]] = {}
         for call in self._run.calls(tensors):
             path = call.located.site.path
-            sums.setdefault(path, []).append(call_sums(call))
-            rows.setdefault(path, []).append(output_rows(call, self._positions))
-        return {
-            path: [_joined(rows[path]), *counted_sums(calls).as_list()]
-            for path, calls in sums.items()
-        }
+            measured.setdefault(f"{_ACTIVE}:{path}", []).append(active_units(call))
+            measured.setdefault(f"{_ROWS}:{path}", []).append(output_rows(call, self._positions))
+        return measured
 
 
-def _joined(rows: Sequence[Tensor]) -> Tensor:
-    """Return the rows of all calls with as many channels as the first."""
-    same = [each for each in rows if each.shape[1] == rows[0].shape[1]]
-    return same[0] if len(same) == 1 else keras.ops.concatenate(same)
+class _ActiveCounts:
+    """The number of samples on which each unit of a rectifier is active."""
+
+    def __init__(self) -> None:
+        self.active: Array = np.zeros(0, dtype=int)
+        self._samples = 0
+
+    def add(self, calls: Sequence[Array]) -> None:
+        """Add a batch: for each call, for each sample and unit, whether the unit is active.
+
+        Calls on equally many rows are taken as calls on the same samples.
+        """
+        by_rows: dict[int, Array] = {}
+        for call in calls:
+            known = by_rows.get(len(call))
+            by_rows[len(call)] = call if known is None else np.logical_or(known, call)
+        batch = sum(active.sum(axis=0) for active in by_rows.values())
+        self.active = batch + self.active if self._samples else np.asarray(batch)
+        self._samples += sum(by_rows)
+
+    def within(self, threshold: float) -> Array:
+        return active_within(self.active, self._samples, threshold)
 
 
 def weight_norms(model: keras.Model) -> list[WeightNorm]:

@@ -20,7 +20,7 @@ from keras_prelu.sites.site import Site
 from keras_prelu.sites.unit_sums import UnitSums, call_sums, counted_sums
 from keras_prelu.typing import Tensor
 
-__all__ = ["ActivityProbe", "ActivityTotals", "SiteActivity"]
+__all__ = ["ActivityProbe", "SiteActivity", "active_within"]
 
 
 @dataclass(frozen=True)
@@ -64,50 +64,26 @@ class SiteActivity:
     def dead_within(self, threshold: float) -> np.ndarray:
         """Return for each unit whether it counts as dead.
 
-        This is the only definition: a unit is dead if the share of samples on which it is active is
-        at most the threshold.
-
         Args:
             threshold: Float in [0, 1). 0 for units that are active on no sample.
 
         Returns:
             Array of booleans.
         """
-        return self.active <= threshold * self.samples
+        return active_within(self.active, self.samples, threshold)
 
 
-class ActivityTotals:
-    """The activity of the units of a model's rectifiers, summed up batch by batch.
+def active_within(active: np.ndarray, samples: int, threshold: float) -> np.ndarray:
+    """Return which units are active on at most a share of the samples.
+
+    This is the only definition of dead units.
 
     Args:
-        run: `RectifierRun` of the model.
+        active: Array of integers. For each unit, the number of samples on which it is active.
+        samples: Integer. Number of samples.
+        threshold: Float in [0, 1). 0 for units that are active on no sample.
     """
-
-    def __init__(self, run: RectifierRun) -> None:
-        self._run = run
-        self._sums: dict[str, UnitSums] = {}
-
-    def add(self, path: str, arrays: Sequence[np.ndarray]) -> None:
-        """Add the `UnitSums`, as a list, of a site on one batch."""
-        sums = UnitSums(*(array.astype(np.float64) for array in arrays))
-        self._sums[path] = self._sums[path] + sums if path in self._sums else sums
-
-    def activities(self) -> list[SiteActivity]:
-        """Return the activity at each site on all batches."""
-        return [
-            SiteActivity(
-                site=self._run.sites[path].site,
-                layer=self._run.sites[path].owner,
-                step=self._run.steps[path],
-                inside=self._run.sites[path].inner_target is not None,
-                active=sums.active.astype(int),
-                samples=int(sums.rows),
-                positive=sums.positive,
-                negative=sums.negative,
-                share=float(sums.not_positive.sum() / sums.elements.sum()),
-            )
-            for path, sums in self._sums.items()
-        ]
+    return active <= threshold * samples
 
 
 class ActivityProbe:
@@ -130,11 +106,25 @@ class ActivityProbe:
 
     def __call__(self, inputs: Sequence[Any], batch_size: int = 128) -> list[SiteActivity]:
         """Measure the activity on `inputs`, one array for each of the model's inputs."""
-        totals = ActivityTotals(self._run)
+        totals: dict[str, UnitSums] = {}
         for batch in self._probe.batches(inputs, batch_size) if self._run.sites else ():
             for path, arrays in batch.values.items():
-                totals.add(path, arrays)
-        return totals.activities()
+                sums = UnitSums(*(array.astype(np.float64) for array in arrays))
+                totals[path] = totals[path] + sums if path in totals else sums
+        return [
+            SiteActivity(
+                site=self._run.sites[path].site,
+                layer=self._run.sites[path].owner,
+                step=self._run.steps[path],
+                inside=self._run.sites[path].inner_target is not None,
+                active=sums.active.astype(int),
+                samples=int(sums.rows),
+                positive=sums.positive,
+                negative=sums.negative,
+                share=float(sums.not_positive.sum() / sums.elements.sum()),
+            )
+            for path, sums in totals.items()
+        ]
 
     def _measure(self, tensors: list[Tensor]) -> dict[str, list[Tensor]]:
         """Measure one batch, for `BatchProbe`."""

@@ -12,7 +12,7 @@ import keras
 from keras_prelu.sites.rectifier_calls import RectifierCall
 from keras_prelu.typing import Tensor
 
-__all__ = ["UnitSums", "call_sums", "counted_sums"]
+__all__ = ["UnitSums", "active_units", "call_sums", "counted_sums"]
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,21 @@ def call_sums(call: RectifierCall) -> UnitSums:
     sizes = keras.ops.shape(values)
     elements = math.prod([sizes[axis] for axis in (0, *positions)])
     return UnitSums(
-        active=(keras.ops.max(values, axis=positions) if positions else values) > 0,
+        active=active_units(call),
         positive=_sum_of_squares(keras.ops.maximum(values, 0.0), (0, *positions)),
         negative=_sum_of_squares(keras.ops.minimum(values, 0.0), (0, *positions)),
         not_positive=not_positive,
         elements=keras.ops.ones_like(not_positive) * elements,
         rows=keras.ops.convert_to_tensor(sizes[0], dtype="int32"),
     )
+
+
+def active_units(call: RectifierCall) -> Tensor:
+    """Return for each sample and unit whether the unit is active at any position, in one call."""
+    values = call.pre_activations
+    channel = 1 if call.located.data_format == "channels_first" else len(values.shape) - 1
+    positions = tuple(axis for axis in range(len(values.shape)) if axis not in (0, channel))
+    return (keras.ops.max(values, axis=positions) if positions else values) > 0
 
 
 def _sum_of_squares(values: Tensor, axis: tuple[int, ...]) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.callbacks import time_budget
 from tests.helpers import models
 from tests.unit.callbacks.test_slope_monitor import summaries
 from tests.unit.diagnostics.test_ranks import layer_outputs, reference
@@ -82,14 +83,13 @@ def test_the_records_are_those_of_the_network_of_the_epoch(convert):
     model = network(convert)
     x = models.samples(model, 200, seed=5)
     expected = Expected(x)
-    monitor = kp.callbacks.PlasticityMonitor(samples=x)
+    monitor = kp.callbacks.PlasticityMonitor(samples=x, frequency=1)
     fit(model, expected, monitor)
     names = {layer.name for layer in model.layers}
     assert {record.layer for record in monitor.history} == names
     assert len(monitor.history) == 2 * len(names)
     check(monitor.history, expected.seen)
-    rectifiers = [record for record in monitor.history if record.units]
-    assert [record.dead for record in rectifiers if record is not None][0] == 2
+    assert next(record for record in monitor.history if record.units).dead == 2
     assert expected.seen[0] != expected.seen[1]
 
 
@@ -216,6 +216,47 @@ def test_samples_do_not_change_the_training():
         trained.append(model.get_weights())
     for one, other in zip(*trained, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_that_got_another_layer_is_measured_as_it_is():
+    model = network()
+    x = models.samples(model, 50)
+    monitor = kp.callbacks.PlasticityMonitor(samples=x, frequency=1)
+    fit(model, monitor, epochs=1)
+    model.pop()
+    model.add(L.Dense(3, "relu", name="new"))
+    fit(model, monitor, epochs=1, rate=1e-9)
+    (record,) = (each for each in monitor.history if each.layer == "new" and each.training == 2)
+    effective, _ = reference(layer_outputs(model, x)["new"])
+    assert record.effective_rank == pytest.approx(effective, rel=1e-4)
+
+
+def test_by_default_recordings_take_a_share_of_the_time(monkeypatch):
+    """With a clock on which an epoch takes 10 seconds and a recording 1."""
+    now = [0.0]
+    monkeypatch.setattr(time_budget.time, "perf_counter", lambda: now[0])
+    monitor = kp.callbacks.PlasticityMonitor(samples=np.zeros((4, 6), "float32"))
+    recorded = []
+
+    def record(epoch, probe, logs):
+        recorded.append(epoch)
+        now[0] += 1.0
+
+    monkeypatch.setattr(monitor, "_record", record)
+    model = network()
+    model.compile("sgd", "mse")
+    monitor.set_model(model)
+    for _ in range(2):  # Two trainings share the budget.
+        monitor.on_train_begin()
+        for epoch in range(20):
+            monitor.on_epoch_begin(epoch)
+            now[0] += 10.0
+            monitor.on_epoch_end(epoch)
+        monitor.on_train_end()
+        now[0] += 1000.0  # No time of training.
+    # The first one, the next (whose time is not known before), and so on as 3 % are reached: the
+    # n-th of those that count after n seconds over 3 %.
+    assert recorded == [0, 1, 7, 10, 14, 17, 0, 4, 7, 10, 14, 17]
 
 
 def test_bad_arguments(tmp_path):
