@@ -34,10 +34,13 @@ from .revival import Revival as Revival
 from .revival import revive as revive
 from .scaling.equalize import Equalization as Equalization
 from .scaling.equalize import equalize as equalize
+from .scaling.norm_reset import NormReset as NormReset
+from .scaling.norm_reset import reset_norms as reset_norms
 from .sites.finder import find_sites as find_sites
 from .sites.site import Site as Site
 from .training.config import FitConfig as FitConfig
 from .training.config import SlopeConfig as SlopeConfig
 from .training.finetune import finetune as finetune
 from .training.result import FineTuning as FineTuning
+from .training.slope_optimizer import SlopeOptimizer as SlopeOptimizer
 from .version import __version__ as __version__

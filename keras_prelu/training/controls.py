@@ -19,6 +19,7 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.initial_values import InitializedWeight, initialized_weights
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU, is_slope
+from keras_prelu.sites.prelu_layers import freeze_slopes
 from keras_prelu.training.fit import TrainedModel
 
 __all__ = ["CONTROLS", "TrainedControl", "check_controls", "control_model"]
@@ -95,17 +96,11 @@ def control_model(name: str, prelu_model: keras.Model, seed: int) -> keras.Model
     """
     model = rewrite(prelu_model)
     if name == "fixed-slopes":
-        _freeze_slopes(model)
+        freeze_slopes(model)
     else:
         mean_slope = float(np.mean([layer.mean for layer in layer_slopes(prelu_model)]))
         _redraw(model, mean_slope, np.random.default_rng(seed))
     return model
-
-
-def _freeze_slopes(model: keras.Model) -> None:
-    for layer in sublayers(model):
-        if isinstance(layer, PReLU):
-            layer.trainable = False
 
 
 def _redraw(model: keras.Model, mean_slope: float, rng: np.random.Generator) -> None:
