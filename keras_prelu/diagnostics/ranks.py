@@ -78,11 +78,6 @@ def activation_ranks(activations: Array) -> Ranks:
     Args:
         activations: Array of shape (rows, channels).
 
-    Example:
-
-    >>> activation_ranks(np.array([[1.0, 5.0], [-1.0, 5.0]]))
-    Ranks(effective=1.0, stable=1.0)
-
     References:
         Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality".
     """

@@ -31,7 +31,7 @@ class Effort:
     rounds: int
 
 
-FULL = Effort(steps=100, epochs=20, rounds=7)
+FULL = Effort(steps=100, epochs=8, rounds=5)
 TRIAL = Effort(steps=2, epochs=2, rounds=2)
 BATCH = 32
 
