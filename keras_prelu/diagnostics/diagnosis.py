@@ -98,7 +98,7 @@ def diagnose(
     On new data it says how to prepare a trained network to go on learning: dead units call for
     `revive`, weights that grew for `reset_norms`. It does not forecast what that gains, since
     nothing that was measured before training does (docs/explanation/results.md); short trials show
-    it (`keras_prelu.training.try_recipes`).
+    it (`keras_prelu.try_recipes`).
 
     Args:
         model: Keras model with ReLU or PReLU. Nested models are included.

@@ -29,7 +29,7 @@ __all__ = [
 NO_FORECAST = (
     "These measures say which preparation suits the network. None of them forecasts what a"
     " preparation or a conversion gains; short trials on held-back samples show that:"
-    " keras-prelu diagnose --trial, or keras_prelu.training.try_recipes."
+    " keras-prelu diagnose --trial, or keras_prelu.try_recipes."
 )
 """What a diagnosis can't say."""
 

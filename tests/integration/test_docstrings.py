@@ -17,6 +17,7 @@ SLOW = {
     "keras_prelu.training.config.FitConfig",
     "keras_prelu.training.config.SlopeConfig",
     "keras_prelu.training.finetune.finetune",
+    "keras_prelu.training.recipe_trials.try_recipes",
 }
 
 MODULES = [
@@ -48,6 +49,7 @@ MODULES = [
     "keras_prelu.theory",
     "keras_prelu.training.config",
     "keras_prelu.training.finetune",
+    "keras_prelu.training.recipe_trials",
     "keras_prelu.training.slope_optimizer",
 ]
 

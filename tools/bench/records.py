@@ -142,7 +142,7 @@ class DiagnosticsTime:
 
 @dataclass(frozen=True)
 class MonitorTime:
-    """Time of `PlasticityMonitor` in the training of one network.
+    """Processor time of `PlasticityMonitor` in the training of one network.
 
     Attributes:
         backend: Keras backend.

@@ -225,7 +225,8 @@ REPORT = Report(
         "plasticity": Section(
             title="What watching a training costs",
             text=f"""`callbacks.PlasticityMonitor` on 256 samples, writing both files, in epochs of
-            {plasticity.FULL.steps} steps of {plasticity.BATCH} samples. "Each epoch recorded": the
+            {plasticity.FULL.steps} steps of {plasticity.BATCH} samples. Seconds are those of the processor,
+            of all threads. "Each epoch recorded": the
             time of an epoch that is recorded over that of the one before, which is not (median and
             quartiles of {plasticity.FULL.epochs} pairs). "By default": the time of
             {plasticity.FULL.epochs} epochs with the monitor, which records as often as 3 % of the
