@@ -152,6 +152,7 @@ def norm_findings(norms: Sequence[LayerNorm]) -> Iterator[Finding]:
             ),
             advice=(
                 "Before the network goes on learning, keras_prelu.reset_norms scales them back and"
-                " keeps the decisions."
+                " keeps the decisions; or fine-tune with --recipe reset-identity, which is made for"
+                " networks with BatchNormalization."
             ),
         )
