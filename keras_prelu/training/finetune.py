@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from keras_prelu.training.fingerprint import fingerprint
 from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.recipe_search import OnTrial
-from keras_prelu.training.recipes import AUTO
+from keras_prelu.training.recipes import AUTO, CONTROL
 from keras_prelu.training.result import FineTuning
+from keras_prelu.training.runs import finetune_over_runs
 from keras_prelu.training.start import choose_recipe, start_as_given, start_by_recipe
-from keras_prelu.training.trainings import Trainer, train_and_compare
-from keras_prelu.utils.checks import check_number
+from keras_prelu.training.trainer import Trainer
+from keras_prelu.training.trainings import train_and_compare
+from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["FineTuning", "finetune"]
 
@@ -46,6 +49,7 @@ def finetune(
     original: keras.Model | None = None,
     recipe: str = AUTO,
     budget: float = 3.0,
+    runs: int = 1,
     selection: Any = None,
     fit: FitConfig | None = None,
     epochs: int | None = None,
@@ -74,6 +78,11 @@ def finetune(
     training samples. A converted model is trained as it is, with the `original` that it was made
     from as its control.
 
+    A training diverges if its loss is not finite or explodes: if the running mean of an epoch is
+    100 times that for the labels of other samples. It is stopped then, and repeated with slopes as
+    fast as the weights (a tenth as fast under SGD), and if that diverges too as the ReLU model. A
+    control whose training diverges is left out. The verdict says so (`FineTuning.fallbacks`).
+
     Several devices are used if the models were made for them: under
     `tf.distribute.MirroredStrategy`, whose scope must enclose this call too, or
     `keras.distribution.DataParallel` on JAX, on one host or several
@@ -96,14 +105,24 @@ def finetune(
             recipe. Not changed. Defaults to None.
         recipe: Str. How a ReLU model is prepared: "auto", or a name in
             `keras_prelu.training.recipes.RECIPES`: "identity-revived", "identity",
-            "reset-identity", "exp-decay", "leaky-revived", "exp", "exp-revived", or one of the
-            controls "relu", "relu-revived", "relu-reset", "shrink-perturb". A converted model takes
-            none: "auto" then trains it as it is. Defaults to "auto".
+            "reset-identity", "shrink-identity", "exp-decay", "leaky-revived", "exp", "exp-revived",
+            or one of the controls "relu", "relu-revived", "relu-reset", "shrink-perturb". "auto"
+            judges by the new samples alone, and may choose to shrink weights, which forgets what
+            the network knew. A converted model takes none: "auto" then trains it as it is. Defaults
+            to "auto".
         budget: Float. For "auto", the cost of the search and the final training together, as a
             multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
+        runs: Int. Number of fine-tunings, with the seeds `seed`, `seed` + 1 and so on, which differ
+            in the order of the data and all that is random. Trainings scatter, and the samples of
+            one say nothing of that. Model and controls are trained that many times (a search is
+            made once), and the verdict compares them over the runs, paired by seed: "better" needs
+            that Student's t interval over runs and the interval over samples are both above zero;
+            it takes three runs to know their scatter. The result's models are those of the run with
+            the lowest loss on the selection samples. Where no recipe is better than ReLU there is
+            one run. Defaults to 1.
         selection: `Samples`, a pair (x, y) or a data set that ends, on which the best epoch and the
-            recipe are chosen. Defaults to a fifth of the training samples with a recipe, and to
-            None without one: then the last epoch's weights are kept.
+            recipe are chosen, and the run. Defaults to a fifth of the training samples with a
+            recipe or several runs, and else to None: then the last epoch's weights are kept.
         fit: `FitConfig` that replaces the arguments `epochs` to `verbose` below. Defaults to None.
         epochs: Int. Passes over the training data. Defaults to 10.
         batch_size: Int. Batch size of `train` given as arrays. Defaults to 32.
@@ -121,10 +140,9 @@ def finetune(
             below. Defaults to None.
         slope_multiplier: Float. Ratio of the slopes' learning rate to that of the weights. Slopes
             get no weight decay. Defaults to what suits the recipe, the optimizer and the network:
-            free slopes (recipes with "identity", or a model converted so) learn 10 times as fast
-            under Adam, AdamW, Adamax and Nadam, 3 times with BatchNormalization, and as fast as the
-            weights under other optimizers; "auto" tries both where one of them applies. All other
-            slopes learn as fast as the weights.
+            for free slopes (recipes with "identity", or a model converted so) 10 under Adam, AdamW,
+            Adamax and Nadam, 3 under these with BatchNormalization, and 0.1 under SGD; 1 for all
+            others. "auto" tries 30 beside 10, and 10 beside 3.
         slope_frozen_epochs: Float. Epochs at the start in which slopes keep their values while the
             weights train. Defaults to 0.
         slope_warmup_epochs: Float. Epochs after the frozen ones in which the slopes' learning rate
@@ -154,8 +172,8 @@ def finetune(
         InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no
             such recipe, or there is no loss.
         DataError: Samples have no labels, do not fit the model, or hold NaN.
-        FineTuningError: The loss became NaN, the checkpoints are those of another fine-tuning, or
-            Keras can't train under the strategy.
+        FineTuningError: All trainings diverged, the checkpoints are those of another fine-tuning,
+            or Keras can't train under the strategy.
         FileError: Checkpoints can't be written or read.
 
     Example:
@@ -204,6 +222,7 @@ def finetune(
     if original is not None:
         check_model(original, "original")
     check_number("budget", budget, above=0.0)
+    check_integer("runs", runs, minimum=1)
     control_names = check_controls(controls)
     name = recipe_name(model, original, recipe, control)
     models = (model,) if original is None else (model, original)
@@ -213,6 +232,8 @@ def finetune(
     data = checked_data(model, train, validation, selection, fit_config)
     if name is not None:
         data = data.with_selection(fit_config.seed, "With a recipe")
+    elif runs > 1:
+        data = data.with_selection(fit_config.seed, "With several runs")
     setup = TrainingSetup(
         train=data.train,
         selection=data.selection,
@@ -223,18 +244,21 @@ def finetune(
     with ExitStack() as stack:
         store = None
         if checkpoints is not None:
-            key = fingerprint(models, setup, data.validation, (name, budget))
+            key = fingerprint(models, setup, data.validation, (name, budget, runs))
             store = stack.enter_context(Checkpoints(Path(checkpoints), key))
         if name is None:
-            start = start_as_given(model, original, setup)
+            start_by_seed = partial(start_as_given, model, original)
         else:
             choice = choose_recipe(
                 name, model, setup, budget=budget, on_trial=on_trial, checkpoints=store
             )
-            start = start_by_recipe(choice, model, setup, control=control)
-        trainer = Trainer(
-            setup=setup.with_default_multiplier(start.multiplier),
-            validation=data.validation,
-            checkpoints=store,
+            start_by_seed = partial(start_by_recipe, choice, model, control=control)
+            if choice.candidate.recipe.name == CONTROL.name:
+                runs = 1
+        trainer = Trainer(setup=setup, validation=data.validation, checkpoints=store)
+        if runs == 1:
+            start = start_by_seed(setup)
+            return train_and_compare(start, trainer, control=control, control_names=control_names)
+        return finetune_over_runs(
+            start_by_seed, trainer, runs, control=control, control_names=control_names
         )
-        return train_and_compare(start, trainer, control=control, control_names=control_names)
