@@ -18,7 +18,7 @@ __all__ = ["DivergedTrainingError", "DivergenceGuard", "largest_sound_loss"]
 EXPLODED = 100.0
 """A loss has exploded when it is this many times what the network has for wrong labels."""
 
-_SAMPLES = 512
+_SAMPLES = 128
 _BATCHES_BETWEEN_CHECKS = 32
 
 
@@ -91,7 +91,7 @@ def largest_sound_loss(
 
     Args:
         model: Keras model. It is compiled, before its training.
-        samples: `CheckedSamples` with labels. Up to 512 of them are used.
+        samples: `CheckedSamples` with labels. Up to 128 of them are used, or a batch.
         batch_size: Int. The batch size.
         seed: Int. Seed of the choice of samples and of the labels' order.
     """

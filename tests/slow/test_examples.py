@@ -15,12 +15,29 @@ import keras_prelu as kp
 from tests.helpers.processes import output_of_python, run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+ON_DIGITS = sorted({*EXAMPLES.glob("*.py")} - {EXAMPLES / "reinforcement_learning.py"})
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ON_DIGITS, ids=lambda path: path.stem)
 def test_runs(path, tmp_path):
     assert "% of the test digits" in output_of_python(path, "1", cwd=tmp_path)
+
+
+def test_an_agent_whose_goal_moves(tmp_path):
+    """Each variant has a row with its reward; the control is compared with no other."""
+    output = output_of_python(
+        EXAMPLES / "reinforcement_learning.py", "--short", "--seeds", "2", cwd=tmp_path
+    )
+    rows = re.findall(
+        r"^(\w[^\d\n]+?) +(0\.\d+) ± 0\.\d+ +([+-]0\.\d+ ± 0\.\d+)? +\d+%$", output, re.M
+    )
+    names = ["ReLU going on", "revived once", "revived once and converted"]
+    assert [row[0] for row in rows][:3] == names
+    assert len(rows) == 5
+    assert [bool(difference) for *_, difference in rows] == [False, True, True, True, True]
+    bounds = re.search(r"random earn (0\.\d+) a step, shortest ways (0\.\d+)", output)
+    assert 0.3 < float(bounds[1]) < float(bounds[2]) < 1.0
 
 
 def test_the_stored_claims_are_those_that_are_checked():
