@@ -30,8 +30,13 @@ from keras_prelu.training.slope_rates import (
 
 __all__ = ["Candidate", "candidate_of", "candidates"]
 
-_ON_REQUEST = ("exp", "exp-revived", "shrink-perturb")
-"""Recipes that are not tried, since another one was at least as good."""
+_ON_REQUEST = ("exp", "exp-revived", "exp-decay", "leaky-revived", "shrink-perturb")
+"""Recipes that are not tried, since another one was at least as good.
+
+Positive slopes from the start often win a short trial. On the tasks after it free slopes were
+better in most streams, and under SGD networks with positive slopes diverged some tasks later
+(docs/explanation/results.md).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,7 @@ def candidates(
         if _is_promising(recipe, has_dead_units=has_dead_units, normalized=normalized)
     ]
     first, *controls = [candidate for candidate in tried if not candidate.recipe.converts]
-    leading = _leading(tried)
+    leading = _leading(tried, normalized=normalized)
     others = [each for each in tried if each.recipe.converts and each != leading]
     if tries_rates:
         higher = tried_multipliers(optimizer, normalized=normalized)[1:]
@@ -93,14 +98,12 @@ def candidates(
     return (first, leading, *controls, *others)
 
 
-def _leading(tried: Sequence[Candidate]) -> Candidate:
-    """Return the recipe to try at two rates: one that resets norms, or else the first with slopes.
-
-    A reset recipe is among the candidates only where it is of use.
-    """
+def _leading(tried: Sequence[Candidate], *, normalized: bool) -> Candidate:
+    """Return the recipe to try at two rates: the first with slopes, and with BatchNormalization the
+    one that resets norms."""
     converting = [candidate for candidate in tried if candidate.recipe.converts]
     resets = [each for each in converting if RESET_NORMS in each.recipe.preparations]
-    return (resets or converting)[0]
+    return (resets if normalized else converting)[0]
 
 
 def _is_promising(recipe: Recipe, *, has_dead_units: bool, normalized: bool) -> bool:
@@ -108,9 +111,8 @@ def _is_promising(recipe: Recipe, *, has_dead_units: bool, normalized: bool) -> 
         return False
     if REVIVE in recipe.preparations and not has_dead_units:
         return False
-    if not normalized:
-        return RESET_NORMS not in recipe.preparations
-    # In networks with BatchNormalization, constrained slopes were far off, and shrinking behind a
-    # reset of norms.
-    is_constrained = recipe.slopes is not None and recipe.slopes.learn != FAST
-    return not is_constrained and SHRINK_AND_PERTURB not in recipe.preparations
+    if normalized:
+        # Shrinking was behind a reset of norms.
+        return SHRINK_AND_PERTURB not in recipe.preparations
+    # Without BatchNormalization a reset of norms alone did not help.
+    return recipe.converts or RESET_NORMS not in recipe.preparations

@@ -118,7 +118,7 @@ RECIPES = (
     Recipe(
         name="reset-identity",
         summary="each layer scaled back to the norm of its initial weights, with the same"
-        " decisions, then free slopes that start at 0 and learn fast; for networks with"
+        " decisions, then free slopes that start at 0 and learn fast; above all for networks with"
         " BatchNormalization",
         preparations=(RESET_NORMS,),
         slopes=_FREE,

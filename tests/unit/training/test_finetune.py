@@ -427,17 +427,16 @@ def test_candidates_follow_the_model_and_the_optimizer():
         ("relu", 1.0),
         ("identity", 10.0),
         ("identity", 30.0),
+        ("reset-identity", 10.0),
         ("shrink-identity", 10.0),
-        ("exp-decay", 1.0),
     ]
     assert tried(plain, "sgd", has_dead_units=True) == [
         ("relu", 1.0),
         ("identity-revived", 0.1),
         ("relu-revived", 1.0),
         ("identity", 0.1),
+        ("reset-identity", 0.1),
         ("shrink-identity", 0.1),
-        ("exp-decay", 1.0),
-        ("leaky-revived", 1.0),
     ]
     adam = keras.optimizers.AdamW()
     assert tried(normalized, adam, has_dead_units=False) == [
@@ -449,7 +448,7 @@ def test_candidates_follow_the_model_and_the_optimizer():
     ]
     names = {name for name, _ in tried(normalized, adam, has_dead_units=True)}
     assert {"identity", "identity-revived", "relu-revived"} <= names
-    assert not names & {"exp-decay", "leaky-revived", "exp"}
+    assert not names & {"exp-decay", "leaky-revived", "exp", "shrink-identity"}
     rates = tried(normalized, adam, has_dead_units=False, tries_rates=False)
     assert {rate for name, rate in rates if "identity" in name} == {3.0}
 
