@@ -128,7 +128,7 @@ def _against_controls(results: Sequence[Continual], cases: Sequence[Case]) -> li
                 case[0],
                 str(case[1]),
                 best,
-                f"{math.exp(values.mean()):.2f} [{math.exp(low):.2f}, {math.exp(high):.2f}]",
+                f"{math.exp(values.mean()):.2f}{_between(low, high)}",
                 ", ".join(f"{name} {count}" for name, count in chosen),
                 f"{nearest} ({_mean(group, nearest) / _mean(group, AUTO):.2f})",
             ]
@@ -140,6 +140,11 @@ def _against_controls(results: Sequence[Continual], cases: Sequence[Case]) -> li
     is better than the best control in {better} and worse in {worse} of {len(rows)} settings."""
     header = ["setting", "tasks before", "best control", "ratio", "chose", "best other method"]
     return [paragraph(text), table(header, rows, left=(0, 2, 4, 5))]
+
+
+def _between(low: float, high: float) -> str:
+    """Return an interval of logarithms as that of ratios; nothing for a single seed."""
+    return f" [{math.exp(low):.2f}, {math.exp(high):.2f}]" if math.isfinite(low) else ""
 
 
 def _mean(group: Sequence[Continual], method: str) -> float:
