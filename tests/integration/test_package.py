@@ -68,6 +68,7 @@ def test_the_command_line_offers_what_the_package_has():
     assert tuple(CONTROLS) == training.CONTROLS
     assert tuple(diagnosis.MEASURES) == diagnose.MEASURES
     assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == training.RECIPES
+    assert recipes.REPLACED == training.REPLACED_RECIPES
 
 
 def test_classes_are_registered():
