@@ -140,11 +140,9 @@ def test_two_hosts_give_the_result_of_one(tmp_path):
     assert (
         first["weights"][1] == first["weights"][2]
     )  # the second time they come from the checkpoints
-    assert sorted(path.name for path in (tmp_path / "two" / "run").iterdir()) == [
-        "control.npz",
-        "key.json",
-        "model.npz",
-    ]
+    # Some versions of filelock leave the lock's file.
+    names = {path.name for path in (tmp_path / "two" / "run").iterdir()} - {".lock"}
+    assert names == {"control.npz", "key.json", "model.npz"}
     lines = (tmp_path / "two" / "slopes.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == [
         "epoch",
