@@ -10,11 +10,14 @@ PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist workstea
 
 TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
 	test_callbacks.py test_revival.py)
-TABLES := $(addprefix tests/unit/,scaling training/test_optimizers.py test_revival.py)
+TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_kinds.py scaling \
+	training/test_digest.py training/test_optimizers.py test_constraints.py test_revival.py)
+# Files with tests that have a mark, besides those of tests/backends.
+MARKED = tests/backends $(shell grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests/unit tests/integration)
 # Hundreds of short trainings, each compiled anew.
 ON_ONE_BACKEND := --ignore=tests/unit/training/test_optimizers.py
 
-.PHONY: demo test test-slow lint docs coverage dist try-wheel bench mutation format clean
+.PHONY: demo test test-slow lint lint-types lint-style docs coverage dist try-wheel bench mutation format clean
 .PHONY: test-torch test-tensorflow test-jax slow-torch slow-tensorflow slow-jax
 
 demo: $(VENV)/installed
@@ -25,23 +28,28 @@ demo: $(VENV)/installed
 test: lint test-torch test-tensorflow test-jax
 
 lint: $(VENV)/installed-dev
+	$(MAKE) --no-print-directory --jobs $(JOBS) lint-types lint-style
+
+lint-types:
+	$(BIN)/mypy
+
+lint-style:
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 test-torch: $(VENV)/installed-dev
 	KERAS_BACKEND=torch $(PYTEST) -m "not slow" tests
 
 test-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "(backends or tensorflow) and not slow" tests
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "(backends or tensorflow) and not slow" $(call MARKED,backends|tensorflow)
 
 # JAX compiles each example of a property test anew, and everything twice as long with optimizations;
 # tests that use the fixture `optimized` turn them on.
 test-jax slow-jax: export HYPOTHESIS_PROFILE ?= short
 test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" tests
+	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" $(call MARKED,backends)
 
 # The rest: documentation, examples, tools, kills and devices; on TensorFlow and JAX the unit tests in
 # which functions are traced or models are trained. `make coverage` runs all unit tests on TensorFlow.

@@ -25,6 +25,7 @@ def test_it_runs_as_a_module():
     assert printed.strip() == f"keras-prelu, version {keras_prelu.__version__}"
 
 
+@pytest.mark.slow
 def test_documented_modules_are_there_in_a_fresh_process():
     names = ["report.figures", "report.html", "training.recipes.RECIPES"]
     output_of_python("-c", f"import keras_prelu as kp; {'; '.join(f'kp.{name}' for name in names)}")

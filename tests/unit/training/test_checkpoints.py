@@ -213,6 +213,7 @@ def test_a_folder_in_use_is_refused_and_free_afterwards(tmp_path):
     Checkpoints(tmp_path, "key").close()
 
 
+@pytest.mark.slow
 def test_another_process_is_refused_until_the_first_is_killed(tmp_path):
     script = (
         "import sys, time, pathlib; from keras_prelu.training.checkpoints import Checkpoints;"
