@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 
 TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
-	test_callbacks.py test_revival.py)
+	callbacks test_revival.py)
 TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_kinds.py scaling \
 	training/test_digest.py training/test_optimizers.py test_constraints.py test_revival.py)
 # Files with tests that have a mark, besides those of tests/backends.

@@ -32,6 +32,7 @@ _SERIALIZABLE = (
     "keras_prelu.graph.cloning",
     "keras_prelu.graph.output_names",
     "keras_prelu.custom_layers.converted_layer",
+    "keras_prelu.training.slope_rates",
     "keras_prelu.training.slope_optimizer",
 )
 

@@ -40,4 +40,5 @@ from .training.config import FitConfig as FitConfig
 from .training.config import SlopeConfig as SlopeConfig
 from .training.finetune import finetune as finetune
 from .training.result import FineTuning as FineTuning
+from .training.slope_optimizer import SlopeOptimizer as SlopeOptimizer
 from .version import __version__ as __version__

@@ -19,7 +19,7 @@ from keras_prelu.registration import serializable
 from keras_prelu.regularizers import SlopePenalty
 from keras_prelu.typing import Shape, Tensor
 
-__all__ = ["PReLU", "is_slope", "map_and_constraint", "slopes_in_effect"]
+__all__ = ["PReLU", "is_free_slope", "is_slope", "map_and_constraint", "slopes_in_effect"]
 
 _MAP_KEY = "parameterization"
 """Key of the map among a layer's stored variables, which Keras numbers."""
@@ -185,7 +185,9 @@ class PReLU(keras.layers.Layer):
             # by up to 0.1 %.
             autocast=False,
         )
-        self.beta.keras_prelu_slope = True  # Read by is_slope.
+        # Read by is_slope and is_free_slope.
+        self.beta.keras_prelu_slope = True
+        self.beta.keras_prelu_free_slope = self._is_identity
         # torch.compile can't trace the creation of the operation, so it is created here, outside of
         # any compiled function.
         self._activate(ops.zeros((0,)), ops.ones(()))
@@ -338,6 +340,15 @@ def is_slope(variable: Any) -> bool:
         variable: `keras.Variable`. Any variable.
     """
     return getattr(variable, "keras_prelu_slope", False)
+
+
+def is_free_slope(variable: Any) -> bool:
+    """Return whether a variable is the slope of a PReLU layer itself, as under "identity".
+
+    Args:
+        variable: `keras.Variable`. Any variable.
+    """
+    return getattr(variable, "keras_prelu_free_slope", False)
 
 
 def _slope_initializer(value: Any) -> Any:

@@ -19,6 +19,7 @@ from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops.numpy import Multiply
 
 __all__ = [
+    "MOVING_AVERAGES",
     "Functional",
     "Node",
     "added_losses",
@@ -44,11 +45,13 @@ __all__ = [
     "producer",
     "recurrent_states",
     "set_keras_mask",
+    "state_by_variable",
     "state_variables",
     "steps_counter",
     "sublayers",
     "treat_apart",
     "unlocked",
+    "variable_index",
     "variable_key",
     "weight_decay_exclusions",
 ]
@@ -191,6 +194,40 @@ def built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     return list(optimizer._trainable_variables)
 
 
+MOVING_AVERAGES = "_model_variables_moving_average"
+"""The attribute in which an optimizer with `use_ema` keeps moving averages of its variables."""
+
+
+def state_by_variable(optimizer: keras.optimizers.Optimizer) -> dict[str, list[Any]]:
+    """Return the state that an optimizer keeps for each of the variables that it trains.
+
+    Keras's optimizers, and those that are written as its documentation says, hold it in lists with
+    one entry for each variable: moments, accumulators, accumulated gradients, moving averages.
+
+    Args:
+        optimizer: Keras optimizer that updates variables itself, not one that delegates. Built.
+
+    Returns:
+        Dict from the name of an attribute to its list, in the order of the variables. An entry that
+        is no `keras.Variable` stands for a variable without such state.
+    """
+    count = len(optimizer._trainable_variables)
+    return {
+        name: list(value)
+        for name, value in vars(optimizer).items()
+        if name not in ("_trainable_variables", "_variables")
+        and isinstance(value, (list, tuple))
+        and len(value) == count
+        and any(isinstance(entry, keras.Variable) for entry in value)
+    }
+
+
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int | None:
+    """Return the place of a variable among those that an optimizer trains, or None."""
+    index: int | None = optimizer._trainable_variables_indices.get(optimizer._var_key(variable))
+    return index
+
+
 def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     """Let the `fit` that has just begun start at the given epoch.
 
@@ -271,7 +308,7 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variabl
     Raises:
         AttributeError: The optimizer keeps none, or is not built.
     """
-    return list(optimizer._model_variables_moving_average)
+    return list(getattr(optimizer, MOVING_AVERAGES))
 
 
 def optimizer_config(optimizer: keras.optimizers.Optimizer, **stand_ins: Any) -> dict[str, Any]:

@@ -242,12 +242,18 @@ def print_finetuning(result: Any) -> None:
     if result.trials:
         print_table(
             "Recipes tried, losses on samples held back for the choice",
-            ["recipe", "round", "steps", "loss"],
+            ["recipe", "slopes' rate", "round", "steps", "loss"],
             [
-                [trial.recipe, trial.round, trial.steps, number(trial.loss)]
+                [
+                    trial.recipe,
+                    f"{trial.multiplier:g}x",
+                    trial.round,
+                    trial.steps,
+                    number(trial.loss),
+                ]
                 for trial in result.trials
             ],
-            right=["round", "steps", "loss"],
+            right=["slopes' rate", "round", "steps", "loss"],
         )
     print_table(
         "Fine-tuning, scores on samples that no training saw",
@@ -291,7 +297,10 @@ def _named_trainings(result: Any) -> list[tuple[str, Any]]:
     """
     kind = "PReLU" if result.slopes_after else "ReLU"
     name = f"{kind}, recipe {result.recipe}" if result.recipe else kind
-    controls = [("ReLU control", result.control), ("ReLU control, revived", result.revived_control)]
+    controls = [
+        ("ReLU control", result.control),
+        ("ReLU control, prepared alike", result.prepared_control),
+    ]
     controls += [(f"PReLU control, {control.name}", control.trained) for control in result.controls]
     others = [
         (control_name, training)

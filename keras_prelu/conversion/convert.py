@@ -92,6 +92,7 @@ def convert(
     parameterization: Any = None,
     shared_axes: Any = "channel_wise",
     alpha_regularizer: Any = None,
+    beta_regularizer: Any = None,
     rescale: str = "auto",
     calibration_data: Any = None,
     include: Selector = None,
@@ -137,6 +138,8 @@ def convert(
         shared_axes: Axes that share one slope, as in `PReLU`. A `keras.layers.PReLU` that keeps its
             slopes keeps its axes. Defaults to "channel_wise".
         alpha_regularizer: Regularizer of the slopes, as in `PReLU`. Defaults to None.
+        beta_regularizer: Regularizer of the raw parameters of the slopes, as in `PReLU`. Defaults
+            to None.
         rescale: String. How the model's function is restored after the conversion:
 
             - "calibrated": layerwise least squares on `calibration_data`, see `calibrate`.
@@ -203,6 +206,7 @@ def convert(
         parameterization=parameterization,
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
+        beta_regularizer=beta_regularizer,
         rescale=rescale,
         calibration_data=calibration_data,
         include=include,
@@ -222,6 +226,7 @@ def run_conversion(
     parameterization: Any = None,
     shared_axes: Any = "channel_wise",
     alpha_regularizer: Any = None,
+    beta_regularizer: Any = None,
     rescale: str = "auto",
     calibration_data: Any = None,
     include: Selector = None,
@@ -271,6 +276,7 @@ def run_conversion(
         new_slopes=choose_slopes(alpha, parameterization, rescale, has_samples=has_samples),
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
+        beta_regularizer=beta_regularizer,
         keep_slopes=keep_slopes,
     )
     config = CalibrationConfig(

@@ -18,7 +18,12 @@ from keras_prelu.conversion.configured_copies import copy_from_config
 from keras_prelu.conversion.variable_matching import VariablePair
 from keras_prelu.errors import InvalidArgumentError, reason_of
 
-__all__ = ["copy_optimizer", "described_exclusions", "unknown_exclusions"]
+__all__ = [
+    "copy_optimizer",
+    "described_exclusions",
+    "unknown_exclusions",
+    "with_inner_optimizers",
+]
 
 
 def copy_optimizer(optimizer: Any, pairs: Sequence[VariablePair] = ()) -> Any:
@@ -62,7 +67,7 @@ def unknown_exclusions(optimizer: Any, pairs: Sequence[VariablePair]) -> int:
     known = {variable_key(optimizer, pair.source) for pair in pairs}
     return sum(
         len(weight_decay_exclusions(one).keys - known)
-        for one in _with_inner_optimizers(keras.optimizers.get(optimizer))
+        for one in with_inner_optimizers(keras.optimizers.get(optimizer))
     )
 
 
@@ -71,7 +76,7 @@ def described_exclusions(optimizer: Any, models: Sequence[keras.Model]) -> list[
     optimizer = keras.optimizers.get(optimizer)
     variables = [variable for model in models for variable in model.variables]
     described = []
-    for one in _with_inner_optimizers(optimizer):
+    for one in with_inner_optimizers(optimizer):
         exclusions = weight_decay_exclusions(one)
         described.append(
             (
@@ -82,13 +87,14 @@ def described_exclusions(optimizer: Any, models: Sequence[keras.Model]) -> list[
     return described
 
 
-def _with_inner_optimizers(optimizer: Any) -> Iterator[Any]:
+def with_inner_optimizers(optimizer: Any) -> Iterator[Any]:
+    """Yield an optimizer and those that it delegates to, at any depth; one may occur twice."""
     yield optimizer
     inner = [*getattr(optimizer, "optimizers", ())]
     if hasattr(optimizer, "inner_optimizer"):
         inner.append(optimizer.inner_optimizer)
     for one in inner:
-        yield from _with_inner_optimizers(one)
+        yield from with_inner_optimizers(one)
 
 
 def _copy_wrapper(optimizer: Any, pairs: Sequence[VariablePair]) -> Any:

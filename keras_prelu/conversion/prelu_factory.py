@@ -27,12 +27,14 @@ class PReLUFactory:
         new_slopes: `NewSlopes`. Those of sites without slopes of their own.
         shared_axes: Axes that share one slope, as in `PReLU`.
         alpha_regularizer: Regularizer of the slopes, as in `PReLU`.
+        beta_regularizer: Regularizer of their raw parameters, as in `PReLU`.
         keep_slopes: Boolean. Whether a site with a slope of its own keeps it.
     """
 
     new_slopes: NewSlopes
     shared_axes: Any
     alpha_regularizer: Any
+    beta_regularizer: Any
     keep_slopes: bool
 
     def keeps_slopes_of(self, site: Site) -> bool:
@@ -65,6 +67,7 @@ class PReLUFactory:
             parameterization=settings.parameterization,
             alpha_constraint=settings.constraint,
             alpha_regularizer=self.alpha_regularizer,
+            beta_regularizer=self.beta_regularizer,
             shared_axes=settings.shared_axes,
             max_value=site.max_value,
             data_format=located.data_format,

@@ -180,7 +180,7 @@ def _dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
                 ),
                 advice=(
                     "keras_prelu.revive gives such units fresh weights and keeps the function; or"
-                    " fine-tune with --recipe exp-revived."
+                    " fine-tune with --recipe identity-revived."
                 ),
             )
 

@@ -51,8 +51,13 @@ class _Reader:
     def silence(self, units: Array) -> None:
         """Set the weights that read some units to 0."""
         kernel = to_float64(self.layer.kernel)
-        kernel[..., np.tile(units, self.positions), :] = 0.0
-        self.layer.kernel.assign(kernel)
+        self.layer.kernel.assign(np.where(self.mask(units), 0.0, kernel))
+
+    def mask(self, units: Array) -> Array:
+        """Return for each entry of the kernel whether it reads one of some units."""
+        mask = np.zeros(self.layer.kernel.shape, dtype=bool)
+        mask[..., np.tile(units, self.positions), :] = True
+        return mask
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,15 @@ class Surroundings:
     @property
     def variables(self) -> list[Any]:
         """The variables that a revival changes."""
-        view, layer = self.view, self.normalization
-        written = [view.kernel]
-        if layer is None:
-            written.append(view.bias)
-        else:
-            written += [layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta]
-        return [variable for variable in written if variable is not None] + [
-            reader.layer.kernel for reader in self.readers
-        ]
+        shifted = [self.view.bias] if self.normalization is None else self._statistics
+        return [self.view.kernel, *shifted, *(reader.layer.kernel for reader in self.readers)]
+
+    @property
+    def _statistics(self) -> list[Any]:
+        """The variables of the BatchNormalization, one entry for each unit."""
+        layer = self.normalization
+        found = [layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta]
+        return [variable for variable in found if variable is not None]
 
     @property
     def layers(self) -> list[Any]:
@@ -98,6 +103,19 @@ class Surroundings:
         return [layer for layer in around if layer is not None] + [
             reader.layer for reader in self.readers
         ]
+
+    def entries(self, units: Array) -> list[tuple[Any, Array]]:
+        """Return the variables that a revival of some units changes, and a mask of the entries."""
+        view = self.view
+        matrix = view.to_matrix(np.zeros(view.kernel.shape, dtype=bool))
+        incoming = np.broadcast_to(units.reshape(len(matrix), 1, -1), matrix.shape)
+        entries = [(view.kernel, view.from_matrix(incoming))]
+        if self.normalization is None:
+            bias = view.bias_to_matrix(np.zeros(view.bias.shape, dtype=bool))
+            entries.append((view.bias, view.bias_from_matrix(units.reshape(bias.shape))))
+        else:
+            entries += [(variable, units) for variable in self._statistics]
+        return entries + [(reader.layer.kernel, reader.mask(units)) for reader in self.readers]
 
     def refresh(self, units: Array, seed: int) -> None:
         """Draw new incoming weights for some units, within the constraint of the kernel."""

@@ -11,7 +11,7 @@ from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.layers import PReLU
 
-__all__ = ["has_prelu_layers", "layer_at", "prelu_layers"]
+__all__ = ["freeze_slopes", "has_prelu_layers", "layer_at", "prelu_layers"]
 
 
 def layer_at(model: keras.Model, path: str) -> Any:
@@ -37,6 +37,12 @@ def prelu_layers(model: Any) -> Iterator[tuple[str, PReLU]]:
 def has_prelu_layers(model: keras.Model) -> bool:
     """Return whether a model has a `keras_prelu.PReLU`, and so slopes to train."""
     return next(prelu_layers(model), None) is not None
+
+
+def freeze_slopes(model: keras.Model) -> None:
+    """Let the slopes of a model keep their values in training, in place."""
+    for _, layer in prelu_layers(model):
+        layer.trainable = False
 
 
 def _prelu_layers(model: Any, scope: str, seen: set[int]) -> Iterator[tuple[str, PReLU]]:

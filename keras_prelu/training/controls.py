@@ -5,7 +5,6 @@ Each tests one more cause that a gain might have, other than longer training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,10 @@ from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.diagnostics.comparison import Comparison
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.graph.initial_values import InitializedWeight, initialized_weights
 from keras_prelu.initializers import PReLUHeNormal
 from keras_prelu.layers import PReLU, is_slope
+from keras_prelu.sites.prelu_layers import freeze_slopes
 from keras_prelu.training.fit import TrainedModel
 
 __all__ = ["CONTROLS", "TrainedControl", "check_controls", "control_model"]
@@ -95,30 +96,26 @@ def control_model(name: str, prelu_model: keras.Model, seed: int) -> keras.Model
     """
     model = rewrite(prelu_model)
     if name == "fixed-slopes":
-        _freeze_slopes(model)
+        freeze_slopes(model)
     else:
         mean_slope = float(np.mean([layer.mean for layer in layer_slopes(prelu_model)]))
         _redraw(model, mean_slope, np.random.default_rng(seed))
     return model
 
 
-def _freeze_slopes(model: keras.Model) -> None:
-    for layer in sublayers(model):
-        if isinstance(layer, PReLU):
-            layer.trainable = False
-
-
 def _redraw(model: keras.Model, mean_slope: float, rng: np.random.Generator) -> None:
     """Assign fresh initial values to all variables except slopes."""
     drawn = set()
     for layer in sublayers(model):
-        for weight in _initialized_weights(layer):
+        if isinstance(layer, PReLU):
+            continue
+        for weight in initialized_weights(layer):
             seed = int(rng.integers(2**31))
             is_kernel = isinstance(layer, _LINEAR) and weight.role in _KERNELS
-            if is_kernel and "seed" in weight.initializer.get_config():
+            if is_kernel and weight.is_random:
                 weight.variable.assign(_fresh_kernel(weight, mean_slope, seed))
             else:
-                weight.variable.assign(_fresh_values(weight, seed))
+                weight.variable.assign(weight.draw(seed))
             drawn.add(id(weight.variable))
     for variable in model.trainable_variables:
         if id(variable) not in drawn and not is_slope(variable):
@@ -128,44 +125,10 @@ def _redraw(model: keras.Model, mean_slope: float, rng: np.random.Generator) -> 
             )
 
 
-@dataclass(frozen=True)
-class _InitializedWeight:
-    """A weight, its initializer, and its role in the layer."""
-
-    role: str
-    variable: keras.Variable
-    initializer: keras.Initializer
-
-
-def _fresh_kernel(weight: _InitializedWeight, mean_slope: float, seed: int) -> Any:
+def _fresh_kernel(weight: InitializedWeight, mean_slope: float, seed: int) -> Any:
     shape = weight.variable.shape
     # A unit of a depthwise kernel reads one channel, so the channel axis is not part of its fan-in.
     fan_in_axes = len(shape) - (2 if weight.role == "depthwise" else 1)
     matrix_shape = (int(np.prod(shape[:fan_in_axes])), int(np.prod(shape[fan_in_axes:])))
     values = PReLUHeNormal(mean_slope, seed=seed)(matrix_shape, dtype=weight.variable.dtype)
     return keras.ops.reshape(values, shape)
-
-
-def _fresh_values(weight: _InitializedWeight, seed: int) -> Any:
-    config = weight.initializer.get_config()
-    if "seed" in config:
-        config = {**config, "seed": seed}
-    initializer = type(weight.initializer).from_config(config)
-    return initializer(weight.variable.shape, dtype=weight.variable.dtype)
-
-
-def _initialized_weights(layer: Any) -> Iterator[_InitializedWeight]:
-    """Iterate over the weights of one of Keras's own layers that have an initializer."""
-    if isinstance(layer, PReLU):
-        return
-    for attribute, initializer in list(vars(layer).items()):
-        if not (attribute.endswith("_initializer") and isinstance(initializer, keras.Initializer)):
-            continue
-        role = attribute.removesuffix("_initializer")
-        names: tuple[str, ...] = (role,)
-        if role in ("depthwise", "pointwise", "recurrent"):
-            names = (role, f"{role}_kernel", "kernel")
-        candidates = (getattr(layer, name, None) for name in names)
-        variable = next((value for value in candidates if isinstance(value, keras.Variable)), None)
-        if variable is not None:
-            yield _InitializedWeight(role=role, variable=variable, initializer=initializer)

@@ -117,6 +117,7 @@ def _fit_parts(fit: FitConfig) -> dict[str, Any]:
             (type(callback), _plain_attributes(callback))
             for callback in callbacks
             if isinstance(callback, _CHANGES_TRAINING)
+            or getattr(callback, "changes_training", False)
         ],
     }
 

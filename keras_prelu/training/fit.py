@@ -22,6 +22,7 @@ from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.scores import Scores, measure_scores, sample_scores
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
+from keras_prelu.layers import is_slope
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.config import FitConfig, SlopeConfig
@@ -101,6 +102,11 @@ class TrainingSetup:
     batches_per_epoch: int | None = None
     models: tuple[keras.Model, ...] = ()
 
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer of the weights or its name."""
+        return "adam" if self.fit.optimizer is None else self.fit.optimizer
+
     def data(self) -> Any:
         """Return the training data, in the order that all models see."""
         if isinstance(self.train, Samples):
@@ -179,9 +185,24 @@ def train_and_score(
 
 
 def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
-    """Train a clone of a model and return the lowest selection loss at the end of an epoch."""
+    """Train a clone of a model and return the lowest selection loss at the end of an epoch.
+
+    Penalties on slopes are taken away, so that the losses of all recipes compare.
+    """
     assert setup.selection is not None
-    return min(_fit(_compiled_clone(source, setup), setup, setup.selection)["val_loss"])
+    model = _compiled_clone(source, setup)
+    history = _fit(model, setup, setup.selection)
+    return min(history["val_loss"]) - _slope_penalty(model)
+
+
+def _slope_penalty(model: keras.Model) -> float:
+    """Return what the regularizers of slopes add to the loss of a model."""
+    penalties = [
+        variable.regularizer(variable)
+        for variable in model.trainable_variables
+        if is_slope(variable) and variable.regularizer is not None
+    ]
+    return float(sum(float(keras.ops.convert_to_numpy(penalty)) for penalty in penalties))
 
 
 def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
@@ -231,13 +252,20 @@ def _fit(
     build_for_training(model, watched)
     keras.utils.set_random_seed(setup.fit.seed)
     data = setup.data()
-    callbacks: list[Any] = [_SeedEpochs(setup.fit.seed), *_user_callbacks(setup.fit)]
+    users = _user_callbacks(setup.fit)
+    # The weights of an epoch are those that its losses are measured with, so what changes them at
+    # its end comes after the choice of the best epoch.
+    changing = [callback for callback in users if getattr(callback, "changes_training", False)]
+    watching = [callback for callback in users if callback not in changing]
+    callbacks: list[Any] = [_SeedEpochs(setup.fit.seed), *watching]
     if isinstance(data, ShuffledBatches):
         callbacks.insert(0, FollowEpochs(data))
     best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit.epochs)
     checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, best_epoch)
     # The checkpoint comes last: it stores the state that earlier callbacks have at an epoch's end.
-    callbacks += [callback for callback in (best_epoch, checkpoint) if callback is not None]
+    callbacks += [best_epoch] if best_epoch is not None else []
+    callbacks += changing
+    callbacks += [checkpoint] if checkpoint is not None else []
     result = model.fit(
         data,
         epochs=setup.fit.epochs,

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.training.candidates import Candidate
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.fit import TrainingSetup, lowest_selection_loss
-from keras_prelu.training.recipes import PreparedModel, Recipe
+from keras_prelu.training.preparation import PreparedModel
+from keras_prelu.training.recipes import Recipe
 
 __all__ = ["LEAST_BUDGET", "RecipeSearch", "RecipeTrial", "search_recipe"]
 
@@ -36,6 +38,7 @@ class RecipeTrial:
 
     Attributes:
         recipe: Str. The recipe's name.
+        multiplier: Float. Ratio of the slopes' learning rate to that of the weights.
         round: Int. 1 or 2.
         steps: Int. Number of training steps.
         loss: Float. The lowest loss on the selection samples at the end of an epoch; infinite if
@@ -43,6 +46,7 @@ class RecipeTrial:
     """
 
     recipe: str
+    multiplier: float
     round: int
     steps: int
     loss: float
@@ -50,14 +54,14 @@ class RecipeTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSearch:
-    """The recipe with the lowest loss in the last round, and all short trainings in order."""
+    """The candidate with the lowest loss in the last round, and all short trainings in order."""
 
-    recipe: Recipe
+    candidate: Candidate
     trials: tuple[RecipeTrial, ...]
 
 
 def search_recipe(
-    recipes: Sequence[Recipe],
+    candidates: Sequence[Candidate],
     prepare: Callable[[Recipe], PreparedModel],
     setup: TrainingSetup,
     budget: float,
@@ -65,16 +69,16 @@ def search_recipe(
     on_trial: OnTrial | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> RecipeSearch:
-    """Find the recipe with the lowest loss on the selection samples.
+    """Find the candidate with the lowest loss on the selection samples.
 
-    Two rounds share what the final training leaves of the budget. In the first round all recipes
+    Two rounds share what the final training leaves of the budget. In the first round all candidates
     get the same number of steps. In the second round the best third of them do, with at least 8
     steps each if two recipes can have that many. Each short training is complete: its learning rate
-    decays to 0 within it. The control is one of the recipes.
+    decays to 0 within it. The control is one of the candidates.
 
     Args:
-        recipes: Sequence of recipes, the most promising first. If the budget is too small for all,
-            the last ones are left out.
+        candidates: Sequence of `Candidate`, the most promising first. If the budget is too small
+            for all, the last ones are left out.
         prepare: Function that prepares a model by a recipe. It is called for each training, so that
             only one model at a time is in memory.
         setup: `TrainingSetup` of the final training, with selection samples.
@@ -90,32 +94,38 @@ def search_recipe(
             the training has too few steps for a search within the budget.
     """
     steps_per_round = _steps_per_round(setup, budget)
-    competing = list(recipes)[: max(2, int(steps_per_round // _LEAST_STEPS))]
+    competing = list(candidates)[: max(2, int(steps_per_round // _LEAST_STEPS))]
     advancing = max(2, math.ceil(len(competing) / _ADVANCING))
     total = len(competing) + advancing
     stored_losses = [] if checkpoints is None else checkpoints.losses()
     trials: list[RecipeTrial] = []
     for round_number, size in ((1, len(competing)), (2, advancing)):
         if trials:
-            competing.sort(key=lambda recipe: _latest_loss(trials, recipe))
+            competing.sort(key=lambda candidate: _latest_loss(trials, candidate))
         competing = competing[:size]
         short = setup.shortened(int(steps_per_round // size))
-        for recipe in competing:
+        for candidate in competing:
             if len(trials) < len(stored_losses):
                 loss = stored_losses[len(trials)]
             else:
-                loss = _short_training_loss(prepare(recipe), short)
+                loss = _short_training_loss(
+                    prepare(candidate.recipe), short.with_default_multiplier(candidate.multiplier)
+                )
                 if checkpoints is not None:
                     checkpoints.add_loss(loss)
             trials.append(
                 RecipeTrial(
-                    recipe=recipe.name, round=round_number, steps=short.steps() or 0, loss=loss
+                    recipe=candidate.recipe.name,
+                    multiplier=candidate.multiplier,
+                    round=round_number,
+                    steps=short.steps() or 0,
+                    loss=loss,
                 )
             )
             if on_trial is not None:
                 on_trial(len(trials), total)
-    best = min(competing, key=lambda recipe: _latest_loss(trials, recipe))
-    return RecipeSearch(recipe=best, trials=tuple(trials))
+    best = min(competing, key=lambda candidate: _latest_loss(trials, candidate))
+    return RecipeSearch(candidate=best, trials=tuple(trials))
 
 
 def _steps_per_round(setup: TrainingSetup, budget: float) -> float:
@@ -140,17 +150,16 @@ def _steps_per_round(setup: TrainingSetup, budget: float) -> float:
     return steps
 
 
-def _latest_loss(trials: Sequence[RecipeTrial], recipe: Recipe) -> float:
-    """Return a recipe's loss in the last round that it took part in."""
-    return next(trial.loss for trial in reversed(trials) if trial.recipe == recipe.name)
+def _latest_loss(trials: Sequence[RecipeTrial], candidate: Candidate) -> float:
+    """Return a candidate's loss in the last round that it took part in."""
+    key = (candidate.recipe.name, candidate.multiplier)
+    return next(trial.loss for trial in reversed(trials) if (trial.recipe, trial.multiplier) == key)
 
 
 def _short_training_loss(prepared: PreparedModel, setup: TrainingSetup) -> float:
     """Return the lowest selection loss of a training, or infinity if it fails."""
     try:
-        loss = lowest_selection_loss(
-            prepared.model, setup.with_default_multiplier(prepared.recipe.slope_multiplier)
-        )
+        loss = lowest_selection_loss(prepared.model, setup)
     except FineTuningError:
         return math.inf
     return loss if math.isfinite(loss) else math.inf

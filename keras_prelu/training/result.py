@@ -13,7 +13,7 @@ from keras_prelu.revival import Revival
 from keras_prelu.training.controls import CONTROLS, TrainedControl
 from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipe_search import RecipeTrial
-from keras_prelu.training.recipes import CONTROL
+from keras_prelu.training.recipes import CONTROL, described
 
 __all__ = ["FineTuning"]
 
@@ -31,16 +31,19 @@ class FineTuning:
         prelu: `TrainedModel`. The fine-tuned PReLU model, or a ReLU control if the search found
             nothing better.
         control: `TrainedModel`. The fine-tuned ReLU original, or None if no control was asked for.
-        revived_control: `TrainedModel`. The fine-tuned ReLU original with its dead units revived,
-            if the recipe revives; None otherwise.
+        prepared_control: `TrainedModel`. The fine-tuned ReLU original to which the recipe's
+            preparations were applied (its dead units revived, its norms reset), if there are any;
+            None otherwise.
         slopes_before: Tuple of `LayerSlopes`. Slopes of each PReLU layer before training.
         slopes_after: Tuple of `LayerSlopes`. Slopes of each PReLU layer after training.
+        slope_multiplier: Float. Ratio of the slopes' learning rate to that of the weights, or None
+            without slopes.
         scores: NumPy array. The model's score on each validation sample.
         control_scores: NumPy array. The control's score on each validation sample, or None without
             a control.
         comparison: `Comparison` of the model with the control, or None without a control.
-        revived_comparison: `Comparison` of the model with the revived control, or None without a
-            revived control.
+        prepared_comparison: `Comparison` of the model with the prepared control, or None without
+            one.
         incoming: Str. Which model came in: "model", the one that was passed to be fine-tuned, or
             "original", where that one was passed too and scores at least as well.
         incoming_comparison: `Comparison` of the model with the one that came in.
@@ -50,30 +53,43 @@ class FineTuning:
             search found nothing better than ReLU.
         recipe: Str. The name of the recipe, or "" if a converted model was passed.
         trials: Tuple of `RecipeTrial`. The short trainings of the search, for recipe="auto".
+        preparations: Tuple of str. What the recipe did to the ReLU model before its conversion.
         revival: `Revival`. The result of the recipe's revival, or None.
     """
 
     prelu: TrainedModel
     control: TrainedModel | None
-    revived_control: TrainedModel | None
+    prepared_control: TrainedModel | None
     slopes_before: tuple[LayerSlopes, ...]
     slopes_after: tuple[LayerSlopes, ...]
+    slope_multiplier: float | None
     scores: np.ndarray
     control_scores: np.ndarray | None
     comparison: Comparison | None
-    revived_comparison: Comparison | None
+    prepared_comparison: Comparison | None
     incoming: str
     incoming_comparison: Comparison
     control_incoming_comparison: Comparison | None
     controls: tuple[TrainedControl, ...]
     recipe: str
     trials: tuple[RecipeTrial, ...]
+    preparations: tuple[str, ...]
     revival: Revival | None
 
     @property
     def model(self) -> keras.Model:
         """The fine-tuned model."""
         return self.prelu.model
+
+    @property
+    def revived_control(self) -> TrainedModel | None:
+        """The prepared control if its dead units were revived, or None."""
+        return None if self.revival is None else self.prepared_control
+
+    @property
+    def revived_comparison(self) -> Comparison | None:
+        """The comparison with the prepared control if its dead units were revived, or None."""
+        return None if self.revival is None else self.prepared_comparison
 
     @property
     def is_worse_than_incoming(self) -> bool:
@@ -111,9 +127,11 @@ class FineTuning:
         if self.comparison is None:
             return f"No control was trained, so nothing can be said about {name}."
         sentences = [self.comparison.sentence(name, "the equally fine-tuned ReLU model")]
-        if self.revived_comparison is not None:
+        if self.prepared_comparison is not None:
             sentences.append(
-                self.revived_comparison.sentence(name, "the same with its dead units revived")
+                self.prepared_comparison.sentence(
+                    name, f"the same with {described(self.preparations)}"
+                )
             )
         sentences += [
             control.comparison.sentence(name, CONTROLS[control.name]) for control in self.controls
@@ -148,4 +166,6 @@ class FineTuning:
         """Return what the fine-tuned model is called in the verdict."""
         if self.slopes_after:
             return "PReLU"
-        return "ReLU with its dead units revived" if self.revival else "The model as given"
+        if self.preparations:
+            return f"ReLU with {described(self.preparations)}"
+        return "The model as given"

@@ -20,6 +20,7 @@ SLOW = {
 }
 
 MODULES = [
+    "keras_prelu.callbacks.revive",
     "keras_prelu.data.sources",
     "keras_prelu.diagnostics.batch_norm",
     "keras_prelu.diagnostics.comparison",

@@ -9,9 +9,10 @@ from typing import Any
 import keras
 
 import keras_prelu as kp
+from keras_prelu.training.candidates import candidates
 from keras_prelu.training.controls import CONTROLS
 from keras_prelu.training.fit import TrainedModel
-from keras_prelu.training.recipes import CONTROL, RECIPES, candidates
+from keras_prelu.training.recipes import CONTROL, RECIPES
 from tools.common.tasks import Task, trained
 
 BATCH_SIZE = 32
@@ -55,8 +56,10 @@ def measure(task: Task, seed: int) -> Result:
 
     auto = tuned("auto")
     dead = kp.diagnostics.dead_units(model, task.samples(seed).train.x)
-    worth = candidates(model, any(site.dead for site in dead))
-    errors = {recipe.name: _error(tuned(recipe.name)) for recipe in RECIPES if recipe in worth}
+    has_dead_units = any(site.dead for site in dead)
+    tried = candidates(model, "adam", has_dead_units=has_dead_units)
+    worth = {candidate.recipe.name for candidate in tried}
+    errors = {recipe.name: _error(tuned(recipe.name)) for recipe in RECIPES if recipe.name in worth}
     errors["auto"] = errors[CONTROL.name] if auto.recipe == CONTROL.name else _error(auto)
     keras.backend.clear_session()
     return Result(

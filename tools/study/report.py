@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from keras_prelu.training.controls import CONTROLS
-from keras_prelu.training.recipes import CONTROL, RECIPES, REVIVED_CONTROL
+from keras_prelu.training.recipes import CONTROL, RECIPES, get_recipe
 from tools.common.markdown import join, paragraph, table
 from tools.common.statistics import interval, spread, standard_error
 from tools.common.storage import Report, Section
@@ -19,7 +19,7 @@ from tools.study.measure import CONTROLLED, Result
 from tools.study.rates import RATES, Rate
 
 FIXED_SLOPES = "fixed-slopes"
-RECIPE_NAMES = (*(recipe.name for recipe in RECIPES if recipe != CONTROL), "auto")
+REVIVED_CONTROL = get_recipe("relu-revived").name
 
 
 def study(results: Sequence[Result]) -> str:
@@ -27,8 +27,9 @@ def study(results: Sequence[Result]) -> str:
     by_task: dict[str, list[Result]] = {}
     for result in results:
         by_task.setdefault(result.task, []).append(result)
-    header = ["task", "seeds", "dead units", "error of the control", *RECIPE_NAMES, "auto chose"]
-    rows = [_row(task, group) for task, group in by_task.items()]
+    names = _names(results)
+    header = ["task", "seeds", "dead units", "error of the control", *names, "auto chose"]
+    rows = [_row(task, group, names) for task, group in by_task.items()]
     controlled = [result for result in results if result.controls]
     return join(
         [
@@ -39,7 +40,18 @@ def study(results: Sequence[Result]) -> str:
     )
 
 
-def _row(task: str, results: Sequence[Result]) -> list[str]:
+def _names(results: Sequence[Result]) -> list[str]:
+    """Return the names of what was measured beside the control, in the order of the recipes.
+
+    Stored results may have recipes of earlier versions; they come last, before "auto".
+    """
+    measured = dict.fromkeys(name for result in results for name in result.errors)
+    known = [recipe.name for recipe in RECIPES if recipe.name in measured]
+    former = [name for name in measured if name not in (*known, "auto")]
+    return [name for name in (*known, *former, "auto") if name != CONTROL.name]
+
+
+def _row(task: str, results: Sequence[Result], names: Sequence[str]) -> list[str]:
     control = np.array([result.errors[CONTROL.name] for result in results])
     unit = " %" if control.mean() > 0.5 and "regression" not in task else ""
     chosen = Counter(result.chosen for result in results).most_common()
@@ -48,7 +60,7 @@ def _row(task: str, results: Sequence[Result]) -> list[str]:
         str(len(results)),
         f"{np.mean([result.dead for result in results]):.1f} of {results[0].units}",
         f"{control.mean():.3g}{unit}",
-        *(_cell(change(results, recipe)) for recipe in RECIPE_NAMES),
+        *(_cell(change(results, recipe)) for recipe in names),
         ", ".join(f"{name} {count}" for name, count in chosen),
     ]
 
@@ -95,7 +107,7 @@ def _summary(by_task: dict[str, list[Result]]) -> str:
     better = count(lambda values: interval(values)[1] < 0)
     worse = count(lambda values: interval(values)[0] > 0)
     higher = count(lambda values: values.mean() > 1.0)
-    revived = count(lambda values: interval(values)[1] < 0, REVIVED_CONTROL.name)
+    revived = count(lambda values: interval(values)[1] < 0, REVIVED_CONTROL)
     return paragraph(
         f""""auto" is better than the control with an interval off zero on {better}, worse on
         {worse}. Its mean error is more than 1 % above the control's on {higher}. It beats the revived

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from keras_prelu.cli.options.calibration import CalibrationOptions, calibration_
 from keras_prelu.cli.options.conversion import (
     ConversionOptions,
     conversion_options,
+    given_conversion_option,
     refuse_conversion_options,
 )
 from keras_prelu.cli.options.data import DataOptions, data_options
@@ -49,15 +51,17 @@ def command(
     """Fine-tune MODEL with PReLU and a ReLU control with the same budget, and test which of them is
     better.
 
-    A ReLU MODEL is first converted and calibrated, or prepared by --recipe. A converted MODEL needs
-    --original for the control, or --no-control. Scores are measured on the test samples of DATA, or
-    on a fifth of the samples, which is held out. The control and a record of the samples are
-    written beside the model. The exit status is 4 if fine-tuning made the model worse than the file
-    that came in, or than --original if that one is better.
+    A ReLU MODEL is prepared by --recipe; auto tries several. With options of the conversion, such
+    as --alpha, it is converted as they say. A converted MODEL needs --original for the control, or
+    --no-control. Scores are measured on the test samples of DATA, or on a fifth of the samples,
+    which is held out. The control and a record of the samples are written beside the model. The
+    exit status is 4 if fine-tuning made the model worse than the file that came in, or than
+    --original if that one is better.
 
     \b
     Examples:
-      keras-prelu finetune model.keras --data digits --recipe auto --budget 3x
+      keras-prelu finetune model.keras --data digits
+      keras-prelu finetune model.keras --data digits --budget 5x
       keras-prelu finetune model.keras --data digits --recipe relu-revived
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
@@ -71,7 +75,6 @@ def command(
     from keras_prelu.io.model_files import beside
     from keras_prelu.sites.prelu_layers import has_prelu_layers
 
-    training.check()
     if training.recipe:
         refuse_conversion_options("--recipe says how MODEL is converted")
     conversion.check(has_data=True)
@@ -79,6 +82,9 @@ def command(
     output = output or beside(model, "finetuned")
     loaded = session.load_model(model)
     is_converted = has_prelu_layers(loaded)
+    if not (is_converted or training.recipe or given_conversion_option()):
+        training = dataclasses.replace(training, recipe="auto")
+    training.check()
     is_converted_here = not is_converted and not training.recipe
     check_finetuned_outputs(
         output, control=training.control, force=force, converted=is_converted_here

@@ -15,6 +15,7 @@ __all__ = [
     "RESCALES",
     "ConversionOptions",
     "conversion_options",
+    "given_conversion_option",
     "refuse_conversion_options",
 ]
 
@@ -120,16 +121,24 @@ class ConversionOptions:
 conversion_options = option_group("conversion", ConversionOptions)
 
 
-def refuse_conversion_options(reason: str) -> None:
-    """Raise a usage error if the command line has an option of the conversion.
-
-    Args:
-        reason: String. Why the command does not convert.
-    """
+def given_conversion_option() -> str | None:
+    """Return the first option of the conversion on the command line, or None without any."""
     context = click.get_current_context()
     names = {field.name for field in dataclasses.fields(ConversionOptions)}
     for parameter in context.command.params:
         name = str(parameter.name)
         source = context.get_parameter_source(name)
         if name in names and source is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{parameter.opts[0]} is not used: {reason}. Leave it out.")
+            return parameter.opts[0]
+    return None
+
+
+def refuse_conversion_options(reason: str) -> None:
+    """Raise a usage error if the command line has an option of the conversion.
+
+    Args:
+        reason: String. Why the command does not convert.
+    """
+    given = given_conversion_option()
+    if given is not None:
+        raise click.UsageError(f"{given} is not used: {reason}. Leave it out.")

@@ -18,13 +18,14 @@ __all__ = ["CONTROLS", "RECIPES", "TrainingOptions", "epochs_option", "training_
 RECIPES = (
     "auto",
     "relu",
+    "identity-revived",
     "identity",
+    "relu-revived",
+    "exp-decay",
+    "leaky-revived",
     "exp",
     "exp-revived",
-    "relu-revived",
-    "exp-fast",
-    "exp-fast-revived",
-    "exp-half",
+    "shrink-perturb",
 )
 CONTROLS = ("fixed-slopes", "from-scratch")
 
@@ -57,7 +58,7 @@ class TrainingOptions:
         loss: String or None. Name of a Keras loss, or "module:function".
         control: Boolean. Whether to train the ReLU control.
         controls: Tuple of strings. Further controls, from `CONTROLS`.
-        recipe: String or None. One of `RECIPES`; None trains the model as converted.
+        recipe: String or None. One of `RECIPES`; None for a model that is trained as converted.
         budget: Float. What the search of a recipe may cost, in fine-tunings.
         checkpoints: Path or None. Folder of the checkpoints.
         log_dir: Path or None. Folder of the logs for TensorBoard.
@@ -83,8 +84,8 @@ class TrainingOptions:
     slope_multiplier: float | None = option(
         "--slope-multiplier",
         type=click.FloatRange(min=0, min_open=True),
-        help="Learning rate of the slopes relative to that of the weights.  [default: the recipe's,"
-        " else 1]",
+        help="Learning rate of the slopes relative to that of the weights.  [default: chosen"
+        " by optimizer and network]",
     )
     slope_frozen_epochs: float = option(
         "--slope-frozen-epochs",
@@ -123,8 +124,8 @@ class TrainingOptions:
     recipe: str | None = option(
         "--recipe",
         type=click.Choice(RECIPES),
-        help="How a ReLU model is prepared; auto chooses by short trainings.  [default: converted"
-        " as the options say]",
+        help="How a ReLU model is prepared; auto chooses by short trainings.  [default: auto, or"
+        " converted as the options of the conversion say]",
     )
     budget: float = option(
         "--budget",

@@ -22,8 +22,17 @@ FINETUNE = "finetune relu.keras --data labelled.npz --epochs 1"
 
 
 def test_finetune_a_relu_model():
-    stored.check("finetune", invoke(FINETUNE).output)
+    stored.check("finetune", invoke(FINETUNE, "--alpha 0.25").output)
     assert os.path.exists("relu.finetuned.keras")
+
+
+def test_a_relu_model_is_fine_tuned_by_auto_unless_options_say_how_to_convert_it():
+    record = invoke_json(FINETUNE, "--no-control")
+    assert {trial["round"] for trial in record["result"]["trials"]} == {1, 2}
+    assert record["result"]["recipe"] in RECIPES
+    record = invoke_json(FINETUNE, "--no-control --alpha 0.25 --force")
+    assert record["result"]["trials"] == []
+    assert record["result"]["recipe"] == ""
 
 
 def test_a_fine_tuning_that_made_the_network_worse_names_the_better_file(folder):
@@ -64,7 +73,7 @@ def test_a_conversion_without_a_file_is_written_if_it_is_best(folder, monkeypatc
     write_poor("relu.keras")
     good = types.SimpleNamespace(model=kp.load_model("prelu.keras"))
     monkeypatch.setattr(runners, "convert_model", lambda *_: good)
-    arguments = "finetune relu.keras --data digits --epochs 1 --learning-rate 3"
+    arguments = "finetune relu.keras --data digits --epochs 1 --learning-rate 3 --alpha 0.25"
     (folder / "relu.finetuned.converted.keras").touch()
     error = invoke(arguments, expect=1).stderr
     assert "'relu.finetuned.converted.keras' exists" in error

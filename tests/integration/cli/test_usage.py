@@ -55,7 +55,7 @@ def check_refused(arguments, status, message):
         ("finetune prelu.keras --data digits --no-control --alpha 0.1", "--alpha is not used"),
         ("finetune prelu.keras --data digits --recipe exp", "--recipe starts from the ReLU"),
         ("finetune prelu.keras --data digits", "give --original for the control"),
-        ("finetune relu.keras --data digits --budget 2x", "Add --recipe auto"),
+        ("finetune relu.keras --data digits --alpha 0.1 --budget 2x", "Add --recipe auto"),
         ("finetune relu.keras --data digits --recipe exp --budget 2x", "Add --recipe auto"),
         ("finetune relu.keras --data digits --loss nosuch", "no Keras loss 'nosuch'"),
         ("evaluate relu.keras --data digits --loss meen_squared_error", "'mean_squared_error'"),

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.data.arrays import check_finite
+from keras_prelu.data.samples import as_samples
+from keras_prelu.training.candidates import candidates
 from keras_prelu.training.data_order import ShuffledBatches
-from keras_prelu.training.recipes import RECIPES, candidates, get_recipe
+from keras_prelu.training.fit import TrainingSetup, lowest_selection_loss
+from keras_prelu.training.preparation import ModelPreparer
+from keras_prelu.training.recipes import FAST as LEARNS_FAST
+from keras_prelu.training.recipes import FIXED, RECIPES, control_of, get_recipe
 from tests.helpers import models
 from tests.unit.training.conftest import network
 
@@ -220,24 +226,89 @@ def test_the_best_epoch_on_the_selection_samples_is_kept(converted, original, di
         np.testing.assert_allclose(loss, min(losses), rtol=1e-4)
 
 
-@pytest.mark.parametrize("recipe", [recipe.name for recipe in RECIPES])
-def test_a_recipe_by_name_costs_one_training_and_its_controls(recipe, dead, digits):
-    result = kp.finetune(dead, *digits, recipe=recipe, epochs=1)
-    assert result.recipe == recipe
+@pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES])
+def test_a_recipe_by_name_costs_one_training_and_its_controls(name, dead, digits):
+    recipe = get_recipe(name)
+    result = kp.finetune(dead, *digits, recipe=name, epochs=1)
+    assert result.recipe == name
     assert result.trials == ()
-    converts, revives = "relu" not in recipe, "revived" in recipe
-    assert bool(result.slopes_after) == converts
-    assert (result.revival is not None) == revives
+    assert bool(result.slopes_after) == recipe.converts
+    assert (result.revival is not None) == recipe.revives
     assert result.control.model.count_params() == dead.count_params()
-    assert (result.revived_control is not None) == (converts and revives)
-    if revives:
+    assert (result.prepared_control is None) == (control_of(recipe) is None)
+    assert (result.revived_control is not None) == (recipe.converts and recipe.revives)
+    if recipe.revives:
         assert result.revival.revived >= 3
-    if recipe == "identity":
+    if recipe.converts and recipe.slopes.alpha == 0 and not recipe.preparations:
         assert result.slopes_before[0].mean == 0.0
         assert result.prelu.score_before == result.control.score_before
-    multiplier = getattr(result.model.optimizer, "multiplier", 1.0)
-    assert multiplier == get_recipe(recipe).slope_multiplier
-    assert ("the same with its dead units revived" in result.verdict) == (converts and revives)
+    learns_fast = recipe.converts and recipe.slopes.learn == LEARNS_FAST
+    if recipe.converts:
+        assert result.slope_multiplier == result.model.optimizer.multiplier
+        assert result.slope_multiplier == (10.0 if learns_fast else 1.0)
+        are_fixed = recipe.slopes.learn == FIXED
+        assert (result.slopes_after == result.slopes_before) == are_fixed
+    else:
+        assert result.slope_multiplier is None
+    assert ("the same with its dead units revived" in result.verdict) == (
+        recipe.converts and recipe.revives
+    )
+
+
+def test_weight_decay_on_raw_parameters_pulls_slopes_to_one(original, digits):
+    """Claim 5: under exp the slope at β = 0 is 1. Nothing else moves slopes without a loss."""
+    settings = {"epochs": 3, "control": False, "loss": zero_loss, "selection": digits[1]}
+    plain = kp.finetune(original, *digits, recipe="exp", **settings)
+    decayed = kp.finetune(original, *digits, recipe="exp-decay", **settings)
+    assert plain.slopes_after == plain.slopes_before
+    assert decayed.slopes_before[0].mean == pytest.approx(0.25)
+    assert 0.25 < decayed.slopes_after[0].minimum < 1.0
+    layer = next(layer for layer in decayed.model.layers if isinstance(layer, kp.PReLU))
+    beta = keras.ops.convert_to_tensor(np.float32([2.0, -1.0]))
+    penalty = keras.ops.convert_to_numpy(layer.beta_regularizer(beta))
+    np.testing.assert_allclose(penalty, 0.5e-3 * 5.0, rtol=1e-6)  # Its gradient is 0.001 β.
+
+
+def zero_loss(labels, outputs):
+    return keras.ops.zeros_like(outputs[:, 0]) * keras.ops.sum(outputs)
+
+
+def test_penalties_on_slopes_do_not_count_in_a_trial(original, digits):
+    """The losses of all recipes compare: what remains is the data's loss."""
+    data = as_samples(digits[0], model=original)
+    converted = kp.convert(
+        original,
+        alpha=0.25,
+        parameterization="exp",
+        beta_regularizer=keras.regularizers.L2(10.0),
+        rescale="none",
+    )
+    setup = TrainingSetup(
+        train=data,
+        selection=data,
+        fit=kp.FitConfig(epochs=1, optimizer=keras.optimizers.SGD(1e-12)),
+        slopes=kp.SlopeConfig(),
+    )
+    labels = keras.ops.convert_to_tensor(data.y)
+    expected = keras.losses.get(original.loss)(labels, converted.predict(data.x, verbose=0))
+    assert lowest_selection_loss(converted, setup) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "parameterization", "multiplier"),
+    [
+        (None, "identity", 10.0),
+        ("sgd", "identity", 1.0),
+        (None, "exp", 1.0),
+    ],
+)
+def test_the_rate_of_the_slopes_of_a_converted_model(
+    optimizer, parameterization, multiplier, original, digits
+):
+    alpha = 0.0 if parameterization == "identity" else 1e-3
+    model = kp.convert(original, alpha=alpha, parameterization=parameterization)
+    result = kp.finetune(model, *digits, epochs=1, optimizer=optimizer, control=False)
+    assert result.slope_multiplier == result.model.optimizer.multiplier == multiplier
 
 
 def test_every_value_is_scanned_once(dead, digits, monkeypatch):
@@ -248,7 +319,7 @@ def test_every_value_is_scanned_once(dead, digits, monkeypatch):
         return check_finite(array, role)
 
     monkeypatch.setattr("keras_prelu.data.arrays.check_finite", counting)
-    kp.finetune(dead, *digits, recipe="exp-revived", epochs=1)
+    kp.finetune(dead, *digits, recipe="identity-revived", epochs=1)
     assert sorted(scanned) == [("training samples", 160), ("validation samples", 80)]
 
 
@@ -277,15 +348,17 @@ def test_auto_searches_within_its_budget_and_never_sees_the_validation_samples(
     )
     one = 8 * 8  # batches of the 128 samples that are left for training, epochs
     finals = [count for count in steps if count == one]
-    assert len(finals) == (3 if result.revived_control else 1 if result.recipe == "relu" else 2)
+    assert len(finals) == (3 if result.prepared_control else 1 if result.recipe == "relu" else 2)
     assert sum(steps) - one * (len(finals) - 1) <= 3.0 * one
     assert sum(steps) - one * (len(finals) - 1) > 2.5 * one
     assert [trial.steps for trial in result.trials] == steps[: len(result.trials)]
-    assert {trial.recipe for trial in result.trials if trial.round == 1} == {
-        recipe.name for recipe in RECIPES
-    }
-    second = {trial.recipe: trial.loss for trial in result.trials if trial.round == 2}
-    assert result.recipe == min(second, key=second.get)
+    assert [(each.recipe, each.multiplier) for each in result.trials if each.round == 1] == [
+        (each.recipe.name, each.multiplier)
+        for each in candidates(dead, "adam", has_dead_units=True)
+    ]
+    second = [trial for trial in result.trials if trial.round == 2]
+    best = min(second, key=lambda trial: trial.loss)
+    assert (result.recipe, result.slope_multiplier or 1.0) == (best.recipe, best.multiplier)
     assert counts[-1] == (len(result.trials), len(result.trials))
     validation_rows = {row.tobytes() for row in validation.x} - {row.tobytes() for row in train.x}
     assert not any(row.tobytes() in validation_rows for x in seen for row in x)
@@ -316,24 +389,41 @@ def test_a_training_that_fails_loses_the_search(original, digits, monkeypatch):
         return train(model, setup)
 
     monkeypatch.setattr(module, "lowest_selection_loss", failing)
-    result = kp.finetune(original, *digits, recipe="auto", epochs=1, control=False)
-    lost = {trial.recipe for trial in result.trials if trial.loss == float("inf")}
-    fast = {
-        trial.recipe for trial in result.trials if get_recipe(trial.recipe).slope_multiplier > 1.0
-    }
-    assert lost == fast != set()
-    assert result.recipe not in lost
+    result = kp.finetune(original, *digits, epochs=4, budget=5, control=False)
+    lost = {trial.multiplier for trial in result.trials if trial.loss == float("inf")}
+    assert lost == {3.0, 10.0}
+    assert (result.slope_multiplier or 1.0) == 1.0
 
 
-def test_candidates_follow_the_model():
-    plain, normalized = models.mlp(), models.residual()
-    names = {recipe.name for recipe in candidates(plain, False)}
-    assert names == {"relu", "exp", "identity", "exp-fast", "exp-half"}
-    assert {recipe.name for recipe in candidates(plain, True)} == {
-        recipe.name for recipe in RECIPES
-    }
-    has_norm = any(isinstance(layer, L.BatchNormalization) for layer in normalized.layers)
-    assert ("exp-half" in {recipe.name for recipe in candidates(normalized, True)}) != has_norm
+def test_candidates_follow_the_model_and_the_optimizer():
+    def tried(model, optimizer, **settings):
+        return [
+            (each.recipe.name, each.multiplier) for each in candidates(model, optimizer, **settings)
+        ]
+
+    plain, normalized = models.mlp(), models.convolutional()
+    assert tried(plain, "adam", has_dead_units=False) == [
+        ("relu", 1.0),
+        ("identity", 10.0),
+        ("identity", 3.0),
+        ("exp-decay", 1.0),
+    ]
+    assert tried(plain, "sgd", has_dead_units=True) == [
+        ("relu", 1.0),
+        ("identity-revived", 1.0),
+        ("relu-revived", 1.0),
+        ("identity-revived", 10.0),
+        ("identity", 1.0),
+        ("exp-decay", 1.0),
+        ("leaky-revived", 1.0),
+    ]
+    adam = keras.optimizers.AdamW()
+    assert tried(normalized, adam, has_dead_units=False)[0] == ("relu", 1.0)
+    names = {name for name, _ in tried(normalized, adam, has_dead_units=True)}
+    assert {"identity", "identity-revived", "relu-revived"} <= names
+    assert not names & {"exp-decay", "leaky-revived", "exp"}
+    rates = tried(normalized, adam, has_dead_units=False, tries_rates=False)
+    assert {rate for name, rate in rates if "identity" in name} == {3.0}
 
 
 def test_without_control(converted, digits):
@@ -483,7 +573,10 @@ def test_bad_arguments(converted, original, digits, kwargs, message):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"recipe": "best"}, "'exp-revived'"),
+        ({"recipe": "best"}, "'identity-revived'.*recipe='best'"),
+        ({"recipe": "exp-fast"}, "'exp-decay' takes its place"),
+        ({"recipe": "exp-fast-revived"}, "'identity-revived' takes its place"),
+        ({"recipe": "exp-half"}, "'exp-decay' takes its place"),
         ({"recipe": "auto", "budget": 1.0}, "budget=1.0"),
         ({"recipe": "auto", "batch_size": 200}, "Give more epochs"),
     ],
@@ -545,3 +638,15 @@ def test_batches_have_an_order_of_the_seed_alone():
         assert sorted(orders[0]) == list(range(10))
         for batches in (first, second, other):
             batches.on_epoch_end()
+
+
+def test_shrink_and_perturb_is_halfway_to_a_fresh_network(original, digits):
+    samples = as_samples(digits[0], model=original)
+    prepared = ModelPreparer(original, samples, seed=3).prepare(get_recipe("shrink-perturb"))
+    for old, new, drawn in zip(
+        original.get_weights(),
+        prepared.model.get_weights(),
+        fresh_copy(original, seed=3).get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_allclose(new, (old + drawn) / 2, rtol=1e-6)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import keras_prelu as kp
 from keras_prelu.data.samples import as_samples
 from keras_prelu.training import recipe_search as searching
+from keras_prelu.training.candidates import Candidate
 from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.recipes import RECIPES
 
@@ -44,7 +45,8 @@ def test_all_trainings_together_are_within_the_budget(
         return float(rng.random())
 
     def searched():
-        return searching.search_recipe(RECIPES[:recipes], lambda recipe: None, final, times)
+        competing = [Candidate(recipe=recipe) for recipe in RECIPES[:recipes]]
+        return searching.search_recipe(competing, lambda recipe: None, final, times)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(searching, "_short_training_loss", loss)
@@ -58,7 +60,7 @@ def test_all_trainings_together_are_within_the_budget(
     assert min(steps) >= 1
     assert [trial.steps for trial in found.trials] == steps
     last = {trial.recipe: trial.loss for trial in found.trials if trial.round == 2}
-    assert found.recipe.name == min(last, key=last.get)
+    assert found.candidate.recipe.name == min(last, key=last.get)
 
 
 def test_short_trainings_freeze_and_warm_up_slopes_for_the_same_shares():

@@ -227,3 +227,70 @@ def test_mixed_precision_with_loss_scaling():
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         SlopeOptimizer("adam", **arguments)
+
+
+def compiled(layers, optimizer):
+    model = keras.Sequential([keras.Input((6,)), *layers])
+    model.compile(optimizer, "mse")
+    return model
+
+
+def slope_steps(layers, optimizer):
+    """Return by how much each slope and each weight of the last layer moves in one step."""
+    keras.utils.set_random_seed(0)
+    model = compiled(layers, optimizer)
+    slopes = next(layer.beta for layer in model.layers if isinstance(layer, kp.PReLU))
+    weights = model.layers[-1].kernel
+    before = [keras.ops.convert_to_numpy(each).copy() for each in (slopes, weights)]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 6)).astype("float32"), rng.normal(size=(32, 2)).astype("float32")
+    model.fit(x, y, batch_size=32, epochs=1, verbose=0)
+    return [
+        np.abs(keras.ops.convert_to_numpy(each) - old).max()
+        for each, old in zip((slopes, weights), before, strict=True)
+    ]
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    ("make", "parameterization", "normalization", "ratio"),
+    [
+        (lambda: keras.optimizers.Adam(1e-3), "identity", None, 10.0),
+        (lambda: keras.optimizers.AdamW(1e-3), "positive", None, 10.0),
+        (lambda: keras.optimizers.Adam(1e-3), "identity", "batch", 3.0),
+        (lambda: keras.optimizers.Adam(1e-3), "identity", "offset", 3.0),
+        (lambda: keras.optimizers.Adam(1e-3), "exp", None, 1.0),
+        (lambda: keras.optimizers.RMSprop(1e-3), "identity", None, 1.0),
+    ],
+)
+def test_the_rate_follows_optimizer_network_and_map(make, parameterization, normalization, ratio):
+    """Adam's first step has the size of the learning rate, whatever the gradient."""
+    kinds = {None: [], "batch": [L.BatchNormalization()]}
+    kinds["offset"] = [L.BatchNormalization(scale=False)]
+    layers = [
+        L.Dense(8),
+        *kinds[normalization],
+        kp.PReLU(0.1, parameterization=parameterization),
+        L.Dense(2),
+    ]
+    slopes, weights = slope_steps(layers, SlopeOptimizer(make()))
+    assert slopes / weights == pytest.approx(ratio, rel=1e-2)
+
+
+def test_slopes_are_as_fast_as_the_weights_under_plain_gradient_descent():
+    def steps(**settings):
+        layers = [L.Dense(8), kp.PReLU(0.0, parameterization="identity"), L.Dense(2)]
+        return slope_steps(
+            layers, SlopeOptimizer(keras.optimizers.SGD(0.01, momentum=0.9), **settings)
+        )
+
+    np.testing.assert_array_equal(steps(), steps(multiplier=1.0))
+
+
+def test_the_automatic_rate_is_saved_as_such_and_numbers_as_numbers():
+    for multiplier in ("auto", 4.0):
+        config = SlopeOptimizer("adam", multiplier).get_config()
+        assert config["multiplier"] == multiplier
+        assert SlopeOptimizer.from_config(config).multiplier == multiplier
+    with pytest.raises(kp.errors.InvalidArgumentError, match="a positive number or 'auto'"):
+        SlopeOptimizer("adam", "fast")

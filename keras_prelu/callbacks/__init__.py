@@ -1,0 +1,6 @@
+"""Keras callbacks that watch a training, and that keep a network able to learn."""
+
+from keras_prelu.callbacks.revive import EpochRevival, Revive
+from keras_prelu.callbacks.slope_monitor import SlopeMonitor
+
+__all__ = ["EpochRevival", "Revive", "SlopeMonitor"]

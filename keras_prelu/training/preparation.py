@@ -1,0 +1,126 @@
+"""Preparation of a trained ReLU model for fine-tuning, by a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.conversion.convert import convert
+from keras_prelu.conversion.fresh_copies import fresh_copy
+from keras_prelu.conversion.rewriter import rewrite
+from keras_prelu.data.samples import CheckedSamples
+from keras_prelu.diagnostics.dead_units import dead_units
+from keras_prelu.revival import Revival, revive
+from keras_prelu.sites.prelu_layers import freeze_slopes
+from keras_prelu.training.recipes import (
+    FIXED,
+    REVIVE,
+    SHRINK_AND_PERTURB,
+    Recipe,
+    RecipeSlopes,
+)
+
+__all__ = ["PREPARATIONS", "ModelPreparer", "PreparedModel"]
+
+_CALIBRATION_SAMPLES = 512
+_KEPT_SHARE = 0.5
+
+Preparation = Callable[[keras.Model, CheckedSamples, int], Any]
+"""A function of a ReLU model, samples and a seed. It changes the model, and returns its record."""
+
+
+def _shrink_and_perturb(model: keras.Model, samples: CheckedSamples, seed: int) -> None:
+    """Move each trainable weight halfway to one that its layer's initializer draws.
+
+    That is shrink and perturb (Ash and Adams 2020, https://arxiv.org/abs/1910.08475) with the
+    initializer's noise.
+    """
+    fresh = fresh_copy(model, seed)
+    for variable, drawn in zip(model.trainable_variables, fresh.trainable_variables, strict=True):
+        variable.assign(_KEPT_SHARE * variable + (1.0 - _KEPT_SHARE) * drawn)
+
+
+PREPARATIONS: dict[str, Preparation] = {
+    REVIVE: lambda model, samples, seed: revive(model, samples, seed=seed),
+    SHRINK_AND_PERTURB: _shrink_and_perturb,
+}
+"""What may be done to a ReLU model before its conversion, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedModel:
+    """A model that is ready for fine-tuning.
+
+    Attributes:
+        recipe: `Recipe` by which the model was prepared.
+        model: Keras model. The prepared model.
+        records: Tuple. What the recipe's preparations returned, in their order.
+    """
+
+    recipe: Recipe
+    model: keras.Model
+    records: tuple[Any, ...] = ()
+
+    @property
+    def revival(self) -> Revival | None:
+        """The result of the recipe's revival, or None."""
+        return next((each for each in self.records if isinstance(each, Revival)), None)
+
+
+class ModelPreparer:
+    """Preparer of clones of one trained ReLU model for fine-tuning, by any recipe.
+
+    Args:
+        original: Keras model. The trained ReLU model. Not changed.
+        samples: `CheckedSamples`. All of them are used to find dead units, and some of them to
+            calibrate the converted model.
+        seed: Int. Seed of fresh weights and of the choice of calibration samples.
+    """
+
+    def __init__(self, original: keras.Model, samples: CheckedSamples, seed: int) -> None:
+        self._original = original
+        self._samples = samples
+        self._seed = seed
+        self._calibration_samples = samples.take(
+            np.random.default_rng(seed).permutation(len(samples))[:_CALIBRATION_SAMPLES]
+        )
+
+    def has_dead_units(self) -> bool:
+        """Return whether any unit of the original is dead on the samples."""
+        return any(site.dead for site in dead_units(self._original, self._samples))
+
+    def prepare(self, recipe: Recipe) -> PreparedModel:
+        """Prepare a clone of the original for fine-tuning by a recipe.
+
+        Raises:
+            ConversionError, CalibrationError, DataError: As in `revive`, `reset_norms` and
+                `convert`.
+        """
+        model, records = self._original, []
+        if recipe.preparations:
+            model = rewrite(self._original)
+            records = [
+                PREPARATIONS[name](model, self._samples, self._seed) for name in recipe.preparations
+            ]
+        if recipe.slopes is not None:
+            model = self._converted(model, recipe.slopes)
+        return PreparedModel(recipe=recipe, model=model, records=tuple(records))
+
+    def _converted(self, model: keras.Model, slopes: RecipeSlopes) -> keras.Model:
+        calibrates = slopes.alpha > 0
+        converted = convert(
+            model,
+            alpha=slopes.alpha,
+            parameterization=slopes.parameterization,
+            # Keras's L2(λ) is λΣβ², whose gradient is 2λβ.
+            beta_regularizer=keras.regularizers.L2(slopes.decay / 2) if slopes.decay else None,
+            rescale="calibrated" if calibrates else "none",
+            calibration_data=self._calibration_samples if calibrates else None,
+        )
+        if slopes.learn == FIXED:
+            freeze_slopes(converted)
+        return converted

@@ -1,0 +1,138 @@
+"""The start of a fine-tuning: the choice of a recipe, and the models that are then trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+
+from keras_prelu.data.samples import CheckedSamples, Samples
+from keras_prelu.training.candidates import Candidate, candidate_of, candidates
+from keras_prelu.training.checkpoints import Checkpoints
+from keras_prelu.training.fit import TrainingSetup
+from keras_prelu.training.preparation import ModelPreparer, PreparedModel
+from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
+from keras_prelu.training.recipes import AUTO, Recipe, control_of, get_recipe
+from keras_prelu.training.slope_rates import multiplier_of_model
+
+__all__ = ["Choice", "Start", "choose_recipe", "start_as_given", "start_by_recipe"]
+
+_AS_GIVEN = Recipe(name="", summary="a converted model as it is")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The models that are ready for the final trainings.
+
+    Attributes:
+        prepared: `PreparedModel`. The model to fine-tune.
+        multiplier: Float. Ratio of its slopes' learning rate to that of the weights.
+        incoming: Keras model. The model that was passed to be fine-tuned.
+        original: Keras model. The ReLU model, or None if it is not known.
+        prepared_original: Keras model. The ReLU model with the same preparations, if there are any
+            and it is to be a control; None otherwise.
+        trials: Tuple of `RecipeTrial`. The short trainings that led to the recipe, if any.
+    """
+
+    prepared: PreparedModel
+    multiplier: float
+    incoming: keras.Model
+    original: keras.Model | None
+    prepared_original: keras.Model | None = None
+    trials: tuple[RecipeTrial, ...] = ()
+
+
+def start_as_given(model: keras.Model, original: keras.Model | None, setup: TrainingSetup) -> Start:
+    """Return the start of a converted model, which is trained as it is.
+
+    Args:
+        model: Keras model. The converted model.
+        original: Keras model. The ReLU model that it was made from, or None.
+        setup: `TrainingSetup`.
+    """
+    return Start(
+        prepared=PreparedModel(recipe=_AS_GIVEN, model=model),
+        multiplier=multiplier_of_model(model, setup.optimizer),
+        incoming=model,
+        original=original,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A recipe with the rate of its slopes, and the short trainings that led to it, if any."""
+
+    candidate: Candidate
+    trials: tuple[RecipeTrial, ...] = ()
+
+
+def choose_recipe(
+    recipe_name: str,
+    original: keras.Model,
+    setup: TrainingSetup,
+    *,
+    budget: float,
+    on_trial: OnTrial | None,
+    checkpoints: Checkpoints | None,
+) -> Choice:
+    """Return the recipe of a name; for "auto", the one that does best in short trainings.
+
+    Args:
+        recipe_name: Str. "auto" or the name of a recipe.
+        original: Keras model. The ReLU model.
+        setup: `TrainingSetup`, with selection samples.
+        budget: Float. As in `finetune`.
+        on_trial: Function, or None. As in `finetune`.
+        checkpoints: `Checkpoints`, or None.
+    """
+    if recipe_name != AUTO:
+        return Choice(candidate=candidate_of(get_recipe(recipe_name), original, setup.optimizer))
+    preparer = _preparer(original, setup)
+    search = search_recipe(
+        candidates(
+            original,
+            setup.optimizer,
+            has_dead_units=preparer.has_dead_units(),
+            tries_rates=setup.slopes.multiplier is None,
+        ),
+        preparer.prepare,
+        setup,
+        budget,
+        on_trial=on_trial,
+        checkpoints=checkpoints,
+    )
+    return Choice(candidate=search.candidate, trials=search.trials)
+
+
+def start_by_recipe(
+    choice: Choice, original: keras.Model, setup: TrainingSetup, *, control: bool
+) -> Start:
+    """Prepare a ReLU model by a recipe, and its control alike.
+
+    Args:
+        choice: `Choice`. The recipe, the rate of its slopes, and the trials.
+        original: Keras model. The ReLU model.
+        setup: `TrainingSetup`.
+        control: Bool. Whether controls are trained.
+    """
+    preparer = _preparer(original, setup)
+    recipe = choice.candidate.recipe
+    prepared = preparer.prepare(recipe)
+    prepared_control = control_of(recipe) if control else None
+    return Start(
+        prepared=prepared,
+        multiplier=choice.candidate.multiplier,
+        incoming=original,
+        original=original,
+        prepared_original=(
+            None if prepared_control is None else preparer.prepare(prepared_control).model
+        ),
+        trials=choice.trials,
+    )
+
+
+def _preparer(original: keras.Model, setup: TrainingSetup) -> ModelPreparer:
+    # Streams can't be read before the training, so dead units are found on the selection samples.
+    samples = setup.train if isinstance(setup.train, Samples) else setup.selection
+    assert isinstance(samples, CheckedSamples)
+    return ModelPreparer(original, samples, setup.fit.seed)
