@@ -16,9 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.variables import snapshot
 from keras_prelu.calibration.config import CalibrationConfig
-from keras_prelu.calibration.design import Assignment
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
@@ -28,6 +26,7 @@ from keras_prelu.calibration.verification import check_steps, warn_of_large_erro
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.graph.saved_weights import SavedWeights
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -311,7 +310,7 @@ class _Outcome:
 
     trial: SlopeTrial
     calibration: Calibration
-    values: list[Assignment]
+    values: SavedWeights
 
 
 class _Search:
@@ -345,7 +344,7 @@ class _Search:
         self._candidates = candidates
         self._tolerance = tolerance
         self._on_step = on_step
-        self._initial_values = _snapshots(variables)
+        self._initial_values = SavedWeights(variables)
         self._trials: list[SlopeTrial] = []
 
     def run(self) -> SlopeSearch:
@@ -357,9 +356,9 @@ class _Search:
         try:
             outcome = self._bisect()
         except BaseException:
-            _assign(self._initial_values)
+            self._initial_values.restore()
             raise
-        _assign(outcome.values)
+        outcome.values.restore()
         if not outcome.trial.within:
             warnings.warn(self._failure(outcome.trial), KerasPReLUWarning, stacklevel=4)
         return SlopeSearch(
@@ -404,7 +403,7 @@ class _Search:
         return best
 
     def _try(self, threshold: float) -> _Outcome:
-        _assign(self._initial_values)
+        self._initial_values.restore()
         for path, slope in self._candidates.at(threshold).items():
             set_slope(self._layers[path], slope)
         calibration = self._calibrator.run(self._on_step)
@@ -415,16 +414,7 @@ class _Search:
             within=calibration.error_after <= self._tolerance,
         )
         self._trials.append(trial)
-        return _Outcome(trial=trial, calibration=calibration, values=_snapshots(self._variables))
-
-
-def _snapshots(variables: Sequence[Any]) -> list[Assignment]:
-    return [Assignment(variable=variable, value=snapshot(variable)) for variable in variables]
-
-
-def _assign(assignments: Sequence[Assignment]) -> None:
-    for assignment in assignments:
-        assignment.variable.assign(assignment.value)
+        return _Outcome(trial=trial, calibration=calibration, values=SavedWeights(self._variables))
 
 
 def _mean_slope(layer: PReLU) -> float:
