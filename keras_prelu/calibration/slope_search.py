@@ -24,11 +24,12 @@ from keras_prelu.calibration.restorability import unrestored_shares
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
 from keras_prelu.calibration.verification import check_steps, warn_of_large_error
 from keras_prelu.data.arrays import keras_arrays
-from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.errors import ConversionError, KerasPReLUWarning
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.saved_weights import SavedWeights
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import prelu_layers
+from keras_prelu.utils.checks import check_number
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["SlopeSearch", "SlopeTrial", "find_slopes", "search_slopes", "set_slope"]
@@ -228,11 +229,9 @@ def _choose_layers(converted: keras.Model, paths: Sequence[str] | None) -> dict[
 
 
 def _check_slopes(layers: Iterable[PReLU], tolerance: float | None, largest: float) -> None:
-    if (tolerance is not None and not tolerance > 0) or not largest > 0:
-        raise InvalidArgumentError(
-            f"`tolerance` and `largest` must be positive. Received: tolerance={tolerance},"
-            f" largest={largest}"
-        )
+    if tolerance is not None:
+        check_number("tolerance", tolerance, above=0.0)
+    check_number("largest", largest, above=0.0)
     for layer in layers:
         layer.parameterization.check(np.asarray(_candidate_slopes(largest)))
 

@@ -31,6 +31,7 @@ from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
+from keras_prelu.verification.prediction import shapes_at_build
 
 __all__ = ["sites_of_layer", "sites_of_model"]
 
@@ -386,19 +387,15 @@ def _arguments_at_build(model: keras.Model) -> Iterator[_Arguments]:
 
     Keras keeps only the shapes; floats are guessed before integers.
     """
-    config = model.get_build_config() or {}
-    shapes = config.get("input_shape") or config.get("shapes_dict")
+    shape, by_argument = shapes_at_build(model)
+    shapes = shape or by_argument
     if not shapes:
         return
     count = len(keras.tree.flatten(_tensors(shapes, itertools.repeat("float32"))))
     guesses = itertools.product((keras.config.floatx(), "int32"), repeat=count)
     for dtypes in itertools.islice(guesses, _MOST_GUESSES):
         tensors = _tensors(shapes, iter(dtypes))
-        if config.get("input_shape"):
-            yield _Arguments((tensors,), {})
-        else:
-            named_tensors = {key.removesuffix("_shape"): value for key, value in tensors.items()}
-            yield _Arguments((), named_tensors)
+        yield _Arguments((tensors,), {}) if shape else _Arguments((), tensors)
 
 
 def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
