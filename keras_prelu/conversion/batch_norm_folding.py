@@ -15,7 +15,8 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import producer
 from keras_prelu.conversion.compile_settings import copy_compile_settings
-from keras_prelu.conversion.rewriter import Replacements, copy_model
+from keras_prelu.conversion.replacements import Replacements
+from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.graph import functional
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import channel_axis, inference_factor, normalizes_last_axis
