@@ -157,7 +157,8 @@ def test_small_tensors_are_not_clustered():
     "ignore:.*should not be instantiated:DeprecationWarning"
 )  # by torch.compile itself
 @pytest.mark.parametrize(
-    ("parameterization", "max_value"), [("exp", None), ("identity", 6), ("sigmoid", 6)]
+    ("parameterization", "max_value"),
+    [("exp", None), ("identity", 6), pytest.param("sigmoid", 6, marks=pytest.mark.slow)],
 )
 def test_torch_compiles_the_layer_as_a_whole(parameterization, max_value):
     import torch
