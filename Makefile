@@ -14,6 +14,7 @@ TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_kinds.py sc
 	training/test_digest.py training/test_optimizers.py test_constraints.py test_revival.py)
 # Files with tests that have a mark, besides those of tests/backends.
 MARKED = tests/backends $(shell grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests/unit tests/integration)
+OF_JAX := $(shell grep -rl --include='test_*.py' 'mark\.jax\b' tests)
 # Hundreds of short trainings, each compiled anew.
 ON_ONE_BACKEND := --ignore=tests/unit/training/test_optimizers.py
 
@@ -48,6 +49,9 @@ test-tensorflow: $(VENV)/installed-dev
 # tests that use the fixture `optimized` turn them on.
 test-jax slow-jax: export HYPOTHESIS_PROFILE ?= short
 test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+# What is compiled is kept, which saves most of the time from the second run on.
+test-jax slow-jax: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.pytest_cache/jax
+test-jax slow-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 test-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" $(call MARKED,backends)
 
@@ -57,14 +61,14 @@ test-jax: $(VENV)/installed-dev
 test-slow: docs slow-torch slow-tensorflow slow-jax
 
 slow-torch: $(VENV)/installed-dev
-	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES)
+	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES) tests/unit/deployment
 
 slow-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m slow $(addprefix --ignore=,$(TABLES)) tests
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED)
 
 slow-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED)
+	KERAS_BACKEND=jax $(PYTEST) -m "not slow or jax" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED) $(OF_JAX)
 
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev

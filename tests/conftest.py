@@ -28,15 +28,16 @@ gc.set_threshold(100_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items):
-    """Mark tests by their folder, and skip those that need TensorFlow on another backend."""
+    """Mark tests by their folder, and skip those that need another backend."""
     import keras
 
     for item in items:
         for name in ("backends", "slow"):
             if FOLDER / name in item.path.parents:
                 item.add_marker(name)
-        if "tensorflow" in item.keywords and keras.backend.backend() != "tensorflow":
-            item.add_marker(pytest.mark.skip(reason="needs the TensorFlow backend"))
+        for backend in ("tensorflow", "jax"):
+            if item.get_closest_marker(backend) and keras.backend.backend() != backend:
+                item.add_marker(pytest.mark.skip(reason=f"needs the backend {backend}"))
 
 
 def pytest_collection_finish():
