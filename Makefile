@@ -25,7 +25,7 @@ demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
 
 # Minutes: style, types, import directions; code that knows no backend is tested once, on PyTorch, which
-# starts fastest; what differs between backends is tested on each of them.
+# compiles nothing; what differs between backends is tested on each of them.
 test: lint test-torch test-tensorflow test-jax
 
 lint: $(VENV)/installed-dev

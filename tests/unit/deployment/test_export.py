@@ -1,6 +1,6 @@
 """keras_prelu.deployment.export: every format, run by its own runtime.
 
-Keras files, ONNX files and PyTorch's programs are tested on PyTorch, which starts fastest;
+Keras files, ONNX files and PyTorch's programs are tested on PyTorch, which compiles nothing;
 TensorFlow's formats, and ONNX files once more, on TensorFlow.
 """
 
@@ -62,6 +62,7 @@ EACH_ONCE = [
 ]
 """Each format on each backend that writes it in its own way."""
 
+SLOW_KERAS = pytest.param("keras", marks=[pytest.mark.slow, pytest.mark.tensorflow])
 SLOW_ON_TENSORFLOW = [
     pytest.param(*case.values, marks=[*case.marks, pytest.mark.slow], id=case.id)
     for case in ON_TENSORFLOW
@@ -114,7 +115,7 @@ def test_inputs_and_outputs_have_names(build):
 
 @writes_onnx
 @pytest.mark.parametrize("build", [models.residual, models.capped])
-@pytest.mark.parametrize("name", [pytest.param("keras", marks=pytest.mark.slow), "onnx"])
+@pytest.mark.parametrize("name", [SLOW_KERAS, "onnx"])
 def test_one_operation_a_site(name, build):
     model = converted(build)
     operations = check_runtime(name, build).operations
@@ -205,6 +206,7 @@ def test_slopes_inside_python_code_are_pruned_too():
 
 
 @pytest.mark.slow
+@pytest.mark.tensorflow
 def test_a_keras_file_of_layers_of_the_users_own_is_loaded_with_their_modules():
     inputs = keras.Input((6, 6, 3))
     x = custom.Block(4)(L.ReLU()(L.Conv2D(4, 3)(inputs)))
@@ -279,7 +281,7 @@ def test_what_a_format_can_not_hold_is_one_line():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("keras", marks=pytest.mark.slow),
+        SLOW_KERAS,
         *ON_ANY_BACKEND[1:2],
         *ON_TENSORFLOW[:1],
         *SLOW_ON_TENSORFLOW[3:],
