@@ -34,6 +34,8 @@ from .revival import Revival as Revival
 from .revival import revive as revive
 from .scaling.equalize import Equalization as Equalization
 from .scaling.equalize import equalize as equalize
+from .scaling.norm_reset import NormReset as NormReset
+from .scaling.norm_reset import reset_norms as reset_norms
 from .sites.finder import find_sites as find_sites
 from .sites.site import Site as Site
 from .training.config import FitConfig as FitConfig

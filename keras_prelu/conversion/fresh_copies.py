@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.errors import ConversionError
-from keras_prelu.graph.initial_values import initialized_weights
-from keras_prelu.layers import PReLU
+from keras_prelu.graph.initial_values import seeded_weights
+from keras_prelu.layers import PReLU, is_slope
 
 __all__ = ["fresh_copy"]
 
@@ -37,17 +36,13 @@ def fresh_copy(model: keras.Model, seed: int = 0) -> keras.Model:
 
     >>> fresh = fresh_copy(model, seed=1)
     """
-    copy, rng = rewrite(model), np.random.default_rng(seed)
-    drawn = set()
-    for layer in (copy, *sublayers(copy)):
-        if isinstance(layer, PReLU):
-            drawn |= {id(variable) for variable in layer.variables}
-            continue
-        for weight in initialized_weights(layer):
-            weight.variable.assign(weight.draw(int(rng.integers(2**31))))
-            drawn.add(id(weight.variable))
+    copy, drawn = rewrite(model), set()
+    layers = [layer for layer in (copy, *sublayers(copy)) if not isinstance(layer, PReLU)]
+    for weight, own_seed in seeded_weights(layers, seed):
+        weight.variable.assign(weight.draw(own_seed))
+        drawn.add(id(weight.variable))
     for variable in copy.trainable_variables:
-        if id(variable) not in drawn:
+        if id(variable) not in drawn and not is_slope(variable):
             raise ConversionError(
                 f"'{variable.path}' of model '{model.name}' can't be drawn anew: its layer has no"
                 " initializer for it that is known. Store it as an attribute, as in"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.typing import Array
 
-__all__ = ["InitializedWeight", "initialized_weights"]
+__all__ = ["InitializedWeight", "initialized_weights", "seeded_weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,19 @@ def initialized_weights(layer: Any) -> Iterator[InitializedWeight]:
                 initializer=initializer,
                 forget_bias=role == "bias" and getattr(layer, "unit_forget_bias", False),
             )
+
+
+def seeded_weights(layers: Iterable[Any], seed: int) -> Iterator[tuple[InitializedWeight, int]]:
+    """Yield the weights of layers that have an initializer, each with a seed of its own.
+
+    Args:
+        layers: Iterable of layers.
+        seed: Integer. Seed of the seeds.
+    """
+    rng = np.random.default_rng(seed)
+    for layer in layers:
+        for weight in initialized_weights(layer):
+            yield weight, int(rng.integers(2**31))
 
 
 def _config(initializer: Any) -> dict[str, Any]:

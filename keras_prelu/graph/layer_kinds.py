@@ -19,9 +19,13 @@ __all__ = [
     "computes_as",
     "has_linear_activation",
     "is_channels_last",
+    "is_homogeneous_function",
+    "is_homogeneous_op",
+    "is_op_of_tensors",
     "is_plain_call",
     "is_sum",
     "keeps_channels",
+    "keeps_common_factor",
     "keras_class",
 ]
 
@@ -59,6 +63,39 @@ _CHANNELWISE = frozenset(
 
 They mix no channels, and they multiply no channel by another factor than the others.
 """
+
+_WITH_COMMON_FACTOR = _CHANNELWISE | {
+    "Add",
+    "Average",
+    "Concatenate",
+    "Flatten",
+    "Maximum",
+    "Minimum",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
+    "Subtract",
+}
+"""Names of the classes of Keras whose outputs a factor of all inputs multiplies."""
+
+_OPS_WITH_COMMON_FACTOR = frozenset(
+    {
+        "Add",
+        "Concatenate",
+        "ExpandDims",
+        "LeakyRelu",
+        "Maximum",
+        "Mean",
+        "Minimum",
+        "Relu",
+        "Reshape",
+        "Squeeze",
+        "Subtract",
+        "Sum",
+        "Transpose",
+    }
+)
+"""The same of the ops of Keras, which have no public names, if they are called on tensors alone."""
 
 _FREE_TO_OVERRIDE = frozenset(
     {
@@ -141,6 +178,41 @@ def keeps_channels(layer: Any) -> bool:
     return cls.__name__ in _CHANNELWISE
 
 
+def keeps_common_factor(layer: Any) -> bool:
+    """Return whether a positive factor of all inputs of a layer multiplies its outputs.
+
+    The factor is the same for all channels, which may be mixed or moved.
+    """
+    cls = keras_class(layer)
+    if cls is keras.layers.Activation:
+        return is_homogeneous_function(layer.activation)
+    return cls is not None and cls.__name__ in _WITH_COMMON_FACTOR
+
+
+def is_homogeneous_function(function: Any) -> bool:
+    """Return whether φ(s·x) = s·φ(x) for s > 0 is known of the activation of a layer."""
+    return function in (
+        None,
+        keras.activations.linear,
+        keras.activations.relu,
+        keras.activations.leaky_relu,
+    )
+
+
+def is_homogeneous_op(step: Step) -> bool:
+    """Return whether a step is an op whose outputs a positive factor of all inputs multiplies."""
+    return type(step.operation).__name__ in _OPS_WITH_COMMON_FACTOR and is_op_of_tensors(step)
+
+
+def is_op_of_tensors(step: Step) -> bool:
+    """Return whether a step is an op of Keras that is called on tensors alone.
+
+    An op also takes numbers and arrays.
+    """
+    arguments = keras.tree.flatten((step.args, step.kwargs))
+    return _is_of_keras(type(step.operation)) and all(isinstance(leaf, Slot) for leaf in arguments)
+
+
 def is_plain_call(step: Step) -> bool:
     """Return whether a layer is called on tensors alone, as at inference.
 
@@ -160,10 +232,7 @@ def is_sum(step: Step) -> bool:
     operation = step.operation
     if isinstance(operation, keras.layers.Layer):
         return keras_class(operation) is keras.layers.Add and is_plain_call(step)
-    # The class of an op has no public name. An op also takes numbers and arrays.
-    is_addition = type(operation).__name__ == "Add" and _is_of_keras(type(operation))
-    arguments = keras.tree.flatten((step.args, step.kwargs))
-    return is_addition and all(isinstance(leaf, Slot) for leaf in arguments)
+    return type(operation).__name__ == "Add" and is_op_of_tensors(step)
 
 
 def _is_of_keras(cls: type) -> bool:

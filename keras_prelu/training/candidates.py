@@ -13,20 +13,25 @@ from typing import Any
 
 import keras
 
-from keras_prelu.training.recipes import FAST, RECIPES, RESET_NORMS, REVIVE, Recipe
+from keras_prelu.training.recipes import (
+    FAST,
+    RECIPES,
+    RESET_NORMS,
+    REVIVE,
+    SHRINK_AND_PERTURB,
+    Recipe,
+)
 from keras_prelu.training.slope_rates import (
     EQUAL,
-    FAST_WITH_NORMALIZATION,
     fast_multiplier,
     has_batch_normalization,
+    tried_multipliers,
 )
-from keras_prelu.training.slope_rates import FAST as FAST_MULTIPLIER
 
 __all__ = ["Candidate", "candidate_of", "candidates"]
 
 _ON_REQUEST = ("exp", "exp-revived", "shrink-perturb")
-"""Recipes that are not tried: another one was at least as good wherever the first two were better
-than ReLU, and the last one forgets what the network knew."""
+"""Recipes that are not tried, since another one was at least as good."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +74,8 @@ def candidates(
         model: Keras model. The ReLU model.
         optimizer: Keras optimizer or its name.
         has_dead_units: Bool. Whether any unit of the model is dead on the new data.
-        tries_rates: Bool. Whether the leading recipe is tried at two rates of slopes: the one that
-            `fast_multiplier` returns, and 10, or 3 if it is 10. Under plain SGD too ten times the
-            rate is best where it does not diverge. Defaults to True.
+        tries_rates: Bool. Whether the leading recipe is tried at all `tried_multipliers`. Defaults
+            to True.
     """
     normalized = has_batch_normalization(model)
     tried = [
@@ -83,9 +87,8 @@ def candidates(
     leading = _leading(tried)
     others = [each for each in tried if each.recipe.converts and each != leading]
     if tries_rates:
-        fast, slower = FAST_MULTIPLIER, FAST_WITH_NORMALIZATION
-        other = replace(leading, multiplier=slower if leading.multiplier == fast else fast)
-        others.insert(0, other)
+        higher = tried_multipliers(optimizer, normalized=normalized)[1:]
+        others = [*(replace(leading, multiplier=each) for each in higher), *others]
     # A budget that is too small for all leaves out the last ones, which must not be the controls.
     return (first, leading, *controls, *others)
 
@@ -105,8 +108,9 @@ def _is_promising(recipe: Recipe, *, has_dead_units: bool, normalized: bool) -> 
         return False
     if REVIVE in recipe.preparations and not has_dead_units:
         return False
-    if RESET_NORMS in recipe.preparations and not normalized:
-        return False
-    # Constrained slopes were far off in networks with BatchNormalization.
+    if not normalized:
+        return RESET_NORMS not in recipe.preparations
+    # In networks with BatchNormalization, constrained slopes were far off, and shrinking behind a
+    # reset of norms.
     is_constrained = recipe.slopes is not None and recipe.slopes.learn != FAST
-    return not (is_constrained and normalized)
+    return not is_constrained and SHRINK_AND_PERTURB not in recipe.preparations

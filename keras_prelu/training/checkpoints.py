@@ -23,6 +23,7 @@ from keras_prelu.backend.keras_internals import begin_at_epoch
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.errors import FileError, FineTuningError
 from keras_prelu.io.atomic import atomic_write, atomic_write_text
+from keras_prelu.training.guard import DivergenceGuard
 
 __all__ = ["Checkpoint", "Checkpoints"]
 
@@ -30,19 +31,22 @@ __all__ = ["Checkpoint", "Checkpoints"]
 class Checkpoint(keras.callbacks.Callback):
     """Callback that saves the whole state of a training each epoch and restores it at the start.
 
-    It must come after the `EarlyStopping` whose best weights it stores.
+    It must come after the `EarlyStopping` whose best weights it stores. The state of a training
+    that diverged is not stored: continued from the epoch before, it diverges again.
 
     Args:
         path: `pathlib.Path` of the file.
+        guard: `DivergenceGuard` of the training.
         stopping: `keras.callbacks.EarlyStopping` of the training, or None. Defaults to None.
 
     Attributes:
         history: Dict of lists of floats. Metrics by epoch, also of the epochs before a restoration.
     """
 
-    def __init__(self, path: Path, stopping: Any = None) -> None:
+    def __init__(self, path: Path, guard: DivergenceGuard, stopping: Any = None) -> None:
         super().__init__()
         self._path = path
+        self._guard = guard
         self._stopping = stopping
         self.history: dict[str, list[float]] = {}
 
@@ -80,7 +84,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
-        if host():
+        if host() or self._guard.reason:
             return
         variables = _variables(self.model)
         state = {f"v{index}": _raw(snapshot(variable)) for index, variable in enumerate(variables)}

@@ -31,7 +31,8 @@ from keras_prelu.training.recipe_search import OnTrial
 from keras_prelu.training.recipes import AUTO
 from keras_prelu.training.result import FineTuning
 from keras_prelu.training.start import choose_recipe, start_as_given, start_by_recipe
-from keras_prelu.training.trainings import Trainer, train_and_compare
+from keras_prelu.training.trainer import Trainer
+from keras_prelu.training.trainings import train_and_compare
 from keras_prelu.utils.checks import check_number
 
 __all__ = ["FineTuning", "finetune"]
@@ -74,6 +75,11 @@ def finetune(
     training samples. A converted model is trained as it is, with the `original` that it was made
     from as its control.
 
+    A training diverges if its loss is not finite or explodes: if the running mean of an epoch is
+    100 times that for the labels of other samples. It is stopped then, and repeated with slopes as
+    fast as the weights (a tenth as fast under SGD), and if that diverges too as the ReLU model. A
+    control whose training diverges is left out. The verdict says so (`FineTuning.fallbacks`).
+
     Several devices are used if the models were made for them: under
     `tf.distribute.MirroredStrategy`, whose scope must enclose this call too, or
     `keras.distribution.DataParallel` on JAX, on one host or several
@@ -96,9 +102,11 @@ def finetune(
             recipe. Not changed. Defaults to None.
         recipe: Str. How a ReLU model is prepared: "auto", or a name in
             `keras_prelu.training.recipes.RECIPES`: "identity-revived", "identity",
-            "reset-identity", "exp-decay", "leaky-revived", "exp", "exp-revived", or one of the
-            controls "relu", "relu-revived", "relu-reset", "shrink-perturb". A converted model takes
-            none: "auto" then trains it as it is. Defaults to "auto".
+            "reset-identity", "shrink-identity", "exp-decay", "leaky-revived", "exp", "exp-revived",
+            or one of the controls "relu", "relu-revived", "relu-reset", "shrink-perturb". "auto"
+            judges by the new samples alone, and may choose to shrink weights, which forgets what
+            the network knew. A converted model takes none: "auto" then trains it as it is. Defaults
+            to "auto".
         budget: Float. For "auto", the cost of the search and the final training together, as a
             multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
         selection: `Samples`, a pair (x, y) or a data set that ends, on which the best epoch and the
@@ -121,10 +129,9 @@ def finetune(
             below. Defaults to None.
         slope_multiplier: Float. Ratio of the slopes' learning rate to that of the weights. Slopes
             get no weight decay. Defaults to what suits the recipe, the optimizer and the network:
-            free slopes (recipes with "identity", or a model converted so) learn 10 times as fast
-            under Adam, AdamW, Adamax and Nadam, 3 times with BatchNormalization, and as fast as the
-            weights under other optimizers; "auto" tries both where one of them applies. All other
-            slopes learn as fast as the weights.
+            for free slopes (recipes with "identity", or a model converted so) 10 under Adam, AdamW,
+            Adamax and Nadam, 3 under these with BatchNormalization, and 0.1 under SGD; 1 for all
+            others. "auto" tries 30 beside 10, and 10 beside 3.
         slope_frozen_epochs: Float. Epochs at the start in which slopes keep their values while the
             weights train. Defaults to 0.
         slope_warmup_epochs: Float. Epochs after the frozen ones in which the slopes' learning rate
@@ -154,8 +161,8 @@ def finetune(
         InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no
             such recipe, or there is no loss.
         DataError: Samples have no labels, do not fit the model, or hold NaN.
-        FineTuningError: The loss became NaN, the checkpoints are those of another fine-tuning, or
-            Keras can't train under the strategy.
+        FineTuningError: All trainings diverged, the checkpoints are those of another fine-tuning,
+            or Keras can't train under the strategy.
         FileError: Checkpoints can't be written or read.
 
     Example:

@@ -20,13 +20,18 @@ from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.data.streams import batch_count
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.scores import Scores, measure_scores, sample_scores
-from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.layers import is_slope
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
+from keras_prelu.training.guard import (
+    DivergedTrainingError,
+    DivergenceGuard,
+    largest_sound_loss,
+)
 from keras_prelu.training.optimizers import (
     default_optimizer,
     optimizer_for,
@@ -165,7 +170,7 @@ def train_and_score(
     Raises:
         InvalidArgumentError: A ValueError; there is no loss, or slopes are frozen or warmed up on a
             stream without length.
-        FineTuningError: The loss became NaN or infinite.
+        DivergedTrainingError: A FineTuningError; the loss became NaN or infinite, or exploded.
     """
     model = _compiled_clone(source, setup)
     _, scores_before = sample_scores(model, validation)
@@ -248,8 +253,14 @@ def _fit(
     """Train a model and return its history by epoch.
 
     If the setup has selection samples, the model ends with the weights of its best epoch.
+
+    Raises:
+        DivergedTrainingError: The loss became NaN or infinite, or exploded.
     """
     build_for_training(model, watched)
+    guard = DivergenceGuard(
+        largest_sound_loss(model, watched, setup.fit.batch_size, setup.fit.seed)
+    )
     keras.utils.set_random_seed(setup.fit.seed)
     data = setup.data()
     users = _user_callbacks(setup.fit)
@@ -257,11 +268,11 @@ def _fit(
     # its end comes after the choice of the best epoch.
     changing = [callback for callback in users if getattr(callback, "changes_training", False)]
     watching = [callback for callback in users if callback not in changing]
-    callbacks: list[Any] = [_SeedEpochs(setup.fit.seed), *watching]
+    callbacks: list[Any] = [guard, _SeedEpochs(setup.fit.seed), *watching]
     if isinstance(data, ShuffledBatches):
         callbacks.insert(0, FollowEpochs(data))
     best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit.epochs)
-    checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, best_epoch)
+    checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, guard, best_epoch)
     # The checkpoint comes last: it stores the state that earlier callbacks have at an epoch's end.
     callbacks += [best_epoch] if best_epoch is not None else []
     callbacks += changing
@@ -275,7 +286,9 @@ def _fit(
         verbose=setup.fit.verbose,
     )
     history: dict[str, list[float]] = result.history if checkpoint is None else checkpoint.history
-    _check_loss(model, history["loss"])
+    reason = guard.reason or _flaw(history, chooses_epoch=best_epoch is not None)
+    if reason:
+        raise DivergedTrainingError(model.name, reason)
     return history
 
 
@@ -293,12 +306,16 @@ def _validation_data(samples: CheckedSamples, batch_size: int) -> Any:
     return x, y
 
 
-def _check_loss(model: keras.Model, losses: list[float]) -> None:
-    if not math.isfinite(losses[-1]):
-        raise FineTuningError(
-            f"The loss of '{model.name}' became {losses[-1]} in epoch {len(losses)}. Lower the"
-            " learning rate."
-        )
+def _flaw(history: dict[str, list[float]], *, chooses_epoch: bool) -> str:
+    """Return why the weights that a training ends with are of no use, or "".
+
+    Args:
+        history: Dict. The history of the training.
+        chooses_epoch: Bool. Whether the best epoch's weights were restored.
+    """
+    losses = [*map(math.isfinite, history["val_loss"])]
+    is_sound = any(losses) if chooses_epoch else losses[-1]
+    return "" if is_sound else "its loss on other samples was not finite"
 
 
 def _restore_best_epoch(epochs: int) -> keras.callbacks.EarlyStopping:

@@ -15,9 +15,11 @@ from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.diagnostics.dead_units import dead_units
 from keras_prelu.revival import Revival, revive
+from keras_prelu.scaling.norm_reset import NormReset, reset_norms
 from keras_prelu.sites.prelu_layers import freeze_slopes
 from keras_prelu.training.recipes import (
     FIXED,
+    RESET_NORMS,
     REVIVE,
     SHRINK_AND_PERTURB,
     Recipe,
@@ -46,6 +48,7 @@ def _shrink_and_perturb(model: keras.Model, samples: CheckedSamples, seed: int) 
 
 PREPARATIONS: dict[str, Preparation] = {
     REVIVE: lambda model, samples, seed: revive(model, samples, seed=seed),
+    RESET_NORMS: lambda model, samples, seed: reset_norms(model, seed=seed),
     SHRINK_AND_PERTURB: _shrink_and_perturb,
 }
 """What may be done to a ReLU model before its conversion, by name."""
@@ -69,6 +72,11 @@ class PreparedModel:
     def revival(self) -> Revival | None:
         """The result of the recipe's revival, or None."""
         return next((each for each in self.records if isinstance(each, Revival)), None)
+
+    @property
+    def norm_reset(self) -> NormReset | None:
+        """The result of the recipe's reset of norms, or None."""
+        return next((each for each in self.records if isinstance(each, NormReset)), None)
 
 
 class ModelPreparer:

@@ -116,9 +116,29 @@ RECIPES = (
         slopes=_FREE,
     ),
     Recipe(
+        name="reset-identity",
+        summary="each layer scaled back to the norm of its initial weights, with the same"
+        " decisions, then free slopes that start at 0 and learn fast; for networks with"
+        " BatchNormalization",
+        preparations=(RESET_NORMS,),
+        slopes=_FREE,
+    ),
+    Recipe(
+        name="shrink-identity",
+        summary="weights halfway between the trained and fresh ones, then free slopes that start at"
+        " 0 and learn fast; where the network may forget what it knew",
+        preparations=(SHRINK_AND_PERTURB,),
+        slopes=_FREE,
+    ),
+    Recipe(
         name="relu-revived",
         summary="the ReLU model with its dead units revived: another control",
         preparations=(REVIVE,),
+    ),
+    Recipe(
+        name="relu-reset",
+        summary="the ReLU model with each layer scaled back to its initial norm: another control",
+        preparations=(RESET_NORMS,),
     ),
     Recipe(
         name="exp-decay",

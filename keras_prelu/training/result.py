@@ -10,7 +10,9 @@ import numpy as np
 from keras_prelu.diagnostics.comparison import Comparison
 from keras_prelu.diagnostics.slopes import LayerSlopes
 from keras_prelu.revival import Revival
+from keras_prelu.scaling.norm_reset import NormReset
 from keras_prelu.training.controls import CONTROLS, TrainedControl
+from keras_prelu.training.fallbacks import RELU, Fallback
 from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipe_search import RecipeTrial
 from keras_prelu.training.recipes import CONTROL, described
@@ -55,6 +57,8 @@ class FineTuning:
         trials: Tuple of `RecipeTrial`. The short trainings of the search, for recipe="auto".
         preparations: Tuple of str. What the recipe did to the ReLU model before its conversion.
         revival: `Revival`. The result of the recipe's revival, or None.
+        norm_reset: `NormReset`. The result of the recipe's reset of norms, or None.
+        fallbacks: Tuple of `Fallback`. The trainings that diverged, and what took their place.
     """
 
     prelu: TrainedModel
@@ -75,6 +79,8 @@ class FineTuning:
     trials: tuple[RecipeTrial, ...]
     preparations: tuple[str, ...]
     revival: Revival | None
+    norm_reset: NormReset | None = None
+    fallbacks: tuple[Fallback, ...] = ()
 
     @property
     def model(self) -> keras.Model:
@@ -113,12 +119,16 @@ class FineTuning:
     def verdict(self) -> str:
         """One or more sentences on whether converting beats fine-tuning the original.
 
-        A model that its fine-tuning made worse is named, with the better one.
+        A model that its fine-tuning made worse is named, with the better one, and so is a training
+        that diverged.
         """
-        return " ".join([self._verdict_on_control(), *self._verdicts_on_incoming()])
+        diverged = [fallback.sentence() for fallback in self.fallbacks]
+        return " ".join([*diverged, self._verdict_on_control(), *self._verdicts_on_incoming()])
 
     def _verdict_on_control(self) -> str:
         name = self._name_of_model()
+        if any(fallback.instead == RELU for fallback in self.fallbacks):
+            return "Keep ReLU, or lower the learning rate."
         if self.recipe == CONTROL.name:
             return (
                 "No recipe did better than the equally fine-tuned ReLU model on samples held back"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
@@ -12,8 +12,8 @@ from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.preparation import ModelPreparer, PreparedModel
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
-from keras_prelu.training.recipes import AUTO, Recipe, control_of, get_recipe
-from keras_prelu.training.slope_rates import multiplier_of_model
+from keras_prelu.training.recipes import AUTO, CONTROL, Recipe, control_of, get_recipe
+from keras_prelu.training.slope_rates import EQUAL, multiplier_of_model
 
 __all__ = ["Choice", "Start", "choose_recipe", "start_as_given", "start_by_recipe"]
 
@@ -40,6 +40,16 @@ class Start:
     original: keras.Model | None
     prepared_original: keras.Model | None = None
     trials: tuple[RecipeTrial, ...] = ()
+
+    def as_relu(self) -> Start:
+        """Return the start of the ReLU model as it is, which must be known."""
+        assert self.original is not None
+        return replace(
+            self,
+            prepared=PreparedModel(recipe=CONTROL, model=self.original),
+            multiplier=EQUAL,
+            prepared_original=None,
+        )
 
 
 def start_as_given(model: keras.Model, original: keras.Model | None, setup: TrainingSetup) -> Start:

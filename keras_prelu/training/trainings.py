@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import keras
 
-from keras_prelu.data.samples import CheckedSamples
-from keras_prelu.diagnostics.comparison import Comparison, compare_measured
-from keras_prelu.diagnostics.scores import Scores, measure_scores
+from keras_prelu.diagnostics.comparison import compare_measured
+from keras_prelu.diagnostics.scores import Scores
 from keras_prelu.diagnostics.slopes import layer_slopes
-from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.controls import TrainedControl, control_model
-from keras_prelu.training.fit import ScoredModel, TrainingSetup, train_and_score
+from keras_prelu.training.fallbacks import Fallback, train_control, train_start
+from keras_prelu.training.fit import ScoredModel
 from keras_prelu.training.recipes import CONTROL
 from keras_prelu.training.result import MODEL, ORIGINAL, FineTuning
 from keras_prelu.training.start import Start
+from keras_prelu.training.trainer import Trainer
 
-__all__ = ["Trainer", "train_and_compare"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trainer:
-    """Trainer of clones of models with one setup, which compares them on the validation samples."""
-
-    setup: TrainingSetup
-    validation: CheckedSamples
-    checkpoints: Checkpoints | None
-
-    def train(self, name: str, model: keras.Model) -> ScoredModel:
-        """Train a clone of a model; its checkpoint has this name."""
-        checkpoint = None if self.checkpoints is None else self.checkpoints.file_of(name)
-        return train_and_score(model, self.setup, self.validation, checkpoint)
-
-    def compare(self, model: ScoredModel, control: ScoredModel) -> Comparison:
-        """Compare a model with a control, sample by sample."""
-        return compare_measured(model.scores, control.scores)
-
-    def score(self, model: keras.Model, like: ScoredModel) -> Scores:
-        """Measure a model that was not trained by the loss and the metrics of one that was."""
-        trained = like.trained.model
-        return measure_scores(model, self.validation, loss=trained.loss, metrics_of=trained)
+__all__ = ["train_and_compare"]
 
 
 def train_and_compare(
@@ -58,17 +34,37 @@ def train_and_compare(
         trainer: `Trainer`.
         control: Bool. Whether to train the ReLU model too, if it is known.
         control_names: Sequence of str. Further controls.
+
+    Raises:
+        FineTuningError: The training of the model diverged, and so did what took its place.
     """
+    tuned = train_start(start, trainer)
+    start, model, trainer = tuned.start, tuned.model, tuned.trainer
     prepared = start.prepared
-    slopes_before = layer_slopes(prepared.model)
-    model = trainer.train("model", prepared.model)
+    fallbacks = list(tuned.fallbacks)
+
+    def trained(name: str, description: str, source: keras.Model) -> ScoredModel | None:
+        result = train_control(name, description, source, trainer)
+        if isinstance(result, Fallback):
+            fallbacks.append(result)
+            return None
+        return result
+
     relu = prepared_control = None
     if start.original is not None and control:
         # If the search chose the control, the two trainings would be the same.
         is_control = prepared.recipe.name == CONTROL.name
-        relu = model if is_control else trainer.train("control", start.original)
+        relu = model if is_control else trained("control", "the ReLU control", start.original)
     if start.prepared_original is not None:
-        prepared_control = trainer.train("prepared_control", start.prepared_original)
+        prepared_control = trained(
+            "prepared_control", "the ReLU control that is prepared alike", start.prepared_original
+        )
+    slopes_before = layer_slopes(prepared.model)
+    seed = trainer.setup.fit.seed
+    controls = {
+        name: trained(name, f"the control '{name}'", control_model(name, prepared.model, seed))
+        for name in (control_names if slopes_before else ())
+    }
     incoming, incoming_scores = _better_incoming(start, model, trainer)
     return FineTuning(
         prelu=model.trained,
@@ -89,13 +85,18 @@ def train_and_compare(
             None if relu is None else compare_measured(relu.scores, incoming_scores)
         ),
         controls=tuple(
-            _trained_control(name, prepared.model, model, trainer)
-            for name in (control_names if slopes_before else ())
+            TrainedControl(
+                name=name, trained=other.trained, comparison=trainer.compare(model, other)
+            )
+            for name, other in controls.items()
+            if other is not None
         ),
         recipe=prepared.recipe.name,
         trials=start.trials,
         preparations=prepared.recipe.preparations,
         revival=prepared.revival,
+        norm_reset=prepared.norm_reset,
+        fallbacks=tuple(fallbacks),
     )
 
 
@@ -109,12 +110,3 @@ def _better_incoming(start: Start, trained: ScoredModel, trainer: Trainer) -> tu
     if compare_measured(incoming_scores, original_scores).gain > 0:
         return MODEL, incoming_scores
     return ORIGINAL, original_scores
-
-
-def _trained_control(
-    name: str, prelu_model: keras.Model, model: ScoredModel, trainer: Trainer
-) -> TrainedControl:
-    control = trainer.train(name, control_model(name, prelu_model, trainer.setup.fit.seed))
-    return TrainedControl(
-        name=name, trained=control.trained, comparison=trainer.compare(model, control)
-    )

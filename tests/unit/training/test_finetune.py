@@ -104,7 +104,9 @@ def test_what_came_in_is_kept_where_fine_tuning_made_both_networks_worse(digits)
     good = kp.finetune(original, *digits, recipe="identity", epochs=1, learning_rate=1e-5)
     assert (good.best, good.is_worse_than_incoming) == ("model", False)
     assert "that came in" not in good.verdict
-    bad = kp.finetune(original, *digits, recipe="identity", epochs=1, learning_rate=3.0)
+    too_fast = {"recipe": "identity", "epochs": 1, "learning_rate": 2.0, "slope_multiplier": 0.1}
+    bad = kp.finetune(original, *digits, **too_fast)
+    assert bad.fallbacks == ()
     assert bad.best == "incoming"
     assert bad.is_worse_than_incoming
     before, control = bad.incoming_comparison, bad.control_incoming_comparison
@@ -115,9 +117,7 @@ def test_what_came_in_is_kept_where_fine_tuning_made_both_networks_worse(digits)
     )
     assert "The fine-tuned ReLU control is worse than the model that came in" in bad.verdict
     assert "made both networks worse: keep the model that came in" in bad.verdict
-    alone = kp.finetune(
-        original, *digits, recipe="identity", epochs=1, learning_rate=3.0, control=False
-    )
+    alone = kp.finetune(original, *digits, control=False, **too_fast)
     assert alone.best == "incoming"
     assert "made the network worse: keep the model that came in" in alone.verdict
 
@@ -255,6 +255,26 @@ def test_a_recipe_by_name_costs_one_training_and_its_controls(name, dead, digits
     )
 
 
+def test_norms_are_reset_with_the_same_decisions_in_model_and_control():
+    model = models.live_in(models.convolutional())
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = models.samples(model, 96)
+    y = np.arange(96) % 5
+    result = kp.finetune(
+        model, (x[:64], y[:64]), (x[64:], y[64:]), recipe="reset-identity", epochs=1
+    )
+    assert result.slope_multiplier == 3.0
+    assert any(layer.action == "reset" for layer in result.norm_reset.layers)
+    assert "the same with its norms reset" in result.verdict
+    preparer = ModelPreparer(model, as_samples(x, model=model), seed=0)
+    decisions = model.predict(x, verbose=0).argmax(-1)
+    for name in ("reset-identity", "relu-reset"):
+        prepared = preparer.prepare(get_recipe(name)).model
+        np.testing.assert_array_equal(prepared.predict(x, verbose=0).argmax(-1), decisions)
+        kernels = [each.layers[0].get_weights()[0] for each in (prepared, model)]
+        assert not np.allclose(*kernels)
+
+
 def test_weight_decay_on_raw_parameters_pulls_slopes_to_one(original, digits):
     """Claim 5: under exp the slope at β = 0 is 1. Nothing else moves slopes without a loss."""
     settings = {"epochs": 3, "control": False, "loss": zero_loss, "selection": digits[1]}
@@ -298,7 +318,8 @@ def test_penalties_on_slopes_do_not_count_in_a_trial(original, digits):
     ("optimizer", "parameterization", "multiplier"),
     [
         (None, "identity", 10.0),
-        ("sgd", "identity", 1.0),
+        ("sgd", "identity", 0.1),
+        ("rmsprop", "identity", 1.0),
         (None, "exp", 1.0),
     ],
 )
@@ -391,7 +412,7 @@ def test_a_training_that_fails_loses_the_search(original, digits, monkeypatch):
     monkeypatch.setattr(module, "lowest_selection_loss", failing)
     result = kp.finetune(original, *digits, epochs=4, budget=5, control=False)
     lost = {trial.multiplier for trial in result.trials if trial.loss == float("inf")}
-    assert lost == {3.0, 10.0}
+    assert lost == {10.0, 30.0}
     assert (result.slope_multiplier or 1.0) == 1.0
 
 
@@ -405,20 +426,27 @@ def test_candidates_follow_the_model_and_the_optimizer():
     assert tried(plain, "adam", has_dead_units=False) == [
         ("relu", 1.0),
         ("identity", 10.0),
-        ("identity", 3.0),
+        ("identity", 30.0),
+        ("shrink-identity", 10.0),
         ("exp-decay", 1.0),
     ]
     assert tried(plain, "sgd", has_dead_units=True) == [
         ("relu", 1.0),
-        ("identity-revived", 1.0),
+        ("identity-revived", 0.1),
         ("relu-revived", 1.0),
-        ("identity-revived", 10.0),
-        ("identity", 1.0),
+        ("identity", 0.1),
+        ("shrink-identity", 0.1),
         ("exp-decay", 1.0),
         ("leaky-revived", 1.0),
     ]
     adam = keras.optimizers.AdamW()
-    assert tried(normalized, adam, has_dead_units=False)[0] == ("relu", 1.0)
+    assert tried(normalized, adam, has_dead_units=False) == [
+        ("relu", 1.0),
+        ("reset-identity", 3.0),
+        ("relu-reset", 1.0),
+        ("reset-identity", 10.0),
+        ("identity", 3.0),
+    ]
     names = {name for name, _ in tried(normalized, adam, has_dead_units=True)}
     assert {"identity", "identity-revived", "relu-revived"} <= names
     assert not names & {"exp-decay", "leaky-revived", "exp"}
