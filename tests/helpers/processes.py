@@ -8,7 +8,7 @@ import sys
 QUICK_TO_START = next(
     name for name in ("jax", "tensorflow", "torch") if importlib.util.find_spec(name)
 )
-"""The backend that takes least time to import, for programs to which it makes no difference."""
+"""The backend that takes least time to import, for programs that compute nothing with it."""
 
 
 def run_python(*arguments, cwd=None, **environment):

@@ -10,7 +10,7 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
 from tests.helpers import custom, models
-from tests.helpers.processes import QUICK_TO_START, output_of_python
+from tests.helpers.processes import output_of_python
 from tests.helpers.references import prelu
 
 L = keras.layers
@@ -219,8 +219,7 @@ def test_it_loads_where_this_package_is_not_installed(tmp_path):
             model = keras.models.load_model(f"{name}.keras")
             np.save(f"{name}.npy", keras.ops.convert_to_numpy(model(np.load(f"{name}.npy"))))
     """
-    code = textwrap.dedent(program)
-    output_of_python("-c", code, *expected, cwd=tmp_path, KERAS_BACKEND=QUICK_TO_START)
+    output_of_python("-c", textwrap.dedent(program), *expected, cwd=tmp_path)
     for name, values in expected.items():
         np.testing.assert_allclose(
             np.load(tmp_path / f"{name}.npy"), values, rtol=0, atol=1e-5 * np.abs(values).max()
