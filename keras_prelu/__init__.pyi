@@ -41,6 +41,8 @@ from .sites.site import Site as Site
 from .training.config import FitConfig as FitConfig
 from .training.config import SlopeConfig as SlopeConfig
 from .training.finetune import finetune as finetune
+from .training.recipe_trials import RecipeTrials as RecipeTrials
+from .training.recipe_trials import try_recipes as try_recipes
 from .training.result import FineTuning as FineTuning
 from .training.slope_optimizer import SlopeOptimizer as SlopeOptimizer
 from .version import __version__ as __version__

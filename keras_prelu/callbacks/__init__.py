@@ -1,6 +1,7 @@
 """Keras callbacks that watch a training, and that keep a network able to learn."""
 
+from keras_prelu.callbacks.plasticity_monitor import LayerPlasticity, PlasticityMonitor
 from keras_prelu.callbacks.revive import EpochRevival, Revive
 from keras_prelu.callbacks.slope_monitor import SlopeMonitor
 
-__all__ = ["EpochRevival", "Revive", "SlopeMonitor"]
+__all__ = ["EpochRevival", "LayerPlasticity", "PlasticityMonitor", "Revive", "SlopeMonitor"]

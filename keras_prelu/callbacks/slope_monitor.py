@@ -1,29 +1,25 @@
-"""Keras callbacks that record slopes, dead units and the signal during training.
-
-The recordings go to TensorBoard and to a CSV file.
-"""
+"""A callback that records slopes, dead units and the signal during training."""
 
 from __future__ import annotations
 
-import csv
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_prelu.backend.hosts import host
+from keras_prelu.callbacks.outputs import MonitorOutputs
 from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
-from keras_prelu.errors import FileError, InvalidArgumentError
+from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.sites.activity import ActivityProbe
 from keras_prelu.sites.prelu_layers import prelu_layers
+from keras_prelu.utils.checks import check_integer
 
 __all__ = ["SlopeMonitor"]
 
@@ -73,38 +69,23 @@ class SlopeMonitor(keras.callbacks.Callback):
             raise InvalidArgumentError(
                 "SlopeMonitor has no output. Give `log_dir`, `csv_file` or both."
             )
-        if isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1:
-            raise InvalidArgumentError(
-                f"`frequency` must be a number of epochs, at least 1. Received: {frequency!r}"
-            )
-        if log_dir is not None:
-            _summary_writer()
-        self._log_dir, self._csv_file = log_dir, csv_file
+        check_integer("frequency", frequency, minimum=1)
+        self._outputs = MonitorOutputs(log_dir, csv_file, _COLUMNS)
         self._samples, self._frequency = samples, frequency
-        self._writer: Any = None
         self._measure: _Measure | None = None
 
     def __deepcopy__(self, memo: Any) -> SlopeMonitor:
         return SlopeMonitor(
-            self._log_dir, self._csv_file, samples=self._samples, frequency=self._frequency
+            self._outputs.log_dir,
+            self._outputs.csv_file,
+            samples=self._samples,
+            frequency=self._frequency,
         )
 
     def on_train_begin(self, logs: Any = None) -> None:
         if host() or not layer_slopes(self.model):
             return
-        try:
-            if self._log_dir is not None:
-                # tensorboardX names files by the second, so it could overwrite an existing file.
-                self._writer = _summary_writer()(
-                    str(self._log_dir), filename_suffix=f".{time.time_ns()}"
-                )
-            if self._csv_file is not None:
-                _begin(Path(self._csv_file))
-        except OSError as error:
-            path = self._csv_file if error.filename is None else error.filename
-            raise FileError(
-                f"The slopes can't be written to '{path}': {os.strerror(error.errno or 0)}."
-            ) from error
+        self._outputs.open()
         self._measure = None if self._samples is None else _Measure(self.model, self._samples)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -112,11 +93,8 @@ class SlopeMonitor(keras.callbacks.Callback):
         if not layers or (epoch + 1) % self._frequency:
             return
         measures = _Measures({}, {}) if self._measure is None else self._measure()
-        if self._csv_file is not None:
-            rows = [_row(epoch, layer, measures) for layer in layers]
-            with open(self._csv_file, "a", newline="") as file:
-                csv.writer(file).writerows(rows)
-        if self._writer is not None:
+        self._outputs.add_rows(_row(epoch, layer, measures) for layer in layers)
+        if self._outputs.log_dir is not None:
             self._write_summaries(epoch, layers, measures, logs or {})
 
     def _write_summaries(
@@ -134,17 +112,14 @@ class SlopeMonitor(keras.callbacks.Callback):
             }
         scalars |= {f"dead_units/{path}": units.sum() for path, units in measures.dead.items()}
         scalars |= {f"signal/{path}": moment for path, moment in measures.moments.items()}
-        for tag, value in scalars.items():
-            self._writer.add_scalar(tag, float(value), epoch)
-        for path, prelu in prelu_layers(self.model):
-            slope_array = keras.ops.convert_to_numpy(keras.ops.cast(prelu.alpha, "float32"))
-            self._writer.add_histogram(f"slopes/{path}", np.ravel(slope_array), epoch)
-        self._writer.flush()
+        histograms = {
+            f"slopes/{path}": keras.ops.convert_to_numpy(keras.ops.cast(prelu.alpha, "float32"))
+            for path, prelu in prelu_layers(self.model)
+        }
+        self._outputs.add_summaries(epoch, scalars, histograms)
 
     def on_train_end(self, logs: Any = None) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._outputs.close()
         self._measure = None
 
 
@@ -190,21 +165,3 @@ def _row(epoch: int, layer: LayerSlopes, measures: _Measures) -> list[Any]:
 def _layer(path: str) -> str:
     """Return a site's path without the call number that sites of a shared layer have."""
     return path.split("#")[0]
-
-
-def _begin(path: Path) -> None:
-    if path.exists() and path.stat().st_size:
-        with open(path, "a"):
-            return
-    with open(path, "w", newline="") as file:
-        csv.writer(file).writerow(_COLUMNS)
-
-
-def _summary_writer() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise InvalidArgumentError(
-            "`log_dir` needs tensorboardX: pip install 'keras-prelu[tensorboard]'."
-        ) from error
-    return SummaryWriter

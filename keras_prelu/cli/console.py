@@ -255,8 +255,11 @@ def print_finetuning(result: Any) -> None:
             ],
             right=["slopes' rate", "round", "steps", "loss"],
         )
+    if result.over_runs is not None:
+        _print_runs(result.over_runs)
     print_table(
-        "Fine-tuning, scores on samples that no training saw",
+        "Fine-tuning, scores on samples that no training saw"
+        + ("" if result.over_runs is None else f", seed {result.over_runs.chosen}"),
         ["model", "before", "after", "dead units before", "dead units after"],
         [
             [
@@ -288,6 +291,25 @@ def print_finetuning(result: Any) -> None:
             right=["count", "mean before", "mean after", "lowest", "highest"],
         )
     echo(result.verdict)
+
+
+def _print_runs(over_runs: Any) -> None:
+    """Print the runs of a fine-tuning."""
+    print_table(
+        "Runs, scores on samples that no training saw",
+        ["seed", "model", "ReLU control", "prepared alike", "loss on selection samples"],
+        [
+            [
+                f"{run.seed}{' (chosen)' if run.seed == over_runs.chosen else ''}",
+                number(run.score),
+                number(run.control_score),
+                number(run.prepared_control_score),
+                number(run.selection_loss),
+            ]
+            for run in over_runs.runs
+        ],
+        right=["model", "ReLU control", "prepared alike", "loss on selection samples"],
+    )
 
 
 def _named_trainings(result: Any) -> list[tuple[str, Any]]:

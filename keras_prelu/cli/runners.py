@@ -17,6 +17,7 @@ from keras_prelu.cli.options.calibration import CalibrationOptions
 from keras_prelu.cli.options.conversion import ConversionOptions
 from keras_prelu.cli.options.session import SessionOptions
 from keras_prelu.cli.options.training import TrainingOptions
+from keras_prelu.cli.output import echo
 
 __all__ = [
     "calibrate_model",
@@ -170,6 +171,8 @@ def finetune_model(
     settings = asdict(options)
     # For a converted model, "auto" trains the model as it is; no recipe means the same here.
     settings["recipe"] = options.recipe or "auto"
+    if options.runs > 1:
+        _print_cost(settings["recipe"] if original is None else "", options)
     settings["loss"] = session.load_loss(options.loss)
     monitors = _slope_monitors(settings.pop("log_dir"), train)
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
@@ -190,6 +193,21 @@ def finetune_model(
             stacklevel=2,
         )
     return result
+
+
+def _print_cost(recipe: str, options: TrainingOptions) -> None:
+    """Print what several runs cost, on standard error."""
+    from keras_prelu.training.runs import described_cost
+
+    cost = described_cost(
+        options.runs,
+        epochs=options.epochs,
+        recipe=recipe,
+        budget=options.budget,
+        control=options.control,
+        further=len(options.controls),
+    )
+    echo(cost, err=True)
 
 
 def _slope_monitors(log_dir: Path | None, train: Any) -> Callable[[], list[Any]]:

@@ -1,6 +1,6 @@
 """Diagnostics of networks.
 
-They measure dead units, slopes, the signal by depth, gradient noise and representations, and
+They measure dead units, ranks, slopes, the signal by depth, gradient noise and representations, and
 whether one model is better than another.
 """
 
@@ -18,6 +18,7 @@ from keras_prelu.diagnostics.embeddings import (
     embedding_statistics,
 )
 from keras_prelu.diagnostics.gradient_noise import GradientNoise, VariableNoise, gradient_noise
+from keras_prelu.diagnostics.ranks import SiteRanks, representation_ranks
 from keras_prelu.diagnostics.scale_symmetry import (
     GroupScale,
     LayerInfluence,
@@ -43,6 +44,7 @@ __all__ = [
     "LayerSignal",
     "LayerSimilarity",
     "LayerSlopes",
+    "SiteRanks",
     "SiteUnits",
     "VariableNoise",
     "batch_norm_gammas",
@@ -57,6 +59,7 @@ __all__ = [
     "layer_similarity",
     "layer_slopes",
     "relative_error",
+    "representation_ranks",
     "rescale_channels",
     "signal_by_depth",
 ]

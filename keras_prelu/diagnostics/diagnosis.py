@@ -1,11 +1,8 @@
-"""The diagnosis of a network: several measures together, with findings and advice in words.
-
-The sentences of the findings are defined only here; the command line and the report print them.
-"""
+"""The diagnosis of a network: several measures together, with findings and advice in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +12,24 @@ import numpy as np
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
+from keras_prelu.diagnostics.findings import (
+    NO_FORECAST,
+    Finding,
+    dead_findings,
+    linear_layers,
+    noise_finding,
+    norm_findings,
+    one_sided_findings,
+    signal_findings,
+)
 from keras_prelu.diagnostics.gradient_noise import GradientNoise, gradient_noise
+from keras_prelu.diagnostics.initialization import (
+    GradientNorm,
+    LayerNorm,
+    gradient_beside_initial,
+    norms_beside_initial,
+)
+from keras_prelu.diagnostics.ranks import SiteRanks, representation_ranks
 from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
 from keras_prelu.graph.model_state import keeps_state
 
@@ -28,28 +42,11 @@ MEASURES = {
     "signal": "largest over smallest second moment of the linear layers' outputs",
     "gradient": "largest over smallest second moment of the gradients there",
     "noise": "simple noise scale, in samples",
+    "unused-rank": "largest share of its channels that the effective rank of a rectifier lacks",
+    "norm-growth": "largest norm of a linear layer over that at initialization",
+    "gradient-loss": "gradient norm at initialization over the present one",
 }
 """The measures of a diagnosis, by name."""
-
-_FEW = 0.05
-"""The share of one-sided units up to which they are not worth a finding."""
-_LARGE_RANGE = 1e4
-"""The ratio of second moments up to which a signal is not worth a finding."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that stands out in a network.
-
-    Attributes:
-        measure: String. A name of `MEASURES`.
-        text: String. What stands out, a sentence.
-        advice: String. What to do about it, a sentence.
-    """
-
-    measure: str
-    text: str
-    advice: str
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,14 @@ class Diagnosis:
         normalizations: Tuple of `BatchNormGamma`, one for each BatchNormalization after a
             rectifier.
         noise: `GradientNoise`, or None without labels or a loss.
+        ranks: Tuple of `SiteRanks`, one for each rectifier that is seen.
+        norms: Tuple of `LayerNorm`, one for each linear layer of the graph.
+        gradient: `GradientNorm`, or None without labels or a loss, or if the model can't be copied
+            with fresh weights.
         measures: Mapping from a name of `MEASURES` to its value. Measures that don't apply are left
             out.
         findings: Tuple of `Finding`.
+        note: String. What the measures can't say.
     """
 
     samples: int
@@ -73,22 +75,39 @@ class Diagnosis:
     signal: tuple[LayerSignal, ...]
     normalizations: tuple[BatchNormGamma, ...]
     noise: GradientNoise | None
+    ranks: tuple[SiteRanks, ...]
+    norms: tuple[LayerNorm, ...]
+    gradient: GradientNorm | None
     measures: Mapping[str, float]
     findings: tuple[Finding, ...]
+    note: str = NO_FORECAST
 
 
 @keeps_state("model")
 def diagnose(
-    model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 128, seed: int = 0
+    model: keras.Model,
+    samples: Any,
+    *,
+    loss: Any = None,
+    reference: keras.Model | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
 ) -> Diagnosis:
-    """Measure units, signal, normalization and gradient noise, and report what stands out.
+    """Measure units, ranks, signal, norms, normalization and gradients, and report what stands out.
+
+    On new data it says how to prepare a trained network to go on learning: dead units call for
+    `revive`, weights that grew for `reset_norms`. It does not forecast what that gains, since
+    nothing that was measured before training does (docs/explanation/results.md); short trials show
+    it (`keras_prelu.try_recipes`).
 
     Args:
         model: Keras model with ReLU or PReLU. Nested models are included.
         samples: `Samples`, a pair (x, y), or unlabeled samples: an array, or a list or dict of
             arrays; or a data set of batches, with or without labels. With labels, the gradient
-            noise is measured too.
-        loss: Keras loss for the gradient noise. Defaults to the loss the model is compiled with.
+            and its noise are measured too.
+        loss: Keras loss for the gradients. Defaults to the loss the model is compiled with.
+        reference: Keras model. The model before its training, whose weights and gradients are
+            compared with. Defaults to None: weights are drawn from the layers' initializers.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
         seed: Integer. Seed of all random draws. Defaults to 0.
 
@@ -97,6 +116,7 @@ def diagnose(
 
     Raises:
         DataError: If the samples do not fit the model.
+        InvalidArgumentError: If `reference` has other linear layers. A `ValueError`.
 
     Example:
 
@@ -104,25 +124,31 @@ def diagnose(
     ...     print(finding.text, finding.advice)
 
     References:
-        Claims 2 to 4, 8 and 9.
+        Claims 2 to 4, 6, 8 and 9. Roy and Vetterli 2007 (effective rank).
     """
     data = as_samples(samples, model=model)
     units = dead_units(model, data, batch_size=batch_size)
     signal = signal_by_depth(model, data, batch_size=batch_size, seed=seed)
     normalizations = batch_norm_gammas(model, data, batch_size=batch_size)
-    noise = None
-    if data.y is not None and (loss is not None or getattr(model, "loss", None) is not None):
+    ranks = representation_ranks(model, data, batch_size=batch_size, seed=seed)
+    norms = norms_beside_initial(model, data.x, reference, seed)
+    loss = loss if loss is not None else getattr(model, "loss", None)
+    noise = gradient = None
+    if data.y is not None and loss is not None:
         noise = gradient_noise(model, data, loss=loss, seed=seed)
+        gradient = gradient_beside_initial(model, noise, data, loss, reference, seed)
     measures = {
         **_unit_measures(units),
         **_signal_measures(signal),
         **({} if noise is None else {"noise": noise.scale}),
+        **_learning_measures(ranks, norms, gradient),
     }
     findings = (
-        *_dead_findings(units),
-        *_one_sided_findings(measures),
-        *_signal_findings(signal, measures),
-        *([] if noise is None else [_noise_finding(noise)]),
+        *dead_findings(units),
+        *one_sided_findings(measures),
+        *signal_findings(signal, measures),
+        *norm_findings(norms),
+        *([] if noise is None else [noise_finding(noise)]),
     )
     return Diagnosis(
         samples=len(data),
@@ -130,6 +156,9 @@ def diagnose(
         signal=signal,
         normalizations=normalizations,
         noise=noise,
+        ranks=ranks,
+        norms=norms,
+        gradient=gradient,
         measures=measures,
         findings=findings,
     )
@@ -148,7 +177,7 @@ def _unit_measures(units: Sequence[SiteUnits]) -> dict[str, float]:
 
 
 def _signal_measures(signal: Sequence[LayerSignal]) -> dict[str, float]:
-    linear = _linear(signal)
+    linear = linear_layers(signal)
     if len(linear) < 2:
         return {}
     return {
@@ -157,83 +186,23 @@ def _signal_measures(signal: Sequence[LayerSignal]) -> dict[str, float]:
     }
 
 
-def _linear(signal: Sequence[LayerSignal]) -> list[LayerSignal]:
-    return [layer for layer in signal if "linear" in layer.kind]
-
-
 def _range(values: list[float]) -> float:
     return max(values) / min(values) if min(values) > 0 else float("inf")
 
 
-def _dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
-    for attribute, name in (("dead", "dead"), ("nearly_dead", "nearly dead")):
-        counts = [getattr(site, attribute) for site in units]
-        if any(counts):
-            worst, count = max(
-                zip(units, counts, strict=True), key=lambda pair: pair[1] / max(pair[0].units, 1)
-            )
-            yield Finding(
-                measure=attribute.replace("_", "-"),
-                text=(
-                    f"{sum(counts)} of {sum(site.units for site in units)} units are {name}, most"
-                    f" at '{worst.path}' ({count} of {worst.units})."
-                ),
-                advice=(
-                    "keras_prelu.revive gives such units fresh weights and keeps the function; or"
-                    " fine-tune with --recipe identity-revived."
-                ),
-            )
-
-
-def _one_sided_findings(measures: Mapping[str, float]) -> Iterator[Finding]:
-    share = measures.get("one-sided", 0.0)
-    if share > _FEW:
-        yield Finding(
-            measure="one-sided",
-            text=f"The negative sides of {share:.0%} of the PReLU units carry nothing.",
-            advice=(
-                "keras-prelu bake --prune turns layers that consist of such units into ReLUs, which"
-                " cost less."
-            ),
+def _learning_measures(
+    ranks: Sequence[SiteRanks], norms: Sequence[LayerNorm], gradient: GradientNorm | None
+) -> dict[str, float]:
+    measures = {}
+    if ranks:
+        measures["unused-rank"] = float(
+            np.max([1.0 - site.effective / site.channels for site in ranks])
         )
-
-
-def _signal_findings(
-    signal: Sequence[LayerSignal], measures: Mapping[str, float]
-) -> Iterator[Finding]:
-    linear = _linear(signal)
-    for measure, attribute, quantity in (
-        ("signal", "moment", "outputs"),
-        ("gradient", "gradient", "gradients"),
-    ):
-        if measures.get(measure, 1.0) > _LARGE_RANGE:
-            values = [getattr(layer, attribute) for layer in linear]
-            low, high = linear[int(np.argmin(values))].path, linear[int(np.argmax(values))].path
-            yield Finding(
-                measure=measure,
-                text=(
-                    f"The second moments of the {quantity} differ {measures[measure]:.1g}-fold,"
-                    f" from '{low}' to '{high}'."
-                ),
-                advice=(
-                    "Initialize with initializers.PReLUHeNormal at the slope of the activations, or"
-                    " insert BatchNormalization."
-                ),
-            )
-
-
-def _noise_finding(noise: GradientNoise) -> Finding:
-    if not np.isfinite(noise.scale):
-        return Finding(
-            measure="noise",
-            text=(
-                f"The mean gradient can't be told from 0 on {noise.samples} samples, so"
-                " the network is at a stationary point of the loss, or close to one."
-            ),
-            advice="Measure on more samples to estimate the noise scale.",
+    growths = [layer.growth for layer in norms if layer.growth is not None]
+    if growths:
+        measures["norm-growth"] = max(growths)
+    if gradient is not None:
+        measures["gradient-loss"] = (
+            gradient.initial / gradient.norm if gradient.norm > 0 else float("inf")
         )
-    return Finding(
-        measure="noise",
-        text=f"The simple noise scale of the gradient is {noise.scale:.3g} samples.",
-        advice="Much larger batches gain little per step.",
-    )
+    return measures

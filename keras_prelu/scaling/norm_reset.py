@@ -9,17 +9,13 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.errors import ConversionError, InvalidArgumentError
-from keras_prelu.graph.arrays import to_float64
-from keras_prelu.graph.initial_values import seeded_weights
-from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.graph.saved_weights import restored_on_failure
-from keras_prelu.layers import PReLU
 from keras_prelu.scaling.common_factors import WantedFactor, log_factors, take_factors
 from keras_prelu.scaling.decision_outputs import decision_outputs, output_probabilities
 from keras_prelu.scaling.factor_groups import FactorGroups, factor_groups
+from keras_prelu.scaling.layer_norms import initial_norms, kernel_norms, reference_norms
 from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.verification.agreement import OTHER_WEIGHTS
@@ -135,13 +131,15 @@ def reset_norms(
             f"`outputs` must be 'exact', 'decisions' or None. Received: outputs={outputs!r}"
         )
     plan = compile_plan(model)
-    targets = _initial_norms(model, plan, seed) if reference is None else _norms_of(plan, reference)
+    targets = (
+        initial_norms(model, plan, seed) if reference is None else reference_norms(plan, reference)
+    )
     found = factor_groups(plan, _kept_outputs(model, plan, outputs))
-    before = _norms(plan)
+    before = kernel_norms(plan)
     factors = _factors(found, before, targets)
     _scale_verified(model, plan, found, factors)
     return NormReset(
-        layers=tuple(_records(found, factors, before, targets, _norms(plan))),
+        layers=tuple(_records(found, factors, before, targets, kernel_norms(plan))),
         output_factors=_output_factors(plan, found, factors),
     )
 
@@ -151,70 +149,6 @@ def _kept_outputs(model: keras.Model, plan: ExecutionPlan, outputs: str | None) 
     if outputs is not None:
         return (outputs == "exact",) * len(plan.outputs)
     return tuple(not decision for decision in decision_outputs(model, plan))
-
-
-def _linear_steps(plan: ExecutionPlan) -> list[Step]:
-    """Return the first call of each linear layer, in execution order."""
-    steps = {id(step.operation): step for step in reversed(plan.steps)}
-    return [
-        step
-        for step in plan.steps
-        if steps[id(step.operation)] is step and linear_view(step.operation) is not None
-    ]
-
-
-def _norms(plan: ExecutionPlan) -> dict[int, float]:
-    """Return the Frobenius norms of the kernels of linear layers, by the id of the layer."""
-    return {id(step.operation): _norm(_kernel(step)) for step in _linear_steps(plan)}
-
-
-def _kernel(step: Step) -> Any:
-    view = linear_view(step.operation)
-    assert view is not None
-    return view.kernel
-
-
-def _norm(values: Any) -> float:
-    return float(np.linalg.norm(to_float64(values)))
-
-
-def _initial_norms(model: keras.Model, plan: ExecutionPlan, seed: int) -> dict[int, float]:
-    """Return the norms of kernels as their initializers draw them, by the id of the layer."""
-    layers = [each for each in (model, *sublayers(model)) if not isinstance(each, PReLU)]
-    weights = {
-        id(weight.variable): (weight, own_seed) for weight, own_seed in seeded_weights(layers, seed)
-    }
-    norms = {}
-    for step in _linear_steps(plan):
-        if id(_kernel(step)) in weights:
-            weight, own_seed = weights[id(_kernel(step))]
-            norms[id(step.operation)] = float(np.linalg.norm(weight.draw(own_seed)))
-    return norms
-
-
-def _norms_of(plan: ExecutionPlan, reference: keras.Model) -> dict[int, float]:
-    """Return the norms of the layers of a reference, by the ids of the layers of the model.
-
-    Raises:
-        InvalidArgumentError: The reference has other linear layers.
-    """
-    steps, others = _linear_steps(plan), _linear_steps(compile_plan(reference))
-    if len(steps) != len(others):
-        raise InvalidArgumentError(
-            "`reference` must be the same model before its training. Received a model with"
-            f" {len(others)} linear layers instead of {len(steps)}."
-        )
-    for step, other in zip(steps, others, strict=True):
-        shape, other_shape = tuple(_kernel(step).shape), tuple(_kernel(other).shape)
-        if shape != other_shape:
-            raise InvalidArgumentError(
-                "`reference` must be the same model before its training. Received a model whose"
-                f" '{other.path}' has a kernel of shape {other_shape}, and not {shape} as"
-                f" '{step.path}'."
-            )
-    return {
-        id(step.operation): _norm(_kernel(other)) for step, other in zip(steps, others, strict=True)
-    }
 
 
 def _factors(

@@ -21,6 +21,7 @@ __all__ = [
     "FineTuningData",
     "check_distribution",
     "checked_data",
+    "labelled_samples",
     "recipe_name",
     "refuse_old_call",
 ]
@@ -129,12 +130,9 @@ def checked_data(
     model: keras.Model, train: Any, validation: Any, selection: Any, fit: FitConfig
 ) -> FineTuningData:
     """Coerce and check all samples, once."""
-    loss = fit.loss if fit.loss is not None else getattr(model, "loss", None)
 
     def labelled(data: Any, role: str) -> CheckedSamples:
-        samples = as_samples(data, model=model, role=f"{role} samples", labels="required")
-        check_labels(model, samples, loss)
-        return samples
+        return labelled_samples(model, data, fit.loss, role)
 
     is_stream = not (isinstance(train, Samples) or (isinstance(train, tuple) and len(train) == 2))
     if is_stream:
@@ -144,3 +142,20 @@ def checked_data(
         train=train if is_stream else labelled(train, "training"),
         selection=None if selection is None else labelled(selection, "selection"),
     )
+
+
+def labelled_samples(model: keras.Model, data: Any, loss: Any, role: str) -> CheckedSamples:
+    """Return samples with labels, checked for a model and its loss.
+
+    Args:
+        model: Keras model.
+        data: `Samples`, a pair (x, y), or a data set that ends.
+        loss: Keras loss, or None for the one that the model is compiled with.
+        role: Str. What the samples are for, for messages.
+
+    Raises:
+        DataError: They have no labels, or do not fit the model or the loss.
+    """
+    samples = as_samples(data, model=model, role=f"{role} samples", labels="required")
+    check_labels(model, samples, loss if loss is not None else getattr(model, "loss", None))
+    return samples

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from keras_prelu.training.fingerprint import fingerprint
 from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.recipe_search import OnTrial
-from keras_prelu.training.recipes import AUTO
+from keras_prelu.training.recipes import AUTO, CONTROL
 from keras_prelu.training.result import FineTuning
+from keras_prelu.training.runs import finetune_over_runs
 from keras_prelu.training.start import choose_recipe, start_as_given, start_by_recipe
 from keras_prelu.training.trainer import Trainer
 from keras_prelu.training.trainings import train_and_compare
-from keras_prelu.utils.checks import check_number
+from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["FineTuning", "finetune"]
 
@@ -47,6 +49,7 @@ def finetune(
     original: keras.Model | None = None,
     recipe: str = AUTO,
     budget: float = 3.0,
+    runs: int = 1,
     selection: Any = None,
     fit: FitConfig | None = None,
     epochs: int | None = None,
@@ -109,9 +112,17 @@ def finetune(
             to "auto".
         budget: Float. For "auto", the cost of the search and the final training together, as a
             multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
+        runs: Int. Number of fine-tunings, with the seeds `seed`, `seed` + 1 and so on, which differ
+            in the order of the data and all that is random. Trainings scatter, and the samples of
+            one say nothing of that. Model and controls are trained that many times (a search is
+            made once), and the verdict compares them over the runs, paired by seed: "better" needs
+            that Student's t interval over runs and the interval over samples are both above zero;
+            it takes three runs to know their scatter. The result's models are those of the run with
+            the lowest loss on the selection samples. Where no recipe is better than ReLU there is
+            one run. Defaults to 1.
         selection: `Samples`, a pair (x, y) or a data set that ends, on which the best epoch and the
-            recipe are chosen. Defaults to a fifth of the training samples with a recipe, and to
-            None without one: then the last epoch's weights are kept.
+            recipe are chosen, and the run. Defaults to a fifth of the training samples with a
+            recipe or several runs, and else to None: then the last epoch's weights are kept.
         fit: `FitConfig` that replaces the arguments `epochs` to `verbose` below. Defaults to None.
         epochs: Int. Passes over the training data. Defaults to 10.
         batch_size: Int. Batch size of `train` given as arrays. Defaults to 32.
@@ -211,6 +222,7 @@ def finetune(
     if original is not None:
         check_model(original, "original")
     check_number("budget", budget, above=0.0)
+    check_integer("runs", runs, minimum=1)
     control_names = check_controls(controls)
     name = recipe_name(model, original, recipe, control)
     models = (model,) if original is None else (model, original)
@@ -220,6 +232,8 @@ def finetune(
     data = checked_data(model, train, validation, selection, fit_config)
     if name is not None:
         data = data.with_selection(fit_config.seed, "With a recipe")
+    elif runs > 1:
+        data = data.with_selection(fit_config.seed, "With several runs")
     setup = TrainingSetup(
         train=data.train,
         selection=data.selection,
@@ -230,18 +244,21 @@ def finetune(
     with ExitStack() as stack:
         store = None
         if checkpoints is not None:
-            key = fingerprint(models, setup, data.validation, (name, budget))
+            key = fingerprint(models, setup, data.validation, (name, budget, runs))
             store = stack.enter_context(Checkpoints(Path(checkpoints), key))
         if name is None:
-            start = start_as_given(model, original, setup)
+            start_by_seed = partial(start_as_given, model, original)
         else:
             choice = choose_recipe(
                 name, model, setup, budget=budget, on_trial=on_trial, checkpoints=store
             )
-            start = start_by_recipe(choice, model, setup, control=control)
-        trainer = Trainer(
-            setup=setup.with_default_multiplier(start.multiplier),
-            validation=data.validation,
-            checkpoints=store,
+            start_by_seed = partial(start_by_recipe, choice, model, control=control)
+            if choice.candidate.recipe.name == CONTROL.name:
+                runs = 1
+        trainer = Trainer(setup=setup, validation=data.validation, checkpoints=store)
+        if runs == 1:
+            start = start_by_seed(setup)
+            return train_and_compare(start, trainer, control=control, control_names=control_names)
+        return finetune_over_runs(
+            start_by_seed, trainer, runs, control=control, control_names=control_names
         )
-        return train_and_compare(start, trainer, control=control, control_names=control_names)

@@ -16,6 +16,7 @@ from keras_prelu.training.fallbacks import RELU, Fallback
 from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipe_search import RecipeTrial
 from keras_prelu.training.recipes import CONTROL, described
+from keras_prelu.training.run_comparison import OverRuns, RunComparison
 
 __all__ = ["FineTuning"]
 
@@ -43,6 +44,7 @@ class FineTuning:
         scores: NumPy array. The model's score on each validation sample.
         control_scores: NumPy array. The control's score on each validation sample, or None without
             a control.
+        prepared_control_scores: NumPy array. Those of the prepared control, or None without one.
         comparison: `Comparison` of the model with the control, or None without a control.
         prepared_comparison: `Comparison` of the model with the prepared control, or None without
             one.
@@ -59,6 +61,8 @@ class FineTuning:
         revival: `Revival`. The result of the recipe's revival, or None.
         norm_reset: `NormReset`. The result of the recipe's reset of norms, or None.
         fallbacks: Tuple of `Fallback`. The trainings that diverged, and what took their place.
+        over_runs: `OverRuns`. All runs and their comparison, or None for a single run. All other
+            attributes are those of the run with the lowest loss on the selection samples.
     """
 
     prelu: TrainedModel
@@ -69,6 +73,7 @@ class FineTuning:
     slope_multiplier: float | None
     scores: np.ndarray
     control_scores: np.ndarray | None
+    prepared_control_scores: np.ndarray | None
     comparison: Comparison | None
     prepared_comparison: Comparison | None
     incoming: str
@@ -81,6 +86,7 @@ class FineTuning:
     revival: Revival | None
     norm_reset: NormReset | None = None
     fallbacks: tuple[Fallback, ...] = ()
+    over_runs: OverRuns | None = None
 
     @property
     def model(self) -> keras.Model:
@@ -108,7 +114,8 @@ class FineTuning:
 
         The fine-tuned model is kept unless the validation samples show that another is better.
         """
-        beaten_by_control = self.comparison is not None and self.comparison.verdict == "worse"
+        comparison = self._comparison_with_control()
+        beaten_by_control = comparison is not None and comparison.verdict == "worse"
         control = self.control_incoming_comparison
         control_is_worse = control is None or control.verdict == "worse"
         if beaten_by_control and not control_is_worse:
@@ -123,7 +130,18 @@ class FineTuning:
         that diverged.
         """
         diverged = [fallback.sentence() for fallback in self.fallbacks]
+        if self.over_runs is not None:
+            diverged += [
+                f"With seed {run.seed}: {fallback.sentence()}"
+                for run in self.over_runs.runs
+                for fallback in run.fallbacks
+                if run.seed != self.over_runs.chosen
+            ]
         return " ".join([*diverged, self._verdict_on_control(), *self._verdicts_on_incoming()])
+
+    def _comparison_with_control(self) -> Comparison | RunComparison | None:
+        """Return the comparison over runs if there are several."""
+        return self.comparison if self.over_runs is None else self.over_runs.comparison
 
     def _verdict_on_control(self) -> str:
         name = self._name_of_model()
@@ -134,14 +152,18 @@ class FineTuning:
                 "No recipe did better than the equally fine-tuned ReLU model on samples held back"
                 " for the choice: keep ReLU."
             )
-        if self.comparison is None:
+        comparison = self._comparison_with_control()
+        if comparison is None:
             return f"No control was trained, so nothing can be said about {name}."
-        sentences = [self.comparison.sentence(name, "the equally fine-tuned ReLU model")]
-        if self.prepared_comparison is not None:
+        sentences = [comparison.sentence(name, "the equally fine-tuned ReLU model")]
+        prepared_comparison = (
+            self.prepared_comparison
+            if self.over_runs is None
+            else self.over_runs.prepared_comparison
+        )
+        if prepared_comparison is not None:
             sentences.append(
-                self.prepared_comparison.sentence(
-                    name, f"the same with {described(self.preparations)}"
-                )
+                prepared_comparison.sentence(name, f"the same with {described(self.preparations)}")
             )
         sentences += [
             control.comparison.sentence(name, CONTROLS[control.name]) for control in self.controls

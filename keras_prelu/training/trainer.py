@@ -22,6 +22,16 @@ class Trainer:
     setup: TrainingSetup
     validation: CheckedSamples
     checkpoints: Checkpoints | None
+    run: int = 0
+
+    def for_run(self, run: int) -> Trainer:
+        """Return the trainer of another run, whose seed is that of the first one plus its index."""
+        fit = replace(self.setup.fit, seed=self.setup.fit.seed + run - self.run)
+        return replace(self, setup=replace(self.setup, fit=fit), run=run)
+
+    def with_default_multiplier(self, multiplier: float) -> Trainer:
+        """Return the trainer with this ratio of the learning rates, unless the setup has one."""
+        return replace(self, setup=self.setup.with_default_multiplier(multiplier))
 
     def with_multiplier(self, multiplier: float) -> Trainer:
         """Return the trainer with this ratio of the slopes' learning rate to the weights'."""
@@ -30,7 +40,8 @@ class Trainer:
 
     def train(self, name: str, model: keras.Model) -> ScoredModel:
         """Train a clone of a model; its checkpoint has this name."""
-        checkpoint = None if self.checkpoints is None else self.checkpoints.file_of(name)
+        file = f"run_{self.run}_{name}" if self.run else name
+        checkpoint = None if self.checkpoints is None else self.checkpoints.file_of(file)
         return train_and_score(model, self.setup, self.validation, checkpoint)
 
     def compare(self, model: ScoredModel, control: ScoredModel) -> Comparison:

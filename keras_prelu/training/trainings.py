@@ -38,7 +38,7 @@ def train_and_compare(
     Raises:
         FineTuningError: The training of the model diverged, and so did what took its place.
     """
-    tuned = train_start(start, trainer)
+    tuned = train_start(start, trainer.with_default_multiplier(start.multiplier))
     start, model, trainer = tuned.start, tuned.model, tuned.trainer
     prepared = start.prepared
     fallbacks = list(tuned.fallbacks)
@@ -75,6 +75,9 @@ def train_and_compare(
         slope_multiplier=trainer.setup.slopes.multiplier if slopes_before else None,
         scores=model.scores.values,
         control_scores=None if relu is None else relu.scores.values,
+        prepared_control_scores=None
+        if prepared_control is None
+        else prepared_control.scores.values,
         comparison=None if relu is None else trainer.compare(model, relu),
         prepared_comparison=(
             None if prepared_control is None else trainer.compare(model, prepared_control)

@@ -17,9 +17,11 @@ SLOW = {
     "keras_prelu.training.config.FitConfig",
     "keras_prelu.training.config.SlopeConfig",
     "keras_prelu.training.finetune.finetune",
+    "keras_prelu.training.recipe_trials.try_recipes",
 }
 
 MODULES = [
+    "keras_prelu.callbacks.plasticity_monitor",
     "keras_prelu.callbacks.revive",
     "keras_prelu.data.sources",
     "keras_prelu.diagnostics.batch_norm",
@@ -28,6 +30,7 @@ MODULES = [
     "keras_prelu.diagnostics.diagnosis",
     "keras_prelu.diagnostics.embeddings",
     "keras_prelu.diagnostics.gradient_noise",
+    "keras_prelu.diagnostics.ranks",
     "keras_prelu.diagnostics.scale_symmetry",
     "keras_prelu.diagnostics.signal",
     "keras_prelu.diagnostics.similarity",
@@ -46,6 +49,7 @@ MODULES = [
     "keras_prelu.theory",
     "keras_prelu.training.config",
     "keras_prelu.training.finetune",
+    "keras_prelu.training.recipe_trials",
     "keras_prelu.training.slope_optimizer",
 ]
 

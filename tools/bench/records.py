@@ -138,3 +138,29 @@ class DiagnosticsTime:
     backend: str
     ratios: Mapping[str, tuple[float, float, float, float]]
     callback: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MonitorTime:
+    """Processor time of `PlasticityMonitor` in the training of one network.
+
+    Attributes:
+        backend: Keras backend.
+        network: The network.
+        epoch: Seconds of an epoch that is not recorded, the median.
+        recording: Seconds of a recording, the median.
+        first: Seconds of the first recording, which compiles.
+        each: Lower quartile, median and upper quartile of the time of an epoch that is recorded over
+            that of the epoch before, which is not.
+        default: The same of whole trainings with the monitor's defaults over those without it.
+        recorded: Share of the epochs that were recorded by default.
+    """
+
+    backend: str
+    network: str
+    epoch: float
+    recording: float
+    first: float
+    each: tuple[float, float, float]
+    default: tuple[float, float, float]
+    recorded: float

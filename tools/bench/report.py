@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from tools.bench import diagnostics, scale
+from tools.bench import diagnostics, plasticity, scale
 from tools.bench.records import (
     OURS,
     RELU,
@@ -17,12 +17,21 @@ from tools.bench.records import (
     DiagnosticsTime,
     Failure,
     Measurement,
+    MonitorTime,
 )
 from tools.common.markdown import join, paragraph, table
 from tools.common.statistics import quartiles
 from tools.common.storage import Report, Section
 
-KINDS = (Measurement, Failure, DepthTime, ConversionTime, ConversionMemory, DiagnosticsTime)
+KINDS = (
+    Measurement,
+    Failure,
+    DepthTime,
+    ConversionTime,
+    ConversionMemory,
+    DiagnosticsTime,
+    MonitorTime,
+)
 _SHARE = 0.03
 
 
@@ -151,6 +160,25 @@ def _measure(result: DiagnosticsTime, name: str) -> str:
     return f"{milliseconds:.0f} ms" if name == "predict" else quartiles(median, low, high)
 
 
+def monitor_times(results: Sequence[MonitorTime]) -> str:
+    """Return the table of what the monitor costs."""
+    rows = [
+        [
+            result.backend,
+            result.network,
+            f"{1e3 * result.epoch:.0f} ms",
+            f"{1e3 * result.recording:.0f} ms",
+            quartiles(*(result.each[index] for index in (1, 0, 2))),
+            quartiles(*(result.default[index] for index in (1, 0, 2))),
+            f"{result.recorded:.0%}",
+            f"{result.first:.1f} s",
+        ]
+        for result in results
+    ]
+    header = ["backend", "network", "epoch", "recording", "each epoch recorded", "by default"]
+    return table([*header, "epochs recorded", "first"], rows, left=(0, 1))
+
+
 REPORT = Report(
     tool="bench",
     title="What PReLU costs",
@@ -193,6 +221,18 @@ REPORT = Report(
             the same samples, everything compiled before; the others are ratios to `predict` with
             their quartiles. The last row compiles its gradients anew each time.""",
             tables=diagnostics_times,
+        ),
+        "plasticity": Section(
+            title="What watching a training costs",
+            text=f"""`callbacks.PlasticityMonitor` on 256 samples, writing both files, in epochs of
+            {plasticity.FULL.steps} steps of {plasticity.BATCH} samples. Seconds are those of the processor,
+            of all threads. "Each epoch recorded": the
+            time of an epoch that is recorded over that of the one before, which is not (median and
+            quartiles of {plasticity.FULL.epochs} pairs). "By default": the time of
+            {plasticity.FULL.epochs} epochs with the monitor, which records as often as 3 % of the
+            time allow, over that without it (median and quartiles of {plasticity.FULL.rounds} pairs
+            in turn). "First": the seconds of the first recording, which compiles.""",
+            tables=monitor_times,
         ),
     },
 )

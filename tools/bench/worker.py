@@ -17,6 +17,7 @@ MEASURES = {
     "growth": "timing:growth",
     "scale": "scale:scale",
     "diagnostics": "diagnostics:diagnostics",
+    "plasticity": "plasticity:plasticity",
 }
 """For each part the module and its function, imported only once its part is measured."""
 

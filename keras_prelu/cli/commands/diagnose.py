@@ -18,13 +18,23 @@ __all__ = ["MEASURES", "command"]
 
 # The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
-MEASURES = ("dead", "nearly-dead", "one-sided", "signal", "gradient", "noise")
+MEASURES = (
+    "dead",
+    "nearly-dead",
+    "one-sided",
+    "signal",
+    "gradient",
+    "noise",
+    "unused-rank",
+    "norm-growth",
+    "gradient-loss",
+)
 _EXIT_STATUS = 3
 
 
 @click.command("diagnose")
 @model_argument
-@data_options("Samples; with labels, the gradient noise is measured too")
+@data_options("Samples; with labels, gradients are measured too")
 @click.option(
     "--samples",
     type=click.IntRange(min=3),
@@ -34,8 +44,27 @@ _EXIT_STATUS = 3
 )
 @click.option(
     "--loss",
-    help="Keras loss, or module:function, for the gradient noise.  [default: the one that MODEL is"
-    " compiled with]",
+    help="Keras loss, or module:function, for gradients and trials.  [default: the one that MODEL"
+    " is compiled with]",
+)
+@click.option(
+    "--reference",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of MODEL before its training, whose weights and gradients are compared with."
+    "  [default: weights are drawn from the layers' initializers]",
+)
+@click.option(
+    "--trial",
+    is_flag=True,
+    help="Try the recipes that are worth it in short trainings on the data, judged on a fifth of it"
+    " that is held back. MODEL is a ReLU model.",
+)
+@click.option(
+    "--trial-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="About how long the trials may take.",
 )
 @click.option(
     "--fail-on",
@@ -53,16 +82,20 @@ def command(
     data: DataOptions,
     samples: int,
     loss: str | None,
+    reference: Path | None,
+    trial: bool,
+    trial_seconds: float,
     limits: tuple[tuple[str, float], ...],
     session: SessionOptions,
 ) -> None:
-    """Measure the dead units, the signal by depth and the gradient noise of MODEL on DATA, and
-    advise what to do.
+    """Measure the dead units, ranks, norms, the signal by depth and the gradients of MODEL on DATA,
+    and advise what to do. What a preparation gains, only a trial shows.
 
     \b
     Examples:
       keras-prelu diagnose model.keras --data digits
       keras-prelu diagnose model.keras --data samples.npz --fail-on dead=0.2 --json
+      keras-prelu diagnose model.keras --data new.npz --trial
     """
     import numpy as np
 
@@ -74,17 +107,38 @@ def command(
     train = data.load(loaded).train
     chosen = train.take(np.sort(random_indices(train, samples, session.seed)))
     with progress("Measuring"):
-        result = diagnose(loaded, chosen, loss=session.load_loss(loss), seed=session.seed)
+        result = diagnose(
+            loaded,
+            chosen,
+            loss=session.load_loss(loss),
+            reference=None if reference is None else session.load_model(reference),
+            seed=session.seed,
+        )
+    trials = _try(loaded, train, session.load_loss(loss), trial_seconds, session) if trial else None
     failed = _exceeded(limits, result.measures, model)
     if session.json:
         names = [name for name, _ in failed]
-        print_json({"model": model, "data": data.source, "failed": names, "diagnosis": result})
+        found = {"model": model, "data": data.source, "failed": names, "diagnosis": result}
+        print_json(found if trials is None else {**found, "trials": trials})
     else:
         _print_diagnosis(model, result)
+        if trials is not None:
+            _print_trials(trials)
     for name, limit in failed:
         echo(f"{name} is {result.measures[name]:.3g}, above {limit:g}.", err=True)
     if failed:
         raise click.exceptions.Exit(_EXIT_STATUS)
+
+
+def _try(model: Any, samples: Any, loss: Any, seconds: float, session: SessionOptions) -> Any:
+    """Return the `RecipeTrials` of a model, run under a progress bar."""
+    from keras_prelu.cli.console import progress
+    from keras_prelu.training.config import FitConfig
+    from keras_prelu.training.recipe_trials import try_recipes
+
+    fit = FitConfig(loss=loss, seed=session.seed)
+    with progress("Trying recipes") as update:
+        return try_recipes(model, samples, seconds=seconds, fit=fit, on_trial=update)
 
 
 def _exceeded(
@@ -155,7 +209,59 @@ def _print_diagnosis(model: Path, result: Any) -> None:
             ],
             right=["gamma", "gamma that keeps the outputs", "gamma that reconstructs"],
         )
+    _print_learning(result)
     for finding in result.findings:
         echo(f"{finding.text} {finding.advice}")
     if not result.findings:
         echo("Nothing stands out.")
+    echo(result.note)
+
+
+def _print_learning(result: Any) -> None:
+    """Print what tells of the network's ability to go on learning."""
+    from keras_prelu.cli.console import number, print_table
+
+    if result.ranks:
+        print_table(
+            "Ranks of what rectifiers put out",
+            ["path", "channels", "effective rank", "stable rank"],
+            [
+                [site.path, site.channels, number(site.effective, 3), number(site.stable, 3)]
+                for site in result.ranks
+            ],
+            right=["channels", "effective rank", "stable rank"],
+        )
+    if result.norms:
+        print_table(
+            "Weights of linear layers",
+            ["path", "norm", "at initialization"],
+            [
+                [layer.path, number(layer.norm, 3), number(layer.initial, 3)]
+                for layer in result.norms
+            ],
+            right=["norm", "at initialization"],
+        )
+    if result.gradient is not None:
+        echo(
+            f"The gradient of the loss has a norm of {number(result.gradient.norm, 3)}, and"
+            f" {number(result.gradient.initial, 3)} at initialization."
+        )
+
+
+def _print_trials(trials: Any) -> None:
+    from keras_prelu.cli.console import number, print_table
+
+    echo()
+    print_table(
+        f"Recipes tried, losses on {trials.held_back} samples that no training saw",
+        ["recipe", "rate of slopes", "round", "steps", "loss"],
+        [
+            [trial.recipe, f"x{trial.multiplier:g}", trial.round, trial.steps, number(trial.loss)]
+            for trial in trials.latest
+        ],
+        right=["rate of slopes", "round", "steps", "loss"],
+    )
+    echo(
+        f"Lowest: {trials.recipe}. Whether that is more than noise says keras-prelu finetune, which"
+        " chooses in the same way."
+    )

@@ -63,6 +63,7 @@ class TrainingOptions:
         controls: Tuple of strings. Further controls, from `CONTROLS`.
         recipe: String or None. One of `RECIPES`; None for a model that is trained as converted.
         budget: Float. What the search of a recipe may cost, in fine-tunings.
+        runs: Integer. Number of fine-tunings.
         checkpoints: Path or None. Folder of the checkpoints.
         log_dir: Path or None. Folder of the logs for TensorBoard.
     """
@@ -135,6 +136,12 @@ class TrainingOptions:
         type=Times(),
         default="3x",
         help="Cost that --recipe auto may have, as a multiple of one fine-tuning.",
+    )
+    runs: int = option(
+        "--runs",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Fine-tunings with seeds that follow each other; the verdict compares over them.",
     )
     checkpoints: Path | None = option(
         "--checkpoints",

@@ -52,6 +52,25 @@ def test_diagnose():
     assert record["diagnosis"]["noise"] is None
 
 
+def test_diagnose_beside_a_reference():
+    arguments = "diagnose relu.keras --data samples.npz --reference relu.keras"
+    norms = invoke_json(arguments)["diagnosis"]["norms"]
+    assert all(layer["norm"] == layer["initial"] for layer in norms)
+
+
+def test_diagnose_with_a_trial():
+    arguments = "diagnose relu.keras --data labelled.npz --trial --trial-seconds 1"
+    output = invoke(arguments).output
+    assert "None of them forecasts" in output
+    assert "Recipes tried, losses on" in output
+    assert re.search(r"^relu +x1 ", output, re.MULTILINE)
+    record = invoke_json(arguments)
+    trials = record["trials"]["trials"]
+    assert record["trials"]["recipe"] in [trial["recipe"] for trial in trials]
+    assert {trial["recipe"] for trial in trials} >= {"relu", "identity"}
+    assert all(trial["loss"] > 0 for trial in trials)
+
+
 def test_diagnose_fails_on_limits():
     arguments = "diagnose relu.keras --data samples.npz --fail-on signal=1 --fail-on dead=1"
     failed = invoke(arguments, expect=3)

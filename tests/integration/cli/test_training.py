@@ -166,6 +166,20 @@ def test_finetune_with_a_recipe_and_further_controls():
     assert re.search(r"PReLU control, from-scratch +\d\.\d+ +\d\.\d+", output)
 
 
+def test_several_runs_say_what_they_cost_and_are_in_the_record():
+    result = invoke(FINETUNE, "--recipe identity --runs 2 --seed 3")
+    assert "2 runs are 4 to 6 trainings of 1 epoch." in result.stderr
+    assert "Runs, scores on samples that no training saw" in result.stdout
+    assert "3 (chosen)" in result.stdout or "4 (chosen)" in result.stdout
+    assert "how runs scatter is not known from fewer than 3" in " ".join(result.stdout.split())
+    record = invoke_json(FINETUNE, "--recipe identity --runs 2 --seed 3 --force")
+    over = record["result"]["over_runs"]
+    assert [run["seed"] for run in over["runs"]] == [3, 4]
+    gains = [run["score"] - run["control_score"] for run in over["runs"]]
+    np.testing.assert_allclose(over["comparison"]["gains"], gains, atol=1e-9)
+    assert over["comparison"]["low"] is None
+
+
 def test_an_original_is_for_a_converted_model():
     result = invoke(FINETUNE, "--original relu.keras", expect=2)
     assert "relu.keras has no PReLU layers" in result.output

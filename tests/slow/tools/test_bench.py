@@ -128,3 +128,10 @@ def test_the_documentation_quotes_the_stored_results():
     quoted = re.findall(r"\d\.\d\d", line)
     assert len(quoted) == 4
     assert set(quoted) <= {ours for _, ours in rows}
+
+
+def test_a_trial_of_the_monitor(tmp_path):
+    storage = run(command, tmp_path, "--backend=torch", "--part=plasticity", "--trial")
+    results = storage.results("plasticity")
+    assert [result.network for result in results] == ["MLP, 3 x 100", "3 convolutions, 28 x 28"]
+    assert all(0 < result.recorded <= 1 and result.recording > 0 for result in results)

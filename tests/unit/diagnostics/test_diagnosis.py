@@ -72,6 +72,85 @@ def test_slopes_of_zero_are_one_sided():
 def test_a_network_without_rectifiers_has_no_findings():
     model = keras.Sequential([keras.Input((4,)), L.Dense(2)])
     diagnosis = diagnose(model, models.samples(model, 10))
-    assert (diagnosis.units, diagnosis.findings, diagnosis.measures) == ((), (), {})
+    assert (diagnosis.units, diagnosis.findings, diagnosis.ranks) == ((), (), ())
+    assert set(diagnosis.measures) == {"norm-growth"}
     with pytest.raises(kp.errors.DataError):
         diagnose(model, np.zeros((3, 5), "float32"))
+
+
+def test_ranks_are_those_of_the_outputs_and_the_lowest_share_is_the_measure():
+    model = models.live_in(models.mlp())
+    x = models.samples(model, 100)
+    diagnosis = diagnose(model, x)
+    assert diagnosis.ranks == kp.diagnostics.representation_ranks(model, x)
+    worst = max(1 - site.effective / 8 for site in diagnosis.ranks)
+    assert diagnosis.measures["unused-rank"] == pytest.approx(worst)
+
+
+def test_norms_are_those_of_the_kernels_beside_a_reference():
+    """A network whose second layer has grown threefold, and a bias that does not count."""
+    model = models.live_in(models.mlp())
+    reference = keras.models.clone_model(model)
+    reference.set_weights(model.get_weights())
+    kernel, bias = model.layers[1].get_weights()
+    model.layers[1].set_weights([3 * kernel, 50 + bias])
+    diagnosis = diagnose(model, models.samples(model, 20), reference=reference)
+    for layer, measured in zip(model.layers, diagnosis.norms, strict=True):
+        assert measured.path == layer.name
+        assert measured.norm == pytest.approx(np.linalg.norm(layer.get_weights()[0]), rel=1e-6)
+    assert [measured.growth for measured in diagnosis.norms] == pytest.approx([1.0, 3.0, 1.0])
+    assert diagnosis.measures["norm-growth"] == pytest.approx(3.0)
+    (finding,) = [each for each in diagnosis.findings if each.measure == "norm-growth"]
+    assert f"most at '{model.layers[1].name}' (3 times)" in finding.text
+    assert "reset_norms" in finding.advice
+
+
+def test_norms_at_initialization_are_those_of_the_initializers():
+    """Of a layer of 200 x 300 under He's initialization, √(2/200) a weight."""
+    layer = L.Dense(300, kernel_initializer="he_normal")
+    model = keras.Sequential([keras.Input((200,)), layer, L.ReLU(), L.Dense(2)])
+    layer.kernel.assign(2 * keras.ops.convert_to_numpy(layer.kernel))
+    first = diagnose(model, models.samples(model, 20)).norms[0]
+    assert first.initial == pytest.approx(np.sqrt(200 * 300 * 2 / 200), rel=0.02)
+    assert first.growth == pytest.approx(2.0, rel=0.02)
+
+
+def linear_model(weights, bias):
+    model = keras.Sequential([keras.Input((3,)), L.Dense(1, name="only")])
+    model.set_weights([np.array(weights, "float32").reshape(3, 1), np.array([bias], "float32")])
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_gradient_norms_have_the_closed_form_of_a_linear_model():
+    """The loss (w·x + b − y)² has the gradient 2 (w·x + b − y) (x, 1); equal samples, no noise."""
+    row, target = np.array([1.0, -2.0, 0.5]), 3.0
+    data = (np.tile(row, (32, 1)).astype("float32"), np.full((32, 1), target, "float32"))
+    size = np.sqrt(np.sum(row**2) + 1)
+    expected = [
+        2 * abs(np.dot(weights, row) + bias - target) * size
+        for weights, bias in (([0.5, 0.5, 1.0], 0.25), ([1.0, 0.0, 0.0], 0.0))
+    ]
+    diagnosis = diagnose(
+        linear_model([0.5, 0.5, 1.0], 0.25), data, reference=linear_model([1.0, 0.0, 0.0], 0.0)
+    )
+    assert diagnosis.gradient.norm == pytest.approx(expected[0], rel=1e-5)
+    assert diagnosis.gradient.initial == pytest.approx(expected[1], rel=1e-5)
+    assert diagnosis.measures["gradient-loss"] == pytest.approx(expected[1] / expected[0], rel=1e-5)
+
+
+def test_a_diagnosis_forecasts_nothing_and_says_so():
+    model = models.live_in(models.mlp())
+    kernel, bias = model.layers[0].get_weights()
+    model.layers[0].set_weights([kernel, bias - 100])
+    diagnosis = diagnose(model, models.samples(model, 20))
+    assert "None of them forecasts" in diagnosis.note
+    assert "try_recipes" in diagnosis.note
+    (advice,) = [each.advice for each in diagnosis.findings if each.measure == "dead"]
+    assert "identity-revived" in advice
+
+
+def test_a_reference_with_other_layers_is_refused():
+    model = models.live_in(models.mlp())
+    with pytest.raises(kp.errors.InvalidArgumentError, match="reference"):
+        diagnose(model, models.samples(model, 20), reference=models.convolutional())

@@ -1,0 +1,158 @@
+"""What stands out in measurements of a network, and what to do about it, in words.
+
+The sentences are defined only here; the command line and the report print them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_prelu.diagnostics.dead_units import SiteUnits
+from keras_prelu.diagnostics.gradient_noise import GradientNoise
+from keras_prelu.diagnostics.initialization import LayerNorm
+from keras_prelu.diagnostics.signal import LayerSignal
+
+__all__ = [
+    "NO_FORECAST",
+    "Finding",
+    "dead_findings",
+    "linear_layers",
+    "noise_finding",
+    "norm_findings",
+    "one_sided_findings",
+    "signal_findings",
+]
+
+NO_FORECAST = (
+    "These measures say which preparation suits the network. None of them forecasts what a"
+    " preparation or a conversion gains; short trials on held-back samples show that:"
+    " keras-prelu diagnose --trial, or keras_prelu.try_recipes."
+)
+"""What a diagnosis can't say."""
+
+_FEW = 0.05
+"""The share of one-sided units up to which they are not worth a finding."""
+_LARGE_RANGE = 1e4
+"""The ratio of second moments up to which a signal is not worth a finding."""
+_LARGE_GROWTH = 2.0
+"""The growth of a layer's norm since initialization up to which it is not worth a finding."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that stands out in a network.
+
+    Attributes:
+        measure: String. A name of `MEASURES`.
+        text: String. What stands out, a sentence.
+        advice: String. What to do about it, a sentence.
+    """
+
+    measure: str
+    text: str
+    advice: str
+
+
+def linear_layers(signal: Sequence[LayerSignal]) -> list[LayerSignal]:
+    return [layer for layer in signal if "linear" in layer.kind]
+
+
+def dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
+    """Say where units are dead or nearly dead."""
+    for attribute, name in (("dead", "dead"), ("nearly_dead", "nearly dead")):
+        counts = [getattr(site, attribute) for site in units]
+        if any(counts):
+            worst, count = max(
+                zip(units, counts, strict=True), key=lambda pair: pair[1] / max(pair[0].units, 1)
+            )
+            yield Finding(
+                measure=attribute.replace("_", "-"),
+                text=(
+                    f"{sum(counts)} of {sum(site.units for site in units)} units are {name}, most"
+                    f" at '{worst.path}' ({count} of {worst.units})."
+                ),
+                advice=(
+                    "Before the network goes on learning, keras_prelu.revive gives such units fresh"
+                    " weights and keeps the function; or fine-tune with --recipe identity-revived."
+                ),
+            )
+
+
+def one_sided_findings(measures: Mapping[str, float]) -> Iterator[Finding]:
+    """Say how many PReLU units are nearly ReLUs."""
+    share = measures.get("one-sided", 0.0)
+    if share > _FEW:
+        yield Finding(
+            measure="one-sided",
+            text=f"The negative sides of {share:.0%} of the PReLU units carry nothing.",
+            advice=(
+                "keras-prelu bake --prune turns layers that consist of such units into ReLUs, which"
+                " cost less."
+            ),
+        )
+
+
+def signal_findings(
+    signal: Sequence[LayerSignal], measures: Mapping[str, float]
+) -> Iterator[Finding]:
+    """Say where the signal or its gradients explode or vanish with depth."""
+    linear = linear_layers(signal)
+    for measure, attribute, quantity in (
+        ("signal", "moment", "outputs"),
+        ("gradient", "gradient", "gradients"),
+    ):
+        if measures.get(measure, 1.0) > _LARGE_RANGE:
+            values = [getattr(layer, attribute) for layer in linear]
+            low, high = linear[int(np.argmin(values))].path, linear[int(np.argmax(values))].path
+            yield Finding(
+                measure=measure,
+                text=(
+                    f"The second moments of the {quantity} differ {measures[measure]:.1g}-fold,"
+                    f" from '{low}' to '{high}'."
+                ),
+                advice=(
+                    "Initialize with initializers.PReLUHeNormal at the slope of the activations, or"
+                    " insert BatchNormalization."
+                ),
+            )
+
+
+def noise_finding(noise: GradientNoise) -> Finding:
+    """Say how noisy the gradient is."""
+    if not np.isfinite(noise.scale):
+        return Finding(
+            measure="noise",
+            text=(
+                f"The mean gradient can't be told from 0 on {noise.samples} samples, so"
+                " the network is at a stationary point of the loss, or close to one."
+            ),
+            advice="Measure on more samples to estimate the noise scale.",
+        )
+    return Finding(
+        measure="noise",
+        text=f"The simple noise scale of the gradient is {noise.scale:.3g} samples.",
+        advice="Much larger batches gain little per step.",
+    )
+
+
+def norm_findings(norms: Sequence[LayerNorm]) -> Iterator[Finding]:
+    """Say how much the weights have grown since initialization."""
+    grown = [layer for layer in norms if (layer.growth or 0.0) > _LARGE_GROWTH]
+    if grown:
+        worst = max(grown, key=lambda layer: layer.growth or 0.0)
+        yield Finding(
+            measure="norm-growth",
+            text=(
+                f"The weights of {len(grown)} of {len(norms)} linear layers are more than"
+                f" {_LARGE_GROWTH:g} times as large as at initialization, most at '{worst.path}'"
+                f" ({worst.growth:.2g} times), so a step of the same size changes less."
+            ),
+            advice=(
+                "Before the network goes on learning, keras_prelu.reset_norms scales them back and"
+                " keeps the decisions; or fine-tune with --recipe reset-identity, which is made for"
+                " networks with BatchNormalization."
+            ),
+        )
