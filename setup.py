@@ -29,6 +29,7 @@ EXTRAS = {
         "build>=1.2",
         "check-wheel-contents>=0.6",
         "furo>=2024.8",
+        "gymnasium>=1.0",  # for examples/reinforcement_learning.py
         "hypothesis>=6.100",
         "import-linter>=2.1",
         "jinja2>=3.1",

@@ -18,7 +18,7 @@ __all__ = ["DivergedTrainingError", "DivergenceGuard", "largest_sound_loss"]
 EXPLODED = 100.0
 """A loss has exploded when it is this many times what the network has for wrong labels."""
 
-_SAMPLES = 512
+_SAMPLES = 128
 _BATCHES_BETWEEN_CHECKS = 32
 
 
@@ -57,7 +57,14 @@ class DivergenceGuard(keras.callbacks.Callback):
         super().__init__()
         self._limit = limit
         self._epoch = 0
+        self._stopped: keras.Model | None = None
         self.reason = ""
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        # On JAX, reading `self.model` writes the state of the training back to the model, which
+        # must not happen beside a step.
+        self._stopped = model
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
@@ -76,7 +83,8 @@ class DivergenceGuard(keras.callbacks.Callback):
             return
         what = "exploded" if math.isfinite(loss) else "was not finite"
         self.reason = f"its loss {what} in epoch {self._epoch + 1}"
-        self.model.stop_training = True
+        if self._stopped is not None:
+            self._stopped.stop_training = True
 
 
 def largest_sound_loss(
@@ -91,7 +99,7 @@ def largest_sound_loss(
 
     Args:
         model: Keras model. It is compiled, before its training.
-        samples: `CheckedSamples` with labels. Up to 512 of them are used.
+        samples: `CheckedSamples` with labels. Up to 128 of them are used, or a batch.
         batch_size: Int. The batch size.
         seed: Int. Seed of the choice of samples and of the labels' order.
     """

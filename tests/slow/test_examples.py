@@ -16,17 +16,45 @@ import keras_prelu as kp
 from tests.helpers.processes import output_of_python, run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+ALONE = ("claims", "several_hosts")
+"""Takes minutes; sets up devices."""
+ON_DIGITS = sorted({*EXAMPLES.glob("*.py")} - {EXAMPLES / "reinforcement_learning.py"})
 
 
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("default")  # Users see warnings; they are no errors for them.
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in ON_DIGITS if path.stem not in ALONE], ids=lambda path: path.stem
+)
 def test_runs(path, tmp_path, monkeypatch, capsys):
     """In this process, which has imported TensorFlow."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [str(path), "1"])
     runpy.run_path(str(path), run_name="__main__")
     assert "% of the test digits" in capsys.readouterr().out
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ALONE)
+def test_runs_in_a_process_of_its_own(name, tmp_path):
+    printed = output_of_python(EXAMPLES / f"{name}.py", "1", cwd=tmp_path)
+    assert "% of the test digits" in printed
+
+
+def test_an_agent_whose_goal_moves(tmp_path):
+    """Each variant has a row with its reward; the control is compared with no other."""
+    output = output_of_python(
+        EXAMPLES / "reinforcement_learning.py", "--short", "--seeds", "2", cwd=tmp_path
+    )
+    rows = re.findall(
+        r"^(\w[^\d\n]+?) +(0\.\d+) ± 0\.\d+ +([+-]0\.\d+ ± 0\.\d+)? +\d+%$", output, re.M
+    )
+    names = ["ReLU going on", "revived once", "revived once and converted"]
+    assert [row[0] for row in rows][:3] == names
+    assert len(rows) == 5
+    assert [bool(difference) for *_, difference in rows] == [False, True, True, True, True]
+    bounds = re.search(r"random earn (0\.\d+) a step, shortest ways (0\.\d+)", output)
+    assert 0.3 < float(bounds[1]) < float(bounds[2]) < 1.0
 
 
 def test_the_stored_claims_are_those_that_are_checked():
