@@ -57,7 +57,14 @@ class DivergenceGuard(keras.callbacks.Callback):
         super().__init__()
         self._limit = limit
         self._epoch = 0
+        self._stopped: keras.Model | None = None
         self.reason = ""
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        # On JAX, reading `self.model` writes the state of the training back to the model, which
+        # must not happen beside a step.
+        self._stopped = model
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
@@ -76,7 +83,8 @@ class DivergenceGuard(keras.callbacks.Callback):
             return
         what = "exploded" if math.isfinite(loss) else "was not finite"
         self.reason = f"its loss {what} in epoch {self._epoch + 1}"
-        self.model.stop_training = True
+        if self._stopped is not None:
+            self._stopped.stop_training = True
 
 
 def largest_sound_loss(

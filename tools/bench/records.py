@@ -153,6 +153,7 @@ class MonitorTime:
         each: Lower quartile, median and upper quartile of the time of an epoch that is recorded over
             that of the epoch before, which is not.
         default: The same of whole trainings with the monitor's defaults over those without it.
+        share: Time inside the monitor over the other time of such a training, the median.
         recorded: Share of the epochs that were recorded by default.
     """
 
@@ -163,4 +164,5 @@ class MonitorTime:
     first: float
     each: tuple[float, float, float]
     default: tuple[float, float, float]
+    share: float
     recorded: float

@@ -170,13 +170,14 @@ def monitor_times(results: Sequence[MonitorTime]) -> str:
             f"{1e3 * result.recording:.0f} ms",
             quartiles(*(result.each[index] for index in (1, 0, 2))),
             quartiles(*(result.default[index] for index in (1, 0, 2))),
+            f"{result.share:.1%}",
             f"{result.recorded:.0%}",
             f"{result.first:.1f} s",
         ]
         for result in results
     ]
     header = ["backend", "network", "epoch", "recording", "each epoch recorded", "by default"]
-    return table([*header, "epochs recorded", "first"], rows, left=(0, 1))
+    return table([*header, "inside the monitor", "epochs recorded", "first"], rows, left=(0, 1))
 
 
 REPORT = Report(
@@ -231,7 +232,7 @@ REPORT = Report(
             quartiles of {plasticity.FULL.epochs} pairs). "By default": the time of
             {plasticity.FULL.epochs} epochs with the monitor, which records as often as 3 % of the
             time allow, over that without it (median and quartiles of {plasticity.FULL.rounds} pairs
-            in turn). "First": the seconds of the first recording, which compiles.""",
+            in turn), and "inside the monitor" the share of it that passes there. "First": the seconds of the first recording, which compiles.""",
             tables=monitor_times,
         ),
     },

@@ -170,3 +170,21 @@ def test_fallbacks_are_in_the_record(original, digits):
     assert '"instead": "slopes at 0.1 times the rate"' in to_json(result)
     assert isinstance(result, FineTuning)
     assert replace(result, fallbacks=()).verdict in result.verdict
+
+
+@pytest.mark.backends
+def test_the_guard_stops_a_training_without_touching_its_state():
+    """Keras calls it beside the steps, on a thread of its own; writing the state of a JAX training
+    back to the model there would leave the model with arrays that the next step frees."""
+
+    class Model(keras.Sequential):
+        def jax_state_sync(self):
+            raise AssertionError("the state of the training was written back beside a step")
+
+    model = Model([keras.Input((2,)), keras.layers.Dense(1)])
+    guard = DivergenceGuard(1.0)
+    guard.set_model(model)
+    guard.on_epoch_begin(0)
+    guard.on_train_batch_end(0, {"loss": math.nan})
+    assert model.stop_training
+    assert guard.reason == "its loss was not finite in epoch 1"
