@@ -10,38 +10,50 @@ PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist workstea
 
 TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
 	callbacks test_revival.py)
-TABLES := $(addprefix tests/unit/,scaling training/test_optimizers.py test_revival.py)
+TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_kinds.py scaling \
+	training/test_digest.py training/test_optimizers.py test_constraints.py test_revival.py)
+# Files with tests that have a mark, besides those of tests/backends.
+MARKED = tests/backends $(shell grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests/unit tests/integration)
+OF_JAX := $(shell grep -rl --include='test_*.py' 'mark\.jax\b' tests)
 # Hundreds of short trainings, each compiled anew.
 ON_ONE_BACKEND := --ignore=tests/unit/training/test_optimizers.py
 
-.PHONY: demo test test-slow lint docs coverage dist try-wheel bench mutation format clean
+.PHONY: demo test test-slow lint lint-types lint-style docs coverage dist try-wheel bench mutation format clean
 .PHONY: test-torch test-tensorflow test-jax slow-torch slow-tensorflow slow-jax
 
 demo: $(VENV)/installed
 	$(BIN)/keras-prelu demo
 
 # Minutes: style, types, import directions; code that knows no backend is tested once, on PyTorch, which
-# starts fastest; what differs between backends is tested on each of them.
+# compiles nothing; what differs between backends is tested on each of them.
 test: lint test-torch test-tensorflow test-jax
 
 lint: $(VENV)/installed-dev
+	$(MAKE) --no-print-directory --jobs $(JOBS) lint-types lint-style
+
+lint-types:
+	$(BIN)/mypy
+
+lint-style:
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 test-torch: $(VENV)/installed-dev
 	KERAS_BACKEND=torch $(PYTEST) -m "not slow" tests
 
 test-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "(backends or tensorflow) and not slow" tests
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "(backends or tensorflow) and not slow" $(call MARKED,backends|tensorflow)
 
 # JAX compiles each example of a property test anew, and everything twice as long with optimizations;
 # tests that use the fixture `optimized` turn them on.
 test-jax slow-jax: export HYPOTHESIS_PROFILE ?= short
 test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+# What is compiled is kept, which saves most of the time from the second run on.
+test-jax slow-jax: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.pytest_cache/jax
+test-jax slow-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 test-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" tests
+	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" $(call MARKED,backends)
 
 # The rest: documentation, examples, tools, kills and devices; on TensorFlow and JAX the unit tests in
 # which functions are traced or models are trained. `make coverage` runs all unit tests on TensorFlow.
@@ -49,14 +61,14 @@ test-jax: $(VENV)/installed-dev
 test-slow: docs slow-torch slow-tensorflow slow-jax
 
 slow-torch: $(VENV)/installed-dev
-	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES)
+	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES) tests/unit/deployment
 
 slow-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m slow $(addprefix --ignore=,$(TABLES)) tests
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED)
 
 slow-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "not slow" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED)
+	KERAS_BACKEND=jax $(PYTEST) -m "not slow or jax" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED) $(OF_JAX)
 
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
@@ -12,6 +11,7 @@ from keras import ops
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.registration import serializable
 from keras_prelu.typing import Tensor
+from keras_prelu.utils.checks import check_number
 
 __all__ = ["AtLeast"]
 
@@ -42,14 +42,7 @@ class AtLeast(keras.constraints.Constraint):
     """
 
     def __init__(self, minimum: float = 1e-3) -> None:
-        if (
-            isinstance(minimum, bool)
-            or not isinstance(minimum, (int, float))
-            or not (math.isfinite(minimum) and minimum > 0)
-        ):
-            raise InvalidArgumentError(
-                f"`minimum` must be a positive finite number. Received: minimum={minimum!r}"
-            )
+        check_number("minimum", minimum, above=0.0)
         self.minimum = float(minimum)
 
     def __call__(self, w: Tensor) -> Tensor:

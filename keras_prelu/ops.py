@@ -14,7 +14,7 @@ from keras_prelu.backend.kernels import formulation, sum_to_shape
 from keras_prelu.registration import serializable
 from keras_prelu.typing import Tensor
 
-__all__ = ["PReLUOperation", "positive_prelu", "prelu", "prelu_to_one"]
+__all__ = ["PReLUOperation", "capped", "positive_prelu", "prelu", "prelu_to_one"]
 
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -121,6 +121,16 @@ def prelu_to_one(x: Tensor, alpha: Tensor, max_value: float | None = None) -> Te
     return keeping_the_output("slope_to_one", max_value)(*_floating(x, alpha))
 
 
+def capped(y: Tensor, max_value: float | None) -> Tensor:
+    """Return min(y, max_value) in the dtype of `y`.
+
+    Args:
+        y: Tensor of a floating dtype.
+        max_value: Float or None. The cap; None for no cap.
+    """
+    return y if max_value is None else ops.minimum(y, ops.cast(max_value, y.dtype))
+
+
 # A dictionary instead of functools.cache: torch.compile traces through the cache, and can't trace
 # the creation of an operation.
 _OPERATIONS: dict[tuple[str, float | None], Callable[..., Tensor]] = {}
@@ -178,7 +188,7 @@ def _from_the_output(form: str, max_value: float | None) -> Callable[..., Tensor
     def forward(x: Tensor, alpha: Tensor) -> Tensor:
         with formulation().cluster(x):
             y = getattr(formulation(), form)(x, ops.cast(alpha, x.dtype))
-            return y if max_value is None else ops.minimum(y, ops.cast(max_value, y.dtype))
+            return capped(y, max_value)
 
     def residuals(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[Tensor, ...]:
         return output, inputs[1]

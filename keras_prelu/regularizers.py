@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.parameterizations import Parameterization
 from keras_prelu.registration import serializable
 from keras_prelu.typing import Tensor
+from keras_prelu.utils.checks import check_number
 
 __all__ = ["AlphaL2", "SlopePenalty"]
 
@@ -43,14 +42,7 @@ class AlphaL2(keras.regularizers.Regularizer):
     """
 
     def __init__(self, penalty: float = 0.01) -> None:
-        if (
-            isinstance(penalty, bool)
-            or not isinstance(penalty, (int, float))
-            or not (math.isfinite(penalty) and penalty >= 0)
-        ):
-            raise InvalidArgumentError(
-                f"`penalty` must be a finite number of at least 0. Received: penalty={penalty!r}"
-            )
+        check_number("penalty", penalty, minimum=0.0)
         self.penalty = float(penalty)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -9,12 +9,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Each process of pytest-xdist has one core: threads that wait for each other take longer than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import keras
 import pytest
 from hypothesis import settings
 
-import keras_prelu  # noqa: F401  registers the classes
-from keras_prelu.cli import console
+# Keras is imported inside of the functions: the controlling process of pytest-xdist, which the
+# others wait for, needs none of it.
 
 FOLDER = Path(__file__).parent
 
@@ -25,23 +24,34 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # The many objects that the libraries keep are not looked through again and again: a twentieth of
 # the time.
-gc.collect()
-gc.freeze()
 gc.set_threshold(100_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items):
-    """Mark tests by their folder, and skip those that need TensorFlow on another backend."""
+    """Mark tests by their folder, and skip those that need another backend."""
+    import keras
+
     for item in items:
         for name in ("backends", "slow"):
             if FOLDER / name in item.path.parents:
                 item.add_marker(name)
-        if "tensorflow" in item.keywords and keras.backend.backend() != "tensorflow":
-            item.add_marker(pytest.mark.skip(reason="needs the TensorFlow backend"))
+        for backend in ("tensorflow", "jax"):
+            if item.get_closest_marker(backend) and keras.backend.backend() != backend:
+                item.add_marker(pytest.mark.skip(reason=f"needs the backend {backend}"))
+
+
+def pytest_collection_finish():
+    """Exempt all modules from garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
+    import keras
+
+    import keras_prelu  # noqa: F401  registers the classes
+
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
@@ -51,12 +61,16 @@ def _seeded():
 @pytest.fixture(autouse=True)
 def _no_progress_lines(monkeypatch):
     """What commands print does not depend on the time they take."""
+    from keras_prelu.cli import console
+
     monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 1e6)
 
 
 @pytest.fixture
 def optimized():
     """JAX compiles as it does for users, whatever the other tests are compiled with."""
+    import keras
+
     if keras.backend.backend() != "jax":
         yield
         return

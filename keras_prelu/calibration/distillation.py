@@ -10,7 +10,7 @@ original's block. Blocks are treated in the order of execution, as in BRECQ.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,7 +19,6 @@ from keras import ops
 
 from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.hosts import hosts
-from keras_prelu.backend.variables import snapshot
 from keras_prelu.calibration.activation_store import Activations, ActivationStore, size_in_bytes
 from keras_prelu.calibration.block_training import (
     Counterpart,
@@ -31,19 +30,18 @@ from keras_prelu.calibration.block_training import (
 )
 from keras_prelu.calibration.blocks import Block, split_into_blocks
 from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
-from keras_prelu.calibration.design import Assignment
 from keras_prelu.calibration.layerwise import Progress
 from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import BlockDistillation, Distillation
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples, split_samples
-from keras_prelu.calibration.verification import check_steps, warn_of_large_error
+from keras_prelu.calibration.verification import check_steps, mean_error, warn_of_large_error
 from keras_prelu.data.samples import batches
 from keras_prelu.errors import CalibrationError
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.model_state import keeps_state, state_kept
 from keras_prelu.graph.plan import Slot, Step
-from keras_prelu.theory import relative_error
+from keras_prelu.graph.saved_weights import SavedWeights
 from keras_prelu.typing import Tensor
 from keras_prelu.verification.probes import COUNT
 
@@ -198,18 +196,18 @@ class _Run:
         self._held_out_batches = list(batches(held_out, size))
         self._blocks = split_into_blocks(pair.plan)
         # All variables, since `fit` on JAX takes the values of those that aren't trained, too.
-        self._old_values = _values(pair.converted.variables)
+        self._old_values = SavedWeights(pair.converted.variables)
 
     def undo(self) -> None:
         """Restore the old values of all variables."""
-        _assign(self._old_values)
+        self._old_values.restore()
 
     def result(self) -> Distillation:
         """Train all blocks, and return the record."""
         targets = self._model_outputs(self._pair.counterpart)
-        error_before = _output_error(self._model_outputs(), targets)
+        error_before = mean_error(self._model_outputs(), targets)
         records = tuple(self._train_all())
-        error_after = _output_error(self._model_outputs(), targets)
+        error_after = mean_error(self._model_outputs(), targets)
         kept = error_after <= error_before
         if not kept:
             self.undo()
@@ -266,7 +264,7 @@ class _Run:
             return outputs, _record(block, steps=0, before=error, after=error)
         size = self._batch_size(block, inputs, targets)
         steps = self._step_count(size)
-        old_values = _values(block.variables)
+        old_values = SavedWeights(block.variables)
         train_block(
             block,
             RandomBatches(
@@ -287,7 +285,7 @@ class _Run:
         if record.kept:
             outputs, trained_outputs = trained_outputs, outputs
         else:
-            _assign(old_values)
+            old_values.restore()
         for activations in trained_outputs:
             self._store.discard(activations)
         return outputs, record
@@ -310,7 +308,7 @@ class _Run:
 
     def _error(self, outputs: Sequence[Activations], targets: Sequence[Activations]) -> float:
         """Return the error of a block's outputs on held-out samples."""
-        return _output_error(
+        return mean_error(
             [self._held_out_rows(each) for each in outputs],
             [self._held_out_rows(each) for each in targets],
         )
@@ -363,21 +361,6 @@ def _record(block: Block, *, steps: int, before: float, after: float) -> BlockDi
         error_after=after if kept else before,
         kept=kept,
     )
-
-
-def _values(variables: Iterable[Any]) -> list[Assignment]:
-    return [Assignment(variable=variable, value=snapshot(variable)) for variable in variables]
-
-
-def _assign(assignments: Iterable[Assignment]) -> None:
-    for assignment in assignments:
-        assignment.variable.assign(assignment.value)
-
-
-def _output_error(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
-    """Return the relative error, averaged over several outputs."""
-    pairs = zip(outputs, targets, strict=True)
-    return float(np.mean([relative_error(output, target) for output, target in pairs]))
 
 
 def _variance(activations: Activations) -> float:

@@ -125,25 +125,14 @@ def _direct_bytes(groups: int, unknowns: int, rows: int) -> float:
 def _solve(problem: Problem, design: Design, current: np.ndarray, ridge: float | None) -> Fit:
     error_before = problem.error(None)
     if error_before <= _ROUNDING:
-        return Fit(
-            rows=problem.rows,
-            unknowns=problem.unknowns,
-            error_before=error_before,
-            error_after=error_before,
-            reason="its output is right already",
-        )
+        return _unchanged(problem, error_before, "its output is right already")
     solution: Solution | None
     solution = problem.best() if ridge is None else problem.solution(ridge)
     if design.is_constrained:
         solution = _constrained(problem, design, current, solution)
     if solution is None:
-        return Fit(
-            rows=problem.rows,
-            unknowns=problem.unknowns,
-            error_before=error_before,
-            error_after=error_before,
-            reason="its constraint leaves no other weights as they are",
-        )
+        reason = "its constraint leaves no other weights as they are"
+        return _unchanged(problem, error_before, reason)
     helps = solution.error < error_before
     return Fit(
         rows=problem.rows,
@@ -169,3 +158,14 @@ def _constrained(
     if constrained is None or not design.satisfies_constraints(current + constrained.change):
         return None
     return constrained
+
+
+def _unchanged(problem: Problem, error: float, reason: str) -> Fit:
+    """Return the fit of a layer that keeps its weights."""
+    return Fit(
+        rows=problem.rows,
+        unknowns=problem.unknowns,
+        error_before=error,
+        error_after=error,
+        reason=reason,
+    )

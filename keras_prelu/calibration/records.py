@@ -1,10 +1,17 @@
-"""The record of a calibration."""
+"""The records of a calibration, a search for slopes and a distillation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BlockDistillation", "Calibration", "Distillation", "LayerCalibration"]
+__all__ = [
+    "BlockDistillation",
+    "Calibration",
+    "Distillation",
+    "LayerCalibration",
+    "SlopeSearch",
+    "SlopeTrial",
+]
 
 
 @dataclass(frozen=True)
@@ -108,3 +115,42 @@ class Distillation:
     error_after: float
     kept: bool
     blocks: tuple[BlockDistillation, ...]
+
+
+@dataclass(frozen=True)
+class SlopeTrial:
+    """One choice of slopes, calibrated and judged on held-out samples.
+
+    Attributes:
+        threshold: Float. The largest share of a ReLU's output that the slopes of a layer could
+            leave unrestored.
+        loss: Float. Mean squared change of the model's output divided by its variance.
+        changed: Integer or None. Number of samples for which another output is the largest; None
+            if no output is a vector.
+        within: Boolean. Whether the trial is within the tolerance.
+    """
+
+    threshold: float
+    loss: float
+    changed: int | None
+    within: bool
+
+
+@dataclass(frozen=True)
+class SlopeSearch:
+    """The record of a search for slopes.
+
+    Attributes:
+        slopes: Dict from the path of each PReLU layer to its new slope.
+        tolerance: Float. The loss that was allowed.
+        within: Boolean. Whether the slopes are within the tolerance. If not even the smallest
+            slopes are, it is False and the model gets the smallest slopes.
+        trials: Tuple of `SlopeTrial`, in order.
+        calibration: `Calibration`. The record of the calibration of the model's current weights.
+    """
+
+    slopes: dict[str, float]
+    tolerance: float
+    within: bool
+    trials: tuple[SlopeTrial, ...]
+    calibration: Calibration

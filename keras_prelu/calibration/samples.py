@@ -14,8 +14,9 @@ from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
 from keras_prelu.data.signature import called_on_symbols, declares_inputs
 from keras_prelu.data.streams import gather_batches
 from keras_prelu.data.value_range import warn_of_range
-from keras_prelu.errors import CalibrationError, DataError, InvalidArgumentError
+from keras_prelu.errors import CalibrationError, DataError
 from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.utils.checks import check_integer
 from keras_prelu.verification.prediction import predict_once
 
 __all__ = [
@@ -112,10 +113,7 @@ def fixed_batch_size(model: keras.Model) -> int:
 
 
 def _draw(samples: CheckedSamples, max_samples: int, seed: int) -> CheckedSamples:
-    if max_samples < 1:
-        raise InvalidArgumentError(
-            f"`max_samples` must be at least 1. Received: max_samples={max_samples}"
-        )
+    check_integer("max_samples", max_samples, minimum=1)
     order = np.random.default_rng(seed).permutation(len(samples))
     return samples.take(order[:max_samples])
 

@@ -14,8 +14,9 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from keras_prelu.calibration.gram_matrices import TargetSums
 from keras_prelu.calibration.host_exchange import Exchange
-from keras_prelu.calibration.ridge import RIDGES, RidgeProblem, RowBlock, Solution, TargetSums
+from keras_prelu.calibration.ridge import RIDGES, RidgeProblem, RowBlock, Solution
 from keras_prelu.typing import Array, FloatArray
 
 __all__ = ["Problem", "RowSource", "StreamedRidgeProblem"]

@@ -38,6 +38,7 @@ __all__ = [
     "check_steps",
     "error_note",
     "large_error_note",
+    "mean_error",
     "output_error",
     "warn_of_large_error",
 ]
@@ -158,6 +159,11 @@ def output_error(
             "The outputs of the converted model are not finite on the samples. Choose smaller"
             ' slopes (alpha), fewer sites (exclude), or rescale="calibrated".'
         )
+    return mean_error(outputs, targets)
+
+
+def mean_error(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
+    """Return the relative error of a model's outputs, averaged over several outputs."""
     errors = map(relative_error, outputs, targets)
     return float(np.mean(list(errors)))
 

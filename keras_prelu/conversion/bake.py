@@ -18,7 +18,8 @@ from keras_prelu.conversion.compile_settings import (
     settings_without_optimizer,
 )
 from keras_prelu.conversion.optimizer_copies import copy_optimizer
-from keras_prelu.conversion.rewriter import Replacements, copy_model
+from keras_prelu.conversion.replacements import Replacements
+from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.custom_layers.converted_layer import is_as_written, is_converted
 from keras_prelu.errors import ConversionError, InvalidArgumentError
@@ -31,6 +32,7 @@ from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
+from keras_prelu.ops import capped
 from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.sites.site import unique_name
 from keras_prelu.typing import Tensor
@@ -115,10 +117,7 @@ def _pruned(model: keras.Model, prune: float) -> Iterator[None]:
 
 
 def _as_relu(layer: PReLU, inputs: Tensor) -> Tensor:
-    outputs = keras.ops.relu(inputs)
-    if layer.max_value is None:
-        return outputs
-    return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, outputs.dtype))
+    return capped(keras.ops.relu(inputs), layer.max_value)
 
 
 def check_prune(prune: Any) -> None:

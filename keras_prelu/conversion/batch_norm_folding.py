@@ -15,7 +15,8 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import producer
 from keras_prelu.conversion.compile_settings import copy_compile_settings
-from keras_prelu.conversion.rewriter import Replacements, copy_model
+from keras_prelu.conversion.replacements import Replacements
+from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.graph import functional
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import channel_axis, inference_factor, normalizes_last_axis
@@ -25,12 +26,9 @@ from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
 from keras_prelu.typing import Array
+from keras_prelu.utils.rounding import epsilon
 
 __all__ = ["fold_batch_normalization"]
-
-_ROUNDINGS = 2.0
-"""Units of rounding by which a folded kernel may differ from what it should be, relative to the
-largest weight of an output. Smallest (subnormal) numbers of half precision are further away."""
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
@@ -209,7 +207,9 @@ def _fits(weights: _FoldedWeights, layer: Any) -> bool:
                 return False
             largest = np.abs(matrix).max(axis=1)
             error = np.abs(kernel - matrix).max(axis=1)
-        if np.any(error > _ROUNDINGS * _rounding(dtype) * largest):
+        # Rounding changes a weight by half of this, but the smallest (subnormal) numbers of half
+        # precision are further apart.
+        if np.any(error > epsilon(dtype) * largest):
             return False
     return True
 
@@ -217,11 +217,6 @@ def _fits(weights: _FoldedWeights, layer: Any) -> bool:
 def _widest(dtype: str) -> str:
     """Return the dtype in which values are handed to the backend to cast them to a dtype."""
     return "float64" if dtype == "float64" else "float32"
-
-
-def _rounding(dtype: str) -> float:
-    """Return the unit of rounding of a floating-point dtype."""
-    return {"float64": 2.0**-53, "float16": 2.0**-11, "bfloat16": 2.0**-8}.get(dtype, 2.0**-24)
 
 
 def _with_bias(pair: _FoldablePair, folded_layers: dict[str, Any], name: str) -> Any:

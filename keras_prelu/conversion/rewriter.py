@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import keras
 from keras_prelu.backend.dtype_policies import default_dtype_policy
 from keras_prelu.backend.keras_internals import has_automatic_name, producer, sublayers
 from keras_prelu.conversion.compile_settings import copy_compile_settings
+from keras_prelu.conversion.replacements import LayerFactory, Replacements
 from keras_prelu.custom_layers.converted_layer import (
     attach,
     freeze_like,
@@ -30,100 +31,7 @@ from keras_prelu.graph.output_names import (
 )
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["BuiltLayerFactory", "LayerFactory", "Replacements", "copy_model", "rewrite"]
-
-LayerFactory = Callable[[], "keras.layers.Layer | Sequence[Any]"]
-"""Factory for the replacement layer or chain of layers; an empty list is the identity.
-
-In a functional model, functions of `keras.ops` may be among them.
-"""
-
-BuiltLayerFactory = Callable[[], Any]
-"""Factory for a built `PReLU`."""
-
-
-class Replacements:
-    """The exchanges that `rewrite` makes.
-
-    They map layers and ops of the given model to factories for their replacements in the copy.
-    """
-
-    def __init__(self) -> None:
-        self._calls: dict[tuple[int, int], LayerFactory] = {}
-        self._operations: dict[int, LayerFactory] = {}
-        self._activations: dict[int, LayerFactory] = {}
-        self._held: dict[int, dict[str, list[BuiltLayerFactory]]] = {}
-        self._restored: set[int] = set()
-        self._names: dict[int, str] = {}
-        # Ids are unique only among live objects, so the operations have to stay alive.
-        self._alive: list[Any] = []
-
-    def replace_call(self, operation: Any, index: int, factory: LayerFactory) -> None:
-        """Replace one call of a layer or op.
-
-        Args:
-            operation: Layer or op.
-            index: Integer. Number of earlier calls of the operation in its model.
-            factory: `LayerFactory` for the layers that replace the call.
-        """
-        self._calls[self._key(operation), index] = factory
-
-    def replace_operation(self, operation: Any, factory: LayerFactory) -> None:
-        """Replace a layer or op in all its calls, by the same layers."""
-        self._operations[self._key(operation)] = factory
-
-    def replace_activation(self, layer: Any, factory: LayerFactory) -> None:
-        """Replace the inline activation of a layer.
-
-        The layer becomes linear, and the same new layers are called on its output in all its calls.
-        """
-        self._activations[self._key(layer)] = factory
-
-    def replace_held(self, layer: Any, address: str, factory: BuiltLayerFactory) -> None:
-        """Replace a rectifier inside a layer with Python code of its own.
-
-        Args:
-            layer: Layer that holds the rectifier.
-            address: String. Address of the rectifier in the layer. A rectifier that is applied to
-                several numbers of channels is replaced once for each.
-            factory: `BuiltLayerFactory` for the layer that replaces the rectifier.
-        """
-        self._held.setdefault(self._key(layer), {}).setdefault(address, []).append(factory)
-
-    def restore(self, layer: Any) -> None:
-        """Restore the user's own class of a converted layer, without PReLUs."""
-        self._restored.add(self._key(layer))
-
-    def rename(self, operation: Any, name: str) -> None:
-        """Give the copy of a layer or op another name."""
-        self._names[self._key(operation)] = name
-
-    def name_for(self, operation: Any) -> str:
-        """Return the name of the copy of an operation."""
-        return self._names.get(id(operation), operation.name)
-
-    def factory_for(self, operation: Any, index: int) -> LayerFactory | None:
-        """Return the factory for a single call of an operation, or None."""
-        return self._calls.get((id(operation), index))
-
-    def shared_factory_for(self, operation: Any) -> LayerFactory | None:
-        """Return the factory for all calls of an operation, or None."""
-        return self._operations.get(id(operation))
-
-    def activation_factory_for(self, layer: Any) -> LayerFactory | None:
-        """Return the factory for the inline activation of a layer, or None."""
-        return self._activations.get(id(layer))
-
-    def held_factories_for(self, layer: Any) -> Mapping[str, Sequence[BuiltLayerFactory]]:
-        """Return the factories for the rectifiers inside a layer, by address."""
-        return self._held.get(id(layer), {})
-
-    def is_restored(self, layer: Any) -> bool:
-        return id(layer) in self._restored
-
-    def _key(self, operation: Any) -> int:
-        self._alive.append(operation)
-        return id(operation)
+__all__ = ["copy_model", "rewrite"]
 
 
 @on_large_graphs

@@ -10,7 +10,8 @@ import keras
 
 from keras_prelu.conversion.freezing import train_slopes
 from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
-from keras_prelu.conversion.rewriter import Replacements, rewrite
+from keras_prelu.conversion.replacements import Replacements
+from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.site import LocatedSite

@@ -23,7 +23,7 @@ from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
-from keras_prelu.ops import prelu
+from keras_prelu.ops import capped, prelu
 from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.site import LocatedSite
 from keras_prelu.typing import Tensor
@@ -200,9 +200,7 @@ def _activation(layer: PReLU, located: LocatedSite) -> Any:
             else keras.ops.full_like(alpha, located.site.negative_slope)
         )
         outputs = prelu(inputs, keras.ops.convert_to_tensor(slopes))
-        if layer.max_value is None:
-            return outputs
-        return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, outputs.dtype))
+        return capped(outputs, layer.max_value)
 
     return activate
 

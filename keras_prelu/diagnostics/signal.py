@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-Hook = Callable[[LayerCall], Tensor | None]
+StepHook = Callable[[LayerCall], Tensor | None]
 """Called after each call; returns the outputs for the steps that follow, or None to keep them."""
 
 _VALUES_PER_BATCH = 2**25
@@ -179,7 +179,7 @@ class MomentsProbe:
         self._scope = "" if graph is model else f"{model.name}/"
         self._probe = BatchProbe(graph, self._measure)
 
-    def run(self, tensors: Sequence[Tensor], hook: Hook) -> list[Tensor]:
+    def run(self, tensors: Sequence[Tensor], hook: StepHook) -> list[Tensor]:
         """Run the model on a batch, with a hook on the calls of linear layers and rectifiers."""
 
         def hear(call: LayerCall) -> Tensor | None:

@@ -23,7 +23,7 @@ from keras_prelu.graph.held_functions import (
     is_activation_of_keras,
     is_plain_function,
 )
-from keras_prelu.graph.hooks import HookTarget, set_target
+from keras_prelu.graph.hooks import HookTarget, attributes_set, set_target
 from keras_prelu.graph.measurement import compute_the_same
 from keras_prelu.graph.sublayer_addresses import SublayerAddress, layers_by_address
 
@@ -78,9 +78,7 @@ class CarriedFunctions:
     @contextmanager
     def left_out(self) -> Iterator[None]:
         """Set the attributes that are left out to the linear activation, inside the context."""
-        with contextlib.ExitStack() as undo:
-            for target in self._left_out:
-                undo.callback(set_target(target, keras.activations.linear))
+        with attributes_set(self._left_out, keras.activations.linear):
             yield
 
     @contextmanager

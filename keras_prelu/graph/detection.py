@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,13 @@ from keras_prelu.graph.rectifiers import (
     named,
 )
 
-__all__ = ["is_of_library", "recognize", "recognize_call", "recognize_function"]
+__all__ = [
+    "is_of_library",
+    "recognize",
+    "recognize_call",
+    "recognize_function",
+    "unchanged_class",
+]
 
 _LIBRARIES = ("keras", "tensorflow", "jax", "torch")
 _OF_LAYERS = frozenset({"activation", "elu", "leaky_relu", "prelu", "relu"})
@@ -56,7 +63,7 @@ def recognize(operation: Any, constant: Any = None) -> Rectifier | None:
     """
     if not isinstance(operation, keras.Operation) or _is_replaced(operation):
         return None
-    cls = _defining_class(operation)
+    cls = unchanged_class(operation, ("keras", "keras_prelu"))
     if cls is None:
         return None
     if not isinstance(operation, keras.layers.Layer):
@@ -159,10 +166,17 @@ def _is_like(tensor: Any, output: Any) -> bool:
     return tuple(tensor.shape) == tuple(output.shape) and tensor.dtype == output.dtype
 
 
-def _defining_class(operation: Any) -> type | None:
-    """Return the class of Keras or this package that defines an operation's result, or None."""
+def unchanged_class(operation: Any, packages: Sequence[str]) -> type | None:
+    """Return the class of some packages whose `call` an operation has, or None.
+
+    A subclass that overrides `call` may compute anything.
+
+    Args:
+        operation: Layer or op.
+        packages: Sequence of strings. Names of top-level packages.
+    """
     for cls in type(operation).__mro__:
-        if cls.__module__.split(".")[0] in ("keras", "keras_prelu"):
+        if cls.__module__.split(".")[0] in packages:
             return cls if getattr(cls, "call", None) is type(operation).call else None
     return None
 

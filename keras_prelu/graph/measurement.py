@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_prelu.graph.function_values import reads_variables, values_of
+from keras_prelu.utils.rounding import EPSILONS
 
 __all__ = ["Measurement", "compute_the_same", "measure"]
 
@@ -23,7 +24,6 @@ _SIZES = (
 )
 # float16 ends at 65504.
 _HUGE = {"float32": (1e6, 1e10), "bfloat16": (1e6, 1e10), "float16": (6e4,)}
-_EPSILONS = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 _ROUNDINGS = 8
 """Roundings that a formula for a rectifier may consist of."""
 _REFINEMENTS = 4
@@ -163,7 +163,7 @@ def _by_point(grid: np.ndarray, outputs: np.ndarray, points: np.ndarray) -> np.n
 def _rounded(points: np.ndarray, dtype: str) -> np.ndarray:
     """Return the numbers of a dtype that are next to the points."""
     mantissa, exponent = np.frexp(points)
-    return np.ldexp(np.round(mantissa / _EPSILONS[dtype] * 2) * _EPSILONS[dtype] / 2, exponent)
+    return np.ldexp(np.round(mantissa / EPSILONS[dtype] * 2) * EPSILONS[dtype] / 2, exponent)
 
 
 def _agree(found: Measurement, points: np.ndarray, outputs: np.ndarray, dtype: str) -> bool:
@@ -173,7 +173,7 @@ def _agree(found: Measurement, points: np.ndarray, outputs: np.ndarray, dtype: s
     """
     sizes = np.maximum(np.abs(points), abs(found.threshold))
     tolerance = np.where(points == (found.threshold or np.nan), np.inf, sizes)
-    tolerance = tolerance * _ROUNDINGS * _EPSILONS[dtype]
+    tolerance = tolerance * _ROUNDINGS * EPSILONS[dtype]
     return bool(np.all(np.abs(outputs - found.values(points)) <= tolerance))
 
 
@@ -225,6 +225,6 @@ def _shortest(value: float, dtype: str) -> float:
     """Return the shortest decimal that is equal to a value in a dtype."""
     for digits in range(1, 10):
         decimal = float(f"{value:.{digits}g}")
-        if abs(decimal - value) <= 0.5 * _EPSILONS[dtype] * abs(value):
+        if abs(decimal - value) <= 0.5 * EPSILONS[dtype] * abs(value):
             return decimal + 0.0  # No negative zero.
     return float(value)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import recognize_call
+from keras_prelu.graph.detection import recognize_call, unchanged_class
 from keras_prelu.graph.functional import Call, Graph
 from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.layer_code import AppliedFunction, LayerCode
@@ -367,12 +367,9 @@ def _is_shift(call: Call) -> bool:
 
 def _name_of_known(operation: Any) -> str:
     """Return the name of the class of Keras whose `call` an operation has, or ""."""
-    for cls in type(operation).__mro__:
-        if cls.__module__.split(".")[0] == "keras":
-            is_unchanged = getattr(cls, "call", None) is type(operation).call
-            is_replaced = hasattr(vars(operation).get("call"), "stands_in")
-            return cls.__name__ if is_unchanged and not is_replaced else ""
-    return ""
+    cls = unchanged_class(operation, ("keras",))
+    is_replaced = hasattr(vars(operation).get("call"), "stands_in")
+    return "" if cls is None or is_replaced else cls.__name__
 
 
 def _key(call: Call, rectifier: Rectifier) -> _Key:

@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.typing import Array
+from keras_prelu.utils.rounding import epsilon
 
 __all__ = ["constraint_of", "has_constraint", "may_be_scaled", "projected", "satisfies_constraint"]
 
@@ -76,10 +77,5 @@ def satisfies_constraint(variable: Any, value: Array | None = None) -> bool:
     if result is None:
         return False
     largest = float(np.max(np.abs(value), initial=0.0))
-    relative = max(_RELATIVE_TOLERANCE, _EPSILONS * _rounding(variable.dtype))
+    relative = max(_RELATIVE_TOLERANCE, _EPSILONS * epsilon(variable.dtype))
     return bool(np.all(np.abs(result - value) <= _ABSOLUTE_TOLERANCE + relative * largest))
-
-
-def _rounding(dtype: str) -> float:
-    """Return the distance from 1 to the next number of a dtype."""
-    return {"bfloat16": 2.0**-7, "float16": 2.0**-10}.get(dtype, 2.0**-23)

@@ -5,46 +5,35 @@ These are the rectifiers that such layers hold, and the tensors that reach them.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
-from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
+from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
 from keras_prelu.custom_layers.source_scan import (
-    may_call_relu_functions,
     named_relu_functions,
     relu_functions_in_source,
 )
-from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
-from keras_prelu.errors import ConversionError, reason_of
+from keras_prelu.custom_layers.tracing import RectifierCall
+from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import recognize, recognize_call
+from keras_prelu.graph.detection import recognize_call
 from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.leaves import rebuild_failure
 from keras_prelu.graph.objections import Objections, takes_floats
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
+from keras_prelu.sites.opened_code import Code, add_graphs, layers_with_code, may_call_functions
 from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
+from keras_prelu.sites.traces import Arguments, Trace, arguments_at_build, is_function
 
 __all__ = ["sites_of_layer", "sites_of_model"]
 
-_MOST_GUESSES = 32
-_NEVER_CALLED = "it is not known what the layer is called with: call it once on data"
 _NOT_FOLLOWED = "it is applied in a branch of the code that can't be followed"
-
-
-@dataclass(frozen=True)
-class _Arguments:
-    """The arguments that a layer is called with."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
 
 
 def sites_of_layer(
@@ -66,7 +55,7 @@ def sites_of_layer(
         objections: `Objections`. What was found in the model that contains the layer.
         opened: `OpenedLayers`.
     """
-    uses = [[_Arguments(call.args, call.kwargs)] for call in calls]
+    uses = [[Arguments(call.args, call.kwargs)] for call in calls]
     return _Inspection(layer, scope, taken, opened).sites(uses, objections)
 
 
@@ -82,86 +71,11 @@ def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
             " data."
         )
     if functional.has_graph(model):
-        alternatives = [_Arguments((functional.detached(model.input),), {})]
+        alternatives = [Arguments((functional.detached(model.input),), {})]
     else:
-        alternatives = list(_arguments_at_build(model))
+        alternatives = list(arguments_at_build(model))
     inspection = _Inspection(model, "", set(), OpenedLayers())
     return inspection.sites([alternatives] if alternatives else [])
-
-
-class _Trace:
-    """Observations of the rectifiers inside a layer that is called on symbolic tensors.
-
-    Attributes:
-        calls: List of `RectifierCall`.
-        arguments: `_Arguments`. The first that the layer could be called with, or None.
-        failure: String. Why something is not observed, or "".
-    """
-
-    def __init__(
-        self,
-        layer: Any,
-        uses: Sequence[Sequence[_Arguments]],
-        rectifiers: Sequence[HeldRectifier],
-    ) -> None:
-        self.calls: list[RectifierCall] = []
-        self.arguments: _Arguments | None = None
-        self.failure = "" if uses else _NEVER_CALLED
-        self._rectifiers = rectifiers
-        self._in_graph = {id(held.owner): held for held in rectifiers if not _is_function(held)}
-        for alternatives in uses:
-            failure = self._trace_first(layer, alternatives)
-            self.failure = self.failure or failure
-
-    def calls_of(self, held: HeldRectifier) -> list[RectifierCall]:
-        return [call for call in self.calls if call.held.address == held.address]
-
-    def _trace_first(self, layer: Any, alternatives: Sequence[_Arguments]) -> str:
-        """Trace a layer with the first arguments that it takes.
-
-        Returns:
-            The reason if something is not observed.
-        """
-        first_failure = ""
-        for arguments in alternatives:
-            count = len(self.calls)
-            failure = self._trace(layer, arguments)
-            if len(self.calls) > count or not failure:
-                self.arguments = self.arguments or arguments
-                return failure
-            first_failure = first_failure or failure
-        return first_failure
-
-    def _trace(self, layer: Any, arguments: _Arguments) -> str:
-        """Trace a layer with the given arguments.
-
-        A graph is not called: its calls already have shapes, and one layer in it that fails does
-        not affect the others.
-
-        Returns:
-            The reason if something is not observed.
-        """
-        if functional.has_graph(layer):
-            return self._trace_graph(layer)
-        try:
-            self.calls += trace_calls(layer, arguments.args, arguments.kwargs, self._rectifiers)
-        except Exception as error:  # Whatever the user's code raises.
-            return (
-                f"layer '{layer.name}' ({type(layer).__name__}) can't be called on symbolic"
-                f" tensors: {reason_of(error)}"
-            )
-        return ""
-
-    def _trace_graph(self, model: keras.Model) -> str:
-        failure = ""
-        for call in functional.calls(model):
-            held = self._in_graph.get(id(call.operation))
-            if held is not None:
-                self.calls.append(RectifierCall.from_graph(held, call))
-            elif find_held_rectifiers(call.operation):
-                reason = self._trace(call.operation, _Arguments(call.args, call.kwargs))
-                failure = failure or reason
-        return failure
 
 
 class _Inspection:
@@ -179,19 +93,19 @@ class _Inspection:
         )
 
     def sites(
-        self, uses: Sequence[Sequence[_Arguments]], objections: Objections | None = None
+        self, uses: Sequence[Sequence[Arguments]], objections: Objections | None = None
     ) -> Iterator[LocatedSite]:
         """Yield the sites for the uses of the layer.
 
         Each use is a list of alternatives, of which the first that the layer takes counts.
 
         Args:
-            uses: Sequence of sequences of `_Arguments`.
+            uses: Sequence of sequences of `Arguments`.
             objections: `Objections`. What was found in the model that contains the layer. Defaults
                 to None: the layer is the model.
         """
-        if self._rectifiers or _may_call_functions(self._layer):
-            trace = _Trace(self._layer, uses, self._rectifiers)
+        if self._rectifiers or may_call_functions(self._layer):
+            trace = Trace(self._layer, uses, self._rectifiers)
             code = self._code(trace.arguments)
             if objections is None:
                 objections = self._objections(trace.arguments)
@@ -201,22 +115,22 @@ class _Inspection:
         for prelu in prelus(self._layer):
             yield self._own_prelu(prelu)
 
-    def _objections(self, arguments: _Arguments | None) -> Objections:
+    def _objections(self, arguments: Arguments | None) -> Objections:
         objections = Objections(self._opened)
         if arguments is not None:
             objections.examine_code(self._layer, arguments.args, arguments.kwargs)
         return objections
 
-    def _code(self, arguments: _Arguments | None) -> _Code:
+    def _code(self, arguments: Arguments | None) -> Code:
         """Return the graphs of the layer's code and of the layers inside."""
-        code = _Code(graphs=[], without_graph=[])
+        code = Code(graphs=[], without_graph=[])
         if arguments is None:
-            code.without_graph.extend(_with_code(self._layer))
+            code.without_graph.extend(layers_with_code(self._layer))
         else:
-            _open(self._opened, self._layer, arguments, code)
+            add_graphs(self._opened, self._layer, arguments, code)
         return code
 
-    def _called(self, trace: _Trace, objections: Objections) -> Iterator[LocatedSite]:
+    def _called(self, trace: Trace, objections: Objections) -> Iterator[LocatedSite]:
         obstacle = rebuild_failure(self._layer) if trace.calls else ""
         for held in {call.held.address: call.held for call in trace.calls}.values():
             is_followed = objections.is_applied(held.target)
@@ -249,14 +163,14 @@ class _Inspection:
                 shapes=tuple(dict.fromkeys(call.shape for call in group)),
             )
 
-    def _not_called(self, trace: _Trace) -> Iterator[LocatedSite]:
+    def _not_called(self, trace: Trace) -> Iterator[LocatedSite]:
         """Yield the rectifiers whose calls were not observed.
 
         A function that is held and not applied is not a site: much of what layers hold is for other
         purposes.
         """
         for held in self._rectifiers:
-            if not trace.calls_of(held) and (trace.failure or not _is_function(held)):
+            if not trace.calls_of(held) and (trace.failure or not is_function(held)):
                 reason = trace.failure or "it is not applied when the layer is called"
                 yield self._located(path=held.path, held=held, channels=None, reason=reason)
 
@@ -282,7 +196,7 @@ class _Inspection:
             shapes=shapes,
         )
 
-    def _in_code(self, code: _Code) -> Iterator[LocatedSite]:
+    def _in_code(self, code: Code) -> Iterator[LocatedSite]:
         """Yield the functions that Python code calls.
 
         They are found in the graphs that the code creates and, for layers whose code creates none,
@@ -365,10 +279,6 @@ class _Inspection:
         )
 
 
-def _is_function(held: HeldRectifier) -> bool:
-    return held.rectifier.kind == "function"
-
-
 def _as_name(path: str) -> str:
     """Return the name of a new layer for a site inside a layer: Keras allows no slash in names."""
     words = "".join(character if character.isalnum() else "_" for character in path).strip("_")
@@ -379,87 +289,3 @@ def _function_name(rectifier: Rectifier) -> str:
     if rectifier.negative_slope:
         return "leaky_relu"
     return "relu" if rectifier.max_value is None else "relu6"
-
-
-def _arguments_at_build(model: keras.Model) -> Iterator[_Arguments]:
-    """Yield the arguments that a model may have been built with.
-
-    Keras keeps only the shapes; floats are guessed before integers.
-    """
-    config = model.get_build_config() or {}
-    shapes = config.get("input_shape") or config.get("shapes_dict")
-    if not shapes:
-        return
-    count = len(keras.tree.flatten(_tensors(shapes, itertools.repeat("float32"))))
-    guesses = itertools.product((keras.config.floatx(), "int32"), repeat=count)
-    for dtypes in itertools.islice(guesses, _MOST_GUESSES):
-        tensors = _tensors(shapes, iter(dtypes))
-        if config.get("input_shape"):
-            yield _Arguments((tensors,), {})
-        else:
-            named_tensors = {key.removesuffix("_shape"): value for key, value in tensors.items()}
-            yield _Arguments((), named_tensors)
-
-
-def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:
-    """Return symbolic tensors in the structure of shapes that Keras writes.
-
-    A shape is a sequence of sizes.
-    """
-    if isinstance(shapes, Mapping):
-        return {key: _tensors(shape, dtypes) for key, shape in shapes.items()}
-    if any(isinstance(item, (Sequence, Mapping)) for item in shapes):
-        return [_tensors(shape, dtypes) for shape in shapes]
-    return keras.KerasTensor(tuple(shapes), dtype=next(dtypes))
-
-
-@dataclass(frozen=True)
-class _Code:
-    """The code of a layer and of the layers inside, as graphs.
-
-    Attributes:
-        graphs: List of `Graph`. Those that the code creates.
-        without_graph: List of layers. Those whose code creates none.
-    """
-
-    graphs: list[functional.Graph]
-    without_graph: list[Any]
-
-
-def _open(opened: OpenedLayers, layer: Any, arguments: _Arguments, code: _Code) -> None:
-    """Add the graphs of a layer's code and of the layers inside to `code`."""
-    if isinstance(layer, keras.layers.TimeDistributed):
-        # Its code calls the layer inside once for each step.
-        if recognize(layer.layer) is None:
-            _open(opened, layer.layer, _one_step(arguments), code)
-        return
-    graph = opened.graph(layer, arguments.args, arguments.kwargs)
-    if graph is None:
-        code.without_graph.extend(_with_code(layer))
-        return
-    code.graphs.append(graph)
-    for call in graph.calls:
-        inner = call.operation
-        if (
-            isinstance(inner, keras.layers.Layer)
-            and recognize(inner) is None
-            and (opened.rectifiers(inner) or _may_call_functions(inner))
-        ):
-            _open(opened, inner, _Arguments(call.args, call.kwargs), code)
-
-
-def _one_step(arguments: _Arguments) -> _Arguments:
-    """Return the arguments for one step of a sequence, without the mask."""
-    tensors = keras.tree.flatten((arguments.args, dict(arguments.kwargs)))
-    first = next(tensor for tensor in tensors if keras.utils.is_keras_tensor(tensor))
-    step = keras.KerasTensor((first.shape[0], *first.shape[2:]), dtype=first.dtype)
-    return _Arguments((step,), {})
-
-
-def _with_code(layer: Any) -> list[Any]:
-    """Return those among a layer and the layers inside whose code may call ReLU functions."""
-    return [inner for inner in (layer, *sublayers(layer)) if may_call_relu_functions(inner)]
-
-
-def _may_call_functions(layer: Any) -> bool:
-    return bool(_with_code(layer))

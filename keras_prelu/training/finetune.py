@@ -1,6 +1,6 @@
 """Fine-tuning a model and, with the same budget, its controls.
 
-The controls are the ReLU model that it came from, and that model with its dead units revived.
+The controls are the ReLU model that it came from, and that model with the recipe's preparations.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from keras_prelu.data.samples import Samples
-from keras_prelu.errors import FineTuningError, InvalidArgumentError
+from keras_prelu.errors import ConversionError, FineTuningError, InvalidArgumentError
 from keras_prelu.training.candidates import Candidate
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.fit import TrainingSetup, lowest_selection_loss
@@ -42,7 +42,7 @@ class RecipeTrial:
         round: Int. 1 or 2.
         steps: Int. Number of training steps.
         loss: Float. The lowest loss on the selection samples at the end of an epoch; infinite if
-            the training failed.
+            the model can't be prepared so or the training failed.
     """
 
     recipe: str
@@ -108,9 +108,7 @@ def search_recipe(
             if len(trials) < len(stored_losses):
                 loss = stored_losses[len(trials)]
             else:
-                loss = _short_training_loss(
-                    prepare(candidate.recipe), short.with_default_multiplier(candidate.multiplier)
-                )
+                loss = _trial_loss(prepare, candidate, short)
                 if checkpoints is not None:
                     checkpoints.add_loss(loss)
             trials.append(
@@ -154,6 +152,22 @@ def _latest_loss(trials: Sequence[RecipeTrial], candidate: Candidate) -> float:
     """Return a candidate's loss in the last round that it took part in."""
     key = (candidate.recipe.name, candidate.multiplier)
     return next(trial.loss for trial in reversed(trials) if (trial.recipe, trial.multiplier) == key)
+
+
+def _trial_loss(
+    prepare: Callable[[Recipe], PreparedModel], candidate: Candidate, setup: TrainingSetup
+) -> float:
+    """Return the loss of a candidate, or infinity if the model can't be prepared or training fails.
+
+    Not every model can be: a layer of the user's has no initializer, or no graph leads to it.
+    """
+    try:
+        prepared = prepare(candidate.recipe)
+    except ConversionError:
+        if not candidate.recipe.preparations:
+            raise
+        return math.inf
+    return _short_training_loss(prepared, setup.with_default_multiplier(candidate.multiplier))
 
 
 def _short_training_loss(prepared: PreparedModel, setup: TrainingSetup) -> float:

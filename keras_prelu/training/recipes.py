@@ -18,6 +18,7 @@ __all__ = [
     "FAST",
     "FIXED",
     "RECIPES",
+    "REPLACED",
     "RESET_NORMS",
     "REVIVE",
     "SHRINK_AND_PERTURB",
@@ -177,7 +178,7 @@ the same recipe without it on most tasks. High rates of slopes under exp were ha
 or in deep networks (docs/explanation/results.md).
 """
 
-_REPLACED = {
+REPLACED = {
     "exp-fast": "exp-decay",
     "exp-fast-revived": "identity-revived",
     "exp-half": "exp-decay",
@@ -194,9 +195,9 @@ def get_recipe(name: str) -> Recipe:
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
-    if name in _REPLACED:
+    if name in REPLACED:
         raise InvalidArgumentError(
-            f"The recipe {name!r} was removed: {_REPLACED[name]!r} takes its place. Received:"
+            f"The recipe {name!r} was removed: {REPLACED[name]!r} takes its place. Received:"
             f" recipe={name!r}"
         )
     raise InvalidArgumentError(

@@ -20,6 +20,7 @@ import numpy as np
 
 from keras_prelu.backend.devices import gpu
 from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.utils.rounding import EPSILONS
 from keras_prelu.verification.prediction import Prediction, Value
 
 __all__ = [
@@ -37,7 +38,6 @@ OTHER_WEIGHTS = 2.0**13
 _LARGEST_SHARE = 0.1
 """The largest share of m that counts as rounding, whatever the dtype."""
 
-_EPSILONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 _TF32 = 2.0**-10
 
 
@@ -45,7 +45,7 @@ def coarsest_epsilon(operation: Any) -> float:
     """Return ε of the coarsest floating dtype that a model, layer or op computes in."""
     layers = [operation, *sublayers(operation)]
     dtypes = {str(getattr(layer, "compute_dtype", "float32")) for layer in layers}
-    epsilon = max(_EPSILONS.get(dtype, 0.0) for dtype in (*dtypes, keras.config.floatx()))
+    epsilon = max(EPSILONS.get(dtype, 0.0) for dtype in (*dtypes, keras.config.floatx()))
     return max(epsilon, _TF32) if gpu() else epsilon
 
 

@@ -15,7 +15,14 @@ from keras_prelu.backend.keras_internals import added_losses, keras_mask
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.typing import Tensor
 
-__all__ = ["Prediction", "Value", "argument_shapes", "as_value", "predict_once"]
+__all__ = [
+    "Prediction",
+    "Value",
+    "argument_shapes",
+    "as_value",
+    "predict_once",
+    "shapes_at_build",
+]
 
 
 @dataclass(frozen=True)
@@ -64,14 +71,25 @@ def as_value(tensor: Tensor) -> Value:
     )
 
 
+def shapes_at_build(model: keras.Model) -> tuple[Any, dict[str, Any]]:
+    """Return what Keras keeps of the arguments that a subclassed model was built with.
+
+    Returns:
+        The shapes of its one argument, or None, and those of several arguments by their names.
+    """
+    config = model.get_build_config() or {}
+    shapes = config.get("shapes_dict") or {}
+    by_argument = {name.removesuffix("_shape"): shape for name, shape in shapes.items()}
+    return config.get("input_shape"), by_argument
+
+
 def argument_shapes(model: keras.Model) -> dict[str, Any]:
     """Return the shapes that a subclassed model was built with, by the arguments of its `call`.
 
     Empty if it was built with one shape, or if the arguments of its `build` are not named after
     those of its `call`, as `features_shape` after `features`.
     """
-    shapes = (model.get_build_config() or {}).get("shapes_dict") or {}
-    by_argument = {name.removesuffix("_shape"): shape for name, shape in shapes.items()}
+    _, by_argument = shapes_at_build(model)
     known = set(model.call_signature_parameters) if by_argument else set()
     return by_argument if len(by_argument) > 1 and known.issuperset(by_argument) else {}
 

@@ -20,7 +20,12 @@ from keras_prelu.errors import reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
-from keras_prelu.verification.prediction import Prediction, argument_shapes, predict_once
+from keras_prelu.verification.prediction import (
+    Prediction,
+    argument_shapes,
+    predict_once,
+    shapes_at_build,
+)
 
 __all__ = ["COUNT", "Probe", "first_batch", "input_structure", "probe", "probe_with"]
 
@@ -117,7 +122,7 @@ def input_structure(model: keras.Model) -> Any:
     if functional.has_graph(model):
         view = functional.functional_view(model) if is_taken_apart(model) else model
         return view.input
-    shape = argument_shapes(model) or (model.get_build_config() or {}).get("input_shape")
+    shape = argument_shapes(model) or shapes_at_build(model)[0]
     if shape is None:
         return None
     try:

@@ -20,7 +20,7 @@ def test_at_least_clips_from_below():
 @pytest.mark.parametrize("minimum", [0, -1.0, float("nan"), float("inf"), True, "1"])
 def test_a_minimum_that_is_not_positive_is_refused(minimum):
     with pytest.raises(
-        ValueError, match=r"`minimum` must be a positive finite number. Received: minimum="
+        ValueError, match=r"`minimum` must be a finite number above 0. Received: minimum="
     ):
         AtLeast(minimum)
 

@@ -11,11 +11,6 @@ from tools.bench.memory import jax_bytes
 
 L = keras.layers
 
-jax_only = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="JAX tells what it keeps and allocates"
-)
-
-
 pytestmark = pytest.mark.usefixtures("optimized")
 
 
@@ -53,7 +48,7 @@ def bytes_of(body, activation, shape, batch):
     return jax_bytes(model, x, rng.integers(0, 10, batch))
 
 
-@jax_only
+@pytest.mark.jax  # which tells what it keeps and allocates
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "shape", "batch", "kept_ratio", "temporary_ratio"),
@@ -72,7 +67,7 @@ def test_bytes_against_relu(body, shape, batch, kept_ratio, temporary_ratio):
     assert temporary / temporary_with_relu <= temporary_ratio
 
 
-@jax_only
+@pytest.mark.jax  # which tells what it keeps and allocates
 def test_kernels_of_a_compiled_step():
     """Forward, backward and the slopes' sum: three kernels over the tensor, of which ReLU has
     two."""
@@ -157,7 +152,8 @@ def test_small_tensors_are_not_clustered():
     "ignore:.*should not be instantiated:DeprecationWarning"
 )  # by torch.compile itself
 @pytest.mark.parametrize(
-    ("parameterization", "max_value"), [("exp", None), ("identity", 6), ("sigmoid", 6)]
+    ("parameterization", "max_value"),
+    [("exp", None), ("identity", 6), ("sigmoid", 6)],
 )
 def test_torch_compiles_the_layer_as_a_whole(parameterization, max_value):
     import torch

@@ -47,8 +47,9 @@ def test_values_equal_the_definition(operation, x, fraction):
 
 @every_operation
 @given(
-    shape=hnp.array_shapes(min_dims=2, max_dims=4, max_side=3),
-    channels=st.integers(1, 3),
+    # A few shapes of each rank: JAX compiles each operation for each of them.
+    shape=st.sampled_from([(1, 2), (3, 1), (2, 1, 3), (3, 2, 1, 2)]),
+    channels=st.sampled_from([1, 3]),
     seed=st.integers(0, 99),
     scalar=st.booleans(),
 )

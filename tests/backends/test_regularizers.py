@@ -7,7 +7,7 @@ import pytest
 from keras_prelu import PReLU, parameterizations, regularizers, theory
 
 MAPS = parameterizations.names()
-RATE = 0.5
+RATE, PENALTY, STEPS = 0.5, 0.5, 600
 
 
 def test_alpha_l2_is_half_lambda_times_the_sum_of_squares():
@@ -22,34 +22,42 @@ def test_bad_penalty(penalty):
         regularizers.AlphaL2(penalty)
 
 
-def slopes_after_decay(parameterization, *alphas, steps, **kwargs):
-    """Train with no data loss: only the penalty moves the slopes, one for each of the alphas."""
-    model = keras.Sequential(
-        [keras.Input((len(alphas),)), PReLU(alphas, parameterization=parameterization, **kwargs)]
-    )
+def slopes_after_decay(*alphas, steps, **kwargs):
+    """Train with no data loss, under every map at once: only the penalty moves the slopes, one for
+    each of the alphas."""
+    inputs = keras.Input((len(alphas),))
+    layers = {name: PReLU(alphas, parameterization=name, **kwargs) for name in MAPS}
+    model = keras.Model(inputs, keras.layers.Add()([layer(inputs) for layer in layers.values()]))
     model.compile(
         keras.optimizers.SGD(RATE), loss=lambda y_true, y_pred: 0.0 * keras.ops.sum(y_pred)
     )
     x = np.ones((steps, len(alphas)), "float32")
     model.fit(x, x, batch_size=1, epochs=1, verbose=0)
-    return keras.ops.convert_to_numpy(model.layers[0].alpha)
+    return {name: keras.ops.convert_to_numpy(layer.alpha) for name, layer in layers.items()}
+
+
+@pytest.fixture(scope="module")
+def after_decay_of_beta():
+    """Each of the steps multiplies β by 0.95."""
+    return slopes_after_decay(0.2, 0.9, steps=200, beta_regularizer=keras.regularizers.L2(0.05))
+
+
+@pytest.fixture(scope="module")
+def after_alpha_l2():
+    regularizer = regularizers.AlphaL2(PENALTY)
+    return slopes_after_decay(0.25, steps=STEPS, alpha_regularizer=regularizer)
 
 
 @pytest.mark.parametrize("parameterization", MAPS)
-def test_decay_of_beta_pulls_to_the_maps_fixed_point(parameterization):
-    """Each step multiplies β by 0.95."""
-    regularizer = keras.regularizers.L2(0.05)
-    slopes = slopes_after_decay(parameterization, 0.2, 0.9, steps=200, beta_regularizer=regularizer)
+def test_decay_of_beta_pulls_to_the_maps_fixed_point(parameterization, after_decay_of_beta):
+    slopes = after_decay_of_beta[parameterization]
     np.testing.assert_allclose(slopes, theory.L2_FIXED_POINTS[parameterization], atol=1e-3)
 
 
 @pytest.mark.parametrize("parameterization", MAPS)
-def test_alpha_l2_pulls_to_zero_under_every_map(parameterization):
-    penalty, steps = 0.5, 600
-    (slope,) = slopes_after_decay(
-        parameterization, 0.25, steps=steps, alpha_regularizer=regularizers.AlphaL2(penalty)
-    )
-    time = penalty * RATE * steps
+def test_alpha_l2_pulls_to_zero_under_every_map(parameterization, after_alpha_l2):
+    (slope,) = after_alpha_l2[parameterization]
+    time = PENALTY * RATE * STEPS
     # Gradient flow dβ/dt = −λ·α·dα/dβ gives dα/dt = −λ·α·(dα/dβ)². It ends at 0 under every map,
     # but slowly where dα/dβ vanishes there.
     if parameterization == "exp":
@@ -63,4 +71,5 @@ def test_alpha_l2_pulls_to_zero_under_every_map(parameterization):
 
 
 def test_without_a_penalty_nothing_moves():
-    np.testing.assert_allclose(slopes_after_decay("exp", 0.25, steps=3), 0.25, rtol=1e-6)
+    for slopes in slopes_after_decay(0.25, steps=3).values():
+        np.testing.assert_allclose(slopes, 0.25, rtol=1e-6)

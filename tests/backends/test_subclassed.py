@@ -49,7 +49,13 @@ def pair():
         ),
         lambda model, x: (
             kp.finetune(
-                model, (x, Y), (x, Y), selection=(x, Y), recipe="identity", epochs=1
+                model,
+                (x, Y),
+                (x, Y),
+                selection=(x, Y),
+                recipe="identity",
+                epochs=1,
+                control=False,
             ).prelu.score_after
         ),
         lambda model, x: [site.units for site in kp.revive(model, x).sites],

@@ -48,7 +48,8 @@ def test_dead_units_are_counted_where_they_are_seen(model, samples):
 
 
 def test_the_signal_and_its_gradients_are_those_of_the_layers_that_are_seen(model, samples):
-    kinds = {layer.path.split("/")[0] for layer in kp.diagnostics.signal_by_depth(model, samples)}
+    layers = kp.diagnostics.signal_by_depth(model, samples[:64])
+    kinds = {layer.path.split("/")[0] for layer in layers}
     seen = {kind for kind in KINDS if is_seen(kind)}
     assert kinds - {"rnn"} == {*seen, "last"}  # Behind the recurrent layer, there is a Dense.
 
@@ -68,7 +69,7 @@ def test_gradients_pass_rematerialized_layers(samples):
 def test_calibration_keeps_layers_that_it_does_not_see(model, samples):
     # Where the backend does not let code be followed, its sites are converted on request.
     converted = kp.convert(model, alpha=0.25, parameterization="exp", rescale="none", include="*")
-    record = kp.calibrate(converted, model, samples)
+    record = kp.calibrate(converted, model, samples[:64])
     actions = {layer.path.split("/")[0]: layer.action for layer in record.layers}
     for kind in traced.NEVER_SEEN[:-2]:
         assert actions[kind].startswith("kept: it is not called, or only in a loop"), kind
@@ -81,7 +82,7 @@ def test_calibration_keeps_layers_that_it_does_not_see(model, samples):
 def test_slopes_are_found_and_dead_units_revived(samples):
     model = traced.model_of("plain", "cond", "vectorized_map")
     converted = kp.convert(
-        model, parameterization="exp", alpha="auto", calibration_data=samples, include="*"
+        model, parameterization="exp", alpha="auto", calibration_data=samples[:64], include="*"
     )
     assert np.isfinite(converted.predict(samples, verbose=0)).all()
     actions = {site.path.split("/")[0]: site.action for site in kp.revive(model, samples).sites}

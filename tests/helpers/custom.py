@@ -232,3 +232,13 @@ def around(*layers, shape=(8, 8, 3)):
     for layer in layers:
         outputs = layer(outputs)
     return keras.Model(inputs, outputs)
+
+
+class Scaled(L.Layer):
+    """A layer whose weight has no initializer that could draw it again."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), name="scale")
+
+    def call(self, inputs):
+        return inputs * self.scale

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_prelu
-from tests.helpers.processes import output_of_python
+from tests.helpers.processes import QUICK_TO_START, output_of_python
 
 HEAVY = ("keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "rich", "tensorflow_datasets")
 
@@ -25,9 +25,11 @@ def test_it_runs_as_a_module():
     assert printed.strip() == f"keras-prelu, version {keras_prelu.__version__}"
 
 
+@pytest.mark.slow
 def test_documented_modules_are_there_in_a_fresh_process():
     names = ["report.figures", "report.html", "training.recipes.RECIPES"]
-    output_of_python("-c", f"import keras_prelu as kp; {'; '.join(f'kp.{name}' for name in names)}")
+    code = f"import keras_prelu as kp; {'; '.join(f'kp.{name}' for name in names)}"
+    output_of_python("-c", code, KERAS_BACKEND=QUICK_TO_START)
 
 
 def test_help_is_light():
@@ -68,6 +70,7 @@ def test_the_command_line_offers_what_the_package_has():
     assert tuple(CONTROLS) == training.CONTROLS
     assert tuple(diagnosis.MEASURES) == diagnose.MEASURES
     assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == training.RECIPES
+    assert recipes.REPLACED == training.REPLACED_RECIPES
 
 
 def test_classes_are_registered():
@@ -88,7 +91,7 @@ def test_classes_are_registered():
 )
 def test_registered_whichever_is_imported_first(imports):
     code = f"{imports}\nprint(keras.saving.get_registered_object('keras_prelu>PReLU').__module__)"
-    printed = output_of_python("-c", code)
+    printed = output_of_python("-c", code, KERAS_BACKEND=QUICK_TO_START)
     assert printed.strip() == "keras_prelu.layers"
 
 

@@ -5,7 +5,6 @@ import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
-import keras
 import numpy as np
 import pytest
 
@@ -95,10 +94,14 @@ print(json.dumps({"weights": weights, "error": calibration.error_after, "samples
 """
 
 
-@pytest.mark.parametrize(("backend", "script"), [("tensorflow", MIRRORED), ("jax", PARALLEL)])
+@pytest.mark.parametrize(
+    ("backend", "script"),
+    [
+        pytest.param("tensorflow", MIRRORED, marks=pytest.mark.tensorflow),
+        pytest.param("jax", PARALLEL, marks=pytest.mark.jax),
+    ],
+)
 def test_two_devices_give_the_result_of_one(backend, script):
-    if keras.backend.backend() != backend:
-        pytest.skip(f"It is {backend}'s.")
     flags = "--xla_force_host_platform_device_count=2" if backend == "jax" else ""
     printed = output_of_python("-c", COMMON + script, KERAS_BACKEND=backend, XLA_FLAGS=flags)
     found = json.loads(printed.splitlines()[-1])
@@ -107,11 +110,10 @@ def test_two_devices_give_the_result_of_one(backend, script):
     assert 0 < found["tuned"] < 1e-5
 
 
+@pytest.mark.jax
 def test_two_hosts_give_the_result_of_one(tmp_path):
     """Two processes of JAX, each with half of the samples of a calibration and half of each batch
     of a fine-tuning."""
-    if keras.backend.backend() != "jax":
-        pytest.skip("It is JAX's.")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -140,11 +142,9 @@ def test_two_hosts_give_the_result_of_one(tmp_path):
     assert (
         first["weights"][1] == first["weights"][2]
     )  # the second time they come from the checkpoints
-    assert sorted(path.name for path in (tmp_path / "two" / "run").iterdir()) == [
-        "control.npz",
-        "key.json",
-        "model.npz",
-    ]
+    # Some versions of filelock leave the lock's file.
+    names = {path.name for path in (tmp_path / "two" / "run").iterdir()} - {".lock"}
+    assert names == {"control.npz", "key.json", "model.npz"}
     lines = (tmp_path / "two" / "slopes.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == [
         "epoch",

@@ -18,15 +18,16 @@ HOME = "https://github.com/keras-prelu/keras-prelu/"
 
 
 @pytest.mark.tensorflow
+@pytest.mark.filterwarnings("default")  # Readers see warnings; they are no errors for them.
 @pytest.mark.parametrize(
     "name",
     [name for name, page in BY_NAME.items() if "```python" in page.read_text(encoding="utf-8")],
 )
-def test_snippets_and_commands_run(name, tmp_path):
+def test_snippets_and_commands_run(name, tmp_path, monkeypatch):
     """The Python blocks of a page are one program; its commands come after them, in the same
     folder."""
     page = BY_NAME[name].read_text(encoding="utf-8")
-    run_page(["\n".join(programs_of(page)), *commands_of(page)], tmp_path)
+    run_page(["\n".join(programs_of(page)), *commands_of(page)], tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,13 +16,29 @@ import keras_prelu as kp
 from tests.helpers.processes import output_of_python, run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+ALONE = ("claims", "several_hosts")
+"""Takes minutes; sets up devices."""
 ON_DIGITS = sorted({*EXAMPLES.glob("*.py")} - {EXAMPLES / "reinforcement_learning.py"})
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("path", ON_DIGITS, ids=lambda path: path.stem)
-def test_runs(path, tmp_path):
-    assert "% of the test digits" in output_of_python(path, "1", cwd=tmp_path)
+@pytest.mark.filterwarnings("default")  # Users see warnings; they are no errors for them.
+@pytest.mark.parametrize(
+    "path", [path for path in ON_DIGITS if path.stem not in ALONE], ids=lambda path: path.stem
+)
+def test_runs(path, tmp_path, monkeypatch, capsys):
+    """In this process, which has imported TensorFlow."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(path), "1"])
+    runpy.run_path(str(path), run_name="__main__")
+    assert "% of the test digits" in capsys.readouterr().out
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ALONE)
+def test_runs_in_a_process_of_its_own(name, tmp_path):
+    printed = output_of_python(EXAMPLES / f"{name}.py", "1", cwd=tmp_path)
+    assert "% of the test digits" in printed
 
 
 def test_an_agent_whose_goal_moves(tmp_path):

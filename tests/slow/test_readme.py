@@ -1,54 +1,41 @@
 """README: each Python block and each command runs as written, in order, in one folder."""
 
-import json
+import contextlib
+import io
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from keras_prelu.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-# One process runs all of a page, as TensorFlow takes seconds to import: each block of Python in
-# names of its own, each command as it is called from a terminal, by the function behind
-# `keras-prelu`.
-ALL_IN_ORDER = """
-import json, sys
-from keras_prelu.cli.main import main
-for step in json.load(sys.stdin):
-    if isinstance(step, str):
-        exec(compile(step, "<page>", "exec"), {"__name__": "__main__"})
-    else:
-        print(">", *step, flush=True)
-        try:
-            main(step, prog_name="keras-prelu")
-        except SystemExit as end:
-            assert not end.code, f"{step}: {end.code}"
-"""
+def run_page(steps, folder, monkeypatch):
+    """Run programs (text) and commands (lists of arguments) in order, in a folder, and return what
+    each command printed.
 
-
-def run_page(steps, folder):
-    """Run programs (text) and commands (lists of arguments) in order; what each command printed."""
-    command = [sys.executable, "-c", ALL_IN_ORDER]
-    result = subprocess.run(
-        command,
-        input=json.dumps(steps),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        cwd=folder,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return [
-        part.partition("\n")[2] for part in re.split(r"^> ", result.stdout, flags=re.MULTILINE)[1:]
-    ]
+    All run in this process, which has imported TensorFlow: each program in names of its own, and
+    each command by the function behind `keras-prelu`."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    printed = []
+    for step in steps:
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            if isinstance(step, str):
+                exec(compile(step, "<page>", "exec"), {"__name__": "__main__"})
+            else:
+                with pytest.raises(SystemExit) as end:
+                    main(step, prog_name="keras-prelu")
+                assert not end.value.code, f"{step}: {end.value.code}"
+                printed.append(output.getvalue())
+    return printed
 
 
 def programs_of(page):
@@ -73,10 +60,11 @@ def commands_of(page):
 
 
 @pytest.mark.tensorflow
-def test_everything_in_it_runs(tmp_path):
+@pytest.mark.filterwarnings("default")  # Readers see warnings; they are no errors for them.
+def test_everything_in_it_runs(tmp_path, monkeypatch):
     commands = commands_of(README)
     assert len(commands) >= 2
-    printed = run_page([*programs_of(README), *commands], tmp_path)
+    printed = run_page([*programs_of(README), *commands], tmp_path, monkeypatch)
     assert len(printed) == len(commands)
     assert all(printed)
     assert {

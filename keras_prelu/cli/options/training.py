@@ -11,7 +11,14 @@ import click
 from keras_prelu.cli.options.groups import Decorator, option, option_group
 from keras_prelu.cli.options.parameter_types import Times
 
-__all__ = ["CONTROLS", "RECIPES", "TrainingOptions", "epochs_option", "training_options"]
+__all__ = [
+    "CONTROLS",
+    "RECIPES",
+    "REPLACED_RECIPES",
+    "TrainingOptions",
+    "epochs_option",
+    "training_options",
+]
 
 # The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
@@ -30,9 +37,25 @@ RECIPES = (
     "exp-revived",
     "shrink-perturb",
 )
+REPLACED_RECIPES = {
+    "exp-fast": "exp-decay",
+    "exp-fast-revived": "identity-revived",
+    "exp-half": "exp-decay",
+}
 CONTROLS = ("fixed-slopes", "from-scratch")
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class _RecipeName(click.Choice):  # type: ignore[type-arg] # No generic before click 8.2.
+    """The name of a recipe. For that of an earlier version the error says what takes its place."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in REPLACED_RECIPES:
+            self.fail(
+                f"{value!r} was removed: {REPLACED_RECIPES[value]!r} takes its place.", param, ctx
+            )
+        return super().convert(value, param, ctx)
 
 
 def _check_tensorboardx(
@@ -127,7 +150,7 @@ class TrainingOptions:
     )
     recipe: str | None = option(
         "--recipe",
-        type=click.Choice(RECIPES),
+        type=_RecipeName(RECIPES),
         help="How a ReLU model is prepared; auto chooses by short trainings.  [default: auto, or"
         " converted as the options of the conversion say]",
     )

@@ -57,6 +57,7 @@ def check_refused(arguments, status, message):
         ("finetune prelu.keras --data digits", "give --original for the control"),
         ("finetune relu.keras --data digits --alpha 0.1 --budget 2x", "Add --recipe auto"),
         ("finetune relu.keras --data digits --recipe exp --budget 2x", "Add --recipe auto"),
+        ("finetune relu.keras --data digits --recipe exp-fast", "'exp-decay' takes its place"),
         ("finetune relu.keras --data digits --loss nosuch", "no Keras loss 'nosuch'"),
         ("evaluate relu.keras --data digits --loss meen_squared_error", "'mean_squared_error'"),
         ("calibrate relu.keras --original relu.keras --data digits", "nothing to calibrate"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_prelu.calibration import ridge as ridge_module
+from keras_prelu.calibration import gram_matrices
 from keras_prelu.calibration.ridge import RIDGES, RidgeProblem, RowBlock
 
 
@@ -106,7 +106,7 @@ def test_the_strength_is_chosen_on_held_out_rows(noise, count):
 @pytest.mark.parametrize("count", [150, 3000])
 def test_float32_rows_give_the_error_of_float64_rows(count, monkeypatch):
     """Correlated, positive rows with a large mean, as activations are, and small strengths."""
-    monkeypatch.setattr(ridge_module, "_SIZE_WORTH_FLOAT32", 1)
+    monkeypatch.setattr(gram_matrices, "_SIZE_WORTH_FLOAT32", 1)
     rng = np.random.default_rng(0)
     common = rng.normal(size=(1, count, 3)) @ rng.normal(size=(3, 200))
     rows = 5.0 + common + 0.05 * rng.normal(size=(1, count, 200))

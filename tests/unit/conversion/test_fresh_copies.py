@@ -7,7 +7,7 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.layers import is_slope
-from tests.helpers import models
+from tests.helpers import custom, models
 
 L = keras.layers
 
@@ -105,14 +105,7 @@ def test_compile_settings_are_kept_and_no_state_of_the_optimizer():
 
 
 def test_what_can_not_be_drawn_is_refused():
-    class Scaled(L.Layer):
-        def build(self, shape):
-            self.scale = self.add_weight(shape=(), name="scale")
-
-        def call(self, inputs):
-            return inputs * self.scale
-
     inputs = keras.Input((4,))
-    model = keras.Model(inputs, Scaled()(inputs), name="scaled")
+    model = keras.Model(inputs, custom.Scaled()(inputs), name="scaled")
     with pytest.raises(kp.errors.ConversionError, match=r"scale' of model 'scaled' can't be drawn"):
         fresh_copy(model)

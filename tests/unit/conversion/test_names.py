@@ -7,6 +7,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.conversion.rewriter import rewrite
+from tests.helpers.marks import slow_except
 
 L = keras.layers
 EXACT = {"alpha": 0.0, "parameterization": "identity", "rescale": "none"}
@@ -193,7 +194,16 @@ def has_unique_names(model):
     return len(set(model.output_names)) == len(model.output_names)
 
 
-@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
+FAST = (
+    "op_as_output",
+    "key_other_than_the_layer",
+    "as_nested",
+    "the_same_twice",
+    "nested_model_as_output",
+)
+
+
+@pytest.mark.parametrize("build", slow_except(FAST, {b.__name__: b for b in BUILDERS}))
 def test_names_and_structures_of_outputs(build, tmp_path):
     model = build()
     model.compile("sgd", "mse", metrics=None)
@@ -316,15 +326,21 @@ def assert_compiled_alike(model, folder, settings):
         copy.fit(x, y, verbose=0)
 
 
-@pytest.mark.parametrize("settings", ONE.values(), ids=ONE)
+FAST_OF_ONE = ("list of losses", "unregistered loss", "own metric of a taken name", "eager")
+
+
+@pytest.mark.parametrize("settings", slow_except(FAST_OF_ONE, ONE))
 def test_compile_settings_of_one_output(settings, tmp_path):
     if "steps_per_execution" in settings and keras.backend.backend() == "torch":
         pytest.skip("Keras has it on TensorFlow and JAX")
     assert_compiled_alike(one_output(), tmp_path, settings)
 
 
+FAST_OF_TWO = ("weights by name", "metrics by name")
+
+
 @pytest.mark.parametrize("structure", [as_list, as_dict])
-@pytest.mark.parametrize("settings", TWO.values(), ids=TWO)
+@pytest.mark.parametrize("settings", slow_except(FAST_OF_TWO, TWO))
 def test_compile_settings_of_two_outputs(settings, structure, tmp_path):
     if structure is as_dict and "list" in str(next(k for k, v in TWO.items() if v is settings)):
         pytest.skip("Keras takes losses of a dict of outputs by name")

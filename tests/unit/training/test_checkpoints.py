@@ -1,6 +1,7 @@
 """keras_prelu.training.checkpoints: a training continues where it stopped, to the same weights bit
 for bit."""
 
+import os
 import random
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.training.checkpoints import Checkpoints, _raw, _restored
+from tests.helpers.processes import QUICK_TO_START
 
 L = keras.layers
 
@@ -213,6 +215,7 @@ def test_a_folder_in_use_is_refused_and_free_afterwards(tmp_path):
     Checkpoints(tmp_path, "key").close()
 
 
+@pytest.mark.slow
 def test_another_process_is_refused_until_the_first_is_killed(tmp_path):
     script = (
         "import sys, time, pathlib; from keras_prelu.training.checkpoints import Checkpoints;"
@@ -220,7 +223,8 @@ def test_another_process_is_refused_until_the_first_is_killed(tmp_path):
         "print('locked', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "KERAS_BACKEND": QUICK_TO_START}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout.readline() == "locked\n"
         with pytest.raises(kp.errors.FineTuningError, match="Another fine-tuning that is running"):
             Checkpoints(tmp_path, "key")

@@ -82,15 +82,10 @@ def test_layers_inside_custom_ones_are_redrawn_and_what_can_not_be_is_told():
         for pair in zip(*kernels, strict=True)
     )
 
-    class Scaled(L.Layer):
-        def build(self, shape):
-            self.scale = self.add_weight(shape=(), name="scale")
-
-        def call(self, inputs):
-            return inputs * self.scale
-
     inputs = keras.Input((4,))
-    prelu = kp.convert(keras.Model(inputs, L.ReLU()(Scaled()(inputs))), rescale="none", include="*")
+    prelu = kp.convert(
+        keras.Model(inputs, L.ReLU()(custom.Scaled()(inputs))), rescale="none", include="*"
+    )
     with pytest.raises(kp.errors.InvalidArgumentError, match=r"can't redraw '.*scale'"):
         control_model("from-scratch", prelu, 0)
 

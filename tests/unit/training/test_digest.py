@@ -1,6 +1,7 @@
 """keras_prelu.training.digest: the same in every process, another for every difference in content."""
 
 import functools
+import os
 
 import keras
 import numpy as np
@@ -128,16 +129,14 @@ def test_a_cycle_ends():
     assert object_digest(cycle) == object_digest(cycle)
 
 
-def test_other_processes_with_other_hash_seeds_agree(pytestconfig):
+@pytest.mark.slow
+def test_another_process_with_another_hash_seed_agrees(pytestconfig):
     script = (
-        "import keras; from tests.unit.training.test_digest import *;"
-        "[keras.layers.Dense(1) for _ in range({count})];"
+        "from tests.unit.training.test_digest import *;"
         "print(*(object_digest(first()) for first, _ in cases().values()))"
     )
-    outputs = {
-        output_of_python(
-            "-c", script.format(count=seed), cwd=pytestconfig.rootpath, PYTHONHASHSEED=str(seed)
-        )
-        for seed in (1, 2)
-    }
-    assert len(outputs) == 1
+    keras.layers.Dense(1), keras.layers.Dense(1)  # Automatic names differ, too.
+    here = [object_digest(first()) for first, _ in cases().values()]
+    hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    other = output_of_python("-c", script, cwd=pytestconfig.rootpath, PYTHONHASHSEED=hash_seed)
+    assert other.split() == here

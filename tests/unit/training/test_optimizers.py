@@ -145,6 +145,7 @@ OTHERS = {
 # without.
 NEEDED = {"Adafactor": {"epsilon_1": 1e-3}, ("SGD", "nesterov"): {"momentum": 0.7}}
 FAST = ("together",)
+FAST_OF_SGD = ("plain", "averages written", "accumulated, clipped", "schedule")
 BASE = [
     "self",
     "learning_rate",
@@ -175,7 +176,7 @@ def cases():
         ]
         settings = {**COMMON, **{argument: {argument: OTHERS[argument]} for argument in own}}
         for label, arguments in settings.items():
-            fast = label in FAST or (name == "SGD" and label in COMMON)
+            fast = label in FAST or (name == "SGD" and label in FAST_OF_SGD)
             yield pytest.param(
                 cls,
                 {**NEEDED.get((name, label), {}), **NEEDED.get(name, {}), **arguments},

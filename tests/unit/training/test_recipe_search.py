@@ -74,3 +74,24 @@ def test_short_trainings_freeze_and_warm_up_slopes_for_the_same_shares():
         assert slopes.frozen_epochs / short.fit.epochs == pytest.approx(1 / 4)
         assert slopes.warmup_epochs / short.fit.epochs == pytest.approx(1 / 8)
         assert slopes.multiplier == short.with_default_multiplier(4.0).slopes.multiplier == 2.0
+
+
+def test_a_model_that_can_not_be_prepared_is_tried_by_the_other_recipes(monkeypatch):
+    """A preparation that fails loses; a conversion that fails by itself is an error."""
+    monkeypatch.setattr(searching, "_short_training_loss", lambda prepared, short: 1.0)
+    final = setup(320, 8, 16)
+
+    def searched(fails):
+        def prepare(recipe):
+            if fails(recipe):
+                raise kp.errors.ConversionError("can't be drawn anew")
+
+        competing = [Candidate(recipe=recipe) for recipe in RECIPES]
+        return searching.search_recipe(competing, prepare, final, 6.0)
+
+    found = searched(lambda recipe: recipe.preparations)
+    lost = {trial.recipe for trial in found.trials if trial.loss == float("inf")}
+    assert lost == {recipe.name for recipe in RECIPES if recipe.preparations}
+    assert not found.candidate.recipe.preparations
+    with pytest.raises(kp.errors.ConversionError, match="drawn anew"):
+        searched(lambda recipe: recipe.name == "identity")

@@ -1,0 +1,216 @@
+"""The bisection for the largest slopes at which a calibrated model is within its tolerance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
+from keras_prelu.calibration.model_pair import ModelPair
+from keras_prelu.calibration.records import Calibration, SlopeSearch, SlopeTrial
+from keras_prelu.data.arrays import keras_arrays
+from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.graph.saved_weights import SavedWeights
+from keras_prelu.layers import PReLU
+from keras_prelu.utils.large_graphs import on_large_graphs
+
+__all__ = ["Candidates", "Decisions", "SlopeBisection", "set_slope"]
+
+_BISECTIONS = 5
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The slopes to choose from.
+
+    Attributes:
+        slopes: List of floats, in ascending order.
+        shares: Dict from path to an array with the unrestored share for each slope.
+    """
+
+    slopes: list[float]
+    shares: dict[str, np.ndarray]
+
+    def thresholds(self) -> list[float]:
+        """Return all shares, in ascending order."""
+        return sorted({float(share) for shares in self.shares.values() for share in shares})
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """Return for each layer the largest slope whose share is at most a threshold.
+
+        If there is no such slope, the layer gets the smallest one.
+        """
+        chosen = {}
+        for path, shares in self.shares.items():
+            allowed = np.flatnonzero(shares <= threshold)
+            chosen[path] = self.slopes[allowed[-1] if allowed.size else 0]
+        return chosen
+
+
+class Decisions:
+    """The largest entry of each output that is a vector, compared between two models.
+
+    Args:
+        pair: `ModelPair`. The models to compare.
+        inputs: List with an array of samples for each input.
+    """
+
+    def __init__(self, pair: ModelPair, inputs: list[np.ndarray]) -> None:
+        self._inputs = inputs
+        self._converted = _taking_lists(pair.converted)
+        self._targets = self._of_model(_taking_lists(pair.original))
+
+    def count_changes(self) -> int | None:
+        """Return the number of samples on which the decisions of the two models differ now.
+
+        Return None if no output is a vector.
+        """
+        if not self._targets:
+            return None
+        decisions = self._of_model(self._converted)
+        return sum(int(np.sum(a != b)) for a, b in zip(self._targets, decisions, strict=True))
+
+    def _of_model(self, model: keras.Model) -> list[np.ndarray]:
+        inputs = keras_arrays(self._inputs if len(self._inputs) > 1 else self._inputs[0])
+        outputs = model.predict(inputs, batch_size=model.inputs[0].shape[0], verbose=0)
+        return [
+            output.argmax(axis=-1)
+            for output in keras.tree.flatten(outputs)
+            if output.ndim == 2 and output.shape[1] > 1
+        ]
+
+
+@on_large_graphs
+def _taking_lists(model: keras.Model) -> keras.Model:
+    """Return a model over the same layers that takes its inputs as a list."""
+    return keras.Model(list(model.inputs), list(model.outputs), name=model.name)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A trial, its calibration, and the values of the variables after it."""
+
+    trial: SlopeTrial
+    calibration: Calibration
+    values: SavedWeights
+
+
+class SlopeBisection:
+    """The bisection over thresholds.
+
+    Args:
+        calibrator: `LayerwiseCalibrator` of the pair of models.
+        decisions: `Decisions` on the held-out samples.
+        variables: Sequence of variables of the converted model.
+        layers: Mapping from path to `PReLU`. The layers that get new slopes.
+        candidates: `Candidates`. The slopes to choose from.
+        tolerance: Float. The allowed loss.
+        on_step: Function or None. As in `find_slopes`.
+    """
+
+    def __init__(
+        self,
+        *,
+        calibrator: LayerwiseCalibrator,
+        decisions: Decisions,
+        variables: Sequence[Any],
+        layers: Mapping[str, PReLU],
+        candidates: Candidates,
+        tolerance: float,
+        on_step: Progress | None,
+    ) -> None:
+        self._calibrator = calibrator
+        self._decisions = decisions
+        self._variables = variables
+        self._layers = layers
+        self._candidates = candidates
+        self._tolerance = tolerance
+        self._on_step = on_step
+        self._initial_values = SavedWeights(variables)
+        self._trials: list[SlopeTrial] = []
+
+    def run(self) -> SlopeSearch:
+        """Set the model to the largest slopes that are within the tolerance.
+
+        If an exception or an interrupt occurs, the model is restored: slopes without a calibration
+        are worse than none.
+        """
+        try:
+            outcome = self._bisect()
+        except BaseException:
+            self._initial_values.restore()
+            raise
+        outcome.values.restore()
+        if not outcome.trial.within:
+            warnings.warn(self._failure(outcome.trial), KerasPReLUWarning, stacklevel=4)
+        return SlopeSearch(
+            slopes={path: _mean_slope(layer) for path, layer in self._layers.items()},
+            tolerance=self._tolerance,
+            within=outcome.trial.within,
+            trials=tuple(self._trials),
+            calibration=outcome.calibration,
+        )
+
+    def _failure(self, trial: SlopeTrial) -> str:
+        """Return a sentence that says by how much the smallest slopes are too large."""
+        return (
+            f"Even slopes of {self._candidates.slopes[0]:g} are too large: the error is"
+            f" {trial.loss:.2g}, and {self._tolerance:.2g} is allowed. More samples or a larger"
+            " `tolerance` may help."
+        )
+
+    def _bisect(self) -> _Outcome:
+        """Try the largest slopes, then the smallest, then the thresholds between.
+
+        The smallest slopes are tried only if the largest are too large, and the thresholds between
+        only if the smallest are not.
+        """
+        thresholds = self._candidates.thresholds()
+        low, high = 0, len(thresholds) - 1
+        best = self._try(thresholds[high])
+        if best.trial.within or low == high:
+            return best
+        best = self._try(thresholds[low])
+        if not best.trial.within:
+            return best
+        for _ in range(_BISECTIONS):
+            if high - low <= 1:
+                break
+            middle = (low + high) // 2
+            outcome = self._try(thresholds[middle])
+            if outcome.trial.within:
+                low, best = middle, outcome
+            else:
+                high = middle
+        return best
+
+    def _try(self, threshold: float) -> _Outcome:
+        self._initial_values.restore()
+        for path, slope in self._candidates.at(threshold).items():
+            set_slope(self._layers[path], slope)
+        calibration = self._calibrator.run(self._on_step)
+        trial = SlopeTrial(
+            threshold=threshold,
+            loss=calibration.error_after,
+            changed=self._decisions.count_changes(),
+            within=calibration.error_after <= self._tolerance,
+        )
+        self._trials.append(trial)
+        return _Outcome(trial=trial, calibration=calibration, values=SavedWeights(self._variables))
+
+
+def _mean_slope(layer: PReLU) -> float:
+    return float(np.mean(keras.ops.convert_to_numpy(layer.alpha)))
+
+
+def set_slope(layer: PReLU, slope: float) -> None:
+    """Set all slopes of a built layer to one value, or to the nearest that a constraint allows."""
+    slopes = np.full(layer.beta.shape, slope)
+    if layer.alpha_constraint is not None:
+        slopes = keras.ops.convert_to_numpy(layer.alpha_constraint(slopes.astype("float32")))
+    layer.beta.assign(layer.parameterization.beta(slopes))
