@@ -239,7 +239,7 @@ REPORT = Report(
         "continual": Section(
             title="Networks that go on learning",
             text="""A ReLU network (He initialization) learns one task after the other, ten epochs
-            each in batches of 32, at a constant rate (SGD: 0.05 with momentum 0.9). After some tasks
+            each in batches of 32, at a constant rate (SGD with momentum 0.9). After some tasks
             one thing is changed, and it learns ten more (sixty in one setting) with a fresh
             optimizer. The first column is the mean test error of the ReLU network over these tasks
             (where labels are drawn anew: the error on the training samples; of regressions: the squared error

@@ -41,8 +41,8 @@ def _adam(rate: float) -> Callable[[], Any]:
     return lambda: keras.optimizers.Adam(rate)
 
 
-def _sgd() -> Any:
-    return keras.optimizers.SGD(0.05, momentum=0.9)
+def _sgd(rate: float) -> Callable[[], Any]:
+    return lambda: keras.optimizers.SGD(rate, momentum=0.9)
 
 
 _FAST, _SLOW = _adam(3e-3), _adam(1e-3)
@@ -71,10 +71,10 @@ SETTINGS = (
         learned=(1, 10, 30),
     ),
     Setting(
-        name="permuted pixels, MLP, SGD",
+        name="permuted pixels, MLP, SGD 0.05",
         stream=streams.permuted_pixels,
         build=networks.mlp,
-        optimizer=_sgd,
+        optimizer=_sgd(0.05),
     ),
     Setting(
         name="redrawn labels, MLP, Adam 0.001",
@@ -83,10 +83,10 @@ SETTINGS = (
         optimizer=_SLOW,
     ),
     Setting(
-        name="redrawn labels, MLP, SGD",
+        name="redrawn labels, MLP, SGD 0.05",
         stream=streams.redrawn_labels,
         build=networks.mlp,
-        optimizer=_sgd,
+        optimizer=_sgd(0.05),
     ),
     Setting(
         name="redrawn labels, convolutions, Adam 0.001",
@@ -101,10 +101,10 @@ SETTINGS = (
         optimizer=_SLOW,
     ),
     Setting(
-        name="redrawn labels, convolutions + BN, SGD",
+        name="redrawn labels, convolutions + BN, SGD 0.05",
         stream=streams.redrawn_labels,
         build=networks.normalized,
-        optimizer=_sgd,
+        optimizer=_sgd(0.05),
     ),
     Setting(
         name="new classes, convolutions, Adam 0.001",
@@ -143,10 +143,10 @@ SETTINGS = (
         optimizer=_FAST,
     ),
     Setting(
-        name="another camera, MLP, SGD",
+        name="another camera, MLP, SGD 0.01",
         stream=streams.shifted_images,
         build=networks.mlp,
-        optimizer=_sgd,
+        optimizer=_sgd(0.01),
     ),
     Setting(
         name="regressions, MLP, Adam 0.001",
@@ -157,10 +157,10 @@ SETTINGS = (
         loss="mse",
     ),
     Setting(
-        name="regressions, MLP, SGD",
+        name="regressions, MLP, SGD 0.01",
         stream=streams.regressions,
         build=networks.regressor,
-        optimizer=_sgd,
+        optimizer=_sgd(0.01),
         loss="mse",
     ),
 )
