@@ -30,10 +30,10 @@ def continual(results: Sequence[Continual]) -> str:
         [
             table(header, rows),
             paragraph(
-                f"""The same over all settings: geometric mean of the ratios, the largest one, in
-                how many settings the error is significantly lower and higher than that of
-                {GOING_ON}, and how many trainings ended with infinite or NaN outputs, which are in
-                no mean."""
+                f"""The same over the settings in which a method was measured: geometric mean of the
+                ratios, the largest one, in how many settings the error is significantly lower and
+                higher than that of {GOING_ON} (a single seed has no interval), and how many
+                trainings ended with infinite or NaN outputs, which are in no mean."""
             ),
             table(["method", "mean", "largest", "lower", "higher", "diverged"], summary),
             *_against_controls(results, cases),
@@ -137,7 +137,8 @@ def _against_controls(results: Sequence[Continual], cases: Sequence[Case]) -> li
         return []
     text = f""""{AUTO}" against the best ReLU control of each setting: ratio of the errors with its 95 %
     interval, what it chose, and the best of all other methods with its error over that of "{AUTO}". It
-    is better than the best control in {better} and worse in {worse} of {len(rows)} settings."""
+    is better than the best control in {better} and worse in {worse} of {len(rows)} settings; a single
+    seed has no interval."""
     header = ["setting", "tasks before", "best control", "ratio", "chose", "best other method"]
     return [paragraph(text), table(header, rows, left=(0, 2, 4, 5))]
 
