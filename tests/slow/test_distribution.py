@@ -177,7 +177,7 @@ def test_batches_that_can_not_be_divided(monkeypatch):
 def test_several_hosts_need_a_distribution(monkeypatch):
     model = models.mlp()
     x = models.samples(model, 40)
-    monkeypatch.setattr("keras_prelu.training.finetune.hosts", lambda: 2)
+    monkeypatch.setattr("keras_prelu.training.arguments.hosts", lambda: 2)
     with pytest.raises(kp.errors.FineTuningError, match="auto_shard_dataset=False"):
         kp.finetune(model, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")
 

@@ -31,7 +31,7 @@ def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "tasks", lambda: iter(shorter))
     arguments = ["--part", "recipes", "--only", "wine", "--seeds", "1"]
     (result,) = run(command, tmp_path, *arguments).results("recipes")
-    assert {"relu", "identity", "exp-decay", "auto"} <= set(result.errors)
+    assert {"relu", "identity", "shrink-identity", "auto"} <= set(result.errors)
     assert set(result.controls) == {"relu", "exp", *CONTROLS}
     assert result.chosen in {recipe.name for recipe in RECIPES}
     assert "| wine, MLP 2 × 8 units |" in (tmp_path / "RESULTS.md").read_text()
