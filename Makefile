@@ -49,9 +49,6 @@ test-tensorflow: $(VENV)/installed-dev
 # tests that use the fixture `optimized` turn them on.
 test-jax slow-jax: export HYPOTHESIS_PROFILE ?= short
 test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
-# What is compiled is kept, which saves most of the time from the second run on.
-test-jax slow-jax: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.pytest_cache/jax
-test-jax slow-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 test-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" $(call MARKED,backends)
 
