@@ -21,7 +21,7 @@ from keras_prelu.training.slope_optimizer import SlopeOptimizer
 
 __all__ = ["Curve", "GoingOn", "Task", "run_going_on"]
 
-BEFORE, AFTER = 12, 6
+BEFORE, AFTER = 12, 5
 _BATCH_SIZE = 32
 _LEARNING_RATE = 3e-3
 
@@ -74,7 +74,7 @@ class Task:
 def run_going_on(
     seeds: Sequence[int], *, epochs: int, on_progress: Callable[[str], None]
 ) -> GoingOn:
-    """Train a ReLU network on twelve tasks, and it and three others on six more, for each seed.
+    """Train a ReLU network on twelve tasks, and it and three others on five more, for each seed.
 
     Args:
         seeds: Sequence of int. Seeds of initialization, tasks and data order.
