@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,7 +39,7 @@ from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.verification.agreement import OTHER_WEIGHTS, SAME_OPERATIONS
 from keras_prelu.verification.same_function import FunctionCheck
 
-__all__ = ["bake", "check_prune", "with_stock_activations"]
+__all__ = ["bake", "check_prune", "with_activations"]
 
 _OWN_MODULES = "keras_prelu."
 """Prefix of the names of this package's modules."""
@@ -95,7 +94,7 @@ def bake(
     _refuse_python_code(model, float(prune))
     with _pruned(model, float(prune)):
         check = FunctionCheck(model)
-    baked = with_stock_activations(model, float(prune), _make_capped)
+    baked = _with_stock_activations(model, float(prune))
     check.refuse(baked, SAME_OPERATIONS, "Baking")
     _compile_with_stock_optimizer(model, baked)
     if not fold_batch_normalization:
@@ -161,46 +160,46 @@ def _can_be_restored(operation: Any, prune: float) -> bool:
     return is_converted(operation) and is_as_written(operation, prune)
 
 
-CapFactory = Callable[[keras.layers.Layer, float, str], list[keras.layers.Layer]]
-"""Factory for the layers that apply a stock activation and a cap on its output.
+ActivationFactory = Callable[[PReLU, str, str], list[keras.layers.Layer]]
+"""Factory for the layers that replace a PReLU, one applied to the output of the other.
 
-Its arguments are the activation, the cap, and a name that is free for an additional layer.
+Its arguments are the PReLU, the name of the first layer, and a name that is free for a second.
 """
 
 
-@dataclass(frozen=True)
-class _StockPReLU:
-    """A `keras.layers.PReLU` that is not built yet, and its slopes."""
+def _with_stock_activations(model: keras.Model, prune: float) -> keras.Model:
+    """Return a copy of a model with stock layers in place of the `PReLU` layers of its graph."""
+    slopes_by_stock_prelu: list[tuple[keras.layers.PReLU, np.ndarray]] = []
 
-    layer: keras.layers.PReLU
-    slopes: np.ndarray
+    def make_stock(layer: PReLU, name: str, cap_name: str) -> list[keras.layers.Layer]:
+        slopes = to_float64(slopes_in_effect(layer))
+        stock = _simplest_stock_layer(layer, slopes, prune, name)
+        if isinstance(stock, keras.layers.PReLU):
+            slopes_by_stock_prelu.append((stock, slopes))
+        return [stock] if layer.max_value is None else _capped(stock, layer.max_value, cap_name)
+
+    baked = with_activations(model, prune, make_stock)
+    for stock, slopes in slopes_by_stock_prelu:
+        stock.alpha.assign(slopes.reshape(stock.alpha.shape))
+    return baked
 
 
-def with_stock_activations(
-    model: keras.Model, prune: float, make_capped: CapFactory
-) -> keras.Model:
-    """Return a copy of a model with stock layers in place of the `PReLU` layers of its graph.
+def with_activations(model: keras.Model, prune: float, make: ActivationFactory) -> keras.Model:
+    """Return a copy of a model with other layers in place of the `PReLU` layers of its graph.
 
     Args:
         model: `keras.Model`. It is not changed.
-        prune: Float. As in `bake`.
-        make_capped: `CapFactory`. Factory for the layers that replace a capped PReLU.
+        prune: Float. As in `bake`. Layers with Python code whose PReLUs are all pruned get their
+            own class back.
+        make: `ActivationFactory`. Factory for the other layers.
     """
     taken_names = {operation.name for operation in _operations(model)}
     new_names = _names_of_outputs(model, taken_names)
-    stock_prelus: list[_StockPReLU] = []
-
     dropping = _masks_to_drop(model)
 
-    def make_stock(layer: PReLU) -> list[Any]:
-        slopes = to_float64(slopes_in_effect(layer))
+    def make_chain(layer: PReLU) -> list[Any]:
         name = str(new_names.get(id(layer), layer.name))
-        stock = _simplest_stock_layer(layer, slopes, prune, name)
-        if isinstance(stock, keras.layers.PReLU):
-            stock_prelus.append(_StockPReLU(layer=stock, slopes=slopes))
-        chain: list[keras.layers.Layer] = [stock]
-        if layer.max_value is not None:
-            chain = make_capped(stock, layer.max_value, unique_name(f"{name}_cap", taken_names))
+        chain = make(layer, name, unique_name(f"{name}_cap", taken_names))
         if id(layer) in new_names and len(chain) > 1:  # The last layer creates the output.
             chain[0].name, chain[-1].name = chain[-1].name, chain[0].name
         chain[-1].activity_regularizer = layer.activity_regularizer
@@ -209,18 +208,16 @@ def with_stock_activations(
     replacements = Replacements()
     for operation in _operations(model):
         if isinstance(operation, PReLU):
-            replacements.replace_operation(operation, partial(make_stock, operation))
+            replacements.replace_operation(operation, partial(make_chain, operation))
         elif _can_be_restored(operation, prune):
             replacements.restore(operation)
         if id(operation) in new_names:
             replacements.rename(operation, new_names[id(operation)])
-    baked = copy_model(model, replacements)
-    for stock in stock_prelus:
-        stock.layer.alpha.assign(stock.slopes.reshape(stock.layer.alpha.shape))
+    copy = copy_model(model, replacements)
     names = output_names(model)
-    if names is not None and output_names(baked) is not None:
-        baked.output_names = names
-    return baked
+    if names is not None and output_names(copy) is not None:
+        copy.output_names = names
+    return copy
 
 
 def _masks_to_drop(model: keras.Model) -> set[int]:
@@ -294,7 +291,7 @@ def _simplest_stock_layer(
     return keras.layers.PReLU(shared_axes=shared_axes, **common)
 
 
-def _make_capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
+def _capped(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
     """Return stock layers with a cap: a capped ReLU, or a PReLU and a capped ReLU with slope 1."""
     if isinstance(stock, keras.layers.PReLU):
         return [stock, _capped_relu(cap, slope=1.0, name=name, dtype=stock.dtype_policy)]

@@ -22,6 +22,7 @@ def check_export(
     quantize: str | None,
     opset: int | None,
     optimize_for: str | None,
+    frozen: bool,
     measure: bool,
     force: bool,
 ) -> Format:
@@ -39,7 +40,12 @@ def check_export(
         raise InvalidArgumentError(
             f"`optimize_for` must be 'cpu' or None. Received: {optimize_for!r}"
         )
-    options = {"quantize": quantize, "opset": opset, "optimize_for": optimize_for}
+    options = {
+        "quantize": quantize,
+        "opset": opset,
+        "optimize_for": optimize_for,
+        "frozen": frozen or None,
+    }
     for option, value in options.items():
         if value is not None and option not in FORMATS[name].options:
             able = " or ".join(

@@ -22,11 +22,12 @@ class Cost:
     """Time and size of a file, and their ratios to those of the same network with ReLUs.
 
     In that network, every PReLU is a ReLU. Both files run one sample alternately, on one thread if
-    the number of threads can be set (not for a SavedModel). The network with ReLUs has the
-    weights of the network with PReLUs, since times don't depend on weights.
+    the number of threads can be set (not for a SavedModel). Times are processor times, to which
+    other processes add little. The network with ReLUs has the weights of the network with PReLUs,
+    since times don't depend on weights.
 
     Attributes:
-        milliseconds: Float. Median time of a sample.
+        milliseconds: Float. Median processor time of a sample.
         milliseconds_with_relu: Float. Median time of a sample with ReLUs.
         ratio: Float. Median over rounds of the ratio of the two times in the round.
         low: Float. Lower quartile of that ratio.
@@ -65,6 +66,7 @@ def measure_cost(
         "relu",
         rounds=_ROUNDS,
         seconds=_SECONDS,
+        processor_time=True,
     )
     return Cost(
         milliseconds=times["prelu"].milliseconds,

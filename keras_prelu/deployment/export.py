@@ -61,6 +61,7 @@ def export(
     prune: float = 0.0,
     opset: int | None = None,
     optimize_for: str | None = None,
+    frozen: bool = False,
     measure: bool = False,
     tolerance: float | None = None,
     force: bool = False,
@@ -96,6 +97,9 @@ def export(
             activations of images whose slopes are from 0 to 1 as four operations, which onnxruntime
             fuses into two, instead of one that it runs slowly on CPUs. Defaults to None, one
             operation each.
+        frozen: Boolean. For "saved_model": whether variables become constants. TensorFlow then
+            computes ahead what depends on them alone, which saves more time than any activation
+            takes; what is loaded can't be trained. Defaults to False.
         measure: Boolean. Whether to compare the file's time in its runtime and its size with those
             of the same network with ReLUs, which takes another export and ten seconds. Not
             available for "keras". Defaults to False.
@@ -126,6 +130,7 @@ def export(
         quantize=quantize,
         opset=opset,
         optimize_for=optimize_for,
+        frozen=frozen,
         measure=measure,
         force=force,
     )
@@ -145,6 +150,7 @@ def export(
         samples=given,
         opset=opset,
         optimize_for=optimize_for,
+        frozen=frozen,
         prune=float(prune),
         interface=Interface.of_model(model),
     )

@@ -104,6 +104,7 @@ class Settings:
         opset: Integer or None. Version of the ONNX operators, or None for the exporter's own.
         optimize_for: String or None. "cpu" for ONNX activations in the form that is fastest on a
             CPU, or None for one operation each.
+        frozen: Boolean. Whether a SavedModel holds constants instead of variables.
         prune: Float. As in `keras_prelu.bake`.
         interface: `Interface` of the model.
     """
@@ -112,6 +113,7 @@ class Settings:
     samples: Any
     opset: int | None
     optimize_for: str | None
+    frozen: bool
     prune: float
     interface: Interface
 
@@ -123,8 +125,8 @@ class Format(ABC):
         name: String. The name of the format in `export(format=...)`.
         suffix: String. The suffix of its files; "" for a folder.
         backends: Tuple of strings. The Keras backends that can write it.
-        options: Frozen set of strings. Those of `quantize`, `opset` and `optimize_for` that it
-            supports.
+        options: Frozen set of strings. Those of `quantize`, `opset`, `optimize_for` and
+            `frozen` that it supports.
         keeps_half_precision: Boolean. Whether layers that compute in half precision do so in the
             file too. Otherwise they compute in float32 there.
         timed: Boolean. Whether the time of a `Runner` is the time of the runtime itself.
@@ -182,7 +184,8 @@ class Format(ABC):
             path: Path. The file or folder.
             interface: `Interface` of the model that was written to the file.
             threads: Integer or None. Threads of the runtime, if their number can be set; None if
-                the runtime chooses.
+                the runtime chooses. With a number, a runtime may prepare itself for the shapes of
+                the inputs that come first.
         """
 
     @abstractmethod

@@ -1,7 +1,4 @@
-"""Lowering of a converted model to the form that converters of runtimes recognize best.
-
-Each activation is one operation, and a cap is one more.
-"""
+"""Lowering of a converted model to the operations that a runtime runs fastest."""
 
 from __future__ import annotations
 
@@ -13,9 +10,10 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
-from keras_prelu.conversion.bake import with_stock_activations
+from keras_prelu.conversion.bake import with_activations
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted
+from keras_prelu.deployment.forms import Activation, Form, general
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Tensor
@@ -25,27 +23,32 @@ __all__ = ["half_precision", "in_float32", "lower_model"]
 
 
 @on_large_graphs
-def lower_model(model: keras.Model, samples: Any, prune: float = 0.0) -> keras.Model:
-    """Return a copy of a model with activations that converters recognize.
+def lower_model(
+    model: keras.Model, samples: Any, prune: float = 0.0, form: Form = general
+) -> keras.Model:
+    """Return a copy of a model whose activations have constant slopes and a form of their own.
 
-    The copy is for export and is not to be saved. In the graph, activations become stock layers, as
-    `bake` writes them; inside layers with Python code of their own, they become the PReLU's
-    formula, with constant slopes.
+    The copy is for export and is not to be saved.
 
     Args:
         model: `keras.Model`. Any built model, also a subclassed one. It is not changed.
         samples: Array, or a structure of arrays, as the model takes them. The copy is called on
             the first sample, since exporters need a model that has been called.
         prune: Float. As in `bake`. Defaults to 0.
+        form: `Form`. Function that applies an activation. Defaults to `general`, one operation
+            and one more for a cap.
     """
+
+    def make_layers(layer: PReLU, name: str, _: str) -> list[keras.layers.Layer]:
+        function = _applied(form, prune, layer)
+        return [_Function(function, name=name, dtype=layer.dtype_policy)]
+
     copy = (
-        with_stock_activations(model, prune, _cap_layers)
-        if is_taken_apart(model)
-        else copy_model(model)
+        with_activations(model, prune, make_layers) if is_taken_apart(model) else copy_model(model)
     )
     for layer in (copy, *sublayers(copy)):
         if is_converted(layer):
-            exchange_prelus(layer, partial(_formula, prune))
+            exchange_prelus(layer, partial(_applied, form, prune))
     copy(keras.tree.map_structure(lambda array: array[:1], samples))
     return copy
 
@@ -76,41 +79,21 @@ def in_float32(lowered: keras.Model, samples: Any) -> keras.Model:
     return lowered
 
 
-def _cap_layers(stock: keras.layers.Layer, cap: float, name: str) -> list[keras.layers.Layer]:
-    """Return the layers that apply a stock activation and cap its outputs."""
-    if isinstance(stock, keras.layers.ReLU):
-        return [keras.layers.ReLU(max_value=cap, name=stock.name, dtype=stock.dtype_policy)]
-    return [stock, _Cap(cap, name=name, dtype=stock.dtype_policy)]
+class _Function(keras.layers.Layer):
+    """A function of one tensor as a layer."""
 
-
-class _Cap(keras.layers.Layer):
-    """The minimum of each element and a number, as one operation.
-
-    A stock ReLU of slope 1 becomes four.
-    """
-
-    def __init__(self, cap: float, **kwargs: Any) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.cap = cap
+        self.supports_masking = True
+        self.function = function
 
     def call(self, inputs: Tensor) -> Tensor:
-        return keras.ops.minimum(inputs, keras.ops.cast(self.cap, inputs.dtype))
+        return self.function(inputs)
 
 
-def _formula(prune: float, layer: PReLU) -> Callable[[Tensor], Tensor]:
-    """Return the formula of `keras.layers.PReLU`, by which converters recognize a PReLU."""
+def _applied(form: Form, prune: float, layer: PReLU) -> Callable[[Tensor], Tensor]:
+    """Return the function of a layer, with the slopes that it has now."""
     slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)))
-
-    def activation(inputs: Tensor) -> Tensor:
-        if np.abs(slopes).max() <= prune:
-            outputs = keras.ops.relu(inputs)
-        elif np.all(slopes == slopes.flat[0]) and slopes.flat[0] > 0:
-            outputs = keras.ops.leaky_relu(inputs, float(slopes.flat[0]))
-        else:
-            negative = keras.ops.relu(-inputs)
-            outputs = keras.ops.relu(inputs) + keras.ops.cast(-slopes, inputs.dtype) * negative
-        if layer.max_value is None:
-            return outputs
-        return keras.ops.minimum(outputs, keras.ops.cast(layer.max_value, inputs.dtype))
-
-    return activation
+    if np.abs(slopes).max() <= prune:
+        slopes = np.zeros_like(slopes)
+    return partial(form, Activation(slopes=slopes, cap=layer.max_value))

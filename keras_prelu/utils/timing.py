@@ -35,6 +35,7 @@ def compare(
     rounds: int,
     seconds: float = float("inf"),
     warm_up: int = 3,
+    processor_time: bool = False,
 ) -> dict[str, Ratio]:
     """Time each candidate once a round, in an order that is reversed from round to round.
 
@@ -45,10 +46,13 @@ def compare(
         seconds: Float. No round begins later than this after the warm-up, except for the first two
             rounds. Defaults to no limit.
         warm_up: Integer. Calls of each candidate that aren't timed. Defaults to 3.
+        processor_time: Boolean. Whether only what this process computes is counted, on all its
+            threads. Defaults to False.
 
     Returns:
         A dict of `Ratio` by name.
     """
+    clock = time.process_time if processor_time else time.perf_counter
     for function in candidates.values():
         for _ in range(warm_up):
             function()
@@ -58,9 +62,9 @@ def compare(
         if number >= 2 and time.perf_counter() > end:
             break
         for name in list(candidates)[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
+            start = clock()
             candidates[name]()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return {
         name: _ratio(np.array(seconds_taken), np.array(times[reference]))
         for name, seconds_taken in times.items()

@@ -79,6 +79,7 @@ def _int8_outputs(model: keras.Model, samples: np.ndarray, x: np.ndarray) -> np.
             samples=samples,
             opset=None,
             optimize_for=None,
+            frozen=False,
             prune=0.0,
             interface=Interface.of_model(model),
         )

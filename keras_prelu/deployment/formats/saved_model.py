@@ -1,7 +1,11 @@
-"""TensorFlow SavedModel folders, with a signature that serves raw samples."""
+"""TensorFlow SavedModel folders, with a signature that serves raw samples.
+
+TensorFlow fuses ReLUs and LeakyReLUs into convolutions, and no other form of a PReLU.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_prelu.deployment.format import Format, Interface, Runner, Settings
+from keras_prelu.deployment.forms import largest_of_two
 from keras_prelu.deployment.lowering import lower_model
 from keras_prelu.typing import Array
 
@@ -18,11 +23,16 @@ __all__ = ["SavedModel"]
 class SavedModel(Format):
     name, suffix, backends = "saved_model", "", ("tensorflow",)
     takes_threads = False
+    options = frozenset({"frozen"})
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        lower_model(model, settings.samples, settings.prune).export(
-            path, format="tf_saved_model", verbose=False
-        )
+        lowered = lower_model(model, settings.samples, settings.prune, largest_of_two)
+        if not settings.frozen:
+            lowered.export(path, format="tf_saved_model", verbose=False)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            lowered.export(folder, format="tf_saved_model", verbose=False)
+            _freeze(folder, path)
 
     def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         import tensorflow as tf
@@ -40,3 +50,24 @@ class SavedModel(Format):
         import tensorflow as tf
 
         return f"TensorFlow {tf.__version__}"
+
+
+def _freeze(folder: str, path: Path) -> None:
+    """Write a SavedModel again with its variables as constants, which TensorFlow can fold."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    loaded = tf.saved_model.load(folder)
+    (function,) = loaded.serve.concrete_functions
+    arguments, _ = function.structured_input_signature
+    constant = convert_variables_to_constants_v2(function)
+
+    def serve(*inputs: Any) -> Any:
+        outputs = constant(*tf.nest.flatten(inputs))
+        return tf.nest.pack_sequence_as(function.structured_outputs, tf.nest.flatten(outputs))
+
+    frozen = tf.Module()
+    frozen.serve = tf.function(serve, input_signature=list(arguments))
+    tf.saved_model.save(frozen, str(path), signatures={"serving_default": frozen.serve})

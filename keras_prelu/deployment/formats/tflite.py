@@ -1,4 +1,4 @@
-"""TensorFlow Lite files: one PRELU for each site."""
+"""TensorFlow Lite files: one PRELU or LEAKY_RELU for each site, after a cap."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_prelu.deployment.format import Format, Interface, Runner, Settings, natural_key
+from keras_prelu.deployment.forms import capped_before, general
 from keras_prelu.deployment.lowering import in_float32, lower_model
 from keras_prelu.typing import Array
 
@@ -27,7 +28,9 @@ class TensorFlowLite(Format):
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            lowered = lower_model(model, settings.samples, settings.prune)
+            # int8 would have to represent the bounds of `capped_before` beside other numbers.
+            form = general if settings.quantize == "int8" else capped_before
+            lowered = lower_model(model, settings.samples, settings.prune, form)
             in_float32(lowered, settings.samples).export(folder, verbose=False)
             converter = create_converter(folder, settings)
             path.write_bytes(converter.convert())

@@ -40,6 +40,7 @@ def check(path, format=None, **changes):
         "quantize": None,
         "opset": None,
         "optimize_for": None,
+        "frozen": False,
         "measure": False,
         "force": False,
         **changes,
@@ -73,6 +74,7 @@ def test_the_suffix_names_the_format(name):
         ),
         ("model.keras", None, {"opset": 15}, "`opset` is for the format 'onnx'.*opset=15"),
         ("model.tflite", None, {"optimize_for": "cpu"}, "is for the format 'onnx'"),
+        ("model.onnx", None, {"frozen": True}, "is for the format 'saved_model'"),
         ("model.onnx", None, {"optimize_for": "gpu"}, "must be 'cpu' or None"),
         (
             "model.keras",

@@ -5,6 +5,7 @@ TensorFlow's formats, and ONNX files once more, on TensorFlow.
 """
 
 import os
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -47,6 +48,12 @@ ON_TENSORFLOW = [
     pytest.param(name, marks=pytest.mark.tensorflow, id=f"{name} on TensorFlow")
     for name in ("saved_model", "tflite", "onnx", "openvino")
 ]
+
+OTHER_FORMS = {
+    *("RELU", "NEG", "RELU6", "SELECT_V2", "PRELU", "LEAKY_RELU", "MAXIMUM"),
+    *("Relu", "ReLU", "Neg", "Negative", "PRelu", "LeakyRelu", "Clip", "Clamp", "Select"),
+}
+"""Operations of forms in which a PReLU may be written."""
 
 EACH_ONCE = [
     pytest.param("keras", marks=pytest.mark.tensorflow),
@@ -137,18 +144,72 @@ def test_programs_of_pytorch_take_any_batch():
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("name", "one", "cap"),
+    ("name", "form"),
     [
-        ("tflite", "PRELU", "MINIMUM"),
-        ("onnx", "PRelu", "Min"),
-        pytest.param("openvino", "PRelu", "Minimum", marks=pytest.mark.slow),
+        ("tflite", {"MINIMUM", "MAXIMUM", "PRELU"}),
+        ("onnx", {"PRelu", "Min"}),
+        pytest.param("openvino", {"Multiply", "Maximum", "Minimum"}, marks=pytest.mark.slow),
     ],
 )
-def test_one_operation_a_site_and_one_a_cap(name, one, cap):
-    rest = {"RELU", "NEG", "RELU6", "SELECT_V2", "Relu", "Neg", "Clip", "ReLU", "Clamp", "Select"}
+def test_each_runtime_has_its_form_of_a_capped_site(name, form):
     operations = kp.export(converted(models.capped), PATHS[name]).operations
-    assert (operations[one], operations[cap]) == (2, 2)
-    assert not rest & set(operations)
+    assert {kind: operations.get(kind) for kind in form} == dict.fromkeys(form, 2)
+    assert not OTHER_FORMS - form & set(operations)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("tflite", {"MINIMUM", "LEAKY_RELU"}),
+        ("onnx", {"LeakyRelu", "Min"}),
+        pytest.param("openvino", {"PRelu", "Clamp"}, marks=pytest.mark.slow),
+    ],
+)
+def test_each_runtime_has_its_form_of_a_capped_site_with_one_slope(name, form):
+    model = kp.convert(models.live_in(models.capped()), alpha=0.3, rescale="none")
+    operations = kp.export(model, PATHS[name]).operations
+    assert {kind: operations.get(kind) for kind in form} == dict.fromkeys(form, 2)
+    assert not OTHER_FORMS - form & set(operations)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("slopes", [(-0.5, 0.5), (0.5, 1.5)])
+@pytest.mark.parametrize("name", ON_TENSORFLOW)
+def test_slopes_of_any_size_are_exported(name, slopes):
+    """The cap takes effect on negative inputs of negative slopes."""
+    inputs = keras.Input((8, 8, 3))
+    x = L.ReLU(0.5)(L.Conv2D(4, 3)(inputs))
+    model = kp.convert(
+        keras.Model(inputs, x), rescale="none", parameterization="identity", include="*"
+    )
+    model.layers[-1].beta.assign(np.linspace(*slopes, 4).reshape(model.layers[-1].beta.shape))
+    samples = 10 * models.samples(model, 16)
+    record = kp.export(model, PATHS[name], samples=samples)
+    assert record.difference <= 1e-6
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("build", [models.capped, models.siamese, models.two_outputs])
+def test_a_frozen_saved_model_has_no_variables_and_the_same_signature(build):
+    import tensorflow as tf
+
+    model = converted(build)
+    kp.export(model, "model")
+    record = kp.export(model, "frozen", frozen=True)
+    assert record.difference <= 1e-5
+    signatures = []
+    for path in ("model", "frozen"):
+        function = tf.saved_model.load(path).signatures["serving_default"]
+        signatures.append((function.structured_input_signature, function.structured_outputs))
+    assert not function.variables
+    assert [path.name for path in (Path("frozen") / "variables").iterdir()] == [
+        "variables.data-00000-of-00001",
+        "variables.index",
+    ]
+    (inputs, outputs), (frozen_inputs, frozen_outputs) = signatures
+    assert inputs == frozen_inputs
+    assert outputs.keys() == frozen_outputs.keys()
 
 
 @pytest.mark.tensorflow
@@ -365,8 +426,9 @@ def test_activations_in_the_form_for_cpus_compute_the_same(build):
     model = converted(build)
     record = kp.export(model, "model.onnx", samples=models.samples(model, 16), optimize_for="cpu")
     assert record.difference <= 1e-5
-    assert not {"PRelu", "Min"} & set(record.operations)
-    assert record.operations["Relu"] == sum(isinstance(layer, kp.PReLU) for layer in model.layers)
+    assert not {"PRelu", "Min", "Clip"} & set(record.operations)
+    sites = sum(isinstance(layer, kp.PReLU) for layer in model.layers)
+    assert record.operations["Relu"] == sites * (2 if build is models.capped else 1)
 
 
 @pytest.mark.parametrize("name", [*ON_ANY_BACKEND[1:2], *SLOW_ON_TENSORFLOW])
@@ -388,7 +450,7 @@ def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
     assert sorted(os.listdir()) == files(name)
     assert 0.99 < cost.size_ratio < 1.2
     if name != "saved_model":
-        kind = "PRELU" if name == "tflite" else "PRelu"
+        kind = {"tflite": "PRELU", "openvino": "Maximum"}.get(name, "PRelu")
         assert operations[kind] == 5
         assert kind not in operations_with_relus
         pruned = kp.export(model, "other" + PATHS[name][5:], prune=float("inf"))

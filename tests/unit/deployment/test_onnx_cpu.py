@@ -128,3 +128,107 @@ def test_a_capped_slope_below_zero_stays_capped_after():
     model = prelu(SLOPES - 0.5, cap=1.0)
     assert use_convolutions(model) == 0
     assert kinds(model) == ["PRelu", "Min"]
+
+
+RNG = np.random.default_rng(1)
+CONSTANTS = {
+    "k": RNG.normal(size=(3, 2, 3, 3)).astype("float32"),
+    "b": RNG.normal(size=3).astype("float32"),
+    "s": RNG.uniform(0.5, 2, 3).astype("float32"),
+    "v": RNG.uniform(0.5, 2, 3).astype("float32"),
+    "c": RNG.normal(size=(1, 3, 1, 1)).astype("float32"),
+    "small": np.float32([0.0, 0.25, 0.5]).reshape(3, 1, 1),
+    "large": np.float32([0.0, 0.5, 1.0]).reshape(3, 1, 1),
+    "cap": np.array(1.5, "float32"),
+}
+CONVOLUTION = ("Conv", ["x", "k"], "conv")
+SOURCES = {
+    "convolution": [CONVOLUTION],
+    "convolution with bias": [("Conv", ["x", "k", "b"], "conv")],
+    "normalization": [CONVOLUTION, ("BatchNormalization", ["conv", "s", "b", "b", "v"], "bn")],
+    "product and sum": [CONVOLUTION, ("Mul", ["conv", "c"], "m"), ("Add", ["c", "m"], "sum")],
+}
+
+
+def network(nodes, output="y", opset=15):
+    """Nodes (kind, inputs, output) of which the last makes y, applied to images of two channels."""
+    graph = helper.make_graph(
+        [helper.make_node(kind, inputs, [name]) for kind, inputs, name in nodes],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("batch", 2, 6, 7))],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ("batch", 3, 4, 5))],
+        [numpy_helper.from_array(values, name) for name, values in CONSTANTS.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def check_rewriting(model, expected):
+    before = run(model)
+    assert use_convolutions(model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert kinds(model) == expected
+    np.testing.assert_allclose(run(model)[0], before[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("slopes", ["small", "large"])
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_a_cap_after_a_convolution_becomes_a_relu_of_what_is_below_it(source, slopes):
+    activation = [("PRelu", [source[-1][2], slopes], "p"), ("Min", ["p", "cap"], "y")]
+    own = [kind for kind, _, _ in source]
+    check_rewriting(network(source + activation), [*own, "Relu", "Conv", "Relu", "Conv", "Add"])
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_without_a_cap_one_convolution_is_scaled(source):
+    own = [kind for kind, _, _ in source]
+    model = network([*source, ("PRelu", [source[-1][2], "small"], "y")])
+    check_rewriting(model, [*own, "Relu", "Conv", "Add"])
+
+
+def test_slopes_near_one_are_not_divided_by_what_is_left():
+    model = network([CONVOLUTION, ("PRelu", ["conv", "large"], "y")])
+    check_rewriting(model, ["Conv", "Conv", "Relu", "Conv", "Add"])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        [CONVOLUTION, ("Add", ["conv", "conv"], "sum")],
+        [CONVOLUTION, ("Conv", ["x", "k", "b"], "other"), ("Add", ["conv", "other"], "sum")],
+        [CONVOLUTION, ("Sigmoid", ["conv"], "sum")],
+    ],
+    ids=["read twice", "residual", "not affine"],
+)
+def test_what_constants_can_not_scale_gets_two_convolutions(source):
+    own = [kind for kind, _, _ in source]
+    model = network([*source, ("PRelu", ["sum", "small"], "p"), ("Min", ["p", "cap"], "y")])
+    check_rewriting(model, [*own, "Clip", "Conv", "Relu", "Conv", "Add"])
+
+
+def test_a_convolution_that_others_read_stays_as_it_is():
+    model = network([CONVOLUTION, ("PRelu", ["conv", "small"], "p"), ("Mul", ["p", "conv"], "y")])
+    check_rewriting(model, ["Conv", "Conv", "Relu", "Conv", "Add", "Mul"])
+
+
+def test_constants_that_others_read_stay_as_they_are():
+    other = [("Conv", ["x", "k"], "same"), ("Add", ["p", "same"], "y")]
+    model = network([CONVOLUTION, ("PRelu", ["conv", "small"], "p"), *other])
+    check_rewriting(model, ["Conv", "Relu", "Conv", "Add", "Conv", "Add"])
+
+
+def test_one_slope_directly_after_a_convolution_stays():
+    """onnxruntime fuses the two, but neither a sum and a LeakyRelu nor one with a cap."""
+    model = network([CONVOLUTION, ("LeakyRelu", ["conv"], "y")])
+    assert use_convolutions(model) == 0
+    model = network(
+        [
+            CONVOLUTION,
+            ("Conv", ["x", "k"], "o"),
+            ("Add", ["conv", "o"], "a"),
+            ("LeakyRelu", ["a"], "y"),
+        ]
+    )
+    check_rewriting(model, ["Conv", "Conv", "Add", "Conv", "Relu", "Conv", "Add"])
+    model = network([CONVOLUTION, ("LeakyRelu", ["conv"], "p"), ("Min", ["p", "cap"], "y")])
+    check_rewriting(model, ["Conv", "Relu", "Conv", "Relu", "Conv", "Add"])

@@ -37,3 +37,14 @@ def test_rounds_end_when_the_time_is_over(monkeypatch):
 
     compare({"relu": run}, "relu", rounds=100, seconds=10, warm_up=1)
     assert len(runs) == 1 + 3
+
+
+def test_processor_time_is_not_the_time_of_day(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("keras_prelu.utils.timing.time.process_time", lambda: now[0])
+
+    def work():
+        now[0] += 2
+
+    times = compare({"relu": work}, "relu", rounds=3, processor_time=True)
+    assert times["relu"].milliseconds == 2000

@@ -1,9 +1,19 @@
-"""Activations of ONNX graphs in a form that onnxruntime runs fast on a CPU.
+"""Activations of ONNX graphs in forms that onnxruntime runs fast on a CPU.
 
 On a CPU, convolutions compute in a blocked layout, which a PRelu operator breaks: its input and
-output are reordered, and its kernel is slow as well. For 0 ≤ a ≤ 1, max(x, a·x) is also a·x +
-relu((1 − a)·x): two depthwise convolutions with kernels of one pixel, whose ReLU and sum are fused
-into them.
+output are reordered, and its kernel is slow as well. A Relu is a part of the convolution before it,
+and a sum a part of the convolution that is added. With c(x; k, b) for a depthwise convolution with
+kernels k of one pixel and a bias b, a PReLU of slopes 0 ≤ a ≤ 1 is
+
+    c(x; a) + relu(c(x; 1 − a)).
+
+Where something with constants of its own computes x, these can be changed. With a cap,
+v = relu(cap − x) is one convolution, and the capped PReLU is
+
+    c(v; −a, cap·a) + relu(c(v; a − 1, cap·(1 − a))).
+
+Without, x' = (1 − a)·x is one convolution, and the PReLU is relu(x') + c(x'; a / (1 − a)). A
+LeakyRelu is a part of the convolution before it, but not of a sum.
 """
 
 from __future__ import annotations
@@ -13,12 +23,16 @@ from typing import Any
 
 import numpy as np
 
+from keras_prelu.deployment.formats.onnx.affine import Change, ChannelScaler
 from keras_prelu.deployment.formats.onnx.graph import constants, remove_unread, tensor_types
 from keras_prelu.typing import Array
 
 __all__ = ["use_convolutions"]
 
 _OPSET_OF_OPEN_CLIPS = 11
+
+_LARGEST_OF_ONE_FACTOR = 0.9
+"""The largest slope a for which rounding errors may be multiplied by 1 / (1 − a)."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +57,23 @@ class _Activation:
         output: String. The name of its result.
         slopes: Array of shape (channels,). Slopes from 0 to 1.
         cap: `_Cap` or None. The cap on the result, if any.
+        change: `Change` or None. Function that changes the constants of what computes the source,
+            if these can make it another affine function of the same.
     """
 
     source: str
     output: str
     slopes: Array
     cap: _Cap | None
+    change: Change | None
 
 
 def use_convolutions(model: Any) -> int:
     """Rewrite the PRelus and LeakyRelus of images, in place.
 
-    Each becomes two depthwise convolutions, a Relu and an Add. A Min after an activation becomes a
-    Clip before it, which is fused into the convolution there. Activations with slopes below 0 or
-    above 1, and those of anything but float32 images, are left alone.
+    Each becomes depthwise convolutions, Relus and an Add, which include a Min after it.
+    LeakyRelus without a Min that follow a convolution are left alone, and so are activations with
+    slopes below 0 or above 1, and those of anything but float32 images.
 
     Args:
         model: `onnx.ModelProto` with inferred shapes.
@@ -66,9 +83,9 @@ def use_convolutions(model: Any) -> int:
     """
     graph = model.graph
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    activations = _find_activations(graph, capped=opset >= _OPSET_OF_OPEN_CLIPS)
+    activations = _find_activations(graph, has_clips=opset >= _OPSET_OF_OPEN_CLIPS)
     replacements = {
-        activation.output: _convolution_nodes(graph, activation) for activation in activations
+        activation.output: _replacement(graph, activation) for activation in activations
     }
     replaced_caps = {
         activation.cap.output for activation in activations if activation.cap is not None
@@ -88,8 +105,8 @@ def use_convolutions(model: Any) -> int:
     return len(activations)
 
 
-def _find_activations(graph: Any, *, capped: bool) -> list[_Activation]:
-    known, types = constants(graph), tensor_types(graph)
+def _find_activations(graph: Any, *, has_clips: bool) -> list[_Activation]:
+    known, types, scaler = constants(graph), tensor_types(graph), ChannelScaler(graph)
     readers: dict[str, list[Any]] = {output.name: [None] for output in graph.output}
     for node in graph.node:
         for name in node.input:
@@ -97,11 +114,19 @@ def _find_activations(graph: Any, *, capped: bool) -> list[_Activation]:
     activations = []
     for node in graph.node:
         slopes = _channel_slopes(node, known, types)
-        if slopes is not None:
-            cap = _find_cap(readers.get(node.output[0], []), known) if capped else None
-            activations.append(
-                _Activation(source=node.input[0], output=node.output[0], slopes=slopes, cap=cap)
+        if slopes is None:
+            continue
+        cap = _find_cap(readers.get(node.output[0], []), known)
+        change = scaler.change(node.input[0], len(slopes), with_summands=cap is not None)
+        if change is None and not has_clips:
+            cap = None
+        if node.op_type == "LeakyRelu" and change is not None and cap is None:
+            continue
+        activations.append(
+            _Activation(
+                source=node.input[0], output=node.output[0], slopes=slopes, cap=cap, change=change
             )
+        )
     return activations
 
 
@@ -138,37 +163,95 @@ def _find_cap(readers: list[Any], known: dict[str, Array]) -> _Cap | None:
     return _Cap(output=readers[0].output[0], value=caps[0].reshape(()))
 
 
-def _convolution_nodes(graph: Any, activation: _Activation) -> list[Any]:
-    """Return the nodes that replace an activation, and add their constants to the graph.
+def _replacement(graph: Any, activation: _Activation) -> list[Any]:
+    """Return the nodes that replace an activation, and change the constants of the graph."""
+    cap, change = activation.cap, activation.change
+    if change is not None and cap is not None:
+        return _after_a_negated_cap(graph, activation, change, cap)
+    if change is not None and activation.slopes.max() <= _LARGEST_OF_ONE_FACTOR:
+        return _with_one_convolution(graph, activation, change)
+    return _with_two_convolutions(graph, activation)
+
+
+def _after_a_negated_cap(
+    graph: Any, activation: _Activation, change: Change, cap: _Cap
+) -> list[Any]:
+    """Return nodes for v = cap − min(x, cap), from which the activation is computed."""
+    new, slopes = _Nodes(graph, activation.output), activation.slopes
+    change(-np.ones_like(slopes), np.full_like(slopes, cap.value))
+    below = new.relu("below", activation.source)
+    rest = new.scaled("rest", below, slopes - 1, cap.value * (1 - slopes))
+    positive = new.relu("positive", rest)
+    linear = new.scaled("linear", below, -slopes, cap.value * slopes)
+    new.add(cap.output, linear, positive)
+    return new.nodes
+
+
+def _with_one_convolution(graph: Any, activation: _Activation, change: Change) -> list[Any]:
+    """Return nodes for x' = (1 − a)·x, from which the activation is computed."""
+    new, slopes = _Nodes(graph, activation.output), activation.slopes
+    change(1 - slopes, np.zeros_like(slopes))
+    positive = new.relu("positive", activation.source)
+    linear = new.scaled("linear", activation.source, slopes / (1 - slopes))
+    new.add(activation.output, linear, positive)
+    return new.nodes
+
+
+def _with_two_convolutions(graph: Any, activation: _Activation) -> list[Any]:
+    """Return nodes that compute the activation from any x.
 
     A cap of 0 or more has the same effect before the activation as after it: positive values pass
     the activation unchanged.
     """
-    from onnx import helper, numpy_helper
+    new, slopes, cap = _Nodes(graph, activation.output), activation.slopes, activation.cap
+    source = activation.source if cap is None else new.clip("capped", activation.source, cap.value)
+    positive = new.relu("positive", new.scaled("rest", source, 1 - slopes))
+    linear = new.scaled("linear", source, slopes)
+    new.add(activation.output if cap is None else cap.output, linear, positive)
+    return new.nodes
 
-    output, slopes = activation.output, activation.slopes.astype(np.float32)
-    nodes = []
 
-    def constant(name: str, values: Array) -> str:
-        graph.initializer.append(
-            numpy_helper.from_array(np.ascontiguousarray(values), f"{output}_{name}")
-        )
-        return f"{output}_{name}"
+class _Nodes:
+    """Nodes that replace an activation, with their constants, which are added to the graph.
 
-    def scale(source: str, name: str, factors: Array) -> Any:
-        kernel = constant(f"{name}_kernel", factors.reshape(-1, 1, 1, 1))
-        result = f"{output}_{name}"
-        return helper.make_node(
-            "Conv", [source, kernel], [result], group=len(factors), kernel_shape=[1, 1], name=result
-        )
+    Args:
+        graph: `onnx.GraphProto`.
+        prefix: String. Start of the names of their results.
+    """
 
-    source, result = activation.source, output
-    if activation.cap is not None:
-        inputs = [source, "", constant("cap", activation.cap.value)]
-        source, result = f"{output}_capped", activation.cap.output
-        nodes.append(helper.make_node("Clip", inputs, [source]))
-    rest = scale(source, "rest", np.float32(1.0) - slopes)
-    linear = scale(source, "linear", slopes)
-    positive = helper.make_node("Relu", [rest.output[0]], [f"{output}_positive"])
-    total = helper.make_node("Add", [linear.output[0], positive.output[0]], [result])
-    return [*nodes, rest, positive, linear, total]
+    def __init__(self, graph: Any, prefix: str) -> None:
+        self.nodes: list[Any] = []
+        self._graph, self._prefix = graph, prefix
+
+    def scaled(self, name: str, source: str, factors: Array, summands: Array | None = None) -> str:
+        """Apply a depthwise convolution with kernels of one pixel."""
+        inputs = [source, self._constant(f"{name}_kernel", factors.reshape(-1, 1, 1, 1))]
+        if summands is not None:
+            inputs.append(self._constant(f"{name}_bias", summands))
+        return self._node("Conv", inputs, name, group=len(factors), kernel_shape=[1, 1])
+
+    def relu(self, name: str, source: str) -> str:
+        return self._node("Relu", [source], name)
+
+    def clip(self, name: str, source: str, cap: Array) -> str:
+        return self._node("Clip", [source, "", self._constant(f"{name}_at", cap)], name)
+
+    def add(self, result: str, first: str, second: str) -> None:
+        """Append the node whose result has a name without the prefix."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node("Add", [first, second], [result]))
+
+    def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        result = f"{self._prefix}_{name}"
+        self.nodes.append(helper.make_node(kind, inputs, [result], name=result, **attributes))
+        return result
+
+    def _constant(self, name: str, values: Array) -> str:
+        from onnx import numpy_helper
+
+        constant = np.ascontiguousarray(values, np.float32)
+        self._graph.initializer.append(numpy_helper.from_array(constant, f"{self._prefix}_{name}"))
+        return f"{self._prefix}_{name}"

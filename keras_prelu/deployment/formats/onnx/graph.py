@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_prelu.typing import Array
 
-__all__ = ["constants", "remove_unread", "tensor_types"]
+__all__ = ["constants", "read_names", "remove_unread", "tensor_types"]
 
 
 def constants(graph: Any) -> dict[str, Array]:
@@ -32,7 +32,7 @@ def remove_unread(graph: Any) -> None:
     """Remove the nodes and constants that nothing reads."""
     outputs = {output.name for output in graph.output}
     while True:
-        read = outputs | {name for node in graph.node for name in _reads(node)}
+        read = outputs | {name for node in graph.node for name in read_names(node)}
         unread = [node for node in graph.node if not any(name in read for name in node.output)]
         for node in unread:
             graph.node.remove(node)
@@ -42,10 +42,10 @@ def remove_unread(graph: Any) -> None:
         graph.initializer.remove(tensor)
 
 
-def _reads(node: Any) -> list[str]:
+def read_names(node: Any) -> list[str]:
     """Return the names that a node reads, and those that the graphs in its attributes read."""
     subgraphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return [
         *node.input,
-        *(name for graph in subgraphs for inner in graph.node for name in _reads(inner)),
+        *(name for graph in subgraphs for inner in graph.node for name in read_names(inner)),
     ]
