@@ -69,8 +69,9 @@ def export(
     """Write a model for another runtime, and check the outputs there.
 
     A file that doesn't compute what the model computes is not kept. Activations are one operation
-    each: TensorFlow Lite's PRELU, ONNX's and OpenVINO's PRelu, `keras.layers.PReLU`; a cap is one
-    more. (In "torch" they are several.) The file does not need keras_prelu; a Keras file needs the
+    each in Keras and ONNX files, `keras.layers.PReLU` and PRelu, and a cap is one more. For the
+    other runtimes they have the form that these run fastest, such as max(x, a·x) for slopes from 0
+    to 1, with the same function. The file does not need keras_prelu; a Keras file needs the
     classes of your own layers, the other formats don't. Layers that compute in half precision do so
     in Keras files, SavedModels and PyTorch's programs; in the other formats they compute in
     float32, and a warning says so.
@@ -94,9 +95,9 @@ def export(
         opset: Integer or None. For "onnx": the version of the operators. Defaults to the
             exporter's.
         optimize_for: String or None. For "onnx", on the TensorFlow backend: "cpu" writes the
-            activations of images whose slopes are from 0 to 1 as four operations, which onnxruntime
-            fuses into two, instead of one that it runs slowly on CPUs. Defaults to None, one
-            operation each.
+            activations of images whose slopes are from 0 to 1 as convolutions of one pixel with
+            ReLUs, which onnxruntime fuses on CPUs, where it runs PRelu slowly. Defaults to None,
+            one operation each.
         frozen: Boolean. For "saved_model": whether variables become constants. TensorFlow then
             computes ahead what depends on them alone, which saves more time than any activation
             takes; what is loaded can't be trained. Defaults to False.

@@ -70,6 +70,7 @@ def test_options_reach_the_library(calls):
         "quantize": None,
         "opset": 15,
         "optimize_for": optimize_for,
+        "frozen": False,
         "measure": True,
         "force": False,
         "prune": 0.1,
