@@ -93,11 +93,27 @@ def code_as_written() -> Iterator[None]:
             _state.contexts -= 1
 
 
+@contextmanager
+def every_branch() -> Iterator[None]:
+    """Run all functions of `keras.ops.cond` and `switch` on PyTorch, as long as the context lasts.
+
+    What the chosen one returns is returned. TensorFlow and JAX run all of them in a trace anyway.
+    The patch is that of `code_as_written`.
+    """
+    with _patched():
+        _state.every_branch += 1
+        try:
+            yield
+        finally:
+            _state.every_branch -= 1
+
+
 class _State(threading.local):
-    """What a thread has entered: contexts of `code_as_written`, and loops."""
+    """What a thread has entered: contexts of `code_as_written` and `every_branch`, and loops."""
 
     contexts = 0
     loops = 0
+    every_branch = 0
 
 
 _state = _State()
@@ -111,7 +127,7 @@ def _patch() -> Callable[[], None]:
             if name in _LOOPS and callable(function):
                 replacement = _counting(_tracing_anew(function))
             elif name in _BRANCHES and callable(function):
-                replacement = _tracing_anew(function)
+                replacement = _running_all(_tracing_anew(function))
             elif name == "remat" and callable(function):
                 replacement = _turned_off(function)
             else:
@@ -142,6 +158,20 @@ def _tracing_anew(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(
             *map(_new_function, args), **{k: _new_function(v) for k, v in kwargs.items()}
         )
+
+    return calling
+
+
+def _running_all(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def calling(index: Any, *branches_and_operands: Any, **by_name: Any) -> Any:
+        given = [*branches_and_operands, *by_name.values()]
+        if _state.every_branch and keras.backend.backend() == "torch":
+            branches = [each for each in keras.tree.flatten(given) if callable(each)]
+            operands = [each for each in given[1:] if not callable(each)]
+            for branch in branches:
+                branch(*operands)
+        return function(index, *branches_and_operands, **by_name)
 
     return calling
 

@@ -1,10 +1,11 @@
 """Converted layers: layers and subclassed models that apply PReLUs in place of their rectifiers.
 
 The Python code of a layer can't be rewritten, but what it calls can be replaced: the `call` of a
-ReLU layer, the `activation` of a Dense, an attribute that holds `keras.activations.relu`. `attach`
-replaces each of these with a `StandIn`, makes the PReLU layers sublayers of the layer, and makes
-the layer an instance of a subclass of its class. The configuration of that subclass holds the
-configuration of the user's class and of the PReLU layers, and loading it attaches them again.
+ReLU layer, the `activation` of a Dense, an attribute that holds `keras.activations.relu`, and, in a
+followed copy of the code (see `code_calls`), a function that it calls. `attach` replaces each of
+these with a `StandIn`, makes the PReLU layers sublayers of the layer, and makes the layer an
+instance of a subclass of its class. The configuration of that subclass holds the configuration of
+the user's class and of the PReLU layers, and loading it attaches them again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import unlocked
+from keras_prelu.custom_layers.called_rectifiers import called_rectifier, called_target
 from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_held_rectifiers
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.cloning import rebuild
@@ -104,17 +106,42 @@ class ConvertedLayer:
     """
 
     converted_from: type
+    name: str
     _stand_ins: list[StandIn]
     # Maps the address of each stand-in that is in place to the function that removes it.
     _removers: dict[str, Callable[[], None]]
+    _is_checked = False
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         self._put_in_place()
-        outputs = super().call(*args, **kwargs)  # type: ignore[misc]
+        outputs = self._call_as_written(*args, **kwargs)
         if self._put_in_place():
             # The first call created layers inside this one, and applied their original rectifiers.
-            outputs = super().call(*args, **kwargs)  # type: ignore[misc]
+            outputs = self._call_as_written(*args, **kwargs)
+        if not self._is_checked:
+            self._check_code()
         return outputs
+
+    def _call_as_written(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the `call` of the user's class; `CodeCalls` replaces this by a followed copy."""
+        return super().call(*args, **kwargs)  # type: ignore[misc]
+
+    def _check_code(self) -> None:
+        """Check, after the first call, that the code still calls the functions that are replaced.
+
+        Raises:
+            ConversionError: The code has changed since the conversion.
+        """
+        for stand_in in self._stand_ins:
+            target = called_target(self, stand_in.address)
+            if target is not None and not target.owner.still_calls(*target.keys):
+                raise ConversionError(
+                    f"The code of layer '{self.name}' ({type(self).__name__}) has changed since its"
+                    f" conversion: there are slopes for `{target.keys[0]}`, which"
+                    f" {type(target.owner.layer).__name__} does not call any more. Load it with the"
+                    " code of then, or convert the ReLU model again."
+                )
+        vars(self)["_is_checked"] = True
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
         super().build_from_config(config)  # type: ignore[misc]
@@ -181,7 +208,8 @@ class ConvertedLayer:
             return False
         targets = {held.address: held.target for held in find_held_rectifiers(self)}
         for stand_in in waiting:
-            target = targets.get(stand_in.address)
+            address = stand_in.address
+            target = targets.get(address) or called_target(self, address)
             if target is not None:
                 self._removers[stand_in.address] = set_target(target, stand_in)
         return any(stand_in.address in self._removers for stand_in in waiting)
@@ -271,7 +299,9 @@ def is_as_written(layer: ConvertedLayer, prune: float) -> bool:
     with layer._as_written():
         rectifiers = {held.address: held.rectifier for held in find_held_rectifiers(layer)}
     return all(
-        _computes(prelu, rectifiers.get(stand_in.address), prune)
+        _computes(
+            prelu, rectifiers.get(stand_in.address) or called_rectifier(stand_in.address), prune
+        )
         for stand_in in layer._stand_ins
         for prelu in stand_in.layers
     )

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import own_attributes
+from keras_prelu.custom_layers.code_calls import CALL_AS_WRITTEN, CodeCalls
 from keras_prelu.custom_layers.source_scan import names_used_by_call
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import is_of_library, recognize, recognize_function
@@ -26,8 +27,8 @@ __all__ = ["OWN_LAYERS", "HeldRectifier", "find_held_rectifiers"]
 
 OWN_LAYERS = "keras_prelus"
 """The attribute under which a converted layer holds its PReLU layers."""
-_OWN_ATTRIBUTES = frozenset({OWN_LAYERS, "_removers", "_stand_ins"})
-"""The attributes of a converted layer that the user's class doesn't have."""
+_OWN_ATTRIBUTES = frozenset({CALL_AS_WRITTEN, OWN_LAYERS, "_removers", "_stand_ins", "call"})
+"""Attributes that the user's class does not set: those of a converted layer, and patches."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class HeldRectifier:
         target: `HookTarget`. The object and its attribute: "call" of a ReLU layer, "activation" of
             a Dense, or any attribute that holds a function, or a list or dict with functions.
         rectifier: `Rectifier`. What is applied.
+        source: String. Of a function that code calls, where it does so; empty otherwise.
     """
 
     address: str
     path: str
     target: HookTarget
     rectifier: Rectifier
+    source: str = ""
 
     @property
     def owner(self) -> Any:
@@ -54,8 +57,9 @@ class HeldRectifier:
 
     @property
     def layer(self) -> str:
-        """Class name of the object that has the attribute."""
-        return type(self.owner).__name__
+        """Class name of the layer or object that has the attribute, or whose code it is."""
+        owner = self.owner.layer if isinstance(self.owner, CodeCalls) else self.owner
+        return type(owner).__name__
 
 
 def find_held_rectifiers(holder: Any) -> list[HeldRectifier]:

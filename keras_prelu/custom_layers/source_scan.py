@@ -7,21 +7,24 @@ inspect.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import inspect
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from keras_prelu.backend.keras_internals import own_attributes
+from keras_prelu.custom_layers.rectifier_functions import RECTIFYING_FUNCTIONS
+from keras_prelu.graph.rectifiers import RECTIFYING
 
 __all__ = ["may_call_relu_functions", "names_used_by_call", "relu_functions_in_source"]
 
 _FUNCTIONS = ("relu", "relu6", "leaky_relu")
-_TRACED = frozenset({*_FUNCTIONS, "clip", "maximum", "threshold"})
-"""Names of functions that may rectify, depending on what they are called with."""
-_LIBRARIES = ("builtins", "jax", "keras", "keras_prelu", "tensorflow", "torch")
+_LAYERS = frozenset({"Activation", *RECTIFYING})
+"""Names of classes whose layers rectify, and may be created and called at once."""
+_LIBRARIES = ("builtins", "jax", "jaxlib", "keras", "keras_prelu", "numpy", "tensorflow", "torch")
 _LOOKUPS = frozenset({"get", "deserialize", "getattr"})
 """Names of functions that return a function for its name, as `keras.activations.get` does."""
 
@@ -35,7 +38,8 @@ def relu_functions_in_source(cls: Any) -> tuple[str, ...]:
             Keras nor to a backend.
 
     Returns:
-        A tuple of strings among "relu", "relu6" and "leaky_relu", one for each call.
+        A tuple of strings among "relu", "relu6" and "leaky_relu", one for each call; if the source
+        is not available, one for each name.
     """
     names: list[str] = []
     for function in _methods(cls):
@@ -101,9 +105,35 @@ def _functions_of_call(cls: Any) -> tuple[types.FunctionType, ...]:
         if function is None or id(function) in found or _is_of_library(function):
             continue
         found[id(function)] = function
-        for name in _names_in(function.__code__):
-            waiting += [inspect.getattr_static(cls, name, None), function.__globals__.get(name)]
+        waiting += [inspect.getattr_static(cls, name, None) for name in _names_of(function)]
+        waiting += _values_of(function)
     return tuple(found.values())
+
+
+def _values_of(function: types.FunctionType) -> list[Any]:
+    """Return what a function refers to in its module, its closure and its defaults.
+
+    Also what it names in other modules of the user's, and what lists and dicts hold.
+    """
+    names = _names_of(function)
+    values = [function.__globals__[name] for name in names if name in function.__globals__]
+    for module in [value for value in values if isinstance(value, types.ModuleType)]:
+        if module.__name__.split(".")[0] not in _LIBRARIES:
+            values += [vars(module)[name] for name in names if name in vars(module)]
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # The cell is empty.
+            values.append(cell.cell_contents)
+    values += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for value in list(values):
+        if isinstance(value, (list, tuple, dict)):
+            values += value.values() if isinstance(value, dict) else value
+        elif callable(value) and not isinstance(value, (type, types.FunctionType)):
+            values.append(type(value).__call__)
+    return values
+
+
+def _names_of(function: types.FunctionType) -> set[str]:
+    return _names_in(function.__code__)
 
 
 def _plain_function(method: Any) -> types.FunctionType | None:
@@ -132,16 +162,18 @@ def _names_in(code: types.CodeType) -> set[str]:
 
 @functools.cache
 def _names_relu(cls: Any) -> bool:
-    """Return whether the code of `call` names a function that may rectify, under any name."""
+    """Return whether the code of `call` refers to a function that may rectify, under any name."""
     return any(
-        name in _TRACED or _is_relu_of_library(function.__globals__.get(name))
+        bool(_names_of(function) & (RECTIFYING_FUNCTIONS | _LAYERS))
+        or any(map(_is_relu_of_library, _values_of(function)))
         for function in _functions_of_call(cls)
-        for name in _names_in(function.__code__)
     )
 
 
 def _is_relu_of_library(value: Any) -> bool:
-    return getattr(value, "__name__", None) in _TRACED and _is_of_library(value)
+    while isinstance(value, functools.partial):
+        value = value.func
+    return getattr(value, "__name__", None) in RECTIFYING_FUNCTIONS and _is_of_library(value)
 
 
 def _is_of_library(value: Any) -> bool:
@@ -158,11 +190,11 @@ def _methods(cls: Any) -> Iterator[types.FunctionType]:
                     yield function
 
 
-def _called_names(function: Callable[..., Any]) -> list[str]:
+def _called_names(function: types.FunctionType) -> list[str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError, TypeError):
-        return []
+        return sorted(set(_FUNCTIONS) & _names_in(function.__code__))
     names = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):

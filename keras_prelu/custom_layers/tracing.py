@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from keras_prelu.backend.traces import every_branch
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.hooks import HookedCall, hook_calls
 from keras_prelu.typing import Shape
 
-__all__ = ["RectifierCall", "Shape", "trace_calls"]
+__all__ = ["RectifierCall", "Shape", "call_in_modes", "trace_calls"]
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,26 @@ def trace_calls(
     Raises:
         Exception: Whatever the layer's code raises.
     """
-    takes_training = "training" in inspect.signature(layer.call).parameters
-    modes: list[dict[str, Any]] = (
-        [{"training": False}, {"training": True}] if takes_training else [{}]
-    )
     calls: list[RectifierCall] = []
-    for mode in modes:
+    for mode in _modes(layer):
         for call in _trace_once(layer, args, {**kwargs, **mode}, rectifiers):
             if call not in calls:
                 calls.append(call)
     return calls
+
+
+def call_in_modes(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Call a layer on symbolic tensors, for inference and for training.
+
+    The arguments are those of `trace_calls`, and what is raised.
+    """
+    for mode in _modes(layer):
+        _call_symbolically(layer, args, {**kwargs, **mode})
+
+
+def _modes(layer: Any) -> list[dict[str, Any]]:
+    takes_training = "training" in inspect.signature(layer.call).parameters
+    return [{"training": False}, {"training": True}] if takes_training else [{}]
 
 
 def _trace_once(
@@ -92,23 +103,34 @@ def _trace_once(
         passes[-1].append(
             RectifierCall(
                 held=by_target[call.target.key],
-                shape=tuple(tensor.shape),
+                # On JAX, an open size is a symbol.
+                shape=tuple(size if isinstance(size, int) else None for size in tensor.shape),
                 dtype=keras.backend.standardize_dtype(tensor.dtype),
                 has_arguments=len(call.args) + len(call.kwargs) > 1,
             )
         )
 
+    with hook_calls([held.target for held in rectifiers], note):
+        _call_symbolically(layer, args, kwargs, on_pass=lambda: passes.append([]))
+    return _merged(passes)
+
+
+def _call_symbolically(
+    layer: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    on_pass: Callable[[], None] = lambda: None,
+) -> None:
     class Traced(keras.Operation):
         """Calls the layer. Keras may do so several times, with different values for open sizes."""
 
         def call(self, *args: Any, **kwargs: Any) -> Any:
-            passes.append([])
+            on_pass()
             return layer(*args, **kwargs)
 
-    with hook_calls([held.target for held in rectifiers], note), warnings.catch_warnings():
+    with warnings.catch_warnings(), every_branch():
         warnings.simplefilter("ignore")
         Traced().compute_output_spec(*args, **kwargs)
-    return _merged(passes)
 
 
 def _merged(passes: list[list[RectifierCall]]) -> list[RectifierCall]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_prelu.graph import functional
+from keras_prelu.graph.backend_functions import BackendFunction
 from keras_prelu.graph.detection import recognize_call, unchanged_class
 from keras_prelu.graph.functional import Call, Graph
 from keras_prelu.graph.hooks import HookTarget
@@ -228,7 +229,9 @@ class Objections:
         rule = rule_for(name)
         if rule is not None:
             return [rule(application)]
-        if name and not isinstance(operation, keras.layers.Layer):
+        if isinstance(operation, BackendFunction) or (
+            name and not isinstance(operation, keras.layers.Layer)
+        ):
             return [of_unknown_operation(application)]
         return self._ranges_of_code(application)
 
@@ -367,6 +370,8 @@ def _is_shift(call: Call) -> bool:
 
 def _name_of_known(operation: Any) -> str:
     """Return the name of the class of Keras whose `call` an operation has, or ""."""
+    if isinstance(operation, BackendFunction):
+        return operation.keras_name
     cls = unchanged_class(operation, ("keras",))
     is_replaced = hasattr(vars(operation).get("call"), "stands_in")
     return "" if cls is None or is_replaced else cls.__name__

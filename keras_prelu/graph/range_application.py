@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.graph.backend_functions import BackendFunction
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.value_ranges import ANY, NON_NEGATIVE, UNIT, Interval, ValueRange, fixed
 
@@ -54,6 +55,8 @@ class Application:
         operation = self.call.operation
         if isinstance(operation, keras.layers.Layer):
             return f"layer '{operation.name}' ({type(operation).__name__})"
+        if isinstance(operation, BackendFunction):
+            return f"{operation.function_name}()"
         return f"{type(operation).__name__.lower()}()"
 
     @property

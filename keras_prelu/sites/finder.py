@@ -5,17 +5,19 @@ A site that a conversion can't turn into PReLU comes with the reason.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import recognize_call
+from keras_prelu.graph.detection import recognize, recognize_call
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.objections import Objections, takes_floats
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.sites import inspection
+from keras_prelu.sites.opened_code import may_call_functions
 from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -70,9 +72,26 @@ def locate_sites(model: keras.Model) -> list[LocatedSite]:
     ):
         return list(inspection.sites_of_model(model))
     opened = OpenedLayers()
+    _call_layers(model, opened, set())
     objections = Objections(opened)
     objections.examine(functional.graph_of_model(model))
     return list(_sites_of_graph(model, "", set(), objections, opened))
+
+
+def _call_layers(model: keras.Model, opened: OpenedLayers, seen: set[int]) -> None:
+    """Find the rectifiers that the code of layers in the graph of a model calls as functions."""
+    seen.add(id(model))
+    for call in functional.graph_of_model(model).calls:
+        operation = call.operation
+        if not isinstance(operation, keras.layers.Layer):
+            continue
+        if is_taken_apart(operation):
+            if id(operation) not in seen:
+                _call_layers(operation, opened, seen)
+        elif recognize(operation) is None and may_call_functions(operation):
+            # What fails is reported where the sites of the layer are listed.
+            with contextlib.suppress(Exception):
+                opened.call(operation, call.args, call.kwargs)
 
 
 def _sites_of_graph(

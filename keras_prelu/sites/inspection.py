@@ -5,6 +5,7 @@ These are the rectifiers that such layers hold, and the tensors that reach them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -74,8 +75,22 @@ def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
         alternatives = [Arguments((functional.detached(model.input),), {})]
     else:
         alternatives = list(arguments_at_build(model))
-    inspection = _Inspection(model, "", set(), OpenedLayers())
+    opened = OpenedLayers()
+    if may_call_functions(model):
+        _call_with_first(model, alternatives, opened)
+    inspection = _Inspection(model, "", set(), opened)
     return inspection.sites([alternatives] if alternatives else [])
+
+
+def _call_with_first(
+    model: keras.Model, alternatives: Sequence[Arguments], opened: OpenedLayers
+) -> None:
+    """Call a model with the first arguments that it takes, see `OpenedLayers.call`."""
+    for arguments in alternatives:
+        # What fails with all of them is reported where the sites are listed.
+        with contextlib.suppress(Exception):
+            opened.call(model, arguments.args, arguments.kwargs)
+            return
 
 
 class _Inspection:
@@ -185,7 +200,9 @@ class _Inspection:
         dtype: str = "",
         shapes: tuple[tuple[int | None, ...], ...] = (),
     ) -> LocatedSite:
-        site = self._site(held.rectifier, path, held.layer, channels, reason, objection)
+        site = self._site(
+            held.rectifier, path, held.layer, channels, reason, objection, held.source
+        )
         return LocatedSite(
             site=site,
             operation=self._layer,
@@ -214,6 +231,7 @@ class _Inspection:
         rectifiers += [
             named(function, "op")
             for layer in code.without_graph
+            if not self._opened.is_followed(layer)
             for function in (
                 *relu_functions_in_source(layer.__class__),
                 *named_relu_functions(layer),
@@ -230,7 +248,7 @@ class _Inspection:
                 f"{name}()" if counts[name] == 1 else f"{name}()#{counts[name]}",
                 type(self._layer).__name__,
                 None,
-                "Python code calls it as a function, out of reach: give the layer a"
+                "Python code that can't be followed calls it as a function: give the layer a"
                 " keras.layers.ReLU() for it",
             )
             yield LocatedSite(
@@ -245,6 +263,7 @@ class _Inspection:
         channels: int | None,
         reason: str,
         objection: str = "",
+        source: str = "",
     ) -> Site:
         return describe_site(
             rectifier,
@@ -253,6 +272,7 @@ class _Inspection:
             channels=channels,
             reason=reason,
             objection=objection,
+            source=source,
             target=f"{self._scope}{unique_name(_as_name(path), self._taken)}",
         )
 

@@ -40,6 +40,8 @@ class Site:
             smooth relatives of ReLU such as ELU and GELU, and for rectifiers whose range matters,
             such as gates and outputs of the model.
         is_smooth: Boolean. Whether it is a convertible smooth relative of ReLU.
+        source: String. Of a function that Python code calls: file, line and name of the function
+            that calls it, and whether the call is repeated in a loop. Empty otherwise.
     """
 
     path: str
@@ -53,6 +55,7 @@ class Site:
     target: str
     on_request: bool = False
     is_smooth: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def describe_site(
     target: str,
     reason: str = "",
     objection: str = "",
+    source: str = "",
 ) -> Site:
     """Return the `Site` of a rectifier.
 
@@ -123,6 +127,7 @@ def describe_site(
         target: String. See `Site`.
         reason: String. Why the surroundings of the rectifier forbid a conversion, or "".
         objection: String. Why the rectifier is converted on request only, or "".
+        source: String. See `Site`.
     """
     obstacle = rectifier.reason or reason
     if not obstacle and channels is None:
@@ -143,6 +148,7 @@ def describe_site(
         target=target,
         on_request=bool(reasons_to_ask) and not obstacle,
         is_smooth=bool(rectifier.smooth) and not obstacle,
+        source=source,
     )
 
 

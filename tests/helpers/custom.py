@@ -100,8 +100,7 @@ class SqueezeExcite(_Sized):
 
 @registered
 class CallsFunctions(_Sized):
-    """Calls functions in its Python code, which no conversion reaches, beside a layer that can be
-    converted."""
+    """Calls functions in its Python code, beside a layer with an inline activation."""
 
     def __init__(self, size=4, **kwargs):
         super().__init__(size, **kwargs)

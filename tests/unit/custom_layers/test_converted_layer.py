@@ -61,7 +61,7 @@ FEATURES = IMAGES[:, 0, :4, 0]
         (custom.BuildsLate, (3,), ROWS, 2),
         (custom.Outer, (3,), ROWS, 6),
         (custom.SqueezeExcite, (8, 8, 3), IMAGES, 2),
-        (custom.CallsFunctions, (3,), ROWS, 1),
+        (custom.CallsFunctions, (3,), ROWS, 3),
     ],
 )
 def test_custom_layers_convert_exactly_and_are_saved(layer, shape, x, sites, tmp_path):

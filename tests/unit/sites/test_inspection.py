@@ -61,10 +61,11 @@ def test_functions_in_python_code_are_listed():
     sites = kp.find_sites(custom.around(custom.CallsFunctions(name="code"), shape=(3,)))
     assert [(site.path, site.kind, site.convertible) for site in sites] == [
         ("code/dense", "inline", True),
-        ("code/relu()", "code", False),
-        ("code/relu6()", "code", False),
+        ("code/relu()", "code", True),
+        ("code/relu6()", "code", True),
     ]
-    assert "keras.layers.ReLU()" in sites[-1].reason
+    assert sites[-1].source.startswith("custom.py:")
+    assert sites[-1].source.endswith(" in CallsFunctions.call")
 
 
 def test_a_class_that_cannot_be_rebuilt_says_which_method_is_missing():
@@ -267,14 +268,29 @@ def test_functions_in_collections_are_converted(layer, paths, tmp_path):
         (CallsAHelper, "relu()"),
         (CallsAnAlias, "relu()"),
         (CallsMaximum, "relu()"),
-        (AroundCode, "relu()"),
-        (GetsNameOfNumbers, "relu()"),
+        (AroundCode, "inner/relu()"),
     ],
 )
-def test_functions_out_of_reach_are_listed(layer, path):
+def test_functions_that_code_calls_are_listed(layer, path):
     (site,) = kp.find_sites(custom.around(layer(name="x"), shape=(6,)))
-    assert (site.path, site.kind, site.convertible) == (f"x/{path}", "code", False)
-    assert "out of reach" in site.reason
+    assert (site.path, site.kind) == (f"x/{path}", "code")
+    # The output of the model.
+    assert site.convertible
+    assert site.on_request
+
+
+@pytest.mark.parametrize("functions", [("relu",), ("relu6", "relu6")])
+def test_functions_in_code_without_a_source_are_listed(functions):
+    namespace = {"Holds": Holds, "ops": ops, "__name__": "unknown"}
+    calls = "".join(f"    x = ops.{name}(x)\n" for name in functions)
+    exec(f"class Unknown(Holds):\n  def call(self, x):\n{calls}    return x", namespace)
+    model = custom.around(namespace["Unknown"](name="x"), L.Dense(2), shape=(6,))
+    sites = kp.find_sites(model)
+    assert [(site.path, site.kind, site.convertible) for site in sites] == [
+        (f"x/{name}()" + (f"#{number + 1}" if number else ""), "code", False)
+        for number, name in enumerate(functions)
+    ]
+    assert "can't be followed" in sites[0].reason
 
 
 @pytest.mark.parametrize(
@@ -283,14 +299,16 @@ def test_functions_out_of_reach_are_listed(layer, path):
         (lambda: L.Dense(4, activation="relu"), ("x/layer", "inline", True)),
         (lambda: L.Dense(4, activation=lambda x: ops.maximum(x, 0)), ("x/layer", "inline", True)),
         (lambda: InAList(), ("x/layer/held[0]", "function", True)),
-        (lambda: GetsName(), ("x/relu()", "code", False)),
-        (lambda: CallsMaximum(), ("x/relu()", "code", False)),
+        (lambda: GetsName(), ("x/layer/relu()", "code", True)),
+        (lambda: CallsMaximum(), ("x/layer/relu()", "code", True)),
     ],
 )
 @pytest.mark.parametrize("steps", [5, None])
 def test_a_time_distributed_layer_has_the_sites_of_one_step(layer, site, steps):
     if steps is None and keras.backend.backend() == "jax":
         pytest.skip("Keras's TimeDistributed counts the steps, which JAX does not know")
+    for cls in (GetsName, CallsMaximum):
+        keras.saving.register_keras_serializable("inspection")(cls)
     model = custom.around(L.TimeDistributed(layer(), name="x"), shape=(steps, 6))
     sites = [(site.path, site.kind, site.convertible) for site in kp.find_sites(model)]
     assert sites[0] == site

@@ -1,0 +1,410 @@
+"""The rectifiers that the Python code of a layer calls as functions.
+
+`keras.activations.relu(x)` in the `call` of a layer is no object that could be replaced: the code
+itself has to ask what to call. So `CodeCalls` of a layer puts a followed copy of the layer's `call`
+(see `instrumented_code`) into the layer's instance dictionary, as long as a rectifier in it is
+replaced or observed. The copy asks at each call: a function of the user's is followed in turn, a
+rectifier is looked up by its key, and anything else is called as it is. Layers that the code calls
+are left to `CodeCalls` of their own.
+
+The key of a rectifier consists of the texts of the calls that lead to it from `call`, such as
+`self.block(x) -> tf.nn.relu(y)`. The passes of a Python loop count: `relu(x) [pass 2]` is the
+second time that one run of a function comes to a call. A function that is handed to a library, such
+as the body of `keras.ops.scan`, has the same keys whenever it runs. So keys depend on nothing but
+the source of the code, and are the same in any process and on any backend. If the code at a key is
+changed, the key is gone.
+
+On each backend, nothing of Keras's, TensorFlow's, JAX's or PyTorch's is patched, other layers and
+threads are not affected, and a compiled function contains what was in place when it was traced.
+Functions that the code has compiled (`tf.function`, `jax.jit`) and those without a source are not
+followed.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_prelu.backend.traces import current_position
+from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites, follow, scope_of
+from keras_prelu.custom_layers.rectifier_functions import is_of_user, may_rectify, rectifier_use
+from keras_prelu.errors import ConversionError
+from keras_prelu.graph.backend_functions import BackendFunction, is_of_backend
+from keras_prelu.graph.hooks import HookTarget, without_hooks
+from keras_prelu.graph.rectifiers import Rectifier
+from keras_prelu.typing import Tensor
+
+__all__ = [
+    "CALL_AS_WRITTEN",
+    "CodeCalls",
+    "CodeRectifier",
+    "Listener",
+    "code_calls_of",
+    "rectifier_of_key",
+]
+
+CALL_AS_WRITTEN = "_call_as_written"
+"""The attribute of a converted layer through which it runs the `call` of the user's class."""
+
+_INTO = " -> "
+_ARGUMENT = ". argument]"
+_PASS = re.compile(r" \[pass \d+\]")
+_PARAMETERS = re.compile(r" \{slope (?P<slope>[^,]+), cap (?P<cap>[^}]+)\}$")
+_SMOOTH = " {smooth}"
+
+
+@dataclass(frozen=True)
+class CodeRectifier:
+    """A rectifier that code calls.
+
+    Attributes:
+        key: String. See the module.
+        rectifier: `Rectifier`. What is applied.
+        site: `CallSite`. Where the code is.
+        repetition: String. "" or that it is a later pass of a Python loop, or runs in a loop of the
+            backend, where all passes share slopes.
+    """
+
+    key: str
+    rectifier: Rectifier
+    site: CallSite
+    repetition: str
+
+
+Listener = Callable[["CodeCalls", CodeRectifier], None]
+_CODE_CALLS: weakref.WeakKeyDictionary[Any, CodeCalls] = weakref.WeakKeyDictionary()
+
+
+def code_calls_of(layer: Any) -> CodeCalls:
+    """Return the `CodeCalls` of a layer: always the same object."""
+    if layer not in _CODE_CALLS:
+        _CODE_CALLS[layer] = CodeCalls(layer)
+    return _CODE_CALLS[layer]
+
+
+def rectifier_of_key(key: str) -> Rectifier | None:
+    """Return the rectifier that the code applies at a key, or None if it is a smooth one."""
+    if key.endswith(_SMOOTH):
+        return None
+    match = _PARAMETERS.search(key)
+    if match is None:
+        return Rectifier("code")
+    cap = None if match["cap"] == "None" else float(match["cap"])
+    return Rectifier("code", float(match["slope"]), cap)
+
+
+def _parameters(rectifier: Rectifier) -> str:
+    """Return the end of the key of a rectifier that is not a plain ReLU.
+
+    A call whose other arguments vary then has several keys.
+    """
+    if rectifier.smooth:
+        return _SMOOTH
+    if rectifier.negative_slope == 0 and rectifier.max_value is None:
+        return ""
+    return f" {{slope {rectifier.negative_slope!r}, cap {rectifier.max_value!r}}}"
+
+
+class CodeCalls:
+    """The rectifiers that the code of one layer calls.
+
+    As a mapping, it has what is called at each key, and assigning replaces it. So
+    `HookTarget(code_calls, "functions", (key,))` is a rectifier that can be hooked.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = weakref.ref(layer)
+        self._replaced: dict[str, Callable[[Tensor], Tensor]] = {}
+        self._as_written: dict[str, Callable[[Tensor], Tensor]] = {}
+        self._listeners: list[Listener] = []
+        self._makes_nodes = 0
+        self._followed: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._texts: set[str] = set()
+        self._reached: set[str] = set()
+
+    @property
+    def functions(self) -> CodeCalls:
+        """The mapping itself, as an attribute for hooks."""
+        return self
+
+    @property
+    def layer(self) -> Any:
+        return self._layer()
+
+    @property
+    def trainable(self) -> bool:
+        return bool(self.layer.trainable)
+
+    @property
+    def can_follow(self) -> bool:
+        """Whether the code of the layer is the user's, and its source is known."""
+        written = self._call
+        return self.followed(written, "") is not written
+
+    @property
+    def _call(self) -> Any:
+        cls = type(self.layer)
+        return getattr(cls, "converted_from", cls).call
+
+    def target(self, key: str) -> HookTarget:
+        """Return the target that applies the rectifier at a key."""
+        return HookTarget(self, "functions", (key,))
+
+    def __getitem__(self, key: str) -> Callable[[Tensor], Tensor]:
+        return self._replaced.get(key) or _AsWritten(self, key)
+
+    def __setitem__(self, key: str, function: Callable[[Tensor], Tensor]) -> None:
+        if isinstance(function, _AsWritten):
+            self._replaced.pop(key, None)
+        else:
+            self._replaced[key] = function
+        self._put_in_place()
+
+    @contextmanager
+    def heard_by(self, listener: Listener) -> Iterator[None]:
+        """Call a listener for each rectifier that the code applies as written."""
+        self._listeners.append(listener)
+        self._put_in_place()
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+            self._put_in_place()
+
+    @contextmanager
+    def making_nodes(self) -> Iterator[None]:
+        """Let functions of the backend take symbolic tensors, and be nodes of their graph."""
+        self._makes_nodes += 1
+        self._put_in_place()
+        try:
+            yield
+        finally:
+            self._makes_nodes -= 1
+            self._put_in_place()
+
+    def callee(self, function: Any) -> Any:
+        """Return what the code calls instead of a function of a library."""
+        if not self._makes_nodes or not is_of_backend(function):
+            return function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            leaves = keras.tree.flatten((args, kwargs))
+            is_symbolic = any(keras.utils.is_keras_tensor(leaf) for leaf in leaves)
+            return (BackendFunction(function) if is_symbolic else function)(*args, **kwargs)
+
+        return call
+
+    def still_calls(self, key: str) -> bool:
+        """Return whether the code came to a key, or has its call where it has not run yet."""
+        text = _PASS.sub("", _PARAMETERS.sub("", key.removesuffix(_SMOOTH)).split(_INTO)[-1])
+        return key in self._reached or text in self._texts
+
+    def call_as_written(self, key: str, tensor: Tensor) -> Tensor:
+        """Apply the rectifier that the code calls at a key, which was reached before."""
+        return self._as_written[key](tensor)
+
+    def apply(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: _Place
+    ) -> Any:
+        """Call what the code calls, or what replaces it.
+
+        Args:
+            function: Callable. What the code calls.
+            args: Tuple. Its positional arguments.
+            kwargs: Dict. Its keyword arguments.
+            place: `_Place`. The call.
+        """
+        use = rectifier_use(function, args, kwargs)
+        if use is None:
+            return self.callee(function)(*args, **kwargs)
+        key = place.key + _parameters(use.rectifier)
+        self._reached.add(key)
+        self._as_written[key] = use.apply
+        replacement = self._replaced.get(key)
+        if replacement is not None:
+            return replacement(use.tensor)
+        for listener in self._listeners:
+            listener(self, CodeRectifier(key, use.rectifier, place.site, place.repetition))
+        return function(*args, **kwargs)
+
+    def followed(self, function: Any, prefix: str) -> Any:
+        """Return a function of the user's that asks this object; anything else as it is.
+
+        Args:
+            function: Any. A function, method, partial or callable object; or anything else.
+            prefix: String. The part of the keys that leads to the function.
+        """
+        if isinstance(function, types.FunctionType):
+            return self._followed_function(function, prefix) if is_of_user(function) else function
+        if isinstance(function, types.MethodType):
+            inner = self.followed(function.__func__, prefix)
+            is_same = inner is function.__func__
+            return function if is_same else types.MethodType(inner, function.__self__)
+        if isinstance(function, functools.partial):
+            inner = self.followed(function.func, prefix)
+            return functools.partial(inner, *function.args, **function.keywords)
+        if _is_function_of_user(function):
+            method = type(function).__call__
+            inner = self.followed(method, prefix)
+            return function if inner is method else types.MethodType(inner, function)
+        return function
+
+    def _followed_function(self, function: types.FunctionType, prefix: str) -> Any:
+        cached = self._followed.get((id(function), prefix))
+        if cached is not None:
+            return cached[1]
+        scope = scope_of(function)
+        if scope is not None and (scope.calls is not self or scope.is_fixed):
+            # The `call` of another layer, which is called directly; a function that was handed on.
+            return function
+        sites = call_sites(function) if scope is None else scope.sites
+        if sites is None:
+            return function
+        self._texts.update(site.text for site in sites)
+        is_fixed = prefix.endswith(_ARGUMENT + _INTO)
+        followed = follow(
+            function, _Scope(calls=self, prefix=prefix, sites=sites, is_fixed=is_fixed)
+        )
+        if not function.__closure__:
+            # The same object each time, so that what compiles a function compiles it once.
+            self._followed[id(function), prefix] = (function, followed)
+        return followed
+
+    def _put_in_place(self) -> None:
+        """Put the followed `call` in place if anything needs it, or remove it."""
+        layer = self.layer
+        is_converted = hasattr(type(layer), CALL_AS_WRITTEN)
+        name = CALL_AS_WRITTEN if is_converted else "call"
+        attributes = vars(layer)
+        present = attributes.get(name)
+        if not (self._replaced or self._listeners or self._makes_nodes):
+            if self._owns(present):
+                del attributes[name]
+        elif present is None:
+            if self.can_follow:
+                attributes[name] = types.MethodType(self.followed(self._call, ""), layer)
+        elif not self._owns(without_hooks(present)):
+            raise ConversionError(
+                f"The `call` of layer '{layer.name}' ({type(layer).__name__}) is replaced already,"
+                " so the functions that it calls can't be."
+            )
+
+    def _owns(self, method: Any) -> bool:
+        function = getattr(method, "__func__", None)
+        scope = scope_of(function) if isinstance(function, types.FunctionType) else None
+        return scope is not None and scope.calls is self
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What one chain of calls leads to: a function, and those that are defined inside.
+
+    Attributes:
+        calls: `CodeCalls`.
+        prefix: String. The part of the keys that leads there.
+        sites: Tuple of `CallSite`. The calls of the function.
+        is_fixed: Boolean. Whether the function was handed on as an argument, so that its keys don't
+            depend on where it is called.
+    """
+
+    calls: CodeCalls
+    prefix: str
+    sites: tuple[CallSite, ...]
+    is_fixed: bool
+
+    def frame(self) -> _Frame:
+        return _Frame(self)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A call in a run of a function: its key without parameters, and where it is."""
+
+    key: str
+    site: CallSite
+    repetition: str
+
+
+class _Frame:
+    """A run of a followed function, which counts the passes through its calls."""
+
+    __slots__ = ("_passes", "_scope")
+
+    def __init__(self, scope: _Scope) -> None:
+        self._scope = scope
+        self._passes: Counter[tuple[int, int]] = Counter()
+
+    def call(self, number: int, function: Any) -> Any:
+        if isinstance(function, type):
+            return function
+        site = self._scope.sites[number]
+        if may_rectify(function) and not _is_function_of_user(function):
+            if isinstance(function, keras.layers.Layer) and not site.calls_result:
+                return function
+            return self._applied(number, function)
+        return self._followed(number, -1, self._scope.calls.callee(function))
+
+    def argument(self, number: int, position: int, value: Any) -> Any:
+        is_function = isinstance(value, (types.FunctionType, types.MethodType, functools.partial))
+        return self._followed(number, position, value) if is_function else value
+
+    def _applied(self, number: int, function: Any) -> Any:
+        def apply(*args: Any, **kwargs: Any) -> Any:
+            place = self._place(number)
+            return self._scope.calls.apply(function, args, kwargs, place)
+
+        return apply
+
+    def _followed(self, number: int, position: int, function: Any) -> Any:
+        if not _is_function_of_user(function):
+            return function
+        argument = "" if position < 0 else f" [{position}{_ARGUMENT}"
+        prefix = f"{self._key(number, position)}{argument}{_INTO}"
+        return self._scope.calls.followed(function, prefix)
+
+    def _place(self, number: int) -> _Place:
+        key = self._key(number, -1)
+        repetition = ""
+        if current_position().loops:
+            repetition = "all passes of a loop share slopes"
+        elif _PASS.search(key):
+            repetition = "pass of a loop"
+        return _Place(key=key, site=self._scope.sites[number], repetition=repetition)
+
+    def _key(self, number: int, position: int) -> str:
+        self._passes[number, position] += 1
+        count = self._passes[number, position]
+        repeated = f" [pass {count}]" if count > 1 else ""
+        return f"{self._scope.prefix}{self._scope.sites[number].text}{repeated}"
+
+
+def _is_function_of_user(function: Any) -> bool:
+    """Return whether a function, a method or another callable object runs code of the user's."""
+    if isinstance(function, functools.partial):
+        return _is_function_of_user(function.func)
+    if isinstance(function, (types.FunctionType, types.MethodType)):
+        return is_of_user(function)
+    if isinstance(function, (type, keras.Operation)):
+        return False
+    cls = type(function)
+    return callable(function) and is_of_user(cls) and isinstance(cls.__call__, types.FunctionType)
+
+
+class _AsWritten:
+    """What the code calls at a key, as it is written."""
+
+    def __init__(self, calls: CodeCalls, key: str) -> None:
+        self._calls = calls
+        self._key = key
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return self._calls.call_as_written(self._key, tensor)

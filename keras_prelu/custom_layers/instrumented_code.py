@@ -1,0 +1,366 @@
+"""Python code with a hook at each of its calls.
+
+`follow` returns a function that does what a given one does, and asks a `Scope` at each call in its
+source what to call: `relu(x)` becomes `frame.call(3, relu)(x)`, where 3 numbers the call. The given
+function stays as it is, and no library is changed: only callers of the returned function are
+affected.
+
+The function is compiled anew from its syntax tree, with the globals, the closure, the defaults and
+the class of the original, so that `super()` and private names mean what they meant. This needs its
+source. What is compiled from the source is compared with the function's code: source that was
+edited after the module was imported is refused.
+
+Failure modes, in which `follow` returns None: code without a source file (`exec`, `python -c`),
+edited sources, and functions that are not written in Python.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import functools
+import linecache
+import types
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = ["CallSite", "Frame", "Scope", "call_sites", "follow", "scope_of"]
+
+_SCOPE, _FRAME = "keras_prelu_scope", "keras_prelu_frame"
+_OUTER = "keras_prelu_outer"
+_FUTURE_FLAGS = functools.reduce(
+    int.__or__, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
+)
+_LAMBDA = "<lambda>"
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+@dataclass(frozen=True)
+class CallSite:
+    """A call in the source of a function.
+
+    Attributes:
+        text: String. The call as source code, without line breaks and comments. If the function has
+            several calls with the same text, their number and count follow: `relu(x)@1/2`.
+        file: String. Path of the source file.
+        line: Integer. Line of the call.
+        function: String. Qualified name of the function that contains the call.
+        calls_result: Boolean. Whether the result of another call is called, as in
+            `keras.layers.ReLU()(x)`.
+    """
+
+    text: str
+    file: str
+    line: int
+    function: str
+    calls_result: bool = False
+
+
+class Frame(Protocol):
+    """One run of a followed function."""
+
+    def call(self, number: int, function: Any) -> Any:
+        """Return what is called instead of a function, by the number of the call."""
+
+    def argument(self, number: int, position: int, value: Any) -> Any:
+        """Return what is passed on instead of an argument of a call."""
+
+
+class Scope(Protocol):
+    """What a followed function asks."""
+
+    def frame(self) -> Frame:
+        """Return the `Frame` of a run that begins."""
+
+
+@dataclass(frozen=True)
+class _Instrumented:
+    """Attributes:
+    code: Code with one more free variable, the scope.
+    sites: Tuple of `CallSite`. The calls in it.
+    """
+
+    code: types.CodeType
+    sites: tuple[CallSite, ...]
+
+
+def call_sites(function: types.FunctionType) -> tuple[CallSite, ...] | None:
+    """Return the calls in a function, or None if it can't be followed."""
+    found = _instrumented(function)
+    return None if found is None else found.sites
+
+
+def follow(function: types.FunctionType, scope: Scope) -> types.FunctionType | None:
+    """Return a function that asks a scope at each of its calls, or None if there is no source.
+
+    Args:
+        function: Python function. One that is followed already gets the new scope.
+        scope: `Scope`.
+    """
+    code = function.__code__
+    if scope_of(function) is None:
+        found = _instrumented(function)
+        if found is None:
+            return None
+        code = found.code
+    cells = _cells(function)
+    cells[_SCOPE] = types.CellType(scope)
+    followed = types.FunctionType(
+        code,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        tuple(cells[name] for name in code.co_freevars),
+    )
+    functools.update_wrapper(followed, function)
+    del vars(followed)["__wrapped__"]
+    followed.__kwdefaults__ = function.__kwdefaults__
+    # TensorFlow's AutoGraph would compile the source of the original function instead.
+    vars(followed)["autograph_info__"] = {}
+    return followed
+
+
+def scope_of(function: types.FunctionType) -> Any:
+    """Return the scope of a function that is followed, or None for any other."""
+    cell = _cells(function).get(_SCOPE)
+    return None if cell is None else cell.cell_contents
+
+
+def _cells(function: types.FunctionType) -> dict[str, types.CellType]:
+    return dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+
+
+_CACHE: dict[int, tuple[types.CodeType, _Instrumented | None]] = {}
+
+
+def _instrumented(function: types.FunctionType) -> _Instrumented | None:
+    code = function.__code__
+    if id(code) not in _CACHE:
+        # Ids are unique only among live objects, so the code has to stay alive.
+        _CACHE[id(code)] = (code, _instrument(code, function.__globals__))
+    return _CACHE[id(code)][1]
+
+
+def _instrument(code: types.CodeType, module: Mapping[str, Any]) -> _Instrumented | None:
+    source = "".join(linecache.getlines(code.co_filename, dict(module)))
+    try:
+        file = _parsed(source, code.co_filename, code.co_flags & _FUTURE_FLAGS)
+    except (SyntaxError, ValueError):
+        return None
+    if file is None or code not in file.codes:
+        return None
+    found = _source_of(code, file.functions)
+    if found is None:
+        return None
+    node = deepcopy(found.node)
+    calls = list(_calls_in_order(node))
+    sites = _call_sites(calls, code)
+    try:
+        instrumented = _compiled(_Transformer(calls).visit(node), found.class_name, code)
+    except (SyntaxError, RecursionError):
+        return None
+    return None if instrumented is None else _Instrumented(code=instrumented, sites=sites)
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """A function in a source file, and the name of the class around it, or ""."""
+
+    node: _Function
+    class_name: str
+
+
+@dataclass(frozen=True)
+class _File:
+    """The code objects of a source file as it is now, and its functions."""
+
+    codes: frozenset[types.CodeType]
+    functions: tuple[_Definition, ...]
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(source: str, name: str, flags: int) -> _File | None:
+    if not source:
+        return None
+    tree = ast.parse(source)
+    compiled = compile(source, name, "exec", flags=flags, dont_inherit=True)
+    return _File(
+        codes=frozenset(_nested_codes(compiled)), functions=tuple(_definitions(tree, class_name=""))
+    )
+
+
+def _nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _nested_codes(constant)
+
+
+def _definitions(node: ast.AST, class_name: str) -> Iterator[_Definition]:
+    if isinstance(node, _Function):
+        yield _Definition(node, class_name)
+    if isinstance(node, ast.ClassDef):
+        class_name = node.name
+    for child in ast.iter_child_nodes(node):
+        yield from _definitions(child, class_name)
+
+
+def _source_of(code: types.CodeType, functions: Iterable[_Definition]) -> _Definition | None:
+    if code.co_name == _LAMBDA:
+        return _source_of_lambda(code, functions)
+    found = [
+        each
+        for each in functions
+        if not isinstance(each.node, ast.Lambda)
+        and each.node.name == code.co_name
+        and _first_line(each.node) == code.co_firstlineno
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _first_line(node: Any) -> int:
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)])
+
+
+def _source_of_lambda(code: types.CodeType, functions: Iterable[_Definition]) -> _Definition | None:
+    """Return the smallest lambda expression that all instructions of a code are from."""
+    positions = [each for each in code.co_positions() if each[3]]  # Those with a last column.
+    starts = [(line, column) for line, _, column, _ in positions]
+    ends = [(line, column) for _, line, _, column in positions]
+    found: list[tuple[int, _Definition]] = []
+    for each in functions:
+        if isinstance(each.node, ast.Lambda) and positions:
+            body: Any = each.node.body
+            start = (body.lineno, body.col_offset)
+            end = (body.end_lineno, body.end_col_offset)
+            if start <= min(starts) and max(ends) <= end:
+                found.append((sum(1 for _ in ast.walk(body)), each))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _call_sites(calls: Sequence[ast.Call], code: types.CodeType) -> tuple[CallSite, ...]:
+    texts = [ast.unparse(call) for call in calls]
+    counts, numbers = Counter(texts), Counter[str]()
+    sites = []
+    for call, text in zip(calls, texts, strict=True):
+        numbers[text] += 1
+        sites.append(
+            CallSite(
+                text=text if counts[text] == 1 else f"{text}@{numbers[text]}/{counts[text]}",
+                file=code.co_filename,
+                line=call.lineno,
+                function=code.co_qualname,
+                calls_result=isinstance(call.func, ast.Call),
+            )
+        )
+    return tuple(sites)
+
+
+def _body(node: _Function) -> list[ast.AST]:
+    """Return what a function executes, without its defaults, decorators and annotations."""
+    return [node.body] if isinstance(node, ast.Lambda) else list(node.body)
+
+
+def _calls_in_order(node: _Function) -> Iterator[ast.Call]:
+    calls = (each for statement in _body(node) for each in ast.walk(statement))
+    hooked: list[Any] = [each for each in calls if _is_hooked(each)]
+    yield from sorted(hooked, key=lambda call: (call.end_lineno, call.end_col_offset))
+
+
+def _is_hooked(node: ast.AST) -> bool:
+    """Return whether a node is a call other than that of `super`, which looks at its caller."""
+    return isinstance(node, ast.Call) and not (
+        isinstance(node.func, ast.Name) and node.func.id == "super"
+    )
+
+
+class _Transformer(ast.NodeTransformer):
+    """Puts the hooks into a function."""
+
+    def __init__(self, calls: Iterable[ast.Call]) -> None:
+        self._numbers = {id(call): number for number, call in enumerate(calls)}
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        number = self._numbers.get(id(node))
+        self.generic_visit(node)
+        if number is None:
+            return node
+        node.func = _hook("call", number, node.func)
+        node.args = [_argument(number, i, each) for i, each in enumerate(node.args)]
+        for i, keyword in enumerate(node.keywords, start=len(node.args)):
+            if keyword.arg is not None:
+                keyword.value = _argument(number, i, keyword.value)
+        return node
+
+    def visit_FunctionDef(self, node: Any) -> ast.AST:
+        self.generic_visit(node)
+        has_docstring = ast.get_docstring(node, clean=False) is not None
+        (start,) = ast.parse(f"{_FRAME} = {_SCOPE}.frame()").body
+        node.body.insert(int(has_docstring), ast.copy_location(start, node.body[0]))
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        self.generic_visit(node)
+        inner: Any = _expression(f"lambda {_FRAME}: None")
+        inner.body = node.body
+        node.body = ast.copy_location(ast.Call(inner, [_new_frame()], []), node.body)
+        return node
+
+
+def _new_frame() -> ast.expr:
+    return _expression(f"{_SCOPE}.frame()")
+
+
+def _expression(source: str) -> ast.expr:
+    return ast.parse(source, mode="eval").body
+
+
+def _argument(number: int, position: int, node: ast.expr) -> ast.expr:
+    """Return an argument, which is asked for if it may be a function."""
+    if isinstance(node, (ast.Attribute, ast.Lambda, ast.Name)):
+        return _hook("argument", number, node, position)
+    return node
+
+
+def _hook(method: str, number: int, node: ast.expr, *position: int) -> ast.expr:
+    hook: Any = _expression(f"{_FRAME}.{method}({', '.join(map(str, (number, *position)))})")
+    hook.args.append(node)
+    return ast.copy_location(hook, node)
+
+
+def _compiled(node: Any, class_name: str, code: types.CodeType) -> types.CodeType | None:
+    """Return the code of an instrumented function, whose free variables are named as before.
+
+    The function stands in a class of the same name, by which private names are mangled, in a
+    function that has its free variables.
+    """
+    if isinstance(node, ast.Lambda):
+        statement: ast.stmt = ast.Expr(node)
+    else:
+        node.decorator_list = []
+        statement = node
+    if class_name:
+        statement = _with_body(f"class {class_name}: ...", statement)
+    free = [name for name in code.co_freevars if name != "__class__"]
+    outer = _with_body(f"def {_OUTER}({', '.join([*free, _SCOPE])}): ...", statement)
+    module = ast.fix_missing_locations(ast.Module([outer], []))
+    flags = code.co_flags & _FUTURE_FLAGS
+    compiled = compile(module, code.co_filename, "exec", flags=flags, dont_inherit=True)
+    for found in _nested_codes(compiled):
+        if found.co_name == code.co_name and set(found.co_freevars) - {_SCOPE} == set(
+            code.co_freevars
+        ):
+            return found.replace(co_qualname=code.co_qualname)
+    return None
+
+
+def _with_body(source: str, statement: ast.stmt) -> ast.stmt:
+    """Return the class or function definition of a source with another body."""
+    definition: Any = ast.parse(source).body[0]
+    definition.body = [statement]
+    return definition

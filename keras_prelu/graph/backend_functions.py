@@ -1,0 +1,117 @@
+"""Functions of TensorFlow, JAX and PyTorch as nodes of a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+__all__ = ["BackendFunction", "is_of_backend"]
+
+_KERAS_NAMES = {
+    "Abs": "abs absolute",
+    "AdaptiveAveragePool": "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d",
+    "Add": "add",
+    "AveragePool": "avg_pool avg_pool1d avg_pool2d avg_pool3d",
+    "BatchNorm": "batch_norm batch_normalization",
+    "BroadcastTo": "broadcast_to",
+    "Concatenate": "cat concat concatenate",
+    "Conv": "conv1d conv2d conv3d convolution",
+    "Divide": "divide divide_no_nan true_divide",
+    "Dropout": "dropout dropout1d dropout2d dropout3d",
+    "Einsum": "einsum",
+    "Exp": "exp",
+    "ExpandDims": "expand_dims unsqueeze",
+    "Flatten": "flatten",
+    "Log": "log",
+    "Log1p": "log1p",
+    "LayerNorm": "layer_norm",
+    "LogSoftmax": "log_softmax",
+    "Matmul": "bmm dot linear matmul mm",
+    "Max": "amax reduce_max",
+    "MaxPool": "max_pool max_pool1d max_pool2d max_pool3d",
+    "Mean": "mean reduce_mean",
+    "Min": "amin reduce_min",
+    "Multiply": "mul multiply",
+    "Negative": "neg negative",
+    "Pad": "pad",
+    "Power": "pow power",
+    "Reciprocal": "reciprocal",
+    "Repeat": "repeat repeat_interleave",
+    "Reshape": "reshape",
+    "Resize": "interpolate resize upsample",
+    "Roll": "roll",
+    "Rsqrt": "rsqrt",
+    "Sigmoid": "sigmoid",
+    "Softmax": "softmax",
+    "Softplus": "softplus",
+    "Split": "array_split chunk split unbind unstack",
+    "Sqrt": "sqrt",
+    "Square": "square",
+    "Squeeze": "squeeze",
+    "Stack": "stack",
+    "StopGradient": "identity stop_gradient",
+    "Subtract": "sub subtract",
+    "Sum": "reduce_sum sum",
+    "Swapaxes": "swapaxes",
+    "Tanh": "tanh",
+    "Tile": "tile",
+    "Transpose": "permute permute_dims transpose",
+}
+"""Functions of the backends, by the class of Keras whose ranges of values they have as well."""
+_BY_FUNCTION = {
+    function: name for name, functions in _KERAS_NAMES.items() for function in functions.split()
+}
+_BACKENDS = ("jax", "jaxlib", "tensorflow", "torch")
+
+
+def is_of_backend(function: Any) -> bool:
+    """Return whether TensorFlow, JAX or PyTorch defines a function."""
+    module = str(getattr(function, "__module__", "") or "").split(".")[0]
+    module_of_type = type(function).__module__.split(".")[0]
+    return not isinstance(function, type) and bool({module, module_of_type} & set(_BACKENDS))
+
+
+class BackendFunction(keras.Operation):
+    """Node of a graph that stands for a function of a backend that Python code calls.
+
+    Args:
+        function: Callable that takes tensors of the backend.
+
+    Attributes:
+        keras_name: String. Name of a class of Keras's operations that carries ranges of values on
+            in the same way, or "" if none is known.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self._function = function
+        self.function_name = str(getattr(function, "__name__", type(function).__name__))
+        self.keras_name = _BY_FUNCTION.get(self.function_name, "")
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        tensors = [leaf for leaf in keras.tree.flatten((args, kwargs)) if _is_symbolic(leaf)]
+        return _OfTensors(self._function, args, kwargs).compute_output_spec(*tensors)
+
+
+class _OfTensors(keras.Operation):
+    """A call as a function of its tensors alone: JAX would trace tuples of numbers as well."""
+
+    def __init__(self, function: Any, args: Any, kwargs: Any) -> None:
+        super().__init__()
+        self._function = function
+        self._arguments = (args, kwargs)
+
+    def call(self, *tensors: Any) -> Any:
+        given = iter(tensors)
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: next(given) if _is_symbolic(leaf) else leaf, self._arguments
+        )
+        return self._function(*args, **kwargs)
+
+
+def _is_symbolic(leaf: Any) -> bool:
+    return bool(keras.utils.is_keras_tensor(leaf))

@@ -1,0 +1,190 @@
+"""keras_prelu.custom_layers.code_calls: rectifiers that Python code calls as functions are
+converted, each call for itself, exactly, and come back from a file."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L  # noqa: N812
+from keras import ops
+
+import keras_prelu as kp
+from keras_prelu.sites.prelu_layers import prelu_layers
+from tests.helpers import calling
+
+pytestmark = [
+    pytest.mark.backends,
+    # Keras's about the user's class, converted or not.
+    pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning"),
+]
+
+X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
+IDENTITY = {"alpha": 0.0, "parameterization": "identity", "rescale": "none", "include": "*"}
+
+
+def around(layer):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, L.Dense(3)(layer(inputs)))
+
+
+def outputs(model):
+    return keras.ops.convert_to_numpy(model(X))
+
+
+def with_slopes(model, value=0.3):
+    for number, (_, prelu) in enumerate(prelu_layers(model)):
+        prelu.beta.assign(np.full(prelu.beta.shape, value + 0.05 * number))
+
+
+@pytest.mark.parametrize("name", calling.all_layers())
+def test_each_call_in_code_is_a_site(name, tmp_path):
+    cls = calling.all_layers()[name]
+    model = around(cls(name="x"))
+    expected = outputs(model)
+    sites = kp.find_sites(model)
+    assert len(sites) == getattr(cls, "sites", 1)
+    assert all(site.convertible and site.kind == "code" for site in sites)
+    assert all(site.source.startswith("calling.py:") for site in sites)
+    assert len({site.target for site in sites}) == len(sites)
+    assert "call" not in vars(model.get_layer("x"))
+
+    converted = kp.convert(model, **IDENTITY)
+    np.testing.assert_array_equal(outputs(converted), expected)
+    with_slopes(converted)
+    moved = outputs(converted)
+    assert not np.allclose(moved, expected)
+    kp.save_model(converted, tmp_path / "model.keras")
+    np.testing.assert_array_equal(outputs(kp.load_model(tmp_path / "model.keras")), moved)
+    np.testing.assert_array_equal(outputs(model), expected)
+    restored = kp.load_model(tmp_path / "model.keras")
+    assert isinstance(restored.get_layer("x"), cls)
+
+
+@pytest.mark.parametrize("cls", [calling.Method, calling.Loop])
+def test_each_site_applies_its_own_slopes(cls):
+    model = around(cls(name="x"))
+    converted = kp.convert(model, **IDENTITY)
+    with_slopes(converted)
+    slopes = [0.3 + 0.05 * number for number in range(cls.sites)]
+    layer = model.get_layer("x")
+    kernel, bias, second_kernel, second_bias = (ops.convert_to_numpy(v) for v in layer.weights)
+    x = X @ kernel + bias
+    for index, slope in enumerate(slopes):
+        if index or cls is calling.Loop:
+            x = x @ second_kernel + second_bias
+        x = np.where(x > 0, x, slope * x)
+    head, offset = (ops.convert_to_numpy(v) for v in model.layers[-1].weights)
+    np.testing.assert_allclose(outputs(converted), x @ head + offset, rtol=1e-4, atol=1e-5)
+
+
+def test_all_slopes_learn_in_fit_and_predict_applies_them():
+    model = around(calling.Loop(name="x"))
+    converted = kp.convert(model, **IDENTITY)
+    converted.compile("sgd", "mse")
+    converted.fit(X, np.ones((16, 3), "float32"), epochs=2, verbose=0)
+    for _, prelu in prelu_layers(converted):
+        assert np.any(ops.convert_to_numpy(prelu.beta))
+    np.testing.assert_allclose(
+        converted.predict(X, verbose=0), outputs(converted), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_kept_slopes_and_caps_are_those_of_the_calls():
+    converted = kp.convert(around(calling.Leaky(name="x")), rescale="none", alpha=0.25)
+    slopes = [float(ops.convert_to_numpy(p.alpha).mean()) for _, p in prelu_layers(converted)]
+    np.testing.assert_allclose(slopes, [0.1, 0.2], rtol=1e-6)
+    converted = kp.convert(around(calling.Clip(name="x")))
+    assert [prelu.max_value for _, prelu in prelu_layers(converted)] == [2.0, 6.0, 3.0]
+
+
+def test_a_loop_of_the_backend_shares_slopes_and_says_so():
+    (site,) = kp.find_sites(around(calling.Scan(name="x")))
+    assert "share slopes" in site.source
+    sites = kp.find_sites(around(calling.Loop(name="x")))
+    assert ["pass of a loop" in site.source for site in sites] == [False, True, True]
+
+
+@calling.registered
+class Gated(calling.Calls):
+    def rectified(self, x):
+        gate = ops.relu6(x + 3.0) / 6.0
+        return gate * x + ops.sqrt(ops.relu(x)) + ops.relu(self.second(x))
+
+
+@calling.registered
+class RectifiesWeights(calling.Calls):
+    def rectified(self, x):
+        return x @ ops.relu(self.second.kernel * 1.0) + ops.relu(x)
+
+
+def test_what_is_no_activation_is_left_alone():
+    sites = kp.find_sites(around(Gated(name="x")))
+    assert [site.on_request for site in sites] == [True, True, False]
+    sites = kp.find_sites(around(RectifiesWeights(name="x")))
+    assert [(site.path, site.on_request) for site in sites] == [("x/relu_2()", False)]
+    output = keras.Model(i := keras.Input((6,)), calling.Op()(i))
+    assert [site.on_request for site in kp.find_sites(output)] == [True]
+
+
+@pytest.mark.parametrize("alpha", [0.25, "auto"])
+def test_calls_in_code_are_calibrated(alpha):
+    x = np.random.default_rng(1).normal(size=(512, 6)).astype("float32")
+    model = around(calling.Method(name="x"))
+    none = kp.convert(model, alpha=0.25, rescale="none")
+    fitted = kp.convert(model, alpha=alpha, calibration_data=x)
+    error = [np.mean((outputs(each) - outputs(model)) ** 2) for each in (none, fitted)]
+    assert error[1] < 0.5 * error[0]
+
+
+def test_dead_units_in_code_are_found():
+    model = around(calling.Method(name="x"))
+    layer = model.get_layer("x")
+    layer.second.bias.assign([-100.0] + [1.0] * 5)
+    kernel, bias, second_kernel, second_bias = (ops.convert_to_numpy(v) for v in layer.weights)
+    hidden = np.maximum(X @ kernel + bias, 0)
+    expected = [
+        int((~(values > 0).any(axis=0)).sum())
+        for values in (X @ kernel + bias, hidden @ second_kernel + second_bias)
+    ]
+    assert expected[1] >= 1
+    found = kp.diagnostics.dead_units(model, X)
+    assert [(each.path, each.dead) for each in found] == [
+        ("x/relu()", expected[0]),
+        ("x/relu_2()", expected[1]),
+    ]
+
+
+def test_other_layers_and_threads_keep_their_relu():
+    model = around(calling.Op(name="x"))
+    converted = kp.convert(model, **IDENTITY)
+    with_slopes(converted)
+    expected = outputs(model)
+    results = []
+
+    def run():
+        results.append(outputs(model))
+
+    thread = threading.Thread(target=run)
+    layer = converted.get_layer("x")
+    written = layer.dense.call
+
+    def with_another_thread(*args, **kwargs):
+        if not results and not thread.is_alive():
+            thread.start()
+            thread.join()
+        return written(*args, **kwargs)
+
+    vars(layer.dense)["call"] = with_another_thread
+    converted(X)
+    np.testing.assert_array_equal(results[0], expected)
+    np.testing.assert_array_equal(ops.convert_to_numpy(ops.relu(X)), np.maximum(X, 0))
+
+
+def test_conversion_back_gives_the_code_its_functions(tmp_path):
+    model = around(calling.Inner(name="x"))
+    converted = kp.convert(model, **IDENTITY)
+    baked = kp.bake(converted)
+    np.testing.assert_array_equal(outputs(baked), outputs(model))
+    assert not list(prelu_layers(baked))
