@@ -9,6 +9,7 @@ from . import initializers as initializers
 from . import parameterizations as parameterizations
 from . import regularizers as regularizers
 from . import report as report
+from . import sites as sites
 from . import theory as theory
 from . import training as training
 from .calibration.calibrate import calibrate as calibrate

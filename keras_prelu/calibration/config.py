@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from keras_prelu.utils.checks import check_integer, check_number
 
-__all__ = ["CalibrationConfig", "DistillationConfig"]
+__all__ = ["DISTILLATION_EPOCHS", "CalibrationConfig", "DistillationConfig"]
+
+DISTILLATION_EPOCHS = 8.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class DistillationConfig:
         InvalidArgumentError: A setting is out of range.
     """
 
-    epochs: float = 8.0
+    epochs: float = DISTILLATION_EPOCHS
     learning_rate: float = 0.05
 
     def __post_init__(self) -> None:

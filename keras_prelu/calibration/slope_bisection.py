@@ -17,6 +17,7 @@ from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph.saved_weights import SavedWeights
 from keras_prelu.layers import PReLU
+from keras_prelu.typing import FloatArray
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["Candidates", "Decisions", "SlopeBisection", "set_slope"]
@@ -208,8 +209,11 @@ def _mean_slope(layer: PReLU) -> float:
     return float(np.mean(keras.ops.convert_to_numpy(layer.alpha)))
 
 
-def set_slope(layer: PReLU, slope: float) -> None:
-    """Set all slopes of a built layer to one value, or to the nearest that a constraint allows."""
+def set_slope(layer: PReLU, slope: float | FloatArray) -> None:
+    """Set the slopes of a built layer to one value or to an array of values.
+
+    A constraint gets the nearest that it allows.
+    """
     slopes = np.full(layer.beta.shape, slope)
     if layer.alpha_constraint is not None:
         slopes = keras.ops.convert_to_numpy(layer.alpha_constraint(slopes.astype("float32")))

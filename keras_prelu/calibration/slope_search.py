@@ -33,7 +33,15 @@ from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.utils.checks import check_number
 
-__all__ = ["SlopeSearch", "SlopeTrial", "find_slopes", "search_slopes", "set_slope"]
+__all__ = [
+    "ERROR_BUDGET",
+    "SlopeSearch",
+    "SlopeTrial",
+    "candidate_slopes",
+    "find_slopes",
+    "search_slopes",
+    "set_slope",
+]
 
 _HALVINGS = 8
 """The candidates are the largest slope and that slope halved once, twice, … this many times."""
@@ -141,7 +149,7 @@ def search_slopes(
     calibrator = LayerwiseCalibrator(pair, samples, config)
     held_out = [array[calibrator.split.held_out] for array in samples.arrays]
     decisions = Decisions(pair, held_out)
-    slopes = _candidate_slopes(largest)
+    slopes = candidate_slopes(largest)
     shares = unrestored_shares(
         pair.plan,
         samples.arrays,
@@ -162,7 +170,7 @@ def search_slopes(
     return search.run()
 
 
-def _candidate_slopes(largest: float) -> list[float]:
+def candidate_slopes(largest: float) -> list[float]:
     """Return the slopes to try, in ascending order."""
     return [largest * 0.5**halvings for halvings in range(_HALVINGS, -1, -1)]
 
@@ -186,4 +194,4 @@ def _check_slopes(layers: Iterable[PReLU], tolerance: float | None, largest: flo
         check_number("tolerance", tolerance, above=0.0)
     check_number("largest", largest, above=0.0)
     for layer in layers:
-        layer.parameterization.check(np.asarray(_candidate_slopes(largest)))
+        layer.parameterization.check(np.asarray(candidate_slopes(largest)))

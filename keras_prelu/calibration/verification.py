@@ -93,10 +93,16 @@ def check_steps(pair: ModelPair, samples: CalibrationSamples) -> None:
             )
 
 
-def large_error_note(calibration: Calibration | Distillation) -> str:
+def large_error_note(
+    calibration: Calibration | Distillation, remedy: str = "Smaller slopes (alpha)"
+) -> str:
     """Return a sentence on the large error that a calibration or distillation leaves, or "".
 
     It names the layers to blame: those at which the error grows most, in execution order.
+
+    Args:
+        calibration: `Calibration` or `Distillation`.
+        remedy: String. What would help first, at the beginning of a sentence.
     """
     if not calibration.error_after > LARGE_ERROR:
         return ""
@@ -115,8 +121,8 @@ def large_error_note(calibration: Calibration | Distillation) -> str:
         "The calibrated model differs from the original: the relative error of its outputs is"
         f" {calibration.error_after:.2g}, more than {LARGE_ERROR:g}."
         + (f" The error grows most at {layers}." if layers else "")
-        + " Smaller slopes (alpha), more samples, or leaving out the sites before these layers"
-        " (exclude) would help."
+        + f" {remedy}, more samples, or leaving out the sites before these layers (exclude) would"
+        " help."
     )
 
 

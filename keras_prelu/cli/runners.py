@@ -48,7 +48,9 @@ def convert_model(
         calibration: `CalibrationOptions`.
         session: `SessionOptions`.
     """
+    from keras_prelu.calibration.config import DISTILLATION_EPOCHS
     from keras_prelu.conversion.convert import run_conversion
+    from keras_prelu.sites import SMOOTH
 
     calibrates = options.calibrates(has_data=samples is not None)
     description = "Calibrating, up to 7 times" if options.alpha == "auto" else "Calibrating"
@@ -59,9 +61,9 @@ def convert_model(
             tolerance=options.tolerance,
             parameterization=options.parameterization,
             shared_axes=None if options.shared_axes == "none" else options.shared_axes,
-            rescale=options.rescale,
+            rescale=options.method,
             calibration_data=samples,
-            include=options.include or None,
+            include=SMOOTH if options.activations == "smooth" else options.include or None,
             exclude=options.exclude or None,
             keep_slopes=options.keep_slopes,
             train_frozen_slopes=options.train_frozen_slopes,
@@ -69,6 +71,7 @@ def convert_model(
             max_samples=calibration.samples,
             memory_limit=calibration.memory_limit,
             seed=session.seed,
+            distillation_epochs=options.distill or DISTILLATION_EPOCHS,
             on_step=update,
         )
 

@@ -44,12 +44,14 @@ class NewSlopes:
         parameterization: `Parameterization`. The map from raw parameters to slopes.
         constraint: `AtLeast`, the constraint of slopes, or None.
         are_searched: Boolean. Whether calibration looks for the largest slopes.
+        are_fitted: Boolean. Whether slopes that replace smooth activations are fitted to these.
     """
 
     slope: float
     parameterization: Parameterization
     constraint: AtLeast | None
     are_searched: bool
+    are_fitted: bool
 
 
 def choose_slopes(
@@ -95,6 +97,7 @@ def choose_slopes(
         parameterization=chosen,
         constraint=constraint,
         are_searched=alpha == "auto",
+        are_fitted=alpha is None or alpha == "auto",
     )
 
 

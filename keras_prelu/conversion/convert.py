@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 
-from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
+from keras_prelu.calibration.config import (
+    DISTILLATION_EPOCHS,
+    CalibrationConfig,
+    DistillationConfig,
+)
 from keras_prelu.calibration.distillation import distill_pair
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, Distillation
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
-from keras_prelu.calibration.slope_search import SlopeSearch, search_slopes
+from keras_prelu.calibration.slope_search import ERROR_BUDGET, SlopeSearch, search_slopes
 from keras_prelu.calibration.verification import (
     check_steps,
     error_note,
@@ -37,6 +41,7 @@ from keras_prelu.conversion.model_checks import (
 )
 from keras_prelu.conversion.prelu_factory import PReLUFactory
 from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
+from keras_prelu.conversion.smooth_sites import fit_smooth_sites, unavoidable_error
 from keras_prelu.conversion.verification import (
     Verification,
     refuse_nonfinite,
@@ -72,6 +77,8 @@ class Conversion:
             without samples.
         note: String. What was warned of because the error is large, or "".
         distillation: `Distillation` of the calibrated model, or None if the model is not distilled.
+        fitted_slopes: Dict from the path of each PReLU layer whose slopes were fitted to the smooth
+            activation that it replaces, to their mean. Empty without such layers.
     """
 
     model: keras.Model
@@ -82,6 +89,7 @@ class Conversion:
     error: float | None = None
     note: str = ""
     distillation: Distillation | None = None
+    fitted_slopes: Mapping[str, float] = field(default_factory=dict)
 
 
 def convert(
@@ -121,13 +129,15 @@ def convert(
             models and custom layers. It is not changed.
         alpha: Float, "auto" or None. The initial slope of the new layers. With "auto", each layer
             gets the largest slope, up to 0.25, that calibration can compensate for (see
-            `find_slopes`); this needs samples. Sites with a slope of their own keep it, see
-            `keep_slopes`. Defaults to None: 0 without `calibration_data` and `rescale`, and 0.25
-            with either, since both are of use for other slopes only; for "positive" 0.001; for
-            other maps than "identity" 0.25. Without samples, a slope above 0.001 is refused unless
-            `rescale` says how to do without.
+            `find_slopes`); this needs samples. A layer in place of a smooth activation gets the
+            slopes that fit it best in least squares, with "auto" and with None, if it is
+            calibrated. Sites with a slope of their own keep it, see `keep_slopes`. Defaults to
+            None: 0 without `calibration_data` and `rescale`, and 0.25 with either, since both are
+            of use for other slopes only; for "positive" 0.001; for other maps than "identity" 0.25.
+            Without samples, a slope above 0.001 is refused unless `rescale` says how to do without.
         tolerance: Float or None. The loss of function that `alpha="auto"` allows, see
-            `find_slopes`. Defaults to None, 0.001 of the outputs' variance.
+            `find_slopes`, beyond what replacing smooth activations costs. Defaults to None, 0.001
+            of the outputs' variance.
         parameterization: String or `Parameterization` or None. The map from raw parameters to
             slopes, as in `PReLU`. Under "identity", training keeps each layer's input in memory for
             the backward pass; under the other names, with slopes that are certainly positive, only
@@ -161,9 +171,10 @@ def convert(
             measured on them. If it is more than a fifth of the outputs' variance, a warning says
             so. Defaults to None.
         include: Sites to convert: a path, layer name or glob ("block1_*"), a layer class, a
-            function of a `Site`, or a list of these. Defaults to None, all convertible sites except
-            those on request (`Site.on_request`): smooth activations such as ELU and GELU, and
-            rectifiers whose range the model relies on, such as gates and outputs.
+            function of a `Site` such as `keras_prelu.sites.SMOOTH`, or a list of these. Defaults to
+            None, all convertible sites except those on request (`Site.on_request`): smooth
+            activations such as ELU and GELU, and rectifiers whose range the model relies on, such
+            as gates and outputs.
         exclude: Sites not to convert, in the same form. Defaults to None.
         keep_slopes: Boolean. Whether LeakyReLU, ReLU(negative_slope) and `keras.layers.PReLU` keep
             their own slopes. If False, they get `alpha`. Defaults to True.
@@ -239,6 +250,7 @@ def run_conversion(
     batch_size: int | None = None,
     memory_limit: float = 4e9,
     seed: int = 0,
+    distillation_epochs: float = DISTILLATION_EPOCHS,
     on_step: Progress | None = None,
 ) -> Conversion:
     """Convert a trained ReLU model into a PReLU model, and return it with its records.
@@ -253,6 +265,8 @@ def run_conversion(
             Defaults to None: as many as the memory limit allows, at most 128.
         memory_limit: Float. Bytes that calibration may take, as in `calibrate`. Defaults to 4e9.
         seed: Integer. Seed of the drawn and the held-out samples. Defaults to 0.
+        distillation_epochs: Float. How often `rescale="distilled"` draws each sample, as in
+            `distill`. Defaults to 8.
         on_step: Function called with (steps done, steps in total) during a calibration. With
             `alpha="auto"` the count restarts for each of up to seven calibrations, and for the
             distillation with `rescale="distilled"`. Defaults to None.
@@ -282,6 +296,7 @@ def run_conversion(
     config = CalibrationConfig(
         refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
     )
+    distillation = DistillationConfig(epochs=distillation_epochs)
     sites = locate_sites(model)
     selected_sites = select(sites, model, include, exclude)
     if rescale == "auto" and not has_samples:
@@ -322,9 +337,13 @@ def run_conversion(
         if verify:
             check_steps(pair, samples)
         searched = new_slopes if factory.new_slopes.are_searched else []
+        if factory.new_slopes.are_fitted:
+            fitted = fit_smooth_sites(converted, pair, samples, selected_sites, config)
+            conversion = replace(conversion, fitted_slopes=fitted)
+            searched = [path for path in searched if path not in fitted]
         conversion = _calibrated(conversion, pair, samples, config, searched, tolerance, on_step)
         if method == "distilled":
-            conversion = _distilled(conversion, pair, samples, config, on_step)
+            conversion = _distilled(conversion, pair, samples, config, distillation, on_step)
         if conversion.note:
             warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=4)
         return conversion
@@ -357,10 +376,14 @@ def _calibrated(
     """
     slope_search = None
     if searched_slopes:
+        searched = {path: layer_at(conversion.model, path) for path in searched_slopes}
+        if conversion.fitted_slopes:
+            cost = unavoidable_error(pair, samples, searched.values(), config, on_step)
+            tolerance = cost + (ERROR_BUDGET if tolerance is None else tolerance)
         slope_search = search_slopes(
             pair,
             samples,
-            {path: layer_at(conversion.model, path) for path in searched_slopes},
+            searched,
             config,
             tolerance=tolerance,
             largest=LARGEST_SLOPE,
@@ -374,7 +397,9 @@ def _calibrated(
         calibration=calibration,
         slope_search=slope_search,
         error=calibration.error_after,
-        note=large_error_note(calibration),
+        note=large_error_note(
+            calibration, _remedy(conversion, 'Distillation (rescale="distilled")')
+        ),
     )
 
 
@@ -383,16 +408,27 @@ def _distilled(
     pair: ModelPair,
     samples: CalibrationSamples,
     config: CalibrationConfig,
+    settings: DistillationConfig,
     on_step: Progress | None,
 ) -> Conversion:
     """Distill a calibrated conversion in place, and return it with the record."""
-    distillation = distill_pair(pair, samples, config, DistillationConfig(), on_step)
+    distillation = distill_pair(pair, samples, config, settings, on_step)
     return replace(
         conversion,
         distillation=distillation,
         error=distillation.error_after,
-        note=large_error_note(distillation),
+        note=large_error_note(distillation, _remedy(conversion, "Fine-tuning")),
     )
+
+
+def _remedy(conversion: Conversion, without_slopes: str) -> str:
+    """Return what helps first against a large error.
+
+    Args:
+        conversion: `Conversion`.
+        without_slopes: String. What helps where the slopes are fitted to smooth activations.
+    """
+    return without_slopes if conversion.fitted_slopes else "Smaller slopes (alpha)"
 
 
 def _measured(

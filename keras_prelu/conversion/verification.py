@@ -191,7 +191,8 @@ def _activation(layer: PReLU, located: LocatedSite) -> Any:
     owner = located.owner
     # `keras.ops.maximum` takes a number too, and is no smooth function.
     if located.site.on_request and type(located.operation).__name__ != "Maximum":
-        return _smooth_activation(located)
+        function = located.function
+        return lambda inputs, alpha: function(inputs)
 
     def activate(inputs: Tensor, alpha: Tensor) -> Tensor:
         slopes = (
@@ -203,17 +204,6 @@ def _activation(layer: PReLU, located: LocatedSite) -> Any:
         return capped(outputs, layer.max_value)
 
     return activate
-
-
-def _smooth_activation(located: LocatedSite) -> Any:
-    """Return a function that applies the smooth rectifier of a site, such as GELU."""
-    if located.held is not None:
-        function = located.held.target.value
-    elif located.site.kind == "inline":
-        function = located.operation.activation
-    else:
-        function = located.operation
-    return lambda inputs, alpha: function(inputs)
 
 
 class _Comparison:

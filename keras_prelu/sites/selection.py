@@ -11,10 +11,22 @@ import keras
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.sites.site import LocatedSite, Site
 
-__all__ = ["Selector", "select"]
+__all__ = ["SMOOTH", "Selector", "select"]
 
 Selector = Any
 """A path, layer name or glob, a layer class, a function of a `Site`, or an iterable of these."""
+
+
+def _is_smooth(site: Site) -> bool:
+    return site.is_smooth and not site.range_matters
+
+
+SMOOTH: Selector = _is_smooth
+"""Selector of the smooth relatives of ReLU: swish (SiLU), hard-swish, GELU, ELU, Mish, ….
+
+Left out are those whose range the model relies on, such as a Softplus that is an output. Gates,
+such as sigmoid and hard-sigmoid, are none of them.
+"""
 
 
 def select(
@@ -87,7 +99,8 @@ def _only_on_request(sites: list[Site], model: keras.Model) -> str:
     names = " and ".join(sorted({site.reason.split()[0] for site in sites}))
     return (
         f"Model '{model.name}' has no ReLU, but {len(sites)} smooth activations ({names}), which"
-        f" are converted on request: name them with `include` (the first is '{sites[0].path}')."
+        " are converted on request: include=keras_prelu.sites.SMOOTH, or --activations smooth, with"
+        f" samples (the first is '{sites[0].path}')."
     )
 
 

@@ -42,6 +42,8 @@ class Site:
         is_smooth: Boolean. Whether it is a convertible smooth relative of ReLU.
         source: String. Of a function that Python code calls: file, line and name of the function
             that calls it, and whether the call is repeated in a loop. Empty otherwise.
+        range_matters: Boolean. Whether it is on request because the model, or the code that calls
+            the model, relies on the range of its output.
     """
 
     path: str
@@ -56,6 +58,7 @@ class Site:
     on_request: bool = False
     is_smooth: bool = False
     source: str = ""
+    range_matters: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,13 @@ class LocatedSite:
             return HookTarget(self.prelu)
         return None if self.held is None else self.held.target
 
+    @property
+    def function(self) -> Any:
+        """The smooth activation that the site applies, as a function of a tensor."""
+        if self.held is not None:
+            return self.held.target.value
+        return self.operation.activation if self.site.kind == "inline" else self.operation
+
 
 def describe_site(
     rectifier: Rectifier,
@@ -149,6 +159,7 @@ def describe_site(
         on_request=bool(reasons_to_ask) and not obstacle,
         is_smooth=bool(rectifier.smooth) and not obstacle,
         source=source,
+        range_matters=bool(objection) and not obstacle,
     )
 
 

@@ -62,6 +62,7 @@ def command(
       keras-prelu convert model.keras --data samples.npz --alpha 0.25
       keras-prelu convert model.keras --data samples.npz --alpha auto
       keras-prelu convert model.keras --data samples.npz --finetune
+      keras-prelu convert model.keras --data samples.npz --activations smooth --distill 8
     """
     from keras_prelu.cli.console import print_finetuning, print_json
     from keras_prelu.cli.finetuned_files import (
@@ -100,6 +101,7 @@ def command(
         "calibration": result.calibration,
         "distillation": result.distillation,
         "slope_search": result.slope_search,
+        "fitted_slopes": result.fitted_slopes,
         "error": result.error,
         "note": result.note,
     }
@@ -157,6 +159,12 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
         print_slope_search,
     )
 
+    if result.fitted_slopes:
+        echo(
+            f"Slopes fitted to {count(len(result.fitted_slopes), 'smooth activation')}:"
+            f" {number(min(result.fitted_slopes.values()))} to"
+            f" {number(max(result.fitted_slopes.values()))} (means of the layers)."
+        )
     if result.calibration is not None:
         print_calibration(result.calibration)
     if result.slope_search is not None:

@@ -74,7 +74,7 @@ def _print_sites(model: Path, sites: Sequence[Any]) -> None:
     elif on_request:
         echo(
             f"These sites are converted on request only. Next: keras-prelu convert {model}"
-            " --include '*' --data DATA"
+            " --activations smooth --data DATA"
         )
     else:
         echo("There is nothing to convert." if sites else "The model has no ReLU.")

@@ -23,6 +23,7 @@ __all__ = [
 # compares them with the package.
 PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity", "positive")
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
+ACTIVATIONS = ("relu", "smooth")
 SHARED_AXES = ("channel_wise", "channel_shared", "none")
 
 
@@ -36,6 +37,8 @@ class ConversionOptions:
         parameterization: String or None. The map from raw parameters to slopes.
         shared_axes: String. One of `SHARED_AXES`.
         rescale: String. One of `RESCALES`.
+        distill: Float or None. Epochs of a distillation after the calibration.
+        activations: String. One of `ACTIVATIONS`.
         include: Tuple of strings. Patterns of the sites to convert; empty for all.
         exclude: Tuple of strings. Patterns of the sites to leave alone.
         keep_slopes: Boolean. Whether LeakyReLU and PReLU layers keep their slopes.
@@ -73,6 +76,20 @@ class ConversionOptions:
         help="How the model's function is preserved at other slopes; auto: calibrated, which needs"
         " --data. With the others, --data measures the error.",
     )
+    distill: float | None = option(
+        "--distill",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="EPOCHS",
+        help="After the calibration, train the layers on what MODEL computes for the samples; as"
+        " --rescale distilled, which takes 8 epochs.",
+    )
+    activations: str = option(
+        "--activations",
+        type=click.Choice(ACTIVATIONS),
+        default="relu",
+        help="What to convert: ReLU and its leaky relatives, or the smooth ones (swish, hard-swish,"
+        " GELU, ELU, …), whose slopes are fitted to --data.",
+    )
     include: tuple[str, ...] = option(
         "--include",
         multiple=True,
@@ -105,11 +122,25 @@ class ConversionOptions:
         """Return whether a conversion with these options calibrates the model."""
         return has_data and self.rescale in ("auto", "calibrated", "distilled")
 
+    @property
+    def method(self) -> str:
+        """How the model's function is preserved: one of `RESCALES`."""
+        return self.rescale if self.distill is None else "distilled"
+
     def check(self, *, has_data: bool) -> None:
         """Raise a usage error for options that contradict each other."""
         calibrates = self.calibrates(has_data=has_data)
         if self.rescale in ("calibrated", "distilled") and not has_data:
             raise click.UsageError(f"--rescale {self.rescale} needs --data.")
+        if self.distill is not None and not calibrates:
+            raise click.UsageError(
+                "--distill needs --data, and --rescale distilled, calibrated or auto."
+            )
+        if self.activations != "relu" and self.include:
+            raise click.UsageError(
+                "--activations and --include exclude each other: --include converts what it names,"
+                " smooth or not."
+            )
         if self.alpha == "auto" and not calibrates:
             raise click.UsageError(
                 "--alpha auto needs --data, and --rescale calibrated, distilled or auto."

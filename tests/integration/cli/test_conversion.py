@@ -115,6 +115,52 @@ def test_convert_distills():
     )
 
 
+def smooth_classifier(folder):
+    """Write the classifier of the other tests with smooth activations."""
+    model = kp.load_model(folder / "relu.keras")
+    config = model.get_config()
+    for layer in config["layers"]:
+        if layer["config"]["name"] == "conv":
+            layer["config"]["activation"] = "hard_silu"
+        if layer["config"]["name"] == "act":
+            layer |= {"class_name": "Activation"}
+            layer["config"] = {"name": "act", "activation": "silu", "dtype": "float32"}
+    smooth = keras.Sequential.from_config(config)
+    smooth.set_weights(model.get_weights())
+    smooth.save("smooth.keras")
+
+
+def test_smooth_activations(folder):
+    smooth_classifier(folder)
+    arguments = "convert smooth.keras --data samples.npz --activations smooth"
+    stored.check("convert_smooth", invoke(arguments).output)
+    assert len({0.0, *slopes_of("smooth.prelu.keras").values()}) == 3
+    record = invoke_json(arguments, "--force --distill 2")
+    assert set(record["fitted_slopes"]) == {"conv_prelu", "act"}
+    steps = [block["steps"] for block in record["distillation"]["blocks"]]
+    longer = invoke_json(arguments, "--force --distill 4")
+    assert [block["steps"] for block in longer["distillation"]["blocks"]] == [2 * n for n in steps]
+    excluded = invoke_json(arguments, "--force --exclude act")
+    assert set(excluded["fitted_slopes"]) == {"conv_prelu"}
+    error = invoke("convert smooth.keras -o other.keras", expect=1).stderr
+    assert "--activations smooth" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--activations smooth --include act", "exclude each other"),
+        ("--distill 4", "--distill needs --data"),
+        ("--distill 4 --data samples.npz --rescale none", "--distill needs --data"),
+        ("--distill 0 --data samples.npz", "range"),
+        ("--activations smooth", "calibration_data, --data"),
+    ],
+)
+def test_options_of_smooth_activations_are_checked(folder, options, message):
+    smooth_classifier(folder)
+    assert message in " ".join(invoke(f"convert smooth.keras {options}", expect=2).stderr.split())
+
+
 def test_options_of_the_conversion():
     invoke(
         "convert relu.keras --alpha 0 --parameterization identity --include act"
