@@ -13,7 +13,7 @@ from keras_prelu.registration import serializable
 from keras_prelu.typing import Tensor
 from keras_prelu.utils.checks import check_number
 
-__all__ = ["AtLeast"]
+__all__ = ["AtLeast", "Between"]
 
 
 @serializable()
@@ -77,3 +77,53 @@ class AtLeast(keras.constraints.Constraint):
 
     def get_config(self) -> dict[str, Any]:
         return {"minimum": self.minimum}
+
+
+@serializable()
+class Between(AtLeast):
+    """Constraint that keeps slopes between a positive minimum and a maximum.
+
+    It is `AtLeast` with an upper bound. With slopes of at most 1 a PReLU is max(x, αx), which many
+    runtimes compute faster than other forms.
+
+    Args:
+        minimum: Float > 0. The smallest slope. Defaults to 0.001.
+        maximum: Float, at least the minimum. The largest slope. Defaults to 1.
+
+    Raises:
+        InvalidArgumentError: A ValueError; a bound is not a positive finite number, or the maximum
+            is below the minimum.
+
+    Example:
+
+    >>> layer = keras_prelu.PReLU(parameterization="identity",
+    ...     alpha_constraint=keras_prelu.constraints.Between(0.01, 1.0))
+    """
+
+    def __init__(self, minimum: float = 1e-3, maximum: float = 1.0) -> None:
+        super().__init__(minimum)
+        check_number("maximum", maximum, minimum=self.minimum)
+        self.maximum = float(maximum)
+
+    def __call__(self, w: Tensor) -> Tensor:
+        w = super().__call__(w)
+        return ops.minimum(w, ops.cast(self.maximum, w.dtype))
+
+    def check(self, alpha: Any) -> None:
+        """Check that no slope is out of bounds.
+
+        Args:
+            alpha: Float or array. Slopes.
+
+        Raises:
+            InvalidArgumentError: A ValueError; a slope is out of bounds.
+        """
+        smallest, largest = float(np.min(alpha)), float(np.max(alpha))
+        if smallest < self.minimum or largest > self.maximum:
+            raise InvalidArgumentError(
+                f"Slopes from {smallest:g} to {largest:g} are not within {self.minimum:g} and"
+                f" {self.maximum:g}, the bounds of their constraint."
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "maximum": self.maximum}

@@ -163,6 +163,13 @@ class PReLU(keras.layers.Layer):
             return self.compute_dtype != "float16"
         return self.parameterization.sign_is_certain(self.compute_dtype)
 
+    @property
+    def _is_at_most_one(self) -> bool:
+        """Whether slopes are certainly at most 1, if their sign is certain."""
+        if isinstance(self.alpha_constraint, constraints.Between):
+            return self.alpha_constraint.maximum <= 1
+        return self.parameterization.at_most_one
+
     def build(self, input_shape: Shape) -> None:
         carrying = self._axes_with_slopes(len(input_shape))
         for axis in carrying:
@@ -238,7 +245,7 @@ class PReLU(keras.layers.Layer):
 
     def _activate(self, inputs: Tensor, alpha: Tensor) -> Tensor:
         if self._sign_is_certain:
-            activation = prelu_to_one if self.parameterization.at_most_one else positive_prelu
+            activation = prelu_to_one if self._is_at_most_one else positive_prelu
             return activation(inputs, alpha, self.max_value)
         outputs = prelu(inputs, alpha)
         if self.max_value is None:

@@ -68,6 +68,7 @@ def convert_model(
             keep_slopes=options.keep_slopes,
             train_frozen_slopes=options.train_frozen_slopes,
             verify=options.verify,
+            profile=options.profile,
             max_samples=calibration.samples,
             memory_limit=calibration.memory_limit,
             seed=session.seed,

@@ -33,6 +33,7 @@ from keras_prelu.conversion.arguments import (
     choose_method,
     choose_slopes,
 )
+from keras_prelu.conversion.caps import Cap, caps_note, judge_caps
 from keras_prelu.conversion.model_checks import (
     refuse_change_without_samples,
     refuse_quantized_layers,
@@ -40,6 +41,7 @@ from keras_prelu.conversion.model_checks import (
     warn_of_nonfinite_weights,
 )
 from keras_prelu.conversion.prelu_factory import PReLUFactory
+from keras_prelu.conversion.profiles import ConversionProfile, get_profile
 from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
 from keras_prelu.conversion.smooth_sites import fit_smooth_sites, unavoidable_error
 from keras_prelu.conversion.verification import (
@@ -52,10 +54,11 @@ from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.scaling.analytic import rescale_analytic
 from keras_prelu.scaling.moments import rescale_moments
+from keras_prelu.sites.clipping import clipped_shares
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.selection import Selector, select
-from keras_prelu.sites.site import Site
+from keras_prelu.sites.site import LocatedSite, Site
 
 __all__ = ["Conversion", "convert", "run_conversion"]
 
@@ -79,6 +82,7 @@ class Conversion:
         distillation: `Distillation` of the calibrated model, or None if the model is not distilled.
         fitted_slopes: Dict from the path of each PReLU layer whose slopes were fitted to the smooth
             activation that it replaces, to their mean. Empty without such layers.
+        caps: Tuple of `Cap`. What a profile found of the caps of sites; empty without a profile.
     """
 
     model: keras.Model
@@ -90,6 +94,7 @@ class Conversion:
     note: str = ""
     distillation: Distillation | None = None
     fitted_slopes: Mapping[str, float] = field(default_factory=dict)
+    caps: tuple[Cap, ...] = ()
 
 
 def convert(
@@ -108,6 +113,7 @@ def convert(
     keep_slopes: bool = True,
     train_frozen_slopes: bool = False,
     verify: bool = True,
+    profile: str | None = None,
 ) -> keras.Model:
     """Convert a trained ReLU model into a PReLU model.
 
@@ -184,6 +190,12 @@ def convert(
             slopes and before any rescaling: on the first few calibration samples, or on inputs
             drawn to fit the model. This takes two small predictions; with slopes that change the
             outputs and without samples, two more check that these are finite. Defaults to True.
+        profile: String or None. "deployment" makes a network that costs least where it runs: each
+            layer has one slope, which a constraint keeps from 0.001 (where it starts) to 1, and
+            caps such as ReLU6's are removed where they cut off at most 0.2 % of the outputs for
+            `calibration_data`. A warning names the caps that stay. Sites with slopes of their own
+            keep them. Not together with other `shared_axes`, or maps other than "positive" and
+            "sigmoid". Defaults to None.
 
     Returns:
         A new model of the same kind (a Sequential stays one). `run_conversion` returns it together
@@ -225,6 +237,7 @@ def convert(
         keep_slopes=keep_slopes,
         train_frozen_slopes=train_frozen_slopes,
         verify=verify,
+        profile=profile,
     ).model
 
 
@@ -245,6 +258,7 @@ def run_conversion(
     keep_slopes: bool = True,
     train_frozen_slopes: bool = False,
     verify: bool = True,
+    profile: str | None = None,
     max_samples: int | None = None,
     refit_frozen: bool = False,
     batch_size: int | None = None,
@@ -256,7 +270,7 @@ def run_conversion(
     """Convert a trained ReLU model into a PReLU model, and return it with its records.
 
     Args:
-        model: `keras.Model`. As in `convert`, like all arguments up to `verify`.
+        model: `keras.Model`. As in `convert`, like all arguments up to `profile`.
         max_samples: Integer or None. Largest number of samples to calibrate with, drawn at random.
             Defaults to None, all samples in their order.
         refit_frozen: Boolean. Whether calibration refits layers with `trainable=False` too.
@@ -286,8 +300,13 @@ def run_conversion(
     has_samples = calibration_data is not None
     check_arguments(alpha=alpha, tolerance=tolerance, rescale=rescale, has_samples=has_samples)
     method = choose_method(rescale, has_samples=has_samples)
+    settings = get_profile(profile)
+    if settings is not None:
+        shared_axes = settings.axes(shared_axes)
+        parameterization = settings.parameterization(parameterization)
+    new_slopes = choose_slopes(alpha, parameterization, rescale, has_samples=has_samples)
     factory = PReLUFactory(
-        new_slopes=choose_slopes(alpha, parameterization, rescale, has_samples=has_samples),
+        new_slopes=new_slopes if settings is None else settings.bounded(new_slopes),
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
         beta_regularizer=beta_regularizer,
@@ -308,9 +327,7 @@ def run_conversion(
         samples = check_samples(model, calibration_data, max_samples=max_samples, seed=seed)
     converted = exchange_rectifiers(model, selected_sites, factory)
     warn_of_lost_classes(model)
-    if train_frozen_slopes:
-        train_new_slopes(converted, selected_sites)
-    new_slopes = [
+    new_layers = [
         located.site.target
         for located in selected_sites
         if not factory.keeps_slopes_of(located.site)
@@ -321,22 +338,29 @@ def run_conversion(
             model,
             converted,
             selected_sites,
-            new_slopes,
+            new_layers,
             None if samples is None else samples.structure,
         )
         warn_of_no_verification(verification)
+    caps = () if settings is None else _judged_caps(model, selected_sites, samples, settings)
+    uncapped = frozenset(cap.path for cap in caps if cap.removed)
+    if uncapped:  # Only now, since the verification compares what both models compute.
+        converted = exchange_rectifiers(model, selected_sites, replace(factory, uncapped=uncapped))
+    if train_frozen_slopes:
+        train_new_slopes(converted, selected_sites)
     conversion = Conversion(
         model=converted,
         sites=tuple(located.site for located in selected_sites),
         calibration=None,
         slope_search=None,
         verification=verification,
+        caps=caps,
     )
     if samples is not None and method in RESCALES_ON_SAMPLES:
         pair = ModelPair(model, converted, samples, sites)
         if verify:
             check_steps(pair, samples)
-        searched = new_slopes if factory.new_slopes.are_searched else []
+        searched = new_layers if factory.new_slopes.are_searched else []
         if factory.new_slopes.are_fitted:
             fitted = fit_smooth_sites(converted, pair, samples, selected_sites, config)
             conversion = replace(conversion, fitted_slopes=fitted)
@@ -348,12 +372,27 @@ def run_conversion(
             warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=4)
         return conversion
     if method in _RESCALERS:
-        _RESCALERS[method](converted, new_slopes)
+        _RESCALERS[method](converted, new_layers)
     if samples is not None:
         return _measured(conversion, model, samples, config.batch_size)
     if verify and any(factory.slope_change(site) for site in conversion.sites):
         refuse_nonfinite(model, converted, method)
     return conversion
+
+
+def _judged_caps(
+    model: keras.Model,
+    selected_sites: Sequence[LocatedSite],
+    samples: CalibrationSamples | None,
+    profile: ConversionProfile,
+) -> tuple[Cap, ...]:
+    """Return the caps of a model, judged by a profile, and warn of those that stay."""
+    shares = {} if samples is None else clipped_shares(model, samples.structure, samples.arrays)
+    caps = judge_caps(selected_sites, shares, profile.largest_clipped_share)
+    note = caps_note(caps, has_samples=samples is not None)
+    if note:
+        warnings.warn(note, KerasPReLUWarning, stacklevel=5)
+    return caps
 
 
 _RESCALERS = {"analytic": rescale_analytic, "moments": rescale_moments}

@@ -29,6 +29,7 @@ class PReLUFactory:
         alpha_regularizer: Regularizer of the slopes, as in `PReLU`.
         beta_regularizer: Regularizer of their raw parameters, as in `PReLU`.
         keep_slopes: Boolean. Whether a site with a slope of its own keeps it.
+        uncapped: Frozen set of strings. Paths of sites whose caps are left out.
     """
 
     new_slopes: NewSlopes
@@ -36,6 +37,7 @@ class PReLUFactory:
     alpha_regularizer: Any
     beta_regularizer: Any
     keep_slopes: bool
+    uncapped: frozenset[str] = frozenset()
 
     def keeps_slopes_of(self, site: Site) -> bool:
         """Return whether a site keeps slopes of its own."""
@@ -69,7 +71,7 @@ class PReLUFactory:
             alpha_regularizer=self.alpha_regularizer,
             beta_regularizer=self.beta_regularizer,
             shared_axes=settings.shared_axes,
-            max_value=site.max_value,
+            max_value=None if site.path in self.uncapped else site.max_value,
             data_format=located.data_format,
             drop_mask=_drops_mask(located),
             name=site.target.rsplit("/", 1)[-1],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_prelu import PReLU, parameterizations
-from keras_prelu.constraints import AtLeast
+from keras_prelu.constraints import AtLeast, Between
 from tests.helpers import references
 from tests.helpers.gradients import gradients
 
@@ -71,3 +71,42 @@ def test_a_slope_assigned_below_the_minimum_counts_as_the_minimum():
     )
     (dx,) = gradients(lambda x: keras.ops.sum(layer(x)), x)
     np.testing.assert_allclose(dx, [[0.1, 0.4], [1.0, 0.4]], rtol=1e-6)
+
+
+def test_between_clips_from_both_sides():
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(Between(0.5, 2.0)(np.float32([-1.0, 0.5, 1.0, 2.5]))),
+        [0.5, 0.5, 1.0, 2.0],
+    )
+    with pytest.raises(ValueError, match=r"`maximum` must be"):
+        Between(0.5, 0.4)
+    layer = PReLU(parameterization="identity", alpha_constraint=Between(0.01, 2.0))
+    again = PReLU.from_config(layer.get_config()).alpha_constraint
+    assert (again.minimum, again.maximum) == (0.01, 2.0)
+
+
+@pytest.mark.parametrize("maximum", [1.0, 2.0])
+def test_a_slope_assigned_out_of_bounds_counts_as_the_bound(maximum):
+    layer = PReLU(
+        0.2, parameterization="identity", alpha_constraint=Between(0.1, maximum), max_value=1.5
+    )
+    layer.build((None, 3))
+    layer.alpha.assign(np.float32([-3.0, 0.4, 5.0]))
+    x = np.float32([[-1.0, -1.0, -2.0], [2.0, -0.5, 1.0]])
+    expected = np.minimum(references.prelu(x, [0.1, 0.4, maximum]), 1.5)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(x)), expected, rtol=1e-6)
+    (dx,) = gradients(lambda x: keras.ops.sum(layer(x)), x)
+    np.testing.assert_allclose(dx, [[0.1, 0.4, maximum], [0.0, 0.4, 1.0]], rtol=1e-6)
+
+
+def test_training_stops_at_the_maximum():
+    constraint = Between(0.1, 0.5)
+    model = keras.Sequential(
+        [keras.Input((2,)), PReLU(0.2, parameterization="identity", alpha_constraint=constraint)]
+    )
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    x = -np.ones((8, 2), "float32")
+    model.fit(x, -np.ones_like(x), epochs=3, verbose=0)  # pulls the slopes up to 1
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(model.layers[-1].alpha), [0.5, 0.5], rtol=1e-6
+    )

@@ -104,6 +104,7 @@ def command(
         "fitted_slopes": result.fitted_slopes,
         "error": result.error,
         "note": result.note,
+        "caps": result.caps,
     }
     if not session.json:
         _print_conversion(result, output, layers)
@@ -173,6 +174,9 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
         print_distillation(result.distillation)
     slope_count = sum(layer.count for layer in layers)
     echo(f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}.")
+    if result.caps:
+        removed = sum(cap.removed for cap in result.caps)
+        echo(f"Removed {removed} of {count(len(result.caps), 'cap')}.")
     if result.calibration is None:
         echo(
             f"Initial slopes: {min(layer.minimum for layer in layers):g} to"

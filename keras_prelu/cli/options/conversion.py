@@ -12,6 +12,7 @@ from keras_prelu.cli.options.parameter_types import Slope
 
 __all__ = [
     "PARAMETERIZATIONS",
+    "PROFILES",
     "RESCALES",
     "ConversionOptions",
     "conversion_options",
@@ -24,6 +25,7 @@ __all__ = [
 PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity", "positive")
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
 ACTIVATIONS = ("relu", "smooth")
+PROFILES = ("deployment",)
 SHARED_AXES = ("channel_wise", "channel_shared", "none")
 
 
@@ -44,6 +46,7 @@ class ConversionOptions:
         keep_slopes: Boolean. Whether LeakyReLU and PReLU layers keep their slopes.
         train_frozen_slopes: Boolean. Whether new slopes in frozen layers are trainable.
         verify: Boolean. Whether the predictions of both models are compared.
+        profile: String or None. One of `PROFILES`.
     """
 
     alpha: float | str | None = option(
@@ -116,6 +119,12 @@ class ConversionOptions:
         "--verify/--no-verify",
         default=True,
         help="Whether to compare the predictions of the new model with the old one's.",
+    )
+    profile: str | None = option(
+        "--profile",
+        type=click.Choice(PROFILES),
+        help="deployment: what costs least where it runs. One slope a layer, from 0.001 to 1, and"
+        " no caps where they cut off next to nothing of --data.",
     )
 
     def calibrates(self, *, has_data: bool) -> bool:
