@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -71,10 +72,13 @@ def trace_calls(
         Exception: Whatever the layer's code raises.
     """
     calls: list[RectifierCall] = []
-    for mode in _modes(layer):
-        for call in _trace_once(layer, args, {**kwargs, **mode}, rectifiers):
+
+    def trace(kwargs: Mapping[str, Any]) -> None:
+        for call in _trace_once(layer, args, kwargs, rectifiers):
             if call not in calls:
                 calls.append(call)
+
+    _in_modes(layer, kwargs, trace)
     return calls
 
 
@@ -83,13 +87,23 @@ def call_in_modes(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
     The arguments are those of `trace_calls`, and what is raised.
     """
-    for mode in _modes(layer):
-        _call_symbolically(layer, args, {**kwargs, **mode})
+    _in_modes(layer, kwargs, lambda kwargs: _call_symbolically(layer, args, kwargs))
 
 
-def _modes(layer: Any) -> list[dict[str, Any]]:
-    takes_training = "training" in inspect.signature(layer.call).parameters
-    return [{"training": False}, {"training": True}] if takes_training else [{}]
+def _in_modes(
+    layer: Any, kwargs: Mapping[str, Any], run: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Run something with the arguments for inference, and with those for training.
+
+    Some layers can't be called for training on symbolic tensors of PyTorch. What is called for
+    training only is then not seen.
+    """
+    if "training" not in inspect.signature(layer.call).parameters:
+        run(kwargs)
+        return
+    run({**kwargs, "training": False})
+    with contextlib.suppress(Exception):
+        run({**kwargs, "training": True})
 
 
 def _trace_once(

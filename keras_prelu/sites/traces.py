@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.custom_layers.code_calls import CodeCalls
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
 from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import reason_of
@@ -48,6 +50,9 @@ class Trace:
         self.arguments: Arguments | None = None
         self.failure = "" if uses else _NEVER_CALLED
         self._rectifiers = rectifiers
+        self._with_code = {
+            id(held.owner.layer) for held in rectifiers if isinstance(held.owner, CodeCalls)
+        }
         self._in_graph = {id(held.owner): held for held in rectifiers if not is_function(held)}
         for alternatives in uses:
             failure = self._trace_first(layer, alternatives)
@@ -98,10 +103,16 @@ class Trace:
             held = self._in_graph.get(id(call.operation))
             if held is not None:
                 self.calls.append(RectifierCall.from_graph(held, call))
-            elif find_held_rectifiers(call.operation):
+            elif find_held_rectifiers(call.operation) or self._is_code_inside(call.operation):
                 reason = self._trace(call.operation, Arguments(call.args, call.kwargs))
                 failure = failure or reason
         return failure
+
+    def _is_code_inside(self, operation: Any) -> bool:
+        """Return whether code of an operation, or of a layer inside it, calls a rectifier."""
+        return bool(self._with_code) and any(
+            id(layer) in self._with_code for layer in (operation, *sublayers(operation))
+        )
 
 
 def arguments_at_build(model: keras.Model) -> Iterator[Arguments]:
