@@ -49,7 +49,7 @@ def _print_sites(model: Path, sites: Sequence[Any]) -> None:
         [
             [
                 site.path,
-                site.layer,
+                _layer_text(site),
                 site.kind,
                 "–" if site.channels is None else site.channels,
                 _slope_text(site),
@@ -78,6 +78,15 @@ def _print_sites(model: Path, sites: Sequence[Any]) -> None:
         )
     else:
         echo("There is nothing to convert." if sites else "The model has no ReLU.")
+
+
+def _layer_text(site: Any) -> str:
+    """Return the class of the layer, and where its code is if it calls the rectifier."""
+    if not site.source:
+        return str(site.layer)
+    place, _, rest = site.source.partition(" in ")
+    _, _, repetition = rest.partition(" (")
+    return f"{site.layer}, {place}" + (f", {repetition.removesuffix(')')}" if repetition else "")
 
 
 def _slope_text(site: Any) -> str:

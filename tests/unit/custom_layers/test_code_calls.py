@@ -1,6 +1,7 @@
 """keras_prelu.custom_layers.code_calls: rectifiers that Python code calls as functions are
 converted, each call for itself, exactly, and come back from a file."""
 
+import importlib.util
 import threading
 
 import keras
@@ -188,3 +189,102 @@ def test_conversion_back_gives_the_code_its_functions(tmp_path):
     baked = kp.bake(converted)
     np.testing.assert_array_equal(outputs(baked), outputs(model))
     assert not list(prelu_layers(baked))
+
+
+SOURCE = """
+import keras
+from keras import ops
+
+@keras.saving.register_keras_serializable("changing")
+class Changing(keras.layers.Layer):
+    def call(self, x):
+        BODY
+
+    def get_config(self):
+        return super().get_config()
+"""
+
+
+def module(folder, name, body):
+    """Import a module that defines `Changing` with the body of a `call`, and return the class."""
+    lines = ("\n" + " " * 8).join(body)
+    path = folder / f"{name}.py"
+    path.write_text(SOURCE.replace("BODY", lines))
+    spec = importlib.util.spec_from_file_location(name, path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded.Changing
+
+
+BODY = ["y = ops.relu(x)", "return ops.relu(y - 0.1) + ops.relu(x)"]
+
+
+@pytest.mark.parametrize(
+    ("body", "gone"),
+    [
+        (
+            [
+                "# A comment.",
+                "y = ops.relu(x)",
+                "z = y - 0.1",
+                "return ops.relu(y - 0.1) + ops.relu(x)",
+            ],
+            "",
+        ),
+        (["y = ops.relu(x)", "return ops.relu(y - 0.2) + ops.relu(x)"], "ops.relu(y - 0.1)"),
+        (["x = ops.relu(x)", *BODY], "ops.relu(x)@1/2"),
+        (["y = ops.relu(x)", "return y + ops.relu(y - 0.1)"], "ops.relu(x)@1/2"),
+    ],
+)
+def test_slopes_of_code_that_has_changed_are_not_applied_elsewhere(body, gone, tmp_path):
+    model = around(module(tmp_path, "before", BODY)(name="x"))
+    converted = kp.convert(model, **IDENTITY)
+    with_slopes(converted)
+    expected = outputs(converted)
+    kp.save_model(converted, tmp_path / "model.keras")
+    module(tmp_path, "after", body)
+    if not gone:
+        np.testing.assert_array_equal(outputs(kp.load_model(tmp_path / "model.keras")), expected)
+        return
+    with pytest.raises(kp.errors.KerasPReLUError, match="has changed since its conversion") as info:
+        outputs(kp.load_model(tmp_path / "model.keras"))
+    assert f"`{gone}`" in str(info.value)
+    assert "'x' (Changing)" in str(info.value)
+
+
+def test_functions_of_the_backend_are_followed():
+    """Ranges, too: what a function of the backend passes on into a square root stays a ReLU."""
+    sites = {site.path: site for site in kp.find_sites(around(backend_layer()(name="x")))}
+    assert [site.on_request for site in sites.values()] == [False, False, True]
+    model = around(backend_layer()(name="x"))
+    converted = kp.convert(model)
+    np.testing.assert_array_equal(outputs(converted), outputs(model))
+    assert len(list(prelu_layers(converted))) == 2
+
+
+def backend_layer():
+    """Return a layer that calls functions of the present backend."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        relu, joined, root = tf.nn.relu, lambda each: tf.concat(each, axis=-1), tf.sqrt
+    elif backend == "jax":
+        import jax
+
+        relu, joined, root = (
+            jax.nn.relu,
+            lambda each: jax.numpy.concatenate(each, -1),
+            jax.numpy.sqrt,
+        )
+    else:
+        import torch
+
+        relu, joined, root = torch.relu, lambda each: torch.cat(each, dim=-1), torch.sqrt
+
+    class Backend(calling.Calls):
+        def rectified(self, x):
+            both = joined([relu(x), relu(self.second(x))])
+            return both[..., :6] + both[..., 6:] + root(joined([relu(x), x * x])[..., :6])
+
+    return calling.registered(Backend)
