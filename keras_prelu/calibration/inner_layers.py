@@ -81,12 +81,8 @@ def find_inner_layers(
     Returns:
         A list with an `InnerLayer` for each linear layer.
     """
-    added = {id(layer) for layer in prelus(converted)}
-    remaining = [layer for layer in sublayers(converted) if id(layer) not in added]
-    by_id = {id(layer): layer for layer in sublayers(original)}
-    converted_of = {
-        id(layer): other for layer, other in zip(sublayers(original), remaining, strict=True)
-    }
+    by_id = {id(layer): layer for layer in _without_prelus(original)}
+    converted_of = dict(zip(by_id, _without_prelus(converted), strict=True))
     in_loops = layers_in_loops(original)
     linear = [key for key, layer in by_id.items() if linear_view(layer) is not None]
     observed = [
@@ -109,6 +105,12 @@ def find_inner_layers(
         )
         for key in dict.fromkeys([*(key for key in called if key in linear), *linear])
     ]
+
+
+def _without_prelus(layer: Any) -> list[Any]:
+    """Return the layers inside a layer, except the PReLU layers of a conversion."""
+    added = {id(inner) for inner in prelus(layer)}
+    return [inner for inner in sublayers(layer) if id(inner) not in added]
 
 
 def inputs_during(run: Callable[[], object], layer: Any) -> list[Tensor]:

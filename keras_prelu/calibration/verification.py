@@ -191,14 +191,19 @@ def _outputs(
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def error_note(error: float) -> str:
-    """Return a sentence on the large error of a conversion without calibration, or ""."""
+def error_note(error: float, remedy: str = ", smaller slopes (alpha)") -> str:
+    """Return a sentence on the large error of a conversion without calibration, or "".
+
+    Args:
+        error: Float.
+        remedy: String. What would help between a calibration and fewer sites, after a comma.
+    """
     if not error > LARGE_ERROR:
         return ""
     return (
         "The converted model differs from the original: the relative error of its outputs on the"
-        f' samples is {error:.2g}, more than {LARGE_ERROR:g}. Calibration (rescale="calibrated"),'
-        " smaller slopes (alpha) or fewer sites (exclude) would help."
+        f' samples is {error:.2g}, more than {LARGE_ERROR:g}. Calibration (rescale="calibrated")'
+        f"{remedy} or fewer sites (exclude) would help."
     )
 
 

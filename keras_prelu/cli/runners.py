@@ -57,6 +57,7 @@ def convert_model(
     with progress(description) if calibrates else nullcontext() as update:
         return run_conversion(
             original,
+            to=options.to,
             alpha=options.alpha,
             tolerance=options.tolerance,
             parameterization=options.parameterization,

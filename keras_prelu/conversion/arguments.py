@@ -21,13 +21,16 @@ __all__ = [
     "LARGEST_SLOPE",
     "RESCALES",
     "RESCALES_ON_SAMPLES",
+    "TARGETS",
     "NewSlopes",
     "check_arguments",
+    "check_target",
     "choose_method",
     "choose_slopes",
 ]
 
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
+TARGETS = ("prelu", "relu", "leaky_relu")
 RESCALES_ON_SAMPLES = ("calibrated", "distilled")
 
 LARGEST_SLOPE = 0.25
@@ -166,6 +169,36 @@ def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bo
         )
     if alpha is not None and alpha != "auto":
         _check_slope(alpha)
+
+
+def check_target(to: str, rescale: str, *, has_samples: bool, **of_slopes: Any) -> None:
+    """Check the arguments of a conversion to ReLU or LeakyReLU.
+
+    Args:
+        to: String. As in `convert`.
+        rescale: String. As in `convert`.
+        has_samples: Boolean. Whether `calibration_data` is given.
+        **of_slopes: Any. The arguments of `convert` on the slopes of PReLU layers.
+
+    Raises:
+        InvalidArgumentError: An argument has no valid value, or is of no use here.
+    """
+    if to not in TARGETS:
+        raise InvalidArgumentError(
+            f"`to` must be one of {', '.join(map(repr, TARGETS))}. Received: to={to!r}"
+        )
+    for name, value in of_slopes.items():
+        if value is not None:
+            raise InvalidArgumentError(
+                f"`{name}` is for PReLU layers: leave it out with to={to!r}. Received:"
+                f" {name}={value!r}"
+            )
+    if rescale not in ("auto", "none", *RESCALES_ON_SAMPLES):
+        raise InvalidArgumentError(
+            f'With to={to!r}, `rescale` must be "auto", "none", "calibrated" or "distilled".'
+            f" Received: rescale={rescale!r}"
+        )
+    check_arguments(alpha=None, tolerance=None, rescale=rescale, has_samples=has_samples)
 
 
 def _check_slope(alpha: Any) -> None:

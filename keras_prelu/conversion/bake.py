@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -39,8 +39,16 @@ from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.verification.agreement import OTHER_WEIGHTS, SAME_OPERATIONS
 from keras_prelu.verification.same_function import FunctionCheck
 
-__all__ = ["bake", "check_prune", "with_activations"]
+__all__ = [
+    "bake",
+    "check_prune",
+    "compile_with_stock_optimizer",
+    "refuse_inner_prelus",
+    "with_activations",
+    "with_stock_activations",
+]
 
+_ADVICE = "Keep keras_prelu installed where the model is loaded"
 _OWN_MODULES = "keras_prelu."
 """Prefix of the names of this package's modules."""
 
@@ -91,12 +99,13 @@ def bake(
         Folding: Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
     """
     check_prune(prune)
-    _refuse_python_code(model, float(prune))
+    _refuse_own_constructor(model)
+    refuse_inner_prelus(model, float(prune))
     with _pruned(model, float(prune)):
         check = FunctionCheck(model)
-    baked = _with_stock_activations(model, float(prune))
+    baked = with_stock_activations(model, float(prune))
     check.refuse(baked, SAME_OPERATIONS, "Baking")
-    _compile_with_stock_optimizer(model, baked)
+    compile_with_stock_optimizer(model, baked)
     if not fold_batch_normalization:
         return baked
     folded = fold(baked)
@@ -131,26 +140,44 @@ def check_prune(prune: Any) -> None:
         )
 
 
-def _refuse_python_code(model: keras.Model, prune: float) -> None:
-    """Check that no PReLU is applied by the Python code of a subclassed model or a layer.
+def _refuse_own_constructor(model: keras.Model) -> None:
+    """Check that a model is not built by a class of its own.
 
     Raises:
-        ConversionError: A PReLU is applied by such code.
+        ConversionError: It is.
     """
-    advice = "Keep keras_prelu installed where the model is loaded"
     if not is_taken_apart(model):
         functional.functional_view(model)  # Raises a clearer error if the model has no graph.
         raise ConversionError(
             f"Model '{model.name}' ({type(model).__name__}) is built by its own constructor."
-            f" {advice}."
+            f" {_ADVICE}."
         )
+
+
+def refuse_inner_prelus(
+    model: keras.Model, prune: float, chosen: Collection[int] | None = None
+) -> None:
+    """Check that no PReLU is applied by the Python code of a layer that can't be restored.
+
+    Args:
+        model: `keras.Model`. It has a graph.
+        prune: Float. As in `bake`.
+        chosen: Collection of integers or None. As in `with_stock_activations`.
+
+    Raises:
+        ConversionError: A PReLU is applied by such code.
+    """
     for step in compile_plan(model).steps:
         layer = step.operation
-        inner_prelus = [inner for inner in sublayers(layer) if isinstance(inner, PReLU)]
+        inner_prelus = [
+            inner
+            for inner in sublayers(layer)
+            if isinstance(inner, PReLU) and (chosen is None or id(inner) in chosen)
+        ]
         if inner_prelus and not _can_be_restored(layer, prune):
             raise ConversionError(
                 f"Layer '{step.path}' ({type(layer).__name__}) applies '{inner_prelus[0].name}' in"
-                f" its own Python code, where no stock layer can take its place. {advice}, or"
+                f" its own Python code, where no stock layer can take its place. {_ADVICE}, or"
                 " exclude the layer from the conversion."
             )
 
@@ -167,8 +194,16 @@ Its arguments are the PReLU, the name of the first layer, and a name that is fre
 """
 
 
-def _with_stock_activations(model: keras.Model, prune: float) -> keras.Model:
-    """Return a copy of a model with stock layers in place of the `PReLU` layers of its graph."""
+def with_stock_activations(
+    model: keras.Model, prune: float, chosen: Collection[int] | None = None
+) -> keras.Model:
+    """Return a copy of a model with stock layers in place of the `PReLU` layers of its graph.
+
+    Args:
+        model: `keras.Model`. It is not changed.
+        prune: Float. As in `bake`.
+        chosen: Collection of integers or None. As in `with_activations`.
+    """
     slopes_by_stock_prelu: list[tuple[keras.layers.PReLU, np.ndarray]] = []
 
     def make_stock(layer: PReLU, name: str, cap_name: str) -> list[keras.layers.Layer]:
@@ -178,13 +213,18 @@ def _with_stock_activations(model: keras.Model, prune: float) -> keras.Model:
             slopes_by_stock_prelu.append((stock, slopes))
         return [stock] if layer.max_value is None else _capped(stock, layer.max_value, cap_name)
 
-    baked = with_activations(model, prune, make_stock)
+    baked = with_activations(model, prune, make_stock, chosen)
     for stock, slopes in slopes_by_stock_prelu:
         stock.alpha.assign(slopes.reshape(stock.alpha.shape))
     return baked
 
 
-def with_activations(model: keras.Model, prune: float, make: ActivationFactory) -> keras.Model:
+def with_activations(
+    model: keras.Model,
+    prune: float,
+    make: ActivationFactory,
+    chosen: Collection[int] | None = None,
+) -> keras.Model:
     """Return a copy of a model with other layers in place of the `PReLU` layers of its graph.
 
     Args:
@@ -192,6 +232,8 @@ def with_activations(model: keras.Model, prune: float, make: ActivationFactory) 
         prune: Float. As in `bake`. Layers with Python code whose PReLUs are all pruned get their
             own class back.
         make: `ActivationFactory`. Factory for the other layers.
+        chosen: Collection of integers or None. Ids of the PReLU layers to replace. Defaults to
+            None, all.
     """
     taken_names = {operation.name for operation in _operations(model)}
     new_names = _names_of_outputs(model, taken_names)
@@ -207,9 +249,9 @@ def with_activations(model: keras.Model, prune: float, make: ActivationFactory) 
 
     replacements = Replacements()
     for operation in _operations(model):
-        if isinstance(operation, PReLU):
+        if isinstance(operation, PReLU) and (chosen is None or id(operation) in chosen):
             replacements.replace_operation(operation, partial(make_chain, operation))
-        elif _can_be_restored(operation, prune):
+        elif _can_be_restored(operation, prune) and _has_chosen(operation, chosen):
             replacements.restore(operation)
         if id(operation) in new_names:
             replacements.rename(operation, new_names[id(operation)])
@@ -218,6 +260,10 @@ def with_activations(model: keras.Model, prune: float, make: ActivationFactory) 
     if names is not None and output_names(copy) is not None:
         copy.output_names = names
     return copy
+
+
+def _has_chosen(layer: Any, chosen: Collection[int] | None) -> bool:
+    return chosen is None or any(id(inner) in chosen for inner in sublayers(layer))
 
 
 def _masks_to_drop(model: keras.Model) -> set[int]:
@@ -306,7 +352,7 @@ def _capped_relu(cap: float, *, slope: float, name: str, dtype: Any) -> keras.la
     return keras.layers.ReLU(max_value=cap, negative_slope=slope, name=name, dtype=dtype)
 
 
-def _compile_with_stock_optimizer(model: keras.Model, baked: keras.Model) -> None:
+def compile_with_stock_optimizer(model: keras.Model, baked: keras.Model) -> None:
     """Compile a baked model like its model, without the `SlopeOptimizer` around an optimizer."""
     copy_compile_settings(model, baked)
     outer: Any = baked.optimizer if baked.compiled else None

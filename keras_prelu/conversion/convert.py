@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -14,22 +14,14 @@ from keras_prelu.calibration.config import (
     CalibrationConfig,
     DistillationConfig,
 )
-from keras_prelu.calibration.distillation import distill_pair
-from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
+from keras_prelu.calibration.layerwise import Progress
 from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.records import Calibration, Distillation
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
-from keras_prelu.calibration.slope_search import ERROR_BUDGET, SlopeSearch, search_slopes
-from keras_prelu.calibration.verification import (
-    check_steps,
-    error_note,
-    large_error_note,
-    output_error,
-)
+from keras_prelu.calibration.verification import check_steps
 from keras_prelu.conversion.arguments import (
-    LARGEST_SLOPE,
     RESCALES_ON_SAMPLES,
     check_arguments,
+    check_target,
     choose_method,
     choose_slopes,
 )
@@ -42,64 +34,31 @@ from keras_prelu.conversion.model_checks import (
 )
 from keras_prelu.conversion.prelu_factory import PReLUFactory
 from keras_prelu.conversion.profiles import ConversionProfile, get_profile
+from keras_prelu.conversion.rescaling import Conversion, calibrated, distilled, measured
 from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
-from keras_prelu.conversion.smooth_sites import fit_smooth_sites, unavoidable_error
+from keras_prelu.conversion.smooth_sites import fit_smooth_sites
 from keras_prelu.conversion.verification import (
-    Verification,
     refuse_nonfinite,
     verify_conversion,
     warn_of_no_verification,
 )
+from keras_prelu.conversion.without_prelu import replace_prelus
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.scaling.analytic import rescale_analytic
 from keras_prelu.scaling.moments import rescale_moments
 from keras_prelu.sites.clipping import clipped_shares
 from keras_prelu.sites.finder import locate_sites
-from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.selection import Selector, select
-from keras_prelu.sites.site import LocatedSite, Site
+from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["Conversion", "convert", "run_conversion"]
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A converted model, and the record of its conversion.
-
-    Attributes:
-        model: `keras.Model`. The converted model.
-        sites: Tuple of `Site`. The sites of the original that were converted, in execution order;
-            `site.target` is the path of the PReLU layer.
-        calibration: `Calibration` of the model, or None if the model is not calibrated.
-        slope_search: `SlopeSearch` that set the slopes, or None if `alpha` is a number.
-        verification: `Verification`, the comparison of both models at the original's slopes, or
-            None with `verify=False`.
-        error: Float or None. Mean squared change of the model's outputs by the conversion, divided
-            by their variance: on held-out samples after a calibration, else on all samples. None
-            without samples.
-        note: String. What was warned of because the error is large, or "".
-        distillation: `Distillation` of the calibrated model, or None if the model is not distilled.
-        fitted_slopes: Dict from the path of each PReLU layer whose slopes were fitted to the smooth
-            activation that it replaces, to their mean. Empty without such layers.
-        caps: Tuple of `Cap`. What a profile found of the caps of sites; empty without a profile.
-    """
-
-    model: keras.Model
-    sites: tuple[Site, ...]
-    calibration: Calibration | None
-    slope_search: SlopeSearch | None
-    verification: Verification | None = None
-    error: float | None = None
-    note: str = ""
-    distillation: Distillation | None = None
-    fitted_slopes: Mapping[str, float] = field(default_factory=dict)
-    caps: tuple[Cap, ...] = ()
 
 
 def convert(
     model: keras.Model,
     *,
+    to: str = "prelu",
     alpha: float | str | None = None,
     tolerance: float | None = None,
     parameterization: Any = None,
@@ -133,6 +92,12 @@ def convert(
     Args:
         model: `keras.Model`. A built model: Sequential, Functional or subclassed, with nested
             models and custom layers. It is not changed.
+        to: String. "prelu", or for hardware without PReLU "relu" or "leaky_relu": then the PReLU
+            layers of a model, and for "relu" its LeakyReLU layers, become stock ReLU layers, or
+            LeakyReLU layers with one slope each, the mean of the slopes weighted by the squares of
+            the negative inputs that they meet on the samples. Caps are kept. Other arguments on
+            slopes are refused, and without samples so are changes of slopes above 0.001, unless
+            `rescale` is "none". Defaults to "prelu".
         alpha: Float, "auto" or None. The initial slope of the new layers. With "auto", each layer
             gets the largest slope, up to 0.25, that calibration can compensate for (see
             `find_slopes`); this needs samples. A layer in place of a smooth activation gets the
@@ -224,6 +189,7 @@ def convert(
     """
     return run_conversion(
         model,
+        to=to,
         alpha=alpha,
         tolerance=tolerance,
         parameterization=parameterization,
@@ -245,6 +211,7 @@ def convert(
 def run_conversion(
     model: keras.Model,
     *,
+    to: str = "prelu",
     alpha: float | str | None = None,
     tolerance: float | None = None,
     parameterization: Any = None,
@@ -298,6 +265,35 @@ def run_conversion(
     True
     """
     has_samples = calibration_data is not None
+    config = CalibrationConfig(
+        refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
+    )
+    distillation = DistillationConfig(epochs=distillation_epochs)
+    if to != "prelu":
+        check_target(
+            to,
+            rescale,
+            has_samples=has_samples,
+            alpha=alpha,
+            tolerance=tolerance,
+            parameterization=parameterization,
+            alpha_regularizer=alpha_regularizer,
+            beta_regularizer=beta_regularizer,
+            profile=profile,
+        )
+        return replace_prelus(
+            model,
+            to=to,
+            method="calibrated" if rescale == "auto" and has_samples else rescale,
+            samples=calibration_data,
+            max_samples=max_samples,
+            include=include,
+            exclude=exclude,
+            verify=verify,
+            config=config,
+            distillation=distillation,
+            on_step=on_step,
+        )
     check_arguments(alpha=alpha, tolerance=tolerance, rescale=rescale, has_samples=has_samples)
     method = choose_method(rescale, has_samples=has_samples)
     settings = get_profile(profile)
@@ -312,10 +308,6 @@ def run_conversion(
         beta_regularizer=beta_regularizer,
         keep_slopes=keep_slopes,
     )
-    config = CalibrationConfig(
-        refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
-    )
-    distillation = DistillationConfig(epochs=distillation_epochs)
     sites = locate_sites(model)
     selected_sites = select(sites, model, include, exclude)
     if rescale == "auto" and not has_samples:
@@ -365,16 +357,16 @@ def run_conversion(
             fitted = fit_smooth_sites(converted, pair, samples, selected_sites, config)
             conversion = replace(conversion, fitted_slopes=fitted)
             searched = [path for path in searched if path not in fitted]
-        conversion = _calibrated(conversion, pair, samples, config, searched, tolerance, on_step)
+        conversion = calibrated(conversion, pair, samples, config, searched, tolerance, on_step)
         if method == "distilled":
-            conversion = _distilled(conversion, pair, samples, config, distillation, on_step)
+            conversion = distilled(conversion, pair, samples, config, distillation, on_step)
         if conversion.note:
             warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=4)
         return conversion
     if method in _RESCALERS:
         _RESCALERS[method](converted, new_layers)
     if samples is not None:
-        return _measured(conversion, model, samples, config.batch_size)
+        return measured(conversion, model, samples, config.batch_size)
     if verify and any(factory.slope_change(site) for site in conversion.sites):
         refuse_nonfinite(model, converted, method)
     return conversion
@@ -397,88 +389,3 @@ def _judged_caps(
 
 _RESCALERS = {"analytic": rescale_analytic, "moments": rescale_moments}
 """The functions that rescale a converted model in place, by the name of the method."""
-
-
-def _calibrated(
-    conversion: Conversion,
-    pair: ModelPair,
-    samples: CalibrationSamples,
-    config: CalibrationConfig,
-    searched_slopes: Sequence[str],
-    tolerance: float | None,
-    on_step: Progress | None,
-) -> Conversion:
-    """Calibrate a conversion in place, and return it with the records.
-
-    Args:
-        searched_slopes: Sequence of strings. Paths of the PReLU layers whose slopes are searched.
-    """
-    slope_search = None
-    if searched_slopes:
-        searched = {path: layer_at(conversion.model, path) for path in searched_slopes}
-        if conversion.fitted_slopes:
-            cost = unavoidable_error(pair, samples, searched.values(), config, on_step)
-            tolerance = cost + (ERROR_BUDGET if tolerance is None else tolerance)
-        slope_search = search_slopes(
-            pair,
-            samples,
-            searched,
-            config,
-            tolerance=tolerance,
-            largest=LARGEST_SLOPE,
-            on_step=on_step,
-        )
-        calibration = slope_search.calibration
-    else:
-        calibration = LayerwiseCalibrator(pair, samples, config).run(on_step)
-    return replace(
-        conversion,
-        calibration=calibration,
-        slope_search=slope_search,
-        error=calibration.error_after,
-        note=large_error_note(
-            calibration, _remedy(conversion, 'Distillation (rescale="distilled")')
-        ),
-    )
-
-
-def _distilled(
-    conversion: Conversion,
-    pair: ModelPair,
-    samples: CalibrationSamples,
-    config: CalibrationConfig,
-    settings: DistillationConfig,
-    on_step: Progress | None,
-) -> Conversion:
-    """Distill a calibrated conversion in place, and return it with the record."""
-    distillation = distill_pair(pair, samples, config, settings, on_step)
-    return replace(
-        conversion,
-        distillation=distillation,
-        error=distillation.error_after,
-        note=large_error_note(distillation, _remedy(conversion, "Fine-tuning")),
-    )
-
-
-def _remedy(conversion: Conversion, without_slopes: str) -> str:
-    """Return what helps first against a large error.
-
-    Args:
-        conversion: `Conversion`.
-        without_slopes: String. What helps where the slopes are fitted to smooth activations.
-    """
-    return without_slopes if conversion.fitted_slopes else "Smaller slopes (alpha)"
-
-
-def _measured(
-    conversion: Conversion,
-    original: keras.Model,
-    samples: CalibrationSamples,
-    batch_size: int | None,
-) -> Conversion:
-    """Return a conversion that is not calibrated with its error on samples, and warn of it."""
-    error = output_error(original, conversion.model, samples, batch_size=batch_size)
-    note = error_note(error)
-    if note:
-        warnings.warn(note, KerasPReLUWarning, stacklevel=5)
-    return replace(conversion, error=error, note=note)

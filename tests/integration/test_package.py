@@ -53,7 +53,7 @@ def test_the_command_line_offers_what_the_package_has():
     --help."""
     from keras_prelu.cli.commands import diagnose, export
     from keras_prelu.cli.options import conversion, training
-    from keras_prelu.conversion.arguments import RESCALES
+    from keras_prelu.conversion.arguments import RESCALES, TARGETS
     from keras_prelu.conversion.profiles import PROFILES
     from keras_prelu.deployment.formats import FORMATS
     from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
@@ -67,6 +67,7 @@ def test_the_command_line_offers_what_the_package_has():
     ) == conversion.PARAMETERIZATIONS
     assert conversion.RESCALES == RESCALES
     assert tuple(PROFILES) == conversion.PROFILES
+    assert conversion.TARGETS == TARGETS
     assert tuple(FORMATS) == export.FORMATS
     assert export.QUANTIZATIONS == QUANTIZATIONS
     assert tuple(CONTROLS) == training.CONTROLS

@@ -63,6 +63,7 @@ def command(
       keras-prelu convert model.keras --data samples.npz --alpha auto
       keras-prelu convert model.keras --data samples.npz --finetune
       keras-prelu convert model.keras --data samples.npz --activations smooth --distill 8
+      keras-prelu convert model.prelu.keras --data samples.npz --to leaky_relu
     """
     from keras_prelu.cli.console import print_finetuning, print_json
     from keras_prelu.cli.finetuned_files import (
@@ -78,7 +79,9 @@ def command(
     if then_finetune and not data.source:
         raise click.UsageError("--finetune needs --data with labels.")
     conversion.check(has_data=bool(data.source))
-    output, finetuned_output = _outputs(model, output, then_finetune)
+    if then_finetune and conversion.to != "prelu":
+        raise click.UsageError("--finetune trains PReLU models. Leave it out, or --to.")
+    output, finetuned_output = _outputs(model, output, conversion.to, then_finetune)
     original = session.load_model(model)
     calibrates = conversion.calibrates(has_data=bool(data.source))
     (check_outputs if calibrates else check_output)(output, force=force)
@@ -107,7 +110,7 @@ def command(
         "caps": result.caps,
     }
     if not session.json:
-        _print_conversion(result, output, layers)
+        _print_conversion(result, output, layers, conversion.to)
     if finetuned_output is not None:
         finetuning = finetune_model(result.model, train, validation, original, training, session)
         files = write_finetuned(
@@ -136,7 +139,9 @@ def command(
         click.get_current_context().exit(WORSE_STATUS)
 
 
-def _outputs(model: Path, output: Path | None, then_finetune: bool) -> tuple[Path, Path | None]:
+def _outputs(
+    model: Path, output: Path | None, to: str, then_finetune: bool
+) -> tuple[Path, Path | None]:
     """Return the files of the converted and of the fine-tuned model, if there is one.
 
     The file that the user names holds the final result.
@@ -144,14 +149,14 @@ def _outputs(model: Path, output: Path | None, then_finetune: bool) -> tuple[Pat
     from keras_prelu.io.model_files import beside
 
     if not then_finetune:
-        return output or beside(model, "prelu"), None
+        return output or beside(model, to), None
     if output is None:
         converted = beside(model, "prelu")
         return converted, beside(converted, "finetuned")
     return beside(output, "prelu"), output
 
 
-def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
+def _print_conversion(result: Any, output: Path, layers: Sequence[Any], to: str) -> None:
     from keras_prelu.cli.console import (
         count,
         number,
@@ -160,9 +165,10 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
         print_slope_search,
     )
 
-    if result.fitted_slopes:
+    if result.fitted_slopes and to != "relu":
+        what = "smooth activation" if to == "prelu" else "PReLU layer"
         echo(
-            f"Slopes fitted to {count(len(result.fitted_slopes), 'smooth activation')}:"
+            f"Slopes fitted to {count(len(result.fitted_slopes), what)}:"
             f" {number(min(result.fitted_slopes.values()))} to"
             f" {number(max(result.fitted_slopes.values()))} (means of the layers)."
         )
@@ -172,15 +178,21 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any]) -> None:
         print_slope_search(result.slope_search)
     if result.distillation is not None:
         print_distillation(result.distillation)
-    slope_count = sum(layer.count for layer in layers)
-    echo(f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}.")
+    if to == "prelu":
+        slope_count = sum(layer.count for layer in layers)
+        echo(f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}.")
+    else:
+        kind = {"relu": "ReLU", "leaky_relu": "LeakyReLU"}[to]
+        left = f"; {count(len(layers), 'PReLU layer')} left" if layers else ""
+        echo(f"Wrote {output}: {count(len(result.sites), 'site')} with {kind} now{left}.")
     if result.caps:
         removed = sum(cap.removed for cap in result.caps)
         echo(f"Removed {removed} of {count(len(result.caps), 'cap')}.")
     if result.calibration is None:
-        echo(
-            f"Initial slopes: {min(layer.minimum for layer in layers):g} to"
-            f" {max(layer.maximum for layer in layers):g}."
-        )
+        if to == "prelu":
+            echo(
+                f"Initial slopes: {min(layer.minimum for layer in layers):g} to"
+                f" {max(layer.maximum for layer in layers):g}."
+            )
         if result.error is not None:
             echo(f"Error of the model's output on the samples: {number(result.error)}")

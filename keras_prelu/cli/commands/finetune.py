@@ -10,8 +10,8 @@ import click
 from keras_prelu.cli.options.calibration import CalibrationOptions, calibration_options
 from keras_prelu.cli.options.conversion import (
     ConversionOptions,
-    conversion_options,
     given_conversion_option,
+    prelu_options,
     refuse_conversion_options,
 )
 from keras_prelu.cli.options.data import DataOptions, data_options
@@ -34,7 +34,7 @@ __all__ = ["command"]
 @output_option("MODEL.finetuned.keras")
 @force_option
 @training_options
-@conversion_options
+@prelu_options
 @calibration_options
 @session_options
 def command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import click
@@ -17,6 +18,7 @@ __all__ = [
     "ConversionOptions",
     "conversion_options",
     "given_conversion_option",
+    "prelu_options",
     "refuse_conversion_options",
 ]
 
@@ -24,6 +26,7 @@ __all__ = [
 # compares them with the package.
 PARAMETERIZATIONS = ("exp", "square", "softplus", "sigmoid", "identity", "positive")
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
+TARGETS = ("prelu", "relu", "leaky_relu")
 ACTIVATIONS = ("relu", "smooth")
 PROFILES = ("deployment",)
 SHARED_AXES = ("channel_wise", "channel_shared", "none")
@@ -34,6 +37,7 @@ class ConversionOptions:
     """The options of a conversion, named like the arguments of `keras_prelu.convert`.
 
     Attributes:
+        to: String. One of `TARGETS`.
         alpha: Float, "auto" or None. Initial slope of the new PReLU layers.
         tolerance: Float or None. Error that "auto" may leave.
         parameterization: String or None. The map from raw parameters to slopes.
@@ -49,6 +53,13 @@ class ConversionOptions:
         profile: String or None. One of `PROFILES`.
     """
 
+    to: str = option(
+        "--to",
+        type=click.Choice(TARGETS),
+        default="prelu",
+        help="What to convert to; relu and leaky_relu replace the PReLU layers of MODEL by stock"
+        " layers, for hardware without PReLU.",
+    )
     alpha: float | str | None = option(
         "--alpha",
         type=Slope(),
@@ -138,6 +149,12 @@ class ConversionOptions:
 
     def check(self, *, has_data: bool) -> None:
         """Raise a usage error for options that contradict each other."""
+        if self.to != "prelu":
+            given = given_conversion_option(_OF_PRELU)
+            if given is not None:
+                raise click.UsageError(
+                    f"{given} is for PReLU layers. Leave it out with --to {self.to}."
+                )
         calibrates = self.calibrates(has_data=has_data)
         if self.rescale in ("calibrated", "distilled") and not has_data:
             raise click.UsageError(f"--rescale {self.rescale} needs --data.")
@@ -158,13 +175,37 @@ class ConversionOptions:
             raise click.UsageError("--tolerance is for --alpha auto.")
 
 
+_OF_PRELU = (
+    "alpha",
+    "tolerance",
+    "parameterization",
+    "shared_axes",
+    "activations",
+    "keep_slopes",
+    "train_frozen_slopes",
+    "profile",
+)
+"""Fields that are of use for PReLU layers only."""
+
 conversion_options = option_group("conversion", ConversionOptions)
 
+prelu_options = option_group(
+    "conversion",
+    ConversionOptions,
+    only=[field.name for field in dataclasses.fields(ConversionOptions) if field.name != "to"],
+)
+"""The options of commands that convert to PReLU."""
 
-def given_conversion_option() -> str | None:
-    """Return the first option of the conversion on the command line, or None without any."""
+
+def given_conversion_option(among: Collection[str] | None = None) -> str | None:
+    """Return the first option of the conversion on the command line, or None without any.
+
+    Args:
+        among: Collection of strings or None. Names of the fields to look for. Defaults to None,
+            all.
+    """
     context = click.get_current_context()
-    names = {field.name for field in dataclasses.fields(ConversionOptions)}
+    names = among or {field.name for field in dataclasses.fields(ConversionOptions)}
     for parameter in context.command.params:
         name = str(parameter.name)
         source = context.get_parameter_source(name)

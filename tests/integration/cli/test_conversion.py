@@ -161,6 +161,30 @@ def test_options_of_smooth_activations_are_checked(folder, options, message):
     assert message in " ".join(invoke(f"convert smooth.keras {options}", expect=2).stderr.split())
 
 
+def test_conversion_to_hardware_without_prelu(folder):
+    arguments = "convert prelu.keras --data samples.npz --to leaky_relu"
+    stored.check("convert_leaky_relu", invoke(arguments).output)
+    layers = keras.models.load_model("prelu.leaky_relu.keras").layers
+    assert [type(layer).__name__ for layer in layers].count("LeakyReLU") == 2
+    record = invoke_json("convert prelu.keras --data digits --to relu --distill 2")
+    assert record["output"] == "prelu.relu.keras"
+    assert record["layers"] == []
+    assert set(record["fitted_slopes"].values()) == {0.0}
+    assert record["error"] == record["distillation"]["error_after"]
+    assert (
+        "Wrote other.keras"
+        in invoke("convert prelu.keras --to relu --rescale none -o other.keras").output
+    )
+    for options, message in (
+        ("--alpha 0.1", "--alpha is for PReLU layers"),
+        ("--activations smooth", "--activations is for PReLU layers"),
+        ("--finetune --data labelled.npz", "--finetune trains PReLU models"),
+        ("", "calibration_data, --data"),
+    ):
+        error = invoke(f"convert prelu.keras --to relu {options} -o more.keras", expect=2).stderr
+        assert message in " ".join(error.split())
+
+
 def test_options_of_the_conversion():
     invoke(
         "convert relu.keras --alpha 0 --parameterization identity --include act"

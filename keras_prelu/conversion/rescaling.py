@@ -1,0 +1,147 @@
+"""The record of a conversion, and the rescaling of a converted model on samples."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import keras
+
+from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
+from keras_prelu.calibration.distillation import distill_pair
+from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
+from keras_prelu.calibration.model_pair import ModelPair
+from keras_prelu.calibration.records import Calibration, Distillation
+from keras_prelu.calibration.samples import CalibrationSamples
+from keras_prelu.calibration.slope_search import ERROR_BUDGET, SlopeSearch, search_slopes
+from keras_prelu.calibration.verification import error_note, large_error_note, output_error
+from keras_prelu.conversion.arguments import LARGEST_SLOPE
+from keras_prelu.conversion.caps import Cap
+from keras_prelu.conversion.smooth_sites import unavoidable_error
+from keras_prelu.conversion.verification import Verification
+from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.site import Site
+
+__all__ = ["Conversion", "calibrated", "distilled", "measured"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model, and the record of its conversion.
+
+    Attributes:
+        model: `keras.Model`. The converted model.
+        sites: Tuple of `Site`. The sites of the original that were converted, in execution order;
+            `site.target` is the path of the new layer.
+        calibration: `Calibration` of the model, or None if the model is not calibrated.
+        slope_search: `SlopeSearch` that set the slopes, or None if `alpha` is a number.
+        verification: `Verification`, the comparison of both models at the original's slopes, or
+            None with `verify=False`.
+        error: Float or None. Mean squared change of the model's outputs by the conversion, divided
+            by their variance: on held-out samples after a calibration, else on all samples. None
+            without samples.
+        note: String. What was warned of because the error is large, or "".
+        distillation: `Distillation` of the calibrated model, or None if the model is not distilled.
+        fitted_slopes: Dict from the path of each layer whose slopes were fitted to what it
+            replaces, a smooth activation or, with `to`, a PReLU, to their mean. Empty without such
+            layers.
+        caps: Tuple of `Cap`. What a profile found of the caps of sites; empty without a profile.
+    """
+
+    model: keras.Model
+    sites: tuple[Site, ...]
+    calibration: Calibration | None
+    slope_search: SlopeSearch | None
+    verification: Verification | None = None
+    error: float | None = None
+    note: str = ""
+    distillation: Distillation | None = None
+    fitted_slopes: Mapping[str, float] = field(default_factory=dict)
+    caps: tuple[Cap, ...] = ()
+
+
+def calibrated(
+    conversion: Conversion,
+    pair: ModelPair,
+    samples: CalibrationSamples,
+    config: CalibrationConfig,
+    searched_slopes: Sequence[str],
+    tolerance: float | None,
+    on_step: Progress | None,
+) -> Conversion:
+    """Calibrate a conversion in place, and return it with the records.
+
+    Args:
+        searched_slopes: Sequence of strings. Paths of the PReLU layers whose slopes are searched.
+    """
+    slope_search = None
+    if searched_slopes:
+        searched = {path: layer_at(conversion.model, path) for path in searched_slopes}
+        if conversion.fitted_slopes:
+            cost = unavoidable_error(pair, samples, searched.values(), config, on_step)
+            tolerance = cost + (ERROR_BUDGET if tolerance is None else tolerance)
+        slope_search = search_slopes(
+            pair,
+            samples,
+            searched,
+            config,
+            tolerance=tolerance,
+            largest=LARGEST_SLOPE,
+            on_step=on_step,
+        )
+        calibration = slope_search.calibration
+    else:
+        calibration = LayerwiseCalibrator(pair, samples, config).run(on_step)
+    return replace(
+        conversion,
+        calibration=calibration,
+        slope_search=slope_search,
+        error=calibration.error_after,
+        note=large_error_note(
+            calibration, _remedy(conversion, 'Distillation (rescale="distilled")')
+        ),
+    )
+
+
+def distilled(
+    conversion: Conversion,
+    pair: ModelPair,
+    samples: CalibrationSamples,
+    config: CalibrationConfig,
+    settings: DistillationConfig,
+    on_step: Progress | None,
+) -> Conversion:
+    """Distill a calibrated conversion in place, and return it with the record."""
+    distillation = distill_pair(pair, samples, config, settings, on_step)
+    return replace(
+        conversion,
+        distillation=distillation,
+        error=distillation.error_after,
+        note=large_error_note(distillation, _remedy(conversion, "Fine-tuning")),
+    )
+
+
+def _remedy(conversion: Conversion, without_slopes: str) -> str:
+    """Return what helps first against a large error.
+
+    Args:
+        conversion: `Conversion`.
+        without_slopes: String. What helps where the slopes are fitted to smooth activations.
+    """
+    return without_slopes if conversion.fitted_slopes else "Smaller slopes (alpha)"
+
+
+def measured(
+    conversion: Conversion,
+    original: keras.Model,
+    samples: CalibrationSamples,
+    batch_size: int | None,
+) -> Conversion:
+    """Return a conversion that is not calibrated with its error on samples, and warn of it."""
+    error = output_error(original, conversion.model, samples, batch_size=batch_size)
+    note = error_note(error, "") if conversion.fitted_slopes else error_note(error)
+    if note:
+        warnings.warn(note, KerasPReLUWarning, stacklevel=5)
+    return replace(conversion, error=error, note=note)

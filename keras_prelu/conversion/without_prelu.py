@@ -1,0 +1,243 @@
+"""Converting PReLU to ReLU or LeakyReLU, for hardware that has no PReLU."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
+from keras_prelu.calibration.layerwise import Progress
+from keras_prelu.calibration.memory_plan import plan_memory
+from keras_prelu.calibration.model_pair import ModelPair
+from keras_prelu.calibration.samples import CalibrationSamples, check_samples
+from keras_prelu.calibration.shared_slopes import shared_slope, shared_slopes
+from keras_prelu.calibration.slope_bisection import set_slope
+from keras_prelu.calibration.verification import check_steps
+from keras_prelu.conversion.arguments import NewSlopes
+from keras_prelu.conversion.bake import (
+    compile_with_stock_optimizer,
+    refuse_inner_prelus,
+    with_stock_activations,
+)
+from keras_prelu.conversion.model_checks import (
+    NEARLY_EXACT_CHANGE,
+    refuse_quantized_layers,
+    warn_of_lost_classes,
+    warn_of_nonfinite_weights,
+)
+from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
+from keras_prelu.conversion.rescaling import Conversion, calibrated, distilled, measured
+from keras_prelu.conversion.site_exchange import exchange_rectifiers
+from keras_prelu.conversion.verification import verify_conversion, warn_of_no_verification
+from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.graph.arrays import to_float64
+from keras_prelu.graph.leaves import is_taken_apart
+from keras_prelu.layers import PReLU
+from keras_prelu.parameterizations import Identity
+from keras_prelu.sites.finder import locate_sites
+from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.selection import Selector, select
+from keras_prelu.sites.site import LocatedSite
+from keras_prelu.verification.agreement import SAME_OPERATIONS
+from keras_prelu.verification.same_function import FunctionCheck
+
+__all__ = ["replace_prelus"]
+
+
+def replace_prelus(
+    model: keras.Model,
+    *,
+    to: str,
+    method: str,
+    samples: Any,
+    max_samples: int | None,
+    include: Selector,
+    exclude: Selector,
+    verify: bool,
+    config: CalibrationConfig,
+    distillation: DistillationConfig,
+    on_step: Progress | None,
+) -> Conversion:
+    """Return a copy of a model with stock ReLU or LeakyReLU layers in place of PReLUs.
+
+    The slopes of a copy are set and its layers refitted; then its PReLU layers, which have one
+    slope each, become stock layers of the same function.
+
+    Args:
+        model: `keras.Model`. It is not changed.
+        to: String. "relu" or "leaky_relu".
+        method: String. "none", "calibrated" or "distilled", or "auto" without samples.
+        samples: As `calibration_data` of `convert`.
+        max_samples: Integer or None. As in `run_conversion`.
+        include: `Selector`. As in `convert`.
+        exclude: `Selector`. As in `convert`.
+        verify: Boolean. As in `convert`.
+        config: `CalibrationConfig`.
+        distillation: `DistillationConfig`.
+        on_step: Function or None. As in `run_conversion`.
+
+    Raises:
+        ConversionError, InvalidArgumentError, CalibrationError, DataError: As in `convert`.
+    """
+    if not is_taken_apart(model):
+        raise ConversionError(
+            f"Model '{model.name}' ({type(model).__name__}) applies PReLU in its own Python code,"
+            f" where no stock layer can take its place, so it can't be converted to {to!r}."
+        )
+    sites = locate_sites(model)
+    selected = select(_replaceable(sites, model, to), model, include, exclude)
+    refuse_quantized_layers(model)
+    warn_of_nonfinite_weights(model)
+    checked = None
+    if samples is not None:
+        checked = check_samples(model, samples, max_samples=max_samples, seed=config.seed)
+    copy, layers = _copy_with_free_slopes(model, selected)
+    warn_of_lost_classes(model)
+    verification = None
+    if verify:
+        structure = None if checked is None else checked.structure
+        verification = verify_conversion(model, copy, selected, [], structure)
+        warn_of_no_verification(verification)
+    pair = None
+    if checked is not None and method != "none":
+        pair = ModelPair(model, copy, checked, sites)
+        if verify:
+            check_steps(pair, checked)
+    slopes = _new_slopes(to, layers, pair, checked, config)
+    if method == "auto":
+        _refuse_change(selected, layers, slopes, to)
+    for path, slope in slopes.items():
+        set_slope(layers[path], slope)
+    refuse_inner_prelus(copy, 0.0, {id(layer) for layer in layers.values()})
+    conversion = Conversion(
+        model=copy,
+        sites=tuple(located.site for located in selected),
+        calibration=None,
+        slope_search=None,
+        verification=verification,
+        fitted_slopes=slopes,
+    )
+    if pair is not None:
+        assert checked is not None
+        conversion = calibrated(conversion, pair, checked, config, [], None, on_step)
+        if method == "distilled":
+            conversion = distilled(conversion, pair, checked, config, distillation, on_step)
+        if conversion.note:
+            warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=5)
+    elif checked is not None:
+        conversion = measured(conversion, model, checked, config.batch_size)
+    return replace(conversion, model=_as_stock(model, copy, layers))
+
+
+def _replaceable(sites: Sequence[LocatedSite], model: keras.Model, to: str) -> list[LocatedSite]:
+    """Return the sites with slopes that have to be replaced, as convertible ones.
+
+    Raises:
+        ConversionError: There are none.
+    """
+    replaceable = [
+        replace(located, site=replace(located.site, convertible=True, reason="", on_request=False))
+        for located in sites
+        if _is_own(located)
+        or (
+            located.site.convertible
+            and (
+                located.site.negative_slope is None
+                or (to == "relu" and has_own_slope(located.site))
+            )
+        )
+    ]
+    if not replaceable:
+        kinds = "PReLU or LeakyReLU" if to == "relu" else "PReLU"
+        raise ConversionError(f"Model '{model.name}' has no {kinds} to convert to {to!r}.")
+    return replaceable
+
+
+def _is_own(located: LocatedSite) -> bool:
+    """Return whether a site applies a PReLU layer of this package."""
+    return located.prelu is not None or isinstance(located.operation, PReLU)
+
+
+def _copy_with_free_slopes(
+    model: keras.Model, selected: Sequence[LocatedSite]
+) -> tuple[keras.Model, dict[str, PReLU]]:
+    """Return a copy that applies a `PReLU` with any slopes at each site, and these layers.
+
+    Their slopes are those of the model.
+    """
+    factory = PReLUFactory(
+        new_slopes=NewSlopes(
+            slope=0.0,
+            parameterization=Identity(),
+            constraint=None,
+            are_searched=False,
+            are_fitted=False,
+        ),
+        shared_axes="channel_wise",
+        alpha_regularizer=None,
+        beta_regularizer=None,
+        keep_slopes=True,
+    )
+    foreign = [located for located in selected if not _is_own(located)]
+    copy = exchange_rectifiers(model, foreign, factory)
+    layers = {located.site.target: layer_at(copy, located.site.target) for located in selected}
+    for layer in layers.values():
+        slopes = to_float64(layer.alpha)
+        layer.parameterization = Identity()
+        layer.alpha_constraint = layer.beta.constraint = None
+        layer.beta.assign(slopes)
+    return copy, layers
+
+
+def _new_slopes(
+    to: str,
+    layers: Mapping[str, PReLU],
+    pair: ModelPair | None,
+    samples: CalibrationSamples | None,
+    config: CalibrationConfig,
+) -> dict[str, float]:
+    """Return the slope of each layer."""
+    if to == "relu":
+        return dict.fromkeys(layers, 0.0)
+    if pair is None or samples is None:
+        return {path: shared_slope(layer) for path, layer in layers.items()}
+    batch_size = plan_memory(pair, samples.arrays, config).batch_size
+    return shared_slopes(pair.plan, samples.arrays, layers, batch_size=batch_size)
+
+
+def _refuse_change(
+    selected: Sequence[LocatedSite],
+    layers: Mapping[str, PReLU],
+    slopes: Mapping[str, float],
+    to: str,
+) -> None:
+    """Check that no slope changes by more than `NEARLY_EXACT_CHANGE`.
+
+    Raises:
+        InvalidArgumentError: A slope changes by more.
+    """
+    for located in selected:
+        path = located.site.target
+        change = float(np.abs(to_float64(layers[path].alpha) - slopes[path]).max())
+        if change > NEARLY_EXACT_CHANGE:
+            raise InvalidArgumentError(
+                f"Without the slopes of '{located.site.path}' the model's outputs change: a slope"
+                f" changes by {change:.2g} with to={to!r}. Give unlabeled samples"
+                " (calibration_data, --data), so that layers are refitted, or do without by naming"
+                ' rescale="none".'
+            )
+
+
+def _as_stock(model: keras.Model, copy: keras.Model, layers: Mapping[str, PReLU]) -> keras.Model:
+    """Return a copy with stock layers in place of PReLU layers with one slope each."""
+    check = FunctionCheck(copy)
+    chosen = {id(layer) for layer in layers.values()}
+    stock = with_stock_activations(copy, 0.0, chosen)
+    check.refuse(stock, SAME_OPERATIONS, "Conversion")
+    compile_with_stock_optimizer(model, stock)
+    return stock
