@@ -26,6 +26,7 @@ from keras_prelu.conversion.arguments import (
     choose_slopes,
 )
 from keras_prelu.conversion.caps import Cap, caps_note, judge_caps
+from keras_prelu.conversion.in_place import convert_in_place, refuse_in_place
 from keras_prelu.conversion.model_checks import (
     refuse_change_without_samples,
     refuse_quantized_layers,
@@ -73,6 +74,7 @@ def convert(
     train_frozen_slopes: bool = False,
     verify: bool = True,
     profile: str | None = None,
+    in_place: bool = False,
 ) -> keras.Model:
     """Convert a trained ReLU model into a PReLU model.
 
@@ -161,6 +163,11 @@ def convert(
             `calibration_data`. A warning names the caps that stay. Sites with slopes of their own
             keep them. Not together with other `shared_axes`, or maps other than "positive" and
             "sigmoid". Defaults to None.
+        in_place: Boolean. Whether the layers are exchanged in `model` itself, which is returned.
+            This is for models that can't be rebuilt from a configuration, such as a subclassed
+            model without `get_config`: they are converted exactly (no `calibration_data`, no
+            `profile`), keep their class, train and are exported; to save the model, its class needs
+            a `get_config`. If anything fails, the model is as it was. Defaults to False.
 
     Returns:
         A new model of the same kind (a Sequential stays one). `run_conversion` returns it together
@@ -187,6 +194,27 @@ def convert(
         He et al. 2015, https://arxiv.org/abs/1502.01852. Claims 4, 6 and 7;
         docs/how_to/choose_slopes.md, docs/explanation/calibration.md.
     """
+    if in_place:
+        refuse_in_place(
+            to=None if to == "prelu" else to,
+            calibration_data=calibration_data,
+            profile=profile,
+            tolerance=tolerance,
+            train_frozen_slopes=train_frozen_slopes or None,
+        )
+        return convert_in_place(
+            model,
+            alpha=alpha,
+            parameterization=parameterization,
+            shared_axes=shared_axes,
+            alpha_regularizer=alpha_regularizer,
+            beta_regularizer=beta_regularizer,
+            rescale=rescale,
+            include=include,
+            exclude=exclude,
+            keep_slopes=keep_slopes,
+            verify=verify,
+        )
     return run_conversion(
         model,
         to=to,

@@ -7,7 +7,7 @@ so that nothing but rounding may differ.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +41,10 @@ from keras_prelu.verification.steps import as_tensors, is_random
 
 __all__ = [
     "Verification",
+    "activation_of_site",
     "refuse_nonfinite",
     "verify_conversion",
+    "verify_probe",
     "warn_of_no_verification",
 ]
 
@@ -120,6 +122,32 @@ def verify_conversion(
     raise AssertionError("The last scale returns or raises.")
 
 
+def verify_probe(model: keras.Model, change: Callable[[], None]) -> None:
+    """Check that a model predicts the same after a change as before, on inputs drawn for it.
+
+    Raises:
+        ConversionError: The predictions differ by more than rounding.
+    """
+    found = _probe_original(model, None)
+    change()
+    if isinstance(found, str):
+        warn_of_no_verification(
+            _not_made(f"the model can't be called on inputs drawn for it ({found})", drawn=True)
+        )
+        return
+    reason = prediction_difference(
+        found.prediction,
+        predict_once(model, found.inputs),
+        epsilon=coarsest_epsilon(model),
+        units=SAME_OPERATIONS,
+    )
+    if reason:
+        raise ConversionError(
+            f"Model '{model.name}' does not compute the same with PReLU layers in place: {reason}."
+            " Exclude sites (exclude) until it does. The model is as it was."
+        )
+
+
 def warn_of_no_verification(verification: Verification) -> None:
     """Warn if the comparison of a conversion with its original could not be made."""
     if verification.obstacle:
@@ -182,11 +210,13 @@ def _as_in_original(converted: keras.Model, replaced: Mapping[str, LocatedSite])
     with ExitStack() as undo:
         for path, located in replaced.items():
             layer = layer_at(converted, path)
-            undo.callback(set_target(HookTarget(layer, "_activate"), _activation(layer, located)))
+            undo.callback(
+                set_target(HookTarget(layer, "_activate"), activation_of_site(layer, located))
+            )
         yield
 
 
-def _activation(layer: PReLU, located: LocatedSite) -> Any:
+def activation_of_site(layer: PReLU, located: LocatedSite) -> Any:
     """Return a function of the inputs and slopes of a layer that computes a site's rectifier."""
     owner = located.owner
     # `keras.ops.maximum` takes a number too, and is no smooth function.

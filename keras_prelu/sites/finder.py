@@ -22,7 +22,7 @@ from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["find_sites", "locate_sites"]
+__all__ = ["find_sites", "locate_sites", "locate_sites_in_place"]
 
 _CHANNELS_LAST_OUTPUTS = frozenset(
     {
@@ -76,6 +76,20 @@ def locate_sites(model: keras.Model) -> list[LocatedSite]:
     objections = Objections(opened)
     objections.examine(functional.graph_of_model(model))
     return list(_sites_of_graph(model, "", set(), objections, opened))
+
+
+@keeps_state("model")
+@on_large_graphs
+def locate_sites_in_place(model: keras.Model) -> list[LocatedSite]:
+    """Return the sites of a model that are exchanged in the model itself.
+
+    The model is one layer with Python code of its own, which need not be rebuilt from a
+    configuration.
+
+    Raises:
+        ConversionError: `model` is not built.
+    """
+    return list(inspection.sites_of_model(model, is_rebuilt=False))
 
 
 def _call_layers(model: keras.Model, opened: OpenedLayers, seen: set[int]) -> None:

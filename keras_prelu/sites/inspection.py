@@ -60,8 +60,13 @@ def sites_of_layer(
     return _Inspection(layer, scope, taken, opened).sites(uses, objections)
 
 
-def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
+def sites_of_model(model: keras.Model, *, is_rebuilt: bool = True) -> Iterator[LocatedSite]:
     """Yield the sites of a model that is treated as one layer, called as it was at build.
+
+    Args:
+        model: `keras.Model`.
+        is_rebuilt: Boolean. Whether the model has to be rebuilt from its configuration. Defaults to
+            True.
 
     Raises:
         ConversionError: The model is not built.
@@ -78,7 +83,7 @@ def sites_of_model(model: keras.Model) -> Iterator[LocatedSite]:
     opened = OpenedLayers()
     if may_call_functions(model):
         _call_with_first(model, alternatives, opened)
-    inspection = _Inspection(model, "", set(), opened)
+    inspection = _Inspection(model, "", set(), opened, is_rebuilt=is_rebuilt)
     return inspection.sites([alternatives] if alternatives else [])
 
 
@@ -96,7 +101,16 @@ def _call_with_first(
 class _Inspection:
     """The sites inside one layer, or of one model that is treated as a layer."""
 
-    def __init__(self, layer: Any, scope: str, taken: set[str], opened: OpenedLayers) -> None:
+    def __init__(
+        self,
+        layer: Any,
+        scope: str,
+        taken: set[str],
+        opened: OpenedLayers,
+        *,
+        is_rebuilt: bool = True,
+    ) -> None:
+        self._is_rebuilt = is_rebuilt
         self._layer = layer
         self._scope = scope
         self._taken = taken
@@ -146,7 +160,10 @@ class _Inspection:
         return code
 
     def _called(self, trace: Trace, objections: Objections) -> Iterator[LocatedSite]:
-        obstacle = rebuild_failure(self._layer) if trace.calls else ""
+        is_rebuilt = self._is_rebuilt and bool(trace.calls)
+        obstacle = rebuild_failure(self._layer) if is_rebuilt else ""
+        if obstacle and not self._scope:  # A model, of which nobody else needs a copy.
+            obstacle += ", or convert it in place (in_place=True)"
         for held in {call.held.address: call.held for call in trace.calls}.values():
             is_followed = objections.is_applied(held.target)
             calls = [
