@@ -22,6 +22,9 @@ from .conversion.bake import bake as bake
 from .conversion.convert import Conversion as Conversion
 from .conversion.convert import convert as convert
 from .conversion.convert import run_conversion as run_conversion
+from .conversion.simplify import Simplification as Simplification
+from .conversion.simplify import SimplifiedLayer as SimplifiedLayer
+from .conversion.simplify import simplify as simplify
 from .deployment.export import export as export
 from .deployment.records import Export as Export
 from .diagnostics.comparison import Comparison as Comparison

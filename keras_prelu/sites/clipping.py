@@ -9,7 +9,9 @@ import keras
 import numpy as np
 
 from keras_prelu.graph.batch_probe import BatchProbe
+from keras_prelu.layers import PReLU
 from keras_prelu.sites.rectifier_calls import RectifierRun
+from keras_prelu.sites.site import LocatedSite
 from keras_prelu.typing import Array, Tensor
 
 __all__ = ["clipped_shares"]
@@ -21,7 +23,7 @@ def clipped_shares(
     """Return which share of the outputs of each capped rectifier is at the cap.
 
     Args:
-        model: `keras.Model`. A ReLU model.
+        model: `keras.Model`, converted or not.
         structure: Array, or structure of arrays. Samples as the model takes them.
         inputs: Sequence of arrays, the same samples for each of the model's inputs.
         batch_size: Integer. The number of samples in a batch. Defaults to 128.
@@ -34,13 +36,13 @@ def clipped_shares(
     def measure(tensors: list[Tensor]) -> dict[str, list[Tensor]]:
         shares: dict[str, list[Tensor]] = {}
         for call in run.calls(tensors):
-            cap = call.located.site.max_value
+            cap = _cap(call.located)
             if cap is not None:
                 at_cap = keras.ops.cast(call.outputs >= cap, "float32")
                 shares.setdefault(call.located.site.path, []).append(keras.ops.mean(at_cap))
         return shares
 
-    if all(located.site.max_value is None for located in run.sites.values()):
+    if all(_cap(located) is None for located in run.sites.values()):
         return {}
     batches = list(BatchProbe(run.graph, measure).batches(inputs, batch_size))
     weights = np.array([batch.samples for batch in batches])
@@ -48,3 +50,8 @@ def clipped_shares(
         path: float(np.average([np.mean(batch.values[path]) for batch in batches], weights=weights))
         for path in batches[0].values
     }
+
+
+def _cap(located: LocatedSite) -> float | None:
+    is_converted = isinstance(located.owner, PReLU)
+    return located.owner.max_value if is_converted else located.site.max_value

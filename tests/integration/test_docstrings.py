@@ -43,6 +43,7 @@ MODULES = [
     "keras_prelu.regularizers",
     "keras_prelu.calibration.calibrate",
     "keras_prelu.conversion.convert",
+    "keras_prelu.conversion.simplify",
     "keras_prelu.report.figures",
     "keras_prelu.report.html",
     "keras_prelu.sites.finder",

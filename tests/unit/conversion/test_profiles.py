@@ -112,7 +112,7 @@ def test_shares_are_those_of_all_outputs():
 
 def test_caps_inside_python_code_are_measured_and_removed():
     inputs = keras.Input((4, 4, 2))
-    model = models.live_in(keras.Model(inputs, custom.Block(3)(inputs)))
+    model = models.live_in(keras.Model(inputs, custom.Block(3, name="block")(inputs)))
     conversion = kp.run_conversion(
         model, profile="deployment", calibration_data=0.1 * samples(0.0), rescale="none"
     )
