@@ -19,6 +19,7 @@ from tools.common.storage import Storage
 from tools.common.tasks import trained
 from tools.fidelity.applications import applications
 from tools.fidelity.calibration import calibrations
+from tools.fidelity.code import convert_networks
 from tools.fidelity.conversion import attempt
 from tools.fidelity.cost import calibration_time
 from tools.fidelity.effort import CURVE, TRIAL, Effort
@@ -64,6 +65,12 @@ def main(
         for result in storage.results(part)
         if part in parts and not result.passed
     ]
+    if "code" in parts:
+        failed += [
+            f"{result.network} ({result.function})"
+            for result in storage.results("code")
+            if not result.passed
+        ]
     if REAL in parts:
         failed += changed_by_default(storage)
     if failed:
@@ -99,6 +106,23 @@ def _conversions(
         )
         keras.utils.clear_session()
         gc.collect()
+
+
+def _code(storage: Storage, effort: Effort) -> None:
+    """Convert networks whose code calls functions, on the present backend; others stay stored."""
+    for result in convert_networks(effort.only):
+        storage.merge(
+            "code",
+            [result],
+            key=lambda item: (item.backend, item.function, item.network),
+            order=lambda item: (item.backend, item.function),
+            machines={backend(): machine()},
+        )
+        click.echo(
+            f"{result.network}, {result.function}: {result.converted} of {result.calls},"
+            f" {'passed' if result.passed else 'FAILED'}, error {result.error:.2g}",
+            err=True,
+        )
 
 
 def _calibration(storage: Storage, effort: Effort) -> None:
@@ -158,6 +182,7 @@ def _chosen(names: Iterable[str], effort: Effort) -> list[str]:
 _PARTS: dict[str, Callable[[Storage, Effort], None]] = {
     "applications": _applications,
     "hub": _hub,
+    "code": _code,
     "calibration": _calibration,
     "photographs": _photographs,
     "cost": _cost,
