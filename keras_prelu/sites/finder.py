@@ -19,6 +19,7 @@ from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.sites import inspection
 from keras_prelu.sites.opened_code import may_call_functions
 from keras_prelu.sites.opened_layers import OpenedLayers
+from keras_prelu.sites.recurrent import recurrent_site
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -130,7 +131,11 @@ def _sites_of_graph(
     for call in graph.calls:
         operation = call.operation
         rectifier = None if is_taken_apart(operation) else recognize_call(call)
-        if rectifier is not None:
+        recurrent = recurrent_site(call, scope)
+        if recurrent is not None:
+            if call.index == 0:
+                yield recurrent
+        elif rectifier is not None:
             if takes_floats(call) and (call.index == 0 or not rectifier.shared):
                 target = _target_name(call, rectifier, taken)
                 objection = objections.reason(call, rectifier)

@@ -35,7 +35,7 @@ def leaky():
 
 def not_convertible():
     inputs = keras.Input((4, 3))
-    recurrent = L.SimpleRNN(2, activation="relu", name="rnn")(inputs)
+    recurrent = L.SimpleRNN(2, activation="elu", name="rnn")(inputs)
     return keras.Model(inputs, L.ReLU(threshold=1.0, name="high")(recurrent))
 
 
