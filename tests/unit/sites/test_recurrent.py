@@ -13,6 +13,7 @@ LAYERS = {
     "SimpleRNN": lambda: L.SimpleRNN(4, activation="relu", name="rnn"),
     "LSTM": lambda: L.LSTM(4, activation="relu", return_sequences=True, name="rnn"),
     "GRU": lambda: L.GRU(4, activation="leaky_relu", name="rnn"),
+    "RNN": lambda: L.RNN(L.GRUCell(4, activation="relu"), name="rnn"),
     "ConvLSTM1D": lambda: L.ConvLSTM1D(4, 3, activation="relu6", name="rnn"),
 }
 
