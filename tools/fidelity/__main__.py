@@ -28,6 +28,7 @@ from tools.fidelity.memory import calibration_memory
 from tools.fidelity.photographs import photograph_calibrations
 from tools.fidelity.real.part import REAL, changed_by_default, measure_real
 from tools.fidelity.report import REPORT
+from tools.fidelity.smooth import smooth_conversion, smooth_tasks
 from tools.fidelity.tasks import tasks
 from tools.fidelity.verification import verification_time
 
@@ -163,6 +164,21 @@ def _photographs(storage: Storage, effort: Effort) -> None:
         )
 
 
+def _smooth(storage: Storage, effort: Effort) -> None:
+    by_name = {task.name: task for task in smooth_tasks() if effort.smooth in task.name}
+    names = [task.name for task in smooth_tasks()]
+    for name in _chosen(by_name, effort):
+        result = smooth_conversion(by_name[name])
+        click.echo(f"{name}: error {result.error:.2g}", err=True)
+        keras.backend.clear_session()
+        storage.merge(
+            "smooth",
+            [result],
+            key=lambda item: item.network,
+            order=lambda item: names.index(item.network),
+        )
+
+
 def _cost(storage: Storage, effort: Effort) -> None:
     storage.merge("cost", map(calibration_time, effort.depths))
 
@@ -185,6 +201,7 @@ _PARTS: dict[str, Callable[[Storage, Effort], None]] = {
     "code": _code,
     "calibration": _calibration,
     "photographs": _photographs,
+    "smooth": _smooth,
     "cost": _cost,
     "verification": _verification,
     "memory": _memory,

@@ -71,6 +71,7 @@ class Effort:
         seeds: Trainings of each small network.
         only: Networks of all parts are measured whose name contains this.
         tasks: Small networks are measured whose name contains this.
+        smooth: Networks with smooth activations are measured whose name contains this.
         depths: Convolutions of the chains whose calibration is timed.
         memory: Name and number of samples of each process whose memory is measured.
         memory_layers: Convolutions of its network.
@@ -81,6 +82,7 @@ class Effort:
     seeds: int = 3
     only: str = ""
     tasks: str = ""
+    smooth: str = ""
     depths: tuple[int, ...] = (10, 20, 40, 50, 80)
     memory: tuple[tuple[str, int], ...] = (
         ("predict", 2000),
@@ -96,6 +98,7 @@ class Effort:
 TRIAL = Effort(
     seeds=1,
     tasks="diabetes",
+    smooth="MLP",
     depths=(2,),
     memory=(("spilled", 200),),
     memory_layers=2,

@@ -26,12 +26,17 @@ def stored():
 
 
 def test_a_trial(tmp_path, monkeypatch):
-    parts = [f"--part={part}" for part in ("calibration", "cost", "memory", "photographs")]
+    parts = [
+        f"--part={part}" for part in ("calibration", "cost", "memory", "photographs", "smooth")
+    ]
     storage = run(command, tmp_path, "--trial", *parts)
     errors = {result.rescale: result.error for result in storage.results("calibration")}
     assert set(errors) == {"none", "analytic", "moments", "calibrated", "auto"}
     assert errors["calibrated"] < 0.1 * errors["none"]
     assert storage.results("cost")[0].predictions > 1
+    (smooth,) = storage.results("smooth")
+    assert smooth.sites == 2
+    assert smooth.error < smooth.error_fixed
     photographs = storage.results("photographs")
     assert [result.rescale for result in photographs] == ["none", "calibrated"]
     assert "| diabetes regression |" in (tmp_path / "RESULTS.md").read_text()
