@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,10 +18,10 @@ from keras_prelu.custom_layers.code_calls import (
     code_calls_of,
     rectifier_of_key,
 )
-from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
+from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
 from keras_prelu.custom_layers.source_scan import may_call_relu_functions
 from keras_prelu.custom_layers.tracing import call_in_modes
-from keras_prelu.graph.hooks import HookTarget
+from keras_prelu.graph.hooks import HookTarget, hook_calls
 from keras_prelu.graph.rectifiers import RECURRENT, Rectifier
 from keras_prelu.graph.sublayer_addresses import SublayerAddress, layers_by_address
 
@@ -43,8 +42,8 @@ def find_called_rectifiers(
 ) -> list[HeldRectifier]:
     """Call a layer on symbolic tensors, and return the rectifiers that its code calls as functions.
 
-    The layer is called for inference and for training. Rectifiers that are replaced already are
-    left out, and those in code that can't be followed.
+    Several may have the same path. The layer is called for inference and for training. Rectifiers
+    that are replaced already are left out, and those in code that can't be followed.
 
     Args:
         layer: Layer that is built. It is left unchanged.
@@ -64,13 +63,14 @@ def find_called_rectifiers(
         for inner in addresses.values():
             if isinstance(inner, keras.layers.Layer) and may_call_relu_functions(inner):
                 undo.enter_context(code_calls_of(inner).heard_by(hear))
+        # What is held is no site of the code that calls it.
+        held = [each.target for each in find_held_rectifiers(layer)]
+        undo.enter_context(hook_calls(held, lambda call: None))
         undo.enter_context(code_as_written())
         call_in_modes(layer, args, kwargs)
     by_layer = {id(inner): address for address, inner in addresses.items()}
-    names: Counter[str] = Counter()
     return [
-        _held(layer, by_layer[id(calls.layer)], calls, found, names)
-        for calls, found in heard.values()
+        _held(layer, by_layer[id(calls.layer)], calls, found) for calls, found in heard.values()
     ]
 
 
@@ -117,19 +117,16 @@ def _held(
     address: SublayerAddress,
     calls: CodeCalls,
     found: CodeRectifier,
-    names: Counter[str],
 ) -> HeldRectifier:
     rectifier = found.rectifier
     if _is_in_cell(layer, address) and not rectifier.reason:
         rectifier = replace(rectifier, reason="a recurrent cell applies it in a loop")
     path = _join(_path(layer, address), _function_name(rectifier))
-    names[path] += 1
-    number = f"_{names[path]}" if names[path] > 1 else ""
     site = found.site
     where = f"{Path(site.file).name}:{site.line} in {site.function}"
     return HeldRectifier(
         address=f"{_text(address)}{_CODE}{found.key}",
-        path=f"{path}{number}()",
+        path=f"{path}()",
         target=calls.target(found.key),
         rectifier=rectifier,
         source=f"{where} ({found.repetition})" if found.repetition else where,

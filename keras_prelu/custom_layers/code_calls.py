@@ -9,10 +9,15 @@ are left to `CodeCalls` of their own.
 
 The key of a rectifier consists of the texts of the calls that lead to it from `call`, such as
 `self.block(x) -> tf.nn.relu(y)`. The passes of a Python loop count: `relu(x) [pass 2]` is the
-second time that one run of a function comes to a call. A function that is handed to a library, such
-as the body of `keras.ops.scan`, has the same keys whenever it runs. So keys depend on nothing but
-the source of the code, and are the same in any process and on any backend. If the code at a key is
-changed, the key is gone.
+second time that one run of a function comes to a call, and a run with another number of passes than
+at the conversion is refused, since it is not known which slopes belong to which. A function that is
+handed to a library, such as the body of `keras.ops.scan`, has the same keys whenever it runs. So
+keys depend on nothing but the source of the code, and are the same in any process and on any
+backend. If the code at a key is changed, the key is gone, and the code is refused as soon as it
+runs.
+
+Methods that `call` calls at one place only are followed from outside as well: `model.decode(z)`
+applies the slopes that it has in `call`.
 
 On each backend, nothing of Keras's, TensorFlow's, JAX's or PyTorch's is patched, other layers and
 threads are not affected, and a compiled function contains what was in place when it was traced.
@@ -23,13 +28,14 @@ followed.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import types
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -37,10 +43,11 @@ import keras
 from keras_prelu.backend.traces import current_position
 from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites, follow, scope_of
 from keras_prelu.custom_layers.rectifier_functions import is_of_user, may_rectify, rectifier_use
+from keras_prelu.custom_layers.source_scan import rectifiers_in_source
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.backend_functions import BackendFunction, is_of_backend
 from keras_prelu.graph.hooks import HookTarget, without_hooks
-from keras_prelu.graph.rectifiers import Rectifier
+from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.typing import Tensor
 
 __all__ = [
@@ -49,6 +56,7 @@ __all__ = [
     "CodeRectifier",
     "Listener",
     "code_calls_of",
+    "is_followed_method",
     "rectifier_of_key",
 ]
 
@@ -57,9 +65,13 @@ CALL_AS_WRITTEN = "_call_as_written"
 
 _INTO = " -> "
 _ARGUMENT = ". argument]"
-_PASS = re.compile(r" \[pass \d+\]")
+_PASS = re.compile(r" \[pass (?P<number>\d+)\]")
+_PARAMETERS_BEGIN = " {"
 _PARAMETERS = re.compile(r" \{slope (?P<slope>[^,]+), cap (?P<cap>[^}]+)\}$")
 _SMOOTH = " {smooth}"
+_ADDED = re.compile(r"( \[pass \d+\]| \[\d+\. argument\]| \{[^}]*\})+$")
+"""What follows the text of a call in a key."""
+_METHOD = re.compile(r"self\.(?P<name>\w+)\(")
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,10 @@ class CodeRectifier:
     repetition: str
 
 
+_COMPILED = (
+    "a function that is compiled by itself calls it: leave the compilation to Keras (no tf.function"
+    " or jax.jit), or give the layer a keras.layers.ReLU() for it"
+)
 Listener = Callable[["CodeCalls", CodeRectifier], None]
 _CODE_CALLS: weakref.WeakKeyDictionary[Any, CodeCalls] = weakref.WeakKeyDictionary()
 
@@ -128,8 +144,9 @@ class CodeCalls:
         self._listeners: list[Listener] = []
         self._makes_nodes = 0
         self._followed: dict[tuple[int, str], tuple[Any, Any]] = {}
-        self._texts: set[str] = set()
-        self._reached: set[str] = set()
+        # The texts of the calls of the functions that were followed, by the prefix of their keys.
+        self._texts: dict[str, frozenset[str]] = {}
+        self._passes: dict[str, int] = {}
 
     @property
     def functions(self) -> CodeCalls:
@@ -167,6 +184,9 @@ class CodeCalls:
             self._replaced.pop(key, None)
         else:
             self._replaced[key] = function
+            for prefix, texts in self._texts.items():
+                self._check_call(key, prefix, texts)
+        self._passes = _passes_of(self._replaced)
         self._put_in_place()
 
     @contextmanager
@@ -203,10 +223,20 @@ class CodeCalls:
 
         return call
 
-    def still_calls(self, key: str) -> bool:
-        """Return whether the code came to a key, or has its call where it has not run yet."""
-        text = _PASS.sub("", _PARAMETERS.sub("", key.removesuffix(_SMOOTH)).split(_INTO)[-1])
-        return key in self._reached or text in self._texts
+    def hear_compiled(self, function: Any, prefix: str, site: CallSite) -> None:
+        """Tell listeners of the rectifiers in a function that is compiled by itself.
+
+        Such a function can't be followed: calls of it in the code may not run its Python code.
+        """
+        if not self._listeners or isinstance(function, (types.FunctionType, types.MethodType)):
+            return
+        written = getattr(function, "python_function", getattr(function, "__wrapped__", None))
+        if isinstance(written, types.FunctionType) and is_of_user(written):
+            for number, name in enumerate(rectifiers_in_source(written)):
+                rectifier = replace(named(name, "code") or Rectifier("code"), reason=_COMPILED)
+                key = f"{prefix}{site.text}{_INTO}{name} {number}"
+                for listener in self._listeners:
+                    listener(self, CodeRectifier(key, rectifier, site, ""))
 
     def call_as_written(self, key: str, tensor: Tensor) -> Tensor:
         """Apply the rectifier that the code calls at a key, which was reached before."""
@@ -227,11 +257,11 @@ class CodeCalls:
         if use is None:
             return self.callee(function)(*args, **kwargs)
         key = place.key + _parameters(use.rectifier)
-        self._reached.add(key)
         self._as_written[key] = use.apply
         replacement = self._replaced.get(key)
         if replacement is not None:
             return replacement(use.tensor)
+        self._refuse_other_arguments(place.key)
         for listener in self._listeners:
             listener(self, CodeRectifier(key, use.rectifier, place.site, place.repetition))
         return function(*args, **kwargs)
@@ -269,15 +299,64 @@ class CodeCalls:
         sites = call_sites(function) if scope is None else scope.sites
         if sites is None:
             return function
-        self._texts.update(site.text for site in sites)
+        self._texts[prefix] = frozenset(site.text for site in sites)
+        for key in self._replaced:
+            self._check_call(key, prefix, self._texts[prefix])
         is_fixed = prefix.endswith(_ARGUMENT + _INTO)
         followed = follow(
             function, _Scope(calls=self, prefix=prefix, sites=sites, is_fixed=is_fixed)
         )
-        if not function.__closure__:
-            # The same object each time, so that what compiles a function compiles it once.
+        if not function.__closure__ and not is_fixed:
+            # What a library gets is new each time: JAX keeps its traces of the functions that it
+            # knows, with the slopes of then.
             self._followed[id(function), prefix] = (function, followed)
         return followed
+
+    def _check_call(self, key: str, prefix: str, texts: frozenset[str]) -> None:
+        """Check that a function has the call that a key leads through.
+
+        Raises:
+            ConversionError: The code is not that of the conversion.
+        """
+        if key.startswith(prefix):
+            call = _ADDED.sub("", key.removeprefix(prefix).split(_INTO)[0])
+            if call not in texts:
+                raise self._changed(f"`{call}`, which it does not call any more")
+
+    def check_passes(self, prefix: str, counts: Mapping[str, int]) -> None:
+        """Check that a run of a function came to its calls as often as at the conversion.
+
+        Args:
+            prefix: String. The prefix of the function's keys.
+            counts: Mapping from the texts of its calls to the passes through each.
+
+        Raises:
+            ConversionError: It came more or less often to a call, and not never.
+        """
+        for text, count in counts.items():
+            expected = self._passes.get(prefix + text, count)
+            if count != expected:
+                raise self._changed(
+                    f"{expected} pass{'es' if expected > 1 else ''} through `{text}`, and this run"
+                    f" made {count}, so that it is not known which slopes belong to which"
+                )
+
+    def _refuse_other_arguments(self, base: str) -> None:
+        """Refuse a call without slopes if there are slopes for the same call.
+
+        Raises:
+            ConversionError: There are, with other arguments.
+        """
+        if any(key == base or key.startswith(base + _PARAMETERS_BEGIN) for key in self._replaced):
+            raise self._changed(f"`{base}` with other arguments than in this call")
+
+    def _changed(self, slopes: str) -> ConversionError:
+        layer = self.layer
+        return ConversionError(
+            f"The code of layer '{layer.name}' ({type(layer).__name__}) is not what it was at the"
+            f" conversion: there are slopes for {slopes}. Use the code of then, or convert the ReLU"
+            " model again; exclude sites of calls that vary from run to run."
+        )
 
     def _put_in_place(self) -> None:
         """Put the followed `call` in place if anything needs it, or remove it."""
@@ -298,10 +377,66 @@ class CodeCalls:
                 " so the functions that it calls can't be."
             )
 
+        self._put_methods_in_place(attributes)
+
+    def _put_methods_in_place(self, attributes: dict[str, Any]) -> None:
+        """Let methods that `call` calls apply their slopes when they are called from outside."""
+        prefixes = _prefixes_of_methods(self._replaced)
+        for name in [name for name, value in attributes.items() if self._owns(value)]:
+            if name not in (*prefixes, "call", CALL_AS_WRITTEN):
+                del attributes[name]
+        for name, prefix in prefixes.items():
+            method = inspect.getattr_static(type(self.layer), name, None)
+            if name not in attributes and isinstance(method, types.FunctionType):
+                followed = self.followed(method, prefix)
+                if followed is not method:
+                    attributes[name] = types.MethodType(followed, self.layer)
+
     def _owns(self, method: Any) -> bool:
-        function = getattr(method, "__func__", None)
-        scope = scope_of(function) if isinstance(function, types.FunctionType) else None
+        scope = _scope_of_method(method)
         return scope is not None and scope.calls is self
+
+
+def is_followed_method(value: Any) -> bool:
+    """Return whether a value is a method of a layer that `CodeCalls` put in place."""
+    return _scope_of_method(value) is not None
+
+
+def _scope_of_method(value: Any) -> _Scope | None:
+    function = getattr(value, "__func__", None)
+    scope = scope_of(function) if isinstance(function, types.FunctionType) else None
+    return scope if isinstance(scope, _Scope) else None
+
+
+def _passes_of(keys: Iterable[str]) -> dict[str, int]:
+    """Return how often the functions come to each call, by the parts of keys that lead there."""
+    passes: dict[str, int] = {}
+    for key in keys:
+        prefix = ""
+        for call in key.split(_INTO):
+            match = _PASS.search(call)
+            text = prefix + _ADDED.sub("", call)
+            passes[text] = max(passes.get(text, 1), int(match["number"]) if match else 1)
+            prefix += call + _INTO
+    return passes
+
+
+def _prefixes_of_methods(keys: Iterable[str]) -> dict[str, str]:
+    """Return the methods that keys lead through at one place only, with the prefix there."""
+    found: dict[str, set[str]] = {}
+    for key in keys:
+        prefix = ""
+        for call in key.split(_INTO)[:-1]:
+            prefix += call + _INTO
+            match = _METHOD.match(call)
+            if match is None:  # From here on, `self` may be another object.
+                break
+            found.setdefault(match["name"], set()).add(prefix)
+    return {
+        name: prefixes.pop()
+        for name, prefixes in found.items()
+        if len(prefixes) == 1 and not any(map(_PASS.search, prefixes))
+    }
 
 
 @dataclass(frozen=True)
@@ -343,6 +478,19 @@ class _Frame:
         self._scope = scope
         self._passes: Counter[tuple[int, int]] = Counter()
 
+    def __enter__(self) -> _Frame:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is None and self._passes:
+            sites = self._scope.sites
+            counts = {
+                sites[number].text: count
+                for (number, position), count in self._passes.items()
+                if position < 0
+            }
+            self._scope.calls.check_passes(self._scope.prefix, counts)
+
     def call(self, number: int, function: Any) -> Any:
         if isinstance(function, type):
             return function
@@ -351,6 +499,7 @@ class _Frame:
             if isinstance(function, keras.layers.Layer) and not site.calls_result:
                 return function
             return self._applied(number, function)
+        self._scope.calls.hear_compiled(function, self._scope.prefix, site)
         return self._followed(number, -1, self._scope.calls.callee(function))
 
     def argument(self, number: int, position: int, value: Any) -> Any:

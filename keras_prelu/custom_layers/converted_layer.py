@@ -106,11 +106,9 @@ class ConvertedLayer:
     """
 
     converted_from: type
-    name: str
     _stand_ins: list[StandIn]
     # Maps the address of each stand-in that is in place to the function that removes it.
     _removers: dict[str, Callable[[], None]]
-    _is_checked = False
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         self._put_in_place()
@@ -118,30 +116,11 @@ class ConvertedLayer:
         if self._put_in_place():
             # The first call created layers inside this one, and applied their original rectifiers.
             outputs = self._call_as_written(*args, **kwargs)
-        if not self._is_checked:
-            self._check_code()
         return outputs
 
     def _call_as_written(self, *args: Any, **kwargs: Any) -> Any:
         """Run the `call` of the user's class; `CodeCalls` replaces this by a followed copy."""
         return super().call(*args, **kwargs)  # type: ignore[misc]
-
-    def _check_code(self) -> None:
-        """Check, after the first call, that the code still calls the functions that are replaced.
-
-        Raises:
-            ConversionError: The code has changed since the conversion.
-        """
-        for stand_in in self._stand_ins:
-            target = called_target(self, stand_in.address)
-            if target is not None and not target.owner.still_calls(*target.keys):
-                raise ConversionError(
-                    f"The code of layer '{self.name}' ({type(self).__name__}) has changed since its"
-                    f" conversion: there are slopes for `{target.keys[0]}`, which"
-                    f" {type(target.owner.layer).__name__} does not call any more. Load it with the"
-                    " code of then, or convert the ReLU model again."
-                )
-        vars(self)["_is_checked"] = True
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
         super().build_from_config(config)  # type: ignore[misc]

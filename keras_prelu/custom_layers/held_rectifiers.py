@@ -15,7 +15,11 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import own_attributes
-from keras_prelu.custom_layers.code_calls import CALL_AS_WRITTEN, CodeCalls
+from keras_prelu.custom_layers.code_calls import (
+    CALL_AS_WRITTEN,
+    CodeCalls,
+    is_followed_method,
+)
 from keras_prelu.custom_layers.source_scan import names_used_by_call
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import is_of_library, recognize, recognize_function
@@ -101,7 +105,7 @@ class _Search:
         if isinstance(value, keras.Operation):
             if id(value) not in self._seen:
                 yield from self._inside_operation(value, place.address, place.path, place.in_loop)
-        elif is_function(value):
+        elif is_function(value) and not is_followed_method(value):
             rectifier = _recognize_held(value, place.target)
             if rectifier is not None:
                 yield HeldRectifier(

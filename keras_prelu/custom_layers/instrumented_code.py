@@ -60,7 +60,11 @@ class CallSite:
 
 
 class Frame(Protocol):
-    """One run of a followed function."""
+    """One run of a followed function, and the context of its body."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None: ...
 
     def call(self, number: int, function: Any) -> Any:
         """Return what is called instead of a function, by the number of the call."""
@@ -298,8 +302,13 @@ class _Transformer(ast.NodeTransformer):
     def visit_FunctionDef(self, node: Any) -> ast.AST:
         self.generic_visit(node)
         has_docstring = ast.get_docstring(node, clean=False) is not None
-        (start,) = ast.parse(f"{_FRAME} = {_SCOPE}.frame()").body
-        node.body.insert(int(has_docstring), ast.copy_location(start, node.body[0]))
+        (run,) = ast.parse(f"with {_SCOPE}.frame() as {_FRAME}: ...").body
+        start = int(has_docstring)
+        rest = node.body[start:]
+        if rest:
+            ast.copy_location(run, rest[0])
+            run.body = rest  # type: ignore[attr-defined]
+            node.body = [*node.body[:start], run]
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
@@ -339,6 +348,9 @@ def _compiled(node: Any, class_name: str, code: types.CodeType) -> types.CodeTyp
     The function stands in a class of the same name, by which private names are mangled, in a
     function that has its free variables.
     """
+    # The function has the defaults of the original, which are not evaluated again.
+    node.args.defaults = []
+    node.args.kw_defaults = [None] * len(node.args.kwonlyargs)
     if isinstance(node, ast.Lambda):
         statement: ast.stmt = ast.Expr(node)
     else:

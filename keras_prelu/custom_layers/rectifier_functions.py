@@ -20,8 +20,9 @@ __all__ = ["RECTIFYING_FUNCTIONS", "RectifierUse", "is_of_user", "may_rectify", 
 
 RECTIFYING_FUNCTIONS = frozenset(
     {
-        *("clamp", "clamp_min", "clip", "clip_by_value", "leaky_relu", "maximum"),
+        *("clamp", "clamp_min", "clip", "clip_by_value", "hardtanh", "leaky_relu", "maximum"),
         *("relu", "relu6", "threshold"),
+        *("clamp_", "clamp_min_", "leaky_relu_", "relu_"),
         *("celu", "elu", "gelu", "hard_silu", "hard_swish", "hardswish", "mish"),
         *("selu", "silu", "softplus", "swish"),
     }
@@ -79,12 +80,17 @@ def rectifier_use(
     if _is_tensor(owner):  # A method of a tensor, such as PyTorch's `x.relu()`.
         function = getattr(type(owner), function.__name__)
         args = (owner, *args)
+    while isinstance(function, functools.partial):
+        args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
+        function = function.func
     arguments = _Arguments.of(args, kwargs)
-    if arguments is None or arguments.work_in_place(function):
+    if arguments is None:
         return None
     rectifier = _rectifier_of(function, arguments)
     if rectifier is None:
         return None
+    if arguments.work_in_place(function):
+        rectifier = replace(rectifier, reason="it works in place, which other code may rely on")
     constants = arguments.without_tensor()  # Which would be kept in memory.
     return RectifierUse(
         rectifier=replace(rectifier, kind="code"),
@@ -138,7 +144,8 @@ class _Arguments:
         Other code may rely on that.
         """
         is_of_torch = str(getattr(function, "__module__", "")).startswith("torch")
-        return is_of_torch and any(value is True for value in self._constants.values())
+        asks_for_it = any(value is True for value in self._constants.values())
+        return (is_of_torch and asks_for_it) or str(getattr(function, "__name__", "")).endswith("_")
 
 
 _CACHE: dict[tuple[int, tuple[Any, ...]], tuple[Any, Rectifier | None]] = {}

@@ -15,11 +15,19 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import keras
+
 from keras_prelu.backend.keras_internals import own_attributes
 from keras_prelu.custom_layers.rectifier_functions import RECTIFYING_FUNCTIONS
 from keras_prelu.graph.rectifiers import RECTIFYING
 
-__all__ = ["may_call_relu_functions", "names_used_by_call", "relu_functions_in_source"]
+__all__ = [
+    "may_call_relu_functions",
+    "named_relu_functions",
+    "names_used_by_call",
+    "rectifiers_in_source",
+    "relu_functions_in_source",
+]
 
 _FUNCTIONS = ("relu", "relu6", "leaky_relu")
 _LAYERS = frozenset({"Activation", *RECTIFYING})
@@ -45,7 +53,7 @@ def relu_functions_in_source(cls: Any) -> tuple[str, ...]:
     for function in _methods(cls):
         # The names in the bytecode rule out most methods without parsing their source.
         if set(_FUNCTIONS) & _names_in(function.__code__):
-            names += _called_names(function)
+            names += rectifiers_in_source(function)
     return tuple(names)
 
 
@@ -56,8 +64,23 @@ def may_call_relu_functions(layer: Any) -> bool:
     """
     cls: Any = layer.__class__
     return not _is_of_library(cls) and bool(
-        _names_relu(cls) or relu_functions_in_source(cls) or named_relu_functions(layer)
+        _names_relu(cls)
+        or relu_functions_in_source(cls)
+        or named_relu_functions(layer)
+        or any(_runs_code(value) for _, value in own_attributes(layer))
     )
+
+
+def _runs_code(value: Any) -> bool:
+    """Return whether an attribute holds a function or an object with code of the user's."""
+    if isinstance(value, (list, tuple, dict)):
+        return any(map(_runs_code, value.values() if isinstance(value, dict) else value))
+    while isinstance(value, functools.partial):
+        value = value.func
+    if isinstance(value, types.FunctionType):
+        return not _is_of_library(value)
+    is_simple = value is None or isinstance(value, (bool, float, int, str, type, keras.Operation))
+    return not is_simple and not _is_of_library(type(value))
 
 
 def named_relu_functions(layer: Any) -> tuple[str, ...]:
@@ -69,9 +92,11 @@ def named_relu_functions(layer: Any) -> tuple[str, ...]:
     names = names_used_by_call(cls)
     if not names & _LOOKUPS:
         return ()
+    attributes = dict(own_attributes(layer))
+    of_class = {name: inspect.getattr_static(cls, name, None) for name in names}
     held = [
         value
-        for name, value in own_attributes(layer)
+        for name, value in {**of_class, **attributes}.items()
         # Only strings: the comparison of a weight with a string is an error on TensorFlow.
         if name in names and isinstance(value, str)
     ]
@@ -190,7 +215,9 @@ def _methods(cls: Any) -> Iterator[types.FunctionType]:
                     yield function
 
 
-def _called_names(function: types.FunctionType) -> list[str]:
+def rectifiers_in_source(function: types.FunctionType) -> list[str]:
+    """Return the names of the ReLU functions that a function calls, as `relu_functions_in_source`
+    does for a class."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError, TypeError):

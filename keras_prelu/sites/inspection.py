@@ -6,6 +6,7 @@ These are the rectifiers that such layers hold, and the tensors that reach them.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -254,12 +255,16 @@ class _Inspection:
                 *named_relu_functions(layer),
             )
         ]
-        counts: dict[str, int] = {}
+        counts = Counter(
+            _function_name(held.rectifier)
+            for held in self._rectifiers
+            if held.source and "/" not in held.path
+        )
         for rectifier in rectifiers:
             if rectifier is None or rectifier.smooth:
                 continue
             name = _function_name(rectifier)
-            counts[name] = counts.get(name, 0) + 1
+            counts[name] += 1
             site = self._site(
                 Rectifier("code", rectifier.negative_slope, rectifier.max_value),
                 f"{name}()" if counts[name] == 1 else f"{name}()#{counts[name]}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -50,10 +51,13 @@ class OpenedLayers:
         self._alive.append(layer)
         found = find_called_rectifiers(layer, args, kwargs)
         self._followed |= {id(inner) for inner in (layer, *sublayers(layer)) if can_follow(inner)}
-        known = {held.address for held in self._called.setdefault(id(layer), [])}
+        called = self._called.setdefault(id(layer), [])
+        known = {held.address for held in called}
+        paths = {held.path for held in called}
         for held in found:
             if held.address not in known:
-                self._called[id(layer)].append(held)
+                held = replace(held, path=_numbered(held.path, paths))
+                called.append(held)
                 self._nodes.setdefault(
                     held.target.key, AppliedFunction(held.target, held.rectifier)
                 )
@@ -118,3 +122,13 @@ class OpenedLayers:
                 undo.enter_context(backend_functions_as_nodes(layer))
                 graph = functional.graph_of_layer(layer, args, kwargs)
             return graph
+
+
+def _numbered(path: str, taken: set[str]) -> str:
+    """Return the path of a function that is not taken: relu(), relu_2(), and so on; and take it."""
+    name, number, numbered = path.removesuffix("()"), 1, path
+    while numbered in taken:
+        number += 1
+        numbered = f"{name}_{number}()"
+    taken.add(numbered)
+    return numbered

@@ -246,7 +246,9 @@ def test_slopes_of_code_that_has_changed_are_not_applied_elsewhere(body, gone, t
     if not gone:
         np.testing.assert_array_equal(outputs(kp.load_model(tmp_path / "model.keras")), expected)
         return
-    with pytest.raises(kp.errors.KerasPReLUError, match="has changed since its conversion") as info:
+    with pytest.raises(
+        kp.errors.KerasPReLUError, match="is not what it was at the conversion"
+    ) as info:
         outputs(kp.load_model(tmp_path / "model.keras"))
     assert f"`{gone}`" in str(info.value)
     assert "'x' (Changing)" in str(info.value)
@@ -288,3 +290,161 @@ def backend_layer():
             return both[..., :6] + both[..., 6:] + root(joined([relu(x), x * x])[..., :6])
 
     return calling.registered(Backend)
+
+
+@calling.registered
+class Codec(calling.Calls):
+    """Is used through its methods as well."""
+
+    def encode(self, x):
+        return ops.relu(self.dense(x))
+
+    def decode(self, code):
+        return ops.relu(self.second(code))
+
+    def twice(self, x):
+        return ops.relu(x)
+
+    def call(self, x):
+        return self.twice(self.twice(self.decode(self.encode(x))) - 1.0)
+
+
+def test_methods_that_are_called_from_outside_apply_the_slopes(tmp_path):
+    converted = kp.convert(around(Codec(name="x")), **IDENTITY)
+    with_slopes(converted)
+    kp.save_model(converted, tmp_path / "model.keras")
+    for model in (converted, kp.load_model(tmp_path / "model.keras")):
+        layer = model.get_layer("x")
+        kernel, bias, second_kernel, second_bias = (
+            ops.convert_to_numpy(v) for v in layer.weights[:4]
+        )
+        code = X @ kernel + bias
+        code = np.where(code > 0, code, 0.3 * code)
+        decoded = code @ second_kernel + second_bias
+        decoded = np.where(decoded > 0, decoded, np.float32(0.35) * decoded)
+        encode, decode = layer.encode(X), layer.decode(code)
+        np.testing.assert_allclose(ops.convert_to_numpy(encode), code, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(ops.convert_to_numpy(decode), decoded, rtol=1e-4, atol=1e-5)
+
+
+@calling.registered
+class Varies(calling.Calls):
+    """Makes as many passes, and skips what it is told to."""
+
+    passes, skipped, slope = 3, (), 0.1
+
+    def rectified(self, x):
+        for index in range(self.passes):
+            if index not in self.skipped:
+                x = ops.leaky_relu(self.second(x), negative_slope=self.slope)
+        return x
+
+
+@pytest.mark.parametrize(
+    "change", [{"passes": 2}, {"passes": 4}, {"skipped": (1,)}, {"slope": 0.2}]
+)
+def test_a_run_that_varies_is_refused(change):
+    converted = kp.convert(around(Varies(name="x")))
+    layer = converted.get_layer("x")
+    for name, value in change.items():
+        setattr(layer, name, value)
+    with pytest.raises(kp.errors.ConversionError, match="is not what it was at the conversion"):
+        outputs(converted)
+    for name in change:
+        setattr(layer, name, getattr(Varies, name))
+    assert np.all(np.isfinite(outputs(converted)))
+
+
+def step(carry, row):
+    carry = ops.relu(carry + row)
+    return carry, carry
+
+
+@calling.registered
+class ScansAFunction(calling.Calls):
+    def rectified(self, x):
+        return ops.scan(step, 0.0 * x, ops.stack([x, -x]))[0]
+
+
+def test_slopes_in_a_function_that_a_library_gets_are_not_kept_by_its_caches(tmp_path):
+    model = around(ScansAFunction(name="x"))
+    expected = outputs(model)
+    converted = kp.convert(model, include="*")
+    np.testing.assert_array_equal(outputs(converted), expected)
+    converted.predict(X, verbose=0)
+    with_slopes(converted)
+    moved = outputs(converted)
+    assert not np.allclose(moved, expected)
+    converted.compile("sgd", "mse")
+    converted.fit(X, np.ones((16, 3), "float32"), epochs=1, verbose=0)
+    ((_, prelu),) = prelu_layers(converted)
+    assert np.any(ops.convert_to_numpy(prelu.beta) != np.float32(0.3))
+    np.testing.assert_allclose(
+        converted.predict(X, verbose=0), outputs(converted), rtol=1e-4, atol=1e-5
+    )
+    kp.save_model(converted, tmp_path / "model.keras")
+    loaded = kp.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(outputs(loaded), outputs(converted), rtol=1e-5, atol=1e-6)
+
+
+class Plain:
+    def act(self, x):
+        return ops.relu(x)
+
+
+PLAIN = Plain()
+
+
+@calling.registered
+class OfAnObject(calling.Calls):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.plain = Plain()
+
+    def rectified(self, x):
+        return self.plain.act(x)
+
+
+@calling.registered
+class InABranch(calling.Calls):
+    """Calls a helper in a branch that inference does not take."""
+
+    def helper(self, x):
+        return ops.relu(x)
+
+    def call(self, x, training=False):
+        x = ops.relu(self.dense(x))
+        return self.helper(self.second(x)) if training else self.second(x)
+
+
+@pytest.mark.parametrize(("cls", "count"), [(OfAnObject, 1), (InABranch, 2)])
+def test_code_beside_the_layer_and_in_other_modes_is_followed(cls, count, tmp_path):
+    model = around(cls(name="x"))
+    assert len(kp.find_sites(model)) == count
+    converted = kp.convert(model, include="*")
+    np.testing.assert_array_equal(outputs(converted), outputs(model))
+    with_slopes(converted)
+    kp.save_model(converted, tmp_path / "model.keras")
+    loaded = kp.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(outputs(loaded), outputs(converted))
+    training = [ops.convert_to_numpy(each(X, training=True)) for each in (loaded, converted, model)]
+    np.testing.assert_array_equal(training[0], training[1])
+    assert not np.allclose(training[1], training[2])
+
+
+@calling.registered
+class HoldsAndCalls(calling.Calls):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.held = keras.activations.relu
+
+    def rectified(self, x):
+        return self.held(x) + ops.relu(self.second(x))
+
+
+def test_what_is_held_is_listed_once():
+    sites = kp.find_sites(around(HoldsAndCalls(name="x")))
+    assert [(site.path, site.convertible) for site in sites] == [
+        ("x/held", True),
+        ("x/relu()", True),
+    ]

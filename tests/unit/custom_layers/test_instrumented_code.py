@@ -19,6 +19,12 @@ class Recorder:
     def frame(self):
         return self
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
     def call(self, number, function):
         self.calls.append(number)
         return function
@@ -80,6 +86,9 @@ def in_closure(c):
     return lambda q: add(q) + c, lambda q: add(q) * c
 
 
+WITH_LAMBDA = lambda x, f=lambda y: add(y) * 100: f(x) + add(x - 1)  # noqa: E731
+
+
 def generator(n):
     for i in range(n):
         yield add(i)
@@ -95,6 +104,7 @@ def generator(n):
         (in_closure(3)[1], (5,), {}),
         (vars(Derived)["value"].func, (Derived(),), {}),
         (add, (1,), {}),
+        (WITH_LAMBDA, (4,), {}),
     ],
 )
 def test_a_followed_function_computes_the_same(function, args, kwargs):
