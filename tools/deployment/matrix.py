@@ -23,15 +23,38 @@ NETWORKS = RELU_NETWORKS[:-4]
 """Networks of `keras.applications` that apply ReLU, except the four largest, which consist of the
 same blocks and take another hour."""
 
-FORMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "keras": ("model.keras", {}),
-    "saved_model": ("model", {"measure": True}),
-    "tflite": ("model.tflite", {"measure": True}),
-    "onnx": ("model.onnx", {"measure": True}),
-    "onnx, for cpu": ("model.onnx", {"measure": True, "optimize_for": "cpu"}),
-    "openvino": ("model.xml", {"measure": True}),
+
+@dataclass(frozen=True)
+class Form:
+    """How a network is exported.
+
+    Attributes:
+        file: The name of the file or folder.
+        arguments: Arguments of `export`.
+        one_slope: Whether each layer has one slope and no cap, as `profile="deployment"` makes them
+            where caps clip next to nothing. Otherwise each channel has a slope and caps are kept.
+    """
+
+    file: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    one_slope: bool = False
+
+
+_CHANNEL_WISE = {
+    "saved_model": Form("model"),
+    "saved_model, frozen": Form("model", {"frozen": True}),
+    "tflite": Form("model.tflite"),
+    "onnx": Form("model.onnx"),
+    "onnx, for cpu": Form("model.onnx", {"optimize_for": "cpu"}),
+    "openvino": Form("model.xml"),
 }
-"""For each format by name the file and the arguments of `export`."""
+
+FORMS: Mapping[str, Form] = {
+    "keras": Form("model.keras"),
+    **_CHANNEL_WISE,
+    **{f"{name}, profile": replace(form, one_slope=True) for name, form in _CHANNEL_WISE.items()},
+}
+"""The forms by name."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +70,13 @@ class ExportedNetwork:
             tell.
         runtime: Name of what ran it.
         difference: Largest difference from Keras, relative to the largest output.
-        milliseconds: Time of one sample on one thread; None where it is not measured, like what
+        milliseconds: Processor time of one sample on one thread; None where it is not measured, like what
             follows.
-        ratio: Its time over that of the same network with ReLUs.
+        ratio: Its time over that of the original network, which has ReLUs.
         low: Lower quartile of the ratio.
         high: Upper quartile of the ratio.
-        size_ratio: Size of the file over that of the network with ReLUs.
+        size_ratio: Size of the file over that of the original network.
+        processor_time: Whether the time is processor time; results of version 0.1 are times of day.
         failure: Why there is no file, or "".
     """
 
@@ -68,16 +92,20 @@ class ExportedNetwork:
     low: float | None = None
     high: float | None = None
     size_ratio: float | None = None
+    processor_time: bool = False
     failure: str = ""
 
 
 def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork:
-    """Export a network with random weights, statistics as training leaves them, and a slope for
-    each channel; run it and measure it."""
+    """Export a network with random weights and statistics as training leaves them; run it and
+    measure it beside the original."""
     import keras
     import numpy as np
 
     import keras_prelu as kp
+    from keras_prelu.deployment.benchmark import measure_cost
+    from keras_prelu.deployment.format import Interface
+    from keras_prelu.deployment.formats import FORMATS as FORMATS_BY_NAME
     from tools.common.lifelike import live_in
 
     keras.utils.set_random_seed(0)
@@ -86,12 +114,18 @@ def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork
     original = live_in(
         constructor(weights=None, input_shape=(size, size, 3), classifier_activation=None)
     )
-    model = kp.convert(original, rescale="none", parameterization="identity")
+    settings = FORMS[form]
+    model = kp.convert(
+        original,
+        rescale="none",
+        parameterization="identity",
+        shared_axes="channel_shared" if settings.one_slope else "channel_wise",
+    )
     sites = [layer for layer in model.layers if isinstance(layer, kp.PReLU)]
     for layer in sites:
         layer.beta.assign(rng.uniform(*SLOPES, layer.beta.shape))
+        layer.max_value = None if settings.one_slope else layer.max_value
     x = rng.normal(size=(8, size, size, 3)).astype("float32")
-    file, arguments = FORMS[form]
     result = ExportedNetwork(
         network=network,
         form=form,
@@ -99,8 +133,15 @@ def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork
         capped=sum(layer.max_value is not None for layer in sites),
     )
     with tempfile.TemporaryDirectory() as folder:
+        path, reference = Path(folder) / settings.file, Path(folder) / "original" / settings.file
+        reference.parent.mkdir()
         try:
-            export = kp.export(model, Path(folder) / file, samples=x, **arguments)
+            export = kp.export(model, path, samples=x, **settings.arguments)
+            cost = None
+            if export.format != "keras":
+                kp.export(original, reference, samples=x, **settings.arguments)
+                interface = Interface.of_model(model)
+                cost = measure_cost(FORMATS_BY_NAME[export.format](), path, reference, x, interface)
         except kp.errors.ExportError as error:
             return replace(result, failure=str(error))
     costs = ("milliseconds", "ratio", "low", "high", "size_ratio")
@@ -109,7 +150,8 @@ def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork
         operations=export.operations,
         runtime=export.runtime,
         difference=export.difference,
-        **{name: getattr(export.cost, name, None) for name in costs},
+        processor_time=True,
+        **{name: getattr(cost, name, None) for name in costs},
     )
 
 

@@ -11,7 +11,14 @@ from tools.deployment.int8 import REPRESENTATIVE, Int8
 from tools.deployment.matrix import SIZE, SLOPES, ExportedNetwork
 from tools.deployment.per_tensor import PerTensorInt8
 
-_ACTIVATIONS = {"PReLU", "PRELU", "PRelu", "MINIMUM", "Min", "LEAKY_RELU", "LeakyRelu", "LeakyReLU"}
+_ACTIVATIONS = {
+    *("PReLU", "PRELU", "PRelu", "LEAKY_RELU", "LeakyRelu", "LeakyReLU"),
+    *("MINIMUM", "MAXIMUM", "Min", "Minimum", "Maximum", "Multiply", "Clamp"),
+}
+
+_EARLIER = """† Measured before forms were chosen for each runtime, and in time of day: with Keras's
+formula in SavedModels, the cap after the PReLU in TensorFlow Lite, a PRelu and a Minimum in
+OpenVINO, and two convolutions for each site with "for cpu"."""
 
 
 def matrix(results: Sequence[ExportedNetwork]) -> str:
@@ -31,6 +38,7 @@ def matrix(results: Sequence[ExportedNetwork]) -> str:
         [
             paragraph(f"Runtimes: {', '.join(runtimes)}."),
             table([*header, "ms", "time", "size"], rows, left=(0, 2, 3)),
+            paragraph(_EARLIER if any(map(_is_earlier, results)) else ""),
             "\n".join(failures),
         ]
     )
@@ -49,19 +57,27 @@ def _row(result: ExportedNetwork, forms: Mapping[str, ExportedNetwork]) -> list[
         _operations(result, forms),
         f"{result.difference:.1e}",
         "–" if result.milliseconds is None else f"{result.milliseconds:.3g}",
-        quartiles(result.ratio, result.low, result.high) if measured else "–",
+        _time(result) if measured else "–",
         "–" if result.size_ratio is None else f"{result.size_ratio:.4f}",
     ]
+
+
+def _is_earlier(result: ExportedNetwork) -> bool:
+    return result.ratio is not None and not result.processor_time
+
+
+def _time(result: ExportedNetwork) -> str:
+    mark = " †" if _is_earlier(result) else ""
+    return f"{quartiles(result.ratio, result.low, result.high)}{mark}"
 
 
 def _operations(result: ExportedNetwork, forms: Mapping[str, ExportedNetwork]) -> str:
     """Return the operations that compute the PReLUs."""
     if not result.operations:
         return "–"
-    if result.form == "onnx, for cpu":
-        others = sum(
-            count for kind, count in forms["onnx"].operations.items() if kind not in _ACTIVATIONS
-        )
+    if result.form.startswith("onnx, for cpu") and "onnx" in forms:
+        portable = forms["onnx"].operations
+        others = sum(count for kind, count in portable.items() if kind not in _ACTIVATIONS)
         return f"{(sum(result.operations.values()) - others) / result.sites:.2g} a site"
     caps = {"ReLU"} if result.form == "keras" and result.capped else set()
     return ", ".join(
@@ -111,11 +127,12 @@ REPORT = Report(
             title="Networks in every format",
             text=f"""The networks of `keras.applications` that apply ReLU, except the four largest,
             for images of {SIZE} × {SIZE} pixels, with random weights and a slope for each channel
-            between {SLOPES[0]:g} and {SLOPES[1]:g}, as logits. Difference: the largest from Keras,
-            over the largest output, on 8 images. Time: of one image on one thread (a SavedModel's
-            on all), over that of the same network with ReLUs in the same format: both in turn,
-            median of the ratio and its quartiles. Size: of the files, over the same. "for cpu":
-            `optimize_for="cpu"`.""",
+            between {SLOPES[0]:g} and {SLOPES[1]:g}, as logits; "profile": one slope for each layer,
+            and no caps. Difference: the largest from Keras, over the largest output, on 8 images.
+            Time: processor time of one image on one thread (a SavedModel's on all; OpenVINO with a
+            fixed batch of one), over that of the original network in the same format, which has
+            ReLUs, capped or not: both in turn, median of the ratio and its quartiles. Size: of the
+            files, over the same. "for cpu": `optimize_for="cpu"`; "frozen": `frozen=True`.""",
             tables=matrix,
         ),
         "int8": Section(
