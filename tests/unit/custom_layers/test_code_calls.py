@@ -363,7 +363,7 @@ def step(carry, row):
 @calling.registered
 class ScansAFunction(calling.Calls):
     def rectified(self, x):
-        return ops.scan(step, 0.0 * x, ops.stack([x, -x]))[0]
+        return ops.scan(step, 0.0 * x, ops.stack([x, -x]))[0] + self.second(x)
 
 
 def test_slopes_in_a_function_that_a_library_gets_are_not_kept_by_its_caches(tmp_path):
