@@ -429,14 +429,10 @@ def _prefixes_of_methods(keys: Iterable[str]) -> dict[str, str]:
         for call in key.split(_INTO)[:-1]:
             prefix += call + _INTO
             match = _METHOD.match(call)
-            if match is None:  # From here on, `self` may be another object.
-                break
+            if match is None or _ADDED.search(call):
+                break  # From here on, `self` may be another object, or the method was handed on.
             found.setdefault(match["name"], set()).add(prefix)
-    return {
-        name: prefixes.pop()
-        for name, prefixes in found.items()
-        if len(prefixes) == 1 and not any(map(_PASS.search, prefixes))
-    }
+    return {name: prefixes.pop() for name, prefixes in found.items() if len(prefixes) == 1}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import linecache
 import os
 import re
 import shlex
@@ -29,6 +30,8 @@ def run_page(steps, folder, monkeypatch):
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
             if isinstance(step, str):
+                # As a notebook does, so that the source of the page's functions is known.
+                linecache.cache["<page>"] = (len(step), None, step.splitlines(True), "<page>")
                 exec(compile(step, "<page>", "exec"), {"__name__": "__main__"})
             else:
                 with pytest.raises(SystemExit) as end:
