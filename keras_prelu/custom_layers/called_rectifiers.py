@@ -16,8 +16,8 @@ from keras_prelu.custom_layers.code_calls import (
     CodeCalls,
     CodeRectifier,
     code_calls_of,
-    rectifier_of_key,
 )
+from keras_prelu.custom_layers.code_keys import rectifier_of_key
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
 from keras_prelu.custom_layers.source_scan import may_call_relu_functions
 from keras_prelu.custom_layers.tracing import call_in_modes

@@ -29,20 +29,31 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import types
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
-from keras_prelu.backend.traces import current_position
+from keras_prelu.custom_layers.code_frames import Place, Scope
+from keras_prelu.custom_layers.code_keys import (
+    call_after,
+    is_at,
+    is_for_argument,
+    parameters_of,
+    passes_of,
+    prefix_of,
+    prefixes_of_methods,
+)
 from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites, follow, scope_of
-from keras_prelu.custom_layers.rectifier_functions import is_of_user, may_rectify, rectifier_use
+from keras_prelu.custom_layers.rectifier_functions import (
+    is_of_user,
+    rectifier_use,
+    runs_code_of_user,
+)
 from keras_prelu.custom_layers.source_scan import rectifiers_in_source
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.backend_functions import BackendFunction, is_of_backend
@@ -57,21 +68,10 @@ __all__ = [
     "Listener",
     "code_calls_of",
     "is_followed_method",
-    "rectifier_of_key",
 ]
 
 CALL_AS_WRITTEN = "_call_as_written"
 """The attribute of a converted layer through which it runs the `call` of the user's class."""
-
-_INTO = " -> "
-_ARGUMENT = ". argument]"
-_PASS = re.compile(r" \[pass (?P<number>\d+)\]")
-_PARAMETERS_BEGIN = " {"
-_PARAMETERS = re.compile(r" \{slope (?P<slope>[^,]+), cap (?P<cap>[^}]+)\}$")
-_SMOOTH = " {smooth}"
-_ADDED = re.compile(r"( \[pass \d+\]| \[\d+\. argument\]| \{[^}]*\})+$")
-"""What follows the text of a call in a key."""
-_METHOD = re.compile(r"self\.(?P<name>\w+)\(")
 
 
 @dataclass(frozen=True)
@@ -105,29 +105,6 @@ def code_calls_of(layer: Any) -> CodeCalls:
     if layer not in _CODE_CALLS:
         _CODE_CALLS[layer] = CodeCalls(layer)
     return _CODE_CALLS[layer]
-
-
-def rectifier_of_key(key: str) -> Rectifier | None:
-    """Return the rectifier that the code applies at a key, or None if it is a smooth one."""
-    if key.endswith(_SMOOTH):
-        return None
-    match = _PARAMETERS.search(key)
-    if match is None:
-        return Rectifier("code")
-    cap = None if match["cap"] == "None" else float(match["cap"])
-    return Rectifier("code", float(match["slope"]), cap)
-
-
-def _parameters(rectifier: Rectifier) -> str:
-    """Return the end of the key of a rectifier that is not a plain ReLU.
-
-    A call whose other arguments vary then has several keys.
-    """
-    if rectifier.smooth:
-        return _SMOOTH
-    if rectifier.negative_slope == 0 and rectifier.max_value is None:
-        return ""
-    return f" {{slope {rectifier.negative_slope!r}, cap {rectifier.max_value!r}}}"
 
 
 class CodeCalls:
@@ -186,7 +163,7 @@ class CodeCalls:
             self._replaced[key] = function
             for prefix, texts in self._texts.items():
                 self._check_call(key, prefix, texts)
-        self._passes = _passes_of(self._replaced)
+        self._passes = passes_of(self._replaced)
         self._put_in_place()
 
     @contextmanager
@@ -234,7 +211,7 @@ class CodeCalls:
         if isinstance(written, types.FunctionType) and is_of_user(written):
             for number, name in enumerate(rectifiers_in_source(written)):
                 rectifier = replace(named(name, "code") or Rectifier("code"), reason=_COMPILED)
-                key = f"{prefix}{site.text}{_INTO}{name} {number}"
+                key = prefix_of(prefix + site.text) + f"{name} {number}"
                 for listener in self._listeners:
                     listener(self, CodeRectifier(key, rectifier, site, ""))
 
@@ -243,7 +220,7 @@ class CodeCalls:
         return self._as_written[key](tensor)
 
     def apply(
-        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: _Place
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place
     ) -> Any:
         """Call what the code calls, or what replaces it.
 
@@ -251,12 +228,12 @@ class CodeCalls:
             function: Callable. What the code calls.
             args: Tuple. Its positional arguments.
             kwargs: Dict. Its keyword arguments.
-            place: `_Place`. The call.
+            place: `Place`. The call.
         """
         use = rectifier_use(function, args, kwargs)
         if use is None:
             return self.callee(function)(*args, **kwargs)
-        key = place.key + _parameters(use.rectifier)
+        key = place.key + parameters_of(use.rectifier)
         self._as_written[key] = use.apply
         replacement = self._replaced.get(key)
         if replacement is not None:
@@ -282,7 +259,7 @@ class CodeCalls:
         if isinstance(function, functools.partial):
             inner = self.followed(function.func, prefix)
             return functools.partial(inner, *function.args, **function.keywords)
-        if _is_function_of_user(function):
+        if runs_code_of_user(function):
             method = type(function).__call__
             inner = self.followed(method, prefix)
             return function if inner is method else types.MethodType(inner, function)
@@ -302,9 +279,9 @@ class CodeCalls:
         self._texts[prefix] = frozenset(site.text for site in sites)
         for key in self._replaced:
             self._check_call(key, prefix, self._texts[prefix])
-        is_fixed = prefix.endswith(_ARGUMENT + _INTO)
+        is_fixed = is_for_argument(prefix)
         followed = follow(
-            function, _Scope(calls=self, prefix=prefix, sites=sites, is_fixed=is_fixed)
+            function, Scope(calls=self, prefix=prefix, sites=sites, is_fixed=is_fixed)
         )
         if not function.__closure__ and not is_fixed:
             # What a library gets is new each time: JAX keeps its traces of the functions that it
@@ -318,10 +295,9 @@ class CodeCalls:
         Raises:
             ConversionError: The code is not that of the conversion.
         """
-        if key.startswith(prefix):
-            call = _ADDED.sub("", key.removeprefix(prefix).split(_INTO)[0])
-            if call not in texts:
-                raise self._changed(f"`{call}`, which it does not call any more")
+        call = call_after(prefix, key)
+        if call and call not in texts:
+            raise self._changed(f"`{call}`, which it does not call any more")
 
     def check_passes(self, prefix: str, counts: Mapping[str, int]) -> None:
         """Check that a run of a function came to its calls as often as at the conversion.
@@ -347,7 +323,7 @@ class CodeCalls:
         Raises:
             ConversionError: There are, with other arguments.
         """
-        if any(key == base or key.startswith(base + _PARAMETERS_BEGIN) for key in self._replaced):
+        if any(is_at(key, base) for key in self._replaced):
             raise self._changed(f"`{base}` with other arguments than in this call")
 
     def _changed(self, slopes: str) -> ConversionError:
@@ -381,7 +357,7 @@ class CodeCalls:
 
     def _put_methods_in_place(self, attributes: dict[str, Any]) -> None:
         """Let methods that `call` calls apply their slopes when they are called from outside."""
-        prefixes = _prefixes_of_methods(self._replaced)
+        prefixes = prefixes_of_methods(self._replaced)
         for name in [name for name, value in attributes.items() if self._owns(value)]:
             if name not in (*prefixes, "call", CALL_AS_WRITTEN):
                 del attributes[name]
@@ -402,146 +378,10 @@ def is_followed_method(value: Any) -> bool:
     return _scope_of_method(value) is not None
 
 
-def _scope_of_method(value: Any) -> _Scope | None:
+def _scope_of_method(value: Any) -> Scope | None:
     function = getattr(value, "__func__", None)
     scope = scope_of(function) if isinstance(function, types.FunctionType) else None
-    return scope if isinstance(scope, _Scope) else None
-
-
-def _passes_of(keys: Iterable[str]) -> dict[str, int]:
-    """Return how often the functions come to each call, by the parts of keys that lead there."""
-    passes: dict[str, int] = {}
-    for key in keys:
-        prefix = ""
-        for call in key.split(_INTO):
-            match = _PASS.search(call)
-            text = prefix + _ADDED.sub("", call)
-            passes[text] = max(passes.get(text, 1), int(match["number"]) if match else 1)
-            prefix += call + _INTO
-    return passes
-
-
-def _prefixes_of_methods(keys: Iterable[str]) -> dict[str, str]:
-    """Return the methods that keys lead through at one place only, with the prefix there."""
-    found: dict[str, set[str]] = {}
-    for key in keys:
-        prefix = ""
-        for call in key.split(_INTO)[:-1]:
-            prefix += call + _INTO
-            match = _METHOD.match(call)
-            if match is None or _ADDED.search(call):
-                break  # From here on, `self` may be another object, or the method was handed on.
-            found.setdefault(match["name"], set()).add(prefix)
-    return {name: prefixes.pop() for name, prefixes in found.items() if len(prefixes) == 1}
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """What one chain of calls leads to: a function, and those that are defined inside.
-
-    Attributes:
-        calls: `CodeCalls`.
-        prefix: String. The part of the keys that leads there.
-        sites: Tuple of `CallSite`. The calls of the function.
-        is_fixed: Boolean. Whether the function was handed on as an argument, so that its keys don't
-            depend on where it is called.
-    """
-
-    calls: CodeCalls
-    prefix: str
-    sites: tuple[CallSite, ...]
-    is_fixed: bool
-
-    def frame(self) -> _Frame:
-        return _Frame(self)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A call in a run of a function: its key without parameters, and where it is."""
-
-    key: str
-    site: CallSite
-    repetition: str
-
-
-class _Frame:
-    """A run of a followed function, which counts the passes through its calls."""
-
-    __slots__ = ("_passes", "_scope")
-
-    def __init__(self, scope: _Scope) -> None:
-        self._scope = scope
-        self._passes: Counter[tuple[int, int]] = Counter()
-
-    def __enter__(self) -> _Frame:
-        return self
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if kind is None and self._passes:
-            sites = self._scope.sites
-            counts = {
-                sites[number].text: count
-                for (number, position), count in self._passes.items()
-                if position < 0
-            }
-            self._scope.calls.check_passes(self._scope.prefix, counts)
-
-    def call(self, number: int, function: Any) -> Any:
-        if isinstance(function, type):
-            return function
-        site = self._scope.sites[number]
-        if may_rectify(function) and not _is_function_of_user(function):
-            if isinstance(function, keras.layers.Layer) and not site.calls_result:
-                return function
-            return self._applied(number, function)
-        self._scope.calls.hear_compiled(function, self._scope.prefix, site)
-        return self._followed(number, -1, self._scope.calls.callee(function))
-
-    def argument(self, number: int, position: int, value: Any) -> Any:
-        is_function = isinstance(value, (types.FunctionType, types.MethodType, functools.partial))
-        return self._followed(number, position, value) if is_function else value
-
-    def _applied(self, number: int, function: Any) -> Any:
-        def apply(*args: Any, **kwargs: Any) -> Any:
-            place = self._place(number)
-            return self._scope.calls.apply(function, args, kwargs, place)
-
-        return apply
-
-    def _followed(self, number: int, position: int, function: Any) -> Any:
-        if not _is_function_of_user(function):
-            return function
-        argument = "" if position < 0 else f" [{position}{_ARGUMENT}"
-        prefix = f"{self._key(number, position)}{argument}{_INTO}"
-        return self._scope.calls.followed(function, prefix)
-
-    def _place(self, number: int) -> _Place:
-        key = self._key(number, -1)
-        repetition = ""
-        if current_position().loops:
-            repetition = "all passes of a loop share slopes"
-        elif _PASS.search(key):
-            repetition = "pass of a loop"
-        return _Place(key=key, site=self._scope.sites[number], repetition=repetition)
-
-    def _key(self, number: int, position: int) -> str:
-        self._passes[number, position] += 1
-        count = self._passes[number, position]
-        repeated = f" [pass {count}]" if count > 1 else ""
-        return f"{self._scope.prefix}{self._scope.sites[number].text}{repeated}"
-
-
-def _is_function_of_user(function: Any) -> bool:
-    """Return whether a function, a method or another callable object runs code of the user's."""
-    if isinstance(function, functools.partial):
-        return _is_function_of_user(function.func)
-    if isinstance(function, (types.FunctionType, types.MethodType)):
-        return is_of_user(function)
-    if isinstance(function, (type, keras.Operation)):
-        return False
-    cls = type(function)
-    return callable(function) and is_of_user(cls) and isinstance(cls.__call__, types.FunctionType)
+    return scope if isinstance(scope, Scope) else None
 
 
 class _AsWritten:

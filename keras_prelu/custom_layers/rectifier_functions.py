@@ -16,7 +16,14 @@ from keras_prelu.graph.detection import recognize, recognize_function
 from keras_prelu.graph.rectifiers import RECTIFYING, Rectifier
 from keras_prelu.typing import Tensor
 
-__all__ = ["RECTIFYING_FUNCTIONS", "RectifierUse", "is_of_user", "may_rectify", "rectifier_use"]
+__all__ = [
+    "RECTIFYING_FUNCTIONS",
+    "RectifierUse",
+    "is_of_user",
+    "may_rectify",
+    "rectifier_use",
+    "runs_code_of_user",
+]
 
 RECTIFYING_FUNCTIONS = frozenset(
     {
@@ -51,6 +58,18 @@ def is_of_user(function: Any) -> bool:
     """Return whether a function belongs neither to Python, nor to Keras or a backend."""
     module = str(getattr(function, "__module__", "")).split(".")[0]
     return module not in _LIBRARIES and module not in sys.stdlib_module_names
+
+
+def runs_code_of_user(function: Any) -> bool:
+    """Return whether a function, a method or another callable object runs code of the user's."""
+    if isinstance(function, functools.partial):
+        return runs_code_of_user(function.func)
+    if isinstance(function, (types.FunctionType, types.MethodType)):
+        return is_of_user(function)
+    if isinstance(function, (type, keras.Operation)):
+        return False
+    cls = type(function)
+    return callable(function) and is_of_user(cls) and isinstance(cls.__call__, types.FunctionType)
 
 
 def may_rectify(function: Any) -> bool:

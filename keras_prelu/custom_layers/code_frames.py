@@ -1,0 +1,117 @@
+"""Runs of followed functions, which ask `CodeCalls` at each call what to call."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_prelu.backend.traces import current_position
+from keras_prelu.custom_layers.code_keys import call_key, is_later_pass, prefix_of
+from keras_prelu.custom_layers.instrumented_code import CallSite
+from keras_prelu.custom_layers.rectifier_functions import may_rectify, runs_code_of_user
+
+if TYPE_CHECKING:
+    from keras_prelu.custom_layers.code_calls import CodeCalls
+
+__all__ = ["Frame", "Place", "Scope"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What one chain of calls leads to: a function, and those that are defined inside.
+
+    Attributes:
+        calls: `CodeCalls`.
+        prefix: String. The part of the keys that leads there.
+        sites: Tuple of `CallSite`. The calls of the function.
+        is_fixed: Boolean. Whether the function was handed on as an argument, so that its keys don't
+            depend on where it is called.
+    """
+
+    calls: CodeCalls
+    prefix: str
+    sites: tuple[CallSite, ...]
+    is_fixed: bool
+
+    def frame(self) -> Frame:
+        return Frame(self)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A call in a run of a function: its key without parameters, and where it is."""
+
+    key: str
+    site: CallSite
+    repetition: str
+
+
+class Frame:
+    """A run of a followed function, which counts the passes through its calls."""
+
+    __slots__ = ("_passes", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._passes: Counter[tuple[int, int]] = Counter()
+
+    def __enter__(self) -> Frame:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is None and self._passes:
+            sites = self._scope.sites
+            counts = {
+                sites[number].text: count
+                for (number, position), count in self._passes.items()
+                if position < 0
+            }
+            self._scope.calls.check_passes(self._scope.prefix, counts)
+
+    def call(self, number: int, function: Any) -> Any:
+        if isinstance(function, type):
+            return function
+        site = self._scope.sites[number]
+        if may_rectify(function) and not runs_code_of_user(function):
+            if isinstance(function, keras.layers.Layer) and not site.calls_result:
+                return function
+            return self._applied(number, function)
+        self._scope.calls.hear_compiled(function, self._scope.prefix, site)
+        return self._followed(number, -1, self._scope.calls.callee(function))
+
+    def argument(self, number: int, position: int, value: Any) -> Any:
+        is_function = isinstance(value, (types.FunctionType, types.MethodType, functools.partial))
+        return self._followed(number, position, value) if is_function else value
+
+    def _applied(self, number: int, function: Any) -> Any:
+        def apply(*args: Any, **kwargs: Any) -> Any:
+            place = self._place(number)
+            return self._scope.calls.apply(function, args, kwargs, place)
+
+        return apply
+
+    def _followed(self, number: int, position: int, function: Any) -> Any:
+        if not runs_code_of_user(function):
+            return function
+        key = self._key(number, position)
+        prefix = prefix_of(key, argument=None if position < 0 else position)
+        return self._scope.calls.followed(function, prefix)
+
+    def _place(self, number: int) -> Place:
+        key = self._key(number, -1)
+        repetition = ""
+        if current_position().loops:
+            repetition = "all passes of a loop share slopes"
+        elif is_later_pass(key):
+            repetition = "pass of a loop"
+        return Place(key=key, site=self._scope.sites[number], repetition=repetition)
+
+    def _key(self, number: int, position: int) -> str:
+        self._passes[number, position] += 1
+        text = self._scope.sites[number].text
+        return call_key(self._scope.prefix, text, self._passes[number, position])
