@@ -78,7 +78,7 @@ class Frame:
             return function
         site = self._scope.sites[number]
         if may_rectify(function) and not runs_code_of_user(function):
-            if isinstance(function, keras.layers.Layer) and not site.calls_result:
+            if isinstance(function, keras.layers.Layer) and not _is_of_code(function, site):
                 return function
             return self._applied(number, function)
         self._scope.calls.hear_compiled(function, self._scope.prefix, site)
@@ -105,7 +105,9 @@ class Frame:
     def _place(self, number: int) -> Place:
         key = self._key(number, -1)
         repetition = ""
-        if current_position().loops:
+        if self._scope.is_fixed:
+            repetition = "all calls of a function that is handed on share slopes"
+        elif current_position().loops:
             repetition = "all passes of a loop share slopes"
         elif is_later_pass(key):
             repetition = "pass of a loop"
@@ -115,3 +117,12 @@ class Frame:
         self._passes[number, position] += 1
         text = self._scope.sites[number].text
         return call_key(self._scope.prefix, text, self._passes[number, position])
+
+
+def _is_of_code(layer: keras.layers.Layer, site: CallSite) -> bool:
+    """Return whether a layer that code calls is no layer's, so that nothing else replaces it.
+
+    It is one that the code has just created, or one that it finds in its module. The `call` of one
+    that a layer holds is hooked or replaced.
+    """
+    return site.calls_result or "call" not in vars(layer)

@@ -198,6 +198,8 @@ def _names_relu(cls: Any) -> bool:
 def _is_relu_of_library(value: Any) -> bool:
     while isinstance(value, functools.partial):
         value = value.func
+    if isinstance(value, keras.layers.Layer):
+        return type(value).__name__ in _LAYERS
     return getattr(value, "__name__", None) in RECTIFYING_FUNCTIONS and _is_of_library(value)
 
 

@@ -229,6 +229,17 @@ class Created(Calls):
     sites = 2
 
 
+ACTIVATION = L.ReLU(max_value=2.0)
+
+
+@registered
+class OfTheModule(Calls):
+    def rectified(self, x):
+        return ACTIVATION(x) + ACTIVATION(self.second(x))
+
+    sites = 2
+
+
 @registered
 class Partial(Calls):
     def rectified(self, x):

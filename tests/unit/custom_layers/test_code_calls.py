@@ -437,14 +437,19 @@ class HoldsAndCalls(calling.Calls):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.held = keras.activations.relu
+        self.layer = L.ReLU()
 
     def rectified(self, x):
-        return self.held(x) + ops.relu(self.second(x))
+        return self.held(x) + self.layer(x - 1.0) + ops.relu(self.second(x))
 
 
 def test_what_is_held_is_listed_once():
-    sites = kp.find_sites(around(HoldsAndCalls(name="x")))
-    assert [(site.path, site.convertible) for site in sites] == [
-        ("x/held", True),
-        ("x/relu()", True),
-    ]
+    model = around(HoldsAndCalls(name="x"))
+    sites = kp.find_sites(model)
+    assert {site.path for site in sites} == {"x/held", "x/layer", "x/relu()"}
+    assert all(site.convertible for site in sites)
+    assert len(sites) == 3
+    for excluded in ("x/layer", "x/held", "x/relu()"):
+        converted = kp.convert(model, exclude=excluded)
+        np.testing.assert_array_equal(outputs(converted), outputs(model))
+        assert len(list(prelu_layers(converted))) == 2
