@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,12 @@ from keras_prelu.custom_layers.code_calls import (
     CodeRectifier,
     code_calls_of,
 )
-from keras_prelu.custom_layers.code_keys import rectifier_of_key
+from keras_prelu.custom_layers.code_keys import (
+    passes_of,
+    rectifier_of_key,
+    with_passes,
+    without_passes,
+)
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
 from keras_prelu.custom_layers.source_scan import may_call_relu_functions
 from keras_prelu.custom_layers.tracing import call_in_modes
@@ -69,9 +74,24 @@ def find_called_rectifiers(
         undo.enter_context(code_as_written())
         call_in_modes(layer, args, kwargs)
     by_layer = {id(inner): address for address, inner in addresses.items()}
+    passes = _passes_of_each(heard.values())
     return [
-        _held(layer, by_layer[id(calls.layer)], calls, found) for calls, found in heard.values()
+        _held(layer, by_layer[id(calls.layer)], calls, found, passes[id(calls)])
+        for calls, found in heard.values()
     ]
+
+
+def _passes_of_each(
+    heard: Collection[tuple[CodeCalls, CodeRectifier]],
+) -> dict[int, dict[str, int]]:
+    """Return how often each code comes to its calls, by its id, and tell it to expect that."""
+    keys: dict[int, list[str]] = {}
+    for calls, found in heard:
+        keys.setdefault(id(calls), []).append(found.key)
+    passes = {each: passes_of(keys_of_one) for each, keys_of_one in keys.items()}
+    for calls, _ in heard:
+        calls.expect_passes(passes[id(calls)])
+    return passes
 
 
 def can_follow(layer: Any) -> bool:
@@ -108,6 +128,8 @@ def called_target(layer: Any, address: str) -> HookTarget | None:
         return None
     for steps, inner in layers_by_address(layer).items():
         if _text(steps) == place:
+            key, passes = without_passes(key)
+            code_calls_of(inner).expect_passes(passes)
             return code_calls_of(inner).target(key)
     return None
 
@@ -117,6 +139,7 @@ def _held(
     address: SublayerAddress,
     calls: CodeCalls,
     found: CodeRectifier,
+    passes: Mapping[str, int],
 ) -> HeldRectifier:
     rectifier = found.rectifier
     if _is_in_cell(layer, address) and not rectifier.reason:
@@ -125,7 +148,7 @@ def _held(
     site = found.site
     where = f"{Path(site.file).name}:{site.line} in {site.function}"
     return HeldRectifier(
-        address=f"{_text(address)}{_CODE}{found.key}",
+        address=f"{_text(address)}{_CODE}{with_passes(found.key, passes)}",
         path=f"{path}()",
         target=calls.target(found.key),
         rectifier=rectifier,

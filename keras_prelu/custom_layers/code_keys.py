@@ -6,7 +6,7 @@ See `code_calls` for what a key says.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from keras_prelu.graph.rectifiers import Rectifier
 
@@ -21,11 +21,14 @@ __all__ = [
     "prefix_of",
     "prefixes_of_methods",
     "rectifier_of_key",
+    "with_passes",
+    "without_passes",
 ]
 
 _INTO = " -> "
 _ARGUMENT = ". argument]"
 _PASS = re.compile(r" \[pass (?P<number>\d+)\]")
+_PASS_OF = re.compile(r" \[pass (?P<number>\d+) of (?P<count>\d+)\]")
 _PARAMETERS_BEGIN = " {"
 _PARAMETERS = re.compile(r" \{slope (?P<slope>[^,]+), cap (?P<cap>[^}]+)\}$")
 _SMOOTH = " {smooth}"
@@ -106,6 +109,40 @@ def passes_of(keys: Iterable[str]) -> dict[str, int]:
             passes[text] = max(passes.get(text, 1), int(match["number"]) if match else 1)
             prefix += call + _INTO
     return passes
+
+
+def with_passes(key: str, passes: Mapping[str, int]) -> str:
+    """Return a key that says of each of its calls in a loop how many passes there are.
+
+    Args:
+        key: String.
+        passes: Mapping. The result of `passes_of` for all keys of the code.
+    """
+    prefix, calls = "", []
+    for call in key.split(_INTO):
+        text = _ADDED.sub("", call)
+        count = passes.get(prefix + text, 1)
+        prefix += call + _INTO
+        if count > 1:
+            match = _PASS.search(call)
+            number = match["number"] if match else "1"
+            rest = _PASS.sub("", call).removeprefix(text)
+            call = f"{text} [pass {number} of {count}]{rest}"
+        calls.append(call)
+    return _INTO.join(calls)
+
+
+def without_passes(key: str) -> tuple[str, dict[str, int]]:
+    """Return the key and the passes that a result of `with_passes` says."""
+    prefix, passes = "", {}
+    for call in key.split(_INTO):
+        match = _PASS_OF.search(call)
+        if match is not None:
+            passes[prefix + call[: match.start()]] = int(match["count"])
+            marker = f" [pass {match['number']}]" if match["number"] != "1" else ""
+            call = call[: match.start()] + marker + call[match.end() :]
+        prefix += call + _INTO
+    return prefix.removesuffix(_INTO), passes
 
 
 def prefixes_of_methods(keys: Iterable[str]) -> dict[str, str]:

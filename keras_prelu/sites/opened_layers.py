@@ -52,10 +52,10 @@ class OpenedLayers:
         found = find_called_rectifiers(layer, args, kwargs)
         self._followed |= {id(inner) for inner in (layer, *sublayers(layer)) if can_follow(inner)}
         called = self._called.setdefault(id(layer), [])
-        known = {held.address for held in called}
+        known = {held.target.key for held in called}
         paths = {held.path for held in called}
         for held in found:
-            if held.address not in known:
+            if held.target.key not in known:
                 held = replace(held, path=_numbered(held.path, paths))
                 called.append(held)
                 self._nodes.setdefault(

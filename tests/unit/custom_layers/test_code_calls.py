@@ -11,6 +11,7 @@ from keras import layers as L  # noqa: N812
 from keras import ops
 
 import keras_prelu as kp
+from keras_prelu.custom_layers.code_keys import passes_of, with_passes, without_passes
 from keras_prelu.sites.prelu_layers import prelu_layers
 from tests.helpers import calling
 
@@ -355,6 +356,26 @@ def test_a_run_that_varies_is_refused(change):
     assert np.all(np.isfinite(outputs(converted)))
 
 
+@pytest.mark.parametrize("exclude", [None, "x/relu()", "x/relu_2()", "x/relu_3()"])
+def test_passes_of_a_loop_can_be_left_out(exclude, tmp_path):
+    """Also those that are left out by default: the last one is the model's output."""
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, calling.Loop(name="x")(inputs))
+    sites = kp.find_sites(model)
+    assert [site.on_request for site in sites] == [False, False, True]
+    converted = kp.convert(model, exclude=exclude)
+    assert len(list(prelu_layers(converted))) == (1 if exclude in ("x/relu()", "x/relu_2()") else 2)
+    np.testing.assert_array_equal(outputs(converted), outputs(model))
+    with_slopes(converted)
+    kp.save_model(converted, tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        outputs(kp.load_model(tmp_path / "model.keras")), outputs(converted)
+    )
+    assert np.all(
+        np.isfinite(ops.convert_to_numpy(kp.diagnostics.dead_units(model, X)[0].negative))
+    )
+
+
 def step(carry, row):
     carry = ops.relu(carry + row)
     return carry, carry
@@ -453,3 +474,20 @@ def test_what_is_held_is_listed_once():
         converted = kp.convert(model, exclude=excluded)
         np.testing.assert_array_equal(outputs(converted), outputs(model))
         assert len(list(prelu_layers(converted))) == 2
+
+
+def test_keys_say_how_many_passes_there_are():
+    keys = ["f(x) -> relu(y)", "f(x) [pass 2] -> relu(y) {slope 0.1, cap None}", "g(x) -> relu(z)"]
+    passes = passes_of([*keys, "f(x) [pass 3] [0. argument] -> relu(y)"])
+    assert passes["f(x)"] == 3
+    written = [with_passes(key, passes) for key in keys]
+    assert written == [
+        "f(x) [pass 1 of 3] -> relu(y)",
+        "f(x) [pass 2 of 3] -> relu(y) {slope 0.1, cap None}",
+        "g(x) -> relu(z)",
+    ]
+    assert [without_passes(each) for each in written] == [
+        (keys[0], {"f(x)": 3}),
+        (keys[1], {"f(x)": 3}),
+        (keys[2], {}),
+    ]
