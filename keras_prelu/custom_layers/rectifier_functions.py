@@ -195,7 +195,9 @@ def _recognized(function: Any, arguments: _Arguments) -> Rectifier | None:
 
 
 def _is_tensor(value: Any) -> bool:
-    return keras.utils.is_keras_tensor(value) or keras.ops.is_tensor(value)
+    """Return whether a value is a tensor, or an array of samples, which Keras's functions take."""
+    is_samples = isinstance(value, np.ndarray) and value.ndim > 1 and value.size > 1
+    return is_samples or keras.utils.is_keras_tensor(value) or keras.ops.is_tensor(value)
 
 
 def _is_constant(value: Any) -> bool:

@@ -324,6 +324,8 @@ def test_methods_that_are_called_from_outside_apply_the_slopes(tmp_path):
         decoded = code @ second_kernel + second_bias
         decoded = np.where(decoded > 0, decoded, np.float32(0.35) * decoded)
         encode, decode = layer.encode(X), layer.decode(code)
+        applied = ops.convert_to_numpy(layer.twice(code))  # At two places: as written.
+        np.testing.assert_array_equal(applied, np.maximum(code, 0))
         np.testing.assert_allclose(ops.convert_to_numpy(encode), code, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(ops.convert_to_numpy(decode), decoded, rtol=1e-4, atol=1e-5)
 
@@ -374,6 +376,22 @@ def test_passes_of_a_loop_can_be_left_out(exclude, tmp_path):
     assert np.all(
         np.isfinite(ops.convert_to_numpy(kp.diagnostics.dead_units(model, X)[0].negative))
     )
+
+
+@calling.registered
+class Decodes(calling.Calls):
+    def decode(self, code):
+        return ops.relu(code)
+
+    def call(self, x):
+        return self.decode(self.dense(x))
+
+
+def test_methods_take_arrays():
+    converted = kp.convert(around(Decodes(name="x")))
+    with_slopes(converted)
+    decoded = ops.convert_to_numpy(converted.get_layer("x").decode(X))
+    np.testing.assert_allclose(decoded, np.where(X > 0, X, np.float32(0.3) * X), rtol=1e-6)
 
 
 def step(carry, row):
