@@ -308,6 +308,9 @@ def run_conversion(
             alpha_regularizer=alpha_regularizer,
             beta_regularizer=beta_regularizer,
             profile=profile,
+            shared_axes=None if shared_axes == "channel_wise" else shared_axes,
+            keep_slopes=None if keep_slopes else keep_slopes,
+            train_frozen_slopes=train_frozen_slopes or None,
         )
         return replace_prelus(
             model,

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.conversion.arguments import check_arguments, choose_slopes
+from keras_prelu.conversion.arguments import RESCALES, check_arguments, choose_slopes
 from keras_prelu.conversion.compile_settings import copy_compile_settings
 from keras_prelu.conversion.model_checks import (
     refuse_change_without_samples,
@@ -76,12 +76,12 @@ def convert_in_place(
             f"Model '{model.name}' is a graph of layers, of which `convert` makes a converted copy:"
             " leave out in_place."
         )
-    check_arguments(alpha=alpha, tolerance=None, rescale=rescale, has_samples=False)
-    if rescale not in ("auto", "none"):
+    if rescale in RESCALES and rescale not in ("auto", "none"):
         raise InvalidArgumentError(
             f'rescale="{rescale}" can\'t be combined with in_place=True, after which there is no'
             ' original to restore the function of. Use "auto" or "none".'
         )
+    check_arguments(alpha=alpha, tolerance=None, rescale=rescale, has_samples=False)
     factory = PReLUFactory(
         new_slopes=choose_slopes(alpha, parameterization, rescale, has_samples=False),
         shared_axes=shared_axes,

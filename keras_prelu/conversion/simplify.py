@@ -1,4 +1,4 @@
-"""Simplifying a PReLU model for deployment: one slope a layer, and no caps that cut off nothing."""
+"""Simplifying a PReLU model for deployment: one slope a layer, no caps that hardly cut off."""
 
 from __future__ import annotations
 
@@ -130,6 +130,8 @@ def simplify(
             f"Model '{model.name}' has no PReLU layer in its graph to simplify: convert it first."
             " PReLUs inside layers with Python code are kept."
         )
+    if not any(layer.can_be_merged or layer.can_be_uncapped for layer in measured):
+        return _unchanged(model, measured, tolerance)
     config = CalibrationConfig(memory_limit=memory_limit, seed=seed)
     attempt = partial(_attempt, model, checked, config, measured)
     return _simplest_within(attempt, measured, tolerance) or _unchanged(model, measured, tolerance)
@@ -241,7 +243,14 @@ def _reason(layer: Measured, *, merged: bool, uncapped: bool) -> str:
         return "it is inside a layer with Python code"
     if layer.slope is None:
         return "its inputs can't be seen"
-    if keeps_cap and not layer.can_be_uncapped and not keeps_slopes:
-        return f"its cap cuts off {layer.clipped:.1%} of its outputs"
+    reasons = []
+    if keeps_cap and not layer.can_be_uncapped:
+        share = "an unknown share" if layer.clipped is None else f"{layer.clipped:.1%}"
+        reasons.append(f"its cap cuts off {share} of its outputs")
+        keeps_cap = False
     kept = [name for name, keeps in (("slopes", keeps_slopes), ("cap", keeps_cap)) if keeps]
-    return f"the outputs would change by more than the tolerance without its {' and '.join(kept)}"
+    if kept:
+        reasons.append(
+            f"the outputs would change by more than the tolerance without its {' and '.join(kept)}"
+        )
+    return ", and ".join(reasons)

@@ -104,7 +104,7 @@ def replace_prelus(
         verification = verify_conversion(model, copy, selected, [], structure)
         warn_of_no_verification(verification)
     pair = None
-    if checked is not None and method != "none":
+    if checked is not None:
         pair = ModelPair(model, copy, checked, sites)
         if verify:
             check_steps(pair, checked)
@@ -122,8 +122,7 @@ def replace_prelus(
         verification=verification,
         fitted_slopes=slopes,
     )
-    if pair is not None:
-        assert checked is not None
+    if pair is not None and checked is not None and method != "none":
         conversion = calibrated(conversion, pair, checked, config, [], None, on_step)
         if method == "distilled":
             conversion = distilled(conversion, pair, checked, config, distillation, on_step)

@@ -89,7 +89,7 @@ def _passes_of_each(
     for calls, found in heard:
         keys.setdefault(id(calls), []).append(found.key)
     passes = {each: passes_of(keys_of_one) for each, keys_of_one in keys.items()}
-    for calls, _ in heard:
+    for calls in {id(calls): calls for calls, _ in heard}.values():
         calls.expect_passes(passes[id(calls)])
     return passes
 

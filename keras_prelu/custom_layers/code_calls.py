@@ -82,8 +82,8 @@ class CodeRectifier:
         key: String. See the module.
         rectifier: `Rectifier`. What is applied.
         site: `CallSite`. Where the code is.
-        repetition: String. "" or that it is a later pass of a Python loop, or runs in a loop of the
-            backend, where all passes share slopes.
+        repetition: String. "", that it is a later pass of a Python loop, or that all passes of a
+            loop of the backend, or all calls of a function that is handed on, share slopes.
     """
 
     key: str
@@ -93,8 +93,8 @@ class CodeRectifier:
 
 
 _COMPILED = (
-    "a function that is compiled by itself calls it: leave the compilation to Keras (no tf.function"
-    " or jax.jit), or give the layer a keras.layers.ReLU() for it"
+    "a function that is compiled on its own calls it: leave the compilation to Keras (no"
+    " tf.function or jax.jit), or give the layer a keras.layers.ReLU() for it"
 )
 Listener = Callable[["CodeCalls", CodeRectifier], None]
 _CODE_CALLS: weakref.WeakKeyDictionary[Any, CodeCalls] = weakref.WeakKeyDictionary()
@@ -173,7 +173,10 @@ class CodeCalls:
         self._with_slopes = [
             each for each, function in self._replaced.items() if hasattr(function, "stands_in")
         ]
-        self._passes = {**passes_of(self._with_slopes), **self._expected_passes}
+        self._passes = {
+            text: max(count, self._expected_passes.get(text, 0))
+            for text, count in passes_of(self._with_slopes).items()
+        }
         for prefix, texts in self._texts.items():
             self._check_calls(prefix, texts)
         self._put_in_place()
@@ -213,14 +216,19 @@ class CodeCalls:
         return call
 
     def hear_compiled(self, function: Any, prefix: str, site: CallSite) -> None:
-        """Tell listeners of the rectifiers in a function that is compiled by itself.
+        """Tell listeners of the rectifiers in a function that is compiled on its own.
 
         Such a function can't be followed: calls of it in the code may not run its Python code.
+
+        Raises:
+            ConversionError: There are slopes for calls in it.
         """
-        if not self._listeners or isinstance(function, (types.FunctionType, types.MethodType)):
+        is_plain = isinstance(function, (types.FunctionType, types.MethodType, keras.Operation))
+        if is_plain or not (self._listeners or self._with_slopes):
             return
         written = getattr(function, "python_function", getattr(function, "__wrapped__", None))
         if isinstance(written, types.FunctionType) and is_of_user(written):
+            self._refuse_unfollowed(prefix_of(prefix + site.text), written)
             for number, name in enumerate(rectifiers_in_source(written)):
                 rectifier = replace(named(name, "code") or Rectifier("code"), reason=_COMPILED)
                 key = prefix_of(prefix + site.text) + f"{name} {number}"
@@ -244,6 +252,7 @@ class CodeCalls:
         """
         use = rectifier_use(function, args, kwargs)
         if use is None:
+            self._refuse_other_arguments(place.key)
             return self.callee(function)(*args, **kwargs)
         key = place.key + parameters_of(use.rectifier)
         self._as_written[key] = use.apply
@@ -287,6 +296,7 @@ class CodeCalls:
             return function
         sites = call_sites(function) if scope is None else scope.sites
         if sites is None:
+            self._refuse_unfollowed(prefix, function)
             return function
         self._texts[prefix] = frozenset(site.text for site in sites)
         self._check_calls(prefix, self._texts[prefix])
@@ -310,6 +320,23 @@ class CodeCalls:
             call = call_after(prefix, key)
             if call and call not in texts:
                 raise self._changed(f"`{call}`, which it does not call any more")
+
+    def _refuse_unfollowed(self, prefix: str, function: Any) -> None:
+        """Refuse a function that can't be followed if there are slopes for calls in it.
+
+        Raises:
+            ConversionError: There are.
+        """
+        if any(key.startswith(prefix) for key in self._with_slopes):
+            raise self._unfollowed(f"`{getattr(function, '__qualname__', function)}`")
+
+    def _unfollowed(self, what: str) -> ConversionError:
+        layer = self.layer
+        return ConversionError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) has slopes for functions in its code,"
+            f" and {what} is compiled on its own, or its source is not known or was edited after it"
+            " was imported. Load the model in a new process, with the code of the conversion."
+        )
 
     def check_passes(self, prefix: str, counts: Mapping[str, int]) -> None:
         """Check that a run of a function came to its calls as often as at the conversion.
@@ -359,6 +386,8 @@ class CodeCalls:
         elif present is None:
             if self.can_follow:
                 attributes[name] = types.MethodType(self.followed(self._call, ""), layer)
+            elif self._with_slopes:
+                raise self._unfollowed("its `call`")
         elif not self._owns(without_hooks(present)):
             raise ConversionError(
                 f"The `call` of layer '{layer.name}' ({type(layer).__name__}) is replaced already,"

@@ -120,9 +120,8 @@ class Frame:
 
 
 def _is_of_code(layer: keras.layers.Layer, site: CallSite) -> bool:
-    """Return whether a layer that code calls is no layer's, so that nothing else replaces it.
+    """Return whether the code itself created a layer that it calls, or found it in its module.
 
-    It is one that the code has just created, or one that it finds in its module. The `call` of one
-    that a layer holds is hooked or replaced.
+    Nothing else replaces such a layer; the `call` of a layer that is held is hooked or replaced.
     """
     return site.calls_result or "call" not in vars(layer)

@@ -5,6 +5,7 @@ See `code_calls` for what a key says.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Mapping
 
@@ -34,7 +35,6 @@ _PARAMETERS = re.compile(r" \{slope (?P<slope>[^,]+), cap (?P<cap>[^}]+)\}$")
 _SMOOTH = " {smooth}"
 _ADDED = re.compile(r"( \[pass \d+\]| \[\d+\. argument\]| \{[^}]*\})+$")
 """What follows the text of a call in a key."""
-_METHOD = re.compile(r"self\.(?P<name>\w+)\(")
 
 
 def call_key(prefix: str, text: str, count: int) -> str:
@@ -152,8 +152,18 @@ def prefixes_of_methods(keys: Iterable[str]) -> dict[str, str]:
         prefix = ""
         for call in key.split(_INTO)[:-1]:
             prefix += call + _INTO
-            match = _METHOD.match(call)
-            if match is None or _ADDED.search(call):
+            name = "" if _ADDED.search(call) else _method_of(call)
+            if not name:
                 break  # From here on, `self` may be another object, or the method was handed on.
-            found.setdefault(match["name"], set()).add(prefix)
+            found.setdefault(name, set()).add(prefix)
     return {name: prefixes.pop() for name, prefixes in found.items() if len(prefixes) == 1}
+
+
+def _method_of(call: str) -> str:
+    """Return the name of the method of `self` that a call calls, or ""."""
+    text, _, number = call.rpartition("@")
+    node = ast.parse(text if number.replace("/", "").isdigit() else call, mode="eval").body
+    function = node.func if isinstance(node, ast.Call) else None
+    if not isinstance(function, ast.Attribute) or not isinstance(function.value, ast.Name):
+        return ""
+    return function.attr if function.value.id == "self" else ""

@@ -263,9 +263,14 @@ def freeze_like(layer: Any, original: Any) -> None:
         held.address: getattr(held.owner, "trainable", True)
         for held in find_held_rectifiers(original)
     }
+    own = {each.address for each in original._stand_ins} if is_converted(original) else set()
     for stand_in in layer._stand_ins:
+        address = stand_in.address
+        target = None if address in own else called_target(original, address)
+        if target is not None:
+            trainable[address] = target.owner.trainable
         for prelu in stand_in.layers:
-            prelu.trainable = trainable.get(stand_in.address, prelu.trainable)
+            prelu.trainable = trainable.get(address, prelu.trainable)
 
 
 def is_as_written(layer: ConvertedLayer, prune: float) -> bool:

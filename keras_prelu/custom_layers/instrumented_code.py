@@ -11,7 +11,8 @@ source. What is compiled from the source is compared with the function's code: s
 edited after the module was imported is refused.
 
 Failure modes, in which `follow` returns None: code without a source file (`exec`, `python -c`),
-edited sources, and functions that are not written in Python.
+edited sources, and functions that are not written in Python. Not asked for are functions in a dict
+among the arguments of a call; and the end of a run of a lambda is not heard of.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _FUTURE_FLAGS = functools.reduce(
     int.__or__, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
 _LAMBDA = "<lambda>"
+_MOST_ARGUMENTS = 1000
+"""What tells the positions of a list's elements from those of arguments."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -246,7 +249,8 @@ def _source_of_lambda(code: types.CodeType, functions: Iterable[_Definition]) ->
 
 
 def _call_sites(calls: Sequence[ast.Call], code: types.CodeType) -> tuple[CallSite, ...]:
-    texts = [ast.unparse(call) for call in calls]
+    # " -> " joins the texts of calls in keys.
+    texts = [ast.unparse(call).replace(" -> ", "->") for call in calls]
     counts, numbers = Counter(texts), Counter[str]()
     sites = []
     for call, text in zip(calls, texts, strict=True):
@@ -330,9 +334,12 @@ def _expression(source: str) -> ast.expr:
 
 
 def _argument(number: int, position: int, node: ast.expr) -> ast.expr:
-    """Return an argument, which is asked for if it may be a function."""
+    """Return an argument, which is asked for if it may be a function, as are those of a list."""
     if isinstance(node, (ast.Attribute, ast.Lambda, ast.Name)):
         return _hook("argument", number, node, position)
+    if isinstance(node, (ast.List, ast.Tuple)):
+        first = _MOST_ARGUMENTS * (position + 1)
+        node.elts = [_argument(number, first + i, each) for i, each in enumerate(node.elts)]
     return node
 
 
@@ -356,10 +363,12 @@ def _compiled(node: Any, class_name: str, code: types.CodeType) -> types.CodeTyp
     else:
         node.decorator_list = []
         statement = node
-    if class_name:
-        statement = _with_body(f"class {class_name}: ...", statement)
     free = [name for name in code.co_freevars if name != "__class__"]
-    outer = _with_body(f"def {_OUTER}({', '.join([*free, _SCOPE])}): ...", statement)
+    # What the function and its class are bound to in their module is no variable of the outer one.
+    own = sorted({class_name, getattr(node, "name", "")} - {"", *free})
+    body: list[ast.stmt] = [ast.Global(own)] if own else []
+    body.append(_with_body(f"class {class_name}: ...", [statement]) if class_name else statement)
+    outer = _with_body(f"def {_OUTER}({', '.join([*free, _SCOPE])}): ...", body)
     module = ast.fix_missing_locations(ast.Module([outer], []))
     flags = code.co_flags & _FUTURE_FLAGS
     compiled = compile(module, code.co_filename, "exec", flags=flags, dont_inherit=True)
@@ -371,8 +380,8 @@ def _compiled(node: Any, class_name: str, code: types.CodeType) -> types.CodeTyp
     return None
 
 
-def _with_body(source: str, statement: ast.stmt) -> ast.stmt:
+def _with_body(source: str, body: list[ast.stmt]) -> ast.stmt:
     """Return the class or function definition of a source with another body."""
     definition: Any = ast.parse(source).body[0]
-    definition.body = [statement]
+    definition.body = body
     return definition

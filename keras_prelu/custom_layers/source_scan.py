@@ -62,7 +62,7 @@ def may_call_relu_functions(layer: Any) -> bool:
 
     A layer of which this is not true need not be traced, which takes time.
     """
-    cls: Any = layer.__class__
+    cls: Any = getattr(layer.__class__, "converted_from", layer.__class__)
     return not _is_of_library(cls) and bool(
         _names_relu(cls)
         or relu_functions_in_source(cls)

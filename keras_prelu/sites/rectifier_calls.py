@@ -45,9 +45,9 @@ class RectifierRun:
 
     Args:
         model: `keras.Model`, with nested models, and layers and models with Python code of their
-            own. Inside such code, some rectifiers are not seen and left out: functions that the
-            code calls, and those that run in a loop, in a branch or in other code that the backend
-            traces by itself.
+            own. Inside such code, some rectifiers are not seen and left out: functions in code
+            that can't be followed, and those that run in a loop, in a branch or in other code that
+            the backend traces by itself.
         x: Array, or structure of arrays. Samples that the model can be called with, which are
             needed for one that does not declare its inputs.
 
@@ -80,7 +80,8 @@ class RectifierRun:
 def _is_visible(located: LocatedSite) -> bool:
     """Return whether the pre-activations of a site can be measured.
 
-    Those of a function that Python code calls, and those in the loop of a recurrent layer, can't.
+    Those of a function in code that can't be followed can't, nor those in the loop of a recurrent
+    layer.
     """
     if located.inner_target is None:
         return located.site.kind != "code"

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
-from keras_prelu.graph.detection import recognize_function
+from keras_prelu.graph.detection import recognize_function, unchanged_class
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.rectifiers import RECURRENT
@@ -33,6 +33,8 @@ def recurrent_site(call: Call, scope: str) -> LocatedSite | None:
     """
     layer = call.operation
     if not isinstance(layer, keras.layers.RNN) or type(layer).__name__ not in RECURRENT:
+        return None
+    if unchanged_class(layer.cell, ("keras",)) is None:
         return None
     function = getattr(layer.cell, "activation", None)
     rectifier = None if isinstance(function, keras.Operation) else recognize_function(function)

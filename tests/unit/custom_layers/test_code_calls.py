@@ -426,6 +426,99 @@ def test_slopes_in_a_function_that_a_library_gets_are_not_kept_by_its_caches(tmp
     np.testing.assert_allclose(outputs(loaded), outputs(converted), rtol=1e-5, atol=1e-6)
 
 
+@calling.registered
+class NamesItself(calling.Op):
+    """Calls methods through its class, and has strings with arrows in its code."""
+
+    def rectified(self, x):
+        x = super(NamesItself, self).rectified(x) + NamesItself.act(self, x)  # noqa: UP008
+        return ops.relu(ops.einsum("bi,ij -> bj", x, self.second.kernel))
+
+    def act(self, x):
+        return ops.relu(x)
+
+    sites = 3
+
+
+@calling.registered
+class ReturnsMethods(calling.Calls):
+    """`self.get(0)(x)` calls what a method returns, no method of that name."""
+
+    def first(self, x):
+        return ops.relu(x)
+
+    def get(self, index):
+        return (self.first, self.second)[index]
+
+    def rectified(self, x):
+        return self.get(1)(self.get(0)(x))
+
+
+@calling.registered
+class Switches(calling.Calls):
+    def first(self, x):
+        return ops.relu(x)
+
+    def rectified(self, x):
+        return ops.switch(0, [self.first, self.second], x)
+
+
+@pytest.mark.parametrize("cls", [NamesItself, ReturnsMethods, Switches])
+def test_other_ways_of_calling(cls, tmp_path):
+    model = around(cls(name="x"))
+    assert len(kp.find_sites(model)) == getattr(cls, "sites", 1)
+    converted = kp.convert(model, include="*")
+    np.testing.assert_array_equal(outputs(converted), outputs(model))
+    with_slopes(converted)
+    assert not np.allclose(outputs(converted), outputs(model))
+    kp.save_model(converted, tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        outputs(kp.load_model(tmp_path / "model.keras")), outputs(converted)
+    )
+
+
+@calling.registered
+class Limits(calling.Calls):
+    """A maximum with a number that may change."""
+
+    floor = 0.0
+
+    def rectified(self, x):
+        return ops.maximum(x, self.floor)
+
+
+def test_a_call_that_rectifies_no_more_is_refused():
+    converted = kp.convert(around(Limits(name="x")))
+    converted.get_layer("x").floor = 0.1
+    with pytest.raises(kp.errors.ConversionError, match="with other arguments"):
+        outputs(converted)
+
+
+def test_slopes_of_code_whose_source_is_gone_are_not_dropped(tmp_path):
+    model = around(module(tmp_path, "before", BODY)(name="x"))
+    kp.save_model(kp.convert(model), tmp_path / "model.keras")
+    namespace = {"__name__": "without_source"}
+    exec(SOURCE.replace("BODY", ("\n" + " " * 8).join(BODY)), namespace)
+    with pytest.raises(kp.errors.KerasPReLUError, match="source is not known"):
+        kp.load_model(tmp_path / "model.keras")
+
+
+def test_slopes_in_a_frozen_layer_are_frozen():
+    model = around(calling.Inner(name="x"))
+    model.get_layer("x").blocks[0].trainable = False
+    converted = kp.convert(model)
+    assert [prelu.trainable for _, prelu in prelu_layers(converted)] == [False, True, True, True]
+
+
+def test_sites_of_a_converted_layer_can_be_looked_up():
+    """With a pass left out: what is left of the loop is expected as before."""
+    converted = kp.convert(around(calling.Loop(name="x")), exclude="x/relu()")
+    expected = outputs(converted)
+    assert len(kp.find_sites(converted)) == 3
+    kp.diagnostics.dead_units(converted, X)
+    np.testing.assert_array_equal(outputs(converted), expected)
+
+
 class Plain:
     def act(self, x):
         return ops.relu(x)

@@ -135,9 +135,29 @@ def test_masks_sequential_and_nested_models(tmp_path):
         np.testing.assert_array_equal(predict(loaded, x), predict(converted, x))
 
 
+class OwnCell(L.Layer):
+    """Applies a ReLU that it holds as its `activation`, and has no `units`."""
+
+    state_size = output_size = 4
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = keras.activations.relu
+        self.dense = L.Dense(4)
+
+    def build(self, shape):
+        self.dense.build((shape[0], shape[-1] + 4))
+
+    def call(self, inputs, states):
+        both = keras.ops.concatenate([inputs, states[0]], axis=-1)
+        outputs = self.activation(self.dense(both))
+        return outputs, [outputs]
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: L.RNN(OwnCell()),
         lambda: L.LSTM(4, activation="elu"),
         lambda: L.LSTM(4, activation=L.ReLU(threshold=1.0)),
         lambda: L.SimpleRNN(4, activation=L.PReLU(shared_axes=None)),

@@ -73,10 +73,11 @@ class ChannelScaler:
 
         def change(factors: Array, summands: Array) -> None:
             kernel = self._constants[node.input[1]]
-            bias = self._constants[node.input[2]] if len(node.input) > 2 else np.float32(0)
+            has_bias = len(node.input) > 2 and bool(node.input[2])
+            bias = self._constants[node.input[2]] if has_bias else np.float32(0)
             by_unit = factors.reshape(-1, *[1] * (kernel.ndim - 1))
             self._set_input(node, 1, kernel * by_unit)
-            if len(node.input) > 2 or summands.any():
+            if has_bias or summands.any():
                 self._set_input(node, 2, bias * factors + summands)
 
         return change
