@@ -454,7 +454,9 @@ def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
     _, (operations, threads), (operations_with_relus, _) = loaded
     assert threads == cost.threads == (None if name == "saved_model" else 1)
     assert sorted(os.listdir()) == files(name)
-    assert 0.99 < cost.size_ratio < 1.2
+    # In a network as small as this, the description of the graph weighs as much as the weights, and
+    # the fastest form of a site in OpenVINO has a node more than a PRelu.
+    assert 0.99 < cost.size_ratio < (1.3 if name == "openvino" else 1.2)
     if name != "saved_model":
         kind = {"tflite": "PRELU", "openvino": "Maximum"}.get(name, "PRelu")
         assert operations[kind] == 5
