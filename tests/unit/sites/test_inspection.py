@@ -307,7 +307,7 @@ def test_functions_in_code_without_a_source_are_listed(functions):
 def test_a_time_distributed_layer_has_the_sites_of_one_step(layer, site, steps):
     if steps is None and keras.backend.backend() == "jax":
         pytest.skip("Keras's TimeDistributed counts the steps, which JAX does not know")
-    for cls in (GetsName, CallsMaximum):
+    for cls in (GetsName, CallsMaximum, InAList):
         keras.saving.register_keras_serializable("inspection")(cls)
     model = custom.around(L.TimeDistributed(layer(), name="x"), shape=(steps, 6))
     sites = [(site.path, site.kind, site.convertible) for site in kp.find_sites(model)]
