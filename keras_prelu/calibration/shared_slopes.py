@@ -21,7 +21,7 @@ from keras_prelu.graph.plan import ExecutionPlan
 from keras_prelu.layers import PReLU
 from keras_prelu.typing import FloatArray
 
-__all__ = ["shared_slope", "shared_slopes"]
+__all__ = ["mean_slope", "shared_slope", "shared_slopes"]
 
 
 def shared_slopes(
@@ -68,7 +68,11 @@ def shared_slope(layer: PReLU, weights: FloatArray | None = None) -> float:
         layer: `PReLU`. Built.
         weights: Array of the slopes' shape, or None. Their weights. Defaults to None, equal ones.
     """
-    slopes = to_float64(layer.alpha)
+    return max(0.0, mean_slope(to_float64(layer.alpha), weights))
+
+
+def mean_slope(slopes: FloatArray, weights: FloatArray | None = None) -> float:
+    """Return the mean of slopes by their weights; the plain mean if there are none above 0."""
     if weights is None or not weights.sum() > 0:
-        return max(0.0, float(slopes.mean()))
-    return max(0.0, float(np.average(slopes, weights=weights)))
+        return float(slopes.mean())
+    return float(np.average(slopes, weights=weights))

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_prelu.calibration.samples import CalibrationSamples
+from keras_prelu.calibration.shared_slopes import mean_slope
 from keras_prelu.conversion.profiles import PROFILES
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.layers import PReLU, slopes_in_effect
@@ -88,8 +89,7 @@ def _measured(
     if activity is None:
         return Measured(path=path, layer=layer, slopes=slopes, inside=False)
     weights = _weights(layer, slopes, activity.negative)
-    total = weights.sum()
-    slope = float((weights * slopes).sum() / total) if total else float(slopes.mean())
+    slope = mean_slope(slopes, weights)
     changed = float((weights * np.square(slopes - slope)).sum())
     outputs = float((weights * np.square(slopes)).sum() + activity.positive.sum())
     return Measured(

@@ -50,7 +50,6 @@ from keras_prelu.custom_layers.code_keys import (
 )
 from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites, follow, scope_of
 from keras_prelu.custom_layers.rectifier_functions import (
-    is_of_user,
     rectifier_use,
     runs_code_of_user,
 )
@@ -60,6 +59,7 @@ from keras_prelu.graph.backend_functions import BackendFunction, is_of_backend
 from keras_prelu.graph.hooks import HookTarget, without_hooks
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.typing import Tensor
+from keras_prelu.utils.libraries import is_of_user
 
 __all__ = [
     "CALL_AS_WRITTEN",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,11 @@ import numpy as np
 from keras_prelu.graph.detection import recognize, recognize_function
 from keras_prelu.graph.rectifiers import RECTIFYING, Rectifier
 from keras_prelu.typing import Tensor
+from keras_prelu.utils.libraries import is_of_user
 
 __all__ = [
     "RECTIFYING_FUNCTIONS",
     "RectifierUse",
-    "is_of_user",
     "may_rectify",
     "rectifier_use",
     "runs_code_of_user",
@@ -35,7 +34,6 @@ RECTIFYING_FUNCTIONS = frozenset(
     }
 )
 """Names of functions of Keras's and of the backends that rectify, depending on their arguments."""
-_LIBRARIES = frozenset({"jax", "jaxlib", "keras", "keras_prelu", "numpy", "tensorflow", "torch"})
 _NUMBERS = (bool, float, int, np.bool_, np.floating, np.integer)
 
 
@@ -52,12 +50,6 @@ class RectifierUse:
     rectifier: Rectifier
     tensor: Tensor
     apply: Callable[[Tensor], Tensor]
-
-
-def is_of_user(function: Any) -> bool:
-    """Return whether a function belongs neither to Python, nor to Keras or a backend."""
-    module = str(getattr(function, "__module__", "")).split(".")[0]
-    return module not in _LIBRARIES and module not in sys.stdlib_module_names
 
 
 def runs_code_of_user(function: Any) -> bool:

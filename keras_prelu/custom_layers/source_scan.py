@@ -20,6 +20,7 @@ import keras
 from keras_prelu.backend.keras_internals import own_attributes
 from keras_prelu.custom_layers.rectifier_functions import RECTIFYING_FUNCTIONS
 from keras_prelu.graph.rectifiers import RECTIFYING
+from keras_prelu.utils.libraries import LIBRARIES, is_of_user
 
 __all__ = [
     "may_call_relu_functions",
@@ -32,7 +33,6 @@ __all__ = [
 _FUNCTIONS = ("relu", "relu6", "leaky_relu")
 _LAYERS = frozenset({"Activation", *RECTIFYING})
 """Names of classes whose layers rectify, and may be created and called at once."""
-_LIBRARIES = ("builtins", "jax", "jaxlib", "keras", "keras_prelu", "numpy", "tensorflow", "torch")
 _LOOKUPS = frozenset({"get", "deserialize", "getattr"})
 """Names of functions that return a function for its name, as `keras.activations.get` does."""
 
@@ -63,7 +63,7 @@ def may_call_relu_functions(layer: Any) -> bool:
     A layer of which this is not true need not be traced, which takes time.
     """
     cls: Any = getattr(layer.__class__, "converted_from", layer.__class__)
-    return not _is_of_library(cls) and bool(
+    return is_of_user(cls) and bool(
         _names_relu(cls)
         or relu_functions_in_source(cls)
         or named_relu_functions(layer)
@@ -78,9 +78,9 @@ def _runs_code(value: Any) -> bool:
     while isinstance(value, functools.partial):
         value = value.func
     if isinstance(value, types.FunctionType):
-        return not _is_of_library(value)
+        return is_of_user(value)
     is_simple = value is None or isinstance(value, (bool, float, int, str, type, keras.Operation))
-    return not is_simple and not _is_of_library(type(value))
+    return not is_simple and is_of_user(type(value))
 
 
 def named_relu_functions(layer: Any) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def _functions_of_call(cls: Any) -> tuple[types.FunctionType, ...]:
     waiting = [inspect.getattr_static(cls, "call", None)]
     while waiting:
         function = _plain_function(waiting.pop())
-        if function is None or id(function) in found or _is_of_library(function):
+        if function is None or id(function) in found or not is_of_user(function):
             continue
         found[id(function)] = function
         waiting += [inspect.getattr_static(cls, name, None) for name in _names_of(function)]
@@ -143,7 +143,7 @@ def _values_of(function: types.FunctionType) -> list[Any]:
     names = _names_of(function)
     values = [function.__globals__[name] for name in names if name in function.__globals__]
     for module in [value for value in values if isinstance(value, types.ModuleType)]:
-        if module.__name__.split(".")[0] not in _LIBRARIES:
+        if module.__name__.split(".")[0] not in LIBRARIES:
             values += [vars(module)[name] for name in names if name in vars(module)]
     for cell in function.__closure__ or ():
         with contextlib.suppress(ValueError):  # The cell is empty.
@@ -200,17 +200,13 @@ def _is_relu_of_library(value: Any) -> bool:
         value = value.func
     if isinstance(value, keras.layers.Layer):
         return type(value).__name__ in _LAYERS
-    return getattr(value, "__name__", None) in RECTIFYING_FUNCTIONS and _is_of_library(value)
-
-
-def _is_of_library(value: Any) -> bool:
-    return str(getattr(value, "__module__", "")).split(".")[0] in _LIBRARIES
+    return getattr(value, "__name__", None) in RECTIFYING_FUNCTIONS and not is_of_user(value)
 
 
 def _methods(cls: Any) -> Iterator[types.FunctionType]:
     """Yield the methods of a class and of its base classes outside Keras and the backends."""
     for base in cls.__mro__:
-        if not _is_of_library(base):
+        if is_of_user(base):
             for method in vars(base).values():
                 function = _plain_function(method)
                 if function is not None:

@@ -23,6 +23,7 @@ from keras_prelu.graph.rectifiers import (
     classify,
     named,
 )
+from keras_prelu.utils.libraries import FRAMEWORKS, package_of
 
 __all__ = [
     "is_of_library",
@@ -32,7 +33,6 @@ __all__ = [
     "unchanged_class",
 ]
 
-_LIBRARIES = ("keras", "tensorflow", "jax", "torch")
 _OF_LAYERS = frozenset({"activation", "elu", "leaky_relu", "prelu", "relu"})
 """Kinds of rectifiers that are layers, and can be the `activation` of another layer."""
 
@@ -109,12 +109,7 @@ def is_of_library(function: Any) -> bool:
     """
     owner = getattr(function, "__self__", None)
     is_method = owner is not None and not isinstance(owner, type(functools))
-    module = str(getattr(function, "__module__", ""))
-    return hasattr(function, "__name__") and not is_method and _library_of(module)
-
-
-def _library_of(module: str) -> bool:
-    return module.split(".")[0] in _LIBRARIES
+    return hasattr(function, "__name__") and not is_method and package_of(function) in FRAMEWORKS
 
 
 def _measured(function: Any) -> Rectifier | None:

@@ -16,11 +16,10 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.eager import computing_eagerly
+from keras_prelu.utils.libraries import LIBRARIES, package_of
 from keras_prelu.utils.quiet import nothing_printed
 
 __all__ = ["reads_variables", "referred_to", "values_of"]
-
-_LIBRARIES = frozenset({"builtins", "jax", "jaxlib", "keras", "numpy", "tensorflow", "torch"})
 
 
 def values_of(function: Any, inputs: np.ndarray, dtype: str = "float32") -> np.ndarray | None:
@@ -117,14 +116,13 @@ def _is_of_backend(function: Any) -> bool:
 
     Such objects hold compiled code, which can't be copied.
     """
-    return type(function).__module__.split(".")[0] in ("jax", "jaxlib", "tensorflow")
+    return package_of(type(function)) in ("jax", "jaxlib", "tensorflow")
 
 
 def _may_refer(value: Any) -> bool:
     """Return whether a value is a function of the user's."""
-    module = str(getattr(value, "__module__", "")).split(".")[0]
     is_function = callable(value) and not isinstance(value, (type, keras.Operation))
-    return is_function and module not in _LIBRARIES
+    return is_function and package_of(value) not in LIBRARIES
 
 
 def _direct_references(function: Any) -> Iterator[_Reference]:
