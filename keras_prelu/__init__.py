@@ -29,10 +29,10 @@ _SERIALIZABLE = (
     "keras_prelu.graph.detection",
     "keras_prelu.custom_layers.held_rectifiers",
     "keras_prelu.graph.hooks",
-    "keras_prelu.graph.cloning",
+    "keras_prelu.graph.rebuilding",
     "keras_prelu.graph.output_names",
     "keras_prelu.custom_layers.converted_layer",
-    "keras_prelu.training.slope_rates",
+    "keras_prelu.training.slope_multipliers",
     "keras_prelu.training.slope_optimizer",
 )
 

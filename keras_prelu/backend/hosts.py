@@ -1,7 +1,8 @@
 """Hosts: on JAX, the processes that run the same program together, one for each host.
 
 On the other backends, and on JAX in one process, there is one host. TensorFlow's strategy for
-several hosts is only recognized, since Keras can't train under it.
+several hosts is only recognized, since Keras can't train under it. `calibration.samples` and
+`data.batches` divide samples among hosts, and `training.arguments` says what is refused.
 """
 
 from __future__ import annotations

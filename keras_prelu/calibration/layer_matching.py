@@ -9,8 +9,8 @@ import keras
 
 from keras_prelu.custom_layers.converted_layer import is_converted, prelus
 from keras_prelu.errors import CalibrationError
-from keras_prelu.graph.cloning import copy_variables, rebuild
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
+from keras_prelu.graph.rebuilding import copy_variables, rebuild
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.site import LocatedSite
 from keras_prelu.typing import Tensor

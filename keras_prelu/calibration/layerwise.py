@@ -18,13 +18,13 @@ from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.paired_values import PairedValues, run_to_outputs, stacked
 from keras_prelu.calibration.records import Calibration
+from keras_prelu.calibration.refit_layers import LayerRefits, Progress
 from keras_prelu.calibration.samples import (
     CalibrationSamples,
     SampleSplit,
     fixed_batch_size,
     split_samples,
 )
-from keras_prelu.calibration.sweep import Progress, Sweep
 from keras_prelu.calibration.verification import mean_error
 from keras_prelu.errors import CalibrationError, KerasPReLUWarning
 
@@ -66,15 +66,17 @@ class LayerwiseCalibrator:
         """
         with without_gradients(), ActivationStore(self._memory.activations) as store:
             values = PairedValues(self._pair.plan, self._inputs, self.batch_size, store)
-            sweep = Sweep(self._pair, self._config, self.split, values, on_step or _ignore_progress)
+            refits = LayerRefits(
+                self._pair, self._config, self.split, values, on_step or _ignore_progress
+            )
             try:
-                return self._judge(sweep, self._outputs(sweep, values, store))
+                return self._judge(refits, self._outputs(refits, values, store))
             except BaseException:
-                sweep.undo()
+                refits.undo()
                 raise
 
     def _outputs(
-        self, sweep: Sweep, values: PairedValues, store: ActivationStore
+        self, refits: LayerRefits, values: PairedValues, store: ActivationStore
     ) -> _HeldOutOutputs:
         """Run a sweep, and return the outputs on held-out samples."""
         held_out, plan = self.split.local_held_out, self._pair.plan
@@ -84,14 +86,14 @@ class LayerwiseCalibrator:
         else:
             held_out_inputs = [array[held_out] for array in self._inputs]
             before = run_to_outputs(plan, held_out_inputs, self.batch_size, store)
-        sweep.run()
+        refits.run()
         return _HeldOutOutputs(
             before=before,
             after=[stacked(values.converted.of(slot))[held_out] for slot in plan.outputs],
             targets=[stacked(values.original.of(slot))[held_out] for slot in plan.outputs],
         )
 
-    def _judge(self, sweep: Sweep, outcome: _HeldOutOutputs) -> Calibration:
+    def _judge(self, refits: LayerRefits, outcome: _HeldOutOutputs) -> Calibration:
         """Undo a sweep that made the outputs worse, and return the record."""
         if self.split.exchange is not None:
             outcome = outcome.gathered(self.split.exchange.gather_rows)
@@ -100,14 +102,14 @@ class LayerwiseCalibrator:
         _check_finite(outcome.targets, error_before, error_after)
         kept = error_after <= error_before or not np.isfinite(error_before)
         if not kept:
-            sweep.undo()
+            refits.undo()
         return Calibration(
             samples=self.split.total,
             held_out=len(outcome.targets[0]),
             error_before=error_before,
             error_after=error_after if kept else error_before,
             kept=kept,
-            layers=tuple(sweep.records.values()),
+            layers=tuple(refits.records.values()),
         )
 
 

@@ -1,7 +1,7 @@
 """Reports of errors to the user.
 
-An error is one line on standard error; the exit status is 2 for wrong usage, 130 after Ctrl-C and 1
-for any other failure. With `--debug`, failures show their traceback.
+An error is one line on standard error, with a status of `exit_statuses`. With `--debug`, failures
+show their traceback.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import click
 
+from keras_prelu.cli.exit_statuses import INTERRUPTED, WRONG_USAGE
 from keras_prelu.cli.output import echo
 from keras_prelu.errors import InvalidArgumentError, KerasPReLUError
 from keras_prelu.utils.printable import printable
@@ -20,7 +21,6 @@ __all__ = ["errors_on_one_line", "set_debug"]
 
 _DEBUG = "keras_prelu.debug"
 _LONGEST_MESSAGE = 300
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
@@ -44,7 +44,7 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         echo("Interrupted.", err=True)
-        raise click.exceptions.Exit(_INTERRUPTED) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
     except BrokenPipeError:  # A reader such as `head` stopped reading: Click exits silently.
         raise
     except Exception as error:
@@ -58,7 +58,7 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
 class _UsageFailure(click.ClickException):
     """A usage error that is printed without Click's usage lines."""
 
-    exit_code = 2
+    exit_code = WRONG_USAGE
 
 
 def _describe(error: Exception) -> str:

@@ -18,16 +18,12 @@ from keras_prelu.cli.output import echo
 from keras_prelu.errors import KerasPReLUWarning
 
 __all__ = [
-    "WORSE_STATUS",
     "FineTunedFiles",
     "check_finetuned_outputs",
     "record_path",
     "unseen_samples",
     "write_finetuned",
 ]
-
-WORSE_STATUS = 4
-"""The exit status where fine-tuning made the network worse than the file that came in."""
 
 
 @dataclass(frozen=True, kw_only=True)

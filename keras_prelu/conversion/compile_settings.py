@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import compile_arguments, metric_function
-from keras_prelu.conversion.configured_copies import copy_from_config
+from keras_prelu.conversion.optimizer_and_metric_copies import copy_from_config
 from keras_prelu.conversion.optimizer_copies import copy_optimizer
 from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.errors import (

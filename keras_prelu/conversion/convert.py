@@ -25,7 +25,7 @@ from keras_prelu.conversion.arguments import (
     choose_method,
     choose_slopes,
 )
-from keras_prelu.conversion.caps import Cap, caps_note, judge_caps
+from keras_prelu.conversion.cap_removal import Cap, caps_note, judge_caps
 from keras_prelu.conversion.in_place import convert_in_place, refuse_in_place
 from keras_prelu.conversion.model_checks import (
     refuse_change_without_samples,
@@ -37,7 +37,7 @@ from keras_prelu.conversion.prelu_factory import PReLUFactory
 from keras_prelu.conversion.profiles import ConversionProfile, get_profile
 from keras_prelu.conversion.rescaling import Conversion, calibrated, distilled, measured
 from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
-from keras_prelu.conversion.smooth_sites import fit_smooth_sites
+from keras_prelu.conversion.smooth_site_slopes import fit_smooth_sites
 from keras_prelu.conversion.verification import (
     refuse_nonfinite,
     verify_conversion,

@@ -14,7 +14,7 @@ from keras_prelu.backend.keras_internals import (
     variable_key,
     weight_decay_exclusions,
 )
-from keras_prelu.conversion.configured_copies import copy_from_config
+from keras_prelu.conversion.optimizer_and_metric_copies import copy_from_config
 from keras_prelu.conversion.variable_matching import VariablePair
 from keras_prelu.errors import InvalidArgumentError, reason_of
 

@@ -17,8 +17,8 @@ from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.calibration.slope_search import ERROR_BUDGET, SlopeSearch, search_slopes
 from keras_prelu.calibration.verification import error_note, large_error_note, output_error
 from keras_prelu.conversion.arguments import LARGEST_SLOPE
-from keras_prelu.conversion.caps import Cap
-from keras_prelu.conversion.smooth_sites import unavoidable_error
+from keras_prelu.conversion.cap_removal import Cap
+from keras_prelu.conversion.smooth_site_slopes import unavoidable_error
 from keras_prelu.conversion.verification import Verification
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.sites.prelu_layers import layer_at

@@ -22,13 +22,13 @@ from keras_prelu.custom_layers.converted_layer import (
 )
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
-from keras_prelu.graph.cloning import check_variables, copy_other_state, copy_variables, rebuild
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.output_names import (
     ModelWithOutputNames,
     output_names,
     with_output_names,
 )
+from keras_prelu.graph.rebuilding import check_variables, copy_other_state, copy_variables, rebuild
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["copy_model", "rewrite"]

@@ -22,8 +22,8 @@ from keras_prelu.backend.keras_internals import unlocked
 from keras_prelu.custom_layers.called_rectifiers import called_rectifier, called_target
 from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_held_rectifiers
 from keras_prelu.errors import ConversionError
-from keras_prelu.graph.cloning import rebuild
 from keras_prelu.graph.hooks import set_target
+from keras_prelu.graph.rebuilding import rebuild
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Shape, Tensor

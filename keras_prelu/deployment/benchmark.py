@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.deployment.format import Format, Interface
+from keras_prelu.deployment.formats.base import Format, Interface
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.timing import compare
 

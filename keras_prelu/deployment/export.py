@@ -16,7 +16,7 @@ import keras
 from keras_prelu.conversion.bake import check_prune
 from keras_prelu.deployment.arguments import check_export
 from keras_prelu.deployment.benchmark import Cost, measure_cost, size_in_bytes
-from keras_prelu.deployment.format import Format, Interface, Settings
+from keras_prelu.deployment.formats.base import Format, Interface, Settings
 from keras_prelu.deployment.inputs import as_model_inputs, random_inputs
 from keras_prelu.deployment.lowering import half_precision, lower_model
 from keras_prelu.deployment.outputs import (

@@ -1,4 +1,7 @@
-"""Dead units, whose pre-activation is never positive, and units that do little (claim 2)."""
+"""Counts of dead units, and of units that do little (claim 2).
+
+`sites.dead_units` defines what counts as dead.
+"""
 
 from __future__ import annotations
 

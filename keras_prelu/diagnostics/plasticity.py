@@ -16,9 +16,8 @@ from keras_prelu.diagnostics.ranks import SiteRanks, output_rows, positions_for,
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.model_state import state_kept
-from keras_prelu.sites.activity import active_within
+from keras_prelu.sites.dead_units import active_units, active_within
 from keras_prelu.sites.rectifier_calls import RectifierRun
-from keras_prelu.sites.unit_sums import active_units
 from keras_prelu.typing import Array, Tensor
 
 __all__ = ["PlasticityProbe", "SitePlasticity", "WeightNorm", "weight_norms"]

@@ -21,7 +21,7 @@ import keras
 
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
-from keras_prelu.graph.cloning import check_variables, rebuild
+from keras_prelu.graph.rebuilding import check_variables, rebuild
 
 __all__ = ["has_class_of_its_own", "is_taken_apart", "rebuild_failure"]
 

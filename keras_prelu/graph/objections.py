@@ -27,6 +27,7 @@ from keras_prelu.graph.range_application import HARD_SIGMOID, Application, const
 from keras_prelu.graph.range_rules import of_unknown_operation
 from keras_prelu.graph.range_table import rule_for
 from keras_prelu.graph.rectifiers import Rectifier
+from keras_prelu.graph.smooth_rectifiers import SMOOTH_LOWER_BOUNDS
 from keras_prelu.graph.value_ranges import ANY, Interval, ValueRange, fixed, hull_of
 
 __all__ = ["Objections", "takes_floats"]
@@ -52,17 +53,6 @@ _RUNNING_FUNCTIONS = frozenset(
 """Class names of ops that run functions, which no graph shows."""
 _OF_LAYERS = ("activation", "call")
 """Attributes through which layers of Keras's apply rectifiers."""
-_SMOOTH_MINIMA = {
-    "celu": -1.0,
-    "elu": -1.0,
-    "gelu": -0.17,
-    "hard_silu": -0.375,
-    "mish": -0.309,
-    "selu": -1.759,
-    "silu": -0.279,
-    "softplus": 0.0,
-}
-"""Lower bounds of smooth rectifiers."""
 _OUTPUT = "it is an output of the model, which a conversion would let out of its range"
 
 
@@ -341,7 +331,7 @@ def _range_of_rectifier(rectifier: Rectifier, key: _Key) -> ValueRange:
 
 def _lower_bound(rectifier: Rectifier) -> float:
     if rectifier.smooth:
-        return _SMOOTH_MINIMA.get(rectifier.smooth, -math.inf)
+        return SMOOTH_LOWER_BOUNDS.get(rectifier.smooth, -math.inf)
     return 0.0 if rectifier.negative_slope == 0 else -math.inf
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_prelu.graph.smooth_rectifiers import SMOOTH_NAMES
+
 __all__ = ["APPLYING", "RECTIFYING", "RECURRENT", "Rectifier", "applied", "classify", "named"]
 
 RECURRENT = frozenset(
@@ -58,18 +60,6 @@ _OPS = {
     "HardSilu": "hard_silu",
     "Mish": "mish",
     "Softplus": "softplus",
-}
-_SMOOTH = {
-    "celu": "celu",
-    "elu": "elu",
-    "gelu": "gelu",
-    "hard_silu": "hard_silu",
-    "hard_swish": "hard_silu",
-    "mish": "mish",
-    "selu": "selu",
-    "silu": "silu",
-    "softplus": "softplus",
-    "swish": "silu",
 }
 
 
@@ -167,7 +157,8 @@ def named(function: str, kind: str) -> Rectifier | None:
     """
     if function in _FUNCTIONS:
         return replace(_FUNCTIONS[function], kind=kind)
-    return Rectifier(kind, smooth=_SMOOTH[function]) if function in _SMOOTH else None
+    smooth = SMOOTH_NAMES.get(function)
+    return Rectifier(kind, smooth=smooth) if smooth else None
 
 
 def _op(class_name: str, attributes: Mapping[str, Any]) -> Rectifier | None:

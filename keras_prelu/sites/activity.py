@@ -15,12 +15,13 @@ import numpy as np
 
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.plan import Step
+from keras_prelu.sites.dead_units import active_within
 from keras_prelu.sites.rectifier_calls import RectifierRun
 from keras_prelu.sites.site import Site
 from keras_prelu.sites.unit_sums import UnitSums, call_sums, counted_sums
 from keras_prelu.typing import Tensor
 
-__all__ = ["ActivityProbe", "SiteActivity", "active_within"]
+__all__ = ["ActivityProbe", "SiteActivity"]
 
 
 @dataclass(frozen=True)
@@ -71,19 +72,6 @@ class SiteActivity:
             Array of booleans.
         """
         return active_within(self.active, self.samples, threshold)
-
-
-def active_within(active: np.ndarray, samples: int, threshold: float) -> np.ndarray:
-    """Return which units are active on at most a share of the samples.
-
-    This is the only definition of dead units.
-
-    Args:
-        active: Array of integers. For each unit, the number of samples on which it is active.
-        samples: Integer. Number of samples.
-        threshold: Float in [0, 1). 0 for units that are active on no sample.
-    """
-    return active <= threshold * samples
 
 
 class ActivityProbe:

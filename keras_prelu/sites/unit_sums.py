@@ -9,10 +9,11 @@ from typing import Any
 
 import keras
 
+from keras_prelu.sites.dead_units import active_units, channel_and_positions
 from keras_prelu.sites.rectifier_calls import RectifierCall
 from keras_prelu.typing import Tensor
 
-__all__ = ["UnitSums", "active_units", "call_sums", "counted_sums"]
+__all__ = ["UnitSums", "call_sums", "counted_sums"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,7 @@ def counted_sums(calls: Sequence[UnitSums]) -> UnitSums:
 def call_sums(call: RectifierCall) -> UnitSums:
     """Return the measurements of one call of a rectifier, not counted yet."""
     values = keras.ops.cast(call.pre_activations, "float32")
-    channel = 1 if call.located.data_format == "channels_first" else len(values.shape) - 1
-    positions = tuple(axis for axis in range(len(values.shape)) if axis not in (0, channel))
+    _, positions = channel_and_positions(call)
     # The count of one sample is exact in float32, and its sum over samples in integers.
     not_positive = keras.ops.cast(values <= 0, "float32")
     if positions:
@@ -103,14 +103,6 @@ def call_sums(call: RectifierCall) -> UnitSums:
         elements=keras.ops.ones_like(not_positive) * elements,
         rows=keras.ops.convert_to_tensor(sizes[0], dtype="int32"),
     )
-
-
-def active_units(call: RectifierCall) -> Tensor:
-    """Return for each sample and unit whether the unit is active at any position, in one call."""
-    values = call.pre_activations
-    channel = 1 if call.located.data_format == "channels_first" else len(values.shape) - 1
-    positions = tuple(axis for axis in range(len(values.shape)) if axis not in (0, channel))
-    return (keras.ops.max(values, axis=positions) if positions else values) > 0
 
 
 def _sum_of_squares(values: Tensor, axis: tuple[int, ...]) -> Tensor:

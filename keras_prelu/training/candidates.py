@@ -21,7 +21,7 @@ from keras_prelu.training.recipes import (
     SHRINK_AND_PERTURB,
     Recipe,
 )
-from keras_prelu.training.slope_rates import (
+from keras_prelu.training.slope_multipliers import (
     EQUAL,
     fast_multiplier,
     has_batch_normalization,

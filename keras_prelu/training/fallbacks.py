@@ -11,7 +11,7 @@ from keras_prelu.errors import FineTuningError
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.fit import ScoredModel
 from keras_prelu.training.guard import DivergedTrainingError
-from keras_prelu.training.slope_rates import EQUAL, safe_multiplier
+from keras_prelu.training.slope_multipliers import EQUAL, safe_multiplier
 from keras_prelu.training.start import Start
 from keras_prelu.training.trainer import Trainer
 

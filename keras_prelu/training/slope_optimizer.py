@@ -15,7 +15,7 @@ from keras_prelu.backend.keras_internals import (
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.registration import serializable
-from keras_prelu.training.slope_rates import EQUAL, multiplier_of_variables
+from keras_prelu.training.slope_multipliers import EQUAL, multiplier_of_variables
 from keras_prelu.typing import Tensor
 
 __all__ = ["AUTO", "SlopeOptimizer"]

@@ -13,7 +13,7 @@ from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.preparation import ModelPreparer, PreparedModel
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
 from keras_prelu.training.recipes import AUTO, CONTROL, Recipe, control_of, get_recipe
-from keras_prelu.training.slope_rates import EQUAL, multiplier_of_model
+from keras_prelu.training.slope_multipliers import EQUAL, multiplier_of_model
 
 __all__ = ["Choice", "Start", "choose_recipe", "start_as_given", "start_by_recipe"]
 

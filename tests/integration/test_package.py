@@ -89,7 +89,7 @@ def test_classes_are_registered():
         "from keras_prelu.layers import PReLU; import keras",
         "from keras_prelu.ops import prelu; import keras",
         "from keras_prelu.regularizers import AlphaL2; import keras",
-        "import keras_prelu.graph.cloning, keras",
+        "import keras_prelu.graph.rebuilding, keras",
     ],
 )
 def test_registered_whichever_is_imported_first(imports):

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu.deployment.format import Interface
+from keras_prelu.deployment.formats.base import Interface
 from keras_prelu.deployment.formats.tflite import TensorFlowLite
 from tools.common.tasks import Task, trained
 

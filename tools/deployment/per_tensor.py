@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu.deployment.format import Interface, Settings
+from keras_prelu.deployment.formats.base import Interface, Settings
 from keras_prelu.deployment.formats.tflite import TensorFlowLite, create_converter
 from keras_prelu.deployment.lowering import lower_model
 from tools.common.tasks import Task, trained

@@ -66,8 +66,8 @@ def command(
       keras-prelu convert model.prelu.keras --data samples.npz --to leaky_relu
     """
     from keras_prelu.cli.console import print_finetuning, print_json
+    from keras_prelu.cli.exit_statuses import WORSE
     from keras_prelu.cli.finetuned_files import (
-        WORSE_STATUS,
         check_finetuned_outputs,
         write_finetuned,
     )
@@ -136,7 +136,7 @@ def command(
     if session.json:
         print_json(report)
     if finetuned_output is not None and finetuning.is_worse_than_incoming:
-        click.get_current_context().exit(WORSE_STATUS)
+        click.get_current_context().exit(WORSE)
 
 
 def _outputs(

@@ -66,8 +66,8 @@ def command(
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
     from keras_prelu.cli.console import print_finetuning, print_json
+    from keras_prelu.cli.exit_statuses import WORSE
     from keras_prelu.cli.finetuned_files import (
-        WORSE_STATUS,
         check_finetuned_outputs,
         write_finetuned,
     )
@@ -119,7 +119,7 @@ def command(
         print_finetuning(result)
         files.print()
     if result.is_worse_than_incoming:
-        click.get_current_context().exit(WORSE_STATUS)
+        click.get_current_context().exit(WORSE)
 
 
 def _check_converted(model: Path, original: Path | None, training: TrainingOptions) -> None:

@@ -1,10 +1,9 @@
 """The formats that a model can be exported to, by name.
 
-A new format is a subclass of `keras_prelu.deployment.format.Format` in a module of its own, and a
-line here.
+A new format is a subclass of `base.Format` in a module of its own, and a line here.
 """
 
-from keras_prelu.deployment.format import Format
+from keras_prelu.deployment.formats.base import Format
 from keras_prelu.deployment.formats.keras import KerasFile
 from keras_prelu.deployment.formats.onnx.format import OnnxFile
 from keras_prelu.deployment.formats.openvino import OpenVino

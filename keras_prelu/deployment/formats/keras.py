@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.bake import bake
-from keras_prelu.deployment.format import Format, Interface, Runner, Settings
+from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.errors import ExportError, reason_of
 from keras_prelu.typing import Array
 from keras_prelu.utils.large_graphs import on_large_graphs

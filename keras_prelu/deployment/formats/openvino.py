@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Interface, Runner, Settings
+from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.forms import clamped
 from keras_prelu.deployment.lowering import in_float32, lower_model
 from keras_prelu.typing import Array

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.deployment.format import Format, Interface, Runner, Settings, natural_key
+from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings, natural_key
 from keras_prelu.deployment.forms import capped_before, general
 from keras_prelu.deployment.lowering import in_float32, lower_model
 from keras_prelu.typing import Array

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Interface, Runner, Settings
+from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.lowering import lower_model
 from keras_prelu.errors import ExportError
 from keras_prelu.typing import Array

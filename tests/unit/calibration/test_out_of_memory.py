@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.calibration import sweep
+from keras_prelu.calibration import refit_layers
 from keras_prelu.calibration.out_of_memory import naming_layer
 from tests.helpers import models
 
@@ -26,7 +26,7 @@ def test_the_layer_and_the_size_are_named_and_weights_are_as_before(error, monke
     converted = kp.convert(model, alpha=0.25, rescale="none")
     before = converted.get_weights()
 
-    fits, fit_layer = [], sweep.fit_layer
+    fits, fit_layer = [], refit_layers.fit_layer
 
     def second_fails(*args, **kwargs):
         fits.append(args)
@@ -34,7 +34,7 @@ def test_the_layer_and_the_size_are_named_and_weights_are_as_before(error, monke
             raise error
         return fit_layer(*args, **kwargs)
 
-    monkeypatch.setattr(sweep, "fit_layer", second_fails)
+    monkeypatch.setattr(refit_layers, "fit_layer", second_fails)
     with pytest.raises(kp.errors.CalibrationError) as caught:
         kp.calibrate(converted, model, models.samples(model, 60))
     message = str(caught.value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.graph.cloning import rebuild
+from keras_prelu.graph.rebuilding import rebuild
 from tests.helpers import models
 
 A, L, ops = keras.activations, keras.layers, keras.ops

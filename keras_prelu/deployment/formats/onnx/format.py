@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_prelu.deployment.format import Format, Interface, Runner, Settings
-from keras_prelu.deployment.formats.onnx.cpu import use_convolutions
+from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
+from keras_prelu.deployment.formats.onnx.cpu_rewriting import use_convolutions
 from keras_prelu.deployment.formats.onnx.rewriting import (
     fuse_prelus,
     name_batch_axis,

@@ -1,10 +1,10 @@
-"""keras_prelu.deployment.format: inputs and outputs go by the model's names."""
+"""keras_prelu.deployment.formats.base: inputs and outputs go by the model's names."""
 
 import keras
 import numpy as np
 import pytest
 
-from keras_prelu.deployment.format import Interface
+from keras_prelu.deployment.formats.base import Interface
 from keras_prelu.deployment.inputs import as_model_inputs
 
 L = keras.layers

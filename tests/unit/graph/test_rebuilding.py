@@ -1,4 +1,4 @@
-"""keras_prelu.graph.cloning: every kind of Keras layer comes through a conversion as it was,
+"""keras_prelu.graph.rebuilding: every kind of Keras layer comes through a conversion as it was,
 whatever it keeps its state in."""
 
 import keras

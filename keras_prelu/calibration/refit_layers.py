@@ -26,14 +26,15 @@ from keras_prelu.graph.linear_layers import LinearView, linear_view
 from keras_prelu.graph.plan import ExecutionPlan, Step
 from keras_prelu.graph.weight_sharing import SharedVariables
 
-__all__ = ["Progress", "Sweep"]
+__all__ = ["LayerRefits", "Progress"]
 
 _SHARED = "it shares its weights with another layer"
+_NOT_LINEAR = "layers of its kind are not refitted"
 Progress = Callable[[int, int], None]
 """A function that is called with (steps done, steps in total)."""
 
 
-class Sweep:
+class LayerRefits:
     """One calibration, which refits the layers in the order in which their inputs become known.
 
     Attributes:
@@ -105,7 +106,7 @@ class Sweep:
         elif contains_linear:
             self._refit_inner_layers(calls)
         elif not is_treated and has_weight_matrix(step) and self._values.differ(step):
-            self._keep(step, "layers of its kind are not refitted")
+            self._keep(step, _NOT_LINEAR)
         return True
 
     def _give_up_on_shared(self, pending: Sequence[Step]) -> None:

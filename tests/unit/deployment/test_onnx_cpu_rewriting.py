@@ -1,4 +1,4 @@
-"""keras_prelu.deployment.formats.onnx.cpu: activations of images as convolutions, with the same
+"""keras_prelu.deployment.formats.onnx.cpu_rewriting: activations of images as convolutions, with the same
 function."""
 
 import numpy as np
@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_prelu.deployment.formats.onnx.cpu import use_convolutions
+from keras_prelu.deployment.formats.onnx.cpu_rewriting import use_convolutions
 
 SLOPES = np.array([0.0, 0.25, 1.0], "float32").reshape(3, 1, 1)
 
