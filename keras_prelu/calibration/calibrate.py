@@ -15,7 +15,7 @@ import keras
 
 from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
-from keras_prelu.calibration.model_pair import ModelPair
+from keras_prelu.calibration.model_pair import ModelPair, check_models
 from keras_prelu.calibration.records import Calibration
 from keras_prelu.calibration.samples import check_samples
 from keras_prelu.calibration.verification import check_steps, warn_of_large_error
@@ -100,6 +100,7 @@ def calibrate(
         memory_limit=memory_limit,
         seed=seed,
     )
+    check_models(converted, original)
     checked = check_samples(original, samples)
     pair = ModelPair(original, converted, checked)
     check_steps(pair, checked)

@@ -32,7 +32,7 @@ from keras_prelu.calibration.blocks import Block, split_into_blocks
 from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
 from keras_prelu.calibration.layerwise import Progress
 from keras_prelu.calibration.memory_plan import plan_memory
-from keras_prelu.calibration.model_pair import ModelPair
+from keras_prelu.calibration.model_pair import ModelPair, check_models
 from keras_prelu.calibration.records import BlockDistillation, Distillation
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples, split_samples
 from keras_prelu.calibration.verification import check_steps, mean_error, warn_of_large_error
@@ -122,6 +122,7 @@ def distill(
     calibration_config = CalibrationConfig(
         batch_size=batch_size, memory_limit=memory_limit, seed=seed
     )
+    check_models(converted, original)
     checked = check_samples(original, samples)
     pair = ModelPair(original, converted, checked)
     check_steps(pair, checked)

@@ -12,14 +12,43 @@ from keras_prelu.calibration.inner_layers import InnerLayer, find_inner_layers
 from keras_prelu.calibration.layer_matching import match_layers
 from keras_prelu.calibration.samples import CalibrationSamples, with_graph
 from keras_prelu.custom_layers.converted_layer import prelus
+from keras_prelu.data.signature import check_model
+from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.finder import locate_sites
+from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.sites.site import LocatedSite
 from keras_prelu.typing import Tensor
 
-__all__ = ["ModelPair"]
+__all__ = ["ModelPair", "check_models"]
+
+
+def check_models(converted: keras.Model, original: keras.Model) -> None:
+    """Check that two arguments are a converted model and its original, in this order.
+
+    Args:
+        converted: `keras.Model`.
+        original: `keras.Model`.
+
+    Raises:
+        InvalidArgumentError: A ValueError; one is no Keras model, both are the same, or they are
+            exchanged.
+    """
+    check_model(converted, "converted")
+    check_model(original, "original")
+    if converted is original:
+        raise InvalidArgumentError(
+            "`converted` and `original` are the same model. Give the result of convert(original)"
+            " and the model that it was made from."
+        )
+    new, old = (len(list(prelu_layers(model))) for model in (converted, original))
+    if new < old:
+        raise InvalidArgumentError(
+            "`converted` and `original` seem to be exchanged: the model to change comes first, and"
+            f" '{converted.name}' has {new} PReLU layers, '{original.name}' {old}."
+        )
 
 
 class ModelPair:

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
-from keras_prelu.calibration.model_pair import ModelPair
+from keras_prelu.calibration.model_pair import ModelPair, check_models
 from keras_prelu.calibration.records import SlopeSearch, SlopeTrial
 from keras_prelu.calibration.restorability import unrestored_shares
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
@@ -113,6 +113,7 @@ def find_slopes(
     config = CalibrationConfig(
         refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
     )
+    check_models(converted, original)
     chosen = _choose_layers(converted, layers)
     _check_slopes(chosen.values(), tolerance, largest)
     checked = check_samples(original, samples)

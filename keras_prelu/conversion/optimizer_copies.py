@@ -21,9 +21,27 @@ from keras_prelu.errors import InvalidArgumentError, reason_of
 __all__ = [
     "copy_optimizer",
     "described_exclusions",
+    "resolved_optimizer",
     "unknown_exclusions",
     "with_inner_optimizers",
 ]
+
+
+def resolved_optimizer(optimizer: Any) -> Any:
+    """Return a Keras optimizer, given it, its name or its configuration.
+
+    Raises:
+        InvalidArgumentError: A ValueError; it is none of these.
+    """
+    try:
+        return keras.optimizers.get(optimizer)
+    except (ValueError, TypeError) as error:
+        received = repr(optimizer) if isinstance(optimizer, str) else type(optimizer).__name__
+        advice = " Construct it: Adam(), not Adam." if isinstance(optimizer, type) else ""
+        raise InvalidArgumentError(
+            "`optimizer` must be a Keras optimizer or the name of one, such as 'adam'."
+            f"{advice} Received: {received}"
+        ) from error
 
 
 def copy_optimizer(optimizer: Any, pairs: Sequence[VariablePair] = ()) -> Any:
@@ -41,7 +59,7 @@ def copy_optimizer(optimizer: Any, pairs: Sequence[VariablePair] = ()) -> Any:
         InvalidArgumentError: A ValueError; the optimizer can't be copied. The message names what is
             missing.
     """
-    optimizer = keras.optimizers.get(optimizer)
+    optimizer = resolved_optimizer(optimizer)
     if optimizer_map(optimizer) is not None:
         copy = _copy_multi_optimizer(optimizer, pairs)
     elif hasattr(optimizer, "inner_optimizer"):
@@ -67,13 +85,13 @@ def unknown_exclusions(optimizer: Any, pairs: Sequence[VariablePair]) -> int:
     known = {variable_key(optimizer, pair.source) for pair in pairs}
     return sum(
         len(weight_decay_exclusions(one).keys - known)
-        for one in with_inner_optimizers(keras.optimizers.get(optimizer))
+        for one in with_inner_optimizers(resolved_optimizer(optimizer))
     )
 
 
 def described_exclusions(optimizer: Any, models: Sequence[keras.Model]) -> list[Any]:
     """Return what an optimizer excludes from weight decay in a form that every process gives."""
-    optimizer = keras.optimizers.get(optimizer)
+    optimizer = resolved_optimizer(optimizer)
     variables = [variable for model in models for variable in model.variables]
     described = []
     for one in with_inner_optimizers(optimizer):

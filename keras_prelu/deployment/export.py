@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from keras_prelu.conversion.bake import check_prune
+from keras_prelu.data.signature import check_model
 from keras_prelu.deployment.arguments import check_export
 from keras_prelu.deployment.benchmark import Cost, measure_cost, size_in_bytes
 from keras_prelu.deployment.formats.base import Format, Interface, Settings
@@ -35,6 +36,7 @@ from keras_prelu.errors import (
 )
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.atomic import atomic_write
+from keras_prelu.utils.checks import check_path
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.quiet import silenced
 
@@ -124,7 +126,8 @@ def export(
 
     >>> keras_prelu.export(converted, "model.tflite", samples=x_test[:128]).difference
     """
-    path = Path(path)
+    check_model(model)
+    path = check_path("path", path)
     format_ = check_export(
         path,
         format,

@@ -18,6 +18,7 @@ from keras_prelu.io.atomic import atomic_write, check_missing, write_error
 from keras_prelu.io.load_errors import load_error, unknown_class
 from keras_prelu.io.validation import check_archive, check_hdf5
 from keras_prelu.io.weight_limit import weights_within
+from keras_prelu.utils.checks import check_path
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["beside", "check_output", "load_model", "save_model"]
@@ -57,7 +58,7 @@ def load_model(path: str | os.PathLike[str], *, allow_unsafe: bool = False) -> k
 
     >>> model = keras_prelu.load_model("model.prelu.keras")
     """
-    path = Path(path)
+    path = check_path("path", path)
     try:
         _check_input(path)
         stored_bytes = check_archive(path) if path.suffix == ".keras" else check_hdf5(path, path)
@@ -137,7 +138,7 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
 
     >>> keras_prelu.save_model(converted, "converted.keras")
     """
-    path = Path(path)
+    path = check_path("path", path)
     check_output(path, force=force)
     try:
         with atomic_write(path, overwrite=force) as temporary:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import compile_arguments, sublayers
-from keras_prelu.conversion.optimizer_copies import described_exclusions
+from keras_prelu.conversion.optimizer_copies import described_exclusions, resolved_optimizer
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.data.streams import batch_count
@@ -112,7 +112,7 @@ def _fit_parts(fit: FitConfig) -> dict[str, Any]:
         **{
             name: value for name, value in vars(fit).items() if name not in ("callbacks", "verbose")
         },
-        "optimizer": None if fit.optimizer is None else keras.optimizers.get(fit.optimizer),
+        "optimizer": None if fit.optimizer is None else resolved_optimizer(fit.optimizer),
         "callbacks": [
             (type(callback), _plain_attributes(callback))
             for callback in callbacks

@@ -7,7 +7,11 @@ from typing import Any
 
 import keras
 
-from keras_prelu.conversion.optimizer_copies import copy_optimizer, unknown_exclusions
+from keras_prelu.conversion.optimizer_copies import (
+    copy_optimizer,
+    resolved_optimizer,
+    unknown_exclusions,
+)
 from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.training.config import DEFAULT_LEARNING_RATE, SlopeConfig
@@ -27,7 +31,7 @@ def check_optimizer(optimizer: Any, models: Sequence[keras.Model]) -> None:
         InvalidArgumentError: A ValueError; the optimizer can't be copied, is a `SlopeOptimizer`, or
             excludes variables from weight decay that are of none of the models.
     """
-    optimizer = keras.optimizers.get(optimizer)
+    optimizer = resolved_optimizer(optimizer)
     if isinstance(optimizer, SlopeOptimizer) or isinstance(
         getattr(optimizer, "inner_optimizer", None), SlopeOptimizer
     ):

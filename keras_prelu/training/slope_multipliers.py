@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.conversion.optimizer_copies import resolved_optimizer
 from keras_prelu.layers import is_free_slope, is_slope
 
 __all__ = [
@@ -57,7 +58,7 @@ def fast_multiplier(optimizer: Any, *, normalized: bool) -> float:
     References:
         docs/explanation/results.md.
     """
-    innermost = _innermost(keras.optimizers.get(optimizer))
+    innermost = _innermost(resolved_optimizer(optimizer))
     if isinstance(innermost, _ADAM_LIKE):
         return FAST_WITH_NORMALIZATION if normalized else FAST
     return safe_multiplier(innermost)
@@ -84,7 +85,7 @@ def safe_multiplier(optimizer: Any) -> float:
     Args:
         optimizer: Keras optimizer or its name.
     """
-    innermost = _innermost(keras.optimizers.get(optimizer))
+    innermost = _innermost(resolved_optimizer(optimizer))
     return SLOW if isinstance(innermost, keras.optimizers.SGD) else EQUAL
 
 

@@ -12,6 +12,7 @@ from keras_prelu.backend.keras_internals import (
     steps_counter,
     treat_apart,
 )
+from keras_prelu.conversion.optimizer_copies import resolved_optimizer
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.registration import serializable
@@ -85,7 +86,7 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         name: str = "slope_optimizer",
         **kwargs: Any,
     ) -> None:
-        optimizer = keras.optimizers.get(optimizer)
+        optimizer = resolved_optimizer(optimizer)
         if multiplier != AUTO:
             _check("multiplier", multiplier, or_auto=True)
         for argument, steps in (("frozen_steps", frozen_steps), ("warmup_steps", warmup_steps)):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
+from pathlib import Path
 from typing import Any
 
 from keras_prelu.errors import InvalidArgumentError
 
-__all__ = ["check_integer", "check_number"]
+__all__ = ["check_integer", "check_number", "check_path"]
 
 
 def check_integer(name: str, value: Any, *, minimum: int) -> None:
@@ -60,3 +62,20 @@ def check_number(
         raise InvalidArgumentError(
             f"`{name}` must be a finite number{bound}. Received: {name}={value!r}"
         )
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return an argument as a path.
+
+    Args:
+        name: String. Name of the argument.
+        value: Any. Its value.
+
+    Raises:
+        InvalidArgumentError: A `ValueError`; it is neither a string nor a path.
+    """
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise InvalidArgumentError(
+            f"`{name}` must be a string or a path. Received: {type(value).__name__}"
+        )
+    return Path(value)

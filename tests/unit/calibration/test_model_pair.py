@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 import keras_prelu as kp
 from keras_prelu.calibration.config import CalibrationConfig
@@ -9,6 +10,7 @@ from keras_prelu.calibration.layerwise import LayerwiseCalibrator
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.samples import check_samples
 from keras_prelu.calibration.slope_search import set_slope
+from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.sites.prelu_layers import prelu_layers
 from tests.helpers import custom, models
 
@@ -53,3 +55,23 @@ def test_weights_are_compared_as_they_are_now():
     assert pair.computes_the_same(first)
     first.operation.bias.assign(first.operation.bias + 1.0)
     assert not pair.computes_the_same(first)
+
+
+@pytest.mark.parametrize("function", [kp.calibrate, kp.distill, kp.find_slopes])
+@pytest.mark.parametrize("make", [network, models.mlp], ids=["custom", "mlp"])
+def test_exchanged_models_are_refused_and_unchanged(function, make):
+    model = models.live_in(make())
+    x = models.samples(model, 20)
+    converted = kp.convert(model, rescale="none", alpha=0.25)
+    before = [weight.copy() for weight in (*model.get_weights(), *converted.get_weights())]
+    with pytest.raises(InvalidArgumentError, match="exchanged"):
+        function(model, converted, x)
+    with pytest.raises(InvalidArgumentError, match="the same model"):
+        function(converted, converted, x)
+    for wrong, name in ((None, "original"), ("model.keras", "original")):
+        with pytest.raises(InvalidArgumentError, match=f"`{name}` must be"):
+            function(converted, wrong, x)
+    with pytest.raises(InvalidArgumentError, match="`converted` must be"):
+        function(x, model, x)
+    after = (*model.get_weights(), *converted.get_weights())
+    assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))

@@ -186,4 +186,4 @@ def test_layers_that_are_none():
     with pytest.raises(kp.errors.ConversionError, match="'nothing' is not a PReLU layer"):
         kp.find_slopes(uncalibrated(model), model, models.samples(model, 50), layers=["nothing"])
     with pytest.raises(kp.errors.ConversionError, match="Convert it first"):
-        kp.find_slopes(model, model, models.samples(model, 50))
+        kp.find_slopes(models.mlp(), model, models.samples(model, 50))

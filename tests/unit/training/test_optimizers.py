@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
 
@@ -471,3 +472,14 @@ def test_mixed_precision(policy, auto_scale_loss):
     scales = policy == "mixed_float16" and auto_scale_loss
     for trained in (stock, result.control.model, result.prelu.model):
         assert isinstance(trained.optimizer, Opt.LossScaleOptimizer) == scales
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["adma", keras.optimizers.Adam, 0.01, {"class_name": "Nothing", "config": {}}]
+)
+def test_what_is_no_optimizer_is_refused(optimizer):
+    samples = (np.zeros((24, 5), "float32"), np.zeros((24, 1), "float32"))
+    with pytest.raises(InvalidArgumentError, match="`optimizer` must be a Keras optimizer"):
+        kp.finetune(relu_model(), samples, samples, optimizer=optimizer)
+    with pytest.raises(InvalidArgumentError, match="`optimizer` must be a Keras optimizer"):
+        SlopeOptimizer(optimizer)

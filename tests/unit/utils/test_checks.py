@@ -1,12 +1,14 @@
 """keras_prelu.utils.checks: single arguments."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 import keras_prelu as kp
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.utils.checks import check_integer, check_number
+from keras_prelu.utils.checks import check_integer, check_number, check_path
 
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(1)])
@@ -88,3 +90,24 @@ def test_arguments_of_other_functions(use):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation="relu")])
     with pytest.raises(InvalidArgumentError, match="must be a"):
         use(model, np.zeros((8, 2), "float32"))
+
+
+def test_paths():
+    assert check_path("path", "a.keras") == check_path("path", Path("a.keras")) == Path("a.keras")
+    for value in (None, 3, b"a.keras", ["a"], keras.Sequential()):
+        with pytest.raises(InvalidArgumentError, match="`path` must be a string or a path"):
+            check_path("path", value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: kp.load_model(model),
+        lambda model: kp.save_model("model.keras", model),
+        lambda model: kp.export("model.keras", model),
+        lambda model: kp.export(model, model),
+    ],
+)
+def test_models_and_paths_that_are_exchanged(call):
+    with pytest.raises(InvalidArgumentError, match="must be a"):
+        call(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
