@@ -14,6 +14,13 @@ import numpy as np
 
 from keras_prelu.backend.dtype_policies import default_dtype_policy
 from tools.common.lifelike import live_in
+from tools.fuzz.custom_layers import (
+    CallsFunctions,
+    Dropout,
+    HoldsFunction,
+    HoldsLayers,
+    RectifiedCell,
+)
 
 __all__ = ["Architecture", "build"]
 
@@ -35,55 +42,6 @@ class Architecture:
     model: keras.Model
     inputs: Any
     blocks: tuple[str, ...]
-
-
-@keras.saving.register_keras_serializable("fuzz")
-class HoldsLayers(keras.layers.Layer):
-    """A custom layer that holds its rectifier as a layer, beside a residual connection."""
-
-    def __init__(self, size: int = 4, **options: Any) -> None:
-        super().__init__(**options)
-        self.size = size
-        self.inner = keras.layers.Dense(size, activation="relu")
-        self.rectifier = keras.layers.ReLU()
-        self.outer: Any = None
-
-    def build(self, input_shape: Any) -> None:
-        self.inner.build(input_shape)
-        self.outer = keras.layers.Dense(input_shape[-1])
-        self.outer.build((*input_shape[:-1], self.size))
-
-    def call(self, inputs: Any) -> Any:
-        return self.rectifier(inputs + self.outer(self.inner(inputs)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size": self.size}
-
-
-@keras.saving.register_keras_serializable("fuzz")
-class HoldsFunction(keras.layers.Layer):
-    """A custom layer that holds its rectifier as a function and calls another one by name."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.supports_masking = True
-        self.activation = keras.activations.relu
-        self.built = True
-
-    def call(self, inputs: Any) -> Any:
-        return self.activation(inputs) - keras.ops.relu(0.5 - inputs)
-
-
-@keras.saving.register_keras_serializable("fuzz")
-class Dropout(keras.layers.Layer):
-    """A custom layer that is named like one of Keras's and is not linear."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.built = True
-
-    def call(self, inputs: Any) -> Any:
-        return inputs + 0.1 * keras.ops.tanh(inputs)
 
 
 Tensor = Any
@@ -114,6 +72,7 @@ def _rectifiers() -> dict[str, Transform]:
         "ops.clip": lambda x, r: ops.clip(x, 0, 4),
         "activations.relu": lambda x, r: activations.relu(x, max_value=3.0),
         "HoldsFunction": lambda x, r: HoldsFunction()(x),
+        "CallsFunctions": lambda x, r: CallsFunctions(r.choice([1, 2]))(x),
     }
 
 
@@ -234,6 +193,15 @@ def _by_rank() -> dict[int, dict[str, Transform]]:
                 layers.GRU(3, return_sequences=True)
             )(x),
             "SimpleRNN": lambda x, r: layers.SimpleRNN(4, activation="relu")(x),
+            "GRU with ReLU": lambda x, r: layers.GRU(
+                4, activation="relu", reset_after=r.random() < 0.5, return_sequences=True
+            )(x),
+            "LSTM with ReLU, bidirectional": lambda x, r: layers.Bidirectional(
+                layers.LSTM(3, activation="relu")
+            )(x),
+            "RNN of an own cell": lambda x, r: layers.RNN(RectifiedCell(4), return_sequences=True)(
+                x
+            ),
             "attention": attention,
             "MaxPooling1D": lambda x, r: layers.MaxPooling1D(2, padding="same")(x),
             "Masking": lambda x, r: layers.Masking()(x),

@@ -188,7 +188,10 @@ REPORT = Report(
             at 0.25, its error on new samples is not above that of slopes of 0.25 alone. `bake` and
             `equalize` keep the function, `revive` keeps it but for the recorded error. The
             original's variables are the same bits afterwards. Anything else must be refused with a
-            reason.""",
+            reason. Every fifth network is also converted to ReLU and LeakyReLU, which keeps the
+            function; simplified, from slopes that differ by channel, and converted with
+            `profile="deployment"`, where the error on new samples is of the size that was recorded;
+            and wrapped in a model that is Python code, and converted in place.""",
             tables=networks,
         ),
         "processes": Section(

@@ -11,17 +11,31 @@ import click
 import keras
 import numpy as np
 
+from keras_prelu.sites.prelu_layers import prelu_layers
 from tools.common.processes import emit, quiet
 from tools.fuzz.architectures import SAMPLES, Architecture, build
+from tools.fuzz.custom_layers import WrittenAsCode
 from tools.fuzz.limits import TooLong, limited
 
 SECONDS_EACH = 240
-OPERATIONS = ("convert", "save", "calibrate", "bake", "equalize", "revive")
+OPERATIONS = (
+    "convert",
+    "save",
+    "calibrate",
+    "bake",
+    "equalize",
+    "revive",
+)
+OPERATIONS_OF_SOME = ("to relu", "to leaky_relu", "simplify", "profile", "in place")
+"""Operations on every fifth network."""
+_EACH = 5
 _CALIBRATION = slice(0, 128)
 _NEW = slice(128, SAMPLES)
 # The largest of some hundred differences, relative to the spread of an output.
 _ROUNDING = {"float32": 1e-4, "mixed_bfloat16": 0.05, "mixed_float16": 0.01}
 _ROUNDING_OF_OTHERS = 0.05
+_NEGLIGIBLE = 1e-3
+"""Share of the variance. Records below it are of too few samples to tell their size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +45,7 @@ class Operation:
     Attributes:
         seed: Recreates the network.
         blocks: What the network consists of, as text.
-        operation: One of `OPERATIONS`.
+        operation: One of `OPERATIONS` or `OPERATIONS_OF_SOME`.
         refusal: The message with which the operation was refused, or "".
         broken: Which promise was broken, or "".
         error_none: Error of slopes of 0.25 without calibration on new samples; of "calibrate" only.
@@ -48,10 +62,10 @@ class Operation:
 
 
 def try_all(seed: int) -> Iterator[Operation]:
-    """Apply each operation to the network of a seed."""
+    """Apply the operations to the network of a seed."""
     architecture = build(seed)
     trial = _Trial(seed, architecture)
-    for operation in OPERATIONS:
+    for operation in OPERATIONS + (() if seed % _EACH else OPERATIONS_OF_SOME):
         yield trial.attempt(operation)
 
 
@@ -82,7 +96,8 @@ class _Trial:
         import keras_prelu as kp
 
         functions: dict[str, Callable[[], dict[str, Any]]] = {
-            name: getattr(self, f"_{name}") for name in OPERATIONS
+            name: getattr(self, f"_{name.replace(' ', '_')}")
+            for name in OPERATIONS + OPERATIONS_OF_SOME
         }
         outcome: dict[str, Any]
         try:
@@ -144,7 +159,7 @@ class _Trial:
     def _calibrate(self) -> dict[str, Any]:
         import keras_prelu as kp
 
-        samples = keras.tree.map_structure(lambda array: array[_CALIBRATION], self._inputs)
+        samples = self._samples()
         none = kp.convert(self._model, alpha=0.25, rescale="none")
         calibrated = kp.convert(self._model, alpha=0.25, calibration_data=samples)
         expected = [output[_NEW] for output in self._outputs]
@@ -172,7 +187,7 @@ class _Trial:
     def _revive(self) -> dict[str, Any]:
         import keras_prelu as kp
 
-        samples = keras.tree.map_structure(lambda array: array[_CALIBRATION], self._inputs)
+        samples = self._samples()
         model = build(self._seed).model
         recorded = kp.revive(model, samples, threshold=0.0).loss
         expected = [output[_CALIBRATION] for output in self._outputs]
@@ -180,6 +195,64 @@ class _Trial:
         if error <= 2.0 * recorded + self._rounding:
             return {}
         return {"broken": f"the error is {error:.2g}, and {recorded:.2g} was recorded"}
+
+    def _to_relu(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        return self._same_function(kp.convert(self._exact(), to="relu"), self._outputs)
+
+    def _to_leaky_relu(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        converted = kp.convert(self._model, alpha=0.25, rescale="none")
+        return self._same_function(kp.convert(converted, to="leaky_relu"), self._predict(converted))
+
+    def _simplify(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        converted = kp.convert(self._model, rescale="none", alpha=0.1, parameterization="identity")
+        _scatter_slopes(converted, self._seed)
+        simplified = kp.simplify(converted, self._samples())
+        return self._as_recorded(simplified.model, self._predict(converted), simplified.error)
+
+    def _profile(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        conversion = kp.run_conversion(
+            self._model, profile="deployment", calibration_data=self._samples()
+        )
+        return self._as_recorded(conversion.model, self._outputs, conversion.error or 0.0)
+
+    def _in_place(self) -> dict[str, Any]:
+        import keras_prelu as kp
+
+        model = WrittenAsCode(build(self._seed).model)
+        expected = self._predict(model)
+        kp.convert(model, in_place=True)
+        return self._same_function(model, expected)
+
+    def _samples(self) -> Any:
+        return keras.tree.map_structure(lambda array: array[_CALIBRATION], self._inputs)
+
+    def _as_recorded(
+        self, model: keras.Model, expected: list[np.ndarray], recorded: float
+    ) -> dict[str, Any]:
+        """Return that the error on new samples is not of the size that was recorded.
+
+        The record is from a few samples that were held out.
+        """
+        error = _error(self._predict(model, _NEW), [output[_NEW] for output in expected])
+        if error <= 5.0 * recorded + max(_NEGLIGIBLE, self._rounding):
+            return {}
+        return {"broken": f"the error is {error:.2g}, and {recorded:.2g} was recorded"}
+
+
+def _scatter_slopes(model: keras.Model, seed: int) -> None:
+    """Give each slope of a converted model a value of its own."""
+    rng = np.random.default_rng(seed)
+    for _, layer in prelu_layers(model):
+        shape = tuple(layer.beta.shape)
+        layer.beta.assign(rng.uniform(0.0, 0.4, shape).astype("float32"))
 
 
 def _variables(model: keras.Model) -> list[np.ndarray]:

@@ -3,6 +3,7 @@ notices broken promises."""
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import numpy as np
@@ -88,7 +89,8 @@ def test_broken_promises_are_noticed(bases, monkeypatch, message, result, found)
 @pytest.mark.parametrize("seed", range(50_000, 50_012))
 def test_random_networks(seed):
     operations = list(surgery.try_all(seed))
-    assert [operation.operation for operation in operations] == list(surgery.OPERATIONS)
+    names = surgery.OPERATIONS + (() if seed % 5 else surgery.OPERATIONS_OF_SOME)
+    assert [operation.operation for operation in operations] == list(names)
     assert [operation for operation in operations if operation.broken] == []
 
 
@@ -122,6 +124,19 @@ def _added(model, value):
             "the original's",
         ),
         ("bake", "bake", lambda f: lambda m: _added(f(m), 1.0), "the outputs differ"),
+        ("in place", "convert", lambda f: lambda m, **o: _added(f(m, **o), 1.0), "the outputs"),
+        (
+            "to leaky_relu",
+            "convert",
+            lambda f: lambda m, **o: _added(f(m, **o), 1.0 * ("to" in o)),
+            "the outputs",
+        ),
+        (
+            "profile",
+            "run_conversion",
+            lambda f: lambda m, **o: SimpleNamespace(model=_added(f(m, **o).model, 9.0), error=0.0),
+            "the error is",
+        ),
         ("equalize", "equalize", lambda f: lambda m: _added(m, 1.0), "the outputs differ"),
         (
             "calibrate",
@@ -174,7 +189,10 @@ def test_a_crash_is_a_broken_promise_and_the_rest_is_tried(monkeypatch):
 def test_the_stored_results_keep_every_promise():
     storage = check_stored(Path(archives.__file__).parent, command.REPORT)
     networks = storage.results("networks")
-    assert {count.operation for count in networks} == set(surgery.OPERATIONS)
+    assert {count.operation for count in networks} == {
+        *surgery.OPERATIONS,
+        *surgery.OPERATIONS_OF_SOME,
+    }
     assert sum(count.broken for count in networks) == 0
     counts = storage.results("archives")
     assert sum(count.tried for count in counts) == 2000
