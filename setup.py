@@ -22,9 +22,8 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6"],
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
-    "hub": [
-        "keras-hub>=0.32"
-    ],  # for tools.fidelity; it asks for a newer Keras than the package itself
+    # Models by name, and tools.fidelity; KerasHub asks for a newer Keras than the package itself.
+    "hub": ["keras-hub>=0.32", "huggingface_hub>=0.24"],
     "dev": [
         "build>=1.2",
         "check-wheel-contents>=0.6",

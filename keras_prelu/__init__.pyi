@@ -29,8 +29,12 @@ from .deployment.export import export as export
 from .deployment.records import Export as Export
 from .diagnostics.comparison import Comparison as Comparison
 from .diagnostics.comparison import compare as compare
+from .diagnostics.diagnosis import Diagnosis as Diagnosis
+from .diagnostics.diagnosis import diagnose as diagnose
+from .diagnostics.evaluation import Evaluation as Evaluation
+from .diagnostics.evaluation import evaluate as evaluate
 from .errors import KerasPReLUError as KerasPReLUError
-from .io.model_files import load_model as load_model
+from .io.loading import load_model as load_model
 from .io.model_files import save_model as save_model
 from .layers import PReLU as PReLU
 from .ops import prelu as prelu

@@ -20,14 +20,16 @@ from keras_prelu.calibration.records import Calibration
 from keras_prelu.calibration.samples import check_samples
 from keras_prelu.calibration.verification import check_steps, warn_of_large_error
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 
 __all__ = ["calibrate"]
 
 
+@models_by_name("original")
 @keeps_state("original")
 def calibrate(
     converted: keras.Model,
-    original: keras.Model,
+    original: ModelLike,
     samples: Any,
     *,
     ridge: float | None = None,

@@ -42,6 +42,7 @@ from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.model_state import keeps_state, state_kept
 from keras_prelu.graph.plan import Slot, Step
 from keras_prelu.graph.saved_weights import SavedWeights
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.typing import Tensor
 from keras_prelu.verification.probes import COUNT
 
@@ -61,10 +62,11 @@ _ROUNDING = 1e-12
 """An error that is float32's rounding, which training could only raise."""
 
 
+@models_by_name("original")
 @keeps_state("original")
 def distill(
     converted: keras.Model,
-    original: keras.Model,
+    original: ModelLike,
     samples: Any,
     *,
     epochs: float = 8.0,

@@ -29,6 +29,7 @@ from keras_prelu.calibration.slope_bisection import (
 from keras_prelu.calibration.verification import check_steps, warn_of_large_error
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.utils.checks import check_number
@@ -55,10 +56,11 @@ images at an error of 0.0011, and its accuracy is 0.18 points lower; at 0.0018 t
 """
 
 
+@models_by_name("original")
 @keeps_state("original")
 def find_slopes(
     converted: keras.Model,
-    original: keras.Model,
+    original: ModelLike,
     samples: Any,
     *,
     tolerance: float | None = None,

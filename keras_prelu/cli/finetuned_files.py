@@ -16,6 +16,7 @@ from typing import Any
 
 from keras_prelu.cli.output import echo
 from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.io.model_names import ModelName
 
 __all__ = [
     "FineTunedFiles",
@@ -34,19 +35,19 @@ class FineTunedFiles:
         output: Path of the fine-tuned model.
         control: Path of the fine-tuned ReLU control, or None without one.
         record: Path of the record of the samples.
-        best: Path of the model to keep.
+        best: `ModelName` of the model to keep.
     """
 
     output: Path
     control: Path | None
     record: Path
-    best: Path
+    best: ModelName
 
     def print(self) -> None:
         """Print what was written, and the better model if it is another."""
         control = f" and its control, {self.control}" if self.control else ""
         echo(f"Wrote {self.output}{control}.")
-        if self.best != self.output:
+        if self.best != str(self.output):
             echo(f"The better model is {self.best}.")
 
 
@@ -71,7 +72,8 @@ def check_finetuned_outputs(
         converted: Boolean. Whether the model is converted first and has no file then. Defaults to
             False.
     """
-    from keras_prelu.io.model_files import beside, check_output
+    from keras_prelu.io.model_files import check_output
+    from keras_prelu.io.model_names import beside
 
     check_output(output, force=force)
     check_output(record_path(output), force=force, suffix=".json")
@@ -85,8 +87,8 @@ def write_finetuned(
     result: Any,
     output: Path,
     *,
-    original: Path | None,
-    converted: Path | Any,
+    original: ModelName | None,
+    converted: ModelName | Any,
     train: Any,
     validation: Any,
     force: bool,
@@ -98,30 +100,36 @@ def write_finetuned(
     Args:
         result: `FineTuning`.
         output: Path of the model.
-        original: Path of the ReLU model, or None if it is not known.
-        converted: Path of the converted model that was fine-tuned, or that model if it has no file;
-            it gets one if it is better than all others.
+        original: `ModelName` of the ReLU model, or None if it is not known.
+        converted: `ModelName` of the converted model that was fine-tuned, or that model if it has
+            no file; it gets one if it is better than all others.
         train: `Samples` that were trained on.
         validation: `Samples` that were held out.
         force: Boolean. Whether existing files are replaced.
     """
     from keras_prelu.data.digests import sample_digests
     from keras_prelu.io.atomic import atomic_write_text
-    from keras_prelu.io.model_files import beside, save_model
+    from keras_prelu.io.model_files import save_model
+    from keras_prelu.io.model_names import beside
 
     incoming = converted if original is None or result.incoming == "model" else original
-    if not isinstance(incoming, Path):
-        incoming = beside(output, "converted")
+    if not isinstance(incoming, ModelName):
+        incoming = ModelName(beside(output, "converted"))
         if result.best == "incoming":
-            save_model(converted, incoming, force=force)
-    if result.best == "incoming" and output.exists() and output.samefile(incoming):
+            save_model(converted, incoming.path, force=force)
+    if result.best == "incoming" and _same_file(output, incoming):
         output = beside(output, "finetuned")
     save_model(result.model, output, force=force)
     control = None
     if result.control is not None and result.control is not result.prelu:
         control = beside(output, "control")
         save_model(result.control.model, control, force=force)
-    best: Path = {"model": output, "control": control or output, "incoming": incoming}[result.best]
+    files: dict[str, Path | ModelName] = {
+        "model": output,
+        "control": control or output,
+        "incoming": incoming,
+    }
+    best = ModelName(files[result.best])
     record = {
         "verdict": result.verdict,
         "best": str(best),
@@ -133,12 +141,16 @@ def write_finetuned(
     return FineTunedFiles(output=output, control=control, record=record_path(output), best=best)
 
 
-def unseen_samples(samples: Any, models: Sequence[Path]) -> tuple[Any, str]:
+def _same_file(output: Path, incoming: ModelName) -> bool:
+    return incoming.is_file and output.exists() and output.samefile(incoming)
+
+
+def unseen_samples(samples: Any, models: Sequence[ModelName]) -> tuple[Any, str]:
     """Return the samples that no model was trained on, by the records beside their files.
 
     Args:
         samples: `Samples`.
-        models: Sequence of paths of models, with or without records.
+        models: Sequence of `ModelName`. Models with or without records beside their files.
 
     Returns:
         A pair of the samples and of a sentence on those that are left out; it is empty if there are
@@ -146,7 +158,9 @@ def unseen_samples(samples: Any, models: Sequence[Path]) -> tuple[Any, str]:
     """
     import numpy as np
 
-    records = {path: record for path in models if (record := _read(path)) is not None}
+    records = {
+        name: record for name in models if name.is_file and (record := _read(name.path)) is not None
+    }
     if not records:
         return samples, ""
     from keras_prelu.data.digests import sample_digests
@@ -156,7 +170,7 @@ def unseen_samples(samples: Any, models: Sequence[Path]) -> tuple[Any, str]:
     names = []
     for path, (trained, held_out) in records.items():
         of_model = np.isin(digests, trained) & ~np.isin(digests, held_out)
-        names += [str(path)] if of_model.any() else []
+        names += [path] if of_model.any() else []
         used |= of_model
     if not used.any():
         return samples, ""

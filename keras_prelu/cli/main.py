@@ -55,6 +55,9 @@ def main() -> None:
     """Convert a trained Keras 3 ReLU network into a PReLU network with the same outputs, fine-tune
     it, and get a statistically tested verdict on whether it helped.
 
+    MODEL is a .keras or .h5 file, a folder of Keras or KerasHub, applications:NAME,
+    keras_hub:PRESET, hf://USER/MODEL, or a file of weights with --import MODULE:FUNCTION.
+
     DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, dir:FOLDER with images in one
     subfolder per class, tfds:NAME[:SPLIT], or module:function, a function of yours that returns
     (x, y).

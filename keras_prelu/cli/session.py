@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -42,6 +43,7 @@ def keras_session(
         if debug:
             stack.enter_context(nothing_silenced())
         stack.enter_context(_warnings_as_notes(third_parties=debug)())
+        stack.enter_context(_log_as_lines()())
         _choose_backend(backend)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
         keras = _import_keras()
@@ -54,6 +56,31 @@ def keras_session(
             stack.enter_context(_importable(os.getcwd())())
             _import_modules(modules)
         yield
+
+
+@functools.cache
+def _log_as_lines() -> SharedChange:
+    """Return the change that prints what this package logs, on standard error."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            echo(record.getMessage(), err=True)
+
+    def make() -> Callable[[], None]:
+        logger, handler = logging.getLogger("keras_prelu"), Lines()
+        level, propagates = logger.level, logger.propagate
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+        def undo() -> None:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagates
+
+        return undo
+
+    return SharedChange(make)
 
 
 def _choose_backend(backend: str | None) -> None:

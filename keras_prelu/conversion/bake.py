@@ -30,6 +30,7 @@ from keras_prelu.graph.masks import without_mask
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import compile_plan
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.ops import capped
 from keras_prelu.sites.prelu_layers import prelu_layers
@@ -53,10 +54,11 @@ _OWN_MODULES = "keras_prelu."
 """Prefix of the names of this package's modules."""
 
 
+@models_by_name("model")
 @keeps_state("model")
 @on_large_graphs
 def bake(
-    model: keras.Model, *, fold_batch_normalization: bool = False, prune: float = 0.0
+    model: ModelLike, *, fold_batch_normalization: bool = False, prune: float = 0.0
 ) -> keras.Model:
     """Return a copy of a model with stock Keras layers in place of `keras_prelu.PReLU`.
 

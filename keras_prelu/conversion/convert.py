@@ -46,6 +46,7 @@ from keras_prelu.conversion.verification import (
 from keras_prelu.conversion.without_prelu import replace_prelus
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.scaling.analytic import rescale_analytic
 from keras_prelu.scaling.moments import rescale_moments
 from keras_prelu.sites.clipping import clipped_shares
@@ -56,8 +57,9 @@ from keras_prelu.sites.site import LocatedSite
 __all__ = ["Conversion", "convert", "run_conversion"]
 
 
+@models_by_name("model")
 def convert(
-    model: keras.Model,
+    model: ModelLike,
     *,
     to: str = "prelu",
     alpha: float | str | None = None,
@@ -235,9 +237,10 @@ def convert(
     ).model
 
 
+@models_by_name("model")
 @keeps_state("model")
 def run_conversion(
-    model: keras.Model,
+    model: ModelLike,
     *,
     to: str = "prelu",
     alpha: float | str | None = None,

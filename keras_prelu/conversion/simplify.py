@@ -20,6 +20,7 @@ from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.conversion.simpler_layers import Measured, make_simpler, measure_layers
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.utils.checks import check_number
 
 __all__ = ["Simplification", "SimplifiedLayer", "simplify"]
@@ -73,9 +74,10 @@ class Simplification:
     calibration: Calibration | None
 
 
+@models_by_name("model")
 @keeps_state("model")
 def simplify(
-    model: keras.Model,
+    model: ModelLike,
     samples: Any,
     *,
     tolerance: float = 0.01,

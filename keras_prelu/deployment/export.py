@@ -36,6 +36,7 @@ from keras_prelu.errors import (
 )
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.atomic import atomic_write
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.utils.checks import check_path
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.quiet import silenced
@@ -51,9 +52,10 @@ _HALF_PRECISION_TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
 _MOST_CHECKED = 128
 
 
+@models_by_name("model")
 @keeps_state("model")
 def export(
-    model: keras.Model,
+    model: ModelLike,
     path: str | os.PathLike[str],
     format: str | None = None,
     *,

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import scipy.stats
 
@@ -31,6 +30,7 @@ from keras_prelu.diagnostics.paired_intervals import (
 )
 from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.utils.checks import check_number
 
 __all__ = [
@@ -160,10 +160,11 @@ class Comparison:
         return " and ".join(names)
 
 
+@models_by_name("a", "b")
 @keeps_state("a", "b")
 def compare(
-    a: keras.Model,
-    b: keras.Model,
+    a: ModelLike,
+    b: ModelLike,
     data: Any,
     *,
     loss: Any = None,

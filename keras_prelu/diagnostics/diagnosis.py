@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_prelu.data.samples import as_samples
@@ -32,6 +31,7 @@ from keras_prelu.diagnostics.initialization import (
 from keras_prelu.diagnostics.ranks import SiteRanks, representation_ranks
 from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 
 __all__ = ["MEASURES", "Diagnosis", "Finding", "diagnose"]
 
@@ -83,13 +83,14 @@ class Diagnosis:
     note: str = NO_FORECAST
 
 
+@models_by_name("model", "reference")
 @keeps_state("model")
 def diagnose(
-    model: keras.Model,
+    model: ModelLike,
     samples: Any,
     *,
     loss: Any = None,
-    reference: keras.Model | None = None,
+    reference: ModelLike | None = None,
     batch_size: int = 128,
     seed: int = 0,
 ) -> Diagnosis:

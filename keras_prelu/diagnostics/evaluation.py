@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.scores import sample_scores
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -31,9 +30,10 @@ class Evaluation:
     metrics: Mapping[str, float]
 
 
+@models_by_name("model")
 @keeps_state("model")
 def evaluate(
-    model: keras.Model, samples: Any, *, loss: Any = None, batch_size: int = 32
+    model: ModelLike, samples: Any, *, loss: Any = None, batch_size: int = 32
 ) -> Evaluation:
     """Evaluate a model by its compiled metrics, or by accuracy or loss if it is not compiled.
 

@@ -18,7 +18,7 @@ import h5py
 from keras_prelu.errors import FileError
 from keras_prelu.utils.machine import physical_memory
 
-__all__ = ["check_archive", "check_hdf5"]
+__all__ = ["check_archive", "check_folder", "check_hdf5"]
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
@@ -66,6 +66,36 @@ def check_archive(path: Path) -> int:
             elif member.filename.endswith(".npz"):
                 stored_bytes += member.file_size
         return stored_bytes
+
+
+def check_folder(folder: Path) -> int:
+    """Check a folder with the members of a `.keras` file, or a preset of KerasHub.
+
+    Args:
+        folder: Path. The folder.
+
+    Returns:
+        An integer: the bytes of the weights in it.
+
+    Raises:
+        FileError: A part is missing, or the files declare something impossible.
+        OSError: A file can't be read.
+        ValueError: A file can't be read.
+    """
+    config = folder / _CONFIG
+    if not config.exists():
+        raise FileError(f"'{folder}' holds no {_CONFIG}: it is not a folder of Keras.")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    _check_memory(folder, sum(path.stat().st_size for path in files))
+    _check_graphs(folder, json.loads(config.read_text(encoding="utf-8")))
+    stored_bytes = 0
+    for path in files:
+        if path.suffix == ".h5":
+            with open(path, "rb") as file:
+                stored_bytes += check_hdf5(path, file)
+        elif path.suffix == ".npz":
+            stored_bytes += path.stat().st_size
+    return stored_bytes
 
 
 def check_hdf5(path: Path, file: IO[bytes] | Path) -> int:

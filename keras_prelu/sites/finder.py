@@ -16,6 +16,7 @@ from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.objections import Objections, takes_floats
 from keras_prelu.graph.rectifiers import Rectifier
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.sites import inspection
 from keras_prelu.sites.opened_code import may_call_functions
 from keras_prelu.sites.opened_layers import OpenedLayers
@@ -40,7 +41,8 @@ _CHANNELS_LAST_OUTPUTS = frozenset(
 """Operations after which no layer upstream tells where the channels are, by class name."""
 
 
-def find_sites(model: keras.Model) -> list[Site]:
+@models_by_name("model")
+def find_sites(model: ModelLike) -> list[Site]:
     """Return the places where a model applies ReLU, in the order of execution.
 
     Args:

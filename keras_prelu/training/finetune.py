@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from keras_prelu.data.signature import check_model
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.training.arguments import (
     check_distribution,
     checked_data,
@@ -40,13 +39,14 @@ from keras_prelu.utils.checks import check_integer, check_number
 __all__ = ["FineTuning", "finetune"]
 
 
+@models_by_name("model", "original")
 @keeps_state("model", "original")
 def finetune(
-    model: keras.Model,
+    model: ModelLike,
     train: Any,
     validation: Any,
     *positional: Any,
-    original: keras.Model | None = None,
+    original: ModelLike | None = None,
     recipe: str = AUTO,
     budget: float = 3.0,
     runs: int = 1,

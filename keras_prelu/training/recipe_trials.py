@@ -14,6 +14,7 @@ from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.data.sources import split
 from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.arguments import SELECTION_SHARE, check_distribution, labelled_samples
 from keras_prelu.training.candidates import Candidate, candidates
@@ -55,9 +56,10 @@ class RecipeTrials:
         return tuple(sorted(last.values(), key=lambda trial: (-trial.round, trial.loss)))
 
 
+@models_by_name("model")
 @keeps_state("model")
 def try_recipes(
-    model: keras.Model,
+    model: ModelLike,
     data: Any,
     *,
     seconds: float = 60.0,

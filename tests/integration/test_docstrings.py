@@ -35,6 +35,7 @@ MODULES = [
     "keras_prelu.diagnostics.signal",
     "keras_prelu.diagnostics.similarity",
     "keras_prelu.diagnostics.slopes",
+    "keras_prelu.io.loading",
     "keras_prelu.io.model_files",
     "keras_prelu.initializers",
     "keras_prelu.layers",

@@ -14,6 +14,7 @@ from keras_prelu.cli.options.files import (
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -31,7 +32,7 @@ __all__ = ["command"]
 @prune_option
 @session_options
 def command(
-    model: Path,
+    model: ModelName,
     output: Path | None,
     force: bool,
     fold: bool,
@@ -47,7 +48,8 @@ def command(
     """
     from keras_prelu.cli.console import print_json
     from keras_prelu.conversion.bake import bake
-    from keras_prelu.io.model_files import beside, check_output, save_model
+    from keras_prelu.io.model_files import check_output, save_model
+    from keras_prelu.io.model_names import beside
 
     output = output or beside(model, "stock")
     converted = session.load_model(model)

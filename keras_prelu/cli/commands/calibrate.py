@@ -17,6 +17,7 @@ from keras_prelu.cli.options.files import (
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -31,8 +32,8 @@ __all__ = ["command"]
 @calibration_options
 @session_options
 def command(
-    model: Path,
-    original: Path,
+    model: ModelName,
+    original: ModelName,
     data: DataOptions,
     output: Path | None,
     force: bool,
@@ -53,7 +54,8 @@ def command(
     from keras_prelu.cli.console import print_calibration, print_json
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import calibrate_model
-    from keras_prelu.io.model_files import beside, save_model
+    from keras_prelu.io.model_files import save_model
+    from keras_prelu.io.model_names import beside
 
     output = output or beside(model, "calibrated")
     converted = session.load_model(model)
@@ -74,7 +76,7 @@ def command(
     echo(f"Wrote {output}.")
 
 
-def _check_converted(path: Path, model: Any) -> None:
+def _check_converted(path: ModelName, model: Any) -> None:
     """Raise a usage error for a model in which nothing was converted."""
     from keras_prelu.sites.finder import find_sites
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
+from keras_prelu.cli.options.files import MODEL
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
 
 @click.command("compare")
-@click.argument("first", metavar="A", type=click.Path(path_type=Path))
-@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A", type=MODEL)
+@click.argument("second", metavar="B", type=MODEL)
 @data_options("Labelled samples that neither model was trained on")
 @click.option(
     "--loss",
@@ -32,8 +33,8 @@ __all__ = ["command"]
 )
 @session_options
 def command(
-    first: Path,
-    second: Path,
+    first: ModelName,
+    second: ModelName,
     data: DataOptions,
     loss: str | None,
     margin: float,
@@ -64,7 +65,12 @@ def command(
         f"{result.samples:,} samples of {data.source}",
         ["model", result.metric, "parameters", "file (kB)"],
         [
-            [cost["path"], number(score), f"{cost['parameters']:,}", f"{cost['bytes'] / 1000:,.1f}"]
+            [
+                cost["path"],
+                number(score),
+                f"{cost['parameters']:,}",
+                "–" if cost["bytes"] is None else f"{cost['bytes'] / 1000:,.1f}",
+            ]
             for cost, score in zip(costs, (result.a, result.b), strict=True)
         ],
         right=[result.metric, "parameters", "file (kB)"],
@@ -72,5 +78,6 @@ def command(
     echo(verdict)
 
 
-def _cost(model: Any, path: Path) -> dict[str, Any]:
-    return {"path": path, "parameters": model.count_params(), "bytes": path.stat().st_size}
+def _cost(model: Any, name: ModelName) -> dict[str, Any]:
+    size = name.path.stat().st_size if name.is_file and name.path.is_file() else None
+    return {"path": name, "parameters": model.count_params(), "bytes": size}

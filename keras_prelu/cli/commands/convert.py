@@ -15,6 +15,7 @@ from keras_prelu.cli.options.files import force_option, model_argument, output_o
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.options.training import TrainingOptions, epochs_option
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -35,7 +36,7 @@ __all__ = ["command"]
 @calibration_options
 @session_options
 def command(
-    model: Path,
+    model: ModelName,
     output: Path | None,
     data: DataOptions,
     force: bool,
@@ -45,8 +46,8 @@ def command(
     calibration: CalibrationOptions,
     session: SessionOptions,
 ) -> None:
-    """Convert MODEL (a .keras or .h5 file) into a PReLU model, written beside it. MODEL itself is
-    not changed.
+    """Convert MODEL into a PReLU model, written beside it, or for a published model in the working
+    directory. MODEL itself is not changed.
 
     Without further options the outputs stay the same, bit for bit: the slopes start at 0. With
     --data, they start at 0.25, and the layers are calibrated: refitted on unlabelled samples so
@@ -58,6 +59,7 @@ def command(
     \b
     Examples:
       keras-prelu convert model.keras
+      keras-prelu convert keras_hub:resnet_50_imagenet
       keras-prelu convert model.keras --parameterization positive
       keras-prelu convert model.keras --data samples.npz --alpha 0.25
       keras-prelu convert model.keras --data samples.npz --alpha auto
@@ -117,7 +119,7 @@ def command(
             finetuning,
             finetuned_output,
             original=model,
-            converted=output,
+            converted=ModelName(output),
             train=train,
             validation=validation,
             force=force,
@@ -140,13 +142,13 @@ def command(
 
 
 def _outputs(
-    model: Path, output: Path | None, to: str, then_finetune: bool
+    model: ModelName, output: Path | None, to: str, then_finetune: bool
 ) -> tuple[Path, Path | None]:
     """Return the files of the converted and of the fine-tuned model, if there is one.
 
     The file that the user names holds the final result.
     """
-    from keras_prelu.io.model_files import beside
+    from keras_prelu.io.model_names import beside
 
     if not then_finetune:
         return output or beside(model, to), None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
-from keras_prelu.cli.options.files import model_argument
+from keras_prelu.cli.options.files import MODEL, model_argument
 from keras_prelu.cli.options.parameter_types import MeasureLimit
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["MEASURES", "command"]
 
@@ -49,8 +49,8 @@ _EXIT_STATUS = 3
 )
 @click.option(
     "--reference",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File of MODEL before its training, whose weights and gradients are compared with."
+    type=MODEL,
+    help="MODEL before its training, whose weights and gradients are compared with."
     "  [default: weights are drawn from the layers' initializers]",
 )
 @click.option(
@@ -78,11 +78,11 @@ _EXIT_STATUS = 3
 )
 @session_options
 def command(
-    model: Path,
+    model: ModelName,
     data: DataOptions,
     samples: int,
     loss: str | None,
-    reference: Path | None,
+    reference: ModelName | None,
     trial: bool,
     trial_seconds: float,
     limits: tuple[tuple[str, float], ...],
@@ -142,7 +142,7 @@ def _try(model: Any, samples: Any, loss: Any, seconds: float, session: SessionOp
 
 
 def _exceeded(
-    limits: Sequence[tuple[str, float]], measures: Mapping[str, float], model: Path
+    limits: Sequence[tuple[str, float]], measures: Mapping[str, float], model: ModelName
 ) -> list[tuple[str, float]]:
     """Return the limits that the measures exceed; a measure that is NaN exceeds every limit."""
     from keras_prelu.errors import InvalidArgumentError
@@ -169,7 +169,7 @@ def _units_row(site: Any) -> list[Any]:
     ]
 
 
-def _print_diagnosis(model: Path, result: Any) -> None:
+def _print_diagnosis(model: ModelName, result: Any) -> None:
     from keras_prelu.cli.console import count, number, print_table
 
     print_table(

@@ -10,6 +10,7 @@ import click
 from keras_prelu.cli.options.files import force_option, model_argument, output_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -19,7 +20,7 @@ __all__ = ["command"]
 @output_option("MODEL.equalized.keras")
 @force_option
 @session_options
-def command(model: Path, output: Path | None, force: bool, session: SessionOptions) -> None:
+def command(model: ModelName, output: Path | None, force: bool, session: SessionOptions) -> None:
     """Equalize the channel ranges of adjacent layers, as per-tensor int8 quantization needs it. The
     outputs stay the same, and MODEL itself is not changed.
 
@@ -28,7 +29,8 @@ def command(model: Path, output: Path | None, force: bool, session: SessionOptio
       keras-prelu equalize model.prelu.keras
     """
     from keras_prelu.cli.console import number, print_json, print_table
-    from keras_prelu.io.model_files import beside, check_output, save_model
+    from keras_prelu.io.model_files import check_output, save_model
+    from keras_prelu.io.model_names import beside
     from keras_prelu.scaling.equalize import equalize
 
     output = output or beside(model, "equalized")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import model_argument
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -29,7 +28,7 @@ __all__ = ["command"]
 )
 @session_options
 def command(
-    model: Path, data: DataOptions, loss: str | None, batch_size: int, session: SessionOptions
+    model: ModelName, data: DataOptions, loss: str | None, batch_size: int, session: SessionOptions
 ) -> None:
     """Evaluate MODEL on the test samples of DATA, or on all samples if DATA has no test part;
     samples that it was fine-tuned on are left out, by the record that `finetune` writes beside it.

@@ -11,6 +11,7 @@ from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, prune_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["FORMATS", "QUANTIZATIONS", "command"]
 
@@ -70,7 +71,7 @@ QUANTIZATIONS = ("float16", "dynamic", "int8")
 @force_option
 @session_options
 def command(
-    model: Path,
+    model: ModelName,
     output: Path,
     format_: str | None,
     quantize: str | None,

@@ -23,6 +23,7 @@ from keras_prelu.cli.options.files import (
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.options.training import TrainingOptions, training_options
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -38,8 +39,8 @@ __all__ = ["command"]
 @calibration_options
 @session_options
 def command(
-    model: Path,
-    original: Path | None,
+    model: ModelName,
+    original: ModelName | None,
     output: Path | None,
     force: bool,
     data: DataOptions,
@@ -72,7 +73,7 @@ def command(
         write_finetuned,
     )
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
-    from keras_prelu.io.model_files import beside
+    from keras_prelu.io.model_names import beside
     from keras_prelu.sites.prelu_layers import has_prelu_layers
 
     if training.recipe:
@@ -122,7 +123,9 @@ def command(
         click.get_current_context().exit(WORSE)
 
 
-def _check_converted(model: Path, original: Path | None, training: TrainingOptions) -> None:
+def _check_converted(
+    model: ModelName, original: ModelName | None, training: TrainingOptions
+) -> None:
     """Raise a usage error for options that a converted model cannot be fine-tuned with."""
     refuse_conversion_options(f"{model} is already converted")
     if training.recipe:

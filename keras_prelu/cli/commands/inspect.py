@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ import click
 from keras_prelu.cli.options.files import model_argument
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -18,12 +18,13 @@ __all__ = ["command"]
 @click.command("inspect")
 @model_argument
 @session_options
-def command(model: Path, session: SessionOptions) -> None:
-    """List the ReLUs of MODEL (a .keras or .h5 file) and which of them can be converted.
+def command(model: ModelName, session: SessionOptions) -> None:
+    """List the ReLUs of MODEL and which of them can be converted.
 
     \b
-    Example:
+    Examples:
       keras-prelu inspect model.keras
+      keras-prelu inspect applications:MobileNetV2
     """
     from keras_prelu.cli.console import print_json
     from keras_prelu.sites.finder import find_sites
@@ -35,7 +36,7 @@ def command(model: Path, session: SessionOptions) -> None:
     _print_sites(model, sites)
 
 
-def _print_sites(model: Path, sites: Sequence[Any]) -> None:
+def _print_sites(model: ModelName, sites: Sequence[Any]) -> None:
     from keras_prelu.cli.console import count, print_table
 
     by_default = [site for site in sites if site.convertible and not site.on_request]

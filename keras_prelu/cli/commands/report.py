@@ -10,6 +10,7 @@ import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import (
+    MODEL,
     force_option,
     model_argument,
     original_option,
@@ -17,6 +18,7 @@ from keras_prelu.cli.options.files import (
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -27,7 +29,7 @@ __all__ = ["command"]
 @original_option(required=True)
 @click.option(
     "--control",
-    type=click.Path(path_type=Path),
+    type=MODEL,
     help="The ReLU model that was fine-tuned with the same budget as MODEL.",
 )
 @click.option(
@@ -38,9 +40,9 @@ __all__ = ["command"]
 @force_option
 @session_options
 def command(
-    model: Path,
-    original: Path,
-    control: Path | None,
+    model: ModelName,
+    original: ModelName,
+    control: ModelName | None,
     loss: str | None,
     output: Path | None,
     force: bool,
@@ -62,10 +64,11 @@ def command(
     from keras_prelu.cli.finetuned_files import unseen_samples
     from keras_prelu.cli.records import read_calibration
     from keras_prelu.io.model_files import check_output
+    from keras_prelu.io.model_names import beside
     from keras_prelu.report.content import gather
     from keras_prelu.report.html import write
 
-    output = output or model.with_name(f"{model.stem}.report.html")
+    output = output or beside(model, "report").with_suffix(".html")
     check_output(output, force=force, suffix=".html")
     converted, relu = session.load_model(model), session.load_model(original)
     dataset = data.load(converted)
@@ -78,8 +81,8 @@ def command(
             samples,
             control=None if control is None else session.load_model(control),
             loss=session.load_loss(loss),
-            calibration=read_calibration(model),
-            title=f"{model.name}: from ReLU to PReLU",
+            calibration=read_calibration(model.path) if model.is_file else None,
+            title=f"{model.path.name if model.is_file else model}: from ReLU to PReLU",
             made={"Command": " ".join(["keras-prelu", *sys.argv[1:]]), "Data": str(data.source)},
             cautions=[caution] if caution else [],
             seed=session.seed,

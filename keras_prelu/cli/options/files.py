@@ -7,12 +7,22 @@ from pathlib import Path
 import click
 
 from keras_prelu.cli.options.groups import Decorator
+from keras_prelu.cli.options.parameter_types import ModelParameter
 
-__all__ = ["force_option", "model_argument", "original_option", "output_option", "prune_option"]
+__all__ = [
+    "MODEL",
+    "force_option",
+    "model_argument",
+    "original_option",
+    "output_option",
+    "prune_option",
+]
 
 _PATH = click.Path(path_type=Path)
+MODEL = ModelParameter()
+"""The type of arguments and options that take a model."""
 
-model_argument = click.argument("model", type=_PATH)
+model_argument = click.argument("model", type=MODEL)
 
 force_option = click.option("--force", is_flag=True, help="Overwrite existing output files.")
 
@@ -36,7 +46,7 @@ def original_option(*, required: bool) -> Decorator:
     """Return a decorator that adds --original to a command."""
     return click.option(
         "--original",
-        type=_PATH,
+        type=MODEL,
         required=required,
         help="The ReLU model that MODEL was converted from.",
     )

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-__all__ = ["ByteSize", "Factor", "MeasureLimit", "Slope", "Times"]
+from keras_prelu.io.model_names import ModelName
+
+__all__ = ["ByteSize", "Factor", "MeasureLimit", "ModelParameter", "Slope", "Times"]
 
 # Some versions of Click declare ParamType as generic and others do not, and `convert` accepts only
 # text in the types of some versions: hence the two kinds of `type: ignore` below.
@@ -100,3 +102,14 @@ class MeasureLimit(click.ParamType):  # type: ignore[type-arg]
             )
         limit: float = click.FLOAT.convert(number, param, ctx)  # type: ignore[arg-type]
         return name, limit
+
+
+class ModelParameter(click.ParamType):  # type: ignore[type-arg]
+    """A model, by path or name."""
+
+    name = "model"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> ModelName:
+        return ModelName(value)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ import click
 from keras_prelu.cli.errors import set_debug
 from keras_prelu.cli.options.groups import Callback, option, option_group
 from keras_prelu.cli.session import BACKENDS, keras_session
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["SessionOptions", "session_options"]
 
@@ -24,7 +26,8 @@ class SessionOptions:
         json: Boolean. Whether to print one JSON object instead of tables to standard output.
         backend: String or None. The Keras backend; None leaves the choice to Keras.
         seed: Integer. Seed of all random numbers.
-        modules: Tuple of strings. Modules to import before models are loaded.
+        modules: Tuple of strings. Modules to import before models are loaded; "module:function"
+            also names what builds the model of a file of weights.
         allow_unsafe: Boolean. Whether Python code stored in model files may run.
         debug: Boolean. Whether tracebacks and the libraries' own output are shown.
     """
@@ -44,8 +47,9 @@ class SessionOptions:
     modules: tuple[str, ...] = option(
         "--import",
         multiple=True,
-        metavar="MODULE",
-        help="Import a module that registers custom layers. Can be repeated.",
+        metavar="MODULE[:FUNCTION]",
+        help="Import a module that registers custom layers. Can be repeated. With MODULE:FUNCTION,"
+        " that function builds the model that a file of weights belongs to.",
     )
     allow_unsafe: bool = option(
         "--allow-unsafe",
@@ -60,11 +64,16 @@ class SessionOptions:
         help="Show tracebacks and everything that the libraries print.",
     )
 
-    def load_model(self, path: Path) -> Any:
-        """Return the model in a file."""
-        from keras_prelu.io.model_files import load_model
+    def load_model(self, name: ModelName) -> Any:
+        """Return the model of a name; what its package prints goes to standard error."""
+        from keras_prelu.data.functions import named_function
+        from keras_prelu.io.loading import load_model
 
-        return load_model(path, allow_unsafe=self.allow_unsafe)
+        builders = [named_function(each) for each in self.modules if ":" in each]
+        with contextlib.redirect_stdout(sys.stderr):
+            return load_model(
+                name, allow_unsafe=self.allow_unsafe, build=builders[-1] if builders else None
+            )
 
     def load_loss(self, name: str | None) -> Any:
         """Return the loss that --loss names, or None without the option."""
@@ -85,7 +94,7 @@ def session_options(function: Callback) -> Callback:
         with keras_session(
             backend=session.backend,
             seed=session.seed,
-            modules=session.modules,
+            modules=[each.partition(":")[0] for each in session.modules],
             debug=session.debug,
         ):
             function(*args, session=session, **kwargs)

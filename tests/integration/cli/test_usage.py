@@ -105,7 +105,7 @@ def test_ctrl_c_ends_with_130(monkeypatch, folder):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("keras_prelu.io.model_files.load_model", interrupt)
+    monkeypatch.setattr("keras_prelu.io.loading.load_model", interrupt)
     check_refused("inspect relu.keras", 130, "Interrupted.")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.errors import FileError, KerasPReLUWarning
-from keras_prelu.io.model_files import beside
+from keras_prelu.io.model_names import beside
 from tests.helpers import models
 
 
