@@ -262,6 +262,11 @@ def state_variables(layer: Any) -> list[keras.Variable]:
     return list(unique.values())
 
 
+def seed_states(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Return the states of the random generators of a layer, at any depth."""
+    return [each.state for inner in (layer, *sublayers(layer)) for each in inner._seed_generators]
+
+
 def added_losses(layer: keras.layers.Layer) -> list[Any]:
     """Return the losses that the last call of a layer added, at any depth.
 

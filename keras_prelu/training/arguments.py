@@ -137,6 +137,11 @@ def checked_data(
     is_stream = not (isinstance(train, Samples) or (isinstance(train, tuple) and len(train) == 2))
     if is_stream:
         check_training_stream(train)
+        if fit.augment is not None:
+            raise InvalidArgumentError(
+                "`augment` is applied to samples. Augment a stream of batches where it is made,"
+                " such as with dataset.map."
+            )
     return FineTuningData(
         validation=labelled(validation, "validation"),
         train=train if is_stream else labelled(train, "training"),

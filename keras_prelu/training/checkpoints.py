@@ -79,7 +79,9 @@ class Checkpoint(keras.callbacks.Callback):
                 for index, array in enumerate(self.model.get_weights())
             ]
             self._stopping.best, self._stopping.best_epoch = meta["best"], meta["best_epoch"]
-        begin_at_epoch(self.model, meta["epoch"])
+            self._stopping.wait = meta["epoch"] - 1 - meta["best_epoch"]
+        has_stopped = self._stopping is not None and self._stopping.wait >= self._stopping.patience
+        begin_at_epoch(self.model, self.params["epochs"] if has_stopped else meta["epoch"])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in (logs or {}).items():

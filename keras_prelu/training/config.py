@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.training.augmentation import check_augment
+from keras_prelu.training.class_weights import check_class_weight
+from keras_prelu.training.precision import check_precision
+from keras_prelu.training.schedules import check_schedule
 from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["DEFAULT_LEARNING_RATE", "FitConfig", "SlopeConfig", "merge"]
@@ -33,6 +37,21 @@ class FitConfig:
             not together with `optimizer`. Defaults to 1e-3.
         loss: Keras loss. Defaults to the one that the model is compiled with.
         metrics: List of Keras metrics. Defaults to those that the model is compiled with.
+        schedule: Str or function. How the learning rate goes from its first value over the steps:
+            "cosine", "linear" (both to 0), "warmup-cosine", "constant", or a function of (rate,
+            steps) that returns a Keras schedule. Defaults to None: "cosine" for the default
+            optimizer, and no change of another one.
+        patience: Int. Epochs without a lower loss on the selection samples after which a training
+            is stopped. Each model is trained by this rule, so their numbers of epochs may differ. A
+            fifth of the training samples is held back for it if there are no selection samples.
+            Defaults to None: all epochs.
+        class_weight: Dict from class numbers to weights in the loss that is trained, or "balanced".
+            Losses and scores on other samples are not weighted. Defaults to None.
+        augment: Keras layer, such as `keras.layers.RandomFlip`, or a function of a batch of x and,
+            if it takes two arguments, of a `numpy.random.Generator`. It is applied to the training
+            batches, with the same draws for every model. Defaults to None.
+        mixed_precision: Str, "bfloat16" or "float16". The models compute in it, with weights and
+            outputs in float32, and keep doing so. Defaults to None.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
             returns new ones. Defaults to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
@@ -54,6 +73,11 @@ class FitConfig:
     learning_rate: float | None = None
     loss: Any = None
     metrics: Sequence[Any] | None = None
+    schedule: Any = None
+    patience: int | None = None
+    class_weight: Any = None
+    augment: Any = None
+    mixed_precision: str | None = None
     callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None
     seed: int = 0
     verbose: Any = 0
@@ -62,6 +86,12 @@ class FitConfig:
         check_integer("epochs", self.epochs, minimum=1)
         check_integer("batch_size", self.batch_size, minimum=1)
         check_integer("seed", self.seed, minimum=0)
+        if self.patience is not None:
+            check_integer("patience", self.patience, minimum=1)
+        check_schedule(self.schedule)
+        check_class_weight(self.class_weight)
+        check_augment(self.augment)
+        check_precision(self.mixed_precision)
         if self.learning_rate is not None:
             check_number("learning_rate", self.learning_rate, above=0.0)
         if self.optimizer is not None and self.learning_rate is not None:

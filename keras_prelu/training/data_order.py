@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import Samples
+from keras_prelu.training.augmentation import Augmentation
 
 __all__ = ["FollowEpochs", "ShuffledBatches"]
 
@@ -26,14 +27,22 @@ class ShuffledBatches(Batches):
         batch_size: Int. Samples in a batch; the last one may be smaller.
         seed: Int. Seed of the order.
         limit: Int. Largest number of batches in an epoch. Defaults to None: all.
+        augmentation: `Augmentation` of the batches. Defaults to None.
     """
 
     def __init__(
-        self, samples: Samples, batch_size: int, seed: int, limit: int | None = None, **kwargs: Any
+        self,
+        samples: Samples,
+        batch_size: int,
+        seed: int,
+        limit: int | None = None,
+        augmentation: Augmentation | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(samples, batch_size, **kwargs)
         self._limit = limit
         self._seed = seed
+        self._augmentation = augmentation
         self.begin(0)
 
     def __len__(self) -> int:
@@ -42,7 +51,12 @@ class ShuffledBatches(Batches):
     def begin(self, epoch: int) -> None:
         """Set the order of an epoch."""
         self._ahead = None
+        self._epoch = epoch
         self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))
+
+    def _batch(self, index: int) -> tuple[Any, Any]:
+        x, y = super()._batch(index)
+        return (x if self._augmentation is None else self._augmentation(x, self._epoch, index)), y
 
 
 class FollowEpochs(keras.callbacks.Callback):

@@ -58,6 +58,11 @@ def finetune(
     learning_rate: float | None = None,
     loss: Any = None,
     metrics: Sequence[Any] | None = None,
+    schedule: Any = None,
+    patience: int | None = None,
+    class_weight: Any = None,
+    augment: Any = None,
+    mixed_precision: str | None = None,
     callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None,
     seed: int | None = None,
     verbose: Any = None,
@@ -132,6 +137,21 @@ def finetune(
             not together with `optimizer`. Defaults to 1e-3.
         loss: Keras loss. Defaults to the one that the model is compiled with.
         metrics: List of Keras metrics. Defaults to those that the model is compiled with.
+        schedule: Str or function. How the learning rate goes from its first value over the steps:
+            "cosine", "linear" (both to 0), "warmup-cosine", "constant", or a function of (rate,
+            steps) that returns a Keras schedule. Defaults to None: "cosine" for the default
+            optimizer, and no change of another one.
+        patience: Int. Epochs without a lower loss on the selection samples after which a training
+            is stopped. Each model is trained by this rule, so their numbers of epochs may differ. A
+            fifth of the training samples is held back for it if there are no selection samples.
+            Defaults to None: all epochs.
+        class_weight: Dict from class numbers to weights in the loss that is trained, or "balanced".
+            Losses and scores on other samples are not weighted. Defaults to None.
+        augment: Keras layer, such as `keras.layers.RandomFlip`, or a function of a batch of x and,
+            if it takes two arguments, of a `numpy.random.Generator`. It is applied to the training
+            batches, with the same draws for every model. Defaults to None.
+        mixed_precision: Str, "bfloat16" or "float16". The models compute in it, with weights and
+            outputs in float32, and keep doing so. Defaults to None.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
             returns new ones. The search's short trainings get none. Defaults to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
@@ -199,6 +219,11 @@ def finetune(
             "learning_rate": learning_rate,
             "loss": loss,
             "metrics": metrics,
+            "schedule": schedule,
+            "patience": patience,
+            "class_weight": class_weight,
+            "augment": augment,
+            "mixed_precision": mixed_precision,
             "callbacks": callbacks,
             "seed": seed,
             "verbose": verbose,
@@ -234,6 +259,8 @@ def finetune(
         data = data.with_selection(fit_config.seed, "With a recipe")
     elif runs > 1:
         data = data.with_selection(fit_config.seed, "With several runs")
+    elif fit_config.patience is not None:
+        data = data.with_selection(fit_config.seed, "With `patience`")
     setup = TrainingSetup(
         train=data.train,
         selection=data.selection,

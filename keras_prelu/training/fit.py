@@ -24,7 +24,9 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.layers import is_slope
 from keras_prelu.sites.prelu_layers import has_prelu_layers
+from keras_prelu.training.augmentation import Augmentation
 from keras_prelu.training.checkpoints import Checkpoint
+from keras_prelu.training.class_weights import class_weights
 from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
 from keras_prelu.training.guard import (
@@ -37,6 +39,8 @@ from keras_prelu.training.optimizers import (
     optimizer_for,
     with_slope_settings,
 )
+from keras_prelu.training.precision import compute_in
+from keras_prelu.training.schedules import set_schedule
 from keras_prelu.training.variable_creation import build_for_training
 
 __all__ = [
@@ -116,9 +120,17 @@ class TrainingSetup:
         """Return the training data, in the order that all models see."""
         if isinstance(self.train, Samples):
             return ShuffledBatches(
-                self.train, self.fit.batch_size, self.fit.seed, limit=self.batches_per_epoch
+                self.train,
+                self.fit.batch_size,
+                self.fit.seed,
+                limit=self.batches_per_epoch,
+                augmentation=self._augmentation(),
             )
         return self.train
+
+    def _augmentation(self) -> Augmentation | None:
+        augment = self.fit.augment
+        return None if augment is None else Augmentation(augment, self.fit.seed)
 
     def steps(self) -> int | None:
         """Return the number of steps of the whole training, or None for a stream without length."""
@@ -142,7 +154,7 @@ class TrainingSetup:
         share = epochs / self.fit.epochs
         return replace(
             self,
-            fit=replace(self.fit, epochs=epochs, callbacks=None, verbose=0),
+            fit=replace(self.fit, epochs=epochs, callbacks=None, patience=None, verbose=0),
             slopes=replace(
                 self.slopes,
                 frozen_epochs=self.slopes.frozen_epochs * share,
@@ -213,6 +225,7 @@ def _slope_penalty(model: keras.Model) -> float:
 def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
     model = copy_model(source)
     model = with_output_names(model, output_names(source))
+    compute_in(model, setup.fit.mixed_precision)
     settings = settings_without_optimizer(source)
     if setup.fit.loss is not None:
         settings["loss"] = setup.fit.loss
@@ -223,6 +236,8 @@ def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
             f"Model '{model.name}' is not compiled with a loss. Give `loss`, or compile it."
         )
     settings["optimizer"] = _optimizer(setup, source, model)
+    if setup.fit.mixed_precision == "float16":
+        settings["auto_scale_loss"] = True
     model.compile(**settings)
     return model
 
@@ -231,9 +246,10 @@ def _optimizer(setup: TrainingSetup, source: keras.Model, model: keras.Model) ->
     """Return the optimizer of a clone of a model."""
     fit, steps = setup.fit, setup.steps()
     if fit.optimizer is None:
-        optimizer = default_optimizer(fit.learning_rate, steps)
+        optimizer = default_optimizer(fit.learning_rate, fit.schedule, steps)
     else:
         optimizer = optimizer_for(model, fit.optimizer, (*setup.models, source))
+        set_schedule(optimizer, fit.schedule, steps)
     if not has_prelu_layers(model):
         return optimizer
     if steps is None and (setup.slopes.frozen_epochs or setup.slopes.warmup_epochs):
@@ -271,7 +287,7 @@ def _fit(
     callbacks: list[Any] = [guard, _SeedEpochs(setup.fit.seed), *watching]
     if isinstance(data, ShuffledBatches):
         callbacks.insert(0, FollowEpochs(data))
-    best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit.epochs)
+    best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit)
     checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, guard, best_epoch)
     # The checkpoint comes last: it stores the state that earlier callbacks have at an epoch's end.
     callbacks += [best_epoch] if best_epoch is not None else []
@@ -282,6 +298,7 @@ def _fit(
         epochs=setup.fit.epochs,
         validation_data=_validation_data(watched, setup.fit.batch_size),
         callbacks=callbacks,
+        class_weight=class_weights(setup.fit.class_weight, setup.train),
         shuffle=False,
         verbose=setup.fit.verbose,
     )
@@ -318,13 +335,15 @@ def _flaw(history: dict[str, list[float]], *, chooses_epoch: bool) -> str:
     return "" if is_sound else "its loss on other samples was not finite"
 
 
-def _restore_best_epoch(epochs: int) -> keras.callbacks.EarlyStopping:
-    """Return a callback that restores the best epoch's weights and never stops early.
+def _restore_best_epoch(fit: FitConfig) -> keras.callbacks.EarlyStopping:
+    """Return a callback that restores the best epoch's weights.
 
-    All models of a comparison are trained for the same number of steps.
+    Without `patience` it never stops early: all models of a comparison are then trained for the
+    same number of steps.
     """
+    patience = fit.epochs if fit.patience is None else fit.patience
     return keras.callbacks.EarlyStopping(
-        monitor="val_loss", mode="min", patience=epochs, restore_best_weights=True
+        monitor="val_loss", mode="min", patience=patience, restore_best_weights=True
     )
 
 

@@ -15,6 +15,7 @@ from keras_prelu.conversion.optimizer_copies import (
 from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.training.config import DEFAULT_LEARNING_RATE, SlopeConfig
+from keras_prelu.training.schedules import set_schedule
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
 
 __all__ = ["check_optimizer", "default_optimizer", "optimizer_for", "with_slope_settings"]
@@ -50,17 +51,22 @@ def check_optimizer(optimizer: Any, models: Sequence[keras.Model]) -> None:
         )
 
 
-def default_optimizer(learning_rate: float | None, steps: int | None) -> keras.optimizers.Adam:
-    """Return Adam with a learning rate that decays to 0 along a cosine.
+def default_optimizer(
+    learning_rate: float | None, schedule: Any, steps: int | None
+) -> keras.optimizers.Adam:
+    """Return Adam with a schedule.
 
     Args:
         learning_rate: Float. The first learning rate; None for the default.
-        steps: Int. Number of steps of the training; None if unknown: the rate then stays.
+        schedule: Schedule as in `FitConfig`; None for "cosine".
+        steps: Int. Number of steps of the training; None if unknown: the rate then stays, unless
+            there is a `schedule`.
     """
     rate = DEFAULT_LEARNING_RATE if learning_rate is None else float(learning_rate)
-    return keras.optimizers.Adam(
-        rate if steps is None else keras.optimizers.schedules.CosineDecay(rate, steps)
-    )
+    optimizer = keras.optimizers.Adam(rate)
+    default = "constant" if steps is None else "cosine"
+    set_schedule(optimizer, default if schedule is None else schedule, steps)
+    return optimizer
 
 
 def optimizer_for(model: keras.Model, optimizer: Any, known_models: Sequence[keras.Model]) -> Any:
