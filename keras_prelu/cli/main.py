@@ -22,6 +22,7 @@ COMMANDS = {
     "diagnose": "Find what is wrong with a network, and what to do about it.",
     "evaluate": "Evaluate a model on labelled samples.",
     "equalize": "Equalize the channel ranges of adjacent layers for int8.",
+    "simplify": "Give each layer one slope and no idle cap, for faster inference.",
     "report": "Write an HTML report on a conversion.",
     "bake": "Write a converted model with stock Keras layers.",
     "export": "Export a model to another runtime, and check it there.",

@@ -1,4 +1,4 @@
-"""`keras-prelu inspect`, `convert`, `calibrate`, `bake` and `equalize`."""
+"""`keras-prelu inspect`, `convert`, `calibrate`, `bake`, `equalize` and `simplify`."""
 
 import dataclasses
 import json
@@ -249,3 +249,21 @@ def test_equalize():
     ]
     assert spreads
     np.testing.assert_allclose(*zip(*spreads, strict=True), rtol=0.01)
+
+
+def test_simplify():
+    arguments = "simplify prelu.keras --data samples.npz --tolerance 0.5"
+    stored.check("simplify", invoke(arguments).output)
+    record = invoke_json(arguments, "--force")["simplification"]
+    assert 0 < record["error"] <= record["tolerance"] == 0.5
+    expected = {layer["path"]: layer["slope"] for layer in record["layers"]}
+    assert slopes_of("prelu.simplified.keras") == pytest.approx(expected)
+    layers = kp.diagnostics.layer_slopes(kp.load_model("prelu.simplified.keras"))
+    assert [layer.count for layer in layers] == [1, 1]
+
+
+def test_simplify_keeps_what_the_tolerance_asks_for():
+    record = invoke_json("simplify prelu.keras --data samples.npz --tolerance 1e-9")
+    assert record["simplification"]["error"] == 0.0
+    assert all(layer["slope"] is None for layer in record["simplification"]["layers"])
+    assert "exists" in invoke("simplify prelu.keras --data samples.npz", expect=1).output
