@@ -31,6 +31,7 @@ __all__ = [
     "direct_sublayers",
     "functional_like_constructor",
     "has_automatic_name",
+    "has_settable_rate",
     "is_sparse",
     "keep_losses",
     "keras_mask",
@@ -336,6 +337,13 @@ def optimizer_config(optimizer: keras.optimizers.Optimizer, **stand_ins: Any) ->
     if is_object and "learning_rate" in config:
         config["learning_rate"] = setting
     return config
+
+
+def has_settable_rate(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether the learning rate of an optimizer is a number, which can be set."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return isinstance(optimizer._learning_rate, keras.Variable)
 
 
 def optimizer_map(optimizer: keras.optimizers.Optimizer) -> Any:

@@ -28,6 +28,12 @@ def copy_from_config(original: Any, get_config: Callable[[], Mapping[str, Any]])
             would differ in an argument, which the message names.
     """
     arguments = _held_arguments(original)
+    replaced = [name for name in vars(original) if callable(getattr(type(original), name, None))]
+    if replaced:
+        raise InvalidArgumentError(
+            f"{_described(original)} can't be copied: its method {replaced[0]} was replaced on the"
+            " object. Write a subclass with that method."
+        )
     try:
         copy = type(original).from_config({**arguments, **get_config()})
     except Exception as error:  # Whatever the user's code raises.

@@ -255,10 +255,10 @@ class _Rewriter:
         for pair in pairs:
             copy_other_state(pair.original, pair.copy)
         # Variables come last, since loading other state may recompute some of them, and all have to
-        # be bit-identical.
-        copy_variables(original, copy, unmatched_variables)
+        # be bit-identical; and since the flag of a layer sets those of its variables.
         for pair in pairs:
             pair.copy.trainable = pair.original.trainable
+        copy_variables(original, copy, unmatched_variables)
         if added:
             freeze_like(copy, original)
 

@@ -29,6 +29,7 @@ from keras_prelu.diagnostics.paired_intervals import (
     samples_for_equality,
 )
 from keras_prelu.diagnostics.scores import Scores, measure_scores
+from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.utils.checks import check_number
@@ -223,7 +224,21 @@ def compare_measured(a: Scores, b: Scores, *, margin: float = MARGIN) -> Compari
         a: `Scores` of model a.
         b: `Scores` of model b.
         margin: Float. See `compare`. Defaults to 0.01.
+
+    Raises:
+        InvalidArgumentError: A ValueError; the scores are of different kinds.
     """
+    if a.metric != b.metric:
+        raise InvalidArgumentError(
+            f"The models can't be compared: for these labels one is scored by its {a.metric}, the"
+            f" other by its {b.metric}. Their outputs have the shapes {a.output_shape} and"
+            f" {b.output_shape} a sample."
+        )
+    if a.metric == "loss" and a.output_shape != b.output_shape:
+        raise InvalidArgumentError(
+            "The models can't be compared by one loss: their outputs have the shapes"
+            f" {a.output_shape} and {b.output_shape} a sample."
+        )
     others = {metric.name: metric for metric in b.metrics}
     pairs = [(metric, others[metric.name]) for metric in a.metrics if metric.name in others]
     return compare_scores(a.metric, a.values, b.values, margin=margin, metrics=pairs)
@@ -292,7 +307,10 @@ def _direction_of(low: float, high: float, p_value: float | None) -> str | None:
 
 
 def _within(intervals: PairedIntervals, negligible: float) -> bool:
-    return -negligible <= intervals.inner_low and intervals.inner_high <= negligible
+    # The loss of a model may be infinite, and no interval is then within it.
+    return math.isfinite(negligible) and (
+        -negligible <= intervals.inner_low and intervals.inner_high <= negligible
+    )
 
 
 def _compared_metric(
@@ -340,6 +358,8 @@ def _interval_text(low: float, high: float) -> str:
 
 def _needed(gains: np.ndarray, negligible: float, margin: float, are_outcomes: bool) -> int | None:
     """Return how many samples are needed to show this gain, or that it lies within the margin."""
+    if not np.all(np.isfinite(gains)):
+        return None
     count, mean, deviation = len(gains), float(gains.mean()), float(gains.std())
     different = int(np.sum(gains != 0))
     counts = []

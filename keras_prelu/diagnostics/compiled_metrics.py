@@ -15,9 +15,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import compiled_metrics, metric_direction
+from keras_prelu.backend.keras_internals import (
+    compiled_metrics,
+    metric_direction,
+    set_keras_mask,
+)
+from keras_prelu.errors import InvalidArgumentError, reason_of
 
-__all__ = ["MetricValues", "metric_values"]
+__all__ = ["MetricValues", "Outputs", "metric_values"]
 
 _GROUPS = 40
 _BATCH = 1024
@@ -31,11 +36,33 @@ _LOWER_IS_BETTER = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """The outputs of a model for samples.
+
+    Attributes:
+        values: NumPy array.
+        mask: Boolean array of the leading axes of `values`, which says what counts; or None if all
+            does.
+    """
+
+    values: np.ndarray
+    mask: np.ndarray | None = None
+
+    def tensor(self, rows: Any) -> Any:
+        """Return the outputs of some samples as a tensor that carries its mask, as in Keras."""
+        tensor = keras.ops.convert_to_tensor(self.values[rows])
+        if self.mask is not None:
+            set_keras_mask(tensor, keras.ops.convert_to_tensor(self.mask[rows]))
+        return tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricValues:
     """A metric of a model on samples.
 
     Attributes:
-        name: String. The name of the metric.
+        name: String. The name of the metric. For one that has a value for each class, their mean
+            is measured.
         direction: Integer. 1 if higher is better, -1 if lower is better, 0 if that is unknown.
         value: Float. The metric on all samples.
         pseudo_values: NumPy array. The jackknife's pseudo-value of each group of samples; their
@@ -49,28 +76,40 @@ class MetricValues:
 
 
 def metric_values(
-    model: keras.Model, labels: np.ndarray, outputs: np.ndarray, *, besides: np.ndarray
+    model: keras.Model, labels: np.ndarray, outputs: Outputs, *, besides: np.ndarray
 ) -> tuple[MetricValues, ...]:
     """Measure the metrics that a model is compiled with.
 
     Args:
         model: Keras model. The state of its metrics is left as it is.
         labels: Array of labels.
-        outputs: Array of a model's outputs for these samples, not necessarily those of `model`.
+        outputs: `Outputs` of a model for these samples, not necessarily those of `model`.
         besides: Array with a score of each sample. A metric that is the mean of these scores is
             left out.
 
     Returns:
         Tuple of `MetricValues`; empty if the model is compiled without metrics.
+
+    Raises:
+        InvalidArgumentError: A ValueError; a metric can't be computed from labels and outputs.
     """
     metrics = compiled_metrics(model)
     if metrics is None:
         return ()
     order = np.random.default_rng(0).permutation(len(labels))
     groups = np.array_split(order, min(_GROUPS, len(labels)))
-    with _state_kept(metrics):
-        whole = _computed(metrics, labels, outputs)
-        parts = _computed_without(metrics, labels, outputs, groups)
+    # Outputs that are infinite have metrics that are not numbers.
+    with _state_kept(metrics), np.errstate(invalid="ignore"):
+        try:
+            whole = _computed(metrics, labels, outputs, np.arange(len(labels)))
+            parts = _computed_without(metrics, labels, outputs, groups)
+        except Exception as error:  # Each backend has exceptions of its own, users' code any.
+            raise InvalidArgumentError(
+                f"The metrics that model '{model.name}' is compiled with can't be computed from"
+                f" labels of shape {labels.shape[1:]} and outputs of shape"
+                f" {outputs.values.shape[1:]} a sample ({reason_of(error)}). Compile it with others"
+                " or none."
+            ) from error
         directions = {metric.name: metric_direction(metric) for metric in metrics.metrics}
     return tuple(
         MetricValues(
@@ -85,7 +124,7 @@ def metric_values(
 
 
 def _computed_without(
-    metrics: Any, labels: np.ndarray, outputs: np.ndarray, groups: list[np.ndarray]
+    metrics: Any, labels: np.ndarray, outputs: Outputs, groups: list[np.ndarray]
 ) -> list[dict[str, float]]:
     """Return the metrics on all samples but those of each group; NaN if none are left.
 
@@ -93,17 +132,18 @@ def _computed_without(
     from the whole, and each sample is read twice instead of forty times.
     """
     if len(groups) == 1:
-        return [dict.fromkeys(_computed(metrics, labels, outputs), float("nan"))]
-    _computed(metrics, labels, outputs)
+        return [dict.fromkeys(_computed(metrics, labels, outputs, groups[0]), float("nan"))]
+    everything = np.arange(len(labels))
+    _computed(metrics, labels, outputs, everything)
     whole = _state(metrics)
     parts = []
     for group in groups:
-        _computed(metrics, labels[group], outputs[group])
+        _computed(metrics, labels, outputs, group)
         parts.append(_state(metrics))
     sums = [sum(values) for values in zip(*parts, strict=True)]
     if not all(np.allclose(one, other, rtol=1e-4) for one, other in zip(sums, whole, strict=True)):
         rests = [np.delete(np.arange(len(labels)), group) for group in groups]
-        return [_computed(metrics, labels[rest], outputs[rest]) for rest in rests]
+        return [_computed(metrics, labels, outputs, rest) for rest in rests]
     results = []
     for part in parts:
         _assign(metrics, [total - values for total, values in zip(whole, part, strict=True)])
@@ -111,19 +151,19 @@ def _computed_without(
     return results
 
 
-def _computed(metrics: Any, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
+def _computed(
+    metrics: Any, labels: np.ndarray, outputs: Outputs, samples: np.ndarray
+) -> dict[str, float]:
     metrics.reset_state()
-    for start in range(0, len(labels), _BATCH):
-        rows = slice(start, start + _BATCH)
-        metrics.update_state(
-            keras.ops.convert_to_tensor(labels[rows]), keras.ops.convert_to_tensor(outputs[rows])
-        )
+    for start in range(0, len(samples), _BATCH):
+        rows = samples[start : start + _BATCH]
+        metrics.update_state(keras.ops.convert_to_tensor(labels[rows]), outputs.tensor(rows))
     return _results(metrics)
 
 
 def _results(metrics: Any) -> dict[str, float]:
     results = keras.tree.map_structure(keras.ops.convert_to_numpy, dict(metrics.result()))
-    return {name: float(value) for name, value in results.items() if np.ndim(value) == 0}
+    return {name: float(np.mean(value)) for name, value in results.items() if np.ndim(value) <= 1}
 
 
 def _state(metrics: Any) -> list[np.ndarray]:
@@ -159,7 +199,8 @@ def _direction(name: str, known: str | None) -> int:
 
 
 def _pseudo_values(whole: float, parts: list[float]) -> np.ndarray:
-    return len(parts) * whole - (len(parts) - 1) * np.array(parts)
+    with np.errstate(invalid="ignore"):
+        return len(parts) * whole - (len(parts) - 1) * np.array(parts)
 
 
 def _is_mean_of(

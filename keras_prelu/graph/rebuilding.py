@@ -107,6 +107,9 @@ def _from_config(operation: Any, config: dict[str, Any], changes: Mapping[str, A
 def copy_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()) -> None:
     """Give a rebuilt layer the variables and initializers of the layer that it was rebuilt from.
 
+    The regularizer and the constraint of a variable, and whether it is trainable, may have been set
+    on the variable itself, of which the configuration knows nothing.
+
     Args:
         original: Layer.
         copy: Layer that was rebuilt from `original`, and is built.
@@ -119,8 +122,17 @@ def copy_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()
     check_variables(original, copy, apart)
     for source, target in zip(_without(apart, original), _without(apart, copy), strict=True):
         assign_copy(target, source)
+        _copy_settings(target, source)
     for name in _initializers(original):
         vars(copy)[name] = getattr(original, name).clone()
+
+
+def _copy_settings(target: Any, source: Any) -> None:
+    """Give a variable the settings of another that training goes by."""
+    for name in ("regularizer", "constraint", "trainable"):
+        setting = getattr(source, name, None)
+        if getattr(target, name, None) is not setting:
+            setattr(target, name, setting)
 
 
 def copy_other_state(original: Any, copy: Any) -> None:

@@ -12,6 +12,7 @@ from keras_prelu.data.labels import check_labels
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
 from keras_prelu.data.sources import split
 from keras_prelu.data.streams import check_training_stream
+from keras_prelu.diagnostics.scores import check_scores
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.config import FitConfig
@@ -134,6 +135,7 @@ def checked_data(
     def labelled(data: Any, role: str) -> CheckedSamples:
         return labelled_samples(model, data, fit.loss, role)
 
+    loss = fit.loss if fit.loss is not None else getattr(model, "loss", None)
     is_stream = not (isinstance(train, Samples) or (isinstance(train, tuple) and len(train) == 2))
     if is_stream:
         check_training_stream(train)
@@ -142,11 +144,14 @@ def checked_data(
                 "`augment` is applied to samples. Augment a stream of batches where it is made,"
                 " such as with dataset.map."
             )
-    return FineTuningData(
+    samples = FineTuningData(
         validation=labelled(validation, "validation"),
         train=train if is_stream else labelled(train, "training"),
         selection=None if selection is None else labelled(selection, "selection"),
     )
+    if loss is not None:
+        check_scores(model, samples.validation, loss, with_metrics=fit.metrics is None)
+    return samples
 
 
 def labelled_samples(model: keras.Model, data: Any, loss: Any, role: str) -> CheckedSamples:

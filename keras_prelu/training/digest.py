@@ -19,6 +19,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.keras_internals import optimizer_config, optimizer_map
+
 __all__ = ["object_digest"]
 
 _INSTALLED = tuple(
@@ -163,18 +165,33 @@ def _configuration(value: Any) -> dict[str, Any]:
     """Return what distinguishes an object from others of its class."""
     if hasattr(value, "get_config"):
         try:
-            return without_automatic_names(value.get_config())
+            is_optimizer = isinstance(value, keras.optimizers.Optimizer)
+            config = _config_of_optimizer(value) if is_optimizer else value.get_config()
+            return without_automatic_names(config)
         except Exception:
             # A get_config of the user may fail in any way; the attributes serve then.
             pass
     attributes = getattr(value, "__dict__", {})
     is_layer = isinstance(value, keras.layers.Layer)
+    is_named = is_layer or isinstance(value, keras.optimizers.Optimizer)
     # The private attributes of a layer are Keras's own, and some hold automatic names.
     return {
         name: item
         for name, item in attributes.items()
-        if not (is_layer and (name.startswith("_") or name == "name"))
+        if not (is_layer and name.startswith("_")) and not (is_named and name == "name")
     }
+
+
+def _config_of_optimizer(optimizer: Any) -> dict[str, Any]:
+    """Return a configuration that holds schedules and inner optimizers, which may have none, as
+    they are, or leaves them out."""
+    mapping = optimizer_map(optimizer)
+    if isinstance(mapping, keras.optimizers.OptimizerMap):
+        by_pattern = {pattern: mapping[pattern] for pattern in mapping}
+        return {"default": mapping.default_optimizer, "by_pattern": by_pattern}
+    is_wrapper = hasattr(optimizer, "inner_optimizer")
+    stand_ins = {"inner_optimizer": keras.optimizers.SGD()} if is_wrapper else {}
+    return optimizer_config(optimizer, **stand_ins)
 
 
 def without_automatic_names(config: dict[str, Any]) -> dict[str, Any]:

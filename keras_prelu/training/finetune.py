@@ -26,7 +26,7 @@ from keras_prelu.training.config import FitConfig, SlopeConfig, merge
 from keras_prelu.training.controls import check_controls
 from keras_prelu.training.fingerprint import fingerprint
 from keras_prelu.training.fit import TrainingSetup
-from keras_prelu.training.optimizers import check_optimizer
+from keras_prelu.training.optimizers import check_callbacks, check_optimizer
 from keras_prelu.training.recipe_search import OnTrial
 from keras_prelu.training.recipes import AUTO, CONTROL
 from keras_prelu.training.result import FineTuning
@@ -253,6 +253,7 @@ def finetune(
     models = (model,) if original is None else (model, original)
     if fit_config.optimizer is not None:
         check_optimizer(fit_config.optimizer, models)
+    check_callbacks(fit_config.callbacks, fit_config)
     check_distribution()
     data = checked_data(model, train, validation, selection, fit_config)
     if name is not None:

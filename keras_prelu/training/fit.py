@@ -35,6 +35,7 @@ from keras_prelu.training.guard import (
     largest_sound_loss,
 )
 from keras_prelu.training.optimizers import (
+    check_callbacks,
     default_optimizer,
     optimizer_for,
     with_slope_settings,
@@ -280,6 +281,7 @@ def _fit(
     keras.utils.set_random_seed(setup.fit.seed)
     data = setup.data()
     users = _user_callbacks(setup.fit)
+    check_callbacks(users, setup.fit)
     # The weights of an epoch are those that its losses are measured with, so what changes them at
     # its end comes after the choice of the best epoch.
     changing = [callback for callback in users if getattr(callback, "changes_training", False)]

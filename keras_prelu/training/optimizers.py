@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.keras_internals import has_settable_rate
 from keras_prelu.conversion.optimizer_copies import (
     copy_optimizer,
     resolved_optimizer,
@@ -14,11 +15,19 @@ from keras_prelu.conversion.optimizer_copies import (
 )
 from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.training.config import DEFAULT_LEARNING_RATE, SlopeConfig
+from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
 from keras_prelu.training.schedules import set_schedule
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
 
-__all__ = ["check_optimizer", "default_optimizer", "optimizer_for", "with_slope_settings"]
+_SET_THE_RATE = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+
+__all__ = [
+    "check_callbacks",
+    "check_optimizer",
+    "default_optimizer",
+    "optimizer_for",
+    "with_slope_settings",
+]
 
 
 def check_optimizer(optimizer: Any, models: Sequence[keras.Model]) -> None:
@@ -48,6 +57,32 @@ def check_optimizer(optimizer: Any, models: Sequence[keras.Model]) -> None:
             f"The optimizer '{optimizer.name}' excludes {unknown} variable(s) from weight decay"
             f" that are not of {' or '.join(repr(model.name) for model in models)}. Exclude"
             " variables of the model that is given, or exclude by name (var_names)."
+        )
+
+
+def check_callbacks(callbacks: Any, fit: FitConfig) -> None:
+    """Check that no callback sets a learning rate that follows a schedule.
+
+    Keras finds out when the callback does so for the first time, which may be hours later.
+
+    Args:
+        callbacks: Sequence of Keras callbacks; None, or a function that makes them, is not checked.
+        fit: `FitConfig`, with the optimizer and the schedule.
+
+    Raises:
+        InvalidArgumentError: A ValueError; a callback sets the rate of a schedule.
+    """
+    if callbacks is None or callable(callbacks):
+        return
+    setting = [callback for callback in callbacks if isinstance(callback, _SET_THE_RATE)]
+    is_own = fit.optimizer is not None and not has_settable_rate(resolved_optimizer(fit.optimizer))
+    default = "cosine" if fit.optimizer is None else "constant"
+    is_scheduled = (default if fit.schedule is None else fit.schedule) != "constant"
+    if setting and (is_own or is_scheduled):
+        advice = "Give the optimizer a number" if is_own else "Give schedule='constant'"
+        raise InvalidArgumentError(
+            f"The callback {type(setting[0]).__name__} sets the learning rate, which follows a"
+            f" schedule. {advice}, or leave out the callback."
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.keras_internals import has_settable_rate
 from keras_prelu.errors import InvalidArgumentError
 
 __all__ = ["SCHEDULES", "check_schedule", "set_schedule"]
@@ -63,7 +64,7 @@ def set_schedule(optimizer: keras.optimizers.Optimizer, schedule: Any, steps: in
             "A schedule needs the number of steps, and this stream has no length. Give samples, a"
             " stream with a length, or schedule='constant'."
         )
-    if isinstance(inner.get_config()["learning_rate"], dict):
+    if not has_settable_rate(inner):
         raise InvalidArgumentError(
             f"The optimizer '{inner.name}' has a schedule of its own. Leave out `schedule`, or give"
             " the optimizer a number as its learning rate."

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_prelu.diagnostics.compiled_metrics import metric_values
+from keras_prelu.diagnostics.compiled_metrics import Outputs, metric_values
 
 # Keras's metrics of overlap ask JAX for int64, which it has not.
 pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
@@ -28,7 +28,8 @@ def compiled(*metrics):
 def test_values_are_those_of_the_metrics():
     model = compiled(keras.metrics.BinaryIoU([1], name="iou"), keras.metrics.AUC(name="auc"), "mae")
     values = {
-        metric.name: metric for metric in metric_values(model, LABELS, OUTPUTS, besides=SCORES)
+        metric.name: metric
+        for metric in metric_values(model, LABELS, Outputs(values=OUTPUTS), besides=SCORES)
     }
     predicted = OUTPUTS >= 0.5
     overlap = np.sum(predicted & (LABELS == 1)) / np.sum(predicted | (LABELS == 1))
@@ -43,7 +44,9 @@ def test_values_are_those_of_the_metrics():
 
 
 def test_pseudo_values_of_a_mean_are_the_means_of_groups():
-    (mae,) = metric_values(compiled("mae"), LABELS[:80], OUTPUTS[:80], besides=SCORES[:80])
+    (mae,) = metric_values(
+        compiled("mae"), LABELS[:80], Outputs(values=OUTPUTS[:80]), besides=SCORES[:80]
+    )
     assert len(mae.pseudo_values) == 40
     by_sample = np.abs(LABELS[:80] - OUTPUTS[:80]).mean(axis=1)
     groups = np.array_split(np.random.default_rng(0).permutation(80), 40)
@@ -67,8 +70,10 @@ class Largest(keras.metrics.Metric):
 
 def test_metrics_of_any_kind_are_computed_without_each_group():
     iou = keras.metrics.BinaryIoU([1], name="iou")
-    by_sums = metric_values(compiled(iou), LABELS, OUTPUTS, besides=SCORES)
-    by_passes = metric_values(compiled(iou, Largest()), LABELS, OUTPUTS, besides=SCORES)
+    by_sums = metric_values(compiled(iou), LABELS, Outputs(values=OUTPUTS), besides=SCORES)
+    by_passes = metric_values(
+        compiled(iou, Largest()), LABELS, Outputs(values=OUTPUTS), besides=SCORES
+    )
     assert [metric.name for metric in by_passes] == ["iou", "largest"]
     np.testing.assert_allclose(by_sums[0].pseudo_values, by_passes[0].pseudo_values, atol=1e-4)
     groups = np.array_split(np.random.default_rng(0).permutation(100), 40)
@@ -80,7 +85,9 @@ def test_metrics_of_any_kind_are_computed_without_each_group():
 
 def test_the_metric_that_scores_are_the_values_of_is_left_out():
     by_sample = np.square(LABELS - OUTPUTS).mean(axis=1)
-    values = metric_values(compiled("mse", "mae"), LABELS, OUTPUTS, besides=by_sample)
+    values = metric_values(
+        compiled("mse", "mae"), LABELS, Outputs(values=OUTPUTS), besides=by_sample
+    )
     assert [metric.name for metric in values] == ["mae"]
 
 
@@ -93,7 +100,7 @@ def test_a_users_function_is_judged_by_its_name(name, direction):
         return own_overlap(y_true, y_pred)
 
     metric.__name__ = name
-    (value,) = metric_values(compiled(metric), LABELS, OUTPUTS, besides=SCORES)
+    (value,) = metric_values(compiled(metric), LABELS, Outputs(values=OUTPUTS), besides=SCORES)
     assert (value.name, value.direction) == (name, direction)
 
 
@@ -102,7 +109,7 @@ def test_the_state_of_metrics_is_kept():
     model.evaluate(np.zeros((5, 2)), np.ones((5, 6)), verbose=0)
     before = [float(metric.result()) for metric in model.metrics if metric.name == "loss"]
     state = [keras.ops.convert_to_numpy(v) for v in model.metrics_variables]
-    metric_values(model, LABELS, OUTPUTS, besides=SCORES)
+    metric_values(model, LABELS, Outputs(values=OUTPUTS), besides=SCORES)
     for one, other in zip(state, model.metrics_variables, strict=True):
         np.testing.assert_array_equal(one, keras.ops.convert_to_numpy(other))
     assert before == [float(metric.result()) for metric in model.metrics if metric.name == "loss"]
@@ -110,11 +117,13 @@ def test_the_state_of_metrics_is_kept():
 
 def test_models_without_metrics_have_none():
     plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(6)])
-    assert metric_values(plain, LABELS, OUTPUTS, besides=SCORES) == ()
-    assert metric_values(compiled(), LABELS, OUTPUTS, besides=SCORES) == ()
+    assert metric_values(plain, LABELS, Outputs(values=OUTPUTS), besides=SCORES) == ()
+    assert metric_values(compiled(), LABELS, Outputs(values=OUTPUTS), besides=SCORES) == ()
 
 
 def test_one_sample_has_a_value_and_no_variation():
-    (mae,) = metric_values(compiled("mae"), LABELS[:1], OUTPUTS[:1], besides=SCORES[:1])
+    (mae,) = metric_values(
+        compiled("mae"), LABELS[:1], Outputs(values=OUTPUTS[:1]), besides=SCORES[:1]
+    )
     np.testing.assert_allclose(mae.value, np.abs(LABELS[0] - OUTPUTS[0]).mean(), rtol=1e-5)
     assert np.isnan(mae.pseudo_values).all()

@@ -171,6 +171,14 @@ class ScheduleOfUser(OfUser, keras.optimizers.schedules.LearningRateSchedule):
     pass
 
 
+class ScheduleWithoutConfiguration(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, step):
+        return self.factor
+
+
 def doubled(self, value):
     return 2 * self.factor * keras.ops.sum(value)
 
@@ -182,6 +190,24 @@ def doubled(self, value):
         (RegularizerOfUser, lambda o: key(network(layer=with_arguments(activity_regularizer=o)))),
         (ConstraintOfUser, lambda o: key(network(layer=with_arguments(bias_constraint=o)))),
         (ScheduleOfUser, lambda o: key(fit={"optimizer": keras.optimizers.SGD(o)})),
+        (
+            ScheduleOfUser,
+            lambda o: key(
+                fit={"optimizer": keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(o))}
+            ),
+        ),
+        (ScheduleOfUser, lambda o: key(fit={"optimizer": by_pattern(keras.optimizers.SGD(o))})),
+        (ScheduleWithoutConfiguration, lambda o: key(fit={"optimizer": keras.optimizers.SGD(o)})),
+        (
+            ScheduleWithoutConfiguration,
+            lambda o: key(
+                fit={"optimizer": keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(o))}
+            ),
+        ),
+        (
+            ScheduleWithoutConfiguration,
+            lambda o: key(fit={"optimizer": by_pattern(keras.optimizers.SGD(o))}),
+        ),
     ],
 )
 def test_code_and_attributes_of_the_users_objects_count(kind, key_of, monkeypatch):
@@ -190,6 +216,12 @@ def test_code_and_attributes_of_the_users_objects_count(kind, key_of, monkeypatc
     assert key_of(kind(0.2)) != before
     monkeypatch.setattr(kind, "__call__", doubled)
     assert key_of(kind(0.1)) != before
+
+
+def by_pattern(optimizer):
+    """An optimizer for some variables, and Adam for the others."""
+    optimizers = keras.optimizers.OptimizerMap(keras.optimizers.Adam(), {"dense.*": optimizer})
+    return keras.optimizers.MultiOptimizer(optimizers)
 
 
 def with_arguments(**arguments):

@@ -483,3 +483,56 @@ def test_what_is_no_optimizer_is_refused(optimizer):
         kp.finetune(relu_model(), samples, samples, optimizer=optimizer)
     with pytest.raises(InvalidArgumentError, match="`optimizer` must be a Keras optimizer"):
         SlopeOptimizer(optimizer)
+
+
+def test_a_method_that_was_replaced_on_the_object_is_refused():
+    samples = (np.zeros((24, 5), "float32"), np.zeros((24, 1), "float32"))
+    optimizer = keras.optimizers.SGD()
+    optimizer.update_step = lambda gradient, variable, learning_rate: None
+    for given in (optimizer, keras.optimizers.LossScaleOptimizer(optimizer)):
+        with pytest.raises(InvalidArgumentError, match="its method update_step was replaced"):
+            kp.finetune(relu_model(), samples, samples, optimizer=given)
+
+
+def decaying():
+    return keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 9, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "message"),
+    [
+        (None, None, "schedule='constant'"),
+        ("sgd", "linear", "schedule='constant'"),
+        (decaying(), None, "Give the optimizer a number"),
+        (keras.optimizers.LossScaleOptimizer(decaying()), None, "Give the optimizer a number"),
+        (keras.optimizers.SGD(lambda: 0.1), None, "Give the optimizer a number"),
+        (None, "constant", ""),
+        ("sgd", None, ""),
+        (keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)), None, ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=9)],
+        lambda: [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)],
+    ],
+)
+@pytest.mark.parametrize("given_as", [list, callable])
+def test_callbacks_that_set_the_rate_of_a_schedule_are_refused_at_once(
+    optimizer, schedule, message, make, given_as
+):
+    samples = (np.zeros((24, 5), "float32"), np.zeros((24, 1), "float32"))
+    callbacks = make() if given_as is list else make
+    arguments = {
+        "recipe": "identity",
+        "epochs": 1,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "callbacks": callbacks,
+    }
+    if message:
+        with pytest.raises(InvalidArgumentError, match=message):
+            kp.finetune(relu_model(), samples, samples, **arguments)
+    else:
+        assert kp.finetune(relu_model(), samples, samples, **arguments).verdict
