@@ -21,14 +21,17 @@ EXTRAS = {
     "openvino": ["openvino>=2025.0"],
     "tensorboard": ["tensorboardX>=2.6"],
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
+    "data": ["datasets>=3.0", "grain>=0.2.10", "pandas>=2.2", "pyarrow>=15.0"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
     # Models by name, and tools.fidelity; KerasHub asks for a newer Keras than the package itself.
     "hub": ["keras-hub>=0.32", "huggingface_hub>=0.24"],
     "dev": [
         "build>=1.2",
         "check-wheel-contents>=0.6",
+        "datasets>=3.0",
         "furo>=2024.8",
         "gymnasium>=1.0",  # for examples/reinforcement_learning.py
+        "grain>=0.2.10",
         "hypothesis>=6.100",
         "import-linter>=2.1",
         "jinja2>=3.1",
@@ -39,6 +42,8 @@ EXTRAS = {
         "onnx>=1.17",
         "onnxruntime>=1.19",
         "openvino>=2025.0",
+        "pandas>=2.2",
+        "pyarrow>=15.0",
         "pytest>=8.2",
         "pytest-cov>=5.0",
         "pytest-xdist>=3.6",

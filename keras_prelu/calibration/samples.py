@@ -70,7 +70,10 @@ def check_samples(
         InvalidArgumentError: `max_samples` is not positive.
     """
     role = "calibration samples"
-    checked = as_samples(gather_batches(samples), role=role, labels="ignored")
+    read_for = original if isinstance(original, keras.Model) else None
+    checked = as_samples(
+        gather_batches(samples, model=read_for), read_for=read_for, role=role, labels="ignored"
+    )
     if max_samples is not None:
         checked = _draw(checked, max_samples, seed)
     checked = _whole_batches(original, checked.in_memory(role))

@@ -230,6 +230,6 @@ def _drawn(model: keras.Model, samples: Any, most: int) -> CheckedSamples:
     """Return at most so many of the samples, without labels."""
     if isinstance(samples, tuple) and len(samples) in (2, 3):  # (x, y) or (x, y, weights)
         samples = samples[0]
-    data = as_samples(gather_batches(samples, most), model=model, labels="ignored")
+    data = as_samples(gather_batches(samples, most, model), model=model, labels="ignored")
     order = np.random.default_rng(0).permutation(len(data))[:most]
     return data.take(np.sort(order)).in_memory()

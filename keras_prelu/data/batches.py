@@ -50,7 +50,7 @@ class Batches(keras.utils.PyDataset):
         full_batches, remainder = divmod(len(self._samples), self._batch_size)
         return full_batches + (remainder >= self._replicas)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         if self._reader is None:
             return self._batch(index)
         ahead, self._ahead = self._ahead, None
@@ -59,10 +59,10 @@ class Batches(keras.utils.PyDataset):
             self._ahead = (index + 1, self._reader.submit(self._batch, index + 1))
         return batch
 
-    def _batch(self, index: int) -> tuple[Any, Any]:
+    def _batch(self, index: int) -> tuple[Any, ...]:
         rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         host_rows = len(rows) // self._replicas * self._replicas // self._hosts
         start = host_rows * self._host
         batch = self._samples.take(rows[start : start + host_rows])
         # Keras's data adapter for TensorFlow takes a list for one tensor.
-        return keras.tree.lists_to_tuples((keras_arrays(batch.x), keras_arrays(batch.y)))
+        return keras.tree.lists_to_tuples(keras_arrays(batch.labelled))

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu.data.lazy import is_lazy
-from keras_prelu.data.losses import resolved_loss
-from keras_prelu.data.samples import Samples, model_inputs
-from keras_prelu.data.signature import with_declared_inputs
-from keras_prelu.errors import DataError, reason_of
+from keras_prelu.data.lazy import is_lazy, loaded
+from keras_prelu.data.output_losses import (
+    OutputLoss,
+    OutputStructure,
+    loss_name,
+    output_losses,
+    sample_losses,
+)
+from keras_prelu.data.samples import CheckedSamples, Samples, model_inputs
+from keras_prelu.data.signature import input_signature, with_declared_inputs
+from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
 
-__all__ = ["check_labels"]
+__all__ = ["arranged", "check_labels"]
 
 _FEW = 2
 _OF_CLASS_NUMBERS = "sparse_categorical_crossentropy"
@@ -26,18 +33,17 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
     """Check labels against a loss and the outputs of a model.
 
     Args:
-        model: Keras model. It is built. If it has several outputs, only labels that are text are
-            refused.
+        model: Keras model. It is built.
         samples: `Samples` with labels that fit the model.
-        loss: Keras loss or its name; None if no loss is computed.
+        loss: Keras loss or its name; for several outputs one for all, or a list or dict of them;
+            None if no loss is computed.
 
     Raises:
-        DataError: Labels are text, or the loss can't be computed from labels and outputs.
+        DataError: Labels are text or for other outputs, or the loss can't be computed from labels
+            and outputs.
         InvalidArgumentError: A ValueError; there is no such loss.
     """
-    loss = resolved_loss(loss)
-    parts = keras.tree.flatten(samples.y)
-    for part in parts:
+    for part in keras.tree.flatten(samples.y):
         if not is_lazy(part) and np.asarray(part).dtype.kind in "SUO":
             raise DataError(
                 f"The labels are text or objects, such as {np.ravel(part)[0]!r}. Give class numbers"
@@ -45,39 +51,91 @@ def check_labels(model: keras.Model, samples: Samples, loss: Any) -> None:
             )
     if loss is None:
         return
-    model = with_declared_inputs(model, samples.x)
-    count = model.inputs[0].shape[0] or _FEW
-    if (
-        isinstance(loss, (dict, list, tuple))
-        or len(parts) != 1
-        or len(model.outputs) != 1
-        or len(samples) < count
-    ):
+    graph = with_declared_inputs(model, samples.x)
+    structure = _structure(model, graph)
+    losses = output_losses(loss, None, structure)
+    count = graph.inputs[0].shape[0] or _FEW
+    labels = structure.aligned(samples.y, "labels")
+    if len(samples) < count:
         return
-    name = str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))
-    if name == _OF_CLASS_NUMBERS:
-        _check_classes(parts[0], tuple(model.outputs[0].shape), getattr(loss, "ignore_class", None))
-    if name == _OF_PROBABILITIES:
-        _check_probabilities(parts[0])
     few = samples.take(slice(0, count))
-    outputs = _outputs_like(model, few, count)
+    outputs = _outputs_like(graph, few, count)
+    for one in losses:
+        name = structure.names[one.output] if len(structure) > 1 else ""
+        if labels[one.output] is None:
+            raise DataError(
+                f"There are no labels for the model's output '{structure.names[one.output]}', which"
+                " has a loss."
+            )
+        _check_output(one, labels[one.output], outputs[one.output], count, name)
+
+
+def arranged(model: keras.Model, samples: CheckedSamples) -> CheckedSamples:
+    """Return samples as Keras wants them if outputs have weights of their own: labels and weights
+    in the structure of the outputs.
+
+    Args:
+        model: Keras model. It is built.
+        samples: `CheckedSamples` that fit the model, with labels.
+
+    Raises:
+        DataError: Labels or weights are for other outputs, or for some of them only.
+    """
+    if not isinstance(samples.weights, (dict, list, tuple)):
+        return samples
+    structure = _structure(model, with_declared_inputs(model, samples.x))
+    parts = {}
+    for what, given in (("labels", samples.y), ("sample weights", samples.weights)):
+        parts[what] = structure.aligned(given, what)
+        for name, part in zip(structure.names, parts[what], strict=True):
+            if part is None:
+                raise DataError(f"There are no {what} for the model's output '{name}'.")
+    return replace(
+        samples, y=structure.pack(parts["labels"]), weights=structure.pack(parts["sample weights"])
+    )
+
+
+def _structure(model: keras.Model, graph: keras.Model) -> OutputStructure:
+    """Return the structure of a model's outputs; `graph` is the model with declared inputs."""
+    symbolic = graph.outputs[0] if isinstance(graph, keras.Sequential) else graph.output
+    return OutputStructure.of(model, symbolic)
+
+
+def _check_output(loss: OutputLoss, labels: Any, output: Any, count: int, name: str) -> None:
+    """Check the labels of an output by a few of them."""
+    function, named = loss.function, loss_name(loss.function)
+    if named == _OF_CLASS_NUMBERS:
+        _check_classes(labels, tuple(output.shape), getattr(function, "ignore_class", None))
+    if named == _OF_PROBABILITIES:
+        _check_probabilities(labels)
+    shape = np.shape(labels)[1:]
     try:
-        loss(keras.ops.convert_to_tensor(few.y), outputs)
+        values = sample_losses(
+            loss, keras.ops.convert_to_tensor(loaded(labels[:count])), output
+        ).values
+        keras.ops.convert_to_numpy(values)
     except Exception as error:  # Each backend has exceptions of its own.
+        if isinstance(error, InvalidArgumentError) and error.__cause__ is None:
+            return  # A loss of the whole batch; it is refused where samples are compared by it.
+        error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        of_output = f" of output '{name}'" if name else ""
         raise DataError(
-            f"The loss {name} can't be computed from labels of shape {np.shape(few.y)[1:]} and"
-            f" outputs of shape {tuple(outputs.shape[1:])} a sample ({reason_of(error, 80)})."
-            f"{_advice(name, np.shape(few.y)[1:], tuple(outputs.shape[1:]))}"
+            f"The loss {named}{of_output} can't be computed from labels of shape {shape} and"
+            f" outputs of shape {tuple(output.shape[1:])} a sample ({reason_of(error, 80)})."
+            f"{_advice(named, shape, tuple(output.shape[1:]))}"
         ) from error
 
 
-def _outputs_like(model: keras.Model, few: Samples, count: int) -> Any:
-    """Return zeros like a model's outputs, or the outputs if their shape is unknown in advance."""
-    shape = tuple(model.outputs[0].shape[1:])
-    if None not in shape:
-        return keras.ops.zeros((count, *shape), dtype=model.outputs[0].dtype)
-    inputs = model_inputs(model, few)
-    return model(inputs if len(inputs) > 1 else inputs[0], training=False)
+def _outputs_like(model: keras.Model, few: Samples, count: int) -> list[Any]:
+    """Return zeros like a model's outputs, or the outputs if a shape is unknown in advance."""
+    shapes = [tuple(output.shape[1:]) for output in model.outputs]
+    if not any(None in shape for shape in shapes):
+        return [
+            keras.ops.zeros((count, *shape), dtype=output.dtype)
+            for shape, output in zip(shapes, model.outputs, strict=True)
+        ]
+    signature = input_signature(model, few.x)
+    return keras.tree.flatten(model(signature.pack(model_inputs(model, few)), training=False))
 
 
 def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | None) -> None:

@@ -7,17 +7,19 @@ on its result.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import keras
 import numpy as np
 
 from keras_prelu.data.arrays import as_array, check_finite, converted, fitted
+from keras_prelu.data.containers import from_pandas, is_rows, rows_as_columns, split_label
 from keras_prelu.data.lazy import as_lazy, is_lazy, loaded
 from keras_prelu.data.signature import (
     check_model,
     declares_inputs,
+    input_count,
     input_signature,
     is_one_array,
 )
@@ -40,10 +42,13 @@ class Samples:
             axis counts the samples. Arrays on disk (`numpy.memmap`, data sets of h5py or zarr) are
             read batch by batch.
         y: Labels of the same length (or a list or dict of them for several outputs), or None.
+        weights: Weights of the samples, or of their time steps, as `sample_weight` of `fit` (or a
+            list or dict of them for several outputs), or None.
     """
 
     x: Any
     y: Any = None
+    weights: Any = None
 
     def __len__(self) -> int:
         return len(keras.tree.flatten(self.x)[0])
@@ -53,13 +58,21 @@ class Samples:
         """Whether some of the arrays are read only when they are needed."""
         return any(is_lazy(array) for array in keras.tree.flatten((self.x, self.y)))
 
+    @property
+    def labelled(self) -> tuple[Any, ...]:
+        """The tuple (x, y), or (x, y, weights) if there are weights."""
+        return (self.x, self.y) if self.weights is None else (self.x, self.y, self.weights)
+
     def take(self, indices: Any) -> Self:
         """Return the samples at `indices` (an array of positions or a slice), in that order.
 
         Arrays on disk are not read yet.
         """
         return type(self)(
-            _take(self.x, indices), None if self.y is None else _take(self.y, indices)
+            *(
+                None if part is None else _take(part, indices)
+                for part in (self.x, self.y, self.weights)
+            )
         )
 
 
@@ -73,26 +86,30 @@ class CheckedSamples(Samples):
         x = keras.tree.map_structure(
             lambda array: check_finite(loaded(array), role) if is_lazy(array) else array, self.x
         )
-        return CheckedSamples(x, loaded(self.y))
+        return CheckedSamples(x, loaded(self.y), self.weights)
 
 
 def as_samples(
     data: Any,
     *,
     model: keras.Model | None = None,
+    read_for: keras.Model | None = None,
     role: str = "samples",
     labels: Labels = "optional",
 ) -> CheckedSamples:
     """Return `data` as checked samples, without scanning checked samples again.
 
     Args:
-        data: `Samples`; a pair (x, y), unless `labels` is "ignored"; x alone, unless `labels` is
-            "required": an array, a list of arrays, or a dict of arrays by input name; or a source
-            of batches, see `gather_batches` and `gather_labelled`.
+        data: `Samples`; a tuple (x, y) or (x, y, weights); x alone, unless `labels` is "required":
+            an array, a list of arrays, a dict of arrays by input name, or a frame of pandas; a
+            `datasets.Dataset` of Hugging Face, whose column "label" or "labels" holds the labels;
+            or a source of batches, see `gather_batches` and `gather_labelled`.
         model: Built Keras model whose inputs the samples must fit, or None. Defaults to None.
+        read_for: Keras model by whose inputs frames and tuples are read if `model` is None; samples
+            are not compared with it. Defaults to None.
         role: Str. Name of the samples in messages. Defaults to "samples".
-        labels: Str. Whether labels are "required", "optional", or "ignored" (dropped; a tuple is
-            then a list of inputs). Defaults to "optional".
+        labels: Str. Whether labels are "required", "optional", or "ignored" (dropped; a tuple with
+            as many arrays as the model has inputs is then x). Defaults to "optional".
 
     Returns:
         The samples, with arrays in the structure of the model's inputs, or without a model in that
@@ -105,7 +122,7 @@ def as_samples(
     """
     if model is not None:
         check_model(model)
-    samples = _coerced(data, role, labels)
+    samples = _coerced(data, model if model is not None else read_for, role, labels)
     if isinstance(samples, CheckedSamples):
         return samples if model is None else _in_structure(model, samples, role)
     checked = _checked(samples, model, role)
@@ -151,30 +168,64 @@ def _take(structure: Any, indices: Any) -> Any:
     )
 
 
-def _coerced(data: Any, role: str, labels: Labels) -> Samples:
+def _coerced(data: Any, model: keras.Model | None, role: str, labels: Labels) -> Samples:
     """Return `data` as samples with unchanged arrays; batches are gathered."""
     if isinstance(data, Samples):
         samples = data
-    elif labels != "ignored" and isinstance(data, tuple) and len(data) == 2:
+    elif isinstance(data, tuple) and len(data) in (2, 3) and _is_labelled(data, model, labels):
         samples = Samples(*data)
     else:
         samples = Samples(data)
+    if is_rows(samples.x):
+        columns = rows_as_columns(samples.x, role)
+        samples = (
+            Samples(*split_label(columns))
+            if samples.y is None
+            else replace(samples, x=split_label(columns)[0])
+        )
     if yields_batches(samples.x):
         if labels == "ignored":
-            samples = Samples(gather_batches(samples.x, limit_for(samples.x)))
+            samples = Samples(gather_batches(samples.x, limit_for(samples.x), model))
         else:
-            samples = Samples(*gather_labelled(samples.x, role))
+            samples = Samples(*gather_labelled(samples.x, role, model))
     if labels == "required" and samples.y is None:
         raise DataError(_unlabelled(data, role))
     if labels == "ignored" and samples.y is not None:
-        return type(samples)(samples.x)
-    return samples
+        samples = type(samples)(samples.x)
+    return (
+        samples
+        if isinstance(samples, CheckedSamples)
+        else Samples(
+            from_pandas(samples.x, model), from_pandas(samples.y), from_pandas(samples.weights)
+        )
+    )
+
+
+def _is_labelled(data: tuple[Any, ...], model: keras.Model | None, labels: Labels) -> bool:
+    """Return whether a tuple is (x, y) or (x, y, weights), and not a tuple of inputs."""
+    if labels != "ignored":
+        return True
+    count = None if model is None else input_count(model)
+    # Where the tuple itself has as many arrays as the model has inputs, it is x.
+    return count is not None and _array_count(data) != count and _array_count(data[0]) == count
+
+
+def _array_count(x: Any) -> int:
+    """Return the number of arrays in a structure; a list of numbers, nested or not, is one."""
+    if isinstance(x, Mapping):
+        return sum(_array_count(part) for part in x.values())
+    if isinstance(x, tuple) or (isinstance(x, list) and not is_one_array(x)):
+        return sum(_array_count(part) for part in x)
+    return 1
 
 
 def _unlabelled(data: Any, role: str) -> str:
     advice = " Write (x, y), not [x, y]." if isinstance(data, list) and len(data) == 2 else ""
-    if isinstance(data, tuple) and len(data) == 3:
-        advice = " Sample weights are not used here: leave them out."
+    if is_rows(data):
+        advice = (
+            " The data set has no column 'label' or 'labels': rename_column(name, 'label'), or give"
+            " (data.remove_columns(name), data[name])."
+        )
     return (
         f"The {role} must be a pair (x, y), keras_prelu.data.Samples with labels, or a data set of"
         f" batches (x, y).{advice} Received: {type(data).__name__}"
@@ -191,8 +242,13 @@ def _checked(samples: Samples, model: keras.Model | None, role: str) -> CheckedS
         )
     if lengths in (set(), {0}):
         raise DataError(f"There are no samples in the {role}.")
-    y = None if samples.y is None else _labels(samples.y, lengths.pop(), role)
-    return CheckedSamples(x, y)
+    count = lengths.pop()
+    y = (
+        None
+        if samples.y is None
+        else _labels(samples.y, count, f"The {role} are {count}, their labels")
+    )
+    return CheckedSamples(x, y, _weights(samples, count, role))
 
 
 def _as_arrays(x: Any, model: keras.Model | None, role: str) -> Any:
@@ -209,19 +265,44 @@ def _as_arrays(x: Any, model: keras.Model | None, role: str) -> Any:
     return as_array(x, role)
 
 
-def _labels(y: Any, count: int, role: str) -> Any:
-    """Return the labels, a list of numbers or strings as an array."""
+def _labels(y: Any, count: int, start: str) -> Any:
+    """Return labels or weights, a list of numbers or strings as an array.
+
+    Args:
+        y: Structure of arrays.
+        count: Int. Number of samples.
+        start: Str. Start of the message where there are more or fewer of them.
+    """
     y = np.asarray(y) if isinstance(y, (list, tuple)) and is_one_array(y) else y
     y = keras.tree.map_structure(
-        lambda array: keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else array, y
+        lambda array: (
+            keras.ops.convert_to_numpy(array)
+            if keras.ops.is_tensor(array)
+            else np.asarray(array)
+            if hasattr(array, "__len__") and not hasattr(array, "shape")
+            else array
+        ),
+        y,
     )
     for array in keras.tree.flatten(y):
         if np.ndim(array) == 0 or len(array) != count:
-            raise DataError(
-                f"The {role} are {count}, their labels"
-                f" {len(array) if np.ndim(array) else 'a single value'}."
-            )
+            raise DataError(f"{start} {len(array) if np.ndim(array) else 'a single value'}.")
     return y
+
+
+def _weights(samples: Samples, count: int, role: str) -> Any:
+    """Return the checked weights of samples, None if there are none."""
+    if samples.weights is None:
+        return None
+    weights = _labels(samples.weights, count, f"The {role} are {count}, their weights")
+    for array in keras.tree.flatten(weights):
+        values = check_finite(np.asarray(array), f"weights of the {role}")
+        if values.dtype.kind not in "biuf" or (values < 0).any() or not (values > 0).any():
+            raise DataError(
+                f"The weights of the {role} must be numbers from 0 on, and not all 0. They are"
+                f" {values.dtype} from {values.min()} to {values.max()}."
+            )
+    return weights
 
 
 def _in_structure(model: keras.Model, samples: CheckedSamples, role: str) -> CheckedSamples:
@@ -235,4 +316,4 @@ def _in_structure(model: keras.Model, samples: CheckedSamples, role: str) -> Che
     unchanged = [id(array) for array in keras.tree.flatten(samples.x)] == [
         id(array) for array in keras.tree.flatten(packed)
     ] and type(samples.x) is type(packed)
-    return samples if unchanged else type(samples)(packed, samples.y)
+    return samples if unchanged else type(samples)(packed, samples.y, samples.weights)

@@ -26,6 +26,7 @@ __all__ = [
     "check_model",
     "declares_inputs",
     "expected_shape",
+    "input_count",
     "input_signature",
     "is_one_array",
     "with_declared_inputs",
@@ -259,6 +260,23 @@ def expected_shape(model: keras.Model) -> tuple[int | None, ...] | None:
         size is None or isinstance(size, int) for size in shape
     )
     return tuple(shape[1:]) if is_shape and shape else None
+
+
+def input_count(model: keras.Model) -> int | None:
+    """Return the number of arrays that a model takes, or None if it is not known.
+
+    That of a model that does not declare its inputs is the one that it was built with.
+    """
+    if declares_inputs(model):
+        return len(model.inputs)
+    config: Mapping[str, Any] = model.get_build_config() or {}
+    shapes = config.get("input_shape", config.get("shapes_dict"))
+    if isinstance(shapes, Mapping):
+        return len(shapes)
+    if not isinstance(shapes, (list, tuple)):
+        return None
+    is_one_shape = all(size is None or isinstance(size, int) for size in shapes)
+    return 1 if is_one_shape else len(shapes)
 
 
 def is_one_array(values: Any) -> bool:

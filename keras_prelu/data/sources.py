@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from keras_prelu.data.containers import is_rows, rows_as_columns, split_label
 from keras_prelu.data.digits import digit_images
 from keras_prelu.data.folders import image_folder
 from keras_prelu.data.functions import is_function_name, named_function
@@ -211,7 +212,9 @@ def _returned(source: str, value: Any) -> Dataset:
     if isinstance(value, Dataset):
         return value
     is_pair = isinstance(value, tuple) and len(value) == 2
-    if is_pair and (isinstance(value[0], (tuple, Samples)) or yields_batches(value[0])):
+    if is_pair and (
+        isinstance(value[0], (tuple, Samples)) or yields_batches(value[0]) or is_rows(value[0])
+    ):
         return Dataset(source, _as_samples(source, value[0]), _as_samples(source, value[1]))
     return Dataset(source, _as_samples(source, value))
 
@@ -219,18 +222,20 @@ def _returned(source: str, value: Any) -> Dataset:
 def _as_samples(source: str, value: Any) -> Samples:
     if yields_batches(value):
         value = gather_labelled(value, f"batches of '{source}'")
+    elif is_rows(value):
+        value = split_label(rows_as_columns(value, f"rows of '{source}'"))
     samples = (
         value
         if isinstance(value, Samples)
         else Samples(*value)
-        if isinstance(value, tuple) and len(value) == 2
+        if isinstance(value, tuple) and len(value) in (2, 3)
         else Samples(value)
     )
     try:
         counts = {
             len(array)
             for array in keras.tree.flatten(
-                (samples.x, samples.y) if samples.y is not None else samples.x
+                [part for part in (samples.x, samples.y, samples.weights) if part is not None]
             )
         }
     except TypeError:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_prelu.data.containers import from_pandas
+from keras_prelu.data.signature import declares_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
 
 __all__ = [
     "batch_count",
+    "batches_of",
     "check_training_stream",
+    "first_batch",
     "gather_batches",
     "gather_labelled",
     "limit_for",
+    "parts_of",
     "yields_batches",
 ]
 
@@ -26,12 +31,10 @@ MOST_FROM_BATCHES = 4096
 """The largest number of unlabelled samples taken from a source of batches, which may be endless."""
 MOST_BYTES = 4e9
 """The size up to which labelled samples are gathered from a source whose length is unknown."""
+MOST_BATCHES = 100_000
+"""The number of batches up to which that is done, for a generator that never ends."""
 
 _INFINITE = -1  # The cardinality of an endless `tf.data.Dataset`.
-_REPEATABLE = (
-    "arrays, a tf.data.Dataset (tf.data.Dataset.from_generator calls a function again for each"
-    " pass), or a keras.utils.PyDataset"
-)
 
 
 def yields_batches(source: Any) -> bool:
@@ -39,8 +42,7 @@ def yields_batches(source: Any) -> bool:
     if isinstance(source, (np.ndarray, Mapping, list, tuple, str)) or hasattr(source, "shape"):
         return False
     return isinstance(source, (keras.utils.PyDataset, Iterator)) or (
-        isinstance(source, Iterable)
-        and (hasattr(source, "element_spec") or _comes_from(source, ("torch", "grain")))
+        isinstance(source, Iterable) and (hasattr(source, "element_spec") or _is_loader(source))
     )
 
 
@@ -50,28 +52,31 @@ def limit_for(source: Any) -> float:
     return MOST_FROM_BATCHES if count is None or count == math.inf else math.inf
 
 
-def gather_batches(source: Any, limit: float = MOST_FROM_BATCHES) -> Any:
+def gather_batches(
+    source: Any, limit: float = MOST_FROM_BATCHES, model: keras.Model | None = None
+) -> Any:
     """Gather unlabelled samples from a source of batches.
 
     Args:
-        source: `tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch `DataLoader` or generator that
-            yields batches: x, or (x, y) or (x, y, weights) as in `fit`, of which only x is used.
-            Anything else is returned unchanged.
+        source: `tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch `DataLoader`, data set or loader
+            of Grain, or generator that yields batches: x, or (x, y) or (x, y, weights) as in `fit`,
+            of which only x is used. Anything else is returned unchanged.
         limit: Number. Largest number of samples, so that a source may be endless. Defaults to
             4,096.
+        model: Keras model that takes the batches, or None. Defaults to None.
 
     Returns:
         An array, or a structure of arrays as in the batches.
 
     Raises:
-        DataError: There is no batch.
+        DataError: There is no batch, or samples come one by one.
     """
     if not yields_batches(source):
         return source
     parts: list[Any] = []
     count = 0
-    for batch in _batches(source):
-        parts.append(_as_arrays(_parts_of(batch, source)[0]))
+    for batch in batches_of(source):
+        parts.append(parts_of(batch, source, model)[0])
         count += _length(parts[-1])
         if count >= limit:
             break
@@ -79,78 +84,70 @@ def gather_batches(source: Any, limit: float = MOST_FROM_BATCHES) -> Any:
     return keras.tree.map_structure(lambda array: array[:most], _joined(parts))
 
 
-def gather_labelled(source: Any, role: str) -> tuple[Any, Any]:
-    """Gather all samples and their labels from a source of batches.
+def gather_labelled(
+    source: Any, role: str, model: keras.Model | None = None
+) -> tuple[Any, Any, Any]:
+    """Gather all samples, their labels and their weights from a source of batches.
 
     Args:
         source: Source of batches as in `gather_batches`.
         role: Str. Name of the samples in messages.
+        model: Keras model that takes the batches, or None. Defaults to None.
 
     Returns:
-        A pair of x and y, in the structure of the batches; y is None if a batch has no labels.
+        A tuple of x, y and weights, in the structure of the batches; y or weights are None if a
+        batch lacks them.
 
     Raises:
-        DataError: There is no batch, the source is endless, or its batches have weights.
+        DataError: There is no batch, samples come one by one, or the source has no end.
     """
-    if batch_count(source) == math.inf:
+    count = batch_count(source)
+    if count == math.inf:
         raise DataError(
             f"The {role} are an endless data set. Limit it: leave out repeat(), or give"
             " dataset.take(batches)."
         )
-    parts: list[Any] = []
-    labels: list[Any] = []
+    gathered: list[tuple[Any, Any, Any]] = []
     size = 0.0
-    for batch in _batches(source):
-        x, y, weights = _parts_of(batch, source)
-        if weights is not None:
+    for batch in batches_of(source):
+        gathered.append(parts_of(batch, source, model))
+        size += sum(array.nbytes for array in keras.tree.flatten(gathered[-1][0]))
+        if count is None and (size > MOST_BYTES or len(gathered) > MOST_BATCHES):
             raise DataError(
-                f"The {role} have sample weights, which are not used here. Give batches (x, y)."
+                f"The {role} do not end within {MOST_BATCHES:,} batches or {MOST_BYTES / 1e9:g} GB."
+                " Give a data set with a length, such as dataset.take(batches), or a part of a"
+                " generator, itertools.islice(generator, batches)."
             )
-        parts.append(_as_arrays(x))
-        labels.append(None if y is None else _as_arrays(y))
-        size += sum(array.nbytes for array in keras.tree.flatten(parts[-1]))
-        if size > MOST_BYTES and batch_count(source) is None:
-            raise DataError(
-                f"The {role} do not end within {MOST_BYTES / 1e9:g} GB. Give a data set with a"
-                " length, such as dataset.take(batches)."
-            )
-    is_labelled = all(part is not None for part in labels)
-    return _joined(parts), _joined(labels) if is_labelled and parts else None
+    x, y, weights = zip(*gathered, strict=True) if gathered else ((), (), ())
+    return _joined(x), _joined_if_all(y), _joined_if_all(weights)
 
 
-def check_training_stream(train: Any) -> None:
+def check_training_stream(train: Any, *, has_steps: bool) -> None:
     """Check that training data which is not an array can be used for several trainings.
 
     Args:
-        train: What the user passes as training data, neither `Samples` nor a pair.
+        train: What the user passes as training data: no arrays, and no iterator.
+        has_steps: Bool. Whether the number of batches in an epoch is given.
 
     Raises:
-        InvalidArgumentError: A ValueError; it yields no labelled batches, can be read only once, or
-            has no end.
+        InvalidArgumentError: A ValueError; it yields no labelled batches, or has no end.
     """
-    if isinstance(train, tuple) and len(train) == 3:
-        raise InvalidArgumentError(
-            "Sample weights are taken only with data sets that yield (x, y, weights). Give `train`"
-            " as such a data set, or without weights."
-        )
-    if isinstance(train, Iterator):
-        raise InvalidArgumentError(
-            f"`train` is a generator or iterator ({type(train).__name__}), which the first of the"
-            f" trainings would use up. Give {_REPEATABLE}."
-        )
     if isinstance(train, (list, Mapping, str)) or hasattr(train, "shape"):
         raise InvalidArgumentError(
             f"`train` must be a pair (x, y) in a tuple, keras_prelu.data.Samples, or a data set of"
             f" batches. Received: a {type(train).__name__}"
         )
     if not isinstance(train, (Iterable, keras.utils.PyDataset)):
+        advice = ""
+        if hasattr(train, "__getitem__") and hasattr(train, "__len__"):
+            advice = " Batch a data set of samples, such as torch.utils.data.DataLoader(data, 32)."
         raise InvalidArgumentError(
-            f"`train` must be a pair (x, y) or a data set. Received: {type(train).__name__}"
+            f"`train` must be a pair (x, y) or a data set.{advice} Received: {type(train).__name__}"
         )
-    if batch_count(train) == math.inf:
+    if batch_count(train) == math.inf and not has_steps:
         raise InvalidArgumentError(
-            "`train` is an endless data set, so that an epoch has no end. Leave out repeat(), or"
-            " give dataset.take(batches) with the batches of one epoch."
+            "`train` is an endless data set, so that an epoch has no end. Give `steps_per_epoch`,"
+            " leave out repeat(), or give dataset.take(batches) with the batches of one epoch."
         )
     spec = getattr(train, "element_spec", None)
     if spec is not None and not (isinstance(spec, (tuple, list)) and len(spec) in (2, 3)):
@@ -159,14 +156,30 @@ def check_training_stream(train: Any) -> None:
         raise InvalidArgumentError("`train` has no batches.")
 
 
-def _comes_from(source: Any, packages: tuple[str, ...]) -> bool:
+def first_batch(source: Any, model: keras.Model) -> tuple[Any, Any, Any]:
+    """Return x, y and weights of the first batch of a source that can be read again.
+
+    Raises:
+        DataError: There is no batch, or it is a single sample.
+    """
+    for batch in batches_of(source):
+        return parts_of(batch, source, model)
+    raise DataError("There are no samples: the source of batches is empty.")
+
+
+def _is_loader(source: Any) -> bool:
     return any(
-        cls.__module__.split(".")[0] in packages and "Data" in cls.__name__
+        cls.__module__.split(".")[0] in ("torch", "grain") and "Data" in cls.__name__
         for cls in type(source).__mro__
     )
 
 
-def _batches(source: Any) -> Iterator[Any]:
+def batches_of(source: Any) -> Iterator[Any]:
+    """Yield the batches of a source as they are.
+
+    Raises:
+        DataError: The source raises an error.
+    """
     try:
         if isinstance(source, keras.utils.PyDataset) and (count := batch_count(source)) is not None:
             indices = itertools.count() if count == math.inf else range(int(count))
@@ -181,31 +194,75 @@ def _batches(source: Any) -> Iterator[Any]:
         ) from error
 
 
-def _parts_of(batch: Any, source: Any) -> tuple[Any, Any, Any]:
-    """Return x, y and weights of a batch; None for those that it lacks."""
-    yields_lists = isinstance(source, keras.utils.PyDataset) or _comes_from(source, ("torch",))
+def parts_of(batch: Any, source: Any, model: keras.Model | None = None) -> tuple[Any, Any, Any]:
+    """Return x, y and weights of a batch as arrays; None for those that it lacks.
+
+    Args:
+        batch: Batch that `source` yielded.
+        source: Source of batches.
+        model: Keras model that takes the batches, or None. Defaults to None.
+
+    Raises:
+        DataError: It has other parts, or is a single sample.
+    """
+    yields_lists = isinstance(source, keras.utils.PyDataset) or _is_loader(source)
+    parts: Any = (batch,)
     if isinstance(batch, tuple) or (yields_lists and isinstance(batch, list)):
         if not 1 <= len(batch) <= 3:
             raise DataError(
                 f"A batch must be x, (x, y) or (x, y, weights). Received: {len(batch)} parts"
             )
-        x, y, weights = (*batch, None, None)[:3]
-        return x, y, weights
-    return batch, None, None
+        parts = batch
+    x, y, weights = (
+        None if part is None else _as_arrays(part) for part in (*parts, None, None)[:3]
+    )
+    if _is_one_sample(x, y, model):
+        raise DataError(
+            f"{type(source).__name__} yields samples one by one, not in batches: the first part of"
+            f" one has shape {keras.tree.flatten(x)[0].shape}. Batch it, such as"
+            " dataset.batch(32)."
+        )
+    return x, y, weights
 
 
-def _as_arrays(structure: Any) -> Any:
-    return keras.tree.map_structure(
-        lambda tensor: (
-            np.asarray(keras.ops.convert_to_numpy(tensor))
-            if keras.ops.is_tensor(tensor)
-            else np.asarray(tensor)
-        ),
-        structure,
+def _is_one_sample(x: Any, y: Any, model: keras.Model | None) -> bool:
+    """Return whether x has no batch axis: it is a scalar, or has the shape of a model's sample."""
+    arrays = keras.tree.flatten(x)
+    if any(
+        np.ndim(array) == 0 for array in (*arrays, *([] if y is None else keras.tree.flatten(y)))
+    ):
+        return True
+    if model is None or not declares_inputs(model) or len(model.inputs) != 1 or len(arrays) != 1:
+        return False
+    shape, expected = np.shape(arrays[0]), tuple(model.inputs[0].shape[1:])
+    # A batch of scalars, of shape (32,) for an input of shape (1,), is no sample of 32 values.
+    return (
+        expected != (1,)
+        and len(shape) == len(expected)
+        and all(size in (None, length) for size, length in zip(expected, shape, strict=True))
     )
 
 
-def _joined(parts: list[Any]) -> Any:
+def _as_arrays(structure: Any) -> Any:
+    return from_pandas(
+        keras.tree.map_structure(
+            lambda tensor: (
+                np.asarray(keras.ops.convert_to_numpy(tensor))
+                if keras.ops.is_tensor(tensor)
+                else tensor
+                if hasattr(tensor, "iloc")
+                else np.asarray(tensor)
+            ),
+            structure,
+        )
+    )
+
+
+def _joined_if_all(parts: Sequence[Any]) -> Any:
+    return _joined(parts) if parts and all(part is not None for part in parts) else None
+
+
+def _joined(parts: Sequence[Any]) -> Any:
     if not parts:
         raise DataError("There are no samples: the source of batches is empty.")
     try:

@@ -7,7 +7,7 @@ measured by the jackknife: it is computed again without each of 40 groups of the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +20,10 @@ from keras_prelu.backend.keras_internals import (
     metric_direction,
     set_keras_mask,
 )
+from keras_prelu.diagnostics.predictions import Predictions
 from keras_prelu.errors import InvalidArgumentError, reason_of
 
-__all__ = ["MetricValues", "Outputs", "metric_values"]
+__all__ = ["MetricValues", "metric_values", "named_metric"]
 
 _GROUPS = 40
 _BATCH = 1024
@@ -33,27 +34,6 @@ _HIGHER_IS_BETTER = re.compile(
 _LOWER_IS_BETTER = re.compile(
     r"loss|error|mse|mae|rmse|mape|msle|entropy|divergence|hinge|poisson|distance|perplexity"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """The outputs of a model for samples.
-
-    Attributes:
-        values: NumPy array.
-        mask: Boolean array of the leading axes of `values`, which says what counts; or None if all
-            does.
-    """
-
-    values: np.ndarray
-    mask: np.ndarray | None = None
-
-    def tensor(self, rows: Any) -> Any:
-        """Return the outputs of some samples as a tensor that carries its mask, as in Keras."""
-        tensor = keras.ops.convert_to_tensor(self.values[rows])
-        if self.mask is not None:
-            set_keras_mask(tensor, keras.ops.convert_to_tensor(self.mask[rows]))
-        return tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,74 +56,175 @@ class MetricValues:
 
 
 def metric_values(
-    model: keras.Model, labels: np.ndarray, outputs: Outputs, *, besides: np.ndarray
+    model: keras.Model, predictions: Predictions, *, besides: Mapping[str, np.ndarray]
 ) -> tuple[MetricValues, ...]:
-    """Measure the metrics that a model is compiled with.
+    """Measure the metrics that a model is compiled with, on all of its outputs.
+
+    An output without such a metric is measured by its loss.
 
     Args:
         model: Keras model. The state of its metrics is left as it is.
-        labels: Array of labels.
-        outputs: `Outputs` of a model for these samples, not necessarily those of `model`.
-        besides: Array with a score of each sample. A metric that is the mean of these scores is
-            left out.
+        predictions: `Predictions` of any model with the same outputs.
+        besides: Mapping from names to scores of each sample: "accuracy", or "loss" and the losses
+            of the outputs if there are several. A metric that is the mean of the accuracy or the
+            loss is left out.
 
     Returns:
-        Tuple of `MetricValues`; empty if the model is compiled without metrics.
+        Tuple of `MetricValues`.
 
     Raises:
         InvalidArgumentError: A ValueError; a metric can't be computed from labels and outputs.
     """
     metrics = compiled_metrics(model)
-    if metrics is None:
-        return ()
-    order = np.random.default_rng(0).permutation(len(labels))
-    groups = np.array_split(order, min(_GROUPS, len(labels)))
-    # Outputs that are infinite have metrics that are not numbers.
-    with _state_kept(metrics), np.errstate(invalid="ignore"):
-        try:
-            whole = _computed(metrics, labels, outputs, np.arange(len(labels)))
-            parts = _computed_without(metrics, labels, outputs, groups)
-        except Exception as error:  # Each backend has exceptions of its own, users' code any.
-            raise InvalidArgumentError(
-                f"The metrics that model '{model.name}' is compiled with can't be computed from"
-                f" labels of shape {labels.shape[1:]} and outputs of shape"
-                f" {outputs.values.shape[1:]} a sample ({reason_of(error)}). Compile it with others"
-                " or none."
-            ) from error
-        directions = {metric.name: metric_direction(metric) for metric in metrics.metrics}
+    measured: tuple[MetricValues, ...] = ()
+    with_metrics: set[str] = set()
+    if metrics is not None:
+        with _state_kept(metrics):
+            measured = _measured(metrics, predictions, besides)
+            with_metrics = {_output_of(name, predictions) for name in metrics.result()}
+    groups = _groups(len(predictions))
+    return (
+        *measured,
+        *(
+            MetricValues(
+                name=f"{name}_loss",
+                direction=-1,
+                value=float(values.mean()),
+                pseudo_values=np.array([values[group].mean() for group in groups]),
+            )
+            for name, values in besides.items()
+            if name in predictions.structure.names and name not in with_metrics
+        ),
+    )
+
+
+def named_metric(metric: Any, predictions: Predictions, available: Sequence[str]) -> MetricValues:
+    """Measure a metric that a model is not compiled with, on its only output.
+
+    Args:
+        metric: Keras metric, or its name.
+        predictions: `Predictions`.
+        available: Sequence of strings. Metrics that a user may name instead, for messages.
+
+    Raises:
+        InvalidArgumentError: There is no such metric, or it is not known for which output it is. A
+            `ValueError`.
+    """
+    names = ", ".join(map(repr, available))
+    if len(predictions.structure) > 1:
+        raise InvalidArgumentError(
+            f"`metric` must be one of {names} for a model with several outputs. Received:"
+            f" {metric!r}"
+        )
+    try:
+        found = keras.metrics.get(metric)
+        found = found if isinstance(found, keras.metrics.Metric) else _of_function(found)
+    except (ValueError, TypeError) as error:
+        raise InvalidArgumentError(
+            f"There is no metric {metric!r}. The model has {names}; others are given by the name of"
+            f" a Keras metric or as a keras.metrics.Metric ({reason_of(error, 80)})."
+        ) from error
+    only = _OnlyMetric(found)
+    with _state_kept(only):
+        return _measured(only, predictions, {})[0]
+
+
+class _OnlyMetric:
+    """One metric with the interface of those that a model is compiled with."""
+
+    def __init__(self, metric: keras.metrics.Metric) -> None:
+        self.metrics = [metric]
+
+    @property
+    def variables(self) -> list[Any]:
+        return self.metrics[0].variables
+
+    def reset_state(self) -> None:
+        self.metrics[0].reset_state()
+
+    def update_state(self, labels: Any, outputs: Any, sample_weight: Any = None) -> None:
+        one = keras.tree.flatten(labels)[0], keras.tree.flatten(outputs)[0]
+        self.metrics[0].update_state(*one, sample_weight=sample_weight)
+
+    def result(self) -> dict[str, Any]:
+        return {self.metrics[0].name: self.metrics[0].result()}
+
+
+def _of_function(function: Any) -> keras.metrics.Metric:
+    return keras.metrics.MeanMetricWrapper(function, name=getattr(function, "__name__", "metric"))
+
+
+def _groups(count: int) -> list[np.ndarray]:
+    order = np.random.default_rng(0).permutation(count)
+    return np.array_split(order, min(_GROUPS, count))
+
+
+def _measured(
+    metrics: Any, predictions: Predictions, besides: Mapping[str, np.ndarray]
+) -> tuple[MetricValues, ...]:
+    """Return the values of metrics but of those that are the mean of known scores."""
+    groups = _groups(len(predictions))
+    try:
+        # Outputs that are infinite have metrics that are not numbers.
+        with np.errstate(invalid="ignore"):
+            whole = _computed(metrics, predictions, np.arange(len(predictions)))
+            parts = _computed_without(metrics, predictions, groups)
+    except Exception as error:  # Each backend has exceptions of its own, users' code any.
+        labels = [labels for labels in predictions.labels if labels is not None]
+        raise InvalidArgumentError(
+            f"The metrics of the model can't be computed from labels of shape"
+            f" {_shapes(labels)} and outputs of shape {_shapes(predictions.outputs)} a sample"
+            f" ({reason_of(error)}). Compile it with others or none."
+        ) from error
+    directions = {metric.name: metric_direction(metric) for metric in metrics.metrics}
+    scores = [besides[name] for name in ("accuracy", "loss") if name in besides]
     return tuple(
         MetricValues(
             name=name,
-            direction=_direction(name, directions.get(name)),
+            direction=_direction(
+                name, directions.get(name.removeprefix(f"{_output_of(name, predictions)}_"))
+            ),
             value=value,
             pseudo_values=_pseudo_values(value, [part[name] for part in parts]),
         )
         for name, value in whole.items()
-        if not _is_mean_of(besides, value, [part[name] for part in parts], groups)
+        if not any(
+            _is_mean_of(one, value, [part[name] for part in parts], groups) for one in scores
+        )
     )
 
 
+def _shapes(arrays: Sequence[np.ndarray]) -> str:
+    return ", ".join(str(array.shape[1:]) for array in arrays)
+
+
+def _output_of(name: str, predictions: Predictions) -> str:
+    """Return the output in front of the name of a metric; "" if there is only one output."""
+    outputs = predictions.structure.names if len(predictions.structure) > 1 else ()
+    found = [output for output in outputs if name.startswith(f"{output}_")]
+    return max(found, key=len, default="")
+
+
 def _computed_without(
-    metrics: Any, labels: np.ndarray, outputs: Outputs, groups: list[np.ndarray]
+    metrics: Any, predictions: Predictions, groups: list[np.ndarray]
 ) -> list[dict[str, float]]:
     """Return the metrics on all samples but those of each group; NaN if none are left.
 
     The state of most metrics is a sum over samples. Then that of the other groups is the difference
     from the whole, and each sample is read twice instead of forty times.
     """
+    everything = np.arange(len(predictions))
     if len(groups) == 1:
-        return [dict.fromkeys(_computed(metrics, labels, outputs, groups[0]), float("nan"))]
-    everything = np.arange(len(labels))
-    _computed(metrics, labels, outputs, everything)
+        return [dict.fromkeys(_computed(metrics, predictions, everything), float("nan"))]
+    _computed(metrics, predictions, everything)
     whole = _state(metrics)
     parts = []
     for group in groups:
-        _computed(metrics, labels, outputs, group)
+        _computed(metrics, predictions, group)
         parts.append(_state(metrics))
     sums = [sum(values) for values in zip(*parts, strict=True)]
     if not all(np.allclose(one, other, rtol=1e-4) for one, other in zip(sums, whole, strict=True)):
-        rests = [np.delete(np.arange(len(labels)), group) for group in groups]
-        return [_computed(metrics, labels, outputs, rest) for rest in rests]
+        return [_computed(metrics, predictions, np.delete(everything, group)) for group in groups]
     results = []
     for part in parts:
         _assign(metrics, [total - values for total, values in zip(whole, part, strict=True)])
@@ -151,13 +232,31 @@ def _computed_without(
     return results
 
 
-def _computed(
-    metrics: Any, labels: np.ndarray, outputs: Outputs, samples: np.ndarray
-) -> dict[str, float]:
+def _computed(metrics: Any, predictions: Predictions, samples: np.ndarray) -> dict[str, float]:
     metrics.reset_state()
+    has_weights = any(weights is not None for weights in predictions.weights)
     for start in range(0, len(samples), _BATCH):
         rows = samples[start : start + _BATCH]
-        metrics.update_state(keras.ops.convert_to_tensor(labels[rows]), outputs.tensor(rows))
+        outputs = []
+        for output, mask in zip(predictions.outputs, predictions.masks, strict=True):
+            outputs.append(keras.ops.convert_to_tensor(output[rows]))
+            if mask is not None:
+                set_keras_mask(outputs[-1], keras.ops.convert_to_tensor(mask[rows]))
+        # An output without labels has no metric either, and nothing reads what stands for them.
+        labels = [
+            output if truth is None else keras.ops.convert_to_tensor(truth[rows])
+            for truth, output in zip(predictions.labels, outputs, strict=True)
+        ]
+        weights = [
+            keras.ops.ones((len(rows),))
+            if part is None
+            else keras.ops.convert_to_tensor(part[rows], dtype="float32")
+            for part in predictions.weights
+        ]
+        pack = predictions.structure.pack
+        metrics.update_state(
+            pack(labels), pack(outputs), sample_weight=pack(weights) if has_weights else None
+        )
     return _results(metrics)
 
 
@@ -199,8 +298,7 @@ def _direction(name: str, known: str | None) -> int:
 
 
 def _pseudo_values(whole: float, parts: list[float]) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return len(parts) * whole - (len(parts) - 1) * np.array(parts)
+    return len(parts) * whole - (len(parts) - 1) * np.array(parts)
 
 
 def _is_mean_of(

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
-from keras_prelu.data.labels import check_labels
+from keras_prelu.data.labels import arranged, check_labels
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.scores import sample_scores
 from keras_prelu.graph.model_state import keeps_state
@@ -39,7 +39,8 @@ def evaluate(
 
     Args:
         model: Keras model. It is not changed.
-        samples: `Samples` with labels, or a pair (x, y).
+        samples: `Samples` with labels, a tuple (x, y) or (x, y, weights), or a data set of batches
+            that ends.
         loss: Keras loss, for a model that is neither compiled nor a classifier.
         batch_size: Integer. The number of samples in a batch. Defaults to 32.
 
@@ -53,15 +54,14 @@ def evaluate(
     data = as_samples(samples, model=model, labels="required")
     check_labels(model, data, loss if loss is not None else getattr(model, "loss", None))
     if model.compiled and loss is None:
-        arguments = (
-            (Batches(data, batch_size),)
-            if data.on_disk
-            else (
-                *keras_arrays((data.x, data.y)),
-                batch_size,
+        data = arranged(model, data)
+        if data.on_disk:
+            metrics = model.evaluate(Batches(data, batch_size), verbose=0, return_dict=True)
+        else:
+            x, y, weights = (*keras_arrays(data.labelled), None)[:3]
+            metrics = model.evaluate(
+                x, y, batch_size, sample_weight=weights, verbose=0, return_dict=True
             )
-        )
-        metrics = model.evaluate(*arguments, verbose=0, return_dict=True)
         return Evaluation(
             samples=len(data), metrics={name: float(value) for name, value in metrics.items()}
         )

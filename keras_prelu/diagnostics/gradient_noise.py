@@ -12,9 +12,10 @@ import numpy as np
 from keras_prelu.backend.autodiff import gradients
 from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.labels import check_labels
-from keras_prelu.data.losses import resolved_loss
+from keras_prelu.data.output_losses import loss_weights_of
 from keras_prelu.data.samples import Samples, as_samples, model_inputs
 from keras_prelu.data.signature import input_signature
+from keras_prelu.diagnostics.predictions import mean_loss_of
 from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.typing import Array
@@ -76,9 +77,10 @@ def gradient_noise(
 
     Args:
         model: Any built model.
-        data: `Samples` with labels, or a pair (x, y).
-        loss: Keras loss that is a mean over samples. Defaults to the loss the model is compiled
-            with.
+        data: `Samples` with labels, a tuple (x, y) or (x, y, weights), or a data set of batches
+            that ends.
+        loss: Keras loss that is a mean over samples; for several outputs one for all, or a list or
+            dict of them. Defaults to the loss the model is compiled with.
         group: Integer. The number of samples in a group. Defaults to 8.
         limit: Integer. The largest number of samples that are used, drawn at random. Defaults to
             1024.
@@ -100,7 +102,7 @@ def gradient_noise(
         Claim 9. McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
     """
     data = as_samples(data, model=model, labels="required")
-    loss = resolved_loss(loss if loss is not None else getattr(model, "loss", None))
+    loss = loss if loss is not None else getattr(model, "loss", None)
     if loss is None:
         raise InvalidArgumentError(
             "The model is not compiled: give the `loss` whose gradient is measured."
@@ -149,19 +151,18 @@ def _gradients_of_groups(
     inputs, signature = model_inputs(model, samples), input_signature(model, samples.x)
     for rows in np.sort(order, axis=1):
         x = signature.pack([array[rows] for array in inputs])
-        yield _gradients(model, loss, x, samples.take(rows).y)
+        yield _gradients(model, loss, x, samples.take(rows))
 
 
-def _gradients(model: keras.Model, loss: Any, x: Any, labels: Any) -> list[Array]:
+def _gradients(model: keras.Model, loss: Any, x: Any, samples: Samples) -> list[Array]:
     """Return the gradients of a batch's mean loss with respect to each trainable variable."""
     variables = model.trainable_variables
     tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, x)
-    truth = keras.tree.map_structure(keras.ops.convert_to_tensor, labels)
+    loss_weights = loss_weights_of(model)
 
     def mean_loss(*values: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            outputs = model(tensors, training=False)
-            return keras.ops.mean(loss(truth, outputs))
+            return mean_loss_of(model, model(tensors, training=False), samples, loss, loss_weights)
 
     values = [keras.ops.convert_to_tensor(snapshot(variable)) for variable in variables]
     return [

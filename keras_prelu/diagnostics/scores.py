@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import keras_mask
-from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.labels import check_labels
 from keras_prelu.data.losses import resolved_loss
-from keras_prelu.data.samples import Samples, as_samples, batches, model_inputs
+from keras_prelu.data.output_losses import CHOSEN_BY_LABELS, loss_weights_of
+from keras_prelu.data.samples import Samples, as_samples
 from keras_prelu.data.signature import input_signature
-from keras_prelu.diagnostics.compiled_metrics import MetricValues, Outputs, metric_values
+from keras_prelu.diagnostics.compiled_metrics import MetricValues, metric_values, named_metric
 from keras_prelu.diagnostics.predicted_classes import predicted_classes
-from keras_prelu.errors import InvalidArgumentError, reason_of
+from keras_prelu.diagnostics.predictions import Predictions, losses_by_sample, predict
+from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["Scores", "check_scores", "measure_scores", "sample_scores"]
 
+_ACCURACY, _LOSS = "accuracy", "loss"
 _FEW = 8
 
 
@@ -29,31 +30,52 @@ class Scores:
     """How well a model does on samples.
 
     Attributes:
-        metric: String. "accuracy" for classifiers, else "loss".
-        values: NumPy array. The metric on each sample.
+        metric: String. "accuracy" for classifiers, else "loss"; or the metric that was chosen.
+        values: NumPy array. The metric on each sample; of a chosen metric that is no mean over
+            samples, the jackknife's pseudo-value of each group of samples.
         metrics: Tuple of `MetricValues` of the other metrics that a model is compiled with.
-        output_shape: Tuple of integers. The shape of the output for one sample; empty if it is not
-            known.
+        direction: Integer. 1 if higher values are better, -1 if lower ones are.
+        samples: Integer. The number of samples.
+        value: Float. The metric on all samples.
+        is_chosen: Boolean. Whether the metric was chosen, so that the others decide nothing.
+        output_shape: Tuple of integers. The shape of the output for one sample, or a tuple of such
+            for several outputs; empty if it is not known.
     """
 
     metric: str
     values: np.ndarray
     metrics: tuple[MetricValues, ...] = ()
-    output_shape: tuple[int, ...] = ()
+    direction: int
+    samples: int
+    value: float
+    is_chosen: bool = False
+    output_shape: Any = ()
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """All metrics by their names."""
+        return {self.metric: self.value, **{other.name: other.value for other in self.metrics}}
 
 
 @keeps_state("model")
 def measure_scores(
-    model: keras.Model, data: Any, *, loss: Any = None, metrics_of: keras.Model | None = None
+    model: keras.Model,
+    data: Any,
+    *,
+    loss: Any = None,
+    metrics_of: keras.Model | None = None,
+    metric: Any = None,
 ) -> Scores:
     """Measure the score on each sample, and the other metrics that a model is compiled with.
 
     Args:
         model: Keras model.
-        data: `Samples` or a pair (x, y).
+        data: `Samples`, or a tuple (x, y) or (x, y, weights).
         loss: Keras loss, for models that are not classifiers. Defaults to the loss that the model
             is compiled with.
         metrics_of: Keras model whose compiled metrics are measured. Defaults to `model`.
+        metric: String or Keras metric. The metric that is the score, see `compare`. Defaults to
+            None.
 
     Returns:
         `Scores`.
@@ -63,12 +85,25 @@ def measure_scores(
     """
     data = as_samples(data, model=model, labels="required")
     check_labels(model, data, None)
-    labels, outputs = np.asarray(data.y), _predict(model, data)
-    metric, values = _scored(model, labels, outputs, loss)
-    others = metric_values(metrics_of or model, labels, outputs, besides=values)
-    return Scores(
-        metric=metric, values=values, metrics=others, output_shape=outputs.values.shape[1:]
+    compiled = metrics_of or model
+    predictions = predict(model, data)
+    found = _scored(model, compiled, predictions, loss, needs_loss=metric == _LOSS)
+    name = _ACCURACY if _ACCURACY in found else _LOSS
+    others = tuple(
+        # Such as an accuracy that is weighted.
+        replace(other, name=f"compiled_{name}") if other.name == name else other
+        for other in metric_values(compiled, predictions, besides=found)
     )
+    scores = Scores(
+        metric=name,
+        values=found[name],
+        metrics=others,
+        direction=1 if name == _ACCURACY else -1,
+        samples=len(data),
+        value=float(found[name].mean()),
+        output_shape=predictions.shape,
+    )
+    return scores if metric is None else _by_metric(scores, metric, found, predictions)
 
 
 @keeps_state("model")
@@ -77,21 +112,24 @@ def sample_scores(model: keras.Model, data: Any, *, loss: Any = None) -> tuple[s
 
     Args:
         model: Keras model.
-        data: `Samples` or a pair (x, y).
+        data: `Samples`, or a tuple (x, y) or (x, y, weights).
         loss: Keras loss, for models that are not classifiers. Defaults to the loss that the model
             is compiled with.
 
     Returns:
-        A pair of "accuracy" and an array of 0 and 1, or of "loss" and an array of losses.
+        A pair of "accuracy" and an array of 0 and 1, or of "loss" and an array of losses, which are
+        summed over the outputs as in training.
 
     Raises:
         DataError: If the samples have no labels or do not fit.
-        InvalidArgumentError: If there is no loss, if it gives no value for each sample, if the
-            model has several outputs, or if its metrics can't be computed. A `ValueError`.
+        InvalidArgumentError: If there is no loss, if it gives no value for each sample, or if its
+            metrics can't be computed. A `ValueError`.
     """
     data = as_samples(data, model=model, labels="required")
     check_labels(model, data, None)
-    return _scored(model, np.asarray(data.y), _predict(model, data), loss)
+    found = _scored(model, model, predict(model, data), loss, needs_loss=False)
+    name = _ACCURACY if _ACCURACY in found else _LOSS
+    return name, found[name]
 
 
 def check_scores(
@@ -115,76 +153,68 @@ def check_scores(
 
 
 def _scored(
-    model: keras.Model, labels: np.ndarray, outputs: Outputs, loss: Any
-) -> tuple[str, np.ndarray]:
-    loss = resolved_loss(loss if loss is not None else getattr(model, "loss", None))
-    predicted = predicted_classes(labels, outputs.values, loss)
-    if predicted is not None:
-        classes = labels.reshape(len(labels), -1)
-        classes = classes.argmax(-1) if classes.shape[1] > 1 else classes[:, 0]
-        return "accuracy", (predicted == classes).astype(np.float64)
-    if loss is None:
+    model: keras.Model,
+    compiled: keras.Model,
+    predictions: Predictions,
+    loss: Any,
+    *,
+    needs_loss: bool,
+) -> dict[str, np.ndarray]:
+    """Return the scores of each sample by name: "accuracy", or "loss" and that of each output."""
+    labels = predictions.labels[0]
+    loss = loss if loss is not None else getattr(model, "loss", None)
+    if len(predictions.structure) == 1 and labels is not None and not needs_loss:
+        predicted = predicted_classes(labels, predictions.outputs[0], _only_loss(loss))
+        if predicted is not None:
+            classes = labels.reshape(len(labels), -1)
+            classes = classes.argmax(-1) if classes.shape[1] > 1 else classes[:, 0]
+            return {_ACCURACY: (predicted == classes).astype(np.float64)}
+    found = losses_by_sample(predictions, loss, loss_weights_of(compiled))
+    # The loss of the only output that has one is the loss itself.
+    return found if len(found) > 2 else {_LOSS: found[_LOSS]}
+
+
+def _only_loss(loss: Any) -> Any:
+    """Return the loss of the only output as a function, or None."""
+    is_by_labels = isinstance(loss, str) and loss.lower() in CHOSEN_BY_LABELS
+    return None if is_by_labels else resolved_loss(loss)
+
+
+def _by_metric(
+    scores: Scores, metric: Any, found: dict[str, np.ndarray], predictions: Predictions
+) -> Scores:
+    """Return the scores by the metric that was chosen; the others come after it."""
+    own = MetricValues(
+        name=scores.metric,
+        direction=scores.direction,
+        value=scores.value,
+        pseudo_values=scores.values,
+    )
+    if metric == scores.metric:
+        return _chosen(scores, own, scores.metrics)
+    known = {other.name: other for other in scores.metrics}
+    if metric in found and f"{metric}_loss" in known:
+        metric = f"{metric}_loss"
+    if isinstance(metric, str) and metric in known:
+        rest = tuple(other for other in scores.metrics if other.name != metric)
+        return _chosen(scores, known[metric], rest)
+    available = [scores.metric, *known]
+    return _chosen(scores, named_metric(metric, predictions, available), scores.metrics)
+
+
+def _chosen(scores: Scores, metric: MetricValues, others: tuple[MetricValues, ...]) -> Scores:
+    if not metric.direction:
         raise InvalidArgumentError(
-            "The model is no classifier for these labels and is not compiled: give a `loss` to"
-            " compare by."
+            f"Of the metric '{metric.name}' it is not known whether higher values are better. Give"
+            " a metric by which models can be compared."
         )
-    losses = _loss_values(loss, labels, outputs.values)
-    if losses.ndim == 0 or len(losses) != len(labels):
-        raise InvalidArgumentError(
-            "The loss must give a value for each sample, so that models can be compared by it."
-            f" Received: values of shape {losses.shape} for {len(labels)} samples"
-        )
-    return "loss", _loss_by_sample(losses.astype(np.float64), outputs.mask)
-
-
-def _loss_values(loss: Any, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    if labels.shape == outputs.shape[:-1] and outputs.shape[-1] == 1:
-        # As Keras does in training; else the loss would compare each label with all outputs.
-        labels = labels[..., None]
-    try:
-        return keras.ops.convert_to_numpy(
-            function(keras.ops.convert_to_tensor(labels), keras.ops.convert_to_tensor(outputs))
-        )
-    except Exception as error:  # Each backend has exceptions of its own, users' code any.
-        name = getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
-        raise InvalidArgumentError(
-            f"The loss {name} can't be computed from labels of shape {labels.shape[1:]} and outputs"
-            f" of shape {outputs.shape[1:]} a sample ({reason_of(error, 80)})."
-        ) from error
-
-
-def _loss_by_sample(losses: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Return the loss of each sample, so that their mean is that of all entries, as in Keras.
-
-    Where there is a mask, these are the entries that it keeps.
-    """
-    count = len(losses)
-    if mask is None:
-        return losses.reshape(count, -1).mean(axis=1)
-    if losses.shape[: mask.ndim] != mask.shape:
-        raise InvalidArgumentError(
-            "The model's output has a mask, and the loss gives no value for each of its entries."
-            f" Received: a mask of shape {mask.shape[1:]} and values of shape {losses.shape[1:]} a"
-            " sample"
-        )
-    by_entry = losses.reshape(*mask.shape, -1).mean(axis=-1)
-    kept = np.where(mask, by_entry, 0.0).reshape(count, -1).sum(axis=1)
-    return kept * (count / max(1, int(mask.sum())))
-
-
-def _predict(model: keras.Model, data: Samples) -> Outputs:
-    inputs, signature = model_inputs(model, data), input_signature(model, data.x)
-    chunks, masks = [], []
-    for batch in batches(inputs, signature.batch_size or 256):
-        outputs = keras.tree.flatten(model(signature.pack(keras_arrays(batch)), training=False))
-        if len(outputs) != 1:
-            raise InvalidArgumentError(
-                "Models with several outputs can't be compared by one score; evaluate them with"
-                f" model.evaluate. Received: {len(outputs)} outputs"
-            )
-        chunks.append(keras.ops.convert_to_numpy(outputs[0]))
-        mask = keras_mask(outputs[0])
-        if mask is not None:
-            masks.append(keras.ops.convert_to_numpy(mask).astype(bool))
-    return Outputs(values=np.concatenate(chunks), mask=np.concatenate(masks) if masks else None)
+    return Scores(
+        metric=metric.name,
+        values=metric.pseudo_values,
+        metrics=others,
+        direction=metric.direction,
+        samples=scores.samples,
+        value=metric.value,
+        is_chosen=True,
+        output_shape=scores.output_shape,
+    )

@@ -71,7 +71,7 @@ def layer_similarity(
         Kornblith et al. 2019, https://arxiv.org/abs/1905.00414.
     """
     check_integer("limit", limit, minimum=1)
-    data = as_samples(samples, labels="ignored")
+    data = as_samples(samples, read_for=model, labels="ignored")
     first, second = (_representations(network, data, limit) for network in (model, other))
     return tuple(
         LayerSimilarity(

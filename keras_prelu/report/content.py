@@ -146,7 +146,7 @@ def gather(
         raise InvalidArgumentError(
             f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on."
         )
-    data = as_samples(samples)
+    data = as_samples(samples, read_for=converted)
     warn_of_range(original, data.x)
     models = {
         "PReLU": converted,

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import keras
 
 from keras_prelu.backend.hosts import hosts, trains_on_several_tensorflow_hosts
-from keras_prelu.data.labels import check_labels
+from keras_prelu.data.containers import comes_from, is_rows
+from keras_prelu.data.labels import arranged, check_labels
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
 from keras_prelu.data.sources import split
-from keras_prelu.data.streams import check_training_stream
+from keras_prelu.data.streams import (
+    batch_count,
+    check_training_stream,
+    first_batch,
+    yields_batches,
+)
 from keras_prelu.diagnostics.scores import check_scores
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.recipes import AUTO, get_recipe
+from keras_prelu.training.stream_batches import StreamBatches
 
 __all__ = [
     "FineTuningData",
@@ -136,22 +145,62 @@ def checked_data(
         return labelled_samples(model, data, fit.loss, role)
 
     loss = fit.loss if fit.loss is not None else getattr(model, "loss", None)
-    is_stream = not (isinstance(train, Samples) or (isinstance(train, tuple) and len(train) == 2))
-    if is_stream:
-        check_training_stream(train)
-        if fit.augment is not None:
-            raise InvalidArgumentError(
-                "`augment` is applied to samples. Augment a stream of batches where it is made,"
-                " such as with dataset.map."
-            )
     samples = FineTuningData(
         validation=labelled(validation, "validation"),
-        train=train if is_stream else labelled(train, "training"),
+        train=_training_data(model, train, fit),
         selection=None if selection is None else labelled(selection, "selection"),
     )
     if loss is not None:
         check_scores(model, samples.validation, loss, with_metrics=fit.metrics is None)
     return samples
+
+
+def _training_data(model: keras.Model, train: Any, fit: FitConfig) -> Any:
+    """Return training data as checked samples, or as a checked stream of batches.
+
+    Data that can be read only once, which the first of several trainings would use up, is read into
+    memory.
+    """
+    role = "training"
+    if isinstance(train, Iterator) and fit.steps_per_epoch is not None:
+        train = islice(train, fit.steps_per_epoch)
+    is_tuple = isinstance(train, tuple) and len(train) in (2, 3)
+    if isinstance(train, (Iterator, Samples)) or is_tuple or is_rows(train):
+        samples = labelled_samples(model, train, fit.loss, role)
+        _refuse_weights_twice(samples, fit)
+        return samples
+    check_training_stream(train, has_steps=fit.steps_per_epoch is not None)
+    if fit.augment is not None:
+        raise InvalidArgumentError(
+            "`augment` is applied to samples. Augment a stream of batches where it is made,"
+            " such as with dataset.map."
+        )
+    # An error in the first batch is told before anything is computed.
+    first = Samples(*first_batch(train, model))
+    _refuse_weights_twice(labelled_samples(model, first, fit.loss, role), fit)
+    steps = fit.steps_per_epoch or batch_count(train)
+    # Keras asks no data set of Grain for its length, by which learning rates decay, and weights no
+    # classes in batches of Grain and PyTorch.
+    lacks = comes_from(train, "grain") or (
+        fit.class_weight is not None and comes_from(train, "torch")
+    )
+    needs_steps = not yields_batches(train) or (lacks and fit.class_weight is not None)
+    if not needs_steps and fit.steps_per_epoch is None and (steps is None or not lacks):
+        return train
+    if steps is None:
+        raise InvalidArgumentError(
+            f"The number of batches of `train` ({type(train).__name__}) is not known. Give"
+            " `steps_per_epoch`."
+        )
+    return StreamBatches(train, int(steps))
+
+
+def _refuse_weights_twice(samples: Samples, fit: FitConfig) -> None:
+    if samples.weights is not None and fit.class_weight is not None:
+        raise InvalidArgumentError(
+            "The training samples have weights, which Keras does not combine with `class_weight`."
+            " Multiply them by those of their classes, or leave out one of the two."
+        )
 
 
 def labelled_samples(model: keras.Model, data: Any, loss: Any, role: str) -> CheckedSamples:
@@ -168,4 +217,4 @@ def labelled_samples(model: keras.Model, data: Any, loss: Any, role: str) -> Che
     """
     samples = as_samples(data, model=model, role=f"{role} samples", labels="required")
     check_labels(model, samples, loss if loss is not None else getattr(model, "loss", None))
-    return samples
+    return arranged(model, samples)

@@ -31,6 +31,9 @@ class FitConfig:
     Args:
         epochs: Int. Passes over the training data. Defaults to 10.
         batch_size: Int. Batch size of training data given as arrays. Defaults to 32.
+        steps_per_epoch: Int. Number of batches in an epoch. Of arrays these are drawn anew for each
+            epoch; in a data set an epoch goes on where the one before it stopped. Needed for an
+            endless data set. Defaults to None: one pass over the data.
         optimizer: Keras optimizer or its name; each model gets a copy with fresh state. Defaults to
             Adam.
         learning_rate: Float. Learning rate of the default optimizer, decayed to 0 along a cosine;
@@ -52,6 +55,8 @@ class FitConfig:
             batches, with the same draws for every model. Defaults to None.
         mixed_precision: Str, "bfloat16" or "float16". The models compute in it, with weights and
             outputs in float32, and keep doing so. Defaults to None.
+        metric: Str or Keras metric. The metric that the scores and the verdict are about, as in
+            `compare`. Defaults to None: accuracy or loss, and the other metrics with them.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
             returns new ones. Defaults to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
@@ -69,6 +74,7 @@ class FitConfig:
 
     epochs: int = 10
     batch_size: int = 32
+    steps_per_epoch: int | None = None
     optimizer: Any = None
     learning_rate: float | None = None
     loss: Any = None
@@ -78,6 +84,7 @@ class FitConfig:
     class_weight: Any = None
     augment: Any = None
     mixed_precision: str | None = None
+    metric: Any = None
     callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None
     seed: int = 0
     verbose: Any = 0
@@ -85,6 +92,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, minimum=1)
         check_integer("batch_size", self.batch_size, minimum=1)
+        if self.steps_per_epoch is not None:
+            check_integer("steps_per_epoch", self.steps_per_epoch, minimum=1)
         check_integer("seed", self.seed, minimum=0)
         if self.patience is not None:
             check_integer("patience", self.patience, minimum=1)

@@ -10,6 +10,7 @@ import numpy as np
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import Samples
 from keras_prelu.training.augmentation import Augmentation
+from keras_prelu.training.stream_batches import StreamBatches
 
 __all__ = ["FollowEpochs", "ShuffledBatches"]
 
@@ -54,18 +55,23 @@ class ShuffledBatches(Batches):
         self._epoch = epoch
         self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))
 
-    def _batch(self, index: int) -> tuple[Any, Any]:
-        x, y = super()._batch(index)
-        return (x if self._augmentation is None else self._augmentation(x, self._epoch, index)), y
+    def _batch(self, index: int) -> tuple[Any, ...]:
+        x, *others = super()._batch(index)
+        if self._augmentation is not None:
+            x = self._augmentation(x, self._epoch, index)
+        return (x, *others)
 
 
 class FollowEpochs(keras.callbacks.Callback):
-    """Callback that sets the order of `ShuffledBatches` at the start of each epoch.
+    """Callback that tells a data set the number of each epoch when it begins.
 
     Keras passes the number of the epoch to callbacks but not to data sets.
+
+    Args:
+        data: `ShuffledBatches` or `StreamBatches`.
     """
 
-    def __init__(self, data: ShuffledBatches) -> None:
+    def __init__(self, data: ShuffledBatches | StreamBatches) -> None:
         super().__init__()
         self._data = data
 

@@ -6,7 +6,7 @@ The controls are the ReLU model that it came from, and that model with the recip
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,12 +25,13 @@ from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
 from keras_prelu.training.controls import check_controls
 from keras_prelu.training.fingerprint import fingerprint
-from keras_prelu.training.fit import TrainingSetup
+from keras_prelu.training.fit import check_metric
 from keras_prelu.training.optimizers import check_callbacks, check_optimizer
 from keras_prelu.training.recipe_search import OnTrial
 from keras_prelu.training.recipes import AUTO, CONTROL
 from keras_prelu.training.result import FineTuning
 from keras_prelu.training.runs import finetune_over_runs
+from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.start import choose_recipe, start_as_given, start_by_recipe
 from keras_prelu.training.trainer import Trainer
 from keras_prelu.training.trainings import train_and_compare
@@ -54,6 +55,7 @@ def finetune(
     fit: FitConfig | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
     optimizer: Any = None,
     learning_rate: float | None = None,
     loss: Any = None,
@@ -63,6 +65,7 @@ def finetune(
     class_weight: Any = None,
     augment: Any = None,
     mixed_precision: str | None = None,
+    metric: Any = None,
     callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None,
     seed: int | None = None,
     verbose: Any = None,
@@ -98,13 +101,14 @@ def finetune(
     Args:
         model: Keras model; a ReLU model, or a converted one as `convert` returns it. Not changed: a
             clone is trained.
-        train: `Samples` or a pair (x, y), which all models see in the same order; or a data set
-            that `model.fit` accepts (`tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch's
-            `DataLoader`), which keeps its own order, must yield the same batches again for each
-            model, and must end.
-        validation: `Samples`, a pair (x, y), or a data set that ends. Labelled samples that were
-            used neither for training nor for choosing anything. All scores and the verdict come
-            from them.
+        train: `Samples`, a tuple (x, y) or (x, y, weights) of arrays or frames of pandas, or a
+            `datasets.Dataset` of Hugging Face, which all models see in the same order; or a data
+            set that `model.fit` accepts (`tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch's
+            `DataLoader`, data sets and loaders of Grain), which keeps its own order and must yield
+            the same batches again for each model. A generator, which can be read only once, is read
+            into memory first: all of it, or `steps_per_epoch` batches.
+        validation: Data as `train`, with an end. Labelled samples that were used neither for
+            training nor for choosing anything. All scores and the verdict come from them.
         original: Keras model; the ReLU model that a converted `model` was made from, for the
             control. Needed for a converted model unless `control=False`; not together with a
             recipe. Not changed. Defaults to None.
@@ -125,12 +129,15 @@ def finetune(
             it takes three runs to know their scatter. The result's models are those of the run with
             the lowest loss on the selection samples. Where no recipe is better than ReLU there is
             one run. Defaults to 1.
-        selection: `Samples`, a pair (x, y) or a data set that ends, on which the best epoch and the
-            recipe are chosen, and the run. Defaults to a fifth of the training samples with a
+        selection: Data as `validation`, on which the best epoch and the recipe are chosen, and the
+            run. Defaults to a fifth of the training samples with a
             recipe or several runs, and else to None: then the last epoch's weights are kept.
         fit: `FitConfig` that replaces the arguments `epochs` to `verbose` below. Defaults to None.
         epochs: Int. Passes over the training data. Defaults to 10.
         batch_size: Int. Batch size of `train` given as arrays. Defaults to 32.
+        steps_per_epoch: Int. Number of batches in an epoch. Of arrays these are drawn anew for each
+            epoch; in a data set an epoch goes on where the one before it stopped. Needed for an
+            endless data set. Defaults to None: one pass over the data.
         optimizer: Keras optimizer or its name; each model gets a copy with fresh state. Defaults to
             Adam.
         learning_rate: Float. Learning rate of the default optimizer, decayed to 0 along a cosine;
@@ -152,6 +159,8 @@ def finetune(
             batches, with the same draws for every model. Defaults to None.
         mixed_precision: Str, "bfloat16" or "float16". The models compute in it, with weights and
             outputs in float32, and keep doing so. Defaults to None.
+        metric: Str or Keras metric. The metric that the scores and the verdict are about, as in
+            `compare`. Defaults to None: accuracy or loss, and the other metrics with them.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
             returns new ones. The search's short trainings get none. Defaults to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
@@ -215,6 +224,7 @@ def finetune(
         {
             "epochs": epochs,
             "batch_size": batch_size,
+            "steps_per_epoch": steps_per_epoch,
             "optimizer": optimizer,
             "learning_rate": learning_rate,
             "loss": loss,
@@ -224,6 +234,7 @@ def finetune(
             "class_weight": class_weight,
             "augment": augment,
             "mixed_precision": mixed_precision,
+            "metric": metric,
             "callbacks": callbacks,
             "seed": seed,
             "verbose": verbose,
@@ -267,8 +278,10 @@ def finetune(
         selection=data.selection,
         fit=fit_config,
         slopes=slope_config,
+        batches_per_epoch=None if isinstance(train, Iterator) else fit_config.steps_per_epoch,
         models=models,
     )
+    check_metric(model, setup, data.validation)
     with ExitStack() as stack:
         store = None
         if checkpoints is not None:

@@ -14,11 +14,12 @@ from keras_prelu.backend.keras_internals import compile_arguments, sublayers
 from keras_prelu.conversion.optimizer_copies import described_exclusions, resolved_optimizer
 from keras_prelu.data.lazy import as_lazy, is_lazy
 from keras_prelu.data.samples import CheckedSamples, Samples
-from keras_prelu.data.streams import batch_count
+from keras_prelu.data.streams import batch_count, batches_of
 from keras_prelu.graph.held_functions import held_functions
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.digest import object_digest, without_automatic_names
-from keras_prelu.training.fit import TrainingSetup
+from keras_prelu.training.setup import TrainingSetup
+from keras_prelu.training.stream_batches import StreamBatches
 from keras_prelu.version import __version__
 
 __all__ = ["fingerprint"]
@@ -110,7 +111,9 @@ def _fit_parts(fit: FitConfig) -> dict[str, Any]:
     callbacks = () if callable(fit.callbacks) else fit.callbacks or ()
     return {
         **{
-            name: value for name, value in vars(fit).items() if name not in ("callbacks", "verbose")
+            name: value
+            for name, value in vars(fit).items()
+            if name not in ("callbacks", "metric", "verbose")
         },
         "optimizer": None if fit.optimizer is None else resolved_optimizer(fit.optimizer),
         "callbacks": [
@@ -133,7 +136,7 @@ def _plain_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
 
 def _data_parts(data: Any) -> Any:
     if isinstance(data, (Samples, CheckedSamples)):
-        return [_array_parts(array) for array in keras.tree.flatten([data.x, data.y])]
+        return [_array_parts(array) for array in keras.tree.flatten(data.labelled)]
     return _stream_parts(data)
 
 
@@ -145,15 +148,13 @@ def _array_parts(array: Any) -> Any:
 
 
 def _stream_parts(stream: Any) -> Any:
-    first, second = (object_digest(list(_first_batches(stream))) for _ in range(2))
-    return type(stream).__name__, batch_count(stream), first if first == second else "shuffled"
+    source = stream.source if isinstance(stream, StreamBatches) else stream
+    first, second = (object_digest(list(_first_batches(source))) for _ in range(2))
+    return type(source).__name__, batch_count(stream), first if first == second else "shuffled"
 
 
 def _first_batches(stream: Any) -> Iterator[list[np.ndarray]]:
-    is_indexed = isinstance(stream, keras.utils.PyDataset)
-    count = int(batch_count(stream) or 0) if is_indexed else 0
-    batches = (stream[index] for index in range(count)) if is_indexed else iter(stream)
-    for batch in itertools.islice(batches, _BATCHES_OF_STREAM):
+    for batch in itertools.islice(batches_of(stream), _BATCHES_OF_STREAM):
         yield [
             keras.ops.convert_to_numpy(array)
             for array in keras.tree.flatten(batch)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,17 @@ from keras_prelu.conversion.compile_settings import fresh_metrics, settings_with
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
-from keras_prelu.data.samples import CheckedSamples, Samples
+from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.data.streams import batch_count
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
-from keras_prelu.diagnostics.scores import Scores, measure_scores, sample_scores
+from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.layers import is_slope
 from keras_prelu.sites.prelu_layers import has_prelu_layers
-from keras_prelu.training.augmentation import Augmentation
 from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.class_weights import class_weights
-from keras_prelu.training.config import FitConfig, SlopeConfig
+from keras_prelu.training.config import FitConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
 from keras_prelu.training.guard import (
     DivergedTrainingError,
@@ -42,15 +43,19 @@ from keras_prelu.training.optimizers import (
 )
 from keras_prelu.training.precision import compute_in
 from keras_prelu.training.schedules import set_schedule
+from keras_prelu.training.setup import TrainingSetup
+from keras_prelu.training.stream_batches import StreamBatches
 from keras_prelu.training.variable_creation import build_for_training
 
 __all__ = [
     "ScoredModel",
     "TrainedModel",
-    "TrainingSetup",
+    "check_metric",
     "lowest_selection_loss",
     "train_and_score",
 ]
+
+_FEW = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,9 @@ class TrainedModel:
         score_before: Float. Accuracy (for classifiers) or loss on the validation samples before
             training.
         score_after: Float. Accuracy or loss after training.
+        metrics_before: Mapping from names to floats. The score and all metrics that the model is
+            compiled with, on every output, on the validation samples before training.
+        metrics_after: Mapping from names to floats. The same after training.
         dead_before: Tuple of `SiteUnits`. Dead units at each site before training, on the
             validation samples.
         dead_after: Tuple of `SiteUnits`. Dead units at each site after training.
@@ -72,6 +80,8 @@ class TrainedModel:
     history: dict[str, list[float]]
     score_before: float
     score_after: float
+    metrics_before: Mapping[str, float]
+    metrics_after: Mapping[str, float]
     dead_before: tuple[SiteUnits, ...]
     dead_after: tuple[SiteUnits, ...]
 
@@ -87,82 +97,6 @@ class ScoredModel:
 
     trained: TrainedModel
     scores: Scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSetup:
-    """The data and settings that all models of a comparison are trained with.
-
-    Attributes:
-        train: `CheckedSamples`, or a stream of batches.
-        selection: `CheckedSamples` on which the best epoch is chosen; with None, the weights of
-            the last epoch are kept.
-        fit: `FitConfig`. Settings of the training.
-        slopes: `SlopeConfig`. How slopes are trained.
-        batches_per_epoch: Int. Largest number of batches in an epoch, drawn anew for each epoch;
-            None for all.
-        models: Tuple of Keras models. The user's models, whose variables the optimizer may exclude
-            from weight decay.
-    """
-
-    train: Any
-    selection: CheckedSamples | None
-    fit: FitConfig
-    slopes: SlopeConfig
-    batches_per_epoch: int | None = None
-    models: tuple[keras.Model, ...] = ()
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer of the weights or its name."""
-        return "adam" if self.fit.optimizer is None else self.fit.optimizer
-
-    def data(self) -> Any:
-        """Return the training data, in the order that all models see."""
-        if isinstance(self.train, Samples):
-            return ShuffledBatches(
-                self.train,
-                self.fit.batch_size,
-                self.fit.seed,
-                limit=self.batches_per_epoch,
-                augmentation=self._augmentation(),
-            )
-        return self.train
-
-    def _augmentation(self) -> Augmentation | None:
-        augment = self.fit.augment
-        return None if augment is None else Augmentation(augment, self.fit.seed)
-
-    def steps(self) -> int | None:
-        """Return the number of steps of the whole training, or None for a stream without length."""
-        batches = batch_count(self.data())
-        return int(batches) * self.fit.epochs if batches else None
-
-    def with_default_multiplier(self, multiplier: float) -> TrainingSetup:
-        """Return the setup with this slope multiplier, unless it has one."""
-        if self.slopes.multiplier is not None:
-            return self
-        return replace(self, slopes=replace(self.slopes, multiplier=multiplier))
-
-    def shortened(self, steps: int) -> TrainingSetup:
-        """Return the setup of a shorter training on samples.
-
-        The learning rate decays within the shorter training. Callbacks are left out. Slopes are
-        frozen and warmed up for the same shares of the training.
-        """
-        batches = len(ShuffledBatches(self.train, self.fit.batch_size, self.fit.seed))
-        epochs = max(1, round(steps / batches))
-        share = epochs / self.fit.epochs
-        return replace(
-            self,
-            fit=replace(self.fit, epochs=epochs, callbacks=None, patience=None, verbose=0),
-            slopes=replace(
-                self.slopes,
-                frozen_epochs=self.slopes.frozen_epochs * share,
-                warmup_epochs=self.slopes.warmup_epochs * share,
-            ),
-            batches_per_epoch=min(batches, max(1, steps // epochs)),
-        )
 
 
 def train_and_score(
@@ -186,20 +120,33 @@ def train_and_score(
         DivergedTrainingError: A FineTuningError; the loss became NaN or infinite, or exploded.
     """
     model = _compiled_clone(source, setup)
-    _, scores_before = sample_scores(model, validation)
+    before = measure_scores(model, validation, metric=setup.fit.metric)
     dead_before = dead_units(model, validation)
     watched = validation if setup.selection is None else setup.selection
     history = _fit(model, setup, watched, checkpoint)
-    scores = measure_scores(model, validation)
+    scores = measure_scores(model, validation, metric=setup.fit.metric)
     trained = TrainedModel(
         model=model,
         history=history,
-        score_before=float(scores_before.mean()),
-        score_after=float(scores.values.mean()),
+        score_before=before.value,
+        score_after=scores.value,
+        metrics_before=before.by_name,
+        metrics_after=scores.by_name,
         dead_before=dead_before,
         dead_after=dead_units(model, validation),
     )
     return ScoredModel(trained=trained, scores=scores)
+
+
+def check_metric(model: keras.Model, setup: TrainingSetup, validation: CheckedSamples) -> None:
+    """Check, before anything is trained, that models can be scored by the metric that was chosen.
+
+    Raises:
+        InvalidArgumentError: A ValueError; there is no such metric.
+    """
+    if setup.fit.metric is not None:
+        few = validation.take(slice(0, max(_FEW, setup.fit.batch_size)))
+        measure_scores(_compiled_clone(model, setup), few, metric=setup.fit.metric)
 
 
 def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
@@ -287,7 +234,7 @@ def _fit(
     changing = [callback for callback in users if getattr(callback, "changes_training", False)]
     watching = [callback for callback in users if callback not in changing]
     callbacks: list[Any] = [guard, _SeedEpochs(setup.fit.seed), *watching]
-    if isinstance(data, ShuffledBatches):
+    if isinstance(data, (ShuffledBatches, StreamBatches)):
         callbacks.insert(0, FollowEpochs(data))
     best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit)
     checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, guard, best_epoch)
@@ -295,15 +242,19 @@ def _fit(
     callbacks += [best_epoch] if best_epoch is not None else []
     callbacks += changing
     callbacks += [checkpoint] if checkpoint is not None else []
-    result = model.fit(
-        data,
-        epochs=setup.fit.epochs,
-        validation_data=_validation_data(watched, setup.fit.batch_size),
-        callbacks=callbacks,
-        class_weight=class_weights(setup.fit.class_weight, setup.train),
-        shuffle=False,
-        verbose=setup.fit.verbose,
-    )
+    with warnings.catch_warnings():
+        if batch_count(data) is None:
+            # Keras warns at the end of the first epoch of any data set whose length it can't ask.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+        result = model.fit(
+            data,
+            epochs=setup.fit.epochs,
+            validation_data=_validation_data(watched, setup.fit.batch_size),
+            callbacks=callbacks,
+            class_weight=class_weights(setup.fit.class_weight, setup.train),
+            shuffle=False,
+            verbose=setup.fit.verbose,
+        )
     history: dict[str, list[float]] = result.history if checkpoint is None else checkpoint.history
     reason = guard.reason or _flaw(history, chooses_epoch=best_epoch is not None)
     if reason:
@@ -321,8 +272,7 @@ def _user_callbacks(fit: FitConfig) -> list[Any]:
 def _validation_data(samples: CheckedSamples, batch_size: int) -> Any:
     if samples.on_disk or replicas() > 1:
         return Batches(samples, batch_size)
-    x, y = keras_arrays((samples.x, samples.y))
-    return x, y
+    return keras_arrays(samples.labelled)
 
 
 def _flaw(history: dict[str, list[float]], *, chooses_epoch: bool) -> str:

@@ -111,7 +111,8 @@ def largest_sound_loss(
         count -= count % batch_size  # JAX would compile the smaller last batch by itself.
     some = samples.take(rng.permutation(len(samples))[:count])
     others = some.take(rng.permutation(count))
-    losses = [_loss(model, some, batch_size), _loss(model, Samples(some.x, others.y), batch_size)]
+    wrong = Samples(some.x, others.y, others.weights)
+    losses = [_loss(model, some, batch_size), _loss(model, wrong, batch_size)]
     limit = EXPLODED * max(map(abs, losses))
     return limit if math.isfinite(limit) else math.inf
 

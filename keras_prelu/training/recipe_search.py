@@ -14,9 +14,10 @@ from keras_prelu.data.samples import Samples
 from keras_prelu.errors import ConversionError, FineTuningError, InvalidArgumentError
 from keras_prelu.training.candidates import Candidate
 from keras_prelu.training.checkpoints import Checkpoints
-from keras_prelu.training.fit import TrainingSetup, lowest_selection_loss
+from keras_prelu.training.fit import lowest_selection_loss
 from keras_prelu.training.preparation import PreparedModel
 from keras_prelu.training.recipes import Recipe
+from keras_prelu.training.setup import TrainingSetup
 
 __all__ = ["LEAST_BUDGET", "RecipeSearch", "RecipeTrial", "search_recipe"]
 

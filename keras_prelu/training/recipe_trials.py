@@ -19,10 +19,11 @@ from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.arguments import SELECTION_SHARE, check_distribution, labelled_samples
 from keras_prelu.training.candidates import Candidate, candidates
 from keras_prelu.training.config import FitConfig, SlopeConfig
-from keras_prelu.training.fit import TrainingSetup, lowest_selection_loss
+from keras_prelu.training.fit import lowest_selection_loss
 from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.preparation import ModelPreparer
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
+from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["RecipeTrials", "try_recipes"]

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-from keras_prelu.diagnostics.comparison import MARGIN, Comparison, compare_scores
+from keras_prelu.diagnostics.comparison import (
+    MARGIN,
+    Comparison,
+    compare_scores,
+    negligible_difference,
+)
 from keras_prelu.training.fallbacks import Fallback
 
 __all__ = ["LEAST_RUNS", "OverRuns", "Run", "RunComparison", "compare_runs"]
@@ -106,7 +111,13 @@ class OverRuns:
 
 
 def compare_runs(
-    metric: str, a: Sequence[np.ndarray], b: Sequence[np.ndarray], *, margin: float = MARGIN
+    metric: str,
+    a: Sequence[np.ndarray],
+    b: Sequence[np.ndarray],
+    *,
+    margin: float = MARGIN,
+    direction: int | None = None,
+    samples: int | None = None,
 ) -> RunComparison:
     """Compare two models by the scores of several trainings of each on the same samples.
 
@@ -116,18 +127,28 @@ def compare_runs(
     covers. A model is called better only if both say so.
 
     Args:
-        metric: String. "accuracy" or "loss".
+        metric: String. "accuracy" or "loss", or a metric that was chosen.
         a: Sequence of arrays. The scores of model a on each sample, an array for each run.
         b: Sequence of arrays. The scores of model b, from the runs of the same seeds.
         margin: Float. The difference that does not matter, as in `compare`. Defaults to 0.01.
+        direction: Integer. As in `compare_scores`. Defaults to that of the accuracy or loss.
+        samples: Integer. As in `compare_scores`. Defaults to the number of scores.
     """
-    sign = 1.0 if metric == "accuracy" else -1.0
-    gains = np.array([sign * float((one - other).mean()) for one, other in zip(a, b, strict=True)])
     over_samples = compare_scores(
-        metric, np.mean(a, axis=0), np.mean(b, axis=0), margin=margin, runs=len(gains)
+        metric,
+        np.mean(a, axis=0),
+        np.mean(b, axis=0),
+        margin=margin,
+        runs=len(a),
+        direction=direction,
+        samples=samples,
     )
+    sign = over_samples.direction
+    gains = np.array([sign * float((one - other).mean()) for one, other in zip(a, b, strict=True)])
     low, high = _t_interval(gains, 0.95)
-    negligible = margin if metric == "accuracy" else margin * abs(over_samples.b)
+    negligible = negligible_difference(
+        over_samples.a, over_samples.b, over_samples.direction, margin
+    )
     inner_low, inner_high = _t_interval(gains, 0.9)
     verdict = "can't tell"
     if (low > 0 and over_samples.verdict == "better") or (

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.recipes import AUTO
 from keras_prelu.training.result import FineTuning
 from keras_prelu.training.run_comparison import OverRuns, Run, RunComparison, compare_runs
+from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.start import Start
 from keras_prelu.training.trainer import Trainer
 from keras_prelu.training.trainings import train_and_compare
@@ -128,4 +128,11 @@ def _compared(
     if not pairs:
         return None
     models, controls = zip(*pairs, strict=True)
-    return compare_runs(result.incoming_comparison.metric, models, controls)
+    of_samples = result.incoming_comparison
+    return compare_runs(
+        of_samples.metric,
+        models,
+        controls,
+        direction=of_samples.direction,
+        samples=of_samples.samples,
+    )

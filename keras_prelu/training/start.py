@@ -9,10 +9,10 @@ import keras
 from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.training.candidates import Candidate, candidate_of, candidates
 from keras_prelu.training.checkpoints import Checkpoints
-from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.preparation import ModelPreparer, PreparedModel
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
 from keras_prelu.training.recipes import AUTO, CONTROL, Recipe, control_of, get_recipe
+from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.slope_multipliers import EQUAL, multiplier_of_model
 
 __all__ = ["Choice", "Start", "choose_recipe", "start_as_given", "start_by_recipe"]

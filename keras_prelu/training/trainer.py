@@ -10,7 +10,8 @@ from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.diagnostics.comparison import Comparison, compare_measured
 from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.training.checkpoints import Checkpoints
-from keras_prelu.training.fit import ScoredModel, TrainingSetup, train_and_score
+from keras_prelu.training.fit import ScoredModel, train_and_score
+from keras_prelu.training.setup import TrainingSetup
 
 __all__ = ["Trainer"]
 
@@ -51,4 +52,10 @@ class Trainer:
     def score(self, model: keras.Model, like: ScoredModel) -> Scores:
         """Measure a model that was not trained by the loss and the metrics of one that was."""
         trained = like.trained.model
-        return measure_scores(model, self.validation, loss=trained.loss, metrics_of=trained)
+        return measure_scores(
+            model,
+            self.validation,
+            loss=trained.loss,
+            metrics_of=trained,
+            metric=self.setup.fit.metric,
+        )

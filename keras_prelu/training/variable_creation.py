@@ -30,11 +30,14 @@ def build_for_training(model: keras.Model, samples: Samples) -> None:
         return
     model.optimizer.build(model.trainable_variables)
     batch = samples.take(slice(0, input_signature(model, samples.x).batch_size or 1))
-    x, y = (
-        keras.tree.map_structure(keras.ops.convert_to_tensor, loaded(part))
-        for part in (batch.x, batch.y)
+    x, y, weights = (
+        None
+        if part is None
+        else keras.tree.map_structure(keras.ops.convert_to_tensor, loaded(part))
+        for part in (batch.x, batch.y, batch.weights)
     )
     outputs = model(x, training=False)
-    model.compute_loss(x, y, outputs)  # Creates the metric of each output's mean loss.
-    model.compute_metrics(x, y, outputs)
+    # The loss creates the metric of each output's mean loss.
+    model.compute_loss(x, y, outputs, sample_weight=weights)
+    model.compute_metrics(x, y, outputs, sample_weight=weights)
     model.reset_metrics()

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_prelu.diagnostics.compiled_metrics import Outputs, metric_values
+from keras_prelu.data.output_losses import OutputStructure
+from keras_prelu.diagnostics.compiled_metrics import metric_values
+from keras_prelu.diagnostics.predictions import Predictions
 
 # Keras's metrics of overlap ask JAX for int64, which it has not.
 pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
@@ -19,6 +21,16 @@ def own_overlap(y_true, y_pred):
     return keras.ops.mean(y_true * y_pred, axis=-1)
 
 
+def predictions(labels=LABELS, outputs=OUTPUTS, weights=None):
+    return Predictions(
+        structure=OutputStructure(positions=0, names=("output",)),
+        outputs=(outputs,),
+        labels=(labels,),
+        weights=(weights,),
+        masks=(None,),
+    )
+
+
 def compiled(*metrics):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(6)])
     model.compile("sgd", "mse", metrics=list(metrics))
@@ -29,7 +41,7 @@ def test_values_are_those_of_the_metrics():
     model = compiled(keras.metrics.BinaryIoU([1], name="iou"), keras.metrics.AUC(name="auc"), "mae")
     values = {
         metric.name: metric
-        for metric in metric_values(model, LABELS, Outputs(values=OUTPUTS), besides=SCORES)
+        for metric in metric_values(model, predictions(), besides={"loss": SCORES})
     }
     predicted = OUTPUTS >= 0.5
     overlap = np.sum(predicted & (LABELS == 1)) / np.sum(predicted | (LABELS == 1))
@@ -45,7 +57,7 @@ def test_values_are_those_of_the_metrics():
 
 def test_pseudo_values_of_a_mean_are_the_means_of_groups():
     (mae,) = metric_values(
-        compiled("mae"), LABELS[:80], Outputs(values=OUTPUTS[:80]), besides=SCORES[:80]
+        compiled("mae"), predictions(LABELS[:80], OUTPUTS[:80]), besides={"loss": SCORES[:80]}
     )
     assert len(mae.pseudo_values) == 40
     by_sample = np.abs(LABELS[:80] - OUTPUTS[:80]).mean(axis=1)
@@ -70,10 +82,8 @@ class Largest(keras.metrics.Metric):
 
 def test_metrics_of_any_kind_are_computed_without_each_group():
     iou = keras.metrics.BinaryIoU([1], name="iou")
-    by_sums = metric_values(compiled(iou), LABELS, Outputs(values=OUTPUTS), besides=SCORES)
-    by_passes = metric_values(
-        compiled(iou, Largest()), LABELS, Outputs(values=OUTPUTS), besides=SCORES
-    )
+    by_sums = metric_values(compiled(iou), predictions(), besides={"loss": SCORES})
+    by_passes = metric_values(compiled(iou, Largest()), predictions(), besides={"loss": SCORES})
     assert [metric.name for metric in by_passes] == ["iou", "largest"]
     np.testing.assert_allclose(by_sums[0].pseudo_values, by_passes[0].pseudo_values, atol=1e-4)
     groups = np.array_split(np.random.default_rng(0).permutation(100), 40)
@@ -85,9 +95,7 @@ def test_metrics_of_any_kind_are_computed_without_each_group():
 
 def test_the_metric_that_scores_are_the_values_of_is_left_out():
     by_sample = np.square(LABELS - OUTPUTS).mean(axis=1)
-    values = metric_values(
-        compiled("mse", "mae"), LABELS, Outputs(values=OUTPUTS), besides=by_sample
-    )
+    values = metric_values(compiled("mse", "mae"), predictions(), besides={"loss": by_sample})
     assert [metric.name for metric in values] == ["mae"]
 
 
@@ -100,7 +108,7 @@ def test_a_users_function_is_judged_by_its_name(name, direction):
         return own_overlap(y_true, y_pred)
 
     metric.__name__ = name
-    (value,) = metric_values(compiled(metric), LABELS, Outputs(values=OUTPUTS), besides=SCORES)
+    (value,) = metric_values(compiled(metric), predictions(), besides={"loss": SCORES})
     assert (value.name, value.direction) == (name, direction)
 
 
@@ -109,7 +117,7 @@ def test_the_state_of_metrics_is_kept():
     model.evaluate(np.zeros((5, 2)), np.ones((5, 6)), verbose=0)
     before = [float(metric.result()) for metric in model.metrics if metric.name == "loss"]
     state = [keras.ops.convert_to_numpy(v) for v in model.metrics_variables]
-    metric_values(model, LABELS, Outputs(values=OUTPUTS), besides=SCORES)
+    metric_values(model, predictions(), besides={"loss": SCORES})
     for one, other in zip(state, model.metrics_variables, strict=True):
         np.testing.assert_array_equal(one, keras.ops.convert_to_numpy(other))
     assert before == [float(metric.result()) for metric in model.metrics if metric.name == "loss"]
@@ -117,13 +125,13 @@ def test_the_state_of_metrics_is_kept():
 
 def test_models_without_metrics_have_none():
     plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(6)])
-    assert metric_values(plain, LABELS, Outputs(values=OUTPUTS), besides=SCORES) == ()
-    assert metric_values(compiled(), LABELS, Outputs(values=OUTPUTS), besides=SCORES) == ()
+    assert metric_values(plain, predictions(), besides={"loss": SCORES}) == ()
+    assert metric_values(compiled(), predictions(), besides={"loss": SCORES}) == ()
 
 
 def test_one_sample_has_a_value_and_no_variation():
     (mae,) = metric_values(
-        compiled("mae"), LABELS[:1], Outputs(values=OUTPUTS[:1]), besides=SCORES[:1]
+        compiled("mae"), predictions(LABELS[:1], OUTPUTS[:1]), besides={"loss": SCORES[:1]}
     )
     np.testing.assert_allclose(mae.value, np.abs(LABELS[0] - OUTPUTS[0]).mean(), rtol=1e-5)
     assert np.isnan(mae.pseudo_values).all()

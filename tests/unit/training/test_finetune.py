@@ -393,15 +393,15 @@ def test_slopes_are_frozen_and_warmed_up_for_parts_of_the_training(converted, di
 
 
 def test_a_stream_of_unknown_length_has_no_epochs_to_freeze_slopes_for(converted, digits):
-    class Unknown:
+    torch = pytest.importorskip("torch")
+
+    class Unknown(torch.utils.data.IterableDataset):
         def __iter__(self):
-            return iter([])
+            return zip(*(torch.as_tensor(part) for part in digits[0].labelled), strict=True)
 
-        def __len__(self):
-            raise TypeError("unknown")
-
+    stream = torch.utils.data.DataLoader(Unknown(), batch_size=32)
     with pytest.raises(kp.KerasPReLUError, match="no length"):
-        kp.finetune(converted, Unknown(), digits[1], control=False, epochs=2, slope_frozen_epochs=1)
+        kp.finetune(converted, stream, digits[1], control=False, epochs=2, slope_frozen_epochs=1)
 
 
 def test_a_stream_of_batches(converted, digits):

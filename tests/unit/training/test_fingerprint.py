@@ -7,7 +7,7 @@ import pytest
 from keras_prelu.data.samples import as_samples
 from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.fingerprint import fingerprint
-from keras_prelu.training.fit import TrainingSetup
+from keras_prelu.training.setup import TrainingSetup
 
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")

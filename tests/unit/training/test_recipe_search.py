@@ -11,8 +11,8 @@ import keras_prelu as kp
 from keras_prelu.data.samples import as_samples
 from keras_prelu.training import recipe_search as searching
 from keras_prelu.training.candidates import Candidate
-from keras_prelu.training.fit import TrainingSetup
 from keras_prelu.training.recipes import RECIPES
+from keras_prelu.training.setup import TrainingSetup
 
 
 def setup(samples, epochs, batch_size):

@@ -9,10 +9,11 @@ import keras_prelu as kp
 from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.data.samples import as_samples
 from keras_prelu.training.candidates import candidates
-from keras_prelu.training.fit import TrainingSetup, lowest_selection_loss
+from keras_prelu.training.fit import lowest_selection_loss
 from keras_prelu.training.preparation import ModelPreparer
 from keras_prelu.training.recipes import FAST as LEARNS_FAST
 from keras_prelu.training.recipes import FIXED, RECIPES, control_of, get_recipe
+from keras_prelu.training.setup import TrainingSetup
 from tests.helpers import models
 
 

@@ -1,0 +1,148 @@
+"""What a comparison of two models found, and how it is told in words.
+
+`Comparison.sentence` expresses in words how two models compare. The verdict of a fine-tuning
+combines such sentences and covers the cases without a comparison
+(`training.result.FineTuning.verdict`); the command line, the demo and the report print the
+sentences that these two return.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from keras_prelu.diagnostics.paired_intervals import ERROR
+
+__all__ = ["Comparison", "MetricComparison", "direction_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricComparison:
+    """Two models compared by a metric that they are compiled with.
+
+    Attributes:
+        name: String. The name of the metric.
+        a: Float. The metric of model a.
+        b: Float. The metric of model b.
+        gain: Float. By how much a is better; a − b if it is unknown which values are better.
+        low: Float. Lower end of the gain's interval, whose error of 5 % is shared among all such
+            metrics; minus infinity if the samples allow no interval.
+        high: Float. Upper end of that interval.
+        verdict: String. "better", "worse", "as good", "can't tell", or "different" if it is unknown
+            which values are better.
+    """
+
+    name: str
+    a: float
+    b: float
+    gain: float
+    low: float
+    high: float
+    verdict: str
+
+    def sentence(self) -> str:
+        """Return the figures of the metric, with its verdict, as one sentence."""
+        return (
+            f"{self.name}: {self.verdict}, {self.a:.4f} against {self.b:.4f}"
+            f" ({_interval_text(self.low, self.high)})."
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Model a compared with model b, paired by sample.
+
+    Attributes:
+        metric: String. "accuracy" (higher is better), "loss" (lower is better), or the metric that
+            was chosen.
+        samples: Integer. The number of samples.
+        a: Float. The mean score of model a.
+        b: Float. The mean score of model b.
+        gain: Float. By how much a is better: a − b for accuracy, b − a for loss, and likewise for
+            other metrics.
+        low: Float. Lower end of the gain's 95 % confidence interval over samples; minus infinity if
+            the samples allow no interval.
+        high: Float. Upper end of that interval.
+        p_value: Float, or None. McNemar's exact test of no difference; only for accuracies of
+            single models.
+        verdict: String. How a compares with b: "better", "worse", "as good" (the gain lies within
+            the margin, with an error of at most 5 %), "mixed" (better by one metric and worse by
+            another), or "can't tell".
+        needed: Integer, or None. If the verdict is "can't tell": about how many samples would show
+            a gain of this size, or that there is none beyond the margin.
+        note: String. Why the samples allow no interval; empty if they allow one.
+        runs: Integer. The number of trainings of each model. The interval covers samples, not
+            trainings. Defaults to 1.
+        metrics: Tuple of `MetricComparison` of the other metrics that the models are compiled with.
+            "better" and "as good" need that a is worse in none of them, unless the metric was
+            chosen.
+        is_chosen: Boolean. Whether the metric was chosen, so that it alone decides.
+        direction: Integer. 1 if higher scores are better, -1 if lower ones are.
+    """
+
+    metric: str
+    samples: int
+    a: float
+    b: float
+    gain: float
+    low: float
+    high: float
+    p_value: float | None
+    verdict: str
+    needed: int | None
+    note: str = ""
+    runs: int = 1
+    metrics: tuple[MetricComparison, ...] = ()
+    is_chosen: bool = False
+    direction: int = 1
+
+    def sentence(self, a: str, b: str) -> str:
+        """Return the verdict in words, with the interval and the number of samples needed.
+
+        Args:
+            a: String. The name of model a in the sentence.
+            b: String. The name of model b in the sentence.
+        """
+        runs = "one run" if self.runs == 1 else f"{self.runs} runs"
+        note = f"; {self.note}" if self.note else ""
+        figures = (
+            f"{self.metric} {self.a:.4f} against {self.b:.4f}, gain {self.gain:+.4f} "
+            f"({_interval_text(self.low, self.high)}, n = {self.samples:,}, {runs}{note})."
+        )
+        metrics = [metric.sentence() for metric in self.metrics]
+        return " ".join([f"{self._meaning(a, b)}: {figures}", *metrics])
+
+    def _meaning(self, a: str, b: str) -> str:
+        needed = f" (about {self.needed:,} samples are needed)" if self.needed else ""
+        better, worse = (
+            self._metrics_with("better"),
+            self._metrics_with("worse"),
+        )
+        return {
+            "better": f"{a} is better than {b}",
+            "worse": f"{a} is worse than {b}"
+            + (f" in {worse}" if self.metrics and not self.is_chosen else ""),
+            "mixed": f"{a} is better than {b} in {better} but worse in {worse}",
+            "as good": f"{a} is as good as {b}",
+            "can't tell": f"Can't tell {a} from {b} with this much data{needed}",
+        }[self.verdict]
+
+    def _metrics_with(self, verdict: str) -> str:
+        """Return the names of the metrics by which a is better, or worse."""
+        primary = direction_of(self.low, self.high, self.p_value)
+        names = [self.metric] if primary == verdict else []
+        names += [metric.name for metric in self.metrics if metric.verdict == verdict]
+        return " and ".join(names)
+
+
+def direction_of(low: float, high: float, p_value: float | None) -> str | None:
+    """Return "better" or "worse" if an interval excludes 0, and McNemar's test agrees."""
+    if p_value is not None and p_value >= ERROR:
+        return None
+    return "better" if low > 0 else "worse" if high < 0 else None
+
+
+def _interval_text(low: float, high: float) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "no interval"
+    return f"95 % interval {low:+.4f} to {high:+.4f}"
