@@ -16,9 +16,12 @@ import keras
 from keras.src import backend
 from keras.src.backend.common import masking
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.ops.function import Function, make_node_key
 from keras.src.ops.numpy import Multiply
+from keras.src.utils.tracking import Tracker
 
 __all__ = [
+    "EXECUTION_FUNCTIONS",
     "MOVING_AVERAGES",
     "Functional",
     "Node",
@@ -28,10 +31,12 @@ __all__ = [
     "built_for",
     "compile_arguments",
     "compiled_metrics",
+    "copy_tf_wrapper",
     "direct_sublayers",
     "functional_like_constructor",
     "has_automatic_name",
     "has_settable_rate",
+    "index_by_identity",
     "is_sparse",
     "keep_losses",
     "keras_mask",
@@ -40,6 +45,7 @@ __all__ = [
     "moving_averages",
     "nodes_in_order",
     "nodes_kept",
+    "nodes_of_graph",
     "optimizer_config",
     "optimizer_map",
     "own_attributes",
@@ -52,6 +58,7 @@ __all__ = [
     "sublayers",
     "treat_apart",
     "unlocked",
+    "untrack",
     "variable_index",
     "variable_key",
     "weight_decay_exclusions",
@@ -511,3 +518,54 @@ def metric_direction(metric: keras.metrics.Metric) -> str | None:
     """Return "up" if higher values are better, "down" if lower ones are, None if unknown."""
     direction = getattr(metric, "_direction", None)
     return direction if direction in ("up", "down") else None
+
+
+EXECUTION_FUNCTIONS = ("train_function", "test_function", "predict_function")
+"""The attributes in which a model keeps the functions that `fit` and the like have compiled."""
+
+
+def nodes_of_graph(layer: Any) -> list[Any]:
+    """Return the nodes of the graph of a functional or Sequential model, if it has one."""
+    by_depth = getattr(getattr(layer, "_functional", None) or layer, "_nodes_by_depth", {})
+    return [node for nodes in by_depth.values() for node in nodes]
+
+
+def copy_tf_wrapper(value: Any, copied: Callable[[Any], Any]) -> Any:
+    """Return a copy of a list, dict or tuple in the wrapper by which TensorFlow tracks it.
+
+    Args:
+        value: Any.
+        copied: Function that returns the copy of what is in the wrapper.
+
+    Returns:
+        The copy, or None for any other value.
+    """
+    if not type(value).__module__.startswith("tensorflow.python.trackable.data_structures"):
+        return None
+    import tensorflow as tf
+
+    kind = next(kind for kind in (dict, list, tuple) if isinstance(value, kind))
+    return tf.__internal__.tracking.wrap(kind(copied(kind(value))))
+
+
+def index_by_identity(copy: Any) -> None:
+    """Let a copy of one of Keras's objects find by identity what it holds, if it does so."""
+    if isinstance(copy, Function):
+        copy._nodes = {
+            make_node_key(node.operation, node.operation._inbound_nodes.index(node))
+            for node in nodes_of_graph(copy)
+        }
+    if isinstance(copy, Tracker):
+        copy.stored_ids = {name: set(map(id, store)) for name, (_, store) in copy.config.items()}
+    elif isinstance(copy, keras.optimizers.Optimizer) and copy.built:
+        copy._trainable_variables_indices = {
+            copy._var_key(variable): i for i, variable in enumerate(copy._trainable_variables)
+        }
+
+
+def untrack(layer: Any, layers: Sequence[Any]) -> None:
+    """Make layers no sublayers of a layer any more; no attribute of it may hold them."""
+    for each in layers:
+        layer._tracker.untrack(each)
+    if hasattr(layer, "_torch_params"):
+        layer._track_variables()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 
-__all__ = ["assign_copy", "held_value", "outside_of_graphs", "restore", "snapshot"]
+__all__ = ["assign_copy", "copy_tensor", "held_value", "outside_of_graphs", "restore", "snapshot"]
 
 
 def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
@@ -24,6 +25,27 @@ def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
         source: `keras.Variable`. A variable of the same shape.
     """
     target.assign(keras.ops.copy(source) if keras.backend.backend() == "jax" else source)
+
+
+def copy_tensor(value: Any) -> Any:
+    """Return a copy of a tensor, or of a variable of the backend, that shares no memory with it.
+
+    Tensors of TensorFlow can't be written to, and are returned as they are.
+
+    Args:
+        value: Tensor or variable of the backend.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return copy.deepcopy(value) if hasattr(value, "assign") else value
+    if backend != "torch":
+        return keras.ops.copy(value)
+    import torch
+
+    tensor = value.detach().clone()
+    if isinstance(value, torch.nn.Parameter):
+        return torch.nn.Parameter(tensor, requires_grad=value.requires_grad)
+    return tensor.requires_grad_(value.requires_grad)
 
 
 def snapshot(variable: Any) -> np.ndarray:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import keras
+
+from keras_prelu.calibration.samples import CalibrationSamples
+from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.sites.clipping import clipped_shares
 from keras_prelu.sites.site import LocatedSite
 
-__all__ = ["Cap", "caps_note", "judge_caps"]
+__all__ = ["Cap", "caps_note", "judge_caps", "judged_caps"]
 
 _NAMED = 3
 """Number of sites that a note names."""
@@ -77,3 +83,25 @@ def caps_note(caps: Sequence[Cap], *, has_samples: bool) -> str:
         f"The caps of {len(kept)} of {len(caps)} sites stay, since they cut off too much: {named}"
         f"{more}."
     )
+
+
+def judged_caps(
+    model: keras.Model,
+    selected_sites: Sequence[LocatedSite],
+    samples: CalibrationSamples | None,
+    largest_clipped_share: float,
+) -> tuple[Cap, ...]:
+    """Return the caps of a model, judged as `judge_caps` does, and warn of those that stay.
+
+    Args:
+        model: `keras.Model`. The original.
+        selected_sites: Sequence of `LocatedSite`. The sites that are converted.
+        samples: `CalibrationSamples` or None.
+        largest_clipped_share: Float. As in `judge_caps`.
+    """
+    shares = {} if samples is None else clipped_shares(model, samples.structure, samples.arrays)
+    caps = judge_caps(selected_sites, shares, largest_clipped_share)
+    note = caps_note(caps, has_samples=samples is not None)
+    if note:
+        warnings.warn(note, KerasPReLUWarning, stacklevel=5)
+    return caps

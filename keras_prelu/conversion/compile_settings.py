@@ -44,6 +44,9 @@ def copy_compile_settings(model: keras.Model, copied: keras.Model) -> None:
 def _compile_alike(model: keras.Model, copied: keras.Model) -> None:
     if _has_own_compile(copied):
         if type(copied).compile_from_config is keras.Model.compile_from_config:
+            if copied.compiled:  # It is the model itself, or a duplicate, which has its settings.
+                _renew_optimizers(model, copied)
+                return
             raise ConversionError(
                 f"{type(copied).__name__} has a compile() of its own and no compile_from_config()"
             )
@@ -57,6 +60,20 @@ def _compile_alike(model: keras.Model, copied: keras.Model) -> None:
     )
     if copied.optimizer is not None and copied.built:
         copied.optimizer.build(copied.trainable_variables)
+
+
+def _renew_optimizers(model: keras.Model, copied: keras.Model) -> None:
+    """Exchange the optimizers that a model holds for copies that are not built yet.
+
+    Those that are built know nothing of new layers.
+    """
+    pairs = match_variables(model, copied)
+    renewed: dict[int, Any] = {}
+    for name, value in list(vars(copied).items()):
+        if isinstance(value, keras.optimizers.Optimizer):
+            if id(value) not in renewed:
+                renewed[id(value)] = copy_optimizer(value, pairs)
+            setattr(copied, name, renewed[id(value)])
 
 
 def _copied_optimizer(model: keras.Model, copied: keras.Model, arguments: Mapping[str, Any]) -> Any:

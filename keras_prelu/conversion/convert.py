@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +14,7 @@ from keras_prelu.calibration.config import (
 )
 from keras_prelu.calibration.layerwise import Progress
 from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.samples import CalibrationSamples, check_samples
-from keras_prelu.calibration.verification import check_steps
+from keras_prelu.calibration.samples import check_samples
 from keras_prelu.conversion.arguments import (
     RESCALES_ON_SAMPLES,
     check_arguments,
@@ -25,7 +22,7 @@ from keras_prelu.conversion.arguments import (
     choose_method,
     choose_slopes,
 )
-from keras_prelu.conversion.cap_removal import Cap, caps_note, judge_caps
+from keras_prelu.conversion.cap_removal import Cap, judged_caps
 from keras_prelu.conversion.in_place import convert_in_place, refuse_in_place
 from keras_prelu.conversion.model_checks import (
     refuse_change_without_samples,
@@ -34,25 +31,26 @@ from keras_prelu.conversion.model_checks import (
     warn_of_nonfinite_weights,
 )
 from keras_prelu.conversion.prelu_factory import PReLUFactory
-from keras_prelu.conversion.profiles import ConversionProfile, get_profile
-from keras_prelu.conversion.rescaling import Conversion, calibrated, distilled, measured
+from keras_prelu.conversion.profiles import get_profile
+from keras_prelu.conversion.rescaling import (
+    Conversion,
+    RescalingSettings,
+    measured,
+    rescaled_on_samples,
+)
 from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
-from keras_prelu.conversion.smooth_site_slopes import fit_smooth_sites
 from keras_prelu.conversion.verification import (
     refuse_nonfinite,
     verify_conversion,
     warn_of_no_verification,
 )
 from keras_prelu.conversion.without_prelu import replace_prelus
-from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.scaling.analytic import rescale_analytic
 from keras_prelu.scaling.moments import rescale_moments
-from keras_prelu.sites.clipping import clipped_shares
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.selection import Selector, select
-from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["Conversion", "convert", "run_conversion"]
 
@@ -89,9 +87,9 @@ def convert(
     Every convertible site (see `find_sites`) becomes a `keras_prelu.PReLU`: a ReLU layer is
     replaced by one of the same name, an inline `activation="relu"` by a linear layer followed by a
     new layer `<name>_prelu`; a cap such as ReLU6's is kept. Layers with Python code of their own,
-    and subclassed models, are rebuilt from their configuration and apply PReLUs inside; they stay
-    of their class. Weights, names, `trainable` flags, dtype policies and compile settings (with a
-    fresh optimizer state) are kept.
+    and subclassed models, are rebuilt from their configuration, or duplicated in memory if they
+    have none, and apply PReLUs inside; they stay of their class. Weights, names, `trainable` flags,
+    dtype policies and compile settings (with a fresh optimizer state) are kept.
 
     Args:
         model: `keras.Model`. A built model: Sequential, Functional or subclassed, with nested
@@ -166,10 +164,9 @@ def convert(
             keep them. Not together with other `shared_axes`, or maps other than "positive" and
             "sigmoid". Defaults to None.
         in_place: Boolean. Whether the layers are exchanged in `model` itself, which is returned.
-            This is for models that can't be rebuilt from a configuration, such as a subclassed
-            model without `get_config`: they are converted exactly (no `calibration_data`, no
-            `profile`), keep their class, train and are exported; to save the model, its class needs
-            a `get_config`. If anything fails, the model is as it was. Defaults to False.
+            This is for subclassed models that can't be copied, or whose object other code holds.
+            With `calibration_data` a duplicate serves as the original, until the function returns.
+            If anything fails, the model is as it was. Defaults to False.
 
     Returns:
         A new model of the same kind (a Sequential stays one). `run_conversion` returns it together
@@ -198,24 +195,23 @@ def convert(
     """
     if in_place:
         refuse_in_place(
-            to=None if to == "prelu" else to,
-            calibration_data=calibration_data,
-            profile=profile,
-            tolerance=tolerance,
-            train_frozen_slopes=train_frozen_slopes or None,
+            to=None if to == "prelu" else to, train_frozen_slopes=train_frozen_slopes or None
         )
         return convert_in_place(
             model,
             alpha=alpha,
+            tolerance=tolerance,
             parameterization=parameterization,
             shared_axes=shared_axes,
             alpha_regularizer=alpha_regularizer,
             beta_regularizer=beta_regularizer,
             rescale=rescale,
+            calibration_data=calibration_data,
             include=include,
             exclude=exclude,
             keep_slopes=keep_slopes,
             verify=verify,
+            profile=profile,
         )
     return run_conversion(
         model,
@@ -368,7 +364,9 @@ def run_conversion(
             None if samples is None else samples.structure,
         )
         warn_of_no_verification(verification)
-    caps = () if settings is None else _judged_caps(model, selected_sites, samples, settings)
+    caps: tuple[Cap, ...] = ()
+    if settings is not None:
+        caps = judged_caps(model, selected_sites, samples, settings.largest_clipped_share)
     uncapped = frozenset(cap.path for cap in caps if cap.removed)
     if uncapped:  # Only now, since the verification compares what both models compute.
         converted = exchange_rectifiers(model, selected_sites, replace(factory, uncapped=uncapped))
@@ -383,20 +381,22 @@ def run_conversion(
         caps=caps,
     )
     if samples is not None and method in RESCALES_ON_SAMPLES:
-        pair = ModelPair(model, converted, samples, sites)
-        if verify:
-            check_steps(pair, samples)
-        searched = new_layers if factory.new_slopes.are_searched else []
-        if factory.new_slopes.are_fitted:
-            fitted = fit_smooth_sites(converted, pair, samples, selected_sites, config)
-            conversion = replace(conversion, fitted_slopes=fitted)
-            searched = [path for path in searched if path not in fitted]
-        conversion = calibrated(conversion, pair, samples, config, searched, tolerance, on_step)
-        if method == "distilled":
-            conversion = distilled(conversion, pair, samples, config, distillation, on_step)
-        if conversion.note:
-            warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=4)
-        return conversion
+        return rescaled_on_samples(
+            conversion,
+            ModelPair(model, converted, samples, sites),
+            samples,
+            selected_sites,
+            RescalingSettings(
+                method=method,
+                new_slopes=factory.new_slopes,
+                new_layers=new_layers,
+                tolerance=tolerance,
+                verify=verify,
+                config=config,
+                distillation=distillation,
+                on_step=on_step,
+            ),
+        )
     if method in _RESCALERS:
         _RESCALERS[method](converted, new_layers)
     if samples is not None:
@@ -404,21 +404,6 @@ def run_conversion(
     if verify and any(factory.slope_change(site) for site in conversion.sites):
         refuse_nonfinite(model, converted, method)
     return conversion
-
-
-def _judged_caps(
-    model: keras.Model,
-    selected_sites: Sequence[LocatedSite],
-    samples: CalibrationSamples | None,
-    profile: ConversionProfile,
-) -> tuple[Cap, ...]:
-    """Return the caps of a model, judged by a profile, and warn of those that stay."""
-    shares = {} if samples is None else clipped_shares(model, samples.structure, samples.arrays)
-    caps = judge_caps(selected_sites, shares, profile.largest_clipped_share)
-    note = caps_note(caps, has_samples=samples is not None)
-    if note:
-        warnings.warn(note, KerasPReLUWarning, stacklevel=5)
-    return caps
 
 
 _RESCALERS = {"analytic": rescale_analytic, "moments": rescale_moments}

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import keras
 
-from keras_prelu.conversion.arguments import RESCALES, check_arguments, choose_slopes
+from keras_prelu.backend.keras_internals import EXECUTION_FUNCTIONS
+from keras_prelu.backend.variables import assign_copy
+from keras_prelu.calibration.config import (
+    DISTILLATION_EPOCHS,
+    CalibrationConfig,
+    DistillationConfig,
+)
+from keras_prelu.calibration.model_pair import ModelPair
+from keras_prelu.calibration.samples import CalibrationSamples, check_samples
+from keras_prelu.conversion.arguments import (
+    RESCALES,
+    RESCALES_ON_SAMPLES,
+    check_arguments,
+    choose_method,
+    choose_slopes,
+)
+from keras_prelu.conversion.cap_removal import judged_caps
 from keras_prelu.conversion.compile_settings import copy_compile_settings
 from keras_prelu.conversion.model_checks import (
     refuse_change_without_samples,
@@ -16,9 +33,18 @@ from keras_prelu.conversion.model_checks import (
     warn_of_nonfinite_weights,
 )
 from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
+from keras_prelu.conversion.profiles import get_profile
+from keras_prelu.conversion.rescaling import (
+    Conversion,
+    RescalingSettings,
+    measured,
+    rescaled_on_samples,
+)
 from keras_prelu.conversion.verification import activation_of_site, verify_probe
-from keras_prelu.custom_layers.converted_layer import StandIn, attach
+from keras_prelu.custom_layers.converted_layer import StandIn, attach, detach, is_converted
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.graph import functional
+from keras_prelu.graph.duplicates import duplicate
 from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.model_state import keeps_state
@@ -38,70 +64,158 @@ def convert_in_place(
     model: keras.Model,
     *,
     alpha: float | str | None,
+    tolerance: float | None,
     parameterization: Any,
     shared_axes: Any,
     alpha_regularizer: Any,
     beta_regularizer: Any,
     rescale: str,
+    calibration_data: Any,
     include: Selector,
     exclude: Selector,
     keep_slopes: bool,
     verify: bool,
+    profile: str | None,
 ) -> keras.Model:
     """Exchange the rectifiers of a model for PReLU layers in the model itself.
 
-    If anything fails, the model is as it was.
+    With samples, a duplicate of the model is the original that it is calibrated to. If anything
+    fails, the model is as it was.
 
     Args:
         model: `keras.Model`. A built model.
         alpha: As in `convert`, like all other arguments.
+        tolerance: As in `convert`.
         parameterization: As in `convert`.
         shared_axes: As in `convert`.
         alpha_regularizer: As in `convert`.
         beta_regularizer: As in `convert`.
-        rescale: "auto" or "none".
+        rescale: "auto", "none", "calibrated" or "distilled".
+        calibration_data: As in `convert`.
         include: As in `convert`.
         exclude: As in `convert`.
         keep_slopes: As in `convert`.
         verify: As in `convert`.
+        profile: As in `convert`.
 
     Returns:
         `model`.
 
     Raises:
-        InvalidArgumentError, ConversionError: As in `convert`.
+        InvalidArgumentError, ConversionError, CalibrationError, DataError: As in `convert`.
     """
-    if isinstance(model, keras.Sequential) or is_taken_apart(model):
+    if functional.is_sequence(model) or is_taken_apart(model):
         raise InvalidArgumentError(
             f"Model '{model.name}' is a graph of layers, of which `convert` makes a converted copy:"
             " leave out in_place."
         )
-    if rescale in RESCALES and rescale not in ("auto", "none"):
+    if rescale in RESCALES and rescale not in ("auto", "none", *RESCALES_ON_SAMPLES):
         raise InvalidArgumentError(
-            f'rescale="{rescale}" can\'t be combined with in_place=True, after which there is no'
-            ' original to restore the function of. Use "auto" or "none".'
+            f'rescale="{rescale}" is for a graph of layers, and can\'t be combined with'
+            ' in_place=True. Use "auto", "none", "calibrated" or "distilled".'
         )
-    check_arguments(alpha=alpha, tolerance=None, rescale=rescale, has_samples=False)
+    has_samples = calibration_data is not None
+    check_arguments(alpha=alpha, tolerance=tolerance, rescale=rescale, has_samples=has_samples)
+    method = choose_method(rescale, has_samples=has_samples)
+    settings = get_profile(profile)
+    if settings is not None:
+        shared_axes = settings.axes(shared_axes)
+        parameterization = settings.parameterization(parameterization)
+    new_slopes = choose_slopes(alpha, parameterization, rescale, has_samples=has_samples)
     factory = PReLUFactory(
-        new_slopes=choose_slopes(alpha, parameterization, rescale, has_samples=False),
+        new_slopes=new_slopes if settings is None else settings.bounded(new_slopes),
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
         beta_regularizer=beta_regularizer,
         keep_slopes=keep_slopes,
     )
     selected = select(locate_sites_in_place(model), model, include, exclude)
-    if rescale == "auto":
+    if rescale == "auto" and not has_samples:
         refuse_change_without_samples(selected, factory)
     refuse_quantized_layers(model)
     warn_of_nonfinite_weights(model)
-    exchanges = [(located, _new_layer(located, factory)) for located in selected]
+    samples = check_samples(model, calibration_data) if has_samples else None
     if verify:
+        exchanges = _exchanges(selected, factory)
         with _as_in_original(exchanges) as put_in_place:
-            verify_probe(model, put_in_place)
-    attach(model, _by_address(exchanges))
+            verify_probe(model, put_in_place, None if samples is None else samples.structure)
+    if settings is not None:
+        caps = judged_caps(model, selected, samples, settings.largest_clipped_share)
+        factory = replace(factory, uncapped=frozenset(cap.path for cap in caps if cap.removed))
+    original = None if samples is None else duplicate(model)
+    with _attached(model, _exchanges(selected, factory), original):
+        if original is not None and samples is not None:
+            _rescale(
+                Conversion(
+                    model=model,
+                    sites=tuple(located.site for located in selected),
+                    calibration=None,
+                    slope_search=None,
+                ),
+                original,
+                samples,
+                RescalingSettings(
+                    method=method,
+                    new_slopes=factory.new_slopes,
+                    new_layers=[
+                        located.site.target
+                        for located in selected
+                        if not factory.keeps_slopes_of(located.site)
+                    ],
+                    tolerance=tolerance,
+                    verify=verify,
+                    config=CalibrationConfig(),
+                    distillation=DistillationConfig(epochs=DISTILLATION_EPOCHS),
+                    on_step=None,
+                ),
+            )
     _forget_compiled_functions(model)
     copy_compile_settings(model, model)
     return model
+
+
+@contextmanager
+def _attached(
+    model: keras.Model, exchanges: Sequence[_Exchange], original: keras.Model | None
+) -> Iterator[None]:
+    """Exchange rectifiers for layers in a model; for good, unless the context ends with an error.
+
+    Args:
+        model: `keras.Model`.
+        exchanges: Sequence of sites with the layers that take their place.
+        original: `keras.Model` or None. A duplicate that has the weights to restore.
+    """
+    kept = list(model._stand_ins) if is_converted(model) else []
+    attach(model, _by_address(exchanges))
+    try:
+        yield
+    except BaseException:
+        detach(model, kept)
+        if original is not None:
+            for source, target in zip(original.variables, model.variables, strict=True):
+                assign_copy(target, source)
+        raise
+
+
+def _rescale(
+    conversion: Conversion,
+    original: keras.Model,
+    samples: CalibrationSamples,
+    settings: RescalingSettings,
+) -> None:
+    """Restore the function of a model that was converted in place, or measure its error."""
+    if settings.method not in RESCALES_ON_SAMPLES:
+        measured(conversion, original, samples, settings.config.batch_size)
+        return
+    sites = locate_sites_in_place(original)
+    converted = {site.path for site in conversion.sites}
+    rescaled_on_samples(
+        conversion,
+        ModelPair(original, conversion.model, samples, sites),
+        samples,
+        [located for located in sites if located.site.path in converted],
+        settings,
+    )
 
 
 def refuse_in_place(**arguments: Any) -> None:
@@ -116,10 +230,13 @@ def refuse_in_place(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise InvalidArgumentError(
-                f"`{name}` can't be combined with in_place=True: the model is converted exactly,"
-                " and there is no original beside it. Give its class a get_config(), and leave out"
-                " in_place."
+                f"`{name}` can't be combined with in_place=True: leave out one of them. Received:"
+                f" {name}={value!r}"
             )
+
+
+def _exchanges(selected: Sequence[LocatedSite], factory: PReLUFactory) -> list[_Exchange]:
+    return [(located, _new_layer(located, factory)) for located in selected]
 
 
 def _new_layer(located: LocatedSite, factory: PReLUFactory) -> PReLU:
@@ -161,5 +278,5 @@ def _as_in_original(exchanges: Sequence[_Exchange]) -> Iterator[Any]:
 
 def _forget_compiled_functions(model: keras.Model) -> None:
     """Let `fit`, `evaluate` and `predict` compile their functions anew."""
-    for name in ("train_function", "test_function", "predict_function"):
+    for name in EXECUTION_FUNCTIONS:
         setattr(model, name, None)

@@ -15,16 +15,28 @@ from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, Distillation
 from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.calibration.slope_search import ERROR_BUDGET, SlopeSearch, search_slopes
-from keras_prelu.calibration.verification import error_note, large_error_note, output_error
-from keras_prelu.conversion.arguments import LARGEST_SLOPE
+from keras_prelu.calibration.verification import (
+    check_steps,
+    error_note,
+    large_error_note,
+    output_error,
+)
+from keras_prelu.conversion.arguments import LARGEST_SLOPE, NewSlopes
 from keras_prelu.conversion.cap_removal import Cap
-from keras_prelu.conversion.smooth_site_slopes import unavoidable_error
+from keras_prelu.conversion.smooth_site_slopes import fit_smooth_sites, unavoidable_error
 from keras_prelu.conversion.verification import Verification
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.sites.prelu_layers import layer_at
-from keras_prelu.sites.site import Site
+from keras_prelu.sites.site import LocatedSite, Site
 
-__all__ = ["Conversion", "calibrated", "distilled", "measured"]
+__all__ = [
+    "Conversion",
+    "RescalingSettings",
+    "calibrated",
+    "distilled",
+    "measured",
+    "rescaled_on_samples",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,65 @@ class Conversion:
     distillation: Distillation | None = None
     fitted_slopes: Mapping[str, float] = field(default_factory=dict)
     caps: tuple[Cap, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescalingSettings:
+    """How the function of a conversion is restored on samples.
+
+    Attributes:
+        method: String. "calibrated" or "distilled".
+        new_slopes: `NewSlopes` of the conversion.
+        new_layers: Sequence of strings. Paths of the layers that have them.
+        tolerance: Float or None. As in `convert`.
+        verify: Boolean. As in `convert`.
+        config: `CalibrationConfig`.
+        distillation: `DistillationConfig`.
+        on_step: Function or None. As in `run_conversion`.
+    """
+
+    method: str
+    new_slopes: NewSlopes
+    new_layers: Sequence[str]
+    tolerance: float | None
+    verify: bool
+    config: CalibrationConfig
+    distillation: DistillationConfig
+    on_step: Progress | None
+
+
+def rescaled_on_samples(
+    conversion: Conversion,
+    pair: ModelPair,
+    samples: CalibrationSamples,
+    selected_sites: Sequence[LocatedSite],
+    settings: RescalingSettings,
+) -> Conversion:
+    """Restore the function of a conversion in place, and return it with the records.
+
+    Args:
+        conversion: `Conversion`.
+        pair: `ModelPair` of the original and the converted model.
+        samples: `CalibrationSamples`.
+        selected_sites: Sequence of `LocatedSite`. The sites of the original that were converted.
+        settings: `RescalingSettings`.
+    """
+    if settings.verify:
+        check_steps(pair, samples)
+    config, on_step = settings.config, settings.on_step
+    searched = settings.new_layers if settings.new_slopes.are_searched else []
+    if settings.new_slopes.are_fitted:
+        fitted = fit_smooth_sites(conversion.model, pair, samples, selected_sites, config)
+        conversion = replace(conversion, fitted_slopes=fitted)
+        searched = [path for path in searched if path not in fitted]
+    conversion = calibrated(
+        conversion, pair, samples, config, searched, settings.tolerance, on_step
+    )
+    if settings.method == "distilled":
+        conversion = distilled(conversion, pair, samples, config, settings.distillation, on_step)
+    if conversion.note:
+        warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=5)
+    return conversion
 
 
 def calibrated(

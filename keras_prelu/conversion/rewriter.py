@@ -20,6 +20,7 @@ from keras_prelu.custom_layers.converted_layer import (
     prelus,
     rebuild_as_written,
 )
+from keras_prelu.data.signature import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
@@ -66,7 +67,7 @@ def copy_model(model: keras.Model, replacements: Replacements | None = None) -> 
     An output has the name of the layer that creates it, as in a stock functional model.
     """
     rewriter = _Rewriter(replacements or Replacements())
-    if is_taken_apart(model) or isinstance(model, keras.Sequential):
+    if is_taken_apart(model) or functional.is_sequence(model):
         result = rewriter.copy_model(model)
     else:
         result = rewriter.copy_whole(model)
@@ -119,7 +120,7 @@ class _Rewriter:
         """Copy a model that is not taken apart, such as one with Python code of its own."""
         with default_dtype_policy(model.dtype_policy):
             copy = self._copy(model)
-            if not copy.built:
+            if not copy.built and has_call(model):
                 self._build(copy, model)
         return copy
 

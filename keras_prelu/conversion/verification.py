@@ -21,6 +21,7 @@ from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.output_names import output_names
+from keras_prelu.graph.parts import is_container, parts_of
 from keras_prelu.graph.plan import Slot, Step, compile_plan
 from keras_prelu.layers import PReLU
 from keras_prelu.ops import capped, prelu
@@ -107,45 +108,66 @@ def verify_conversion(
     by_path = {located.site.target: located for located in selected_sites}
     replaced = {path: by_path[path] for path in new_slopes}
     with _as_in_original(converted, replaced):
-        for scale in _SCALES:
-            found = _probe_original(original, samples, scale)
-            if isinstance(found, str):
-                inputs = "inputs drawn for it" if samples is None else "the first samples"
-                return _not_made(
-                    f"the model can't be called on {inputs} ({found})", drawn=samples is None
-                )
-            try:
-                return _Comparison(original, converted, selected_sites, found).run()
-            except _OverflowError:
-                if scale == _SCALES[-1] or not found.drawn:
-                    raise
+        pairs = zip(_with_outputs(original), _with_outputs(converted), strict=True)
+        records = [_verify(one, other, selected_sites, samples) for one, other in pairs]
+    # A record of several has what is worst.
+    return max(records, key=lambda record: (bool(record.obstacle), record.largest_difference))
+
+
+def _with_outputs(model: keras.Model) -> list[keras.Model]:
+    """Return a model, or the models that a model without a `call` holds."""
+    if not is_container(model):
+        return [model]
+    return [part for part in parts_of(model) if isinstance(part, keras.Model)]
+
+
+def _verify(
+    original: keras.Model,
+    converted: keras.Model,
+    selected_sites: Sequence[LocatedSite],
+    samples: Any,
+) -> Verification:
+    for scale in _SCALES:
+        found = _probe_original(original, samples, scale)
+        if isinstance(found, str):
+            return _no_probe(found, samples)
+        try:
+            return _Comparison(original, converted, selected_sites, found).run()
+        except _OverflowError:
+            if scale == _SCALES[-1] or not found.drawn:
+                raise
     raise AssertionError("The last scale returns or raises.")
 
 
-def verify_probe(model: keras.Model, change: Callable[[], None]) -> None:
-    """Check that a model predicts the same after a change as before, on inputs drawn for it.
+def verify_probe(model: keras.Model, change: Callable[[], None], samples: Any = None) -> None:
+    """Check that a model predicts the same after a change as before.
+
+    Args:
+        model: `keras.Model`.
+        change: Function without arguments.
+        samples: As in `verify_conversion`.
 
     Raises:
         ConversionError: The predictions differ by more than rounding.
     """
-    found = _probe_original(model, None)
+    models = _with_outputs(model)
+    probes = [_probe_original(each, samples) for each in models]
     change()
-    if isinstance(found, str):
-        warn_of_no_verification(
-            _not_made(f"the model can't be called on inputs drawn for it ({found})", drawn=True)
+    for each, found in zip(models, probes, strict=True):
+        if isinstance(found, str):
+            warn_of_no_verification(_no_probe(found, samples))
+            continue
+        reason = prediction_difference(
+            found.prediction,
+            predict_once(each, found.inputs),
+            epsilon=coarsest_epsilon(each),
+            units=SAME_OPERATIONS,
         )
-        return
-    reason = prediction_difference(
-        found.prediction,
-        predict_once(model, found.inputs),
-        epsilon=coarsest_epsilon(model),
-        units=SAME_OPERATIONS,
-    )
-    if reason:
-        raise ConversionError(
-            f"Model '{model.name}' does not compute the same with PReLU layers in place: {reason}."
-            " Exclude sites (exclude) until it does. The model is as it was."
-        )
+        if reason:
+            raise ConversionError(
+                f"Model '{each.name}' does not compute the same with PReLU layers in place:"
+                f" {reason}. Exclude sites (exclude) until it does. The model is as it was."
+            )
 
 
 def warn_of_no_verification(verification: Verification) -> None:
@@ -188,6 +210,11 @@ def refuse_nonfinite(original: keras.Model, converted: keras.Model, method: str)
 
 def _is_finite(value: Value) -> bool:
     return value.array.dtype.kind not in "f" or bool(np.isfinite(value.array).all())
+
+
+def _no_probe(reason: str, samples: Any) -> Verification:
+    inputs = "inputs drawn for it" if samples is None else "the first samples"
+    return _not_made(f"the model can't be called on {inputs} ({reason})", drawn=samples is None)
 
 
 def _not_made(obstacle: str, *, drawn: bool) -> Verification:

@@ -18,12 +18,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import unlocked
+from keras_prelu.backend.keras_internals import unlocked, untrack
 from keras_prelu.custom_layers.called_rectifiers import called_rectifier, called_target
 from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_held_rectifiers
+from keras_prelu.data.signature import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.hooks import set_target
-from keras_prelu.graph.rebuilding import rebuild
+from keras_prelu.graph.rebuilding import duplicate_instead, rebuild_from_config
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Shape, Tensor
@@ -32,6 +33,7 @@ __all__ = [
     "ConvertedLayer",
     "StandIn",
     "attach",
+    "detach",
     "exchange_prelus",
     "freeze_like",
     "is_as_written",
@@ -127,7 +129,7 @@ class ConvertedLayer:
         self._put_in_place()
 
     def get_config(self) -> dict[str, Any]:
-        with self._as_written():
+        with self.as_written():
             layer = keras.saving.serialize_keras_object(self)
         # Keras writes these two entries next to the configuration of the converted layer.
         written = {
@@ -161,20 +163,31 @@ class ConvertedLayer:
     def rebuild_converted(self) -> Any:
         """Return a new layer of the same kind, from the configurations of what it consists of.
 
-        `graph.cloning.rebuild` calls it, since the functions that the stand-ins replace are in no
+        `graph.rebuilding.rebuild` calls it, since the functions that the stand-ins replace are in no
         configuration.
         """
         serialize, deserialize = (
             keras.saving.serialize_keras_object,
             keras.saving.deserialize_keras_object,
         )
+        try:
+            with self.as_written():
+                written = rebuild_from_config(self)
+        except ConversionError as error:
+            return duplicate_instead(self, error)
         return attach(
-            rebuild_as_written(self),
+            written,
             {
                 stand_in.address: [deserialize(serialize(layer)) for layer in stand_in.layers]
                 for stand_in in self._stand_ins
             },
         )
+
+    @classmethod
+    def adopt(cls, layer: Any) -> None:
+        """Make a copy of a converted layer, which was made while that was `as_written`, one too."""
+        object.__setattr__(layer, "__class__", cls)
+        layer._put_in_place()
 
     def _put_in_place(self) -> bool:
         """Put the stand-ins into the attributes of layers that exist by now.
@@ -194,7 +207,7 @@ class ConvertedLayer:
         return any(stand_in.address in self._removers for stand_in in waiting)
 
     @contextmanager
-    def _as_written(self) -> Iterator[None]:
+    def as_written(self) -> Iterator[None]:
         """Restore the layer that the user wrote as long as the context lasts.
 
         The `get_config` of its class then finds what the class assigned to the attributes.
@@ -225,22 +238,56 @@ def attach(layer: Any, prelus: Mapping[str, Sequence[PReLU]]) -> Any:
     Raises:
         ConversionError: The layer is built and has no rectifier at one of the addresses.
     """
-    stand_ins = list(layer._stand_ins) if is_converted(layer) else []
-    stand_ins += [StandIn(address, layers) for address, layers in prelus.items()]
+    before = list(layer._stand_ins) if is_converted(layer) else []
+    stand_ins = [
+        *before,
+        *(StandIn(address, layers) for address, layers in prelus.items()),
+    ]
     # Stored in the instance dictionary because Keras would track an assigned attribute.
     vars(layer)["_stand_ins"] = stand_ins
     vars(layer).setdefault("_removers", {})
-    _track(layer, [prelu for stand_in in stand_ins for prelu in stand_in.layers])
     if not is_converted(layer):
         object.__setattr__(layer, "__class__", _converted_class(layer.__class__))
-    layer._put_in_place()
-    if layer.built:
+    try:
+        _track(layer, _layers_of(stand_ins))
+        layer._put_in_place()
         missing = [item.address for item in stand_ins if item.address not in layer._removers]
-        if missing:
+        if missing and (layer.built or not has_call(layer)):
             raise ConversionError(
                 f"Layer '{layer.name}' ({type(layer).__name__}) has no activation at '{missing[0]}'"
                 " any more."
             )
+    except BaseException:
+        detach(layer, before)
+        raise
+    return layer
+
+
+def detach(layer: Any, kept: Sequence[StandIn] = ()) -> Any:
+    """Make a converted layer apply its rectifiers again in place of its PReLU layers.
+
+    Args:
+        layer: `ConvertedLayer`. It is modified in place.
+        kept: Sequence of `StandIn`. Those that stay. Defaults to none: the layer is an instance of
+            the user's class then.
+
+    Returns:
+        `layer`.
+    """
+    addresses = {stand_in.address for stand_in in kept}
+    for address in [each for each in reversed(layer._removers) if each not in addresses]:
+        layer._removers.pop(address)()
+    removed = [each for each in layer._stand_ins if each.address not in addresses]
+    if kept:
+        vars(layer)["_stand_ins"] = list(kept)
+        _track(layer, _layers_of(kept))
+    else:
+        with unlocked(layer):
+            delattr(layer, OWN_LAYERS)
+        for name in ("_stand_ins", "_removers"):
+            del vars(layer)[name]
+        object.__setattr__(layer, "__class__", layer.converted_from)
+    untrack(layer, _layers_of(removed))
     return layer
 
 
@@ -280,7 +327,7 @@ def is_as_written(layer: ConvertedLayer, prune: float) -> bool:
         layer: `ConvertedLayer`.
         prune: Float. Slopes of at most this size count as 0 if the PReLU layer replaces a ReLU.
     """
-    with layer._as_written():
+    with layer.as_written():
         rectifiers = {held.address: held.rectifier for held in find_held_rectifiers(layer)}
     return all(
         _computes(
@@ -307,10 +354,14 @@ def _computes(prelu: PReLU, rectifier: Rectifier | None, prune: float) -> bool:
 def rebuild_as_written(layer: ConvertedLayer) -> Any:
     """Return a new layer of the user's class, without PReLU layers.
 
-    The layer is rebuilt from the configuration that the user's `get_config` returns.
+    The layer is rebuilt from the configuration that the user's `get_config` returns, or is a
+    duplicate.
     """
-    with layer._as_written():
-        return rebuild(layer)
+    try:
+        with layer.as_written():
+            return rebuild_from_config(layer)
+    except ConversionError as error:
+        return detach(duplicate_instead(layer, error))
 
 
 def is_converted(layer: Any) -> bool:
@@ -322,7 +373,11 @@ def prelus(layer: Any) -> list[PReLU]:
     """Return the PReLU layers of a converted layer, or an empty list for any other layer."""
     if not is_converted(layer):
         return []
-    return [prelu for stand_in in layer._stand_ins for prelu in stand_in.layers]
+    return _layers_of(layer._stand_ins)
+
+
+def _layers_of(stand_ins: Sequence[StandIn]) -> list[PReLU]:
+    return [prelu for stand_in in stand_ins for prelu in stand_in.layers]
 
 
 def _track(layer: Any, prelus: list[PReLU]) -> None:

@@ -15,6 +15,7 @@ from keras_prelu.backend.traces import every_branch
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.hooks import HookedCall, hook_calls
+from keras_prelu.graph.parts import callable_form
 from keras_prelu.typing import Shape
 
 __all__ = ["RectifierCall", "Shape", "call_in_modes", "trace_calls"]
@@ -135,12 +136,14 @@ def _call_symbolically(
     kwargs: Mapping[str, Any],
     on_pass: Callable[[], None] = lambda: None,
 ) -> None:
+    called = callable_form(layer)
+
     class Traced(keras.Operation):
         """Calls the layer. Keras may do so several times, with different values for open sizes."""
 
         def call(self, *args: Any, **kwargs: Any) -> Any:
             on_pass()
-            return layer(*args, **kwargs)
+            return called(*args, **kwargs)
 
     with warnings.catch_warnings(), every_branch():
         warnings.simplefilter("ignore")

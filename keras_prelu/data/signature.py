@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import Functional
+from keras_prelu.backend.keras_internals import Functional, direct_sublayers
 from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "check_model",
     "declares_inputs",
     "expected_shape",
+    "has_call",
     "input_count",
     "input_signature",
     "is_one_array",
@@ -175,8 +176,14 @@ def check_model(model: Any, name: str = "model") -> None:
 def declares_inputs(model: Any) -> bool:
     """Return whether a model states which inputs it takes, independently of samples."""
     if isinstance(model, keras.Sequential):
-        return bool(getattr(model, "inputs", None))
+        return type(model).call is keras.Sequential.call and bool(getattr(model, "inputs", None))
     return isinstance(model, Functional)
+
+
+def has_call(model: Any) -> bool:
+    """Return whether a model can be called: a GAN, for example, may only hold models and losses."""
+    cls: Any = getattr(type(model), "converted_from", type(model))
+    return cls.call is not keras.Model.call
 
 
 def input_signature(model: keras.Model, x: Any, role: str = "samples") -> InputSignature:
@@ -241,6 +248,7 @@ def called_on_symbols(model: keras.Model, x: Any, role: str = "samples") -> kera
     Raises:
         DataError: The model can't be called with symbolic tensors like these samples.
     """
+    _check_callable(model)
     signature = _signature_of_samples(x)
     try:
         return _over_symbolic_inputs(model, signature)
@@ -333,6 +341,7 @@ def _check_accepted(model: keras.Model, signature: InputSignature, role: str) ->
 
 
 def _check_called(model: keras.Model) -> None:
+    _check_callable(model)
     if not model.built and not model.get_build_config():
         raise DataError(
             f"Model '{model.name}' ({type(model).__name__}) has no weights yet, because it was"
@@ -340,13 +349,23 @@ def _check_called(model: keras.Model) -> None:
         )
 
 
+def _check_callable(model: keras.Model) -> None:
+    if not has_call(model):
+        names = " and ".join(f"'{layer.name}'" for layer in direct_sublayers(model))
+        raise DataError(
+            f"Model '{model.name}' ({type(model).__name__}) has no call() method, so it has no"
+            f" outputs. Give the models that it is made of instead: {names}."
+        )
+
+
 def _over_symbolic_inputs(model: keras.Model, signature: InputSignature) -> keras.Model:
-    # Keras wants the inputs of a dict to have the names of their keys.
+    # Keras wants the inputs of a dict to have the names of their keys, except further inside.
     is_named = isinstance(signature.structure, Mapping)
+    names = [one.name if is_named and "/" not in one.name else None for one in signature.inputs]
     inputs = signature.pack(
         [
-            keras.Input(one.shape[1:], dtype=one.dtype, name=one.name if is_named else None)
-            for one in signature.inputs
+            keras.Input(one.shape[1:], dtype=one.dtype, name=name)
+            for one, name in zip(signature.inputs, names, strict=True)
         ]
     )
     return keras.Model(inputs, model(inputs), name=model.name)

@@ -23,6 +23,7 @@ from keras_prelu.backend.symbolic_operators import symbolic_operators
 from keras_prelu.data.signature import check_model
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.hooks import HookTarget, set_target
+from keras_prelu.graph.parts import callable_form
 
 __all__ = [
     "Call",
@@ -34,6 +35,7 @@ __all__ = [
     "graph_of_model",
     "has_functional_constructor",
     "has_graph",
+    "is_sequence",
     "operations",
 ]
 
@@ -94,6 +96,16 @@ def has_graph(layer: Any) -> bool:
     return isinstance(layer, Functional) and type(layer).call is Functional.call
 
 
+def is_sequence(model: Any) -> bool:
+    """Return whether `model` is a Sequential that is, or will be, a graph of its layers.
+
+    One with a `call` of its own, or that was built for several inputs, is Python code.
+    """
+    if not isinstance(model, keras.Sequential) or type(model).call is not keras.Sequential.call:
+        return False
+    return has_graph(model) or not model.built
+
+
 def has_functional_constructor(model: Any) -> bool:
     """Return whether the class of a model is constructed from inputs and outputs.
 
@@ -144,10 +156,10 @@ def functional_view(model: keras.Model) -> keras.Model:
             " written in Python and can't be rewritten. Rebuild it with the functional API, or"
             " convert the functional models it is made of."
         )
-    if model.built and not getattr(model, "inputs", None):
+    if model.built and not is_sequence(model):
         raise ConversionError(
-            f"Sequential model '{model.name}' takes a list or dict of inputs, for which Keras"
-            " records no graph. Write it as keras.Model(inputs, outputs)."
+            f"Sequential model '{model.name}' takes several inputs or has a call() of its own, for"
+            " which Keras records no graph. Write it as keras.Model(inputs, outputs)."
         )
     if not has_graph(model):
         raise ConversionError(
@@ -189,6 +201,7 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             dtypes matter. If the code needs to know all sizes, those that are open are made up.
         kwargs: Mapping. Keyword arguments, with symbolic tensors.
     """
+    layer = callable_form(layer)
     inner_layers = sublayers(layer)
     for like in (_like, _like_with_sizes):
         structure = keras.tree.map_structure(like, (tuple(args), dict(kwargs)))

@@ -17,15 +17,24 @@ from keras_prelu.backend.keras_internals import recurrent_states, sublayers
 from keras_prelu.backend.variables import assign_copy
 from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph.carried_functions import CarriedFunctions
+from keras_prelu.graph.duplicates import duplicate
 
-__all__ = ["check_variables", "copy_other_state", "copy_variables", "rebuild"]
+__all__ = [
+    "check_variables",
+    "copy_other_state",
+    "copy_variables",
+    "duplicate_instead",
+    "rebuild",
+    "rebuild_from_config",
+]
 
 
 def rebuild(operation: Any, *, linear: bool = False) -> Any:
-    """Return a new layer or op from the configuration of an existing one.
+    """Return a new layer or op from the configuration of an existing one, or a duplicate of it.
 
     It applies the same functions. A configuration describes a function by its name, which other
-    functions may have, or not at all; the copy then gets the function itself.
+    functions may have, or not at all; the copy then gets the function itself. A layer without a
+    configuration is duplicated in memory.
 
     Args:
         operation: Layer or op.
@@ -33,11 +42,40 @@ def rebuild(operation: Any, *, linear: bool = False) -> Any:
             to False.
 
     Raises:
-        ConversionError: The configuration does not describe the layer; the message names the method
-            to add.
+        ConversionError: The configuration does not describe the layer, and it can't be duplicated;
+            the message names the method to add.
     """
     if hasattr(operation, "rebuild_converted"):
         return operation.rebuild_converted()
+    try:
+        return rebuild_from_config(operation, linear=linear)
+    except ConversionError as error:
+        if linear:
+            raise
+        return duplicate_instead(operation, error)
+
+
+def duplicate_instead(operation: Any, error: ConversionError) -> Any:
+    """Return a duplicate of a layer that can't be rebuilt.
+
+    Raises:
+        ConversionError: It can't be duplicated either.
+    """
+    if not isinstance(operation, keras.layers.Layer):
+        raise error
+    try:
+        return duplicate(operation)
+    except ConversionError as failure:
+        raise ConversionError(f"{error} {failure}") from failure
+
+
+def rebuild_from_config(operation: Any, *, linear: bool = False) -> Any:
+    """Return a new layer or op from the configuration of an existing one, as `rebuild` does.
+
+    Raises:
+        ConversionError: The configuration does not describe the layer; the message names the method
+            to add.
+    """
     changes = {"activation": "linear", "activity_regularizer": None} if linear else {}
     functions = CarriedFunctions(operation, left_out=["activation"] if linear else [])
     with functions.left_out():

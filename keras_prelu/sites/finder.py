@@ -70,7 +70,7 @@ def locate_sites(model: keras.Model) -> list[LocatedSite]:
     """Return the sites of `find_sites` together with the live operations."""
     if (
         isinstance(model, keras.Model)
-        and not isinstance(model, keras.Sequential)
+        and not functional.is_sequence(model)
         and not is_taken_apart(model)
     ):
         return list(inspection.sites_of_model(model))

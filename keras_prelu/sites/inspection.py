@@ -26,6 +26,7 @@ from keras_prelu.graph.detection import recognize_call
 from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.leaves import rebuild_failure
 from keras_prelu.graph.objections import Objections, takes_floats
+from keras_prelu.graph.parts import is_container, parts_of
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.opened_code import Code, add_graphs, layers_with_code, may_call_functions
@@ -72,11 +73,12 @@ def sites_of_model(model: keras.Model, *, is_rebuilt: bool = True) -> Iterator[L
     Raises:
         ConversionError: The model is not built.
     """
-    if not model.built:
-        raise ConversionError(
-            f"Model '{model.name}' ({type(model).__name__}) has no weights yet. Call it once on"
-            " data."
-        )
+    for each in parts_of(model) if is_container(model) else [model]:
+        if not each.built:
+            raise ConversionError(
+                f"Model '{each.name}' ({type(each).__name__}) has no weights yet. Call it once on"
+                " data."
+            )
     if functional.has_graph(model):
         alternatives = [Arguments((functional.detached(model.input),), {})]
     else:

@@ -15,6 +15,7 @@ from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_r
 from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
 from keras_prelu.errors import reason_of
 from keras_prelu.graph import functional
+from keras_prelu.graph.parts import is_container, parts_of
 from keras_prelu.verification.prediction import shapes_at_build
 
 __all__ = ["Arguments", "Trace", "arguments_at_build", "is_function"]
@@ -118,8 +119,14 @@ class Trace:
 def arguments_at_build(model: keras.Model) -> Iterator[Arguments]:
     """Yield the arguments that a model may have been built with.
 
-    Keras keeps only the shapes; floats are guessed before integers.
+    Keras keeps only the shapes; floats are guessed before integers. Those of a model without a
+    `call` are one for each part, see `callable_form`.
     """
+    if is_container(model):
+        alternatives = [list(_arguments_of_part(part)) for part in parts_of(model)]
+        for chosen in itertools.islice(itertools.product(*alternatives), _MOST_GUESSES):
+            yield Arguments(([[list(each.args), dict(each.kwargs)] for each in chosen],), {})
+        return
     shape, by_argument = shapes_at_build(model)
     shapes = shape or by_argument
     if not shapes:
@@ -129,6 +136,13 @@ def arguments_at_build(model: keras.Model) -> Iterator[Arguments]:
     for dtypes in itertools.islice(guesses, _MOST_GUESSES):
         tensors = _tensors(shapes, iter(dtypes))
         yield Arguments((tensors,), {}) if shape else Arguments((), tensors)
+
+
+def _arguments_of_part(part: Any) -> Iterator[Arguments]:
+    if functional.has_graph(part):
+        yield Arguments((functional.detached(functional.functional_view(part).input),), {})
+    else:
+        yield from arguments_at_build(part)
 
 
 def _tensors(shapes: Any, dtypes: Iterator[str]) -> Any:

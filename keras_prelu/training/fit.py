@@ -222,6 +222,7 @@ def _fit(
         DivergedTrainingError: The loss became NaN or infinite, or exploded.
     """
     build_for_training(model, watched)
+    _check_reported_loss(model, watched, setup.fit.batch_size)
     guard = DivergenceGuard(
         largest_sound_loss(model, watched, setup.fit.batch_size, setup.fit.seed)
     )
@@ -260,6 +261,31 @@ def _fit(
     if reason:
         raise DivergedTrainingError(model.name, reason)
     return history
+
+
+def _check_reported_loss(model: keras.Model, samples: CheckedSamples, batch_size: int) -> None:
+    """Check that a model with steps or metrics of its own reports its loss, before its training.
+
+    Raises:
+        InvalidArgumentError: A ValueError; it does not.
+    """
+    cls: Any = type(model)
+    own = [name for name in ("test_step", "metrics") if _is_own(cls, name)]
+    if not own:
+        return
+    first = Batches(samples.take(slice(batch_size)), batch_size)
+    if "loss" not in model.evaluate(first, verbose=0, return_dict=True):
+        raise InvalidArgumentError(
+            f"Model '{model.name}' ({cls.__name__}) reports no 'loss' from evaluate(), by which"
+            f" trainings are compared: its {' and '.join(own)} leave it out. Add a"
+            " keras.metrics.Mean(name='loss') that its test_step updates."
+        )
+
+
+def _is_own(cls: Any, name: str) -> bool:
+    """Return whether a class outside Keras defines an attribute."""
+    definer = next(base for base in cls.__mro__ if name in vars(base))
+    return not definer.__module__.startswith(("keras.", "keras_prelu."))
 
 
 def _user_callbacks(fit: FitConfig) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_prelu.errors import ConversionError, reason_of
+from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.verification.agreement import coarsest_epsilon, prediction_difference
@@ -60,7 +61,7 @@ class FunctionCheck:
         )
 
     def _largest_intermediate(self, model: keras.Model, found: Probe) -> float:
-        if not is_taken_apart(model) and not isinstance(model, keras.Sequential):
+        if not is_taken_apart(model) and not functional.is_sequence(model):
             return 0.0
         return intermediate_magnitude(model, compile_plan(model), found.inputs)
 

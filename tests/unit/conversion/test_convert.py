@@ -447,16 +447,18 @@ def test_a_layer_that_cannot_be_rebuilt_is_named():
     class NoConfig(L.Layer):
         def __init__(self, needed, **kwargs):
             super().__init__(**kwargs)
+            self.dense = L.Dense(needed)
+            self.hidden = (self.dense for _ in range(2))  # No object that can be duplicated.
 
         def call(self, inputs):
-            return inputs
+            return self.dense(inputs)
 
         def get_config(self):
             return super().get_config()
 
     inputs = keras.Input((4,))
     model = keras.Model(inputs, L.ReLU()(NoConfig(1, name="mine")(inputs)))
-    with pytest.raises(kp.KerasPReLUError, match=r"'mine' \(NoConfig\).*get_config"):
+    with pytest.raises(kp.KerasPReLUError, match=r"'mine' \(NoConfig\).*get_config.*`hidden`"):
         kp.convert(model, rescale="none", include="*")
 
 

@@ -7,6 +7,7 @@ from keras import layers as L  # noqa: N812
 from keras import ops
 
 import keras_prelu as kp
+from keras_prelu.conversion import in_place
 from keras_prelu.sites.prelu_layers import prelu_layers
 
 pytestmark = pytest.mark.backends
@@ -80,9 +81,10 @@ def test_positive_slopes_are_a_choice():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"calibration_data": X}, "`calibration_data` can't be combined with in_place=True"),
-        ({"profile": "deployment"}, "`profile` can't be combined"),
-        ({"rescale": "moments"}, 'rescale="moments" can\'t be combined'),
+        ({"to": "relu"}, "`to` can't be combined with in_place=True"),
+        ({"calibration_data": X[:, :4]}, "shape"),
+        ({"calibration_data": np.full((9, 5), np.nan)}, "NaN"),
+        ({"rescale": "moments"}, 'rescale="moments" is for a graph of layers'),
         ({"alpha": 0.3}, "changes the model's outputs"),
         ({"include": "nothing"}, "nothing"),
         ({"shared_axes": 7, "alpha": 0.3, "rescale": "none"}, "first"),
@@ -104,9 +106,91 @@ def test_a_graph_of_layers_is_copied_instead():
         kp.convert(sequential, in_place=True)
 
 
+def test_a_calibrated_conversion_equals_that_of_a_copy():
+    original = model()
+    expected = outputs(original)
+    copy = kp.convert(original, alpha=0.25, calibration_data=X)
+    converted = kp.convert(original, alpha=0.25, calibration_data=X, in_place=True)
+    assert converted is original
+    np.testing.assert_allclose(outputs(converted), outputs(copy), rtol=1e-5, atol=1e-6)
+    error = np.mean((outputs(converted) - expected) ** 2) / expected.var()
+    uncalibrated = kp.convert(model(), alpha=0.25, rescale="none", in_place=True)
+    assert error < 0.5 * np.mean((outputs(uncalibrated) - expected) ** 2) / expected.var()
+
+
+def test_slopes_are_searched_and_bounded_in_place():
+    converted = kp.convert(model(), alpha="auto", calibration_data=X, in_place=True)
+    slopes = [float(ops.convert_to_numpy(each.alpha)[0]) for _, each in prelu_layers(converted)]
+    assert slopes[1] == pytest.approx(0.2)
+    assert 0 < slopes[0] <= 0.25
+    deployed = kp.convert(model(), profile="deployment", in_place=True)
+    assert [each.alpha.shape for _, each in prelu_layers(deployed)] == [(1,)] * 3
+
+
+def test_a_failure_after_calibration_leaves_the_model_as_it_was(monkeypatch):
+    original = model()
+    expected, attributes = outputs(original), dict(vars(original))
+    weights = [ops.convert_to_numpy(each).copy() for each in original.variables]
+    run = in_place.rescaled_on_samples
+
+    def interrupted(*args, **kwargs):
+        run(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(in_place, "rescaled_on_samples", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kp.convert(original, alpha=0.25, calibration_data=X, in_place=True)
+    assert type(original) is Unconfigured
+    assert vars(original).keys() == attributes.keys()
+    assert len(original.variables) == len(weights)
+    for variable, value in zip(original.variables, weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
+    np.testing.assert_array_equal(outputs(original), expected)
+    original.fit(X, np.ones((64, 2), "float32"), verbose=0)
+
+
+def test_a_second_conversion_that_fails_leaves_the_first(monkeypatch):
+    original = kp.convert(model(), include="first", in_place=True)
+    expected = outputs(original)
+
+    def fails(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(in_place, "rescaled_on_samples", fails)
+    with pytest.raises(MemoryError):
+        kp.convert(original, alpha=0.25, calibration_data=X, in_place=True)
+    np.testing.assert_array_equal(outputs(original), expected)
+    assert [path for path, _ in prelu_layers(original)] == ["first_prelu"]
+    monkeypatch.undo()
+    kp.convert(original, in_place=True)
+    assert len(list(prelu_layers(original))) == 3
+
+
+def test_a_model_without_a_configuration_is_copied_too():
+    original = model()
+    expected = outputs(original)
+    converted = kp.convert(original)
+    assert isinstance(converted, Unconfigured)
+    np.testing.assert_array_equal(outputs(converted), expected)
+    converted.fit(X, np.ones((64, 2), "float32"), verbose=0)
+    np.testing.assert_array_equal(outputs(original), expected)
+    assert type(original) is Unconfigured
+
+
+def test_it_is_fine_tuned_beside_its_control():
+    data = (X, np.ones((64, 2), "float32"))
+    original = model()
+    expected = outputs(original)
+    result = kp.finetune(original, data, data, recipe="identity", epochs=1)
+    assert result.control is not None
+    for trained in (result.prelu.model, result.control.model):
+        assert np.abs(outputs(trained) - expected).max() > 0
+    assert len(list(prelu_layers(result.prelu.model))) == 3
+    assert not list(prelu_layers(result.control.model))
+    np.testing.assert_array_equal(outputs(original), expected)
+
+
 def test_what_is_missing_to_save_it_is_said(tmp_path):
-    with pytest.raises(kp.errors.ConversionError, match="in_place=True"):
-        kp.convert(model())
     converted = kp.convert(model(), in_place=True)
     with pytest.raises(kp.errors.KerasPReLUError, match="get_config"):
         kp.save_model(converted, tmp_path / "model.keras")

@@ -204,8 +204,14 @@ class SharesOneReLU(L.Layer):
         return self.rectifier(x)
 
 
-def test_a_layer_that_copies_share_is_refused():
+def test_a_layer_that_rebuilt_copies_share_is_duplicated():
     inputs = keras.Input(VECTOR)
     model = keras.Model(inputs, L.Dense(2)(SharesOneReLU()(inputs)))
-    with pytest.raises(kp.errors.ConversionError, match="holds the same layer 'shared'"):
-        kp.convert(model)
+    x = np.random.default_rng(0).normal(size=(4, *VECTOR)).astype("float32")
+    converted = kp.convert(model, alpha=0.5, rescale="none")
+    hidden = np.where(x > 0, x, 0.5 * x)
+    kernel, bias = map(keras.ops.convert_to_numpy, model.layers[-1].weights)
+    np.testing.assert_allclose(converted.predict(x, verbose=0), hidden @ kernel + bias, rtol=1e-5)
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), np.maximum(x, 0) @ kernel + bias, rtol=1e-5
+    )

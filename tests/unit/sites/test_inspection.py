@@ -68,12 +68,14 @@ def test_functions_in_python_code_are_listed():
     assert sites[-1].source.endswith(" in CallsFunctions.call")
 
 
-def test_a_class_that_cannot_be_rebuilt_says_which_method_is_missing():
-    model = custom.around(custom.Unconfigured(L.Dense(4), lambda x: x, name="odd"), shape=(3,))
-    (site,) = kp.find_sites(model)
+def test_a_class_that_cannot_be_copied_says_which_method_is_missing():
+    layer = custom.Unconfigured(L.Dense(4), lambda x: x, name="odd")
+    layer.hidden = (layer.inner for _ in range(2))  # No object that can be duplicated.
+    (site,) = kp.find_sites(custom.around(layer, shape=(3,)))
     assert not site.convertible
     assert "get_config()" in site.reason
     assert "'odd' (Unconfigured)" in site.reason
+    assert "`hidden`" in site.reason
 
 
 def test_find_sites_leaves_layers_and_graph_unchanged():
