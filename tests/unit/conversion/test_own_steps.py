@@ -143,7 +143,7 @@ def test_a_sequential_with_code_of_its_own_is_a_subclassed_model():
     np.testing.assert_array_equal(ops.convert_to_numpy(converted(X)), expected)
     assert len(list(prelu_layers(converted))) == 2
     calibrated = kp.run_conversion(model, alpha=0.25, calibration_data=X)
-    assert calibrated.calibration.error_after < 0.5 * calibrated.calibration.error_before
+    assert calibrated.calibration.error_after < 0.8 * calibrated.calibration.error_before
 
 
 def test_a_sequential_of_several_inputs_has_no_graph_and_is_converted():
