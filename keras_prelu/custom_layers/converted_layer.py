@@ -163,8 +163,8 @@ class ConvertedLayer:
     def rebuild_converted(self) -> Any:
         """Return a new layer of the same kind, from the configurations of what it consists of.
 
-        `graph.rebuilding.rebuild` calls it, since the functions that the stand-ins replace are in no
-        configuration.
+        `graph.rebuilding.rebuild` calls it, since the functions that the stand-ins replace are in
+        no configuration.
         """
         serialize, deserialize = (
             keras.saving.serialize_keras_object,

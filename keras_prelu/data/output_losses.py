@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,11 @@ class OutputStructure:
     def __len__(self) -> int:
         return len(self.names)
 
+    def _is_nested(self) -> bool:
+        outer = self.positions
+        parts = outer.values() if isinstance(outer, Mapping) else outer if len(self) > 1 else ()
+        return not all(isinstance(part, int) for part in parts)
+
     def pack(self, parts: Sequence[Any]) -> Any:
         """Return parts, one for each output, in the structure of the outputs."""
         return keras.tree.map_structure(lambda position: parts[position], self.positions)
@@ -75,6 +81,14 @@ class OutputStructure:
         """
         if parts is None:
             return [None] * len(self)
+        if self._is_nested():
+            # As in Keras, what is given for outputs in a structure has that structure.
+            found: list[Any] = [None] * len(self)
+            with contextlib.suppress(TypeError, ValueError):
+                keras.tree.map_structure_up_to(
+                    self.positions, found.__setitem__, self.positions, parts
+                )
+                return found
         if isinstance(parts, Mapping):
             unknown = [name for name in parts if name not in self.names]
             if unknown and len(parts) == len(self) == 1:

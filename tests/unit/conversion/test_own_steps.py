@@ -178,6 +178,7 @@ def test_inputs_and_outputs_in_any_structure():
     for one, other in zip(keras.tree.flatten(kp.convert(model)(inputs)), expected, strict=True):
         np.testing.assert_array_equal(*map(ops.convert_to_numpy, (one, other)))
     assert len(kp.diagnostics.diagnose(model, inputs).units) == 2
-    labels = {"main": Y, "aux": [Y, X]}
-    with pytest.raises(kp.errors.InvalidArgumentError, match="several outputs"):
-        kp.finetune(model, (inputs, labels), (inputs, labels), epochs=1)
+    data = (inputs, {"main": Y, "aux": [Y, X]})
+    result = kp.finetune(model, data, data, recipe="identity", epochs=1)
+    loss = model.evaluate(*data, verbose=0, return_dict=True)["loss"]
+    assert kp.compare(model, result.prelu.model, data).a == pytest.approx(loss, rel=1e-4)
