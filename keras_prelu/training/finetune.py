@@ -27,7 +27,7 @@ from keras_prelu.training.controls import check_controls
 from keras_prelu.training.fingerprint import fingerprint
 from keras_prelu.training.fit import check_metric
 from keras_prelu.training.optimizers import check_callbacks, check_optimizer
-from keras_prelu.training.recipe_search import OnTrial
+from keras_prelu.training.recipe_search import USUAL_BUDGET, OnTrial
 from keras_prelu.training.recipes import AUTO, CONTROL
 from keras_prelu.training.result import FineTuning
 from keras_prelu.training.runs import finetune_over_runs
@@ -49,7 +49,7 @@ def finetune(
     *positional: Any,
     original: ModelLike | None = None,
     recipe: str = AUTO,
-    budget: float = 3.0,
+    budget: float = USUAL_BUDGET,
     runs: int = 1,
     selection: Any = None,
     fit: FitConfig | None = None,

@@ -19,16 +19,27 @@ from keras_prelu.training.preparation import PreparedModel
 from keras_prelu.training.recipes import Recipe
 from keras_prelu.training.setup import TrainingSetup
 
-__all__ = ["LEAST_BUDGET", "RecipeSearch", "RecipeTrial", "search_recipe"]
+__all__ = [
+    "LEAST_BUDGET",
+    "LEAST_STEPS",
+    "ROUNDS",
+    "USUAL_BUDGET",
+    "RecipeSearch",
+    "RecipeTrial",
+    "checked_steps_of_round",
+    "search_recipe",
+    "steps_of_round",
+]
 
 LEAST_BUDGET = 1.5
 """The least budget, as a multiple of one fine-tuning.
 
 The search needs a useful share of the budget in addition to the final training.
 """
-_ROUNDS = 2
+USUAL_BUDGET = 3.0
+ROUNDS = 2
+LEAST_STEPS = 8
 _ADVANCING = 3  # One in this many recipes enters the second round, but at least two do.
-_LEAST_STEPS = 8
 
 OnTrial = Callable[[int, int], None]
 
@@ -65,37 +76,31 @@ def search_recipe(
     candidates: Sequence[Candidate],
     prepare: Callable[[Recipe], PreparedModel],
     setup: TrainingSetup,
-    budget: float,
+    steps: float,
     *,
     on_trial: OnTrial | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> RecipeSearch:
     """Find the candidate with the lowest loss on the selection samples.
 
-    Two rounds share what the final training leaves of the budget. In the first round all candidates
-    get the same number of steps. In the second round the best third of them do, with at least 8
-    steps each if two recipes can have that many. Each short training is complete: its learning rate
-    decays to 0 within it. The control is one of the candidates.
+    In the first round all candidates get the same number of steps. In the second round the best
+    third of them do, with at least 8 steps each if two recipes can have that many. Each short
+    training is complete: its learning rate decays to 0 within it. The control is one of the
+    candidates.
 
     Args:
-        candidates: Sequence of `Candidate`, the most promising first. If the budget is too small
+        candidates: Sequence of `Candidate`, the most promising first. If there are too few steps
             for all, the last ones are left out.
         prepare: Function that prepares a model by a recipe. It is called for each training, so that
             only one model at a time is in memory.
         setup: `TrainingSetup` of the final training, with selection samples.
-        budget: Float. Largest cost of the search and the final training together, as a multiple of
-            one fine-tuning; controls are not counted.
+        steps: Float. Training steps of each of the two rounds, which its candidates share.
         on_trial: Function that is called with (number of trainings done, their total number).
             Defaults to None.
         checkpoints: `Checkpoints` that store the losses of trainings; stored trainings are not
             repeated. Defaults to None.
-
-    Raises:
-        InvalidArgumentError: A ValueError; `budget` is below 1.5, the training data is a stream, or
-            the training has too few steps for a search within the budget.
     """
-    steps_per_round = _steps_per_round(setup, budget)
-    competing = list(candidates)[: max(2, int(steps_per_round // _LEAST_STEPS))]
+    competing = list(candidates)[: max(2, int(steps // LEAST_STEPS))]
     advancing = max(2, math.ceil(len(competing) / _ADVANCING))
     total = len(competing) + advancing
     stored_losses = [] if checkpoints is None else checkpoints.losses()
@@ -104,7 +109,7 @@ def search_recipe(
         if trials:
             competing.sort(key=lambda candidate: _latest_loss(trials, candidate))
         competing = competing[:size]
-        short = setup.shortened(int(steps_per_round // size))
+        short = setup.shortened(int(steps // size))
         for candidate in competing:
             if len(trials) < len(stored_losses):
                 loss = stored_losses[len(trials)]
@@ -127,8 +132,28 @@ def search_recipe(
     return RecipeSearch(candidate=best, trials=tuple(trials))
 
 
-def _steps_per_round(setup: TrainingSetup, budget: float) -> float:
-    """Return the training steps of one round, after checking that a search is possible."""
+def steps_of_round(setup: TrainingSetup, budget: float) -> float:
+    """Return the training steps of a round: the rounds share what the final training leaves.
+
+    Args:
+        setup: `TrainingSetup` of the final training.
+        budget: Float. Largest cost of the search and the final training together, as a multiple of
+            one fine-tuning; controls are not counted.
+    """
+    return (budget - 1.0) * (setup.steps() or 0) / ROUNDS
+
+
+def checked_steps_of_round(setup: TrainingSetup, budget: float) -> float:
+    """Return the training steps of a round, after checking that a search is possible.
+
+    Args:
+        setup: `TrainingSetup` of the final training.
+        budget: Float. As in `steps_of_round`.
+
+    Raises:
+        InvalidArgumentError: A ValueError; `budget` is below 1.5, the training data is a stream, or
+            the training has too few steps for a search within the budget.
+    """
     if budget < LEAST_BUDGET:
         raise InvalidArgumentError(
             f"`budget` must be at least {LEAST_BUDGET}, in times of one fine-tuning. Received:"
@@ -139,12 +164,11 @@ def _steps_per_round(setup: TrainingSetup, budget: float) -> float:
             'recipe="auto" needs training samples as arrays, of which it takes parts. Name a recipe'
             " for a stream."
         )
-    whole = setup.steps() or 0
-    steps = (budget - 1.0) * whole / _ROUNDS
+    steps = steps_of_round(setup, budget)
     if steps < 2:
         raise InvalidArgumentError(
-            f"A search within {budget:g} times {whole} training steps leaves too few to try two"
-            " recipes. Give more epochs or a larger `budget`, or name a recipe."
+            f"A search within {budget:g} times {setup.steps() or 0} training steps leaves too few"
+            " to try two recipes. Give more epochs or a larger `budget`, or name a recipe."
         )
     return steps
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -22,15 +22,21 @@ from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.fit import lowest_selection_loss
 from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.preparation import ModelPreparer
-from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
+from keras_prelu.training.recipe_search import (
+    LEAST_STEPS,
+    ROUNDS,
+    USUAL_BUDGET,
+    OnTrial,
+    RecipeTrial,
+    search_recipe,
+    steps_of_round,
+)
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["RecipeTrials", "try_recipes"]
 
 _LEAST_SAMPLES = 10
-_LEAST_STEPS = 8
-_ROUNDS = 2
 _TIMED_STEPS = (4, 16)
 
 
@@ -63,7 +69,7 @@ def try_recipes(
     model: ModelLike,
     data: Any,
     *,
-    seconds: float = 60.0,
+    seconds: float = 20.0,
     steps: int | None = None,
     fit: FitConfig | None = None,
     on_trial: OnTrial | None = None,
@@ -72,18 +78,19 @@ def try_recipes(
 
     Nothing that is measured before training tells how much a recipe gains; this does. A fifth of
     the samples is held back. All candidates, the ReLU model as it is among them, get equally many
-    steps, and the best third of them three times as many in a second round. Whether the difference
-    is more than noise is the verdict of `finetune`, whose `recipe="auto"` chooses in the same way.
+    steps, and the best third of them three times as many in a second round. These are the trials of
+    `finetune` with `recipe="auto"` and the same settings, shortened where they would take too long.
+    Whether the difference is more than noise is the verdict of `finetune`.
 
     Args:
         model: Keras model. The trained ReLU model. Not changed.
         data: `Samples`, a pair (x, y), or a data set that ends. The new samples, with labels.
-        seconds: Float. About how long it may take, if `steps` is None; two short trainings tell how
-            long a step takes. Each recipe gets at least 8 steps. Defaults to 60.
+        seconds: Float. About how long it may take at most, if `steps` is None; two short trainings
+            tell how long a step takes. Each recipe gets at least 8 steps. Defaults to 20.
         steps: Int. Steps of each training in the first round, in place of `seconds`. Defaults to
             None.
-        fit: `FitConfig`. Settings of the trainings; `epochs`, `callbacks` and `verbose` have no
-            effect. Defaults to those of `finetune`.
+        fit: `FitConfig`. Settings of the fine-tuning that the trials are for; `callbacks` and
+            `verbose` have no effect. Defaults to those of `finetune`.
         on_trial: Function that is called with (number of trainings done, their total number).
             Defaults to None.
 
@@ -106,21 +113,15 @@ def try_recipes(
     """
     check_number("seconds", seconds, above=0.0)
     if steps is not None:
-        check_integer("steps", steps, minimum=_LEAST_STEPS)
+        check_integer("steps", steps, minimum=LEAST_STEPS)
     setup = _setup(model, data, FitConfig() if fit is None else fit)
     preparer = ModelPreparer(model, setup.train, setup.fit.seed)
     competing = candidates(model, setup.optimizer, has_dead_units=preparer.has_dead_units())
     if steps is None:
-        steps = _affordable_steps(preparer, setup, competing, seconds)
-    whole = _whole(setup, steps)
-    search = search_recipe(
-        competing,
-        preparer.prepare,
-        whole,
-        # The search shares what the budget leaves of one training between its rounds.
-        1.0 + _ROUNDS * steps * len(competing) / (whole.steps() or 1),
-        on_trial=on_trial,
-    )
+        in_round = _steps_of_round(preparer, setup, competing, seconds)
+    else:
+        in_round = float(steps * len(competing))
+    search = search_recipe(competing, preparer.prepare, setup, in_round, on_trial=on_trial)
     assert setup.selection is not None
     return RecipeTrials(
         recipe=search.candidate.recipe.name,
@@ -154,10 +155,20 @@ def _setup(model: keras.Model, data: Any, fit: FitConfig) -> TrainingSetup:
     )
 
 
-def _whole(setup: TrainingSetup, steps: int) -> TrainingSetup:
-    """Return the setup of a training whose epochs have at least so many steps."""
-    batches = -(-len(setup.train) // setup.fit.batch_size)
-    return replace(setup, fit=replace(setup.fit, epochs=max(1, -(-steps // batches))))
+def _steps_of_round(
+    preparer: ModelPreparer,
+    setup: TrainingSetup,
+    competing: Sequence[Candidate],
+    seconds: float,
+) -> float:
+    """Return how many steps the candidates share in a round: those of a fine-tuning's search, or
+    fewer where these would take too long."""
+    least = float(LEAST_STEPS * len(competing))
+    usual = steps_of_round(setup, USUAL_BUDGET)
+    if usual <= least:
+        return least
+    affordable = _affordable_steps(preparer, setup, competing, seconds)
+    return min(usual, float(affordable * len(competing)))
 
 
 def _affordable_steps(
@@ -169,15 +180,17 @@ def _affordable_steps(
     """Return how many steps each candidate can have in the first round.
 
     What a training takes, c + t·steps with the time c for preparing and compiling, follows from two
-    trainings of the ReLU model.
+    trainings of the ReLU model. Another one goes before them, since much is loaded only once.
     """
-    taken = [_seconds_of(preparer, setup, competing[0], steps) for steps in _TIMED_STEPS]
     few, many = _TIMED_STEPS
+    first, *taken = (
+        _seconds_of(preparer, setup, competing[0], steps) for steps in (few, few, many)
+    )
     step = max(taken[1] - taken[0], 0.1 * taken[1]) / (many - few)
     fixed = max(0.0, taken[0] - few * step)
     trainings = len(competing) + max(2, math.ceil(len(competing) / 3))
-    left = seconds - sum(taken) - trainings * fixed
-    return max(_LEAST_STEPS, int(left / (_ROUNDS * len(competing) * step)))
+    left = seconds - first - sum(taken) - trainings * fixed
+    return max(LEAST_STEPS, int(left / (ROUNDS * len(competing) * step)))
 
 
 def _seconds_of(

@@ -62,9 +62,9 @@ _EXIT_STATUS = 3
 @click.option(
     "--trial-seconds",
     type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
+    default=20.0,
     show_default=True,
-    help="About how long the trials may take.",
+    help="About how long the trials may take at most.",
 )
 @click.option(
     "--fail-on",

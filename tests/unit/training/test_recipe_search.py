@@ -46,7 +46,12 @@ def test_all_trainings_together_are_within_the_budget(
 
     def searched():
         competing = [Candidate(recipe=recipe) for recipe in RECIPES[:recipes]]
-        return searching.search_recipe(competing, lambda recipe: None, final, times)
+        return searching.search_recipe(
+            competing,
+            lambda recipe: None,
+            final,
+            searching.checked_steps_of_round(final, times),
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(searching, "_short_training_loss", loss)
@@ -87,7 +92,9 @@ def test_a_model_that_can_not_be_prepared_is_tried_by_the_other_recipes(monkeypa
                 raise kp.errors.ConversionError("can't be drawn anew")
 
         competing = [Candidate(recipe=recipe) for recipe in RECIPES]
-        return searching.search_recipe(competing, prepare, final, 6.0)
+        return searching.search_recipe(
+            competing, prepare, final, searching.checked_steps_of_round(final, 6.0)
+        )
 
     found = searched(lambda recipe: recipe.preparations)
     lost = {trial.recipe for trial in found.trials if trial.loss == float("inf")}

@@ -51,7 +51,7 @@ def test_all_candidates_get_equal_steps_and_the_best_three_times_as_many(found, 
     second = [trial for trial in found.trials if trial.round == 2]
     names = [(trial.recipe, trial.multiplier) for trial in first]
     assert ("relu", 1.0) in names
-    assert any(name == "identity-revived" for name, _ in names)
+    assert {"identity-revived", "shrink-identity"} <= {name for name, _ in names}  # first and last
     assert {trial.steps for trial in first} <= {6, 8, 9}  # in whole epochs of 3 batches
     assert len(second) == max(2, -(-len(first) // 3))
     assert all(trial.steps >= 2 * first[0].steps for trial in second)
@@ -78,21 +78,38 @@ def test_latest_lists_each_candidate_once_the_second_round_first(found):
 
 
 def test_seconds_become_steps(monkeypatch):
-    """With trainings that take 1 second and 0.1 a step."""
+    """With trainings that take 1 second and 0.1 a step, the first one 10 seconds longer."""
     asked = []
 
     def seconds_of(preparer, setup, candidate, steps):
         asked.append(candidate.recipe.name)
-        return 1.0 + 0.1 * steps
+        return (11.0 if len(asked) == 1 else 1.0) + 0.1 * steps
 
     monkeypatch.setattr(recipe_trials, "_seconds_of", seconds_of)
     competing = [Candidate(recipe=CONTROL)] * 6
-    steps = recipe_trials._affordable_steps(None, None, competing, 40.0)
-    # Two timed trainings of 1.4 and 2.6 seconds, and eight of which 1 second is fixed: 28 seconds
+    steps = recipe_trials._affordable_steps(None, None, competing, 51.4)
+    # Timed trainings of 11.4, 1.4 and 2.6 seconds, and eight of which 1 second is fixed: 28 seconds
     # are left for two rounds of six times so many steps.
     assert steps == int(28.0 / (2 * 6 * 0.1))
-    assert asked == ["relu", "relu"]
+    assert asked == ["relu", "relu", "relu"]
     assert recipe_trials._affordable_steps(None, None, competing, 1.0) == 8
+
+
+def test_with_time_to_spare_the_trials_are_those_of_a_fine_tuning(model):
+    fit = kp.FitConfig(epochs=24)
+    found = kp.try_recipes(model, data(), seconds=1e6, fit=fit)
+    result = kp.finetune(model, data(), data(20), recipe="auto", fit=fit, control=False)
+    assert found.trials == result.trials
+    assert found.recipe == result.recipe
+
+
+def test_a_trial_has_no_more_steps_than_a_fine_tuning_gives_it(model, monkeypatch):
+    """With 6 steps for all candidates they get the least, and nothing is timed."""
+    monkeypatch.setattr(recipe_trials, "_seconds_of", None)
+    few = kp.try_recipes(model, data(), fit=kp.FitConfig(epochs=2))
+    first = [trial.steps for trial in few.trials if trial.round == 1]
+    assert len(first) > 2
+    assert set(first) <= {6, 8, 9}  # in whole epochs of 3 batches
 
 
 def test_what_can_not_be_tried_is_refused(model):
