@@ -93,6 +93,7 @@ setup(
         "lazy-loader>=0.4",
         "numpy>=1.26",
         "pillow>=10.0",
+        "pyyaml>=6.0",
         "rich>=13.7",
         "scikit-learn>=1.4",
         "scipy>=1.15",

@@ -39,7 +39,8 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
     except click.UsageError as error:
         hint = f" See {error.ctx.command_path} --help." if error.ctx else ""
         message = printable(error.format_message().rstrip("."))
-        raise _UsageFailure(f"{message}.{hint}") from error
+        end = "" if message.endswith("?") else "."
+        raise _UsageFailure(f"{message}{end}{hint}") from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except KeyboardInterrupt:

@@ -172,13 +172,13 @@ def finetune_model(
     from keras_prelu.backend.devices import gpu
     from keras_prelu.errors import KerasPReLUWarning
     from keras_prelu.training.finetune import finetune
+    from keras_prelu.training.named_settings import named_settings
 
-    settings = asdict(options)
+    settings = named_settings(asdict(options))
     # For a converted model, "auto" trains the model as it is; no recipe means the same here.
     settings["recipe"] = options.recipe or "auto"
     if options.runs > 1:
         _print_cost(settings["recipe"] if original is None else "", options)
-    settings["loss"] = session.load_loss(options.loss)
     monitors = _slope_monitors(settings.pop("log_dir"), train)
     with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
         result = finetune(

@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_prelu.errors import DataError, reason_of
 
-__all__ = ["is_function_name", "named_function"]
+__all__ = ["is_function_name", "named_function", "named_object"]
 
 
 def is_function_name(text: str) -> bool:
@@ -29,17 +29,30 @@ def named_function(name: str) -> Callable[..., Any]:
     Raises:
         DataError: There is no such module or function, or the module can't be imported.
     """
+    found = named_object(name)
+    if not callable(found):
+        module, _, function = name.partition(":")
+        raise DataError(f"'{name}': module '{module}' has no function '{function}'.")
+    return found
+
+
+def named_object(name: str) -> Any:
+    """Import the object `module:name`, also from a module in the working directory.
+
+    Returns:
+        The object; None if the module has none of this name.
+
+    Raises:
+        DataError: There is no such module, or it can't be imported.
+    """
     if not is_function_name(name):
         raise DataError(f"'{name}' names no function. Write module:function.")
     module, _, function = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        result = getattr(importlib.import_module(module), function, None)
+        return getattr(importlib.import_module(module), function, None)
     except Exception as error:  # The user's module may raise anything.
         raise DataError(
             f"'{name}': module '{module}' can't be imported: {reason_of(error)}."
         ) from error
-    if not callable(result):
-        raise DataError(f"'{name}': module '{module}' has no function '{function}'.")
-    return result

@@ -60,6 +60,8 @@ def test_the_command_line_offers_what_the_package_has():
     from keras_prelu.diagnostics import diagnosis
     from keras_prelu.training import recipes
     from keras_prelu.training.controls import CONTROLS
+    from keras_prelu.training.precision import PRECISIONS
+    from keras_prelu.training.schedules import SCHEDULES
 
     assert (
         *keras_prelu.parameterizations.names(),
@@ -71,6 +73,8 @@ def test_the_command_line_offers_what_the_package_has():
     assert tuple(FORMATS) == export.FORMATS
     assert export.QUANTIZATIONS == QUANTIZATIONS
     assert tuple(CONTROLS) == training.CONTROLS
+    assert tuple(SCHEDULES) == training.SCHEDULES
+    assert PRECISIONS == training.PRECISIONS
     assert tuple(diagnosis.MEASURES) == diagnose.MEASURES
     assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == training.RECIPES
     assert recipes.REPLACED == training.REPLACED_RECIPES

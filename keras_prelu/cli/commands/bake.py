@@ -14,6 +14,7 @@ from keras_prelu.cli.options.files import (
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.cli.run_files import check_run_file, write_run_file
 from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
@@ -54,8 +55,10 @@ def command(
     output = output or beside(model, "stock")
     converted = session.load_model(model)
     check_output(output, force=force)
+    check_run_file(output)
     baked = bake(converted, fold_batch_normalization=fold, prune=prune)
     save_model(baked, output, force=force)
+    write_run_file(output)
     if session.json:
         print_json({"model": model, "output": output, "parameters": baked.count_params()})
         return

@@ -17,6 +17,7 @@ from keras_prelu.cli.options.files import (
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.cli.run_files import check_run_file, write_run_file
 from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
@@ -61,6 +62,7 @@ def command(
     converted = session.load_model(model)
     relu = session.load_model(original)
     check_outputs(output, force=force)
+    check_run_file(output)
     _check_converted(model, converted)
     samples = data.load(relu).train
     result = calibrate_model(
@@ -68,6 +70,7 @@ def command(
     )
     save_model(converted, output, force=force)
     write_calibration(result, output, force=force)
+    write_run_file(output)
     if session.json:
         note = large_error_note(result)
         print_json({"model": model, "output": output, "calibration": result, "note": note})

@@ -15,6 +15,7 @@ from keras_prelu.cli.options.files import force_option, model_argument, output_o
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.options.training import TrainingOptions, epochs_option
 from keras_prelu.cli.output import echo
+from keras_prelu.cli.run_files import check_run_file, write_run_file
 from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
@@ -89,6 +90,7 @@ def command(
     (check_outputs if calibrates else check_output)(output, force=force)
     if finetuned_output is not None:
         check_finetuned_outputs(finetuned_output, control=training.control, force=force)
+    check_run_file(finetuned_output or output)
     train = validation = None
     if then_finetune:
         train, validation = split_labelled(data.load(original), session)
@@ -135,6 +137,7 @@ def command(
             echo()
             print_finetuning(finetuning)
             files.print()
+    write_run_file(finetuned_output or output)
     if session.json:
         print_json(report)
     if finetuned_output is not None and finetuning.is_worse_than_incoming:

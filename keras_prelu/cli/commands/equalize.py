@@ -10,6 +10,7 @@ import click
 from keras_prelu.cli.options.files import force_option, model_argument, output_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.cli.run_files import check_run_file, write_run_file
 from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
@@ -36,8 +37,10 @@ def command(model: ModelName, output: Path | None, force: bool, session: Session
     output = output or beside(model, "equalized")
     equalized = session.load_model(model)
     check_output(output, force=force)
+    check_run_file(output)
     groups = equalize(equalized)
     save_model(equalized, output, force=force)
+    write_run_file(output)
     if session.json:
         print_json({"model": model, "output": output, "groups": groups})
         return

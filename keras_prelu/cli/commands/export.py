@@ -11,6 +11,7 @@ from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, prune_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.cli.run_files import check_run_file, write_run_file
 from keras_prelu.io.model_names import ModelName
 
 __all__ = ["FORMATS", "QUANTIZATIONS", "command"]
@@ -108,6 +109,7 @@ def command(
         "force": force,
     }
     check_export(output, format_, **settings)
+    check_run_file(output)
     loaded = session.load_model(model)
     inputs = labels = None
     if data.source:
@@ -124,6 +126,7 @@ def command(
         tolerance=tolerance,
         **settings,
     )
+    write_run_file(output)
     if session.json:
         print_json(result)
         return

@@ -23,6 +23,7 @@ from keras_prelu.cli.options.files import (
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.options.training import TrainingOptions, training_options
+from keras_prelu.cli.run_files import check_run_file, write_run_file
 from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
@@ -75,11 +76,12 @@ def command(
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
     from keras_prelu.io.model_names import beside
     from keras_prelu.sites.prelu_layers import has_prelu_layers
+    from keras_prelu.training.named_settings import named_settings
 
     if training.recipe:
         refuse_conversion_options("--recipe says how MODEL is converted")
     conversion.check(has_data=True)
-    session.load_loss(training.loss)  # Refuses a mistyped name before any work is done.
+    named_settings(dataclasses.asdict(training))  # Refuses mistyped names before any work is done.
     output = output or beside(model, "finetuned")
     loaded = session.load_model(model)
     is_converted = has_prelu_layers(loaded)
@@ -90,6 +92,7 @@ def command(
     check_finetuned_outputs(
         output, control=training.control, force=force, converted=is_converted_here
     )
+    check_run_file(output)
     train, validation = split_labelled(data.load(loaded), session)
     if original is not None and not is_converted:
         raise click.UsageError(
@@ -113,6 +116,7 @@ def command(
         validation=validation,
         force=force,
     )
+    write_run_file(files.output)
     if session.json:
         record = {"model": model, "output": files.output, "files": files}
         print_json({**record, "verdict": result.verdict, "best": result.best, "result": result})

@@ -18,6 +18,7 @@ from keras_prelu.cli.options.files import (
 )
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.cli.run_files import check_run_file, write_run_file
 from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
@@ -70,6 +71,7 @@ def command(
 
     output = output or beside(model, "report").with_suffix(".html")
     check_output(output, force=force, suffix=".html")
+    check_run_file(output)
     converted, relu = session.load_model(model), session.load_model(original)
     dataset = data.load(converted)
     paths = [model, original, *([] if control is None else [control])]
@@ -88,6 +90,7 @@ def command(
             seed=session.seed,
         )
         write(result, output, force=force)
+    write_run_file(output)
     if session.json:
         print_json({"model": model, "output": output, "report": result})
         return

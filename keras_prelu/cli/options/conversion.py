@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from keras_prelu.cli.options.groups import option, option_group
+from keras_prelu.cli.options.groups import is_given, option, option_group
 from keras_prelu.cli.options.parameter_types import Slope
 
 __all__ = [
@@ -208,8 +208,7 @@ def given_conversion_option(among: Collection[str] | None = None) -> str | None:
     names = among or {field.name for field in dataclasses.fields(ConversionOptions)}
     for parameter in context.command.params:
         name = str(parameter.name)
-        source = context.get_parameter_source(name)
-        if name in names and source is click.core.ParameterSource.COMMANDLINE:
+        if name in names and is_given(context, name):
             return parameter.opts[0]
     return None
 

@@ -13,12 +13,24 @@ from typing import Any
 
 import click
 
-__all__ = ["Callback", "Decorator", "option", "option_group"]
+__all__ = ["Callback", "Decorator", "is_given", "option", "option_group"]
 
 Callback = Callable[..., None]
 Decorator = Callable[[Callback], Callback]
 
 _OPTION = "option"
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Return whether the user gave an option, on the command line or in a run file.
+
+    Args:
+        context: `click.Context` of the command.
+        name: String. Name of the parameter.
+    """
+    sources = click.core.ParameterSource
+    source = context.get_parameter_source(name)
+    return source in (sources.COMMANDLINE, sources.DEFAULT_MAP, sources.ENVIRONMENT)
 
 
 def option(*declarations: str, **attributes: Any) -> Any:

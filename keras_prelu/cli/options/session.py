@@ -12,6 +12,7 @@ import click
 
 from keras_prelu.cli.errors import set_debug
 from keras_prelu.cli.options.groups import Callback, option, option_group
+from keras_prelu.cli.run_files import config_option
 from keras_prelu.cli.session import BACKENDS, keras_session
 from keras_prelu.io.model_names import ModelName
 
@@ -88,6 +89,7 @@ def session_options(function: Callback) -> Callback:
     The command is called with them as `session=` after Keras has been started.
     """
 
+    @config_option
     @option_group("session", SessionOptions)
     @functools.wraps(function)
     def command(*args: Any, session: SessionOptions, **kwargs: Any) -> None:

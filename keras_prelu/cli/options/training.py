@@ -8,13 +8,15 @@ from pathlib import Path
 
 import click
 
-from keras_prelu.cli.options.groups import Decorator, option, option_group
+from keras_prelu.cli.options.groups import Decorator, is_given, option, option_group
 from keras_prelu.cli.options.parameter_types import Times
 
 __all__ = [
     "CONTROLS",
+    "PRECISIONS",
     "RECIPES",
     "REPLACED_RECIPES",
+    "SCHEDULES",
     "TrainingOptions",
     "epochs_option",
     "training_options",
@@ -43,6 +45,8 @@ REPLACED_RECIPES = {
     "exp-half": "exp-decay",
 }
 CONTROLS = ("fixed-slopes", "from-scratch")
+SCHEDULES = ("constant", "cosine", "linear", "warmup-cosine")
+PRECISIONS = ("bfloat16", "float16")
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -76,12 +80,19 @@ class TrainingOptions:
     Attributes:
         epochs: Integer. Passes over the training samples.
         batch_size: Integer. Samples per training step.
-        learning_rate: Float or None. Initial learning rate of Adam.
+        optimizer: String or None. Name and settings of a Keras optimizer, or "module:name".
+        learning_rate: Float or None. Initial learning rate.
+        schedule: String or None. One of `SCHEDULES`, or "module:function".
+        patience: Integer or None. Epochs without improvement after which training stops.
         slope_multiplier: Float or None. Learning rate of the slopes relative to the weights.
         slope_frozen_epochs: Float. Epochs at the start during which slopes are frozen.
         slope_warmup_epochs: Float. Epochs during which the slopes' learning rate then rises.
         slope_clipnorm: Float or None. Largest norm of the gradient of a layer's slopes.
         loss: String or None. Name of a Keras loss, or "module:function".
+        metrics: Tuple of strings. Names of Keras metrics, or "module:name".
+        class_weight: String or None. "balanced", or weights such as "0=1,1=5".
+        augment: String or None. Layer or function, as "module:name".
+        mixed_precision: String or None. One of `PRECISIONS`.
         control: Boolean. Whether to train the ReLU control.
         controls: Tuple of strings. Further controls, from `CONTROLS`.
         recipe: String or None. One of `RECIPES`; None for a model that is trained as converted.
@@ -106,7 +117,25 @@ class TrainingOptions:
     learning_rate: float | None = option(
         "--learning-rate",
         type=click.FloatRange(min=0, min_open=True),
-        help="Initial learning rate of Adam, with cosine decay.  [default: 0.001]",
+        help="Initial learning rate.  [default: 0.001; with --optimizer that optimizer's]",
+    )
+    optimizer: str | None = option(
+        "--optimizer",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="Keras optimizer with its settings, such as adamw:weight_decay=1e-4, or module:name of"
+        " yours.  [default: adam]",
+    )
+    schedule: str | None = option(
+        "--schedule",
+        metavar="NAME",
+        help=f"How the learning rate goes on: {', '.join(SCHEDULES)}, or module:function of the"
+        " rate and the number of steps.  [default: cosine]",
+    )
+    patience: int | None = option(
+        "--patience",
+        type=click.IntRange(min=1),
+        help="Epochs without a lower loss on held-back samples after which a training is stopped."
+        "  [default: all epochs are trained]",
     )
     slope_multiplier: float | None = option(
         "--slope-multiplier",
@@ -135,6 +164,28 @@ class TrainingOptions:
     loss: str | None = option(
         "--loss",
         help="Keras loss, or module:function.  [default: the one that MODEL is compiled with]",
+    )
+    metrics: tuple[str, ...] = option(
+        "--metric",
+        multiple=True,
+        metavar="NAME",
+        help="Keras metric, or module:name of yours. Can be repeated.  [default: those that MODEL"
+        " is compiled with]",
+    )
+    class_weight: str | None = option(
+        "--class-weight",
+        metavar="balanced|CLASS=WEIGHT,...",
+        help="Weights of the classes in the loss that is trained; balanced: by their counts.",
+    )
+    augment: str | None = option(
+        "--augment",
+        metavar="MODULE:NAME",
+        help="Keras layer or function of yours that is applied to the training batches.",
+    )
+    mixed_precision: str | None = option(
+        "--mixed-precision",
+        type=click.Choice(PRECISIONS),
+        help="Compute in half precision, with weights in float32.",
     )
     control: bool = option(
         "--control/--no-control",
@@ -181,8 +232,7 @@ class TrainingOptions:
 
     def check(self) -> None:
         """Raise a usage error for an option that the others leave without effect."""
-        source = click.get_current_context().get_parameter_source("budget")
-        if source is click.core.ParameterSource.COMMANDLINE and self.recipe != "auto":
+        if is_given(click.get_current_context(), "budget") and self.recipe != "auto":
             raise click.UsageError(
                 "--budget is what --recipe auto may cost. Add --recipe auto, or leave it out."
             )
