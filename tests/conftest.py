@@ -61,9 +61,9 @@ def _seeded():
 @pytest.fixture(autouse=True)
 def _no_progress_lines(monkeypatch):
     """What commands print does not depend on the time they take."""
-    from keras_prelu.cli import console
+    from keras_prelu.cli import progress
 
-    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 1e6)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 1e6)
 
 
 @pytest.fixture

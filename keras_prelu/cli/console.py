@@ -1,28 +1,20 @@
-"""Tables, JSON, progress bars and the printed form of records.
+"""JSON and the printed form of records.
 
 Nothing is computed here that is missing from the JSON.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
 import statistics
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
-
 from keras_prelu.cli.output import echo
-from keras_prelu.utils.printable import printable
+from keras_prelu.cli.tables import number, print_table
 
 __all__ = [
     "count",
@@ -35,30 +27,8 @@ __all__ = [
     "print_json",
     "print_slope_search",
     "print_table",
-    "progress",
     "to_json",
 ]
-
-_WIDTH_WITHOUT_TERMINAL = 140
-SECONDS_BETWEEN_LINES = 5.0
-"""The time between two lines of progress where there is no terminal."""
-
-
-def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()
-) -> None:
-    """Print a table; the columns named in `right` are aligned to the right."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
-    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    console.print(Text(printable(title), style="bold"), soft_wrap=True)
-    console.print(table)
-    echo()
 
 
 def print_json(value: Any) -> None:
@@ -99,11 +69,6 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """Return a number with `digits` significant digits, or a dash for None."""
-    return "–" if value is None else f"{value:.{digits}g}"
-
-
 def count(quantity: int, noun: str) -> str:
     """Return a quantity with its noun: "1 site", "3 sites"."""
     return f"{quantity:,} {noun}{'' if quantity == 1 else 's'}"
@@ -121,51 +86,6 @@ def mean_and_deviation(values: Sequence[float], pattern: str) -> str:
     deviation_pattern = pattern.replace("+", "")
     mean, deviation = statistics.fmean(values), statistics.stdev(values)
     return f"{pattern.format(mean)} ± {deviation_pattern.format(deviation)}"
-
-
-@contextlib.contextmanager
-def progress(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error, or a line every few seconds if it is no terminal.
-
-    Yields:
-        A function of (done, total) that updates the progress.
-    """
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        with _progress_lines(description) as update:
-            yield update
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda done, new_total: bar.update(task, completed=done, total=new_total)
-
-
-@contextlib.contextmanager
-def _progress_lines(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Print a line on standard error every few seconds, also while nothing is updated."""
-    state, start, ended = "", time.monotonic(), threading.Event()
-
-    def update(done: int, total: int) -> None:
-        nonlocal state
-        state = f" {done}/{total}"
-
-    def report() -> None:
-        while not ended.wait(SECONDS_BETWEEN_LINES):
-            echo(f"{description}{state}, {time.monotonic() - start:.0f} s", err=True)
-
-    reporter = threading.Thread(target=report, daemon=True)
-    reporter.start()
-    try:
-        yield update
-    finally:
-        ended.set()
-        reporter.join()
 
 
 def print_calibration(calibration: Any) -> None:
@@ -188,6 +108,7 @@ def print_calibration(calibration: Any) -> None:
             for layer in calibration.layers
         ],
         right=["rows", "unknowns", "ridge", "before", "after"],
+        worst=[layer.error_after for layer in calibration.layers],
     )
     echo(
         f"Error of the model's output on held-out samples: {number(calibration.error_before)} →"
@@ -214,6 +135,7 @@ def print_distillation(distillation: Any) -> None:
             for block in distillation.blocks
         ],
         right=["layers", "steps", "before", "after"],
+        worst=[block.error_after for block in distillation.blocks],
     )
     echo(
         "Error of the model's output on held-out samples:"
@@ -230,6 +152,7 @@ def print_slope_search(search: Any) -> None:
         ["layer", "slope"],
         [[path, number(slope)] for path, slope in search.slopes.items()],
         right=["slope"],
+        worst=[-slope for slope in search.slopes.values()],
     )
     echo(
         f"Found in {len(search.trials)} calibrations. Error allowed on held-out samples:"
@@ -289,6 +212,7 @@ def print_finetuning(result: Any) -> None:
                 for before, after in zip(result.slopes_before, result.slopes_after, strict=True)
             ],
             right=["count", "mean before", "mean after", "lowest", "highest"],
+            worst=[max(abs(after.minimum), abs(after.maximum)) for after in result.slopes_after],
         )
     echo(result.verdict)
 

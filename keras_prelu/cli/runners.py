@@ -5,6 +5,7 @@ Each is run under a progress bar.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,12 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from keras_prelu.cli.console import progress
 from keras_prelu.cli.options.calibration import CalibrationOptions
 from keras_prelu.cli.options.conversion import ConversionOptions
 from keras_prelu.cli.options.session import SessionOptions
 from keras_prelu.cli.options.training import TrainingOptions
 from keras_prelu.cli.output import echo
+from keras_prelu.cli.progress import Update, progress
 
 __all__ = [
     "calibrate_model",
@@ -30,6 +31,8 @@ __all__ = [
 
 _MONITORED_SAMPLES = 512
 _HELD_OUT_SHARE = 0.2
+_SECONDS_BETWEEN_READINGS = 0.5
+_SHOWN_METRICS = 4
 
 
 def convert_model(
@@ -180,15 +183,16 @@ def finetune_model(
     if options.runs > 1:
         _print_cost(settings["recipe"] if original is None else "", options)
     monitors = _slope_monitors(settings.pop("log_dir"), train)
-    with progress(f"Fine-tuning on {gpu() or 'the CPU'} with {keras.backend.backend()}") as update:
+    where = f"on {gpu() or 'the CPU'} with {keras.backend.backend()}"
+    with progress(f"Fine-tuning {where}", counts=False) as update:
         result = finetune(
             model,
             train,
             validation,
             original=original,
-            callbacks=lambda: [_epoch_counter(update), *monitors()],
+            callbacks=lambda: [_training_progress(update), *monitors()],
             seed=session.seed,
-            on_trial=update,
+            on_trial=lambda done, total: update(done, total, f"short trainings {done}/{total}"),
             **settings,
         )
     if options.log_dir is not None and not result.slopes_after:
@@ -225,12 +229,44 @@ def _slope_monitors(log_dir: Path | None, train: Any) -> Callable[[], list[Any]]
     return lambda: [SlopeMonitor(log_dir, log_dir / "slopes.csv", samples=samples)]
 
 
-def _epoch_counter(update: Callable[[int, int], None]) -> Any:
-    """Return a callback that shows the epochs of one training on the progress bar."""
+def _training_progress(update: Update) -> Any:
+    """Return a callback that shows the steps, losses and metrics of one training."""
     import keras
 
-    class EpochCounter(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            update(epoch + 1, self.params["epochs"])
+    from keras_prelu.sites.prelu_layers import has_prelu_layers
 
-    return EpochCounter()
+    class TrainingProgress(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            self._network = "PReLU" if has_prelu_layers(self.model) else "ReLU"
+            self._epoch, self._measured, self._shown = 0, "", 0.0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self._epoch = epoch
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            # Reading the loss waits for the device, so it is not read at every step.
+            if time.monotonic() - self._shown > _SECONDS_BETWEEN_READINGS:
+                self._measured = _measured(logs)
+                self._show(batch + 1)
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self._measured = _measured(logs)
+            self._show(self.params["steps"] or 1)
+
+        def _show(self, batches: int) -> None:
+            self._shown = time.monotonic()
+            epochs, steps = self.params["epochs"], self.params["steps"] or 1
+            done = self._epoch * steps + min(batches, steps)
+            epoch = f"{self._network}, epoch {self._epoch + 1}/{epochs}"
+            update(done, epochs * steps, f"{epoch}{self._measured}")
+
+    return TrainingProgress()
+
+
+def _measured(logs: Any) -> str:
+    """Return the losses and metrics in the logs of a training, validation last."""
+    values = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
+    first = ("loss", "accuracy", "val_loss", "val_accuracy")
+    names = [name for name in first if name in values]
+    others = [name for name in values if name not in first]
+    return "".join(f", {name} {values[name]:.4g}" for name in (names + others)[:_SHOWN_METRICS])

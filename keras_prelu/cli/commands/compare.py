@@ -48,8 +48,9 @@ def command(
     Example:
       keras-prelu compare model.finetuned.keras model.keras --data digits
     """
-    from keras_prelu.cli.console import number, print_json, print_table
+    from keras_prelu.cli.console import print_json
     from keras_prelu.cli.finetuned_files import unseen_samples
+    from keras_prelu.cli.tables import number, print_table
     from keras_prelu.diagnostics.comparison import compare
 
     a, b = session.load_model(first), session.load_model(second)

@@ -164,11 +164,11 @@ def _outputs(
 def _print_conversion(result: Any, output: Path, layers: Sequence[Any], to: str) -> None:
     from keras_prelu.cli.console import (
         count,
-        number,
         print_calibration,
         print_distillation,
         print_slope_search,
     )
+    from keras_prelu.cli.tables import number
 
     if result.fitted_slopes and to != "relu":
         what = "smooth activation" if to == "prelu" else "PReLU layer"

@@ -51,13 +51,14 @@ def command(output: Path, runs: int, epochs: int, session: SessionOptions) -> No
     Example:
       keras-prelu demo
     """
-    from keras_prelu.cli.console import print_json, progress
+    from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.progress import progress
     from keras_prelu.demo import run_demo
     from keras_prelu.io.model_files import save_model
 
     output.mkdir(parents=True, exist_ok=True)
     stages, begun = 5 * runs + 2, 0
-    with progress("Demo", stages) as update:
+    with progress("Demo") as update:
 
         def begin(stage: str) -> None:
             nonlocal begun
@@ -99,7 +100,8 @@ def _drawn(going_on: Any, path: Path) -> Path | None:
 def _print_going_on(going_on: Any) -> None:
     import numpy as np
 
-    from keras_prelu.cli.console import count, mean_and_deviation, print_table
+    from keras_prelu.cli.console import count, mean_and_deviation
+    from keras_prelu.cli.tables import print_table
 
     before, after = len(going_on.before[0]), len(going_on.curves[0].errors[0])
     means = {curve.name: np.mean(curve.errors, axis=1) for curve in going_on.curves}
@@ -114,7 +116,8 @@ def _print_going_on(going_on: Any) -> None:
 
 
 def _print_healthy(healthy: Any) -> None:
-    from keras_prelu.cli.console import dead_units_text, print_table
+    from keras_prelu.cli.console import dead_units_text
+    from keras_prelu.cli.tables import print_table
 
     tuning = healthy.tuning
     print_table(

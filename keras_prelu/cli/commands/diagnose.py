@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,7 +100,8 @@ def command(
     """
     import numpy as np
 
-    from keras_prelu.cli.console import print_json, progress
+    from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.progress import progress
     from keras_prelu.cli.runners import random_indices
     from keras_prelu.diagnostics.diagnosis import diagnose
 
@@ -132,7 +134,7 @@ def command(
 
 def _try(model: Any, samples: Any, loss: Any, seconds: float, session: SessionOptions) -> Any:
     """Return the `RecipeTrials` of a model, run under a progress bar."""
-    from keras_prelu.cli.console import progress
+    from keras_prelu.cli.progress import progress
     from keras_prelu.training.config import FitConfig
     from keras_prelu.training.recipe_trials import try_recipes
 
@@ -169,14 +171,23 @@ def _units_row(site: Any) -> list[Any]:
     ]
 
 
+def _logarithmic_size(ratio: float | None) -> float | None:
+    """Return how far a ratio is from 1, whichever way."""
+    return None if ratio is None or ratio <= 0 else abs(math.log(ratio))
+
+
 def _print_diagnosis(model: ModelName, result: Any) -> None:
-    from keras_prelu.cli.console import count, number, print_table
+    from keras_prelu.cli.console import count
+    from keras_prelu.cli.tables import number, print_table
 
     print_table(
         f"{model}: units at {count(len(result.units), 'site')} on {result.samples} samples",
         ["path", "units", "dead", "nearly dead", "negative", "one-sided"],
         [_units_row(site) for site in result.units],
         right=["units", "dead", "nearly dead", "negative", "one-sided"],
+        worst=[
+            site.dead / site.units if site.seen and site.units else None for site in result.units
+        ],
     )
     print_table(
         "Signal by depth",
@@ -193,6 +204,7 @@ def _print_diagnosis(model: ModelName, result: Any) -> None:
             for layer in result.signal
         ],
         right=["second moment", "gain", "predicted", "gradient"],
+        worst=[_logarithmic_size(layer.gain) for layer in result.signal],
     )
     if result.normalizations:
         print_table(
@@ -208,6 +220,9 @@ def _print_diagnosis(model: ModelName, result: Any) -> None:
                 for layer in result.normalizations
             ],
             right=["gamma", "gamma that keeps the outputs", "gamma that reconstructs"],
+            worst=[
+                float(abs(layer.gamma - layer.identity).mean()) for layer in result.normalizations
+            ],
         )
     _print_learning(result)
     for finding in result.findings:
@@ -219,7 +234,7 @@ def _print_diagnosis(model: ModelName, result: Any) -> None:
 
 def _print_learning(result: Any) -> None:
     """Print what tells of the network's ability to go on learning."""
-    from keras_prelu.cli.console import number, print_table
+    from keras_prelu.cli.tables import number, print_table
 
     if result.ranks:
         print_table(
@@ -230,6 +245,7 @@ def _print_learning(result: Any) -> None:
                 for site in result.ranks
             ],
             right=["channels", "effective rank", "stable rank"],
+            worst=[-site.effective / site.channels for site in result.ranks],
         )
     if result.norms:
         print_table(
@@ -240,6 +256,7 @@ def _print_learning(result: Any) -> None:
                 for layer in result.norms
             ],
             right=["norm", "at initialization"],
+            worst=[layer.growth for layer in result.norms],
         )
     if result.gradient is not None:
         echo(
@@ -249,7 +266,7 @@ def _print_learning(result: Any) -> None:
 
 
 def _print_trials(trials: Any) -> None:
-    from keras_prelu.cli.console import number, print_table
+    from keras_prelu.cli.tables import number, print_table
 
     echo()
     print_table(

@@ -29,7 +29,8 @@ def command(model: ModelName, output: Path | None, force: bool, session: Session
     Example:
       keras-prelu equalize model.prelu.keras
     """
-    from keras_prelu.cli.console import number, print_json, print_table
+    from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.tables import number, print_table
     from keras_prelu.io.model_files import check_output, save_model
     from keras_prelu.io.model_names import beside
     from keras_prelu.scaling.equalize import equalize
@@ -63,5 +64,6 @@ def command(model: ModelName, output: Path | None, force: bool, session: Session
             for group in groups
         ],
         right=["channels", "before", "after"],
+        worst=[group.spread_after for group in groups],
     )
     echo(f"Wrote {output}.")

@@ -37,8 +37,9 @@ def command(
     Example:
       keras-prelu evaluate model.prelu.keras --data digits
     """
-    from keras_prelu.cli.console import number, print_json, print_table
+    from keras_prelu.cli.console import print_json
     from keras_prelu.cli.finetuned_files import unseen_samples
+    from keras_prelu.cli.tables import number, print_table
     from keras_prelu.diagnostics.evaluation import evaluate
 
     loaded = session.load_model(model)

@@ -135,7 +135,7 @@ def command(
 
 
 def _print_export(result: Any) -> None:
-    from keras_prelu.cli.console import number, print_table
+    from keras_prelu.cli.tables import number, print_table
 
     if result.operations:
         print_table(
@@ -162,7 +162,7 @@ def _print_export(result: Any) -> None:
 
 
 def _print_cost(cost: Any) -> None:
-    from keras_prelu.cli.console import number
+    from keras_prelu.cli.tables import number
 
     threads = "" if cost.threads is None else " on one thread"
     echo(

@@ -37,7 +37,8 @@ def command(model: ModelName, session: SessionOptions) -> None:
 
 
 def _print_sites(model: ModelName, sites: Sequence[Any]) -> None:
-    from keras_prelu.cli.console import count, print_table
+    from keras_prelu.cli.console import count
+    from keras_prelu.cli.tables import print_table
 
     by_default = [site for site in sites if site.convertible and not site.on_request]
     on_request = [site for site in sites if site.on_request]
@@ -60,6 +61,7 @@ def _print_sites(model: ModelName, sites: Sequence[Any]) -> None:
             for site in sites
         ],
         right=["channels", "slope", "cap"],
+        worst=[2.0 * (not site.convertible) + site.on_request for site in sites],
     )
     if by_default:
         slopes = sum(site.channels or 0 for site in by_default)

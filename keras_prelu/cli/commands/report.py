@@ -61,8 +61,9 @@ def command(
       keras-prelu report model.prelu.keras --original model.keras --data digits
     """
     _check_dependencies()
-    from keras_prelu.cli.console import print_json, progress
+    from keras_prelu.cli.console import print_json
     from keras_prelu.cli.finetuned_files import unseen_samples
+    from keras_prelu.cli.progress import progress
     from keras_prelu.cli.records import read_calibration
     from keras_prelu.io.model_files import check_output
     from keras_prelu.io.model_names import beside

@@ -24,6 +24,7 @@ class SessionOptions:
     """The options of every command.
 
     Attributes:
+        verbose: Boolean. Whether long tables are printed whole.
         json: Boolean. Whether to print one JSON object instead of tables to standard output.
         backend: String or None. The Keras backend; None leaves the choice to Keras.
         seed: Integer. Seed of all random numbers.
@@ -33,6 +34,7 @@ class SessionOptions:
         debug: Boolean. Whether tracebacks and the libraries' own output are shown.
     """
 
+    verbose: bool = option("--verbose", is_flag=True, help="Print all rows of long tables.")
     json: bool = option("--json", is_flag=True, help="Print one JSON object instead of tables.")
     backend: str | None = option(
         "--backend",
