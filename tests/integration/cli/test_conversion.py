@@ -60,7 +60,8 @@ def test_convert_writes_beside_the_model_and_nothing_else(folder):
     original = (folder / "relu.keras").read_bytes()
     stored.check("convert", invoke("convert relu.keras").output)
     assert (folder / "relu.keras").read_bytes() == original
-    assert sorted(os.listdir()) == sorted([*before, "relu.prelu.keras"])
+    written = ["relu.prelu.keras", "relu.prelu.run.yaml"]
+    assert sorted(os.listdir()) == sorted([*before, *written])
     assert slopes_of("relu.prelu.keras") == {"conv_prelu": 0.0, "act": 0.0}
     x = kp.data.load("digits").test.x
     before, after = (
