@@ -11,6 +11,8 @@ from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, output_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
+from keras_prelu.cli.run_files import check_run_file, write_run_file
+from keras_prelu.io.model_names import ModelName
 
 __all__ = ["command"]
 
@@ -31,7 +33,7 @@ __all__ = ["command"]
 @calibration_options
 @session_options
 def command(
-    model: Path,
+    model: ModelName,
     data: DataOptions,
     output: Path | None,
     force: bool,
@@ -50,13 +52,17 @@ def command(
     Example:
       keras-prelu simplify model.prelu.keras --data samples.npz
     """
-    from keras_prelu.cli.console import number, print_json, print_table, progress
+    from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.progress import progress
+    from keras_prelu.cli.tables import number, print_table
     from keras_prelu.conversion.simplify import simplify
-    from keras_prelu.io.model_files import beside, check_output, save_model
+    from keras_prelu.io.model_files import check_output, save_model
+    from keras_prelu.io.model_names import beside
 
     output = output or beside(model, "simplified")
     loaded = session.load_model(model)
     check_output(output, force=force)
+    check_run_file(output)
     samples = data.load(loaded).train
     with progress("Simplifying"):
         result = simplify(
@@ -68,6 +74,7 @@ def command(
             seed=session.seed,
         )
     save_model(result.model, output, force=force)
+    write_run_file(output)
     if session.json:
         print_json({"model": model, "output": output, "simplification": result})
         return
@@ -85,6 +92,7 @@ def command(
             for layer in result.layers
         ],
         right=["slopes", "one slope"],
+        worst=[layer.reason != "" for layer in result.layers],
     )
     echo(
         "Change of the outputs on held-out samples, relative to their variance:"
