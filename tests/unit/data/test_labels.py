@@ -98,3 +98,25 @@ def test_outputs_of_unknown_size():
         check_labels(model, Samples(x, np.ones((6, 5, 3))), SPARSE)
     with pytest.raises(DataError, match="label 3"):
         check_labels(model, Samples(x, np.full((6, 5), 3)), SPARSE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(12,), (12, 1)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *("binary_crossentropy", "binary_focal_crossentropy", "mse", "mae", "hinge", "huber"),
+        keras.losses.BinaryCrossentropy(),
+        keras.losses.mean_squared_error,
+        lambda y, outputs: keras.ops.mean(keras.ops.square(y - outputs), axis=-1),
+    ],
+    ids=lambda loss: getattr(loss, "__name__", str(loss)),
+)
+def test_one_label_a_sample_fits_one_output(loss, shape, dtype):
+    """Whether labels have a last axis makes no difference, as in Keras."""
+    labels = (np.arange(12) % 2).reshape(shape).astype(dtype)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile("sgd", loss)
+    expected = model.evaluate(X, labels.reshape(12, 1).astype("float32"), verbose=0)
+    measured = evaluate(model, (X, labels))
+    assert measured.metrics["loss"] == pytest.approx(expected, rel=1e-5)
