@@ -7,14 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.lazy import LazyArray, as_lazy, is_lazy, loaded
+from keras_prelu.data.lazy import LazyArray, as_lazy, is_lazy, loaded, native
 from keras_prelu.data.signature import ModelInput
 from keras_prelu.errors import DataError, reason_of
 
-__all__ = ["as_array", "check_finite", "converted", "fitted", "keras_arrays"]
+__all__ = ["as_array", "check_dense", "check_finite", "converted", "fitted", "keras_arrays"]
 
 _TEXT = "SU"
-_NOT_NUMBERS = "OMm"
+_NOT_NUMBERS = "OMmcV"
 
 
 def as_array(array: Any, role: str) -> np.ndarray | LazyArray:
@@ -27,8 +27,9 @@ def as_array(array: Any, role: str) -> np.ndarray | LazyArray:
     Raises:
         DataError: It is not an array of finite numbers or of text.
     """
-    if is_lazy(array):
+    if is_lazy(array) and not _is_sparse(array):
         return as_lazy(array)
+    check_dense(array, role)
     try:
         values = (
             keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else np.asarray(array)
@@ -37,7 +38,22 @@ def as_array(array: Any, role: str) -> np.ndarray | LazyArray:
         raise DataError(
             f"The {role} are not an array: {type(array).__name__} ({reason_of(error)})."
         ) from error
-    return check_finite(_text_as_strings(values), role)
+    return check_finite(native(_text_as_strings(values)), role)
+
+
+def check_dense(array: Any, role: str) -> None:
+    """Raise a DataError for an array of which NumPy would take a part for the whole."""
+    if _is_sparse(array):
+        raise DataError(f"The {role} are a sparse array of SciPy. Give array.toarray().")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise DataError(
+            f"The {role} are a masked array, and masked values are no numbers. Fill them:"
+            " array.filled(value)."
+        )
+
+
+def _is_sparse(array: Any) -> bool:
+    return type(array).__module__.startswith("scipy.sparse")
 
 
 def check_finite(array: np.ndarray, role: str) -> np.ndarray:

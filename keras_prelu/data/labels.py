@@ -104,6 +104,9 @@ def _structure(model: keras.Model, graph: keras.Model) -> OutputStructure:
 def _check_output(loss: OutputLoss, labels: Any, output: Any, count: int, name: str) -> None:
     """Check the labels of an output by a few of them."""
     function, named = loss.function, loss_name(loss.function)
+    of_output = f" of output '{name}'" if name else ""
+    if _is_of_keras(function):
+        _check_finite(labels, of_output)
     if named == _OF_CLASS_NUMBERS:
         _check_classes(labels, tuple(output.shape), getattr(function, "ignore_class", None))
     if named == _OF_PROBABILITIES:
@@ -118,12 +121,30 @@ def _check_output(loss: OutputLoss, labels: Any, output: Any, count: int, name: 
         if isinstance(error, InvalidArgumentError) and error.__cause__ is None:
             return  # A loss of the whole batch; it is refused where samples are compared by it.
         error = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        of_output = f" of output '{name}'" if name else ""
         raise DataError(
             f"The loss {named}{of_output} can't be computed from labels of shape {shape} and"
             f" outputs of shape {tuple(output.shape[1:])} a sample ({reason_of(error, 80)})."
             f"{_advice(named, shape, tuple(output.shape[1:]))}"
         ) from error
+
+
+def _is_of_keras(loss: Any) -> bool:
+    """Return whether a loss is one of Keras's; a user's may leave out labels that are NaN."""
+    of = loss if hasattr(loss, "__qualname__") else type(loss)
+    wrapped = getattr(loss, "fn", of)
+    return all(str(one.__module__).split(".")[0] == "keras" for one in (of, wrapped))
+
+
+def _check_finite(labels: Any, of_output: str) -> None:
+    if is_lazy(labels):
+        return
+    values = np.asarray(labels)
+    if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
+        first = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise DataError(
+            f"The labels{of_output} hold NaN or infinite values; the first is of sample {first}."
+            " Leave such samples out, or give a loss of your own that does."
+        )
 
 
 def _outputs_like(model: keras.Model, few: Samples, count: int) -> list[Any]:

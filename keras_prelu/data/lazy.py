@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_prelu.errors import DataError, reason_of
 
-__all__ = ["LazyArray", "as_lazy", "is_lazy", "loaded"]
+__all__ = ["LazyArray", "as_lazy", "is_lazy", "loaded", "native"]
 
 Reader = Callable[[np.ndarray], np.ndarray]
 
@@ -91,13 +91,18 @@ def as_lazy(array: Any) -> LazyArray:
 
     def read(rows: np.ndarray) -> np.ndarray:
         try:
-            return np.asarray(array[rows])
+            return native(np.asarray(array[rows]))
         except Exception as error:  # The user's object may raise anything.
             raise DataError(
                 f"Samples can't be read from {type(array).__name__}: {reason_of(error)}."
             ) from error
 
-    return LazyArray(read, tuple(array.shape), array.dtype)
+    return LazyArray(read, tuple(array.shape), np.dtype(array.dtype).newbyteorder("="))
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """Return an array in the byte order of this machine, which some backends need."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def loaded(structure: Any) -> Any:

@@ -13,9 +13,9 @@ from typing import Any, Literal, Self
 import keras
 import numpy as np
 
-from keras_prelu.data.arrays import as_array, check_finite, converted, fitted
+from keras_prelu.data.arrays import as_array, check_dense, check_finite, converted, fitted
 from keras_prelu.data.containers import from_pandas, is_rows, rows_as_columns, split_label
-from keras_prelu.data.lazy import as_lazy, is_lazy, loaded
+from keras_prelu.data.lazy import as_lazy, is_lazy, loaded, native
 from keras_prelu.data.signature import (
     check_model,
     declares_inputs,
@@ -29,6 +29,8 @@ from keras_prelu.errors import DataError
 from keras_prelu.utils.checks import check_integer
 
 __all__ = ["CheckedSamples", "Samples", "as_samples", "batches", "model_inputs"]
+
+_NO_LABELS = "cVMm"
 
 Labels = Literal["required", "optional", "ignored"]
 
@@ -243,11 +245,7 @@ def _checked(samples: Samples, model: keras.Model | None, role: str) -> CheckedS
     if lengths in (set(), {0}):
         raise DataError(f"There are no samples in the {role}.")
     count = lengths.pop()
-    y = (
-        None
-        if samples.y is None
-        else _labels(samples.y, count, f"The {role} are {count}, their labels")
-    )
+    y = None if samples.y is None else _labels(samples.y, count, role, "labels")
     return CheckedSamples(x, y, _weights(samples, count, role))
 
 
@@ -265,13 +263,14 @@ def _as_arrays(x: Any, model: keras.Model | None, role: str) -> Any:
     return as_array(x, role)
 
 
-def _labels(y: Any, count: int, start: str) -> Any:
+def _labels(y: Any, count: int, role: str, what: str) -> Any:
     """Return labels or weights, a list of numbers or strings as an array.
 
     Args:
         y: Structure of arrays.
         count: Int. Number of samples.
-        start: Str. Start of the message where there are more or fewer of them.
+        role: Str. Name of the samples in messages.
+        what: Str. "labels" or "weights".
     """
     y = np.asarray(y) if isinstance(y, (list, tuple)) and is_one_array(y) else y
     y = keras.tree.map_structure(
@@ -285,16 +284,26 @@ def _labels(y: Any, count: int, start: str) -> Any:
         y,
     )
     for array in keras.tree.flatten(y):
+        check_dense(array, f"{what} of the {role}")
+        if isinstance(array, np.ndarray) and array.dtype.kind in _NO_LABELS:
+            raise DataError(
+                f"The {what} of the {role} are no numbers: their dtype is {array.dtype}."
+            )
         if np.ndim(array) == 0 or len(array) != count:
-            raise DataError(f"{start} {len(array) if np.ndim(array) else 'a single value'}.")
-    return y
+            raise DataError(
+                f"The {role} are {count}, their {what}"
+                f" {len(array) if np.ndim(array) else 'a single value'}."
+            )
+    return keras.tree.map_structure(
+        lambda array: native(array) if isinstance(array, np.ndarray) else array, y
+    )
 
 
 def _weights(samples: Samples, count: int, role: str) -> Any:
     """Return the checked weights of samples, None if there are none."""
     if samples.weights is None:
         return None
-    weights = _labels(samples.weights, count, f"The {role} are {count}, their weights")
+    weights = _labels(samples.weights, count, role, "weights")
     for array in keras.tree.flatten(weights):
         values = check_finite(np.asarray(array), f"weights of the {role}")
         if values.dtype.kind not in "biuf" or (values < 0).any() or not (values > 0).any():

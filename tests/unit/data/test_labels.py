@@ -39,6 +39,10 @@ def model():
         ),
         (CLASSES, None),
         (CLASSES[:1], SPARSE),
+        (
+            np.full((12, 3), np.nan),
+            lambda y, p: keras.ops.mean(keras.ops.where(keras.ops.isnan(y), 0.0, y - p), axis=-1),
+        ),
         (CLASSES.astype("float32"), SPARSE),
     ],
 )
@@ -55,12 +59,14 @@ def test_labels_that_are_right(model, labels, loss):
         (CLASSES - 1, SPARSE, "The label -1 is none"),
         (CLASSES + 1.0, SPARSE, r"The label 3\.0 is none"),
         (CLASSES / 2, SPARSE, r"The label 0\.5 is none"),
-        (np.where(CLASSES == 1, np.nan, CLASSES), SPARSE, "The label nan is none"),
+        (np.where(CLASSES == 1, np.nan, CLASSES), SPARSE, "NaN or infinite.* of sample 1"),
         (
             np.eye(3)[CLASSES],
             SPARSE,
             r"sparse_categorical_crossentropy can't be .*shape \(3,\).*y\.argmax\(-1\)",
         ),
+        (np.where(np.eye(3)[CLASSES] == 1, np.inf, 0.0), "mse", "NaN or infinite.* of sample 0"),
+        (np.where(CLASSES == 2, np.nan, CLASSES)[:, None], ["mae"], "NaN .* of sample 2"),
         (CLASSES, ONE_HOT, r"categorical_crossentropy can't be .*shape \(\).*to_categorical"),
         (
             RNG.normal(size=(12, 7)),

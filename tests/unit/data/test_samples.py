@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from scipy import sparse
 
 from keras_prelu.data.arrays import check_finite
+from keras_prelu.data.lazy import as_lazy
 from keras_prelu.data.samples import (
     CheckedSamples,
     Samples,
@@ -45,6 +47,11 @@ def test_tensors_lists_and_unknown_sizes_are_accepted():
         ([np.zeros((3, 6)), np.zeros((3, 5))], r"input 'right' takes \('batch', 6\)"),
         ([np.zeros((3, 6)), np.full((3, 6), np.inf)], "sample 0"),
         ([np.zeros((3, 6)), np.array([None] * 3)], "numbers"),
+        ([np.zeros((3, 6)), np.zeros((3, 6), "complex64")], "not an array of numbers.*complex64"),
+        ([np.zeros((3, 6)), np.zeros((3, 6), [("a", "f4")])], "not an array of numbers"),
+        ([np.zeros((3, 6)), sparse.csr_matrix(np.zeros((3, 6)))], r"sparse.*toarray\(\)"),
+        ([np.zeros((3, 6)), sparse.coo_array(np.zeros((3, 6)))], r"sparse.*toarray\(\)"),
+        ([np.zeros((3, 6)), np.ma.masked_less(np.zeros((3, 6)), 1)], r"masked.*filled\(value\)"),
     ],
 )
 def test_what_does_not_fit(samples, message):
@@ -120,3 +127,27 @@ def test_samples_of_lists_on_disk_and_from_batches(tmp_path):
 def test_inputs_that_a_model_does_not_have_are_left_out():
     x = {"left": np.zeros((3, 6)), "right": np.ones((3, 6)), "names": np.array([None] * 3)}
     assert set(as_samples(x, model=models.siamese()).x) == {"left", "right"}
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, np.ma.masked_array, as_lazy])
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i4", "<f4"])
+def test_any_byte_order_is_read(wrap, dtype):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="relu")])
+    values = np.arange(12.0).reshape(4, 3)
+    samples = as_samples((wrap(values.astype(dtype)), values[:, :1].astype(dtype)), model=model)
+    for array, expected in ((samples.x[:], values), (samples.y, values[:, :1])):
+        assert array.dtype.isnative
+        np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(4, "complex64"), "no numbers.*complex64"),
+        (sparse.csr_matrix(np.zeros((4, 1))), "sparse"),
+        (np.ma.masked_less(np.arange(4.0), 2), "masked"),
+    ],
+)
+def test_labels_that_are_no_plain_arrays(labels, message):
+    with pytest.raises(DataError, match=f"labels.*{message}"):
+        as_samples((np.zeros((4, 3)), labels))
