@@ -225,7 +225,6 @@ def _compared(
         metrics=compared,
         is_chosen=a.is_chosen,
         direction=a.direction,
-        negligible=negligible,
     )
 
 

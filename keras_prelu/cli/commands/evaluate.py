@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
@@ -41,7 +39,7 @@ def command(
     """
     from keras_prelu.cli.console import print_json
     from keras_prelu.cli.finetuned_files import unseen_samples
-    from keras_prelu.cli.tables import print_tables
+    from keras_prelu.cli.tables import number, print_table
     from keras_prelu.diagnostics.evaluation import evaluate
 
     loaded = session.load_model(model)
@@ -59,8 +57,11 @@ def command(
             }
         )
         return
-    (table,) = evaluation.tables()
-    title = f"{model} on {evaluation.samples} samples of {data.source}"
-    print_tables([dataclasses.replace(table, title=title)])
+    print_table(
+        f"{model} on {evaluation.samples} samples of {data.source}",
+        ["metric", "value"],
+        [[name, number(value, 6)] for name, value in evaluation.metrics.items()],
+        right=["value"],
+    )
     if caution:
         echo(caution)
