@@ -137,12 +137,13 @@ def split_labelled(dataset: Any, session: SessionOptions) -> tuple[Any, Any]:
     The validation samples are the data set's test samples; without any, a fifth of its samples is
     held out.
     """
-    from keras_prelu.data.sources import split
+    from keras_prelu.data.dataset import split
     from keras_prelu.errors import DataError
 
     if dataset.train.y is None:
         raise DataError(
-            f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y'."
+            f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y', or name"
+            " them with --label."
         )
     if dataset.test is not None:
         return dataset.train, dataset.test

@@ -13,7 +13,15 @@ from keras_prelu.data.lazy import LazyArray
 from keras_prelu.data.signature import declares_inputs
 from keras_prelu.errors import DataError, reason_of
 
-__all__ = ["comes_from", "from_pandas", "is_rows", "rows_as_columns", "split_label"]
+__all__ = [
+    "LABELS",
+    "column_values",
+    "comes_from",
+    "from_pandas",
+    "is_rows",
+    "rows_as_columns",
+    "split_label",
+]
 
 LABELS = ("label", "labels")
 """The columns that hold labels, as Hugging Face names them."""
@@ -47,8 +55,8 @@ def from_pandas(structure: Any, model: keras.Model | None = None) -> Any:
     if not comes_from(structure, "pandas"):
         return structure
     if not hasattr(structure, "columns"):
-        return _column_values(structure)
-    columns = {str(name): _column_values(structure[name]) for name in structure.columns}
+        return column_values(structure)
+    columns = {str(name): column_values(structure[name]) for name in structure.columns}
     is_numeric = all(values.dtype.kind in "biuf" for values in columns.values())
     if not columns or not is_numeric or _by_name(model, columns):
         return columns
@@ -112,8 +120,8 @@ def split_label(columns: Mapping[str, Any]) -> tuple[Any, Any]:
     return x, None if label is None else columns[label]
 
 
-def _column_values(series: Any) -> np.ndarray:
-    """Return the values of a series: text as objects, missing numbers as NaN."""
+def column_values(series: Any) -> np.ndarray:
+    """Return the values of a series of pandas: text as objects, missing numbers as NaN."""
     kind = getattr(series.dtype, "kind", "O")
     if kind in "biuf":  # Also of pandas's own types, which have missing values.
         has_missing = bool(series.isna().any())

@@ -23,7 +23,13 @@ from keras_prelu.data.lazy import LazyArray
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import DataError, reason_of
 
-__all__ = ["ImageFolder", "image_folder"]
+__all__ = [
+    "ImageFolder",
+    "check_same_classes",
+    "class_folders",
+    "files_in_order",
+    "image_folder",
+]
 
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _COLORS = {1: "grayscale", 3: "rgb", 4: "rgba"}
@@ -74,23 +80,36 @@ def image_folder(
         )
     if not (folder / "train").is_dir():
         return ImageFolder(
-            train=_read(folder, shape, memory_limit), test=None, classes=tuple(_classes(folder))
+            train=_read(folder, shape, memory_limit),
+            test=None,
+            classes=tuple(class_folders(folder)),
         )
-    classes = _classes(folder / "train")
+    classes = class_folders(folder / "train")
     test = None
     if (folder / "test").is_dir():
-        if _classes(folder / "test") != classes:
-            raise DataError(
-                f"'{folder}/train' and '{folder}/test' must have the same classes. They have"
-                f" {', '.join(classes)} and {', '.join(_classes(folder / 'test'))}."
-            )
+        check_same_classes(folder)
         test = _read(folder / "test", shape, memory_limit)
     return ImageFolder(
         train=_read(folder / "train", shape, memory_limit), test=test, classes=tuple(classes)
     )
 
 
-def _classes(folder: Path) -> list[str]:
+def check_same_classes(folder: Path) -> None:
+    """Check that the subfolders `train` and `test` of a folder have the same classes.
+
+    Raises:
+        DataError: They do not.
+    """
+    train, test = (class_folders(folder / part) for part in ("train", "test"))
+    if train != test:
+        raise DataError(
+            f"'{folder}/train' and '{folder}/test' must have the same classes. They have"
+            f" {', '.join(train)} and {', '.join(test)}."
+        )
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of the subfolders, in the order of the classes' numbers."""
     return sorted(
         path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
@@ -100,8 +119,8 @@ def _read(folder: Path, shape: tuple[int | None, ...], memory_limit: float) -> S
     height, width, channels = shape[0] or 256, shape[1] or 256, shape[2] or 3
     files = [
         (path, number)
-        for number, name in enumerate(_classes(folder))
-        for path in _images(folder / name)
+        for number, name in enumerate(class_folders(folder))
+        for path in files_in_order(folder / name, _SUFFIXES)
     ]
     if not files:
         raise DataError(
@@ -123,13 +142,13 @@ def _read(folder: Path, shape: tuple[int | None, ...], memory_limit: float) -> S
     )
 
 
-def _images(folder: Path) -> list[Path]:
-    """Return the images below a folder in Keras's order: folder by folder, links not followed."""
+def files_in_order(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the files below a folder in Keras's order: folder by folder, links not followed."""
     return [
         Path(root) / name
         for root, _, names in sorted(os.walk(folder))
         for name in sorted(names)
-        if name.lower().endswith(_SUFFIXES)
+        if name.lower().endswith(tuple(suffixes))
     ]
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "expected_shape",
     "has_call",
     "input_count",
+    "input_names",
     "input_signature",
     "is_one_array",
     "with_declared_inputs",
@@ -184,6 +185,19 @@ def has_call(model: Any) -> bool:
     """Return whether a model can be called: a GAN, for example, may only hold models and losses."""
     cls: Any = getattr(type(model), "converted_from", type(model))
     return cls.call is not keras.Model.call
+
+
+def input_names(model: keras.Model) -> tuple[str, ...]:
+    """Return the names by which a model takes its inputs; none if it does not declare them.
+
+    Those of a model that takes a dict are its keys.
+    """
+    if not declares_inputs(model):
+        return ()
+    structure = None if isinstance(model, keras.Sequential) else model.input
+    if isinstance(structure, Mapping):
+        return tuple(structure)
+    return tuple(tensor.name for tensor in model.inputs)
 
 
 def input_signature(model: keras.Model, x: Any, role: str = "samples") -> InputSignature:

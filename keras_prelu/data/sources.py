@@ -1,60 +1,49 @@
-"""Data sets by name: `digits`, `FILE.npz`, `dir:FOLDER`, `tfds:NAME[:SPLIT]`, `module:function`."""
+"""Data sets by name: files, folders, TensorFlow Datasets, and functions of the user."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_prelu.data.columns import ColumnRoles
 from keras_prelu.data.containers import is_rows, rows_as_columns, split_label
+from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.digits import digit_images
 from keras_prelu.data.folders import image_folder
 from keras_prelu.data.functions import is_function_name, named_function
 from keras_prelu.data.lazy import as_lazy, is_lazy, loaded
-from keras_prelu.data.npz import read_arrays
+from keras_prelu.data.npz_source import npz_dataset
 from keras_prelu.data.samples import Samples
+from keras_prelu.data.stored import huggingface_dataset, tf_data_dataset
 from keras_prelu.data.streams import gather_labelled, yields_batches
+from keras_prelu.data.tables import TABLES, table_dataset
+from keras_prelu.data.text_folders import text_folder
+from keras_prelu.data.tfds_source import tfds_dataset
 from keras_prelu.errors import DataError, reason_of
 from keras_prelu.utils.checks import check_number
 
-__all__ = ["Dataset", "load", "split"]
-
-SomeSamples = TypeVar("SomeSamples", bound=Samples)
+__all__ = ["Dataset", "load"]
 
 MEMORY_LIMIT = 1e9
-SOURCES = "'digits', a file FILE.npz, 'dir:FOLDER', 'tfds:NAME[:SPLIT]', or 'module:function'"
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set.
-
-    Attributes:
-        name: Str. Name that the user passed.
-        train: `Samples` for calibration and training.
-        test: `Samples` held out from `train`, or None if the source has none.
-        classes: Tuple of str. The names of the classes, in the order of their numbers; empty if
-            they are not known.
-    """
-
-    name: str
-    train: Samples
-    test: Samples | None = None
-    classes: tuple[str, ...] = ()
+SOURCES = (
+    "'digits', a file FILE.npz, FILE.csv or FILE.parquet, 'dir:FOLDER' of images, 'text:FOLDER',"
+    " 'tfds:NAME[:SPLIT]', 'tfdata:FOLDER', 'hf:FOLDER', or 'module:function'"
+)
+_WITH_COLUMNS = ("FILE.npz", "FILE.csv", "FILE.parquet", "tfdata:FOLDER", "hf:FOLDER")
 
 
 def load(
     source: str,
     *,
     input_shape: Sequence[int | None] | None = None,
+    input_names: Sequence[str] = (),
+    label: str | Sequence[str] = (),
     preprocess: str | None = None,
     scale: float | None = None,
     memory_limit: float = MEMORY_LIMIT,
@@ -69,11 +58,20 @@ def load(
             keys; integer images are scaled to [0, 1] unless `scale` is given.
             `tfds:sklearn_digits` needs no network. `"dir:FOLDER"`: images in a subfolder for each
             class, or in `train` and `test` with such subfolders: pixels from 0 to 255, as
-            `keras.utils.image_dataset_from_directory` reads them. `"module:function"`: the result
-            of your function: x, a pair (x, y), `Samples`, a data set of batches, a pair of such
-            pairs or data sets for training and testing, or a `Dataset`.
+            `keras.utils.image_dataset_from_directory` reads them. `"text:FOLDER"`: `.txt` files in
+            such subfolders. `"FILE.csv"`, `"FILE.tsv"`, `"FILE.parquet"` (also `"csv:FILE"` and so
+            on): a row for each sample, read by pandas. `"tfdata:FOLDER"`: what
+            `tf.data.Dataset.save` stored. `"hf:FOLDER"`: what `save_to_disk` of Hugging Face's
+            `datasets` stored. `"module:function"`: the result of your function: x, a tuple (x, y)
+            or (x, y, weights), `Samples`, a data set of batches, a pair of such tuples or data sets
+            for training and testing, or a `Dataset`.
         input_shape: Tuple. Shape of one sample as the model takes it. The digits, (8, 8, 1), are
             also available as (8, 8) or (64,); images are resized. Defaults to None.
+        input_names: Sequence of str. The names of the model's inputs, which are those of columns or
+            arrays. Defaults to none: all columns but the labels are inputs.
+        label: Str or sequence of str. The columns of a table, or the arrays of an `.npz` file, that
+            hold the labels; several for several outputs. Text becomes the numbers of the classes in
+            alphabetical order. Defaults to "label" or "labels", and to "y" in `.npz` files.
         preprocess: Str, `"module:function"`. Function that takes the array (or structure of arrays)
             of samples and returns the prepared samples. It must treat each sample independently,
             since it gets samples on disk one batch at a time. Defaults to None.
@@ -94,7 +92,10 @@ def load(
     >>> digits.train.x.shape
     (1437, 8, 8, 1)
     """
-    dataset = _load(source, input_shape, memory_limit, is_scaled=scale is not None)
+    roles = ColumnRoles(
+        labels=(label,) if isinstance(label, str) else tuple(label), inputs=tuple(input_names)
+    )
+    dataset = _load(source, input_shape, roles, memory_limit, is_scaled=scale is not None)
     if scale is not None:
         check_number("scale", scale)
         dataset = _mapped(dataset, lambda x: _scaled(x, scale))
@@ -104,34 +105,39 @@ def load(
 def _load(
     source: str,
     input_shape: Sequence[int | None] | None,
+    roles: ColumnRoles,
     memory_limit: float,
     *,
     is_scaled: bool,
 ) -> Dataset:
+    prefix, _, rest = source.partition(":")
+    suffix = f".{prefix}" if f".{prefix}" in TABLES else Path(source).suffix.lower()
+    path = Path(rest if f".{prefix}" in TABLES else source)
+    if suffix in TABLES:
+        return table_dataset(source, path, suffix, roles)
+    if source.endswith(".npz"):
+        return npz_dataset(source, roles.labels, memory_limit)
+    if prefix == "hf":
+        return huggingface_dataset(source, Path(rest), roles)
+    if prefix == "tfdata":
+        return tf_data_dataset(source, Path(rest), roles, input_shape)
+    if roles.labels:
+        raise DataError(
+            f"The labels of '{source}' have no name. `label` (--label) is for"
+            f" {', '.join(_WITH_COLUMNS)}."
+        )
     if source == "digits":
         return _digits(input_shape)
-    if source.startswith("tfds:"):
-        return _tfds(source, as_stored=is_scaled)
-    if source.startswith("dir:"):
-        images = image_folder(Path(source.removeprefix("dir:")), input_shape, memory_limit)
+    if prefix == "tfds":
+        return tfds_dataset(source, as_stored=is_scaled)
+    if prefix == "dir":
+        images = image_folder(Path(rest), input_shape, memory_limit)
         return Dataset(source, images.train, images.test, images.classes)
-    if source.endswith(".npz"):
-        return _npz(source, memory_limit)
+    if prefix == "text":
+        return text_folder(source, Path(rest))
     if is_function_name(source):
         return _returned(source, _called(source))
     raise DataError(f"Unknown data source '{source}'. It must be {SOURCES}.")
-
-
-def split(samples: SomeSamples, fraction: float, seed: int) -> tuple[SomeSamples, SomeSamples]:
-    """Split off a random `fraction` of the samples; return the others first."""
-    count = len(samples)
-    held_out = round(count * fraction)
-    if not 0 < held_out < count:
-        raise DataError(
-            f"{count} samples can't be split into two parts, one of them {fraction:.0%}."
-        )
-    order = np.random.default_rng(seed).permutation(count)
-    return samples.take(np.sort(order[held_out:])), samples.take(np.sort(order[:held_out]))
 
 
 def _digits(input_shape: Sequence[int | None] | None) -> Dataset:
@@ -140,63 +146,6 @@ def _digits(input_shape: Sequence[int | None] | None) -> Dataset:
     if math.prod(shape) == 64 and len(shape) == len(tuple(input_shape or ())):
         x_train, x_test = x_train.reshape(-1, *shape), x_test.reshape(-1, *shape)
     return Dataset("digits", Samples(x_train, y_train), Samples(x_test, y_test))
-
-
-def _npz(source: str, memory_limit: float) -> Dataset:
-    if not Path(source).is_file():
-        raise DataError(f"No such file: '{source}'.")
-    try:
-        arrays = read_arrays(Path(source), memory_limit)
-    except Exception as error:  # zipfile, numpy and zlib have exceptions of their own.
-        raise DataError(
-            f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}."
-        ) from error
-    if "x" in arrays:
-        return Dataset(source, _labelled(source, arrays, "x", "y"))
-    if "x_train" in arrays:
-        test = _labelled(source, arrays, "x_test", "y_test") if "x_test" in arrays else None
-        return Dataset(source, _labelled(source, arrays, "x_train", "y_train"), test)
-    return _named_inputs(source, arrays)
-
-
-def _named_inputs(source: str, arrays: dict[str, Any]) -> Dataset:
-    """Return the samples of a model with several inputs: arrays by the names of the inputs."""
-    test = {name.removesuffix("_test") for name in arrays if name.endswith("_test")}
-    if test and {f"{name}_train" for name in test} <= arrays.keys():
-        parts = [
-            {name.removesuffix(end): array for name, array in arrays.items() if name.endswith(end)}
-            for end in ("_train", "_test")
-        ]
-        train, held_out = (_by_name(source, part) for part in parts)
-        return Dataset(source, train, held_out)
-    return Dataset(source, _by_name(source, arrays))
-
-
-def _by_name(source: str, arrays: dict[str, Any]) -> Samples:
-    inputs = {name: array for name, array in arrays.items() if name != "y"}
-    lengths = {len(array) if array.ndim else 0 for array in inputs.values()}
-    if len(inputs) < 2 or len(lengths) != 1 or 0 in lengths:
-        raise DataError(
-            f"'{source}' has no array 'x' (nor 'x_train', nor arrays of the same length by the"
-            " names of the model's inputs). It has:"
-            f" {', '.join(map(repr, arrays)) or 'nothing'}."
-        )
-    first = next(iter(inputs))
-    samples = _labelled(source, arrays, first, "y")
-    return Samples(inputs, samples.y)
-
-
-def _labelled(source: str, arrays: dict[str, Any], x: str, y: str) -> Samples:
-    labels = arrays.get(y)
-    count = len(arrays[x]) if arrays[x].ndim else 0
-    if labels is not None and (not labels.ndim or len(labels) != count):
-        raise DataError(
-            f"'{source}' has {count} samples in '{x}' and"
-            f" {len(labels) if labels.ndim else 'no list of'} labels in '{y}'."
-        )
-    if labels is not None and labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
-        raise DataError(f"The labels '{y}' in '{source}' hold NaN or infinite values.")
-    return Samples(arrays[x], labels)
 
 
 def _called(name: str, *arguments: Any) -> Any:
@@ -250,23 +199,28 @@ def _as_samples(source: str, value: Any) -> Samples:
 
 def _preprocessed(dataset: Dataset, name: str) -> Dataset:
     parts = [
-        None if part is None else Samples(_prepared(name, part.x), part.y)
+        None if part is None else replace(part, x=_prepared(name, part.x))
         for part in (dataset.train, dataset.test)
     ]
     for part in parts:
-        if part is not None and part.y is not None and len(part) != len(part.y):
-            raise DataError(f"'{name}' returned {len(part)} samples for {len(part.y)}.")
-    return Dataset(dataset.name, parts[0] or dataset.train, parts[1], dataset.classes)
+        counts = {
+            len(labels)
+            for labels in keras.tree.flatten([] if part is None else [part.y])
+            if labels is not None
+        }
+        if part is not None and counts - {len(part)}:
+            raise DataError(f"'{name}' returned {len(part)} samples for {max(counts)}.")
+    return replace(dataset, train=parts[0] or dataset.train, test=parts[1])
 
 
 def _mapped(dataset: Dataset, function: Callable[[Any], Any]) -> Dataset:
     """Return a data set with a function applied to each array of samples."""
     train, test = (
-        None if part is None else Samples(keras.tree.map_structure(function, part.x), part.y)
+        None if part is None else replace(part, x=keras.tree.map_structure(function, part.x))
         for part in (dataset.train, dataset.test)
     )
     assert train is not None
-    return Dataset(dataset.name, train, test, dataset.classes)
+    return replace(dataset, train=train, test=test)
 
 
 def _scaled(x: Any, scale: float) -> Any:
@@ -283,52 +237,3 @@ def _prepared(name: str, x: Any) -> Any:
     if is_lazy(x):
         return as_lazy(x).map(lambda rows: _called(name, rows))
     return _called(name, loaded(x))
-
-
-def _tfds(source: str, *, as_stored: bool) -> Dataset:
-    _, name, *rest = source.split(":", 2)
-    if not name:
-        raise DataError(f"'{source}' names no data set. Write tfds:NAME or tfds:NAME:SPLIT.")
-    try:
-        import tensorflow_datasets as tfds
-
-        import keras_prelu.data.digits_tfds  # noqa: F401  # Registers the bundled digits.
-    except (ImportError, AttributeError) as error:
-        # Without TensorFlow, tensorflow_datasets can be imported but is empty.
-        raise DataError(
-            f"'{source}' needs TensorFlow and tensorflow-datasets: pip install tensorflow"
-            " tensorflow-datasets."
-        ) from error
-    try:
-        # TFDS prints while it prepares data, which must not mix with JSON on standard output.
-        with contextlib.redirect_stdout(sys.stderr):
-            builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-            builder.download_and_prepare()
-    except Exception as error:
-        raise DataError(
-            f"TensorFlow Datasets can't provide '{name}': {reason_of(error)}."
-        ) from error
-    if rest:
-        return Dataset(source, _tfds_split(tfds, builder, rest[0], as_stored))
-    if "train" not in builder.info.splits:
-        raise DataError(
-            f"'{source}' has no split 'train'. Name one of: {', '.join(builder.info.splits)}."
-        )
-    test = next((split for split in ("test", "validation") if split in builder.info.splits), None)
-    return Dataset(
-        source,
-        _tfds_split(tfds, builder, "train", as_stored),
-        _tfds_split(tfds, builder, test, as_stored) if test else None,
-    )
-
-
-def _tfds_split(tfds: Any, builder: Any, name: str, as_stored: bool) -> Samples:
-    try:
-        x, y = tfds.as_numpy(builder.as_dataset(split=name, batch_size=-1, as_supervised=True))
-    except Exception as error:
-        raise DataError(
-            f"TensorFlow Datasets can't read split '{name}' of '{builder.name}':"
-            f" {reason_of(error)}."
-        ) from error
-    is_scaled = x.dtype == np.uint8 and not as_stored
-    return Samples(x.astype("float32") / 255.0 if is_scaled else x, y)

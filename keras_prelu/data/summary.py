@@ -7,14 +7,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.lazy import is_lazy
 from keras_prelu.data.samples import Samples
-from keras_prelu.data.sources import Dataset
 
 __all__ = ["summary"]
 
 _LOOKED_AT = 64
 """The number of samples on disk whose range is looked at."""
+_MOST_LETTERS = 30
 _MOST_NAMES = 10
 """The number of classes up to which all of them are named."""
 
@@ -28,12 +29,17 @@ def summary(dataset: Dataset) -> str:
 
 
 def _samples(samples: Samples, part: str) -> str:
-    arrays = ", ".join(_described(array) for array in keras.tree.flatten(samples.x))
+    if isinstance(samples.x, dict):
+        arrays = "; ".join(f"'{name}': {_described(array)}" for name, array in samples.x.items())
+    else:
+        arrays = "; ".join(_described(array) for array in keras.tree.flatten(samples.x))
     return " ".join(filter(None, [f"{len(samples):,}", part, "samples of", arrays]))
 
 
 def _described(array: Any) -> str:
     looked_at = np.asarray(array[:_LOOKED_AT] if is_lazy(array) else array)
+    if looked_at.dtype.kind in "SU":
+        return f"shape {tuple(looked_at.shape[1:])}, text such as {_short(looked_at)}"
     text = f"shape {tuple(looked_at.shape[1:])}, {looked_at.dtype.name}"
     if looked_at.dtype.kind not in "biuf" or not looked_at.size:
         return text
@@ -41,9 +47,26 @@ def _described(array: Any) -> str:
     return f"{text} from {looked_at.min():.6g} to {looked_at.max():.6g}{few}"
 
 
+def _short(texts: np.ndarray) -> str:
+    first = str(texts.flat[0])
+    return repr(first if len(first) <= _MOST_LETTERS else f"{first[: _MOST_LETTERS - 1]}…")
+
+
+def _labels(dataset: Dataset) -> str:
+    """Return what the labels are where no names of classes are known."""
+    y = dataset.train.y
+    if y is None:
+        return ", without labels"
+    if isinstance(y, dict):
+        parts = [f"'{name}': {_described(part)}" for name, part in y.items()]
+        return f", labels {'; '.join(parts)}"
+    parts = [_described(part) for part in keras.tree.flatten(y)]
+    return f", labels of {'; '.join(parts)}"
+
+
 def _classes(dataset: Dataset) -> str:
     if not dataset.classes:
-        return ""
+        return _labels(dataset)
     names = [*dataset.classes[:_MOST_NAMES]]
     more = ["…"] if len(dataset.classes) > _MOST_NAMES else []
     return f", in {len(dataset.classes)} classes: {', '.join([*names, *more])}"

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import arranged, check_labels
-from keras_prelu.data.samples import as_samples
-from keras_prelu.diagnostics.scores import sample_scores
+from keras_prelu.data.samples import CheckedSamples, as_samples
+from keras_prelu.diagnostics.scores import measure_scores, sample_scores
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
 
@@ -33,7 +35,12 @@ class Evaluation:
 @models_by_name("model")
 @keeps_state("model")
 def evaluate(
-    model: ModelLike, samples: Any, *, loss: Any = None, batch_size: int = 32
+    model: ModelLike,
+    samples: Any,
+    *,
+    loss: Any = None,
+    metric: Any = None,
+    batch_size: int = 32,
 ) -> Evaluation:
     """Evaluate a model by its compiled metrics, or by accuracy or loss if it is not compiled.
 
@@ -42,6 +49,8 @@ def evaluate(
         samples: `Samples` with labels, a tuple (x, y) or (x, y, weights), or a data set of batches
             that ends.
         loss: Keras loss, for a model that is neither compiled nor a classifier.
+        metric: String or Keras metric, as in `compare`, which comes first among the metrics.
+            Defaults to None.
         batch_size: Integer. The number of samples in a batch. Defaults to 32.
 
     Returns:
@@ -53,17 +62,27 @@ def evaluate(
     """
     data = as_samples(samples, model=model, labels="required")
     check_labels(model, data, loss if loss is not None else getattr(model, "loss", None))
+    metrics: dict[str, float] = {}
+    if metric is not None:
+        chosen = measure_scores(model, data, loss=loss, metric=metric)
+        metrics[chosen.metric] = chosen.value
     if model.compiled and loss is None:
-        data = arranged(model, data)
-        if data.on_disk:
-            metrics = model.evaluate(Batches(data, batch_size), verbose=0, return_dict=True)
-        else:
-            x, y, weights = (*keras_arrays(data.labelled), None)[:3]
-            metrics = model.evaluate(
-                x, y, batch_size, sample_weight=weights, verbose=0, return_dict=True
-            )
-        return Evaluation(
-            samples=len(data), metrics={name: float(value) for name, value in metrics.items()}
+        metrics |= _compiled_metrics(model, arranged(model, data), batch_size)
+    else:
+        name, scores = sample_scores(model, data, loss=loss)
+        metrics[name] = float(scores.mean())
+    return Evaluation(samples=len(data), metrics=metrics)
+
+
+def _compiled_metrics(
+    model: keras.Model, data: CheckedSamples, batch_size: int
+) -> dict[str, float]:
+    """Return the loss and the metrics that a model is compiled with, by Keras's `evaluate`."""
+    if data.on_disk:
+        metrics = model.evaluate(Batches(data, batch_size), verbose=0, return_dict=True)
+    else:
+        x, y, weights = (*keras_arrays(data.labelled), None)[:3]
+        metrics = model.evaluate(
+            x, y, batch_size, sample_weight=weights, verbose=0, return_dict=True
         )
-    name, scores = sample_scores(model, data, loss=loss)
-    return Evaluation(samples=len(data), metrics={name: float(scores.mean())})
+    return {name: float(value) for name, value in metrics.items()}

@@ -11,9 +11,9 @@ import keras
 
 from keras_prelu.backend.hosts import hosts, trains_on_several_tensorflow_hosts
 from keras_prelu.data.containers import comes_from, is_rows
+from keras_prelu.data.dataset import split
 from keras_prelu.data.labels import arranged, check_labels
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
-from keras_prelu.data.sources import split
 from keras_prelu.data.streams import (
     batch_count,
     check_training_stream,

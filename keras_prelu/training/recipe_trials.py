@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
+from keras_prelu.data.dataset import split
 from keras_prelu.data.samples import CheckedSamples
-from keras_prelu.data.sources import split
 from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name

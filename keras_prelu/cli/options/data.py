@@ -13,7 +13,10 @@ from keras_prelu.cli.output import echo
 
 __all__ = ["DataOptions", "data_options"]
 
-_SOURCES = "digits, FILE.npz, dir:FOLDER, tfds:NAME[:SPLIT] or module:function"
+_SOURCES = (
+    "digits, FILE.npz, FILE.csv, FILE.parquet, dir:FOLDER of images, text:FOLDER,"
+    " tfds:NAME[:SPLIT], tfdata:FOLDER, hf:FOLDER or module:function"
+)
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,19 @@ class DataOptions:
     Attributes:
         source: String or None. The source, as `keras_prelu.data.load` takes it; None if the command
             was called without --data.
+        label: Tuple of strings. The columns or arrays that hold labels.
         preprocess: String or None. The function that prepares the samples, as "module:function".
         scale: Float or None. The factor that all samples are multiplied by.
     """
 
     source: str | None = option("--data", metavar="DATA")
+    label: tuple[str, ...] = option(
+        "--label",
+        metavar="COLUMN",
+        multiple=True,
+        help="Column of a table, or array of a .npz file, that holds the labels; once for each"
+        " output. Text becomes class numbers.  [default: label or labels; y in .npz files]",
+    )
     preprocess: str | None = option(
         "--preprocess",
         metavar="MODULE:FUNCTION",
@@ -41,17 +52,17 @@ class DataOptions:
     )
 
     def __post_init__(self) -> None:
-        for name, value in (("--preprocess", self.preprocess), ("--scale", self.scale)):
+        needing = {"--label": self.label or None, "--preprocess": self.preprocess}
+        for name, value in {**needing, "--scale": self.scale}.items():
             if value is not None and not self.source:
                 raise click.UsageError(f"{name} needs --data.")
 
     def load(self, model: Any) -> Any:
         """Return the data set, shaped for the model if the source offers several shapes.
 
-        A line on standard error says what was read from a folder or by TensorFlow Datasets, where
-        the model decides on sizes and the source on the range.
+        A line on standard error says what was read: numbers, shapes, types, ranges and classes.
         """
-        from keras_prelu.data.signature import expected_shape
+        from keras_prelu.data.signature import expected_shape, input_names
         from keras_prelu.data.sources import load
         from keras_prelu.data.summary import summary
 
@@ -59,16 +70,18 @@ class DataOptions:
         dataset = load(
             self.source,
             input_shape=expected_shape(model),
+            input_names=input_names(model),
+            label=self.label,
             preprocess=self.preprocess,
             scale=self.scale,
         )
-        if self.source.startswith(("dir:", "tfds:")):
+        if self.source != "digits":  # What these are is known.
             echo(f"Read {summary(dataset)}", err=True)
         return dataset
 
 
 def data_options(purpose: str, *, required: bool = True) -> Decorator:
-    """Return a decorator that adds --data, --preprocess and --scale to a command.
+    """Return a decorator that adds --data, --label, --preprocess and --scale to a command.
 
     The command receives them as `data`.
 

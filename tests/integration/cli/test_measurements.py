@@ -36,6 +36,36 @@ def test_data_and_preprocessing_by_functions(folder):
     assert metrics == invoke_json("evaluate relu.keras --data labelled.npz")["metrics"]
 
 
+def test_a_table(folder):
+    pytest.importorskip("pandas")
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    words = np.where(x.sum(axis=1) > 0, "high", "low")
+    lines = [",".join([*map(str, row), word]) for row, word in zip(x, words, strict=True)]
+    (folder / "data.csv").write_text("\n".join(["a,b,c,level", *lines]))
+    hidden = keras.layers.Dense(8, activation="relu")
+    model = keras.Sequential([keras.Input((3,)), hidden, keras.layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    model.save("table.keras")
+    result = invoke("evaluate table.keras --data data.csv --label level")
+    assert "Read data.csv: 60 samples of shape (3,), float64 from" in result.stderr
+    assert "in 2 classes: high, low." in result.stderr
+    record = invoke_json("evaluate table.keras --data data.csv --label level")
+    _, accuracy = model.evaluate(x, (words == "low").astype(int), verbose=0)
+    np.testing.assert_allclose(record["metrics"]["accuracy"], accuracy, rtol=1e-6)
+    assert (
+        "no column 'no'"
+        in invoke("evaluate table.keras --data data.csv --label no", expect=1).stderr
+    )
+    record = invoke_json(
+        "finetune table.keras --data data.csv --label level --recipe identity --epochs 1"
+    )
+    assert record["result"]["prelu"]["metrics_after"].keys() == {"accuracy"}
+    failed = invoke("finetune table.keras --data samples.npz -o other.keras --epochs 1", expect=1)
+    assert "name them with --label" in failed.stderr
+    assert "--label needs --data" in invoke("convert table.keras --label level", expect=2).stderr
+
+
 def test_compare():
     stored.check("compare", invoke("compare prelu.keras relu.keras --data digits").output)
     record = invoke_json("compare relu.keras relu.keras --data digits")
@@ -74,7 +104,7 @@ def test_diagnose_with_a_trial():
 def test_diagnose_fails_on_limits():
     arguments = "diagnose relu.keras --data samples.npz --fail-on signal=1 --fail-on dead=1"
     failed = invoke(arguments, expect=3)
-    assert re.match(r"signal is [\d.e+]+, above 1\.\n$", failed.stderr)
+    assert re.search(r"^signal is [\d.e+]+, above 1\.\n$", failed.stderr, re.MULTILINE)
     assert invoke_json(arguments, expect=3)["failed"] == ["signal"]
 
 

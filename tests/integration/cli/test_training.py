@@ -128,7 +128,7 @@ def test_samples_that_were_all_trained_on_are_scored_with_a_caution(folder):
     invoke(FINETUNE, "--recipe identity --no-control")
     with np.load("labelled.npz") as arrays:
         x, y = arrays["x"], arrays["y"]
-    held_out = kp.data.sources.split(kp.data.Samples(np.arange(200)), 0.2, 0)[1].x
+    held_out = kp.data.dataset.split(kp.data.Samples(np.arange(200)), 0.2, 0)[1].x
     kept = np.setdiff1d(np.arange(200), held_out)
     np.savez("trained.npz", x=x[kept].astype("float64"), y=y[kept])
     output = invoke("compare relu.finetuned.keras relu.keras --data trained.npz").output

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_prelu.data import Samples, load
+from keras_prelu.data.dataset import split
 from keras_prelu.data.folders import _decoded_by_pillow, _decoded_by_tensorflow
-from keras_prelu.data.sources import split
 from keras_prelu.data.summary import summary
 from keras_prelu.errors import DataError
 
@@ -94,7 +94,7 @@ def test_a_summary_says_what_was_read(tmp_path):
     )
     np.savez(tmp_path / "x.npz", x=np.arange(12, dtype="uint8").reshape(6, 2))
     assert summary(load(str(tmp_path / "x.npz"))) == (
-        f"{tmp_path / 'x.npz'}: 6 samples of shape (2,), uint8 from 0 to 11."
+        f"{tmp_path / 'x.npz'}: 6 samples of shape (2,), uint8 from 0 to 11, without labels."
     )
     lazy = load(str(tmp_path / "x.npz"), memory_limit=1)
     assert "from 0 to 11" in summary(lazy)

@@ -280,6 +280,10 @@ def test_a_metric_is_chosen():
     np.testing.assert_allclose(by_name.gain, expected[1] - expected[0], rtol=1e-4)
     assert by_object.gain == by_name.gain
     assert by_name.direction == -1
+    found = evaluate(model, data, metric="mean_absolute_error").metrics
+    assert next(iter(found)) == "mean_absolute_error"
+    np.testing.assert_allclose(found["mean_absolute_error"], expected[1], rtol=1e-5)
+    assert list(found)[1:] == list(evaluate(model, data).metrics)
 
 
 def test_the_chosen_metric_alone_decides():

@@ -166,7 +166,7 @@ def test_class_weights_weigh_the_training_loss(samples):
     history = tune(samples, class_weight={0: 0.0, 1: 5.0, 2: 0.0}, **one_step).prelu.history
     model, (x, y) = classifier(), samples
     # A fifth is held back for the choice of the epoch, so the samples are those that were trained.
-    from keras_prelu.data.sources import split
+    from keras_prelu.data.dataset import split
 
     train, _ = split(Samples(x, y), 0.2, 0)
     losses = -np.log(model.predict(train.x, verbose=0)[np.arange(len(train)), train.y])

@@ -25,7 +25,7 @@ def tuned(dead, digits):
 def test_each_run_is_the_fine_tuning_of_its_seed(tuned, dead, digits):
     over = tuned.over_runs
     assert [run.seed for run in over.runs] == [4, 5, 6]
-    train, selection = kp.data.sources.split(digits[0], 0.2, 4)
+    train, selection = kp.data.dataset.split(digits[0], 0.2, 4)
     for run in over.runs:
         alone = kp.finetune(
             dead,

@@ -1,0 +1,45 @@
+"""A data set: samples for training, samples held out, and the names of the classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from keras_prelu.data.samples import Samples
+from keras_prelu.errors import DataError
+
+__all__ = ["Dataset", "split"]
+
+SomeSamples = TypeVar("SomeSamples", bound=Samples)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set.
+
+    Attributes:
+        name: Str. Name that the user passed.
+        train: `Samples` for calibration and training.
+        test: `Samples` held out from `train`, or None if the source has none.
+        classes: Tuple of str. The names of the classes, in the order of their numbers; empty if
+            they are not known.
+    """
+
+    name: str
+    train: Samples
+    test: Samples | None = None
+    classes: tuple[str, ...] = ()
+
+
+def split(samples: SomeSamples, fraction: float, seed: int) -> tuple[SomeSamples, SomeSamples]:
+    """Split off a random `fraction` of the samples; return the others first."""
+    count = len(samples)
+    held_out = round(count * fraction)
+    if not 0 < held_out < count:
+        raise DataError(
+            f"{count} samples can't be split into two parts, one of them {fraction:.0%}."
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    return samples.take(np.sort(order[held_out:])), samples.take(np.sort(order[:held_out]))

@@ -1,0 +1,92 @@
+"""Data sets in `.npz` files: the samples, the inputs and the labels among their arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_prelu.data.dataset import Dataset
+from keras_prelu.data.npz import read_arrays
+from keras_prelu.data.samples import Samples
+from keras_prelu.errors import DataError, reason_of
+
+__all__ = ["npz_dataset"]
+
+
+def npz_dataset(source: str, labels: Sequence[str], memory_limit: float) -> Dataset:
+    """Return the data set of an `.npz` file.
+
+    Args:
+        source: Str. Path of the file.
+        labels: Sequence of str. Names of the arrays that hold labels; "y" if it is empty.
+        memory_limit: Float. As in `read_arrays`.
+
+    Raises:
+        DataError: There is no such file, or its arrays are not those of samples.
+    """
+    if not Path(source).is_file():
+        raise DataError(f"No such file: '{source}'.")
+    try:
+        arrays = read_arrays(Path(source), memory_limit)
+    except Exception as error:  # zipfile, numpy and zlib have exceptions of their own.
+        raise DataError(
+            f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}."
+        ) from error
+    train_arrays, test_arrays = _parts(arrays)
+    return Dataset(
+        source,
+        _samples(source, train_arrays, labels),
+        None if test_arrays is None else _samples(source, test_arrays, labels),
+    )
+
+
+def _parts(arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the arrays for training and those held out, by their names without `_train`."""
+    train = {name for name in arrays if name.endswith("_train")}
+    test = {name.removesuffix("_test") for name in arrays if name.endswith("_test")}
+    if "x" in arrays or not train or not {f"{name}_train" for name in test} <= train:
+        return arrays, None
+    parts = [
+        {name.removesuffix(end): array for name, array in arrays.items() if name.endswith(end)}
+        for end in ("_train", "_test")
+    ]
+    return parts[0], parts[1] or None
+
+
+def _samples(source: str, arrays: dict[str, Any], labels: Sequence[str]) -> Samples:
+    names = tuple(labels) or tuple(name for name in ("y",) if name in arrays)
+    missing = next((name for name in names if name not in arrays), None)
+    if missing is not None:
+        raise DataError(
+            f"'{source}' has no array '{missing}'. It has: {', '.join(map(repr, arrays))}."
+        )
+    inputs = {name: array for name, array in arrays.items() if name not in names}
+    x: Any = inputs.get("x", inputs)
+    arrays_of_x = [x] if "x" in inputs else list(inputs.values())
+    lengths = {len(array) if array.ndim else 0 for array in arrays_of_x}
+    if "x" not in inputs and (len(inputs) < 2 or len(lengths) != 1 or 0 in lengths):
+        raise DataError(
+            f"'{source}' has no array 'x' (nor 'x_train', nor arrays of the same length by the"
+            " names of the model's inputs). It has:"
+            f" {', '.join(map(repr, arrays)) or 'nothing'}."
+        )
+    count = lengths.pop()
+    first = "x" if "x" in inputs else next(iter(inputs))
+    y = {name: _checked_labels(source, name, arrays[name], first, count) for name in names}
+    if len(y) > 1:
+        return Samples(x, y)
+    return Samples(x, next(iter(y.values()), None))
+
+
+def _checked_labels(source: str, name: str, labels: Any, first: str, count: int) -> Any:
+    if not labels.ndim or len(labels) != count:
+        raise DataError(
+            f"'{source}' has {count} samples in '{first}' and"
+            f" {len(labels) if labels.ndim else 'no list of'} labels in '{name}'."
+        )
+    if labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
+        raise DataError(f"The labels '{name}' in '{source}' hold NaN or infinite values.")
+    return labels

@@ -1,0 +1,54 @@
+"""Data sets in CSV and Parquet files, read by pandas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from keras_prelu.data.columns import ColumnRoles, dataset_of_columns
+from keras_prelu.data.containers import column_values
+from keras_prelu.data.dataset import Dataset
+from keras_prelu.errors import DataError, reason_of
+
+__all__ = ["TABLES", "table_dataset"]
+
+TABLES = {".csv": ",", ".tsv": "\t", ".parquet": None}
+"""The suffixes of tables, with the separator of those that are text."""
+
+
+def table_dataset(source: str, path: Path, kind: str, roles: ColumnRoles) -> Dataset:
+    """Return the data set of a table, a row for each sample.
+
+    Args:
+        source: Str. Name of the data set.
+        path: `pathlib.Path` of the file.
+        kind: Str. A key of `TABLES`.
+        roles: `ColumnRoles`.
+
+    Raises:
+        DataError: There is no such file, it can't be read, or pandas is not installed.
+    """
+    if not path.is_file():
+        raise DataError(f"No such file: '{path}'.")
+    frame = _read(path, kind)
+    if not len(frame):
+        raise DataError(f"'{path}' has no rows.")
+    columns = {str(name): column_values(frame[name]) for name in frame.columns}
+    return dataset_of_columns(source, columns, None, roles)
+
+
+def _read(path: Path, kind: str) -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise DataError(f"'{path}' needs pandas: pip install 'keras-prelu[data]'.") from error
+    separator = TABLES[kind]
+    try:
+        if separator is None:
+            return pandas.read_parquet(path)
+        # An empty field is missing; words such as "None" are text that people write.
+        return pandas.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
+    except ImportError as error:
+        raise DataError(f"'{path}' needs pyarrow: pip install 'keras-prelu[data]'.") from error
+    except Exception as error:  # Those of pandas and pyarrow.
+        raise DataError(f"'{path}' can't be read as {kind[1:]}: {reason_of(error)}.") from error
