@@ -119,15 +119,19 @@ def converted(array: Any, model_input: ModelInput, role: str) -> Any:
 
 
 def keras_arrays(structure: Any) -> Any:
-    """Return arrays in memory as `fit`, `evaluate` and `predict` take them: text as tensors."""
-    return keras.tree.map_structure(
-        lambda array: (
-            keras.ops.convert_to_tensor(array)
-            if isinstance(array, np.ndarray) and array.dtype.kind in _TEXT
-            else array
-        ),
-        loaded(structure),
+    """Return arrays in memory as `fit`, `evaluate` and a model take them.
+
+    Text must be in tensors, and then all of the structure, since Keras mixes tensors and arrays in
+    no call.
+    """
+    arrays = loaded(structure)
+    has_text = any(
+        isinstance(array, np.ndarray) and array.dtype.kind in _TEXT
+        for array in keras.tree.flatten(arrays)
     )
+    if not has_text:
+        return arrays
+    return keras.tree.map_structure(keras.ops.convert_to_tensor, arrays)
 
 
 def _text_as_strings(values: np.ndarray) -> np.ndarray:

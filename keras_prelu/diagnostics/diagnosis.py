@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
@@ -134,9 +133,7 @@ def diagnose(
     normalizations = batch_norm_gammas(model, data, batch_size=batch_size)
     ranks = representation_ranks(model, data, batch_size=batch_size, seed=seed)
     norms = norms_beside_initial(model, data.x, reference, seed)
-    loss = resolved_loss(loss if loss is not None else getattr(model, "loss", None))
-    if isinstance(loss, (dict, list)):  # Of several outputs, which have no gradient of one loss.
-        loss = None
+    loss = loss if loss is not None else getattr(model, "loss", None)
     noise = gradient = None
     if data.y is not None and loss is not None:
         noise = gradient_noise(model, data, loss=loss, seed=seed)

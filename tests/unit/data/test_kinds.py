@@ -523,6 +523,19 @@ def test_text_is_as_the_numbers_it_stands_for():
         kp.diagnostics.dead_units(text_model, numbers)
 
 
+@pytest.mark.tensorflow
+def test_text_beside_numbers():
+    """Keras mixes tensors and arrays in no call."""
+    word, number = keras.Input((), name="word", dtype="string"), keras.Input((1,), name="number")
+    codes = L.StringLookup(vocabulary=["a", "b", "c"], output_mode="one_hot")(word)
+    hidden = L.Dense(4, activation="relu")(L.Concatenate()([codes, number]))
+    model = keras.Model([word, number], L.Dense(2)(hidden))
+    model.compile("adam", "mse")
+    data = ({"word": TEXT, "number": np.arange(40.0)}, TARGETS_OF_TEXT)
+    for use in (OF_TEXT["compare"], OF_TEXT["evaluate"], OF_TEXT["finetune"], OF_TEXT["diagnose"]):
+        assert np.isfinite(use(model, *data))
+
+
 def test_text_where_keras_can_not_read_it():
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow reads text")
