@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -60,7 +61,11 @@ def find_called_rectifiers(
     """
     heard: dict[tuple[int, str], tuple[CodeCalls, CodeRectifier]] = {}
 
+    thread = threading.get_ident()
+
     def hear(calls: CodeCalls, found: CodeRectifier) -> None:
+        if threading.get_ident() != thread:  # It calls the model meanwhile.
+            return
         heard.setdefault((id(calls), found.key), (calls, found))
 
     addresses = layers_by_address(layer)
@@ -90,7 +95,7 @@ def _passes_of_each(
         keys.setdefault(id(calls), []).append(found.key)
     passes = {each: passes_of(keys_of_one) for each, keys_of_one in keys.items()}
     for calls in {id(calls): calls for calls, _ in heard}.values():
-        calls.expect_passes(passes[id(calls)])
+        calls.expected.expect_passes(passes[id(calls)])
     return passes
 
 
@@ -129,7 +134,7 @@ def called_target(layer: Any, address: str) -> HookTarget | None:
     for steps, inner in layers_by_address(layer).items():
         if _text(steps) == place:
             key, passes = without_passes(key)
-            code_calls_of(inner).expect_passes(passes)
+            code_calls_of(inner).expected.expect_passes(passes)
             return code_calls_of(inner).target(key)
     return None
 

@@ -31,7 +31,7 @@ import functools
 import inspect
 import types
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,19 +40,18 @@ import keras
 
 from keras_prelu.custom_layers.code_frames import Place, Scope
 from keras_prelu.custom_layers.code_keys import (
-    call_after,
-    is_at,
     is_for_argument,
     parameters_of,
-    passes_of,
     prefix_of,
     prefixes_of_methods,
 )
+from keras_prelu.custom_layers.expected_calls import ExpectedCalls
 from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites, follow, scope_of
 from keras_prelu.custom_layers.rectifier_functions import (
     rectifier_use,
     runs_code_of_user,
 )
+from keras_prelu.custom_layers.selections import selection_use
 from keras_prelu.custom_layers.source_scan import rectifiers_in_source
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.backend_functions import BackendFunction, is_of_backend
@@ -121,13 +120,8 @@ class CodeCalls:
         self._listeners: list[Listener] = []
         self._makes_nodes = 0
         self._followed: dict[tuple[int, str], tuple[Any, Any]] = {}
-        # The texts of the calls of the functions that were followed, by the prefix of their keys.
-        self._texts: dict[str, frozenset[str]] = {}
-        # The keys where PReLU layers are in place, and how often the code came to each call when it
-        # was converted.
-        self._with_slopes: list[str] = []
-        self._expected_passes: dict[str, int] = {}
-        self._passes: dict[str, int] = {}
+        self._reached: set[CallSite] = set()
+        self.expected = ExpectedCalls(layer.name, type(layer))
 
     @property
     def functions(self) -> CodeCalls:
@@ -153,13 +147,14 @@ class CodeCalls:
         cls = type(self.layer)
         return getattr(cls, "converted_from", cls).call
 
+    @property
+    def reached(self) -> frozenset[CallSite]:
+        """The calls of functions that may rectify to which the code came while it was heard."""
+        return frozenset(self._reached)
+
     def target(self, key: str) -> HookTarget:
         """Return the target that applies the rectifier at a key."""
         return HookTarget(self, "functions", (key,))
-
-    def expect_passes(self, passes: Mapping[str, int]) -> None:
-        """Say how often the code comes to its calls in a run, as `passes_of` does."""
-        self._expected_passes.update(passes)
 
     def __getitem__(self, key: str) -> Callable[[Tensor], Tensor]:
         return self._replaced.get(key) or _AsWritten(self, key)
@@ -170,15 +165,9 @@ class CodeCalls:
         else:
             self._replaced[key] = function
         # What observes the code takes it as it is.
-        self._with_slopes = [
+        self.expected.set_keys(
             each for each, function in self._replaced.items() if hasattr(function, "stands_in")
-        ]
-        self._passes = {
-            text: max(count, self._expected_passes.get(text, 0))
-            for text, count in passes_of(self._with_slopes).items()
-        }
-        for prefix, texts in self._texts.items():
-            self._check_calls(prefix, texts)
+        )
         self._put_in_place()
 
     @contextmanager
@@ -224,11 +213,11 @@ class CodeCalls:
             ConversionError: There are slopes for calls in it.
         """
         is_plain = isinstance(function, (types.FunctionType, types.MethodType, keras.Operation))
-        if is_plain or not (self._listeners or self._with_slopes):
+        if is_plain or not (self._listeners or self.expected):
             return
         written = getattr(function, "python_function", getattr(function, "__wrapped__", None))
         if isinstance(written, types.FunctionType) and is_of_user(written):
-            self._refuse_unfollowed(prefix_of(prefix + site.text), written)
+            self.expected.refuse_unfollowed(prefix_of(prefix + site.text), written)
             for number, name in enumerate(rectifiers_in_source(written)):
                 rectifier = replace(named(name, "code") or Rectifier("code"), reason=_COMPILED)
                 key = prefix_of(prefix + site.text) + f"{name} {number}"
@@ -252,14 +241,18 @@ class CodeCalls:
         """
         use = rectifier_use(function, args, kwargs)
         if use is None:
-            self._refuse_other_arguments(place.key)
+            use = selection_use(function, args, kwargs, place.site.text)
+        if self._listeners:
+            self._reached.add(place.site)
+        if use is None:
+            self.expected.refuse_other_arguments(place.key)
             return self.callee(function)(*args, **kwargs)
         key = place.key + parameters_of(use.rectifier)
         self._as_written[key] = use.apply
         replacement = self._replaced.get(key)
         if replacement is not None:
             return replacement(use.tensor)
-        self._refuse_other_arguments(place.key)
+        self.expected.refuse_other_arguments(place.key)
         for listener in self._listeners:
             listener(self, CodeRectifier(key, use.rectifier, place.site, place.repetition))
         return function(*args, **kwargs)
@@ -296,10 +289,9 @@ class CodeCalls:
             return function
         sites = call_sites(function) if scope is None else scope.sites
         if sites is None:
-            self._refuse_unfollowed(prefix, function)
+            self.expected.refuse_unfollowed(prefix, function)
             return function
-        self._texts[prefix] = frozenset(site.text for site in sites)
-        self._check_calls(prefix, self._texts[prefix])
+        self.expected.add_function(prefix, (site.text for site in sites))
         is_fixed = is_for_argument(prefix)
         followed = follow(
             function, Scope(calls=self, prefix=prefix, sites=sites, is_fixed=is_fixed)
@@ -309,69 +301,6 @@ class CodeCalls:
             # knows, with the slopes of then.
             self._followed[id(function), prefix] = (function, followed)
         return followed
-
-    def _check_calls(self, prefix: str, texts: frozenset[str]) -> None:
-        """Check that a function has the calls that the keys with slopes lead through.
-
-        Raises:
-            ConversionError: The code is not that of the conversion.
-        """
-        for key in self._with_slopes:
-            call = call_after(prefix, key)
-            if call and call not in texts:
-                raise self._changed(f"`{call}`, which it does not call any more")
-
-    def _refuse_unfollowed(self, prefix: str, function: Any) -> None:
-        """Refuse a function that can't be followed if there are slopes for calls in it.
-
-        Raises:
-            ConversionError: There are.
-        """
-        if any(key.startswith(prefix) for key in self._with_slopes):
-            raise self._unfollowed(f"`{getattr(function, '__qualname__', function)}`")
-
-    def _unfollowed(self, what: str) -> ConversionError:
-        layer = self.layer
-        return ConversionError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) has slopes for functions in its code,"
-            f" and {what} is compiled on its own, or its source is not known or was edited after it"
-            " was imported. Load the model in a new process, with the code of the conversion."
-        )
-
-    def check_passes(self, prefix: str, counts: Mapping[str, int]) -> None:
-        """Check that a run of a function came to its calls as often as at the conversion.
-
-        Args:
-            prefix: String. The prefix of the function's keys.
-            counts: Mapping from the texts of its calls to the passes through each.
-
-        Raises:
-            ConversionError: It came more or less often to a call, and not never.
-        """
-        for text, count in counts.items():
-            expected = self._passes.get(prefix + text, count)
-            if self._with_slopes and count != expected:
-                raise self._changed(
-                    f"{expected} pass{'es' if expected > 1 else ''} through `{text}`, and this run"
-                    f" made {count}, so that it is not known which slopes belong to which"
-                )
-
-    def _refuse_other_arguments(self, base: str) -> None:
-        """Refuse a call without slopes if there are slopes for the same call.
-
-        Raises:
-            ConversionError: There are, with other arguments.
-        """
-        if any(is_at(key, base) for key in self._with_slopes):
-            raise self._changed(f"`{base}` with other arguments than in this call")
-
-    def _changed(self, slopes: str) -> ConversionError:
-        layer = self.layer
-        return ConversionError(
-            f"The code of layer '{layer.name}' ({type(layer).__name__}) is not what it was at the"
-            f" conversion: there are slopes for {slopes}. Use the code of then, or convert the ReLU"
-            " model again; exclude sites of calls that vary from run to run."
-        )
 
     def _put_in_place(self) -> None:
         """Put the followed `call` in place if anything needs it, or remove it."""
@@ -386,8 +315,8 @@ class CodeCalls:
         elif present is None:
             if self.can_follow:
                 attributes[name] = types.MethodType(self.followed(self._call, ""), layer)
-            elif self._with_slopes:
-                raise self._unfollowed("its `call`")
+            elif self.expected:
+                raise self.expected.unfollowed("its `call`")
         elif not self._owns(without_hooks(present)):
             raise ConversionError(
                 f"The `call` of layer '{layer.name}' ({type(layer).__name__}) is replaced already,"

@@ -71,7 +71,11 @@ class Frame:
                 for (number, position), count in self._passes.items()
                 if position < 0
             }
-            self._scope.calls.check_passes(self._scope.prefix, counts)
+            self._scope.calls.expected.check_passes(self._scope.prefix, counts)
+
+    def finished(self, value: Any) -> Any:
+        self.__exit__(None, None, None)
+        return value
 
     def call(self, number: int, function: Any) -> Any:
         if isinstance(function, type):

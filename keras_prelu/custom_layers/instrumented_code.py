@@ -1,8 +1,8 @@
 """Python code with a hook at each of its calls.
 
-`follow` returns a function that does what a given one does, and asks a `Scope` at each call in its
-source what to call: `relu(x)` becomes `frame.call(3, relu)(x)`, where 3 numbers the call. The given
-function stays as it is, and no library is changed: only callers of the returned function are
+`follow` returns a function that does what a given one does, and asks a `CallScope` at each call in
+its source what to call: `relu(x)` becomes `frame.call(3, relu)(x)`, where 3 numbers the call. The
+given function stays as it is, and no library is changed: only callers of the returned function are
 affected.
 
 The function is compiled anew from its syntax tree, with the globals, the closure, the defaults and
@@ -11,12 +11,10 @@ source. What is compiled from the source is compared with the function's code: s
 edited after the module was imported is refused.
 
 Failure modes, in which `follow` returns None: code without a source file (`exec`, `python -c`),
-edited sources, and functions that are not written in Python. Not asked for are functions in a dict
-among the arguments of a call; and the end of a run of a lambda is not heard of.
+edited sources, and functions that are not written in Python.
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import functools
@@ -28,17 +26,20 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["CallSite", "Frame", "Scope", "call_sites", "follow", "scope_of"]
+from keras_prelu.custom_layers.function_sources import (
+    FUTURE_FLAGS,
+    FunctionNode,
+    nested_codes,
+    parsed_file,
+    source_of,
+)
+
+__all__ = ["CallFrame", "CallScope", "CallSite", "call_sites", "follow", "scope_of"]
 
 _SCOPE, _FRAME = "keras_prelu_scope", "keras_prelu_frame"
 _OUTER = "keras_prelu_outer"
-_FUTURE_FLAGS = functools.reduce(
-    int.__or__, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
-)
-_LAMBDA = "<lambda>"
 _MOST_ARGUMENTS = 1000
 """What tells the positions of a list's elements from those of arguments."""
-_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,15 @@ class CallSite:
     calls_result: bool = False
 
 
-class Frame(Protocol):
+class CallFrame(Protocol):
     """One run of a followed function, and the context of its body."""
 
     def __enter__(self) -> Any: ...
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None: ...
+
+    def finished(self, value: Any) -> Any:
+        """Return the value of a lambda, whose run ends with it."""
 
     def call(self, number: int, function: Any) -> Any:
         """Return what is called instead of a function, by the number of the call."""
@@ -76,11 +80,11 @@ class Frame(Protocol):
         """Return what is passed on instead of an argument of a call."""
 
 
-class Scope(Protocol):
+class CallScope(Protocol):
     """What a followed function asks."""
 
-    def frame(self) -> Frame:
-        """Return the `Frame` of a run that begins."""
+    def frame(self) -> CallFrame:
+        """Return the `CallFrame` of a run that begins."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,12 @@ def call_sites(function: types.FunctionType) -> tuple[CallSite, ...] | None:
     return None if found is None else found.sites
 
 
-def follow(function: types.FunctionType, scope: Scope) -> types.FunctionType | None:
+def follow(function: types.FunctionType, scope: CallScope) -> types.FunctionType | None:
     """Return a function that asks a scope at each of its calls, or None if there is no source.
 
     Args:
         function: Python function. One that is followed already gets the new scope.
-        scope: `Scope`.
+        scope: `CallScope`.
     """
     code = function.__code__
     if scope_of(function) is None:
@@ -154,12 +158,12 @@ def _instrumented(function: types.FunctionType) -> _Instrumented | None:
 def _instrument(code: types.CodeType, module: Mapping[str, Any]) -> _Instrumented | None:
     source = "".join(linecache.getlines(code.co_filename, dict(module)))
     try:
-        file = _parsed(source, code.co_filename, code.co_flags & _FUTURE_FLAGS)
+        file = parsed_file(source, code.co_filename, code.co_flags & FUTURE_FLAGS)
     except (SyntaxError, ValueError):
         return None
     if file is None or code not in file.codes:
         return None
-    found = _source_of(code, file.functions)
+    found = source_of(code, file.functions)
     if found is None:
         return None
     node = deepcopy(found.node)
@@ -170,82 +174,6 @@ def _instrument(code: types.CodeType, module: Mapping[str, Any]) -> _Instrumente
     except (SyntaxError, RecursionError):
         return None
     return None if instrumented is None else _Instrumented(code=instrumented, sites=sites)
-
-
-@dataclass(frozen=True)
-class _Definition:
-    """A function in a source file, and the name of the class around it, or ""."""
-
-    node: _Function
-    class_name: str
-
-
-@dataclass(frozen=True)
-class _File:
-    """The code objects of a source file as it is now, and its functions."""
-
-    codes: frozenset[types.CodeType]
-    functions: tuple[_Definition, ...]
-
-
-@functools.lru_cache(maxsize=64)
-def _parsed(source: str, name: str, flags: int) -> _File | None:
-    if not source:
-        return None
-    tree = ast.parse(source)
-    compiled = compile(source, name, "exec", flags=flags, dont_inherit=True)
-    return _File(
-        codes=frozenset(_nested_codes(compiled)), functions=tuple(_definitions(tree, class_name=""))
-    )
-
-
-def _nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _nested_codes(constant)
-
-
-def _definitions(node: ast.AST, class_name: str) -> Iterator[_Definition]:
-    if isinstance(node, _Function):
-        yield _Definition(node, class_name)
-    if isinstance(node, ast.ClassDef):
-        class_name = node.name
-    for child in ast.iter_child_nodes(node):
-        yield from _definitions(child, class_name)
-
-
-def _source_of(code: types.CodeType, functions: Iterable[_Definition]) -> _Definition | None:
-    if code.co_name == _LAMBDA:
-        return _source_of_lambda(code, functions)
-    found = [
-        each
-        for each in functions
-        if not isinstance(each.node, ast.Lambda)
-        and each.node.name == code.co_name
-        and _first_line(each.node) == code.co_firstlineno
-    ]
-    return found[0] if len(found) == 1 else None
-
-
-def _first_line(node: Any) -> int:
-    return min([node.lineno, *(each.lineno for each in node.decorator_list)])
-
-
-def _source_of_lambda(code: types.CodeType, functions: Iterable[_Definition]) -> _Definition | None:
-    """Return the smallest lambda expression that all instructions of a code are from."""
-    positions = [each for each in code.co_positions() if each[3]]  # Those with a last column.
-    starts = [(line, column) for line, _, column, _ in positions]
-    ends = [(line, column) for _, line, _, column in positions]
-    found: list[tuple[int, _Definition]] = []
-    for each in functions:
-        if isinstance(each.node, ast.Lambda) and positions:
-            body: Any = each.node.body
-            start = (body.lineno, body.col_offset)
-            end = (body.end_lineno, body.end_col_offset)
-            if start <= min(starts) and max(ends) <= end:
-                found.append((sum(1 for _ in ast.walk(body)), each))
-    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _call_sites(calls: Sequence[ast.Call], code: types.CodeType) -> tuple[CallSite, ...]:
@@ -267,12 +195,12 @@ def _call_sites(calls: Sequence[ast.Call], code: types.CodeType) -> tuple[CallSi
     return tuple(sites)
 
 
-def _body(node: _Function) -> list[ast.AST]:
+def _body(node: FunctionNode) -> list[ast.AST]:
     """Return what a function executes, without its defaults, decorators and annotations."""
     return [node.body] if isinstance(node, ast.Lambda) else list(node.body)
 
 
-def _calls_in_order(node: _Function) -> Iterator[ast.Call]:
+def _calls_in_order(node: FunctionNode) -> Iterator[ast.Call]:
     calls = (each for statement in _body(node) for each in ast.walk(statement))
     hooked: list[Any] = [each for each in calls if _is_hooked(each)]
     yield from sorted(hooked, key=lambda call: (call.end_lineno, call.end_col_offset))
@@ -320,7 +248,9 @@ class _Transformer(ast.NodeTransformer):
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         self.generic_visit(node)
         inner: Any = _expression(f"lambda {_FRAME}: None")
-        inner.body = node.body
+        inner.body = ast.copy_location(
+            ast.Call(_expression(f"{_FRAME}.finished"), [node.body], []), node.body
+        )
         node.body = ast.copy_location(ast.Call(inner, [_new_frame()], []), node.body)
         return node
 
@@ -334,12 +264,17 @@ def _expression(source: str) -> ast.expr:
 
 
 def _argument(number: int, position: int, node: ast.expr) -> ast.expr:
-    """Return an argument, which is asked for if it may be a function, as are those of a list."""
+    """Return an argument, which is asked for if it may be a function.
+
+    So are those of a list or dict.
+    """
     if isinstance(node, (ast.Attribute, ast.Lambda, ast.Name)):
         return _hook("argument", number, node, position)
+    first = _MOST_ARGUMENTS * (position + 1)
     if isinstance(node, (ast.List, ast.Tuple)):
-        first = _MOST_ARGUMENTS * (position + 1)
         node.elts = [_argument(number, first + i, each) for i, each in enumerate(node.elts)]
+    if isinstance(node, ast.Dict):
+        node.values = [_argument(number, first + i, each) for i, each in enumerate(node.values)]
     return node
 
 
@@ -370,9 +305,9 @@ def _compiled(node: Any, class_name: str, code: types.CodeType) -> types.CodeTyp
     body.append(_with_body(f"class {class_name}: ...", [statement]) if class_name else statement)
     outer = _with_body(f"def {_OUTER}({', '.join([*free, _SCOPE])}): ...", body)
     module = ast.fix_missing_locations(ast.Module([outer], []))
-    flags = code.co_flags & _FUTURE_FLAGS
+    flags = code.co_flags & FUTURE_FLAGS
     compiled = compile(module, code.co_filename, "exec", flags=flags, dont_inherit=True)
-    for found in _nested_codes(compiled):
+    for found in nested_codes(compiled):
         if found.co_name == code.co_name and set(found.co_freevars) - {_SCOPE} == set(
             code.co_freevars
         ):

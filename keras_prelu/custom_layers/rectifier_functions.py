@@ -27,7 +27,7 @@ __all__ = [
 RECTIFYING_FUNCTIONS = frozenset(
     {
         *("clamp", "clamp_min", "clip", "clip_by_value", "hardtanh", "leaky_relu", "maximum"),
-        *("relu", "relu6", "threshold"),
+        *("relu", "relu6", "threshold", "where"),
         *("clamp_", "clamp_min_", "leaky_relu_", "relu_"),
         *("celu", "elu", "gelu", "hard_silu", "hard_swish", "hardswish", "mish"),
         *("selu", "silu", "softplus", "swish"),

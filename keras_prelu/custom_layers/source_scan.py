@@ -23,6 +23,8 @@ from keras_prelu.graph.rectifiers import RECTIFYING
 from keras_prelu.utils.libraries import LIBRARIES, is_of_user
 
 __all__ = [
+    "functions_of_call",
+    "is_relu_of_library",
     "may_call_relu_functions",
     "named_relu_functions",
     "names_used_by_call",
@@ -117,12 +119,13 @@ def _constants_of_call(cls: Any) -> frozenset[Any]:
 
 def _codes_of_call(cls: Any) -> Iterator[types.CodeType]:
     """Yield the code of `call`, and of the methods and functions of the user's that it names."""
-    for function in _functions_of_call(cls):
+    for function in functions_of_call(cls):
         yield from _nested(function.__code__)
 
 
 @functools.cache
-def _functions_of_call(cls: Any) -> tuple[types.FunctionType, ...]:
+def functions_of_call(cls: Any) -> tuple[types.FunctionType, ...]:
+    """Return `call` of a class, and the user's methods and functions that it may call."""
     found: dict[int, types.FunctionType] = {}
     waiting = [inspect.getattr_static(cls, "call", None)]
     while waiting:
@@ -190,12 +193,14 @@ def _names_relu(cls: Any) -> bool:
     """Return whether the code of `call` refers to a function that may rectify, under any name."""
     return any(
         bool(_names_of(function) & (RECTIFYING_FUNCTIONS | _LAYERS))
-        or any(map(_is_relu_of_library, _values_of(function)))
-        for function in _functions_of_call(cls)
+        or any(map(is_relu_of_library, _values_of(function)))
+        for function in functions_of_call(cls)
     )
 
 
-def _is_relu_of_library(value: Any) -> bool:
+def is_relu_of_library(value: Any) -> bool:
+    """Return whether a value is a function of Keras's or a backend's that may rectify, or a ReLU
+    layer."""
     while isinstance(value, functools.partial):
         value = value.func
     if isinstance(value, keras.layers.Layer):

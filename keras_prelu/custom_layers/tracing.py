@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.backend.traces import every_branch
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
 from keras_prelu.graph.functional import Call
@@ -96,13 +98,15 @@ def _in_modes(
 ) -> None:
     """Run something with the arguments for inference, and with those for training.
 
-    Some layers can't be called for training on symbolic tensors of PyTorch. What is called for
-    training only is then not seen.
+    Some layers can't be called for training on symbolic tensors of PyTorch, and those with layers
+    that are not built are not. What is called for training only is then not seen.
     """
     if "training" not in inspect.signature(layer.call).parameters:
         run(kwargs)
         return
     run({**kwargs, "training": False})
+    if not all(inner.built for inner in sublayers(layer)):
+        return  # A call for training might build them, which would give the model new weights.
     with contextlib.suppress(Exception):
         run({**kwargs, "training": True})
 
@@ -113,7 +117,11 @@ def _trace_once(
     passes: list[list[RectifierCall]] = []
     by_target = {held.target.key: held for held in rectifiers}
 
+    thread = threading.get_ident()
+
     def note(call: HookedCall) -> None:
+        if threading.get_ident() != thread:  # It calls the layer meanwhile.
+            return
         tensor = call.inputs
         passes[-1].append(
             RectifierCall(

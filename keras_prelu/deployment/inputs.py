@@ -10,6 +10,8 @@ import numpy as np
 from keras_prelu.errors import ExportError
 from keras_prelu.graph import functional
 from keras_prelu.typing import Array
+from keras_prelu.verification.prediction import argument_shapes
+from keras_prelu.verification.probes import probe
 
 __all__ = ["as_model_inputs", "random_inputs"]
 
@@ -25,7 +27,8 @@ def random_inputs(model: keras.Model) -> Any:
         model: `keras.Model`.
 
     Raises:
-        ExportError: The model has no graph that declares its inputs.
+        ExportError: The model has no graph that declares its inputs, and takes none of those that
+            it was built for.
     """
     rng = np.random.default_rng(0)
 
@@ -37,13 +40,25 @@ def random_inputs(model: keras.Model) -> Any:
         return rng.integers(0, 2, shape).astype(tensor.dtype)
 
     if not functional.has_graph(model):
-        raise ExportError(
-            f"Model '{model.name}' doesn't declare its inputs: give `samples` (--data) to check the"
-            " exported file with."
-        )
+        return _drawn_as_built(model)
     return keras.tree.map_structure(
         random, model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     )
+
+
+def _drawn_as_built(model: keras.Model) -> Any:
+    """Return random samples of the shape that a model with Python code of its own was built with.
+
+    Raises:
+        ExportError: It is not known, or the model does not take them.
+    """
+    found = "its call takes several arguments" if argument_shapes(model) else probe(model)
+    if isinstance(found, str):
+        raise ExportError(
+            f"Model '{model.name}' doesn't declare its inputs, and none can be drawn ({found}):"
+            " give `samples` (--data) to check the exported file with."
+        )
+    return found.inputs
 
 
 def as_model_inputs(model: keras.Model, samples: Any) -> Any:

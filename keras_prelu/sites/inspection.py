@@ -20,6 +20,7 @@ from keras_prelu.custom_layers.source_scan import (
     relu_functions_in_source,
 )
 from keras_prelu.custom_layers.tracing import RectifierCall
+from keras_prelu.custom_layers.unreached_calls import unreached_rectifiers
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import recognize_call
@@ -278,6 +279,28 @@ class _Inspection:
             yield LocatedSite(
                 site=site, operation=self._layer, index=0, data_format="channels_last", dtype=""
             )
+        yield from self._unreached(counts)
+
+    def _unreached(self, counts: Counter[str]) -> Iterator[LocatedSite]:
+        """Yield the rectifiers in code that was followed to which no call came."""
+        for layer in layers_with_code(self._layer):
+            for each in unreached_rectifiers(layer) if self._opened.is_followed(layer) else ():
+                counts[each.function] += 1
+                count = counts[each.function]
+                yield LocatedSite(
+                    site=self._site(
+                        Rectifier("code"),
+                        f"{each.function}()" if count == 1 else f"{each.function}()#{count}",
+                        type(layer).__name__,
+                        None,
+                        each.reason,
+                        source=each.source,
+                    ),
+                    operation=self._layer,
+                    index=0,
+                    data_format="channels_last",
+                    dtype="",
+                )
 
     def _site(
         self,

@@ -25,6 +25,9 @@ class Recorder:
     def __exit__(self, *error):
         pass
 
+    def finished(self, value):
+        return value
+
     def call(self, number, function):
         self.calls.append(number)
         return function

@@ -379,14 +379,33 @@ def test_an_output_that_appears_meanwhile_is_not_overwritten(folder, monkeypatch
 
 
 @writes_onnx
-def test_a_subclassed_model_is_exported_with_samples():
+def test_a_subclassed_model_is_exported_with_samples_and_without():
     x = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
     model = custom.Classifier()
     model(x)
     model = kp.convert(model, rescale="none")
-    with pytest.raises(kp.errors.ExportError, match="give `samples`"):
-        kp.export(model, "model.onnx")
-    assert kp.export(model, "model.onnx", samples=x).difference <= 1e-5
+    drawn = kp.export(model, "drawn.onnx")
+    assert drawn.random
+    assert drawn.difference <= 1e-5
+    given = kp.export(model, "given.onnx", samples=x)
+    assert given.difference <= 1e-5
+    assert given.operations == drawn.operations
+
+
+class TwoArguments(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = L.Dense(2, activation="relu")
+
+    def call(self, x, other):
+        return self.dense(x) + other
+
+
+def test_samples_are_asked_for_where_none_can_be_drawn():
+    model = TwoArguments()
+    model(np.ones((2, 3), "float32"), np.ones((2, 2), "float32"))
+    with pytest.raises(kp.errors.ExportError, match="several arguments.*give `samples`"):
+        kp.export(model, "model.tflite")
 
 
 @writes_onnx

@@ -1,0 +1,112 @@
+"""Rectifiers in the code of a layer to which no call of the layer comes, or that are no calls.
+
+An optional argument, a branch that depends on values, or `if training` may lead past a call. The
+source says that it is there.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import re
+import textwrap
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_prelu.custom_layers.code_calls import code_calls_of
+from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites
+from keras_prelu.custom_layers.selections import compared_with_zero
+from keras_prelu.custom_layers.source_scan import functions_of_call, is_relu_of_library
+
+__all__ = ["UnreachedRectifier", "unreached_rectifiers"]
+
+_CALLEE = re.compile(r"^([A-Za-z_][\w.]*)\(")
+_NOT_REACHED = (
+    "no call of the layer that was tried comes to it ({where}), such as one for training or with"
+    " other arguments"
+)
+_PRODUCT = "it is written as a product ({where}): call keras.ops.relu for it"
+
+
+@dataclass(frozen=True)
+class UnreachedRectifier:
+    """A rectifier that was not seen.
+
+    Attributes:
+        function: String. The name of the function, such as "relu".
+        source: String. File, line and function.
+        reason: String. Why it was not seen, and what to do.
+    """
+
+    function: str
+    source: str
+    reason: str
+
+
+def unreached_rectifiers(layer: Any) -> list[UnreachedRectifier]:
+    """Return the rectifiers in the code of a layer that no call came to while it was heard.
+
+    Args:
+        layer: Layer whose code can be followed, and was heard. Those of layers inside are left out.
+    """
+    cls: Any = getattr(type(layer), "converted_from", type(layer))
+    reached = code_calls_of(layer).reached
+    found = []
+    for function in functions_of_call(cls):
+        for site in call_sites(function) or ():
+            name = _rectifier_called(site, function)
+            if name and site not in reached:
+                source = f"{Path(site.file).name}:{site.line} in {site.function}"
+                reason = _NOT_REACHED.format(where=source)
+                found.append(UnreachedRectifier(function=name, source=source, reason=reason))
+        for line in _products(function):
+            code = function.__code__
+            source = f"{Path(code.co_filename).name}:{line} in {code.co_qualname}"
+            reason = _PRODUCT.format(where=source)
+            found.append(UnreachedRectifier(function="relu", source=source, reason=reason))
+    return found
+
+
+def _rectifier_called(site: CallSite, function: types.FunctionType) -> str:
+    """Return the name of the ReLU function that a call calls, or "" if it calls another one."""
+    match = _CALLEE.match(site.text)
+    if match is None:
+        return ""
+    first, *attributes = match[1].split(".")
+    value = inspect.getclosurevars(function).nonlocals.get(first, function.__globals__.get(first))
+    for attribute in attributes:
+        value = getattr(value, attribute, None)
+    if not is_relu_of_library(value):
+        return ""
+    while isinstance(value, functools.partial):
+        value = value.func
+    return str(getattr(value, "__name__", "relu"))
+
+
+def _products(function: types.FunctionType) -> Iterator[int]:
+    """Yield the lines where a function computes `x * (x > 0)`, whatever `x` is."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError, TypeError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            sides = ((node.left, node.right), (node.right, node.left))
+            if any(_is_mask_of(mask, tensor) for tensor, mask in sides):
+                yield node.lineno + function.__code__.co_firstlineno - 1
+
+
+def _is_mask_of(mask: ast.expr, tensor: ast.expr) -> bool:
+    """Return whether an expression is 1 where a tensor is positive, and 0 elsewhere."""
+    compared = compared_with_zero(mask)
+    if compared is not None:
+        return compared[1] and ast.dump(compared[0]) == ast.dump(tensor)
+    if not isinstance(mask, ast.Call):
+        return False
+    # A cast: `keras.ops.cast(x > 0, dtype)` or `(x > 0).astype(dtype)`.
+    parts = [*mask.args, *([mask.func.value] if isinstance(mask.func, ast.Attribute) else [])]
+    return any(_is_mask_of(part, tensor) for part in parts if isinstance(part, ast.Compare))
