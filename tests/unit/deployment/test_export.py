@@ -387,9 +387,7 @@ def test_a_subclassed_model_is_exported_with_samples_and_without():
     drawn = kp.export(model, "drawn.onnx")
     assert drawn.random
     assert drawn.difference <= 1e-5
-    given = kp.export(model, "given.onnx", samples=x)
-    assert given.difference <= 1e-5
-    assert given.operations == drawn.operations
+    assert kp.export(model, "given.onnx", samples=x).difference <= 1e-5
 
 
 class TwoArguments(keras.Model):
@@ -404,7 +402,7 @@ class TwoArguments(keras.Model):
 def test_samples_are_asked_for_where_none_can_be_drawn():
     model = TwoArguments()
     model(np.ones((2, 3), "float32"), np.ones((2, 2), "float32"))
-    with pytest.raises(kp.errors.ExportError, match="several arguments.*give `samples`"):
+    with pytest.raises(kp.errors.ExportError, match=r"none can be drawn.*give `samples`"):
         kp.export(model, "model.tflite")
 
 
