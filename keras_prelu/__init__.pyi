@@ -45,6 +45,7 @@ from .scaling.equalize import equalize as equalize
 from .scaling.norm_reset import NormReset as NormReset
 from .scaling.norm_reset import reset_norms as reset_norms
 from .sites.finder import find_sites as find_sites
+from .sites.finder import inspect as inspect
 from .sites.site import Site as Site
 from .training.config import FitConfig as FitConfig
 from .training.config import SlopeConfig as SlopeConfig

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from keras_prelu.display.figures import calibration_figure
+from keras_prelu.display.notebook import Shown
+from keras_prelu.display.tables import Table, number
 
 __all__ = [
     "BlockDistillation",
@@ -43,7 +48,7 @@ class LayerCalibration:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Shown):
     """The record of a calibration.
 
     Errors are mean squared changes of the model's output, divided by its variance, on held-out
@@ -66,6 +71,44 @@ class Calibration:
     error_after: float
     kept: bool
     layers: tuple[LayerCalibration, ...]
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the table of the layers."""
+        title = (
+            f"Calibration on {self.samples} samples, {self.held_out} of them held out; errors"
+            " relative to the variance of the output"
+        )
+        table = Table(
+            title=title,
+            columns=["layer", "class", "rows", "unknowns", "ridge", "before", "after", "action"],
+            rows=[
+                [
+                    layer.path,
+                    layer.layer,
+                    layer.rows,
+                    layer.unknowns,
+                    number(layer.ridge),
+                    number(layer.error_before),
+                    number(layer.error_after),
+                    layer.action,
+                ]
+                for layer in self.layers
+            ],
+            right=["rows", "unknowns", "ridge", "before", "after"],
+            worst=[layer.error_after for layer in self.layers],
+        )
+        return (table,)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return what the calibration reached."""
+        undone = (
+            "The refit did not lower the error on held-out samples, so the weights are unchanged."
+        )
+        return (_reached(self), *([] if self.kept else [undone]))
+
+    def plot(self) -> Any:
+        """Return a matplotlib figure of each layer's error before and after its refit."""
+        return calibration_figure(self)
 
 
 @dataclass(frozen=True)
@@ -93,7 +136,7 @@ class BlockDistillation:
 
 
 @dataclass(frozen=True)
-class Distillation:
+class Distillation(Shown):
     """The record of a distillation.
 
     Errors are mean squared changes of the model's output, divided by its variance, on held-out
@@ -116,6 +159,32 @@ class Distillation:
     kept: bool
     blocks: tuple[BlockDistillation, ...]
 
+    def tables(self) -> tuple[Table, ...]:
+        """Return the table of the blocks."""
+        table = Table(
+            title="Distillation; errors of each block's output relative to its variance",
+            columns=["block, up to", "layers", "steps", "before", "after", "trained weights"],
+            rows=[
+                [
+                    block.path,
+                    block.layers,
+                    block.steps,
+                    number(block.error_before),
+                    number(block.error_after),
+                    "kept" if block.kept else "undone" if block.steps else "–",
+                ]
+                for block in self.blocks
+            ],
+            right=["layers", "steps", "before", "after"],
+            worst=[block.error_after for block in self.blocks],
+        )
+        return (table,)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return what the distillation reached."""
+        undone = "Training did not lower this error, so the weights are those of the calibration."
+        return (_reached(self), *([] if self.kept else [undone]))
+
 
 @dataclass(frozen=True)
 class SlopeTrial:
@@ -137,7 +206,7 @@ class SlopeTrial:
 
 
 @dataclass(frozen=True)
-class SlopeSearch:
+class SlopeSearch(Shown):
     """The record of a search for slopes.
 
     Attributes:
@@ -154,3 +223,28 @@ class SlopeSearch:
     within: bool
     trials: tuple[SlopeTrial, ...]
     calibration: Calibration
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the table of the slopes."""
+        table = Table(
+            title="Largest slopes that calibration compensates",
+            columns=["layer", "slope"],
+            rows=[[path, number(slope)] for path, slope in self.slopes.items()],
+            right=["slope"],
+            worst=[-slope for slope in self.slopes.values()],
+        )
+        return (table,)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return how the slopes were found."""
+        return (
+            f"Found in {len(self.trials)} calibrations. Error allowed on held-out samples:"
+            f" {number(self.tolerance)}.",
+        )
+
+
+def _reached(record: Calibration | Distillation) -> str:
+    return (
+        "Error of the model's output on held-out samples:"
+        f" {number(record.error_before)} → {number(record.error_after)}"
+    )

@@ -225,6 +225,7 @@ def _compared(
         metrics=compared,
         is_chosen=a.is_chosen,
         direction=a.direction,
+        negligible=negligible,
     )
 
 

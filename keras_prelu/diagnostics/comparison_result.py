@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from keras_prelu.diagnostics.paired_intervals import ERROR
+from keras_prelu.display.figures import intervals_figure
+from keras_prelu.display.notebook import Shown
+from keras_prelu.display.tables import Table, number
 
 __all__ = ["Comparison", "MetricComparison", "direction_of"]
 
@@ -49,7 +53,7 @@ class MetricComparison:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Model a compared with model b, paired by sample.
 
     Attributes:
@@ -78,6 +82,7 @@ class Comparison:
             chosen.
         is_chosen: Boolean. Whether the metric was chosen, so that it alone decides.
         direction: Integer. 1 if higher scores are better, -1 if lower ones are.
+        negligible: Float, or None. The gain that does not matter, by the margin.
     """
 
     metric: str
@@ -95,6 +100,34 @@ class Comparison:
     metrics: tuple[MetricComparison, ...] = ()
     is_chosen: bool = False
     direction: int = 1
+    negligible: float | None = None
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the table of the metrics."""
+        rows = [(self.metric, self.a, self.b, self.gain, self.low, self.high, self.verdict)]
+        rows += [
+            (each.name, each.a, each.b, each.gain, each.low, each.high, each.verdict)
+            for each in self.metrics
+        ]
+        table = Table(
+            title=f"Models a and b on {self.samples:,} samples",
+            columns=["metric", "a", "b", "gain", "interval", "verdict"],
+            rows=[
+                [name, number(a), number(b), f"{gain:+.4f}", _interval_text(low, high), verdict]
+                for name, a, b, gain, low, high, verdict in rows
+            ],
+            right=["a", "b", "gain"],
+        )
+        return (table,)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the verdict."""
+        return (self.sentence("Model a", "model b"),)
+
+    def plot(self) -> Any:
+        """Return a matplotlib figure of the gain with its interval, 0 and the margin."""
+        row = ("a against b", self.gain, self.low, self.high, self.verdict)
+        return intervals_figure([row], margin=self.negligible, metric=self.metric)
 
     def sentence(self, a: str, b: str) -> str:
         """Return the verdict in words, with the interval and the number of samples needed.

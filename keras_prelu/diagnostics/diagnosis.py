@@ -11,6 +11,7 @@ import numpy as np
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
+from keras_prelu.diagnostics.diagnosis_tables import diagnosis_tables
 from keras_prelu.diagnostics.findings import (
     NO_FORECAST,
     Finding,
@@ -30,6 +31,9 @@ from keras_prelu.diagnostics.initialization import (
 )
 from keras_prelu.diagnostics.ranks import SiteRanks, representation_ranks
 from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
+from keras_prelu.display.figures import signal_figure
+from keras_prelu.display.notebook import Shown
+from keras_prelu.display.tables import Table, number
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
 
@@ -50,7 +54,7 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Shown):
     """The measurements of a network and what stands out.
 
     Attributes:
@@ -81,6 +85,28 @@ class Diagnosis:
     measures: Mapping[str, float]
     findings: tuple[Finding, ...]
     note: str = NO_FORECAST
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the tables of what was measured."""
+        return diagnosis_tables(self)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the findings with their advice, and what they can't say."""
+        findings = [f"{finding.text} {finding.advice}" for finding in self.findings]
+        gradient = self.gradient
+        if gradient is not None:
+            findings.insert(
+                0,
+                f"The gradient of the loss has a norm of {number(gradient.norm, 3)}, and"
+                f" {number(gradient.initial, 3)} at initialization.",
+            )
+        if not self.findings:
+            findings.append("Nothing stands out.")
+        return (*findings, self.note)
+
+    def plot(self) -> Any:
+        """Return a matplotlib figure of the signal and its gradient by depth."""
+        return signal_figure({"network": self})
 
 
 @models_by_name("model", "reference")

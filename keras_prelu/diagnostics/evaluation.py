@@ -13,6 +13,8 @@ from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import arranged, check_labels
 from keras_prelu.data.samples import CheckedSamples, as_samples
 from keras_prelu.diagnostics.scores import measure_scores, sample_scores
+from keras_prelu.display.notebook import Shown
+from keras_prelu.display.tables import Table, number
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
 
@@ -20,7 +22,7 @@ __all__ = ["Evaluation", "evaluate"]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Shown):
     """The metrics of a model.
 
     Attributes:
@@ -30,6 +32,16 @@ class Evaluation:
 
     samples: int
     metrics: Mapping[str, float]
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the table of the metrics."""
+        table = Table(
+            title=f"{self.samples} samples",
+            columns=["metric", "value"],
+            rows=[[name, number(value, 6)] for name, value in self.metrics.items()],
+            right=["value"],
+        )
+        return (table,)
 
 
 @models_by_name("model")

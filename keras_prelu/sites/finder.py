@@ -21,10 +21,11 @@ from keras_prelu.sites import inspection
 from keras_prelu.sites.opened_code import may_call_functions
 from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.recurrent import recurrent_site
-from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
+from keras_prelu.sites.site import LocatedSite, describe_site, unique_name
+from keras_prelu.sites.site_list import Sites
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["find_sites", "locate_sites", "locate_sites_in_place"]
+__all__ = ["find_sites", "inspect", "locate_sites", "locate_sites_in_place"]
 
 _CHANNELS_LAST_OUTPUTS = frozenset(
     {
@@ -42,7 +43,7 @@ _CHANNELS_LAST_OUTPUTS = frozenset(
 
 
 @models_by_name("model")
-def find_sites(model: ModelLike) -> list[Site]:
+def find_sites(model: ModelLike) -> Sites:
     """Return the places where a model applies ReLU, in the order of execution.
 
     Args:
@@ -51,8 +52,8 @@ def find_sites(model: ModelLike) -> list[Site]:
             once.
 
     Returns:
-        A list of `Site`. It includes the sites that `convert` can't convert, or converts on request
-        only, with the reason.
+        A list of `Site`, which notebooks show as a table. It includes the sites that `convert`
+        can't convert, or converts on request only, with the reason.
 
     Raises:
         ConversionError: `model` is not a model, or is not built.
@@ -61,7 +62,11 @@ def find_sites(model: ModelLike) -> list[Site]:
 
     >>> [site.path for site in keras_prelu.find_sites(model) if site.convertible]
     """
-    return [located.site for located in locate_sites(model)]
+    return Sites(located.site for located in locate_sites(model))
+
+
+inspect = find_sites
+"""The name that the command has."""
 
 
 @keeps_state("model")

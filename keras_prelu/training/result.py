@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_prelu.diagnostics.comparison import Comparison
 from keras_prelu.diagnostics.slopes import LayerSlopes
+from keras_prelu.display.figures import learning_curves_figure
+from keras_prelu.display.notebook import Shown
+from keras_prelu.display.tables import Table
 from keras_prelu.revival import Revival
 from keras_prelu.scaling.norm_reset import NormReset
 from keras_prelu.training.controls import CONTROLS, TrainedControl
@@ -16,6 +20,7 @@ from keras_prelu.training.fallbacks import RELU, Fallback
 from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipe_search import RecipeTrial
 from keras_prelu.training.recipes import CONTROL, described
+from keras_prelu.training.result_tables import finetuning_tables, named_trainings
 from keras_prelu.training.run_comparison import OverRuns, RunComparison
 
 __all__ = ["FineTuning"]
@@ -27,7 +32,7 @@ _INCOMING = "the model that came in"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuning:
+class FineTuning(Shown):
     """A fine-tuned model and its controls.
 
     Attributes:
@@ -87,6 +92,20 @@ class FineTuning:
     norm_reset: NormReset | None = None
     fallbacks: tuple[Fallback, ...] = ()
     over_runs: OverRuns | None = None
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the tables of trials, runs, scores and slopes."""
+        return finetuning_tables(self)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the verdict."""
+        return (self.verdict,)
+
+    def plot(self) -> Any:
+        """Return a matplotlib figure of the losses and metrics of all networks by epoch."""
+        return learning_curves_figure(
+            {name: training.history for name, training in named_trainings(self)}
+        )
 
     @property
     def model(self) -> keras.Model:

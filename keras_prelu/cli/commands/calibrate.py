@@ -52,7 +52,7 @@ def command(
       keras-prelu calibrate model.prelu.keras --original model.keras --data samples.npz
     """
     from keras_prelu.calibration.verification import large_error_note
-    from keras_prelu.cli.console import print_calibration, print_json
+    from keras_prelu.cli.console import print_json, print_shown
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import calibrate_model
     from keras_prelu.io.model_files import save_model
@@ -75,7 +75,7 @@ def command(
         note = large_error_note(result)
         print_json({"model": model, "output": output, "calibration": result, "note": note})
         return
-    print_calibration(result)
+    print_shown(result)
     echo(f"Wrote {output}.")
 
 

@@ -68,7 +68,7 @@ def command(
       keras-prelu convert model.keras --data samples.npz --activations smooth --distill 8
       keras-prelu convert model.prelu.keras --data samples.npz --to leaky_relu
     """
-    from keras_prelu.cli.console import print_finetuning, print_json
+    from keras_prelu.cli.console import print_json, print_shown
     from keras_prelu.cli.exit_statuses import WORSE
     from keras_prelu.cli.finetuned_files import (
         check_finetuned_outputs,
@@ -135,7 +135,7 @@ def command(
         }
         if not session.json:
             echo()
-            print_finetuning(finetuning)
+            print_shown(finetuning)
             files.print()
     write_run_file(finetuned_output or output)
     if session.json:
@@ -164,9 +164,7 @@ def _outputs(
 def _print_conversion(result: Any, output: Path, layers: Sequence[Any], to: str) -> None:
     from keras_prelu.cli.console import (
         count,
-        print_calibration,
-        print_distillation,
-        print_slope_search,
+        print_shown,
     )
     from keras_prelu.cli.tables import number
 
@@ -178,11 +176,11 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any], to: str)
             f" {number(max(result.fitted_slopes.values()))} (means of the layers)."
         )
     if result.calibration is not None:
-        print_calibration(result.calibration)
+        print_shown(result.calibration)
     if result.slope_search is not None:
-        print_slope_search(result.slope_search)
+        print_shown(result.slope_search)
     if result.distillation is not None:
-        print_distillation(result.distillation)
+        print_shown(result.distillation)
     if to == "prelu":
         slope_count = sum(layer.count for layer in layers)
         echo(f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}.")

@@ -116,8 +116,8 @@ def _print_going_on(going_on: Any) -> None:
 
 
 def _print_healthy(healthy: Any) -> None:
-    from keras_prelu.cli.console import dead_units_text
     from keras_prelu.cli.tables import print_table
+    from keras_prelu.training.result_tables import dead_units_text
 
     tuning = healthy.tuning
     print_table(

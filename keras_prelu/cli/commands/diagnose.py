@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -158,111 +158,13 @@ def _exceeded(
     return [(name, limit) for name, limit in limits if not measures[name] <= limit]
 
 
-def _units_row(site: Any) -> list[Any]:
-    if not site.seen:
-        return [site.path, "not seen", "–", "–", "–", "–"]
-    return [
-        site.path,
-        site.units,
-        site.dead,
-        site.nearly_dead,
-        f"{100 * site.negative:.1f} %",
-        "–" if site.one_sided is None else site.one_sided,
-    ]
-
-
-def _logarithmic_size(ratio: float | None) -> float | None:
-    """Return how far a ratio is from 1, whichever way."""
-    return None if ratio is None or ratio <= 0 else abs(math.log(ratio))
-
-
 def _print_diagnosis(model: ModelName, result: Any) -> None:
-    from keras_prelu.cli.console import count
-    from keras_prelu.cli.tables import number, print_table
+    from keras_prelu.cli.tables import print_tables
 
-    print_table(
-        f"{model}: units at {count(len(result.units), 'site')} on {result.samples} samples",
-        ["path", "units", "dead", "nearly dead", "negative", "one-sided"],
-        [_units_row(site) for site in result.units],
-        right=["units", "dead", "nearly dead", "negative", "one-sided"],
-        worst=[
-            site.dead / site.units if site.seen and site.units else None for site in result.units
-        ],
-    )
-    print_table(
-        "Signal by depth",
-        ["path", "kind", "second moment", "gain", "predicted", "gradient"],
-        [
-            [
-                layer.path,
-                layer.kind,
-                number(layer.moment, 3),
-                number(layer.gain, 3),
-                number(layer.predicted, 3),
-                number(layer.gradient, 3),
-            ]
-            for layer in result.signal
-        ],
-        right=["second moment", "gain", "predicted", "gradient"],
-        worst=[_logarithmic_size(layer.gain) for layer in result.signal],
-    )
-    if result.normalizations:
-        print_table(
-            "BatchNormalization after a rectifier, means over the channels",
-            ["path", "gamma", "gamma that keeps the outputs", "gamma that reconstructs"],
-            [
-                [
-                    layer.path,
-                    number(float(layer.gamma.mean()), 3),
-                    number(float(layer.identity.mean()), 3),
-                    number(float(layer.reconstruction.mean()), 3),
-                ]
-                for layer in result.normalizations
-            ],
-            right=["gamma", "gamma that keeps the outputs", "gamma that reconstructs"],
-            worst=[
-                float(abs(layer.gamma - layer.identity).mean()) for layer in result.normalizations
-            ],
-        )
-    _print_learning(result)
-    for finding in result.findings:
-        echo(f"{finding.text} {finding.advice}")
-    if not result.findings:
-        echo("Nothing stands out.")
-    echo(result.note)
-
-
-def _print_learning(result: Any) -> None:
-    """Print what tells of the network's ability to go on learning."""
-    from keras_prelu.cli.tables import number, print_table
-
-    if result.ranks:
-        print_table(
-            "Ranks of what rectifiers put out",
-            ["path", "channels", "effective rank", "stable rank"],
-            [
-                [site.path, site.channels, number(site.effective, 3), number(site.stable, 3)]
-                for site in result.ranks
-            ],
-            right=["channels", "effective rank", "stable rank"],
-            worst=[-site.effective / site.channels for site in result.ranks],
-        )
-    if result.norms:
-        print_table(
-            "Weights of linear layers",
-            ["path", "norm", "at initialization"],
-            [
-                [layer.path, number(layer.norm, 3), number(layer.initial, 3)]
-                for layer in result.norms
-            ],
-            right=["norm", "at initialization"],
-            worst=[layer.growth for layer in result.norms],
-        )
-    if result.gradient is not None:
-        echo(
-            f"The gradient of the loss has a norm of {number(result.gradient.norm, 3)}, and"
-            f" {number(result.gradient.initial, 3)} at initialization."
-        )
+    units, *others = result.tables()
+    print_tables([dataclasses.replace(units, title=f"{model}: {units.title}"), *others])
+    for sentence in result.sentences():
+        echo(sentence)
 
 
 def _print_trials(trials: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
@@ -39,7 +41,7 @@ def command(
     """
     from keras_prelu.cli.console import print_json
     from keras_prelu.cli.finetuned_files import unseen_samples
-    from keras_prelu.cli.tables import number, print_table
+    from keras_prelu.cli.tables import print_tables
     from keras_prelu.diagnostics.evaluation import evaluate
 
     loaded = session.load_model(model)
@@ -57,11 +59,8 @@ def command(
             }
         )
         return
-    print_table(
-        f"{model} on {evaluation.samples} samples of {data.source}",
-        ["metric", "value"],
-        [[name, number(value, 6)] for name, value in evaluation.metrics.items()],
-        right=["value"],
-    )
+    (table,) = evaluation.tables()
+    title = f"{model} on {evaluation.samples} samples of {data.source}"
+    print_tables([dataclasses.replace(table, title=title)])
     if caution:
         echo(caution)

@@ -67,7 +67,7 @@ def command(
       keras-prelu finetune model.keras --data digits --recipe relu-revived
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
-    from keras_prelu.cli.console import print_finetuning, print_json
+    from keras_prelu.cli.console import print_json, print_shown
     from keras_prelu.cli.exit_statuses import WORSE
     from keras_prelu.cli.finetuned_files import (
         check_finetuned_outputs,
@@ -121,7 +121,7 @@ def command(
         record = {"model": model, "output": files.output, "files": files}
         print_json({**record, "verdict": result.verdict, "best": result.best, "result": result})
     else:
-        print_finetuning(result)
+        print_shown(result)
         files.print()
     if result.is_worse_than_incoming:
         click.get_current_context().exit(WORSE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from typing import Any
 
 import click
@@ -36,33 +36,14 @@ def command(model: ModelName, session: SessionOptions) -> None:
     _print_sites(model, sites)
 
 
-def _print_sites(model: ModelName, sites: Sequence[Any]) -> None:
+def _print_sites(model: ModelName, sites: Any) -> None:
     from keras_prelu.cli.console import count
-    from keras_prelu.cli.tables import print_table
+    from keras_prelu.cli.tables import print_tables
 
     by_default = [site for site in sites if site.convertible and not site.on_request]
     on_request = [site for site in sites if site.on_request]
-    title = f"{model}: {count(len(sites), 'site')}, {len(by_default)} to convert"
-    if on_request:
-        title += f", {len(on_request)} on request"
-    print_table(
-        title,
-        ["path", "layer", "kind", "channels", "slope", "cap", "converted"],
-        [
-            [
-                site.path,
-                _layer_text(site),
-                site.kind,
-                "–" if site.channels is None else site.channels,
-                _slope_text(site),
-                "–" if site.max_value is None else f"{site.max_value:g}",
-                _conversion_text(site),
-            ]
-            for site in sites
-        ],
-        right=["channels", "slope", "cap"],
-        worst=[2.0 * (not site.convertible) + site.on_request for site in sites],
-    )
+    (table,) = sites.tables()
+    print_tables([dataclasses.replace(table, title=f"{model}: {table.title}")])
     if by_default:
         slopes = sum(site.channels or 0 for site in by_default)
         echo(
@@ -81,24 +62,3 @@ def _print_sites(model: ModelName, sites: Sequence[Any]) -> None:
         )
     else:
         echo("There is nothing to convert." if sites else "The model has no ReLU.")
-
-
-def _layer_text(site: Any) -> str:
-    """Return the class of the layer, and where its code is if it calls the rectifier."""
-    if not site.source:
-        return str(site.layer)
-    place, _, rest = site.source.partition(" in ")
-    _, _, repetition = rest.partition(" (")
-    return f"{site.layer}, {place}" + (f", {repetition.removesuffix(')')}" if repetition else "")
-
-
-def _slope_text(site: Any) -> str:
-    if site.negative_slope is None:
-        return "learned"
-    return "–" if site.is_smooth else f"{site.negative_slope:g}"
-
-
-def _conversion_text(site: Any) -> str:
-    if site.on_request:
-        return str(site.reason)
-    return "yes" if site.convertible else f"no: {site.reason}"

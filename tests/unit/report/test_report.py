@@ -177,7 +177,7 @@ def test_hostile_names_are_text(unlabeled):
     assert page.open == []
     assert "script" not in {tag for tag, _ in page.tags}
     assert page.text.count(HOSTILE) == 2 + len(slopes) + len(alike) + 2  # the title twice
-    assert f"{HOSTILE[:39]}…" in page.text  # in a plot
+    assert f"{HOSTILE[:23]}…" in page.text  # in a plot
 
 
 def test_without_labels_there_is_no_verdict(unlabeled, networks, samples):

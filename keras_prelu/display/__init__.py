@@ -1,0 +1,1 @@
+"""How results look: tables for terminals and notebooks, and figures. It knows no Keras."""

@@ -1,0 +1,284 @@
+"""Figures of results, from plain values and records. They need matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keras_prelu.errors import KerasPReLUError
+
+__all__ = [
+    "COLORS",
+    "calibration_figure",
+    "hide_frame",
+    "intervals_figure",
+    "learning_curves_figure",
+    "new_figure",
+    "rows_figure",
+    "signal_figure",
+    "sites_figure",
+    "slopes_figure",
+]
+
+# These colours can be distinguished with impaired colour vision too.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+_LONGEST_NAME = 48
+_MOST_ROWS = 60
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty matplotlib figure.
+
+    Raises:
+        KerasPReLUError: Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise KerasPReLUError(
+            "Plots need matplotlib: pip install 'keras-prelu[report]'."
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def learning_curves_figure(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> Any:
+    """Plot the losses and metrics of trainings by epoch, a panel for each.
+
+    Args:
+        histories: Mapping from the name of a network to its history, as `model.fit` returns it.
+            Values on the training samples are dashed, those on other samples solid.
+    """
+    recorded = next(iter(histories.values()))
+    names = [name for name in recorded if not name.startswith("val_") and name != "learning_rate"]
+    names.sort(key=lambda name: name != "loss")
+    columns = min(2, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = new_figure(4.2 * columns, 3.0 * rows)
+    for position, name in enumerate(names, start=1):
+        axes = figure.add_subplot(rows, columns, position)
+        for index, (network, history) in enumerate(histories.items()):
+            for key, style in ((name, "--"), (f"val_{name}", "-")):
+                values = history.get(key)
+                if values is None:
+                    continue
+                label = f"{network}, {'training' if style == '--' else 'held-back'} samples"
+                epochs = range(1, len(values) + 1)
+                color = COLORS[index % len(COLORS)]
+                axes.plot(
+                    epochs, values, f"{style}o", color=color, label=label, markersize=3, linewidth=1
+                )
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        hide_frame(axes)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=2, fontsize=8)
+    return figure
+
+
+def intervals_figure(
+    rows: Sequence[tuple[str, float, float, float, str]], *, margin: float | None, metric: str
+) -> Any:
+    """Plot gains with their intervals, beside 0 and the margin.
+
+    Args:
+        rows: Sequence of (name, gain, low, high, verdict).
+        margin: Float or None. The gain that does not matter, shown as a band around 0.
+        metric: String. What the gain is one of.
+    """
+    figure = new_figure(8, 1.3 + 0.45 * len(rows))
+    axes = figure.add_subplot()
+    if margin is not None and math.isfinite(margin):
+        axes.axvspan(-margin, margin, color="0.5", alpha=0.18, linewidth=0, label="margin")
+    axes.axvline(0.0, color="0.5", linewidth=1)
+    for row, (_, gain, low, high, verdict) in enumerate(rows):
+        color = {"better": COLORS[2], "worse": COLORS[1]}.get(verdict, COLORS[0])
+        if math.isfinite(low) and math.isfinite(high):
+            axes.plot([low, high], [row, row], color=color, linewidth=3, solid_capstyle="butt")
+        axes.plot([gain], [row], "o", color=color, markersize=7)
+        axes.annotate(
+            verdict, (gain, row), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8
+        )
+    axes.set_yticks(range(len(rows)))
+    axes.set_yticklabels([name for name, *_ in rows], parse_math=False)
+    axes.set_ylim(len(rows) - 0.4, -0.7)
+    axes.margins(x=0.1)
+    axes.set_xlabel(f"gain in {metric}, with its 95 % interval (right of 0 is better)")
+    if margin is not None and math.isfinite(margin):
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
+    hide_frame(axes)
+    return figure
+
+
+def slopes_figure(slopes: Sequence[Any]) -> Any:
+    """Plot the mean slope of each layer, with a line from the smallest to the largest.
+
+    Args:
+        slopes: Sequence of `LayerSlopes`, as `diagnostics.layer_slopes` returns them.
+
+    Returns:
+        A matplotlib figure.
+
+    Example:
+
+    >>> keras_prelu.report.figures.slopes_figure(keras_prelu.diagnostics.layer_slopes(converted))
+    """
+    figure, axes = rows_figure([layer.path for layer in slopes])
+    axes.axvline(0.0, color="0.5", linewidth=1)
+    for row, layer in enumerate(slopes):
+        axes.plot(
+            [layer.minimum, layer.maximum],
+            [row, row],
+            color=COLORS[0],
+            linewidth=2,
+            alpha=0.5,
+            solid_capstyle="round",
+        )
+    axes.plot(
+        [layer.mean for layer in slopes], range(len(slopes)), "o", color=COLORS[0], markersize=4
+    )
+    low = min([0.0, *(layer.minimum for layer in slopes)])
+    high = max([0.0, *(layer.maximum for layer in slopes)])
+    room = 0.05 * (high - low or 1.0)
+    axes.set_xlim(low - room * (low < 0), high + room)
+    axes.set_xlabel("slope: mean, smallest to largest")
+    return figure
+
+
+def signal_figure(diagnoses: Mapping[str, Any]) -> Any:
+    """Plot second moments by depth: of the outputs of linear layers, and of their gradients.
+
+    Args:
+        diagnoses: Mapping from the name of a network to its `Diagnosis`.
+
+    Returns:
+        A matplotlib figure.
+
+    Example:
+
+    >>> diagnosis = keras_prelu.diagnostics.diagnose(model, x_test)
+    >>> keras_prelu.report.figures.signal_figure({"ReLU": diagnosis})
+    """
+    figure = new_figure(8, 3.2)
+    panels = {"moment": "second moment of the outputs", "gradient": "of the gradients there"}
+    for position, (attribute, title) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, 2, position)
+        positive = False
+        for index, (name, diagnosis) in enumerate(diagnoses.items()):
+            values = [
+                getattr(layer, attribute) for layer in diagnosis.signal if "linear" in layer.kind
+            ]
+            positive = positive or min(values, default=0.0) > 0
+            axes.plot(
+                range(1, len(values) + 1),
+                values,
+                "o-",
+                color=COLORS[index % len(COLORS)],
+                markersize=3,
+                linewidth=1,
+                label=name,
+            )
+        if positive:
+            axes.set_yscale("log")
+        axes.set_xlabel("linear layer, by depth")
+        axes.set_title(title, fontsize=10)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        hide_frame(axes)
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def calibration_figure(calibration: Any) -> Any:
+    """Plot the error of each refitted layer's output before and after its refit.
+
+    Args:
+        calibration: `Calibration`, as `calibrate` returns it.
+
+    Returns:
+        A matplotlib figure.
+
+    Example:
+
+    >>> calibration = keras_prelu.calibrate(converted, model, x_train)
+    >>> keras_prelu.report.figures.calibration_figure(calibration)
+    """
+    layers = [
+        layer
+        for layer in calibration.layers
+        if layer.error_before is not None and layer.error_after is not None
+    ]
+    figure, axes = rows_figure([layer.path for layer in layers])
+    smallest = min(
+        [error for layer in layers for error in (layer.error_before, layer.error_after) if error],
+        default=1.0,
+    )
+    for index, attribute in enumerate(("error_before", "error_after")):
+        values = [max(getattr(layer, attribute), smallest) for layer in layers]
+        axes.plot(
+            values,
+            range(len(layers)),
+            "o",
+            color=COLORS[1 - index],
+            markersize=5,
+            label=attribute.removeprefix("error_"),
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("error of the layer's output over its variance")
+    axes.legend(frameon=False)
+    return figure
+
+
+def sites_figure(sites: Sequence[Any]) -> Any:
+    """Plot the channels of each site, coloured by whether it is converted.
+
+    Args:
+        sites: Sequence of `Site`, as `find_sites` returns them.
+    """
+    figure, axes = rows_figure([site.path for site in sites])
+    kinds: dict[str, Callable[[Any], bool]] = {
+        "converted by default": lambda site: site.convertible and not site.on_request,
+        "on request": lambda site: site.on_request,
+        "not converted": lambda site: not site.convertible and not site.on_request,
+    }
+    for index, (label, belongs) in enumerate(kinds.items()):
+        rows = [row for row, site in enumerate(sites) if belongs(site)]
+        channels = [sites[row].channels or 0 for row in rows]
+        if rows:
+            axes.barh(rows, channels, height=0.7, color=COLORS[index], label=label)
+    axes.set_xlabel("channels")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def rows_figure(names: Sequence[str]) -> tuple[Any, Any]:
+    """Return a figure with a row for each name, the first on top, and its axes.
+
+    With more than 60 rows, only every second, third, … name is written.
+    """
+    height = 0.22 if len(names) <= _MOST_ROWS else 0.22 * _MOST_ROWS / len(names)
+    figure = new_figure(8, 1.2 + height * max(len(names), 3))
+    axes = figure.add_subplot()
+    step = math.ceil(len(names) / _MOST_ROWS) or 1
+    positions = range(0, len(names), step)
+    axes.set_yticks(positions)
+    labels = [_shorten(names[position]) for position in positions]
+    axes.set_yticklabels(labels, fontsize=8, parse_math=False)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", alpha=0.2)
+    hide_frame(axes)
+    return figure, axes
+
+
+def hide_frame(axes: Any) -> None:
+    """Leave only the axes to the left and at the bottom."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _shorten(name: str) -> str:
+    """Return a name whose middle is left out if it is long: its end tells layers apart."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    half = (_LONGEST_NAME - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
