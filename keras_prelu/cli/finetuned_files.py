@@ -21,6 +21,7 @@ from keras_prelu.io.model_names import ModelName
 __all__ = [
     "FineTunedFiles",
     "check_finetuned_outputs",
+    "read_histories",
     "record_path",
     "unseen_samples",
     "write_finetuned",
@@ -111,6 +112,7 @@ def write_finetuned(
     from keras_prelu.io.atomic import atomic_write_text
     from keras_prelu.io.model_files import save_model
     from keras_prelu.io.model_names import beside
+    from keras_prelu.training.result_tables import named_trainings
 
     incoming = converted if original is None or result.incoming == "model" else original
     if not isinstance(incoming, ModelName):
@@ -134,6 +136,10 @@ def write_finetuned(
         "verdict": result.verdict,
         "best": str(best),
         "control": None if control is None else str(control),
+        "histories": {
+            name: {key: list(map(float, values)) for key, values in training.history.items()}
+            for name, training in named_trainings(result)
+        },
         "trained": _encoded(sample_digests(train)),
         "held_out": _encoded(sample_digests(validation)),
     }
@@ -183,6 +189,20 @@ def unseen_samples(samples: Any, models: Sequence[ModelName]) -> tuple[Any, str]
     return samples.take(np.flatnonzero(~used)), (
         f"{int(used.sum()):,} of {len(samples):,} samples were {trained_on} and are left out."
     )
+
+
+def read_histories(model: ModelName) -> dict[str, dict[str, list[float]]]:
+    """Return the metrics by epoch of a fine-tuned model and its controls; empty if not recorded."""
+    if not model.is_file:
+        return {}
+    try:
+        stored = json.loads(record_path(model.path).read_text(encoding="utf-8"))["histories"]
+        return {
+            str(name): {str(key): list(map(float, values)) for key, values in history.items()}
+            for name, history in stored.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def _read(model: Path) -> tuple[Any, Any] | None:

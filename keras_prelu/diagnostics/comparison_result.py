@@ -102,19 +102,34 @@ class Comparison(Shown):
     direction: int = 1
     negligible: float | None = None
 
+    @property
+    def primary(self) -> MetricComparison:
+        """The comparison by the first metric, with its interval of 95 % and the verdict."""
+        return MetricComparison(
+            name=self.metric,
+            a=self.a,
+            b=self.b,
+            gain=self.gain,
+            low=self.low,
+            high=self.high,
+            verdict=self.verdict,
+        )
+
     def tables(self) -> tuple[Table, ...]:
         """Return the table of the metrics."""
-        rows = [(self.metric, self.a, self.b, self.gain, self.low, self.high, self.verdict)]
-        rows += [
-            (each.name, each.a, each.b, each.gain, each.low, each.high, each.verdict)
-            for each in self.metrics
-        ]
         table = Table(
             title=f"Models a and b on {self.samples:,} samples",
             columns=["metric", "a", "b", "gain", "interval", "verdict"],
             rows=[
-                [name, number(a), number(b), f"{gain:+.4f}", _interval_text(low, high), verdict]
-                for name, a, b, gain, low, high, verdict in rows
+                [
+                    each.name,
+                    number(each.a),
+                    number(each.b),
+                    f"{each.gain:+.4f}",
+                    _interval_text(each.low, each.high),
+                    each.verdict,
+                ]
+                for each in (self.primary, *self.metrics)
             ],
             right=["a", "b", "gain"],
         )

@@ -23,6 +23,8 @@ class LayerSlopes:
         mean: Float. The mean slope.
         minimum: Float. The smallest slope.
         maximum: Float. The largest slope.
+        quartiles: Tuple of three floats. A quarter, half and three quarters of the slopes are below
+            these.
     """
 
     path: str
@@ -30,6 +32,7 @@ class LayerSlopes:
     mean: float
     minimum: float
     maximum: float
+    quartiles: tuple[float, float, float]
 
 
 def layer_slopes(model: keras.Model) -> tuple[LayerSlopes, ...]:
@@ -56,4 +59,5 @@ def _summarize(path: str, layer: PReLU) -> LayerSlopes:
         mean=float(slopes.mean()),
         minimum=float(slopes.min()),
         maximum=float(slopes.max()),
+        quartiles=tuple(np.quantile(slopes, [0.25, 0.5, 0.75]).tolist()),
     )

@@ -112,7 +112,10 @@ def intervals_figure(
 
 
 def slopes_figure(slopes: Sequence[Any]) -> Any:
-    """Plot the mean slope of each layer, with a line from the smallest to the largest.
+    """Plot how the slopes of each layer are distributed.
+
+    A thin line reaches from the smallest to the largest, a thick one holds the middle half, and a
+    point is the mean.
 
     Args:
         slopes: Sequence of `LayerSlopes`, as `diagnostics.layer_slopes` returns them.
@@ -131,9 +134,16 @@ def slopes_figure(slopes: Sequence[Any]) -> Any:
             [layer.minimum, layer.maximum],
             [row, row],
             color=COLORS[0],
-            linewidth=2,
-            alpha=0.5,
-            solid_capstyle="round",
+            linewidth=1,
+        )
+        lower, _, upper = layer.quartiles
+        axes.plot(
+            [lower, upper],
+            [row, row],
+            color=COLORS[0],
+            linewidth=5,
+            alpha=0.45,
+            solid_capstyle="butt",
         )
     axes.plot(
         [layer.mean for layer in slopes], range(len(slopes)), "o", color=COLORS[0], markersize=4
@@ -142,7 +152,7 @@ def slopes_figure(slopes: Sequence[Any]) -> Any:
     high = max([0.0, *(layer.maximum for layer in slopes)])
     room = 0.05 * (high - low or 1.0)
     axes.set_xlim(low - room * (low < 0), high + room)
-    axes.set_xlabel("slope: mean, smallest to largest")
+    axes.set_xlabel("slope: mean, middle half, smallest to largest")
     return figure
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -29,6 +29,12 @@ from keras_prelu.diagnostics.similarity import LayerSimilarity, layer_similarity
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.report.changes import (
+    ChangedSample,
+    ClassAccuracy,
+    changed_samples,
+    class_accuracies,
+)
 from keras_prelu.utils.timing import Ratio, compare
 from keras_prelu.version import __version__
 
@@ -77,6 +83,10 @@ class Report:
         made: Tuple of pairs of strings. A subject, and how the networks were made in that respect.
         limits: Tuple of strings. Sentences on what can't be concluded.
         cautions: Tuple of strings. Sentences on the samples, to be read with the verdicts.
+        histories: Mapping from the name of a network to the metrics of its fine-tuning by epoch.
+        classes: Tuple of `ClassAccuracy` of the original and the converted network; empty for other
+            than classifiers.
+        changed: Tuple of `ChangedSample`, of which only one of these two is right.
     """
 
     title: str
@@ -89,6 +99,9 @@ class Report:
     made: tuple[tuple[str, str], ...]
     limits: tuple[str, ...]
     cautions: tuple[str, ...] = ()
+    histories: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    classes: tuple[ClassAccuracy, ...] = ()
+    changed: tuple[ChangedSample, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -111,6 +124,7 @@ def gather(
     title: str = "From ReLU to PReLU",
     made: Mapping[str, str] | None = None,
     cautions: Sequence[str] = (),
+    histories: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
     seed: int = 0,
 ) -> Report:
     """Measure a converted network and its original for a report.
@@ -128,6 +142,8 @@ def gather(
             shown on the page next to the versions and the machine.
         cautions: Sequence of strings. Sentences on the samples, shown below the verdicts, such as
             that some were left out since a network was trained on them. Defaults to none.
+        histories: Mapping from the name of a network to its history, as `model.fit` returns it, for
+            the learning curves. Defaults to None.
         seed: Integer. Seed of all random draws. Defaults to 0.
 
     Returns:
@@ -162,6 +178,7 @@ def gather(
     verdicts = tuple(
         compare_measured(scores["PReLU"], scores[name]) for name in scores if name != "PReLU"
     )
+    classes, changed = _changes(original, converted, data, scores)
     return Report(
         title=title,
         networks=tuple(
@@ -184,6 +201,9 @@ def gather(
             _limits(labeled=data.y is not None, controlled=control is not None, verdicts=verdicts)
         ),
         cautions=tuple(cautions),
+        histories=dict(histories or {}),
+        classes=tuple(classes),
+        changed=tuple(changed),
     )
 
 
@@ -202,6 +222,21 @@ def _scores(models: Mapping[str, keras.Model], data: Samples, loss: Any) -> dict
         name: measure_scores(model, data, loss=loss, metrics_of=compiled)
         for name, model in models.items()
     }
+
+
+def _changes(
+    original: keras.Model, converted: keras.Model, data: Samples, scores: Mapping[str, Scores]
+) -> tuple[list[ClassAccuracy], list[ChangedSample]]:
+    """Return the accuracies by class and the samples that are decided otherwise, if any."""
+    if not scores or scores["PReLU"].metric != "accuracy":
+        return [], []
+    before, after = scores["ReLU original"].values, scores["PReLU"].values
+    if len(before) != len(data):  # One score for each position of a sample.
+        return [], []
+    return (
+        class_accuracies(data.y, before, after),
+        changed_samples([original, converted], data, before, after),
+    )
 
 
 def _times(models: Mapping[str, keras.Model], data: Samples) -> dict[str, Ratio]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter
 
 from keras_prelu.diagnostics.diagnosis import Diagnosis
 from keras_prelu.diagnostics.similarity import LayerSimilarity
@@ -22,17 +24,26 @@ from keras_prelu.display.figures import (
     signal_figure,
     slopes_figure,
 )
+from keras_prelu.report.changes import ChangedSample, ClassAccuracy
 
 __all__ = [
     "calibration_figure",
+    "changed_samples_figure",
+    "classes_figure",
     "intervals_figure",
     "learning_curves_figure",
+    "make_narrow",
     "signal_figure",
     "similarity_figure",
     "slopes_figure",
     "task_errors_figure",
     "units_figure",
 ]
+
+_IMAGES_IN_A_ROW = 6
+_IMAGES_IN_A_NARROW_ROW = 3
+_NARROW = 4.4
+_SHORT_NAME = 24
 
 
 def units_figure(diagnoses: Mapping[str, Diagnosis]) -> Figure:
@@ -105,6 +116,51 @@ def similarity_figure(similarity: Sequence[LayerSimilarity]) -> Figure:
     return figure
 
 
+def classes_figure(classes: Sequence[ClassAccuracy]) -> Figure:
+    """Plot by class which share of its samples two networks get right.
+
+    Args:
+        classes: Sequence of `ClassAccuracy`.
+
+    Returns:
+        A matplotlib figure.
+    """
+    figure, axes = rows_figure([f"class {each.label}" for each in classes])
+    for row, each in enumerate(classes):
+        color = COLORS[2] if each.after > each.before else COLORS[1]
+        axes.plot([100 * each.before, 100 * each.after], [row, row], color=color, linewidth=2)
+    rows = range(len(classes))
+    before, after = (
+        [100 * getattr(each, name) for each in classes] for name in ("before", "after")
+    )
+    axes.plot(before, rows, "o", color="0.5", markersize=5, label="original")
+    axes.plot(after, rows, "o", color=COLORS[0], markersize=5, label="converted")
+    axes.set_xlabel("samples that are right, %")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def changed_samples_figure(samples: Sequence[ChangedSample]) -> Figure:
+    """Show images that only one of two networks gets right.
+
+    Args:
+        samples: Sequence of `ChangedSample` with images.
+
+    Returns:
+        A matplotlib figure.
+    """
+    columns = min(_IMAGES_IN_A_ROW, len(samples))
+    rows = math.ceil(len(samples) / columns)
+    figure = new_figure(8, 1.75 * rows)
+    for position, sample in enumerate(samples, start=1):
+        axes = figure.add_subplot(rows, columns, position)
+        axes.imshow(sample.image, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+        axes.set_axis_off()
+        color = COLORS[2] if sample.after == sample.label else COLORS[1]
+        axes.set_title(f"{sample.label}: {sample.before} → {sample.after}", fontsize=8, color=color)
+    return figure
+
+
 def task_errors_figure(errors: Mapping[str, Any], before: Any = None) -> Figure:
     """Plot the errors of networks that learn one task after the other.
 
@@ -153,3 +209,36 @@ def _plot_errors(axes: Axes, first: int, errors: np.ndarray, color: str, label: 
     axes.plot(tasks, errors.mean(axis=0), color=color, linewidth=1.5, label=label)
     low, high = errors.min(axis=0), errors.max(axis=0)
     axes.fill_between(tasks, low, high, color=color, alpha=0.12, linewidth=0)
+
+
+def make_narrow(figure: Figure) -> None:
+    """Make a figure fit a narrow screen: panels below each other, shorter names, small images.
+
+    Args:
+        figure: Matplotlib figure of this module. It is changed.
+    """
+    _, height = figure.get_size_inches()
+    panels = len(figure.axes)
+    columns = _IMAGES_IN_A_NARROW_ROW if figure.axes[0].images else 1
+    if panels > 1:
+        rows = math.ceil(panels / columns)
+        grid = figure.add_gridspec(rows, columns)
+        for position, axes in enumerate(figure.axes):
+            axes.set_subplotspec(grid[position // columns, position % columns])
+        height = rows * (1.7 if columns > 1 else 2.6)
+    figure.set_size_inches(_NARROW, height)
+    for legend in list(figure.legends):
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        legend.remove()
+        figure.legend(handles, labels, frameon=False, loc="outside upper left", fontsize=7)
+    for axes in figure.axes:
+        axes.xaxis.label.set_wrap(True)
+        axes.xaxis.label.set_fontsize(8)
+        if isinstance(axes.yaxis.get_major_formatter(), FixedFormatter):
+            names = [_ending(label.get_text()) for label in axes.get_yticklabels()]
+            axes.set_yticks(axes.get_yticks(), names, fontsize=7, parse_math=False)
+
+
+def _ending(name: str) -> str:
+    """Return the end of a name, which tells layers apart."""
+    return name if len(name) <= _SHORT_NAME else f"…{name[1 - _SHORT_NAME :]}"

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from keras_prelu.io.atomic import atomic_write_text
+from keras_prelu.report import figures
 from keras_prelu.report.content import Report
 from keras_prelu.report.sections import format_number, sections
 
@@ -54,24 +55,40 @@ def render(report: Report) -> str:
     environment.filters["number"] = format_number
     return environment.get_template("report.html").render(
         report=report,
-        sections=[(section, _svg(section.draw)) for section in sections(report)],
+        sections=[
+            (
+                section,
+                None if section.draw is None else _svg(section.draw),
+                None if section.draw is None else _svg(section.draw, narrow=True),
+            )
+            for section in sections(report)
+        ],
     )
 
 
-def _svg(draw: Callable[[], Figure]) -> Markup:
-    """Return a figure as SVG for a page: text stays text, and black becomes the text colour."""
+def _svg(draw: Callable[[], Figure], *, narrow: bool = False) -> Markup:
+    """Return a figure as SVG for a page: text stays text, and black becomes the text colour.
+
+    Args:
+        draw: Function that returns the figure.
+        narrow: Boolean. Whether the figure is for a narrow screen. Defaults to False.
+    """
     ink = dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
     )
     settings: dict[str, Any] = {
         "svg.fonttype": "none",
-        "svg.hashsalt": "keras_prelu",
+        # What is hidden can't be referred to, so the two versions of a figure need other names.
+        "svg.hashsalt": f"keras_prelu{' narrow' if narrow else ''}",
         "font.family": "sans-serif",
         **ink,
     }
     file = io.StringIO()
     with matplotlib.rc_context(settings):
-        draw().savefig(
+        figure = draw()
+        if narrow:
+            figures.make_narrow(figure)
+        figure.savefig(
             file,
             format="svg",
             transparent=True,

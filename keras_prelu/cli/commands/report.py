@@ -62,7 +62,7 @@ def command(
     """
     _check_dependencies()
     from keras_prelu.cli.console import print_json
-    from keras_prelu.cli.finetuned_files import unseen_samples
+    from keras_prelu.cli.finetuned_files import read_histories, unseen_samples
     from keras_prelu.cli.progress import progress
     from keras_prelu.cli.records import read_calibration
     from keras_prelu.io.model_files import check_output
@@ -88,6 +88,7 @@ def command(
             title=f"{model.path.name if model.is_file else model}: from ReLU to PReLU",
             made={"Command": " ".join(["keras-prelu", *sys.argv[1:]]), "Data": str(data.source)},
             cautions=[caution] if caution else [],
+            histories=read_histories(model),
             seed=session.seed,
         )
         write(result, output, force=force)

@@ -10,6 +10,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.report import figures
+from keras_prelu.report.changes import changed_samples, class_accuracies
 from keras_prelu.report.html import render, write
 from keras_prelu.report.sections import format_number, sections
 from tests.helpers import models
@@ -17,6 +18,12 @@ from tests.helpers import models
 L = keras.layers
 
 HOSTILE = '<script>alert("x")</script> & $x_1$ \'"' + 300 * "n"
+
+
+HISTORIES = {
+    "PReLU": {"loss": [2.0, 1.0], "val_loss": [2.5, 1.5]},
+    "ReLU control": {"loss": [2.0, 1.2], "val_loss": [2.4, 1.7]},
+}
 
 
 class Page(html.parser.HTMLParser):
@@ -79,6 +86,7 @@ def report(networks, samples):
         control=original,
         calibration=kp.calibrate(calibrated, original, samples.x),
         made={"Command": "by hand"},
+        histories=HISTORIES,
     )
 
 
@@ -111,6 +119,10 @@ def test_a_page_shows_the_facts(report):
     page = Page(render(report))
     assert page.open == []
     titles = [
+        "Gain and its interval",
+        "Learning curves",
+        "Changes by class",
+        "Samples that are decided otherwise",
         "Slopes",
         "Dead units",
         "Calibration",
@@ -130,7 +142,7 @@ def test_tables_hold_the_values_of_the_figures(report):
     tables = {section.title: section.table for section in sections(report)}
     for table in tables.values():
         assert {len(row) for row in table.rows} == {len(table.columns)}
-    assert tables["Slopes"].rows == (("act", "8", "0.25", "0.25", "0.25"),)
+    assert tables["Slopes"].rows == (("act", "8", *(6 * ["0.25"])),)
     network, site = report.networks[0], report.networks[0].diagnosis.units[0]
     assert tables["Dead units"].rows[0] == (
         network.name,
@@ -155,7 +167,8 @@ def test_nothing_is_loaded_from_anywhere_and_nothing_runs(report):
     for _tag, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href", "xlink:href"):
-            assert attributes.get(name, "#").startswith(("#", "data:,"))
+            allowed = ("#", "data:,", "data:image/png;base64,")
+            assert attributes.get(name, "#").startswith(allowed)
     assert not re.search(r"url\((?!#)", text)
 
 
@@ -234,3 +247,98 @@ def test_figures_show_the_values(report):
     np.testing.assert_allclose(
         axes.lines[0].get_xdata(), [layer.cka for layer in report.similarity]
     )
+
+
+def test_a_sentence_takes_the_place_of_an_empty_figure(networks, samples):
+    original, _ = networks
+    exact = kp.convert(original)
+    report = kp.report.gather(exact, original, samples)
+    drawn = {section.title: section.draw is not None for section in sections(report)}
+    captions = {section.title: section.caption for section in sections(report)}
+    assert not drawn["Slopes"]
+    assert "All 8 slopes of 1 layers are 0" in captions["Slopes"]
+    assert not drawn["Changes by class"]
+    assert "Both networks get the same samples right" in captions["Changes by class"]
+    assert not drawn["What the conversion changed"]
+    assert "0 only the converted network gets right, and 0 only" in " ".join(captions.values())
+    page = Page(render(report))
+    for title, caption in captions.items():
+        assert title in page.text
+        assert caption in page.text
+    assert [tag for tag, _ in page.tags].count("svg") == 2 * sum(drawn.values())
+
+
+def test_changes_by_class():
+    labels = np.array([0, 0, 1, 1, 1, 3])
+    before, after = np.array([1.0, 0, 1, 1, 0, 0]), np.array([1.0, 1, 0, 1, 0, 1])
+    found = class_accuracies(labels, before, after)
+    as_tuples = [
+        (each.label, each.samples, each.before, each.after, each.gained, each.lost)
+        for each in found
+    ]
+    assert as_tuples == [
+        (0, 2, 0.5, 1.0, 1, 0),
+        (1, 3, pytest.approx(2 / 3), pytest.approx(1 / 3), 0, 1),
+        (3, 1, 0.0, 1.0, 1, 0),
+    ]
+    assert class_accuracies(np.eye(4)[labels], before, after) == found
+    assert class_accuracies(np.zeros((6, 2, 1)), before, after) == []
+
+
+class Fixed(keras.Model):
+    """A network that decides for the same class on every sample."""
+
+    def __init__(self, decision):
+        super().__init__()
+        self.decision = decision
+
+    def call(self, inputs):
+        return keras.ops.one_hot(
+            keras.ops.zeros_like(inputs[:, 0, 0, 0], dtype="int32") + self.decision, 4
+        )
+
+
+def test_changed_samples_are_those_that_one_network_gets_right():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 8, 8, 1)).astype("float32"), np.arange(30) % 4
+    before, after = (y == 1).astype(float), (y == 2).astype(float)
+    found = changed_samples([Fixed(1), Fixed(2)], kp.data.Samples(x, y), before, after)
+    lost, gained = np.flatnonzero(y == 1), np.flatnonzero(y == 2)
+    assert [sample.index for sample in found] == [*lost[:12], *gained[:12]]
+    assert {(sample.label, sample.before, sample.after) for sample in found} == {
+        (1, 1, 2),
+        (2, 1, 2),
+    }
+    assert all(sample.image.shape == (8, 8) for sample in found)
+    assert min(sample.image.min() for sample in found) == 0.0
+    images = figures.changed_samples_figure(found).axes
+    assert len(images) == len(found)
+    np.testing.assert_array_equal(images[0].images[0].get_array(), found[0].image)
+    assert images[0].get_title() == "1: 1 → 2"
+    no_images = kp.data.Samples(x.reshape(30, 64), y)
+    assert all(
+        sample.image is None
+        for sample in changed_samples([_dense(1), _dense(2)], no_images, before, after)
+    )
+
+
+def _dense(decision):
+    model = keras.Sequential([keras.Input((64,)), L.Dense(4)])
+    model.set_weights([np.zeros((64, 4)), np.eye(4)[decision]])
+    return model
+
+
+def test_figures_for_narrow_screens_keep_their_values(report):
+    for section in sections(report):
+        if section.draw is None:
+            continue
+        wide, narrow = section.draw(), section.draw()
+        figures.make_narrow(narrow)
+        assert narrow.get_size_inches()[0] < 5
+        narrow.draw_without_rendering()
+        for legend in narrow.legends:
+            assert legend.get_window_extent().x1 <= narrow.bbox.x1
+        for one, other in zip(wide.axes, narrow.axes, strict=True):
+            assert len(one.lines) == len(other.lines)
+            for line, same in zip(one.lines, other.lines, strict=True):
+                np.testing.assert_array_equal(line.get_xydata(), same.get_xydata())
