@@ -17,7 +17,7 @@ from keras_prelu.custom_layers.rectifier_functions import RectifierUse
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.typing import Tensor
 
-__all__ = ["compared_with_zero", "selection_use"]
+__all__ = ["compared_with_zero", "is_maximum_with_zero", "is_selection", "selection_use"]
 
 _NUMBER = re.compile(r"@\d+/\d+$")
 """What tells calls with the same text apart."""
@@ -64,6 +64,17 @@ def selection_use(
     return RectifierUse(
         rectifier=Rectifier("code", slope), tensor=args[selection.position], apply=apply
     )
+
+
+def is_selection(text: str) -> bool:
+    """Return whether the source of a call of `where` is a rectifier."""
+    return _parsed(_NUMBER.sub("", text)) is not None
+
+
+def is_maximum_with_zero(text: str) -> bool:
+    """Return whether the source of a call of `maximum` is a rectifier."""
+    call = ast.parse(_NUMBER.sub("", text), mode="eval").body
+    return isinstance(call, ast.Call) and any(_number(each) == 0 for each in call.args)
 
 
 @functools.lru_cache(maxsize=1024)

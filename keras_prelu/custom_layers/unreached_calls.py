@@ -19,11 +19,16 @@ from typing import Any
 
 from keras_prelu.custom_layers.code_calls import code_calls_of
 from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites
-from keras_prelu.custom_layers.selections import compared_with_zero
+from keras_prelu.custom_layers.selections import (
+    compared_with_zero,
+    is_maximum_with_zero,
+    is_selection,
+)
 from keras_prelu.custom_layers.source_scan import functions_of_call, is_relu_of_library
 
 __all__ = ["UnreachedRectifier", "unreached_rectifiers"]
 
+_RELU_FUNCTIONS = ("leaky_relu", "relu", "relu6")
 _CALLEE = re.compile(r"^([A-Za-z_][\w.]*)\(")
 _NOT_REACHED = (
     "no call of the layer that was tried comes to it ({where}), such as one for training or with"
@@ -84,7 +89,11 @@ def _rectifier_called(site: CallSite, function: types.FunctionType) -> str:
         return ""
     while isinstance(value, functools.partial):
         value = value.func
-    return str(getattr(value, "__name__", "relu"))
+    name = str(getattr(value, "__name__", "relu")).removesuffix("_")
+    rectifies = {"maximum": is_maximum_with_zero, "where": is_selection}.get(name)
+    if rectifies is not None:
+        return "relu" if rectifies(site.text) else ""
+    return name if name in _RELU_FUNCTIONS else ""
 
 
 def _products(function: types.FunctionType) -> Iterator[int]:

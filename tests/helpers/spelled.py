@@ -50,7 +50,8 @@ class Optional(keras.Model):
         if training:
             x = ops.relu(self.other(x))
         if extra is not None:
-            x = x + ops.relu6(extra)
+            x = x + ops.relu6(extra) + ops.maximum(extra, 0)
+            x = ops.maximum(ops.where(x > 0.5, x, 0.0), ops.clip(extra, -1.0, 1.0))
         return self.head(x)
 
 

@@ -74,6 +74,7 @@ def test_calls_that_no_trace_takes_are_listed():
     variables = len(model.variables)
     sites = kp.find_sites(model)
     assert len(model.variables) == variables  # A call for training would have built a layer.
+    assert [site.convertible for site in sites] == [True, False, False, False]
     unseen = {site.source: site for site in sites if not site.convertible}
     assert set(unseen) == {
         f"spelled.py:{line_of(spelled.Optional, text)} in Optional.call"
