@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.samples import as_samples
 from keras_prelu.errors import ExportError
 from keras_prelu.graph import functional
 from keras_prelu.typing import Array
@@ -16,10 +17,11 @@ from keras_prelu.verification.probes import probe
 __all__ = ["as_model_inputs", "random_inputs"]
 
 _RANDOM_SAMPLES, _UNKNOWN_SIZE = 8, 32
+_WORDS = ("a", "the word", "several words of text")
 
 
 def random_inputs(model: keras.Model) -> Any:
-    """Return random samples: normal numbers, or zeros and ones if the model takes integers.
+    """Return random samples: normal numbers; zeros and ones for integers, and words for text.
 
     Sizes that the model leaves open are 32.
 
@@ -35,6 +37,8 @@ def random_inputs(model: keras.Model) -> Any:
     def random(tensor: Any) -> Array:
         sizes = (_UNKNOWN_SIZE if size is None else size for size in tensor.shape[1:])
         shape = (_RANDOM_SAMPLES, *sizes)
+        if tensor.dtype == "string":
+            return rng.choice(np.array(_WORDS), size=shape)
         if keras.backend.is_float_dtype(tensor.dtype):
             return rng.normal(size=shape).astype("float32")
         return rng.integers(0, 2, shape).astype(tensor.dtype)
@@ -67,8 +71,12 @@ def as_model_inputs(model: keras.Model, samples: Any) -> Any:
     Args:
         model: `keras.Model`.
         samples: Array, or a structure of arrays, as the model takes them.
+
+    Raises:
+        DataError: The samples do not fit the model, hold NaN, or there are none.
     """
-    arrays = keras.tree.map_structure(np.asarray, samples)
+    checked = as_samples(samples, model=model, labels="ignored").in_memory().x
+    arrays = keras.tree.map_structure(np.asarray, checked)
     flat, tensors = keras.tree.flatten(arrays), getattr(model, "inputs", None) or []
     if len(flat) != len(tensors):
         return arrays

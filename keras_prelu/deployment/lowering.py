@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.backend.keras_internals import producer, sublayers
 from keras_prelu.conversion.bake import with_activations
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted
 from keras_prelu.deployment.forms import Activation, Form, general
+from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Tensor
@@ -49,6 +51,7 @@ def lower_model(
     for layer in (copy, *sublayers(copy)):
         if is_converted(layer):
             exchange_prelus(layer, partial(_applied, form, prune))
+    copy = _called_as_predict_does(copy)
     copy(keras.tree.map_structure(lambda array: array[:1], samples))
     return copy
 
@@ -77,6 +80,30 @@ def in_float32(lowered: keras.Model, samples: Any) -> keras.Model:
                 layer.dtype_policy = keras.DTypePolicy("float32")
         lowered(keras.tree.map_structure(lambda array: array[:1], samples))
     return lowered
+
+
+def _called_as_predict_does(model: keras.Model) -> keras.Model:
+    """Return a model whose layers run as in `predict`, also if it is called without `training`.
+
+    Exporters call a model so. Keras's augmentation layers, such as RandomFlip, then augment: the
+    default of their `training` is True.
+    """
+    is_affected = any(map(_trains_by_default, sublayers(model)))
+    if not is_affected or not functional.has_graph(model):
+        return model
+    declared = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    inputs = keras.tree.map_structure(
+        lambda tensor: keras.Input(
+            batch_shape=tensor.shape, dtype=tensor.dtype, name=producer(tensor).name
+        ),
+        declared,
+    )
+    return keras.Model(inputs, model(inputs, training=False), name=model.name)
+
+
+def _trains_by_default(layer: Any) -> bool:
+    parameter = inspect.signature(layer.call).parameters.get("training")
+    return parameter is not None and parameter.default is True
 
 
 class _Function(keras.layers.Layer):

@@ -74,13 +74,14 @@ class ModelName(str):
 def beside(path: str | os.PathLike[str], suffix: str) -> Path:
     """Return `model.<suffix>.keras` in the folder of `model.keras` or `model.weights.h5`.
 
-    For a name, the folder is the working directory.
+    For a name, and for `.` and `..`, the folder is the working directory.
 
     Args:
         path: String or path. The model.
         suffix: String. The suffix to insert into the file name.
     """
     path = ModelName(path).path
-    # `.`, `..` and `/` are folders without a name of their own; loading them fails with advice.
+    if path.name in ("", ".."):  # `.`, `..` and `/` are folders without a name of their own.
+        return Path(f"{path.resolve().name or 'model'}.{suffix}.keras")
     stem = path.stem if path.suffix in (".keras", ".h5", ".hdf5") else path.name
     return path.parent / f"{stem.removesuffix('.weights')}.{suffix}.keras"
