@@ -1,5 +1,5 @@
-# `make demo`, `make test`, `make test-slow` and `make bench` need Python 3.11 or later and make, and
-# set up everything else in .venv.
+# The targets need Python 3.11 or later and make, and set up everything else in .venv; `make help` lists
+# them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,17 +18,21 @@ OF_JAX := $(shell grep -rl --include='test_*.py' 'mark\.jax\b' tests)
 # Hundreds of short trainings, each compiled anew.
 ON_ONE_BACKEND := --ignore=tests/unit/training/test_optimizers.py
 
-.PHONY: demo test test-slow lint lint-types lint-style docs coverage dist try-wheel bench mutation format clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint lint-types lint-style docs coverage dist try-wheel bench mutation format clean
 .PHONY: test-torch test-tensorflow test-jax slow-torch slow-tensorflow slow-jax
 
-demo: $(VENV)/installed
+help: ## list the targets
+	@grep -E '^[a-z-]+:.* ## ' Makefile | sed -E 's/^([a-z-]+):.* ## /  make \1|/' | column -t -s '|'
+
+demo: $(VENV)/installed ## two small networks: two minutes
 	$(BIN)/keras-prelu demo
 
 # Minutes: style, types, import directions; code that knows no backend is tested once, on PyTorch, which
 # compiles nothing; what differs between backends is tested on each of them.
-test: lint test-torch test-tensorflow test-jax
+test: lint test-torch test-tensorflow test-jax ## style, types and the fast tests on three backends: minutes
 
-lint: $(VENV)/installed-dev
+lint: $(VENV)/installed-dev ## style, types and import directions
 	$(MAKE) --no-print-directory --jobs $(JOBS) lint-types lint-style
 
 lint-types:
@@ -55,7 +59,7 @@ test-jax: $(VENV)/installed-dev
 # The rest: documentation, examples, tools, kills and devices; on TensorFlow and JAX the unit tests in
 # which functions are traced or models are trained. `make coverage` runs all unit tests on TensorFlow.
 # Long tables and random networks, which know no backend, run on PyTorch.
-test-slow: docs slow-torch slow-tensorflow slow-jax
+test-slow: docs slow-torch slow-tensorflow slow-jax ## everything else: documentation, examples, tools, devices
 
 slow-torch: $(VENV)/installed-dev
 	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES) tests/unit/deployment
@@ -68,40 +72,40 @@ slow-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "not slow or jax" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED) $(OF_JAX)
 
 # The site, in docs/_build; a warning is an error.
-docs: $(VENV)/installed-dev
+docs: $(VENV)/installed-dev ## the documentation's site, in docs/_build
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build
 
 # Lines and branches that no test takes on TensorFlow are listed; below 95 % it fails.
-coverage: $(VENV)/installed-dev
+coverage: $(VENV)/installed-dev ## lines and branches that tests take, on TensorFlow
 	KERAS_BACKEND=tensorflow $(PYTEST) --cov --cov-report=term-missing:skip-covered tests
 
 # What a release uploads, in dist/, checked.
-dist: $(VENV)/installed-dev
+dist: $(VENV)/installed-dev ## what a release uploads, in dist/
 	rm -rf dist build
 	$(BIN)/python -m build --quiet
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
 # The wheel as a user installs it: in an environment of its own, where the checkout can't be imported.
-try-wheel:
+try-wheel: ## the wheel, as a user installs it
 	rm -rf build/try-wheel && $(PYTHON) -m venv build/try-wheel
 	build/try-wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
 	cd build/try-wheel && bin/keras-prelu --version && bin/python -c 'import keras_prelu as kp; kp.PReLU()'
 
 # Forty minutes on two cores, with nothing else running.
-bench: $(VENV)/installed-dev
+bench: $(VENV)/installed-dev ## times and memory beside ReLU: forty minutes
 	$(BIN)/python -m tools.bench
 
 # More than an hour on two cores: whether tests notice small changes to what everything else rests on;
 # MODULES are those of tools/mutation.
-mutation: $(VENV)/installed-dev
+mutation: $(VENV)/installed-dev ## whether tests notice small changes: over an hour
 	$(BIN)/python -m tools.mutation --jobs $(JOBS) $(MODULES)
 
-format: $(VENV)/installed-dev
+format: $(VENV)/installed-dev ## format the code
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 
-clean:
+clean: ## remove what the targets made
 	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps are newer than what they depend on, so an environment is reused until that changes.

@@ -56,6 +56,9 @@ EXTRAS = {
         "twine>=6.0",
     ],
 }
+# What a user may want on the backend that is installed; backends are extras of their own.
+OPTIONAL = ("data", "hub", "onnx", "openvino", "report", "tensorboard")
+EXTRAS["all"] = sorted({requirement for name in OPTIONAL for requirement in EXTRAS[name]})
 
 setup(
     name="keras-prelu",
