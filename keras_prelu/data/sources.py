@@ -77,8 +77,9 @@ def load(
             since it gets samples on disk one batch at a time. Defaults to None.
         scale: Float. Factor that all samples are multiplied by, before `preprocess`, such as
             1 / 255. Defaults to None: samples are as the source has them.
-        memory_limit: Float. Number of bytes. Larger `dir:` images and arrays in `.npz` files that
-            were saved without compression stay on disk and are read batch by batch. So do arrays of
+        memory_limit: Float. Number of bytes. Larger `dir:` images, splits of TensorFlow Datasets
+            whose files have random access (ArrayRecord), and arrays in `.npz` files that were saved
+            without compression stay on disk and are read batch by batch. So do arrays of
             any size that `module:function` returns as `numpy.memmap` or data sets of h5py or zarr.
             Defaults to 1 GB.
 
@@ -129,7 +130,7 @@ def _load(
     if source == "digits":
         return _digits(input_shape)
     if prefix == "tfds":
-        return tfds_dataset(source, as_stored=is_scaled)
+        return tfds_dataset(source, as_stored=is_scaled, memory_limit=memory_limit)
     if prefix == "dir":
         images = image_folder(Path(rest), input_shape, memory_limit)
         return Dataset(source, images.train, images.test, images.classes)

@@ -86,7 +86,8 @@ def search_recipe(
     In the first round all candidates get the same number of steps. In the second round the best
     third of them do, with at least 8 steps each if two recipes can have that many. Each short
     training is complete: its learning rate decays to 0 within it. The control is one of the
-    candidates.
+    candidates. Of a stream, which should be shuffled, the first batches are read into memory, as
+    many as a short training has steps.
 
     Args:
         candidates: Sequence of `Candidate`, the most promising first. If there are too few steps
@@ -100,6 +101,9 @@ def search_recipe(
         checkpoints: `Checkpoints` that store the losses of trainings; stored trainings are not
             repeated. Defaults to None.
     """
+    if not isinstance(setup.train, Samples):
+        # No training takes more batches: each round has two candidates or more.
+        setup = setup.on_first_batches(math.ceil(steps / 2))
     competing = list(candidates)[: max(2, int(steps // LEAST_STEPS))]
     advancing = max(2, math.ceil(len(competing) / _ADVANCING))
     total = len(competing) + advancing
@@ -151,18 +155,18 @@ def checked_steps_of_round(setup: TrainingSetup, budget: float) -> float:
         budget: Float. As in `steps_of_round`.
 
     Raises:
-        InvalidArgumentError: A ValueError; `budget` is below 1.5, the training data is a stream, or
-            the training has too few steps for a search within the budget.
+        InvalidArgumentError: A ValueError; `budget` is below 1.5, the training data is a stream
+            without length, or the training has too few steps for a search within the budget.
     """
     if budget < LEAST_BUDGET:
         raise InvalidArgumentError(
             f"`budget` must be at least {LEAST_BUDGET}, in times of one fine-tuning. Received:"
             f" budget={budget}"
         )
-    if not isinstance(setup.train, Samples):
+    if setup.steps() is None:
         raise InvalidArgumentError(
-            'recipe="auto" needs training samples as arrays, of which it takes parts. Name a recipe'
-            " for a stream."
+            'recipe="auto" divides the steps of a training, and this stream has no length. Give'
+            " `steps_per_epoch`, or name a recipe."
         )
     steps = steps_of_round(setup, budget)
     if steps < 2:

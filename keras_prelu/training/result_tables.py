@@ -11,11 +11,13 @@ __all__ = ["dead_units_text", "finetuning_tables", "named_trainings"]
 
 
 def finetuning_tables(result: Any) -> tuple[Table, ...]:
-    """Return the tables of a `FineTuning`: trials, runs, scores and slopes."""
+    """Return the tables of a `FineTuning`: trials, runs, scores, all metrics and slopes."""
+    metrics = _metrics(result)
     return (
         *([_trials(result.trials)] if result.trials else []),
         *([_runs(result.over_runs)] if result.over_runs is not None else []),
         _scores(result),
+        *([] if metrics is None else [metrics]),
         *([_slopes(result)] if result.slopes_after else []),
     )
 
@@ -95,6 +97,29 @@ def _scores(result: Any) -> Table:
                 dead_units_text(training.dead_after),
             ]
             for name, training in named_trainings(result)
+        ],
+        right=["before", "after"],
+    )
+
+
+def _metrics(result: Any) -> Table | None:
+    """Return all metrics of the trainings, or None if there are none beside the score."""
+    trainings = named_trainings(result)
+    names = list(trainings[0][1].metrics_after)
+    if len(names) < 2:
+        return None
+    return Table(
+        title="All metrics, on the same samples",
+        columns=["model", "metric", "before", "after"],
+        rows=[
+            [
+                model,
+                name,
+                number(training.metrics_before.get(name)),
+                number(training.metrics_after.get(name)),
+            ]
+            for model, training in trainings
+            for name in names
         ],
         right=["before", "after"],
     )

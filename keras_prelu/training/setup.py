@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import keras
 
-from keras_prelu.data.samples import CheckedSamples, Samples
-from keras_prelu.data.streams import batch_count
+from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
+from keras_prelu.data.streams import batch_count, batches_of, first_batch, parts_of
 from keras_prelu.training.augmentation import Augmentation
 from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.stream_batches import StreamBatches
 
 __all__ = ["TrainingSetup"]
+
+_MOST_BYTES = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,23 @@ class TrainingSetup:
         if self.slopes.multiplier is not None:
             return self
         return replace(self, slopes=replace(self.slopes, multiplier=multiplier))
+
+    def on_first_batches(self, count: int) -> TrainingSetup:
+        """Return the setup with the first batches of a stream, in memory, as training samples.
+
+        Args:
+            count: Int. Number of batches; fewer if they take more than 1 GB.
+        """
+        stream = self.train.source if isinstance(self.train, StreamBatches) else self.train
+        model = self.models[0]
+        first, _, _ = first_batch(stream, model)
+        size = sum(array.nbytes for array in keras.tree.flatten(first))
+        count = max(1, min(count, int(_MOST_BYTES // max(1, size))))
+        batches = (parts_of(batch, stream, model) for batch in islice(batches_of(stream), count))
+        samples = as_samples(batches, model=model, role="training samples", labels="required")
+        # The last batch may be smaller.
+        batch_size = len(keras.tree.flatten(first)[0])
+        return replace(self, train=samples, fit=replace(self.fit, batch_size=batch_size))
 
     def shortened(self, steps: int) -> TrainingSetup:
         """Return the setup of a shorter training on samples.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import keras
+import numpy as np
 
 from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.training.candidates import Candidate, candidate_of, candidates
@@ -22,6 +23,8 @@ from keras_prelu.training.slope_multipliers import EQUAL, multiplier_of_model
 
 __all__ = ["Choice", "Start", "choose_recipe", "start_as_given", "start_by_recipe"]
 
+_MOST_ON_DISK = 4096
+"""The number of samples on disk, drawn at random, on which dead units are found."""
 _AS_GIVEN = Recipe(name="", summary="a converted model as it is")
 
 
@@ -150,4 +153,8 @@ def _preparer(original: keras.Model, setup: TrainingSetup) -> ModelPreparer:
     # Streams can't be read before the training, so dead units are found on the selection samples.
     samples = setup.train if isinstance(setup.train, Samples) else setup.selection
     assert isinstance(samples, CheckedSamples)
+    if samples.on_disk and len(samples) > _MOST_ON_DISK:
+        # A pass over all of them may take as long as an epoch.
+        rng = np.random.default_rng(setup.fit.seed)
+        samples = samples.take(np.sort(rng.permutation(len(samples))[:_MOST_ON_DISK]))
     return ModelPreparer(original, samples, setup.fit.seed)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,3 +103,38 @@ def test_a_model_that_can_not_be_prepared_is_tried_by_the_other_recipes(monkeypa
     assert not found.candidate.recipe.preparations
     with pytest.raises(kp.errors.ConversionError, match="drawn anew"):
         searched(lambda recipe: recipe.name == "identity")
+
+
+def test_of_a_stream_the_first_batches_are_tried(monkeypatch):
+    """The search on a stream is that on its first batches as arrays; nothing else is read for it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6)).astype("float32")
+    y = (x[:, :3] > 0).argmax(axis=1)
+    hidden = keras.layers.Dense(8, activation="relu")
+    model = keras.Sequential([keras.Input((6,)), hidden, keras.layers.Dense(3)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    read = []
+
+    class Stream(keras.utils.PyDataset):
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, index):
+            read.append(index)
+            return x[10 * index : 10 * index + 10], y[10 * index : 10 * index + 10]
+
+    seen = []
+    real = searching._short_training_loss
+
+    def remembered(prepared, setup):
+        if not seen:
+            seen.append((list(read), setup))
+        return real(prepared, setup)
+
+    monkeypatch.setattr(searching, "_short_training_loss", remembered)
+    result = kp.finetune(model, Stream(), (x, y), selection=(x, y), epochs=1, budget=2.0)
+    assert result.trials
+    (before, setup), *_ = seen
+    assert max(before) == 9  # Each of two rounds has 20 steps, for two candidates or more.
+    np.testing.assert_array_equal(setup.train.x, x[: len(setup.train)])
+    assert (len(setup.train), setup.fit.batch_size) == (100, 10)

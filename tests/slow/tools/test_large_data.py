@@ -1,0 +1,21 @@
+"""`python -m tools.large_data`: it runs, and each way reads every image."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tools.large_data.__main__ import main
+from tools.large_data.worker import WAYS
+
+
+@pytest.mark.tensorflow
+def test_a_trial(tmp_path):
+    pytest.importorskip("array_record")
+    result = CliRunner().invoke(main, ["--trial", "--output", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert [run["way"] for run in stored["runs"]] == list(WAYS)
+    assert {run["images"] for run in stored["runs"]} == {512}
+    report = (tmp_path / "RESULTS.md").read_text()
+    assert all(way in report for way in WAYS.values())
