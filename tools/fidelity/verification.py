@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -12,10 +13,11 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu.conversion import convert
+from keras_prelu.conversion import convert, rescaling
 from tools.fidelity.effort import SAMPLES
 
-_VERIFICATIONS = ("verify_conversion", "check_steps")
+_VERIFICATIONS = ((convert, "verify_conversion"), (rescaling, "check_steps"))
+"""Modules, and the functions there that verify."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,16 @@ def verification_time() -> VerificationTime:
     images = np.random.default_rng(0).normal(size=(SAMPLES, 64, 64, 3)).astype("float32")
     spent: list[float] = []
     start = time.perf_counter()
-    with (
-        mock.patch.object(convert, _VERIFICATIONS[0], _timed(_VERIFICATIONS[0], spent)),
-        mock.patch.object(convert, _VERIFICATIONS[1], _timed(_VERIFICATIONS[1], spent)),
-    ):
+    with ExitStack() as stack:
+        for module, name in _VERIFICATIONS:
+            stack.enter_context(mock.patch.object(module, name, _timed(module, name, spent)))
         kp.run_conversion(model, calibration_data=images)
     total = time.perf_counter() - start
     return VerificationTime(network="ResNet50", seconds=total - sum(spent), verification=sum(spent))
 
 
-def _timed(name: str, spent: list[float]) -> Callable[..., Any]:
-    function = getattr(convert, name)
+def _timed(module: Any, name: str, spent: list[float]) -> Callable[..., Any]:
+    function = getattr(module, name)
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
