@@ -1,5 +1,6 @@
 """`python -m tools.study`: fine-tune every task with every recipe, fine-tune at several rates, let
-networks go on learning, and simulate the verdict; write RESULTS.md and results.json."""
+networks go on learning, let networks that others trained learn new data, and simulate the verdict;
+write RESULTS.md and results.json."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 import click
 
 from tools.common import options
+from tools.common.packages import Packages
 from tools.common.processes import quiet
 from tools.common.storage import Storage
 from tools.study import measure
@@ -19,6 +21,7 @@ from tools.study.measure import Result
 from tools.study.rates import measure_rates, rate_tasks
 from tools.study.report import REPORT
 from tools.study.tasks import tasks
+from tools.study.transfer.part import TRANSFER, measure_transfers
 
 
 @click.command()
@@ -37,10 +40,17 @@ from tools.study.tasks import tasks
     help="Trainings of each network that goes on learning.",
 )
 @click.option(
+    "--transfer-seeds",
+    default=5,
+    show_default=True,
+    help="Fine-tunings of each network that others trained.",
+)
+@click.option(
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Measure nothing, and draw the errors of networks that go on learning into this file.",
 )
+@options.packages
 @options.only
 @options.trial
 @options.output
@@ -49,14 +59,17 @@ def main(
     seeds: int,
     controls: int,
     continual_seeds: int,
+    transfer_seeds: int,
     picture: Path | None,
+    packages: Packages,
     only: str,
     trial: bool,
     output: Path | None,
 ) -> None:
     """Fine-tune all tasks with all recipes, about an hour and a half on two cores; fine-tune
-    trained networks at several learning rates; let networks go on learning new tasks, hours;
-    simulate the errors of the verdict, ten minutes.
+    trained networks at several learning rates; let networks go on learning new tasks, hours; let
+    networks that others trained learn new data, hours; simulate the errors of the verdict, ten
+    minutes.
 
     Results of trainings are stored as they come, and what is stored is not measured again, so an
     interrupted run continues where it was.
@@ -72,6 +85,8 @@ def main(
         _rates(storage, 1 if trial else seeds, only)
     if "continual" in parts:
         _continual(storage, 1 if trial else continual_seeds, only)
+    if TRANSFER in parts:
+        measure_transfers(storage, 1 if trial else transfer_seeds, only, packages)
     if "verdict" in parts:
         storage.merge("verdict", simulations(20 if trial else 2000))
     click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")

