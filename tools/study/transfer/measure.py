@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import keras
 import numpy as np
@@ -25,6 +26,7 @@ from tools.study.transfer.methods import (
     further,
 )
 from tools.study.transfer.settings import FROZEN, TransferSetting
+from tools.study.transfer.tasks import TransferTask
 
 __all__ = ["Transfer", "best_control", "measure_transfer", "next_rate"]
 
@@ -126,11 +128,10 @@ def measure_transfer(
     """
     known = list(stored)
     names = {result.method for result in known}
-    wanted = {HEAD_ONLY, *(method.name for method in LEADING)}
-    if wanted <= names if only_leading else _is_complete(setting, names):
+    if next_rate(known) is None and _has_all(setting, names, only_leading=only_leading):
         return
-    data = _data(setting, seed, setting.task.samples(packages))
-    features = setting.task.features(packages)
+    data = _data(setting, seed, _loaded(setting.task, packages))
+    features = _features(setting.task, packages)
     has_dead_units = any(site.dead for site in kp.diagnostics.dead_units(features, data.train.x))
     start = time.process_time()
     model = with_trained_head(features, data.train, data.held_out, setting.task.classes, seed)
@@ -157,14 +158,25 @@ def measure_transfer(
             keras.backend.clear_session()
 
 
-def _is_complete(setting: TransferSetting, measured: set[str]) -> bool:
-    """Return whether nothing is left to measure.
+def _has_all(setting: TransferSetting, names: set[str], *, only_leading: bool) -> bool:
+    """Return whether no method is left to measure.
 
     Whether there are dead units shows in whether a revival was measured: it comes before the last
     method, which is measured in any case.
     """
-    needed = further(normalized=setting.task.normalized, has_dead_units=REVIVED_CONTROL in measured)
-    return {HEAD_ONLY, *(method.name for method in needed)} <= measured
+    needed = further(normalized=setting.task.normalized, has_dead_units=REVIVED_CONTROL in names)
+    methods = LEADING if only_leading else needed
+    return {HEAD_ONLY, *(method.name for method in methods)} <= names
+
+
+@cache
+def _loaded(task: TransferTask, packages: Packages) -> Split:
+    return task.samples(packages)
+
+
+@cache
+def _features(task: TransferTask, packages: Packages) -> keras.Model:
+    return task.features(packages)
 
 
 def _data(setting: TransferSetting, seed: int, split: Split) -> _Data:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import keras
 import numpy as np
@@ -50,7 +49,6 @@ def _without_head(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, model.layers[-2].output, name=model.name)
 
 
-@cache
 def _lower_blocks_done(packages: Packages) -> Split:
     """Return emoji as the output of the network's lower blocks, which do not learn."""
     backbone, split = _emoji_backbone(packages), data.emoji(packages)
