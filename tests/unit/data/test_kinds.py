@@ -10,7 +10,7 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.data import Samples
 from keras_prelu.diagnostics.evaluation import evaluate
-from keras_prelu.errors import DataError, InvalidArgumentError, KerasPReLUError
+from keras_prelu.errors import DataError, FileError, InvalidArgumentError, KerasPReLUError
 from keras_prelu.report.content import gather
 from tests.helpers.marks import slow_except
 
@@ -432,11 +432,18 @@ NOT_MODELS = {
 }
 
 
+TAKE_PATHS = {"find_sites", "convert", "bake", "diagnose", "compare", "finetune"}
+TAKE_PATHS |= {"calibrate, original"}
+
+
 @pytest.mark.parametrize("use", NOT_MODELS)
-def test_a_path_is_no_model(use):
-    with pytest.raises(
-        InvalidArgumentError, match=r"must be a keras\.Model.*load_model\('m\.keras'"
-    ):
+def test_a_path_is_loaded_or_refused(use):
+    error, message = (
+        (FileError, r"No such file: 'm\.keras'")
+        if use in TAKE_PATHS
+        else (InvalidArgumentError, r"must be a keras\.Model.*load_model\('m\.keras'")
+    )
+    with pytest.raises(error, match=message):
         NOT_MODELS[use]("m.keras")
 
 
