@@ -21,8 +21,9 @@ _TRIAL = 512
 @click.command()
 @click.option("--trial", is_flag=True, help="Measure little, to check that everything runs.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the results.")
+@click.option("--note", default="", help="A sentence on the measurement, for the report.")
 @click.option("--repeats", type=int, default=3, show_default=True, help="Times in turn.")
-def main(trial: bool, output: Path | None, repeats: int) -> None:
+def main(trial: bool, output: Path | None, note: str, repeats: int) -> None:
     """Measure the peak of memory and the rate of one epoch of images of TensorFlow Datasets.
 
     Takes ten minutes on two cores. Each way runs in a process of its own, in turn.
@@ -63,7 +64,7 @@ def _report(stored: dict) -> str:
         f"One epoch of {runs[0]['images']:,} JPEG images of 64 × 64 × 3 (generated, 8 shards) as",
         f"batches of {BATCH} float32 images, by `python -m tools.large_data`. The peak is that of",
         "the whole process, with Python, TensorFlow and PyTorch in it. Rates are the range over",
-        f"runs in turn. {stored['machine']}.",
+        f"runs in turn. {stored['machine']}.{stored.get('note', '')}",
         "",
         "| way | runs | images per second | peak memory (MB) |",
         "|---|---|---|---|",
