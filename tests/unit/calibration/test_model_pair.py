@@ -68,7 +68,7 @@ def test_exchanged_models_are_refused_and_unchanged(function, make):
         function(model, converted, x)
     with pytest.raises(InvalidArgumentError, match="the same model"):
         function(converted, converted, x)
-    for wrong, name in ((None, "original"), ("model.keras", "original")):
+    for wrong, name in ((None, "original"), (3.0, "original")):
         with pytest.raises(InvalidArgumentError, match=f"`{name}` must be"):
             function(converted, wrong, x)
     with pytest.raises(InvalidArgumentError, match="`converted` must be"):
