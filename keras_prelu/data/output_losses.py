@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,10 +83,7 @@ class OutputStructure:
         if self._is_nested():
             # As in Keras, what is given for outputs in a structure has that structure.
             found: list[Any] = [None] * len(self)
-            with contextlib.suppress(TypeError, ValueError):
-                keras.tree.map_structure_up_to(
-                    self.positions, found.__setitem__, self.positions, parts
-                )
+            if _fill(found, self.positions, parts):
                 return found
         if isinstance(parts, Mapping):
             unknown = [name for name in parts if name not in self.names]
@@ -108,6 +104,27 @@ class OutputStructure:
                 f" {what} have {count}. Give a dict with these names, or a list in this order."
             )
         return [parts]
+
+
+def _fill(found: list[Any], positions: Any, parts: Any) -> bool:
+    """Put parts at the positions of a structure, and return whether they have that structure.
+
+    Containers may be of other classes: Keras and TensorFlow wrap those that a model holds.
+    """
+    if isinstance(positions, int):
+        found[positions] = parts
+        return True
+    if isinstance(positions, Mapping):
+        return (
+            isinstance(parts, Mapping)
+            and parts.keys() == positions.keys()
+            and all(_fill(found, positions[name], parts[name]) for name in positions)
+        )
+    return (
+        isinstance(parts, (list, tuple))
+        and len(parts) == len(positions)
+        and all(_fill(found, *pair) for pair in zip(positions, parts, strict=True))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
