@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_prelu.errors import InvalidArgumentError, reason_of
+from keras_prelu.utils.libraries import package_of
 
 __all__ = ["copy_from_config"]
 
@@ -28,7 +30,9 @@ def copy_from_config(original: Any, get_config: Callable[[], Mapping[str, Any]])
             would differ in an argument, which the message names.
     """
     arguments = _held_arguments(original)
-    replaced = [name for name in vars(original) if callable(getattr(type(original), name, None))]
+    replaced = [
+        name for name, value in vars(original).items() if _is_replaced(original, name, value)
+    ]
     if replaced:
         raise InvalidArgumentError(
             f"{_described(original)} can't be copied: its method {replaced[0]} was replaced on the"
@@ -50,6 +54,16 @@ def copy_from_config(original: Any, get_config: Callable[[], Mapping[str, Any]])
                 " __init__."
             )
     return copy
+
+
+def _is_replaced(original: Any, name: str, value: Any) -> bool:
+    """Return whether an attribute hides a method; those that a `SlopeOptimizer` sets do not count.
+
+    The optimizer in a copy of the `SlopeOptimizer` gets its own.
+    """
+    while isinstance(value, functools.partial):
+        value = value.func
+    return callable(getattr(type(original), name, None)) and package_of(value) != "keras_prelu"
 
 
 def _held_arguments(original: Any) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def calls(monkeypatch):
 
 def test_options_reach_the_library(calls):
     stored.check("export", invoke("export prelu.keras -o model.onnx").output)
-    arguments = "export prelu.keras -o model.onnx --data labelled.npz --samples 50 --prune 0.1"
+    arguments = "export prelu.keras -o again.onnx --data labelled.npz --samples 50 --prune 0.1"
     # On the other backends, the option is refused.
     optimize_for = "cpu" if keras.backend.backend() == "tensorflow" else None
     option = f"--optimize-for {optimize_for}" if optimize_for else ""

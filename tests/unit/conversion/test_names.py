@@ -347,12 +347,20 @@ def test_compile_settings_of_two_outputs(settings, structure, tmp_path):
     assert_compiled_alike(several(structure)(), tmp_path, settings)
 
 
-@pytest.mark.parametrize("build_it", [False, True], ids=["not called", "called"])
-def test_a_sequential_without_a_graph_is_refused_in_one_line(build_it):
-    model = keras.Sequential([L.Concatenate(), L.Dense(8, activation="relu")], name="joined")
-    if build_it:
-        model([np.ones((2, 3), "float32"), np.ones((2, 2), "float32")])
+def joined():
+    return keras.Sequential([L.Concatenate(), L.Dense(8, activation="relu")], name="joined")
+
+
+def test_a_sequential_without_a_graph_is_refused_in_one_line_before_it_is_called():
     for function in (kp.find_sites, lambda given: kp.convert(given, **EXACT), kp.bake):
         with pytest.raises(kp.errors.ConversionError, match="'joined'") as caught:
-            function(model)
+            function(joined())
         assert "\n" not in str(caught.value)
+
+
+def test_a_sequential_without_a_graph_converts_exactly_once_it_was_called():
+    model, inputs = joined(), [np.ones((2, 3), "float32"), -np.ones((2, 2), "float32")]
+    expected = keras.ops.convert_to_numpy(model(inputs))
+    converted = kp.convert(model, include="*", **EXACT)
+    assert len(kp.find_sites(model)) == len(kp.diagnostics.layer_slopes(converted)) == 1
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(converted(inputs)), expected)

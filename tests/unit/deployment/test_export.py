@@ -399,11 +399,12 @@ class TwoArguments(keras.Model):
         return self.dense(x) + other
 
 
+@writes_onnx
 def test_samples_are_asked_for_where_none_can_be_drawn():
     model = TwoArguments()
     model(np.ones((2, 3), "float32"), np.ones((2, 2), "float32"))
     with pytest.raises(kp.errors.ExportError, match=r"none can be drawn.*give `samples`"):
-        kp.export(model, "model.tflite")
+        kp.export(model, "model.onnx")
 
 
 @writes_onnx
