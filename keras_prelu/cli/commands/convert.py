@@ -112,9 +112,12 @@ def command(
         "error": result.error,
         "note": result.note,
         "caps": result.caps,
+        "verification": result.verification,
     }
     if not session.json:
         _print_conversion(result, output, layers, conversion.to)
+        if result.calibration is None and _keeps_slopes(result, layers):
+            echo(_agreement(result.verification, model))
     if finetuned_output is not None:
         finetuning = finetune_model(result.model, train, validation, original, training, session)
         files = write_finetuned(
@@ -193,9 +196,40 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any], to: str)
         echo(f"Removed {removed} of {count(len(result.caps), 'cap')}.")
     if result.calibration is None:
         if to == "prelu":
-            echo(
-                f"Initial slopes: {min(layer.minimum for layer in layers):g} to"
-                f" {max(layer.maximum for layer in layers):g}."
-            )
+            lowest = min(layer.minimum for layer in layers)
+            highest = max(layer.maximum for layer in layers)
+            spread = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
+            echo(f"Initial slopes: {spread}.")
         if result.error is not None:
             echo(f"Error of the model's output on the samples: {number(result.error)}")
+
+
+def _keeps_slopes(result: Any, layers: Sequence[Any]) -> bool:
+    """Return whether each PReLU layer has the slope of the rectifier that it replaces."""
+    import numpy as np
+
+    slopes = {layer.path: (layer.minimum, layer.maximum) for layer in layers}
+    removed = any(cap.removed for cap in result.caps)
+    return not removed and all(
+        site.target in slopes
+        and (
+            site.negative_slope is None
+            or slopes[site.target] == (float(np.float32(site.negative_slope)),) * 2
+        )
+        for site in result.sites
+    )
+
+
+def _agreement(verification: Any, model: ModelName) -> str:
+    """Return what the comparison of predictions found, in words."""
+    from keras_prelu.cli.tables import number
+
+    if verification is None or verification.obstacle:
+        return f"Predictions were not compared with those of {model}."
+    samples = f"{verification.samples} {'drawn ' if verification.drawn else ''}samples"
+    if verification.largest_difference == 0:
+        return f"Predictions equal those of {model} bit for bit on {samples}."
+    return (
+        f"Predictions equal those of {model} up to rounding on {samples} (largest difference"
+        f" {number(verification.largest_difference, 2)})."
+    )
