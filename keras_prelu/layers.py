@@ -198,9 +198,19 @@ class PReLU(keras.layers.Layer):
         # torch.compile can't trace the creation of the operation, so it is created here, outside of
         # any compiled function.
         self._activate(ops.zeros((0,)), ops.ones(()))
-        self.input_spec = keras.layers.InputSpec(
-            ndim=len(input_shape), axes={axis: input_shape[axis] for axis in carrying}
-        )
+        self.input_spec = self._accepted_inputs(input_shape, carrying)
+
+    def _accepted_inputs(self, shape: Shape, carrying: tuple[int, ...]) -> keras.layers.InputSpec:
+        """Return which inputs the slopes fit.
+
+        Slopes of the last axis alone fit inputs of any rank, as a ReLU does. Keras infers too high
+        a rank for some layers, such as a TextVectorization of counts.
+        """
+        if isinstance(self.shared_axes, str) and set(carrying) <= {len(shape) - 1}:
+            axes = {-1: shape[-1]} if carrying else {}
+            return keras.layers.InputSpec(min_ndim=2, axes=axes)
+        axes = {axis: shape[axis] for axis in carrying}
+        return keras.layers.InputSpec(ndim=len(shape), axes=axes)
 
     def _axes_with_slopes(self, rank: int) -> tuple[int, ...]:
         """Return the axes along which slopes differ, for inputs of a rank."""
@@ -241,7 +251,11 @@ class PReLU(keras.layers.Layer):
         return SlopePenalty(self.parameterization, self.alpha_regularizer, self.beta_regularizer)
 
     def call(self, inputs: Tensor) -> Tensor:
-        return self._activate(inputs, slopes_in_effect(self))
+        alpha = slopes_in_effect(self)
+        axes = len(inputs.shape) - 1
+        if len(alpha.shape) > axes:  # All of the first ones are 1: see `_accepted_inputs`.
+            alpha = ops.reshape(alpha, alpha.shape[-axes:])
+        return self._activate(inputs, alpha)
 
     def _activate(self, inputs: Tensor, alpha: Tensor) -> Tensor:
         if self._sign_is_certain:

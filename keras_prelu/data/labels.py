@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.lazy import is_lazy, loaded
 from keras_prelu.data.output_losses import (
     OutputLoss,
@@ -148,15 +149,20 @@ def _check_finite(labels: Any, of_output: str) -> None:
 
 
 def _outputs_like(model: keras.Model, few: Samples, count: int) -> list[Any]:
-    """Return zeros like a model's outputs, or the outputs if a shape is unknown in advance."""
+    """Return zeros like a model's outputs, or the outputs if a shape is unknown in advance.
+
+    For text, Keras infers other shapes than some layers return.
+    """
     shapes = [tuple(output.shape[1:]) for output in model.outputs]
-    if not any(None in shape for shape in shapes):
+    has_text = any(tensor.dtype == "string" for tensor in model.inputs)
+    if not has_text and not any(None in shape for shape in shapes):
         return [
             keras.ops.zeros((count, *shape), dtype=output.dtype)
             for shape, output in zip(shapes, model.outputs, strict=True)
         ]
     signature = input_signature(model, few.x)
-    return keras.tree.flatten(model(signature.pack(model_inputs(model, few)), training=False))
+    inputs = keras_arrays(signature.pack(model_inputs(model, few)))
+    return keras.tree.flatten(model(inputs, training=False))
 
 
 def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | None) -> None:

@@ -66,7 +66,9 @@ def _drawn_as_built(model: keras.Model) -> Any:
 
 
 def as_model_inputs(model: keras.Model, samples: Any) -> Any:
-    """Return samples in the types that the model declares: runtimes, unlike Keras, don't cast.
+    """Return samples in the types and ranks that the model declares.
+
+    Runtimes, unlike Keras, don't cast, nor do they add or drop a last axis of size 1.
 
     Args:
         model: `keras.Model`.
@@ -83,9 +85,15 @@ def as_model_inputs(model: keras.Model, samples: Any) -> Any:
     by_name = {tensor.name: tensor for tensor in tensors}
     keys = model.input if isinstance(getattr(model, "input", None), dict) else {}
     if isinstance(arrays, dict) and set(arrays) == set(by_name) != set(keys):
-        return {name: array.astype(by_name[name].dtype) for name, array in arrays.items()}
-    cast = [
-        array if tensor.dtype == "string" else array.astype(tensor.dtype)
-        for array, tensor in zip(flat, tensors, strict=True)
-    ]
-    return keras.tree.pack_sequence_as(arrays, cast)
+        return {name: _declared(array, by_name[name]) for name, array in arrays.items()}
+    declared = [_declared(array, tensor) for array, tensor in zip(flat, tensors, strict=True)]
+    return keras.tree.pack_sequence_as(arrays, declared)
+
+
+def _declared(array: Array, tensor: Any) -> Array:
+    axes = len(tensor.shape)
+    if array.ndim == axes - 1 and tensor.shape[-1] == 1:
+        array = array[..., None]
+    elif array.ndim == axes + 1 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array if tensor.dtype == "string" else array.astype(tensor.dtype)

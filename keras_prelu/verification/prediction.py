@@ -24,6 +24,9 @@ __all__ = [
     "shapes_at_build",
 ]
 
+_TEXT = "SUO"
+"""The kinds of NumPy's dtypes of text."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -58,6 +61,8 @@ class Prediction:
 
 def as_value(tensor: Tensor) -> Value:
     """Return a tensor, or what can be converted to one, as a `Value`."""
+    if isinstance(tensor, np.ndarray) and tensor.dtype.kind in _TEXT:
+        return Value(array=tensor, dtype="string", mask=None)
     mask = keras_mask(tensor)
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if getattr(tensor, "sparse", False) or type(tensor).__name__ in ("SparseTensor", "BCOO"):

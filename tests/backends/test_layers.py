@@ -413,3 +413,23 @@ def test_weights_of_the_stock_layer_load(tmp_path):
     )
     ours.load_weights(tmp_path / "w.weights.h5")
     np.testing.assert_allclose(ours.layers[0].alpha, [0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("parameterization", ["identity", "exp"])
+@pytest.mark.parametrize("shared_axes", ["channel_wise", "channel_shared"])
+@pytest.mark.parametrize("shape", [(5, 3), (5, 2, 3), (5, 2, 4, 3)])
+def test_slopes_of_the_last_axis_fit_inputs_of_other_ranks(shape, shared_axes, parameterization):
+    """As a ReLU's: Keras infers too high a rank for some layers."""
+    slopes = np.float32([0.1, 0.2, 0.3]) if shared_axes == "channel_wise" else np.float32([0.2])
+    layer = PReLU(slopes, parameterization=parameterization, shared_axes=shared_axes)
+    layer.build((None, 4, 1, 3))
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    expected = np.where(x > 0, x, slopes * x)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(x)), expected, rtol=1e-6)
+
+
+def test_slopes_of_the_last_axis_need_its_size():
+    layer = PReLU(np.float32([0.1, 0.2, 0.3]))
+    layer.build((None, 4, 3))
+    with pytest.raises(ValueError, match="axis -1"):
+        layer(np.ones((5, 4), "float32"))

@@ -20,7 +20,7 @@ from keras_prelu.cli.main import main
 PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "a_model_like_yours.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FIGURE = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
-SHOWN = {"inspect": 12, "convert": 2, "evaluate": 6, "finetune": 2, "report": 2, "export": 2}
+SHOWN = {"inspect": 12, "convert": 3, "evaluate": 6, "finetune": 2, "report": 2, "export": 2}
 """How many of the last lines of a command's output the page shows."""
 NAMES = {name.rpartition(".")[0]: name for name in ten_models.KINDS}
 

@@ -89,3 +89,15 @@ def test_a_model_without_a_graph_declares_no_names():
     assert interface == Interface(inputs=(), keys=(), outputs=())
     assert list(interface.inputs_by_name({"b": A, "a": B}, ["a", "b"])) == ["a", "b"]
     assert np.array_equal(interface.inputs_by_name({"b": A, "a": B}, ["b", "a"])["b"], A)
+
+
+@pytest.mark.parametrize(
+    ("given", "declared"), [((2,), (2, 1)), ((2, 1), (2, 1)), ((2, 3, 1), (2, 3))]
+)
+def test_inputs_get_the_declared_rank_as_keras_gives_it(given, declared):
+    inputs = keras.Input(declared[1:])
+    built = keras.Model(inputs, L.Dense(2)(inputs))
+    samples = np.arange(np.prod(given), dtype="float64").reshape(given)
+    found = as_model_inputs(built, samples)
+    assert (found.shape, found.dtype) == (declared, "float32")
+    np.testing.assert_array_equal(found.ravel(), samples.ravel())
