@@ -276,6 +276,7 @@ def write(folder: Path, names: Sequence[str] = tuple(KINDS)) -> None:
     """Write models, by the names of their files, and their data."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
+        keras.utils.clear_session()  # Names of layers do not depend on the models before.
         keras.utils.set_random_seed(0)
         KINDS[name](folder).save(folder / name)
 

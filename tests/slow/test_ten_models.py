@@ -20,8 +20,10 @@ from keras_prelu.cli.main import main
 PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "a_model_like_yours.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FIGURE = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
-SHOWN = {"inspect": 12, "convert": 3, "evaluate": 6, "finetune": 2, "report": 2, "export": 2}
-"""How many of the last lines of a command's output the page shows."""
+VERDICT = re.compile(r"PReLU is|Can't tell|The fine-tuned")
+BETTER = re.compile(r"The better model is")
+SHOWN = {"inspect": 12, "convert": 3, "evaluate": 6, "finetune": 1, "report": 1, "export": 2}
+"""How many of the last lines of a command's output the page shows; a verdict and all after it."""
 NAMES = {name.rpartition(".")[0]: name for name in ten_models.KINDS}
 
 
@@ -43,16 +45,17 @@ def blocks(page):
 
 def shown(command, output):
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    kept = lines[-SHOWN[command] :]
+    verdicts = [number for number, line in enumerate(lines) if VERDICT.match(line)]
+    kept = lines[verdicts[0] if verdicts else -SHOWN[command] :]
     return kept if len(kept) == len(lines) else ["…", *kept]
 
 
 def masked(lines):
-    """Return lines without figures and columns' widths; verdicts depend on short trainings."""
-    lines = [
-        re.sub(r"^(PReLU is|Can't tell|The fine-tuned).*", "(the verdict)", line) for line in lines
+    """Return lines without figures and columns' widths, nor what depends on a short training."""
+    lines = ["(the verdict)" if VERDICT.match(line) else line for line in lines]
+    return [
+        re.sub(r"[ ─]+", " ", FIGURE.sub("#", line)) for line in lines if not BETTER.match(line)
     ]
-    return [re.sub(r"[ ─]+", " ", FIGURE.sub("#", line)) for line in lines]
 
 
 @pytest.mark.tensorflow
