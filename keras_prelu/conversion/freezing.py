@@ -44,6 +44,9 @@ def _train(layer: Any, layer_ids: Set[int], *, is_frozen: bool, still_frozen: li
     is_frozen = is_frozen or not layer.trainable
     if id(layer) in layer_ids:
         layer.trainable = True
+    elif is_converted(layer) and not is_frozen:
+        if any(id(prelu) in layer_ids and not prelu.trainable for prelu in prelus(layer)):
+            still_frozen.append(layer.name)
     elif not is_frozen:
         for inner in _inner_layers(layer):
             _train(inner, layer_ids, is_frozen=False, still_frozen=still_frozen)

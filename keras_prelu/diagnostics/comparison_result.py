@@ -8,11 +8,11 @@ sentences that these two return.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from keras_prelu.diagnostics.paired_intervals import ERROR
+from keras_prelu.diagnostics.verdict_wording import interval_text, verdict_text
 from keras_prelu.display.figures import intervals_figure
 from keras_prelu.display.notebook import Shown
 from keras_prelu.display.tables import Table, number
@@ -48,7 +48,7 @@ class MetricComparison:
         """Return the figures of the metric, with its verdict, as one sentence."""
         return (
             f"{self.name}: {self.verdict}, {self.a:.4f} against {self.b:.4f}"
-            f" ({_interval_text(self.low, self.high)})."
+            f" ({interval_text(self.low, self.high)})."
         )
 
 
@@ -126,7 +126,7 @@ class Comparison(Shown):
                     number(each.a),
                     number(each.b),
                     f"{each.gain:+.4f}",
-                    _interval_text(each.low, each.high),
+                    interval_text(each.low, each.high),
                     each.verdict,
                 ]
                 for each in (self.primary, *self.metrics)
@@ -155,25 +155,23 @@ class Comparison(Shown):
         note = f"; {self.note}" if self.note else ""
         figures = (
             f"{self.metric} {self.a:.4f} against {self.b:.4f}, gain {self.gain:+.4f} "
-            f"({_interval_text(self.low, self.high)}, n = {self.samples:,}, {runs}{note})."
+            f"({interval_text(self.low, self.high)}, n = {self.samples:,}, {runs}{note})."
         )
         metrics = [metric.sentence() for metric in self.metrics]
         return " ".join([f"{self._meaning(a, b)}: {figures}", *metrics])
 
     def _meaning(self, a: str, b: str) -> str:
         needed = f" (about {self.needed:,} samples are needed)" if self.needed else ""
-        better, worse = (
-            self._metrics_with("better"),
-            self._metrics_with("worse"),
+        worse = self._metrics_with("worse")
+        names_worse = self.verdict == "mixed" or (self.metrics and not self.is_chosen)
+        return verdict_text(
+            self.verdict,
+            a,
+            b,
+            doubt=f"with this much data{needed}",
+            better_in=self._metrics_with("better"),
+            worse_in=worse if names_worse else "",
         )
-        return {
-            "better": f"{a} is better than {b}",
-            "worse": f"{a} is worse than {b}"
-            + (f" in {worse}" if self.metrics and not self.is_chosen else ""),
-            "mixed": f"{a} is better than {b} in {better} but worse in {worse}",
-            "as good": f"{a} is as good as {b}",
-            "can't tell": f"Can't tell {a} from {b} with this much data{needed}",
-        }[self.verdict]
 
     def _metrics_with(self, verdict: str) -> str:
         """Return the names of the metrics by which a is better, or worse."""
@@ -188,9 +186,3 @@ def direction_of(low: float, high: float, p_value: float | None) -> str | None:
     if p_value is not None and p_value >= ERROR:
         return None
     return "better" if low > 0 else "worse" if high < 0 else None
-
-
-def _interval_text(low: float, high: float) -> str:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "no interval"
-    return f"95 % interval {low:+.4f} to {high:+.4f}"

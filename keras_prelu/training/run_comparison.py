@@ -15,6 +15,7 @@ from keras_prelu.diagnostics.comparison import (
     compare_scores,
     negligible_difference,
 )
+from keras_prelu.diagnostics.verdict_wording import ends_text, verdict_text
 from keras_prelu.training.fallbacks import Fallback
 
 __all__ = ["LEAST_RUNS", "OverRuns", "Run", "RunComparison", "compare_runs"]
@@ -54,18 +55,13 @@ class RunComparison:
             b: String. The name of model b in the sentence.
         """
         runs, samples = len(self.gains), self.over_samples
-        meaning = {
-            "better": f"{a} is better than {b}",
-            "worse": f"{a} is worse than {b}",
-            "as good": f"{a} is as good as {b}",
-            "can't tell": f"Can't tell {a} from {b} with {runs} runs",
-        }[self.verdict]
+        meaning = verdict_text(self.verdict, a, b, doubt=f"with {runs} runs")
         scatter = f"95 % interval over runs {self.low:+.4f} to {self.high:+.4f}"
         if runs < LEAST_RUNS:
             scatter = f"how runs scatter is not known from fewer than {LEAST_RUNS}"
         return (
             f"{meaning}: {samples.metric} {samples.a:.4f} against {samples.b:.4f}, gain"
-            f" {self.gain:+.4f} ({scatter}; over samples {_interval(samples)};"
+            f" {self.gain:+.4f} ({scatter}; over samples {ends_text(samples.low, samples.high)};"
             f" n = {samples.samples:,}, {runs} runs)."
         )
 
@@ -176,9 +172,3 @@ def _t_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
     half = float(scipy.stats.t.ppf(0.5 + confidence / 2, count - 1)) * error
     mean = float(values.mean())
     return mean - half, mean + half
-
-
-def _interval(samples: Comparison) -> str:
-    if not (math.isfinite(samples.low) and math.isfinite(samples.high)):
-        return "no interval"
-    return f"{samples.low:+.4f} to {samples.high:+.4f}"

@@ -645,6 +645,8 @@ def test_a_frozen_layer_inside_a_custom_layer_stays_frozen_with_its_slopes():
     converted = kp.convert(model, rescale="none")
     assert len(converted.trainable_variables) == len(model.trainable_variables) + 6
     assert not dict(prelu_layers(converted))["block/first_prelu"].trainable
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="'block' stay frozen"):
+        kp.convert(model, rescale="none", train_frozen_slopes=True)
 
 
 @pytest.mark.parametrize(
