@@ -2,7 +2,7 @@
 
     python examples/ten_models.py FOLDER
 
-writes into FOLDER, for each kind, a small trained model and the data that it is for: an image
+writes into FOLDER, for each kind, a small trained model and new data that it is for: an image
 folder with its own Rescaling, a series, a table with text columns (CSV), a U-Net, two outputs, text
 with a TextVectorization, a subclassed model, a KerasHub backbone, binary labels, and a Keras 2
 file. The page "A model like yours" of the documentation runs inspect, convert, evaluate, finetune,
@@ -46,17 +46,24 @@ class Classifier(keras.Model):
         return {**super().get_config(), "units": self.units, "classes": self.classes}
 
 
-def digits(shape: tuple[int, ...], count: int = 600) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of digits with pixels from 0 to 1, and their classes."""
+def halves(*arrays: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return one half of some samples to train on, and the other as new data."""
+    order = np.random.default_rng(0).permutation(len(arrays[0]))
+    middle = len(order) // 2
+    return [array[order[:middle]] for array in arrays], [array[order[middle:]] for array in arrays]
+
+
+def digits(shape: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return images of digits with pixels from 0 to 1 and their classes, in two halves."""
     x, y = datasets.load_digits(return_X_y=True)
-    return (x[:count].reshape(-1, *shape) / 16).astype("float32"), y[:count]
+    return halves((x[:1200].reshape(-1, *shape) / 16).astype("float32"), y[:1200])
 
 
 def image_folder(folder: Path) -> keras.Model:
     """Images as PNG files, one subfolder per class; the model rescales its inputs."""
-    x, y = digits((8, 8, 1))
-    x = np.repeat(255 * np.kron(x, np.ones((1, 2, 2, 1))), 3, axis=-1)
-    for index, (image, label) in enumerate(zip(x, y, strict=True)):
+    (x, y), (new_x, new_y) = digits((8, 8, 1))
+    x, new_x = (np.repeat(255 * np.kron(each, np.ones((1, 2, 2, 1))), 3, -1) for each in (x, new_x))
+    for index, (image, label) in enumerate(zip(new_x, new_y, strict=True)):
         path = folder / "images" / f"digit_{label}" / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         keras.utils.save_img(path, image, scale=False)
@@ -76,8 +83,8 @@ def image_folder(folder: Path) -> keras.Model:
 
 def series(folder: Path) -> keras.Model:
     """A series of eight steps with eight values each."""
-    x, y = digits((8, 8))
-    np.savez(folder / "series.npz", x=x, y=y)
+    (x, y), (new_x, new_y) = digits((8, 8))
+    np.savez(folder / "series.npz", x=new_x, y=new_y)
     layers = [
         L.Conv1D(32, 3, padding="causal", activation="relu"),
         L.Conv1D(32, 3, padding="causal", dilation_rate=2, activation="relu"),
@@ -97,10 +104,11 @@ def table(folder: Path) -> keras.Model:
     wine = datasets.load_wine()
     color = np.where(wine.data[:, 9] > 5, "dark", np.where(wine.data[:, 9] > 3, "ruby", "pale"))
     columns = {"color": color, "alcohol": wine.data[:, 0], "flavanoids": wine.data[:, 6]}
+    (*known, labels), (*new, new_labels) = halves(*columns.values(), wine.target)
     with open(folder / "wine.csv", "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow([*columns, "cultivar"])
-        rows.writerows(zip(*columns.values(), wine.target, strict=True))
+        rows.writerows(zip(*new, new_labels, strict=True))
     inputs = {
         "color": keras.Input((1,), dtype="string", name="color"),
         "alcohol": keras.Input((1,), name="alcohol"),
@@ -108,8 +116,7 @@ def table(folder: Path) -> keras.Model:
     }
     lookup = L.StringLookup(vocabulary=["dark", "pale", "ruby"], output_mode="one_hot")
     numbers = L.Normalization()
-    values = np.stack([columns["alcohol"], columns["flavanoids"]], axis=1).astype("float32")
-    numbers.adapt(values)
+    numbers.adapt(np.stack(known[1:], axis=1).astype("float32"))
     hidden = L.Concatenate()(
         [
             lookup(inputs["color"]),
@@ -122,18 +129,21 @@ def table(folder: Path) -> keras.Model:
     model.compile(
         keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    x = {name: np.asarray(column).reshape(-1, 1) for name, column in columns.items()}
+    x = {name: column.reshape(-1, 1) for name, column in zip(columns, known, strict=True)}
     x["color"] = keras.ops.convert_to_tensor(x["color"]) if BACKEND == "tensorflow" else x["color"]
-    model.fit(x, wine.target, epochs=5 * EPOCHS, verbose=0)
+    model.fit(x, labels, epochs=5 * EPOCHS, verbose=0)
     return model
 
 
 def u_net(folder: Path) -> keras.Model:
     """A segmentation: which pixels of a noisy image belong to the digit."""
-    clean, _ = digits((8, 8, 1))
-    noise = np.random.default_rng(0).normal(0, 0.2, clean.shape)
-    x, y = (clean + noise).astype("float32"), (clean > 0.5).astype("float32")
-    np.savez(folder / "masks.npz", x=x, y=y)
+    (clean, _), (new_clean, _) = digits((8, 8, 1))
+    rng = np.random.default_rng(0)
+    (x, y), (new_x, new_y) = (
+        ((images + rng.normal(0, 0.2, images.shape)).astype("float32"), (images > 0.5) * 1.0)
+        for images in (clean, new_clean)
+    )
+    np.savez(folder / "masks.npz", x=new_x, y=new_y)
     inputs = keras.Input((8, 8, 1))
     fine = L.Conv2D(16, 3, padding="same", activation="relu")(inputs)
     coarse = L.MaxPooling2D()(fine)
@@ -152,9 +162,9 @@ def u_net(folder: Path) -> keras.Model:
 
 def two_outputs(folder: Path) -> keras.Model:
     """The class of a digit, and how much ink it takes."""
-    x, y = digits((64,))
-    ink = x.mean(axis=1, keepdims=True)
-    np.savez(folder / "digit_and_ink.npz", x=x, digit=y, ink=ink)
+    (x, y), (new_x, new_y) = digits((64,))
+    ink, new_ink = (each.mean(axis=1, keepdims=True) for each in (x, new_x))
+    np.savez(folder / "digit_and_ink.npz", x=new_x, digit=new_y, ink=new_ink)
     inputs = keras.Input((64,))
     hidden = L.Dense(64, activation="relu")(inputs)
     hidden = L.Dense(32, activation="relu")(hidden)
@@ -174,9 +184,10 @@ def text(folder: Path) -> keras.Model:
     lines, labels = [], []
     for label, load in enumerate((datasets.load_iris, datasets.load_wine)):
         kept = [line.strip() for line in load().DESCR.splitlines() if len(line.strip()) > 20]
-        lines, labels = lines + kept, labels + [label] * len(kept)
+        known, new = halves(np.array(kept))
+        lines, labels = [*lines, *known[0]], labels + [label] * len(known[0])
         (folder / "lines" / load.__name__).mkdir(parents=True, exist_ok=True)
-        for index, line in enumerate(kept):
+        for index, line in enumerate(new[0]):
             path = folder / "lines" / load.__name__ / f"{index:03d}.txt"
             path.write_text(line + "\n", encoding="utf-8")
     x = np.array(lines)[:, None]
@@ -193,8 +204,8 @@ def text(folder: Path) -> keras.Model:
 
 def subclassed(folder: Path) -> keras.Model:
     """A subclassed model whose code calls ReLU as a function; `--import` names this module."""
-    x, y = digits((64,))
-    np.savez(folder / "digits.npz", x=x, y=y)
+    (x, y), (new_x, new_y) = digits((64,))
+    np.savez(folder / "digits.npz", x=new_x, y=new_y)
     model = Classifier()
     model.compile(keras.optimizers.Adam(3e-3), LOGITS, metrics=["accuracy"])
     model.fit(x, y, epochs=EPOCHS, verbose=0)
@@ -205,9 +216,9 @@ def backbone(folder: Path) -> keras.Model:
     """A ResNet of KerasHub as a classifier."""
     import keras_hub
 
-    x, y = digits((8, 8, 1))
-    x = np.kron(x, np.ones((1, 2, 2, 1))).astype("float32")
-    np.savez(folder / "squares.npz", x=x, y=y)
+    (x, y), (new_x, new_y) = digits((8, 8, 1))
+    x, new_x = (np.kron(each, np.ones((1, 2, 2, 1), "float32")) for each in (x, new_x))
+    np.savez(folder / "squares.npz", x=new_x, y=new_y)
     features = keras_hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
@@ -227,7 +238,8 @@ def binary(folder: Path) -> keras.Model:
     """Yes or no: labels of shape (n,) for outputs of shape (n, 1)."""
     x, y = datasets.load_breast_cancer(return_X_y=True)
     x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype("float32")
-    np.savez(folder / "tumors.npz", x=x, y=y)
+    (x, y), (new_x, new_y) = halves(x, y)
+    np.savez(folder / "tumors.npz", x=new_x, y=new_y)
     layers = [L.Dense(32, activation="relu"), L.Dense(32), L.LeakyReLU(0.1)]
     model = keras.Sequential([keras.Input((30,)), *layers, L.Dense(1, activation="sigmoid")])
     model.compile(
@@ -241,8 +253,8 @@ def binary(folder: Path) -> keras.Model:
 
 def keras_2(folder: Path) -> keras.Model:
     """A network that is saved as Keras 2 saves it, in HDF5."""
-    x, y = digits((8, 8, 1))
-    np.savez(folder / "images.npz", x=x, y=y)
+    (x, y), (new_x, new_y) = digits((8, 8, 1))
+    np.savez(folder / "images.npz", x=new_x, y=new_y)
     layers = [
         L.Conv2D(16, 3, activation="relu"),
         L.BatchNormalization(),

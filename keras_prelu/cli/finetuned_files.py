@@ -1,29 +1,20 @@
-"""What a fine-tuning writes: the model, its control, and a record of the samples it used.
-
-`compare`, `report` and `evaluate` read the record, so that no score is measured unnoticed on
-samples that a model was trained on.
-"""
+"""What a fine-tuning writes: the model, its control, and a record (`sample_records`)."""
 
 from __future__ import annotations
 
-import base64
 import json
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_prelu.cli.output import echo
-from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.cli.sample_records import SampleRecord, read_record, record_path
 from keras_prelu.io.model_names import ModelName
 
 __all__ = [
     "FineTunedFiles",
     "check_finetuned_outputs",
     "read_histories",
-    "record_path",
-    "unseen_samples",
     "write_finetuned",
 ]
 
@@ -50,15 +41,6 @@ class FineTunedFiles:
         echo(f"Wrote {self.output}{control}.")
         if self.best != str(self.output):
             echo(f"The better model is {self.best}.")
-
-
-def record_path(model: Path) -> Path:
-    """Return the path of a model's record: `m.finetuned.keras` → `m.finetuned.training.json`.
-
-    The control, `m.finetuned.control.keras`, has the same record.
-    """
-    stem = model.stem.removesuffix(".control")
-    return model.with_name(f"{stem}.training.json")
 
 
 def check_finetuned_outputs(
@@ -108,7 +90,6 @@ def write_finetuned(
         validation: `Samples` that were held out.
         force: Boolean. Whether existing files are replaced.
     """
-    from keras_prelu.data.digests import sample_digests
     from keras_prelu.io.atomic import atomic_write_text
     from keras_prelu.io.model_files import save_model
     from keras_prelu.io.model_names import beside
@@ -119,8 +100,9 @@ def write_finetuned(
         incoming = ModelName(beside(output, "converted"))
         if result.best == "incoming":
             save_model(converted, incoming.path, force=force)
-    if result.best == "incoming" and _same_file(output, incoming):
-        output = beside(output, "finetuned")
+    is_worse = result.best == "incoming" or result.is_worse_than_incoming
+    if is_worse and _same_file(output, incoming):
+        output = _unused(beside(output, "finetuned"))
     save_model(result.model, output, force=force)
     control = None
     if result.control is not None and result.control is not result.prelu:
@@ -140,55 +122,31 @@ def write_finetuned(
             name: {key: list(map(float, values)) for key, values in training.history.items()}
             for name, training in named_trainings(result)
         },
-        "trained": _encoded(sample_digests(train)),
-        "held_out": _encoded(sample_digests(validation)),
+        **_samples(train, validation, [original, converted]).as_json(),
     }
     atomic_write_text(record_path(output), json.dumps(record, indent=1) + "\n", overwrite=force)
     return FineTunedFiles(output=output, control=control, record=record_path(output), best=best)
 
 
+def _samples(train: Any, validation: Any, models: list[Any]) -> SampleRecord:
+    """Return the record of a training, and of those before it of the models that came in."""
+    record = SampleRecord.of(train, validation)
+    for name in models:
+        earlier = read_record(name) if isinstance(name, ModelName) else None
+        record = record if earlier is None else record.after(earlier)
+    return record
+
+
+def _unused(path: Path) -> Path:
+    """Return a path, with a number if there is such a file."""
+    number, free = 2, path
+    while free.exists():
+        number, free = number + 1, path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
 def _same_file(output: Path, incoming: ModelName) -> bool:
     return incoming.is_file and output.exists() and output.samefile(incoming)
-
-
-def unseen_samples(samples: Any, models: Sequence[ModelName]) -> tuple[Any, str]:
-    """Return the samples that no model was trained on, by the records beside their files.
-
-    Args:
-        samples: `Samples`.
-        models: Sequence of `ModelName`. Models with or without records beside their files.
-
-    Returns:
-        A pair of the samples and of a sentence on those that are left out; it is empty if there are
-        none. If the models were trained on all samples, all are returned, and the sentence says so.
-    """
-    import numpy as np
-
-    records = {
-        name: record for name in models if name.is_file and (record := _read(name.path)) is not None
-    }
-    if not records:
-        return samples, ""
-    from keras_prelu.data.digests import sample_digests
-
-    digests = sample_digests(samples)
-    used = np.zeros(len(samples), dtype=bool)
-    names = []
-    for path, (trained, held_out) in records.items():
-        of_model = np.isin(digests, trained) & ~np.isin(digests, held_out)
-        names += [path] if of_model.any() else []
-        used |= of_model
-    if not used.any():
-        return samples, ""
-    trained_on = f"used to train {' and '.join(names)}"
-    if used.all():
-        return samples, (
-            f"All {len(samples):,} samples were {trained_on}: the scores do not show how the models"
-            " do on new samples."
-        )
-    return samples.take(np.flatnonzero(~used)), (
-        f"{int(used.sum()):,} of {len(samples):,} samples were {trained_on} and are left out."
-    )
 
 
 def read_histories(model: ModelName) -> dict[str, dict[str, list[float]]]:
@@ -203,34 +161,3 @@ def read_histories(model: ModelName) -> dict[str, dict[str, list[float]]]:
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-
-
-def _read(model: Path) -> tuple[Any, Any] | None:
-    """Return the digests of trained and held-out samples, or None if there is no record.
-
-    Warns of a record that can't be read.
-    """
-    path = record_path(model)
-    if not path.exists():
-        return None
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return _decoded(stored["trained"]), _decoded(stored["held_out"])
-    except (OSError, ValueError, TypeError, KeyError):
-        warnings.warn(
-            f"The record '{path}' can't be read: samples that '{model}' was trained on are not"
-            " recognized.",
-            KerasPReLUWarning,
-            stacklevel=2,
-        )
-        return None
-
-
-def _encoded(digests: Any) -> str:
-    return base64.b64encode(digests.astype("<u8").tobytes()).decode("ascii")
-
-
-def _decoded(text: str) -> Any:
-    import numpy as np
-
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<u8")

@@ -35,8 +35,11 @@ def config_option(function: Any) -> Any:
 
 
 def run_file_path(output: Path) -> Path:
-    """Return the path of the run file of a result: `m.prelu.keras` → `m.prelu.run.yaml`."""
-    stem = output.stem if output.suffix in (".keras", ".html") else output.name
+    """Return the path of the run file of a result: `m.prelu.keras` → `m.prelu.run.yaml`.
+
+    Other files keep their suffix, as in `m.onnx.run.yaml`: one model has several of them.
+    """
+    stem = output.stem if output.suffix == ".keras" else output.name
     return output.with_name(f"{stem}.run.yaml")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from keras_prelu.cli.options.session import SessionOptions
 from keras_prelu.cli.options.training import TrainingOptions
 from keras_prelu.cli.output import echo
 from keras_prelu.cli.progress import Update, progress
+from keras_prelu.io.model_names import ModelName
 
 __all__ = [
     "calibrate_model",
@@ -31,6 +32,7 @@ __all__ = [
 
 _MONITORED_SAMPLES = 512
 _HELD_OUT_SHARE = 0.2
+_LEAST_HELD_OUT = 5
 _SECONDS_BETWEEN_READINGS = 0.5
 _SHOWN_METRICS = 4
 
@@ -131,12 +133,20 @@ def class_numbers(labels: Any, model: Any) -> Any:
     return label_array if one_number_each else None
 
 
-def split_labelled(dataset: Any, session: SessionOptions) -> tuple[Any, Any]:
+def split_labelled(
+    dataset: Any, session: SessionOptions, models: Sequence[ModelName]
+) -> tuple[Any, Any]:
     """Return training samples and validation samples.
 
     The validation samples are the data set's test samples; without any, a fifth of its samples is
-    held out.
+    held out. They are samples that none of the models was trained on, by the records beside them.
+
+    Raises:
+        DataError: There are no labels, or too few samples that no model was trained on.
     """
+    import numpy as np
+
+    from keras_prelu.cli.sample_records import unseen_samples, used_samples
     from keras_prelu.data.dataset import split
     from keras_prelu.errors import DataError
 
@@ -145,9 +155,23 @@ def split_labelled(dataset: Any, session: SessionOptions) -> tuple[Any, Any]:
             f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y', or name"
             " them with --label."
         )
+    given = dataset.train if dataset.test is None else dataset.test
+    used, names = used_samples(given, models)
+    if used.any() and used.sum() > len(given) - _LEAST_HELD_OUT:
+        raise DataError(
+            f"{int(used.sum()):,} of the {len(given):,} samples were used to train"
+            f" {' and '.join(names)}, which leaves too few to judge by. Give other samples."
+        )
     if dataset.test is not None:
-        return dataset.train, dataset.test
-    return split(dataset.train, _HELD_OUT_SHARE, session.seed)
+        validation, note = unseen_samples(dataset.test, models)
+        if note:
+            echo(note, err=True)
+        return dataset.train, validation
+    if not used.any():
+        return split(dataset.train, _HELD_OUT_SHARE, session.seed)
+    unused = np.random.default_rng(session.seed).permutation(np.flatnonzero(~used))
+    held_out = np.sort(unused[: round(len(given) * _HELD_OUT_SHARE)])
+    return given.take(np.setdiff1d(np.arange(len(given)), held_out)), given.take(held_out)
 
 
 def finetune_model(

@@ -48,6 +48,7 @@ def command(
       keras-prelu bake model.prelu.keras --fold-batch-normalization
     """
     from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.sample_records import carry_record, check_carried_record
     from keras_prelu.conversion.bake import bake
     from keras_prelu.io.model_files import check_output, save_model
     from keras_prelu.io.model_names import beside
@@ -56,8 +57,10 @@ def command(
     converted = session.load_model(model)
     check_output(output, force=force)
     check_run_file(output)
+    check_carried_record(model, output, force=force)
     baked = bake(converted, fold_batch_normalization=fold, prune=prune)
     save_model(baked, output, force=force)
+    carry_record(model, output, force=force)
     write_run_file(output)
     if session.json:
         print_json({"model": model, "output": output, "parameters": baked.count_params()})

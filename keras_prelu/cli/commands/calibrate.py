@@ -55,6 +55,7 @@ def command(
     from keras_prelu.cli.console import print_json, print_shown
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import calibrate_model
+    from keras_prelu.cli.sample_records import carry_record, check_carried_record
     from keras_prelu.io.model_files import save_model
     from keras_prelu.io.model_names import beside
 
@@ -63,6 +64,7 @@ def command(
     relu = session.load_model(original)
     check_outputs(output, force=force)
     check_run_file(output)
+    check_carried_record(model, output, force=force)
     _check_converted(model, converted)
     samples = data.load(relu).train
     result = calibrate_model(
@@ -70,6 +72,7 @@ def command(
     )
     save_model(converted, output, force=force)
     write_calibration(result, output, force=force)
+    carry_record(model, output, force=force)
     write_run_file(output)
     if session.json:
         note = large_error_note(result)

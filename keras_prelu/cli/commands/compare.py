@@ -49,7 +49,7 @@ def command(
       keras-prelu compare model.finetuned.keras model.keras --data digits
     """
     from keras_prelu.cli.console import print_json
-    from keras_prelu.cli.finetuned_files import unseen_samples
+    from keras_prelu.cli.sample_records import unseen_samples
     from keras_prelu.cli.tables import number, print_table
     from keras_prelu.diagnostics.comparison import compare
 

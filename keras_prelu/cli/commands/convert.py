@@ -76,6 +76,7 @@ def command(
     )
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
+    from keras_prelu.cli.sample_records import carry_record, check_carried_record
     from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import check_output, save_model
 
@@ -91,13 +92,15 @@ def command(
     if finetuned_output is not None:
         check_finetuned_outputs(finetuned_output, control=training.control, force=force)
     check_run_file(finetuned_output or output)
+    check_carried_record(model, output, force=force)
     train = validation = None
     if then_finetune:
-        train, validation = split_labelled(data.load(original), session)
+        train, validation = split_labelled(data.load(original), session, [model])
     elif data.source:
         train = data.load(original).train
     result = convert_model(original, train, conversion, calibration, session)
     save_model(result.model, output, force=force)
+    carry_record(model, output, force=force)
     if result.calibration is not None:
         write_calibration(result.calibration, output, force=force)
     layers = layer_slopes(result.model)
@@ -118,6 +121,7 @@ def command(
         _print_conversion(result, output, layers, conversion.to)
         if result.calibration is None and _keeps_slopes(result, layers):
             echo(_agreement(result.verification, model))
+    written = output
     if finetuned_output is not None:
         finetuning = finetune_model(result.model, train, validation, original, training, session)
         files = write_finetuned(
@@ -136,11 +140,12 @@ def command(
             "best": finetuning.best,
             "result": finetuning,
         }
+        written = files.output
         if not session.json:
             echo()
             print_shown(finetuning)
             files.print()
-    write_run_file(finetuned_output or output)
+    write_run_file(written)
     if session.json:
         print_json(report)
     if finetuned_output is not None and finetuning.is_worse_than_incoming:

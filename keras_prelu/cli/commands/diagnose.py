@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from keras_prelu.cli.exit_statuses import ABOVE_LIMIT
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import MODEL, model_argument
 from keras_prelu.cli.options.parameter_types import MeasureLimit
@@ -30,7 +31,6 @@ MEASURES = (
     "norm-growth",
     "gradient-loss",
 )
-_EXIT_STATUS = 3
 
 
 @click.command("diagnose")
@@ -73,7 +73,7 @@ _EXIT_STATUS = 3
     type=MeasureLimit(MEASURES),
     multiple=True,
     help=(
-        f"Exit with status {_EXIT_STATUS} if a measure is above a number. Can be repeated."
+        f"Exit with status {ABOVE_LIMIT} if a measure is above a number. Can be repeated."
         f" Measures: {', '.join(MEASURES)}."
     ),
 )
@@ -129,7 +129,7 @@ def command(
     for name, limit in failed:
         echo(f"{name} is {result.measures[name]:.3g}, above {limit:g}.", err=True)
     if failed:
-        raise click.exceptions.Exit(_EXIT_STATUS)
+        raise click.exceptions.Exit(ABOVE_LIMIT)
 
 
 def _try(model: Any, samples: Any, loss: Any, seconds: float, session: SessionOptions) -> Any:

@@ -30,6 +30,7 @@ def command(model: ModelName, output: Path | None, force: bool, session: Session
       keras-prelu equalize model.prelu.keras
     """
     from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.sample_records import carry_record, check_carried_record
     from keras_prelu.cli.tables import number, print_table
     from keras_prelu.io.model_files import check_output, save_model
     from keras_prelu.io.model_names import beside
@@ -39,8 +40,10 @@ def command(model: ModelName, output: Path | None, force: bool, session: Session
     equalized = session.load_model(model)
     check_output(output, force=force)
     check_run_file(output)
+    check_carried_record(model, output, force=force)
     groups = equalize(equalized)
     save_model(equalized, output, force=force)
+    carry_record(model, output, force=force)
     write_run_file(output)
     if session.json:
         print_json({"model": model, "output": output, "groups": groups})

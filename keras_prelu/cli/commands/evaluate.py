@@ -40,7 +40,7 @@ def command(
       keras-prelu evaluate model.prelu.keras --data digits
     """
     from keras_prelu.cli.console import print_json
-    from keras_prelu.cli.finetuned_files import unseen_samples
+    from keras_prelu.cli.sample_records import unseen_samples
     from keras_prelu.cli.tables import print_tables
     from keras_prelu.diagnostics.evaluation import evaluate
 

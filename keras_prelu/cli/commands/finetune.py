@@ -93,7 +93,9 @@ def command(
         output, control=training.control, force=force, converted=is_converted_here
     )
     check_run_file(output)
-    train, validation = split_labelled(data.load(loaded), session)
+    train, validation = split_labelled(
+        data.load(loaded), session, [model] if original is None else [model, original]
+    )
     if original is not None and not is_converted:
         raise click.UsageError(
             f"--original is for a converted model, and {model} has no PReLU layers. Leave it out."

@@ -62,9 +62,10 @@ def command(
     """
     _check_dependencies()
     from keras_prelu.cli.console import print_json
-    from keras_prelu.cli.finetuned_files import read_histories, unseen_samples
+    from keras_prelu.cli.finetuned_files import read_histories
     from keras_prelu.cli.progress import progress
     from keras_prelu.cli.records import read_calibration
+    from keras_prelu.cli.sample_records import unseen_samples
     from keras_prelu.io.model_files import check_output
     from keras_prelu.io.model_names import beside
     from keras_prelu.report.content import gather

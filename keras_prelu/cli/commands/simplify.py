@@ -54,6 +54,7 @@ def command(
     """
     from keras_prelu.cli.console import print_json
     from keras_prelu.cli.progress import progress
+    from keras_prelu.cli.sample_records import carry_record, check_carried_record
     from keras_prelu.cli.tables import number, print_table
     from keras_prelu.conversion.simplify import simplify
     from keras_prelu.io.model_files import check_output, save_model
@@ -63,6 +64,7 @@ def command(
     loaded = session.load_model(model)
     check_output(output, force=force)
     check_run_file(output)
+    check_carried_record(model, output, force=force)
     samples = data.load(loaded).train
     with progress("Simplifying"):
         result = simplify(
@@ -74,6 +76,7 @@ def command(
             seed=session.seed,
         )
     save_model(result.model, output, force=force)
+    carry_record(model, output, force=force)
     write_run_file(output)
     if session.json:
         print_json({"model": model, "output": output, "simplification": result})

@@ -1,7 +1,9 @@
 """`keras-prelu finetune`, `convert --finetune` and `demo`."""
 
+import base64
 import csv
 import dataclasses
+import json
 import os
 import re
 import types
@@ -13,6 +15,7 @@ import keras_prelu as kp
 import keras_prelu.demo
 from keras_prelu.cli import runners
 from keras_prelu.cli.options.training import RECIPES
+from keras_prelu.data.digests import sample_digests
 from keras_prelu.training import finetune as finetune_module
 from tests.integration.cli import stored
 from tests.integration.cli.commands import invoke, invoke_json
@@ -44,7 +47,8 @@ def test_a_fine_tuning_that_made_the_network_worse_names_the_better_file(folder)
     record = invoke_json(arguments, "-o relu.keras --force", expect=4)
     assert (folder / "relu.keras").read_bytes() == before
     assert record["best"] == "incoming"
-    assert record["output"] == record["files"]["output"] == "relu.finetuned.keras"
+    # The first run wrote relu.finetuned.keras.
+    assert record["output"] == record["files"]["output"] == "relu.finetuned-2.keras"
     assert record["files"]["best"] == "relu.keras"
 
 
@@ -65,7 +69,7 @@ def test_a_second_fine_tuning_is_compared_with_the_first(folder):
     result = invoke(arguments, "--learning-rate 3 --force -o prelu.keras", expect=4)
     assert "worse than the model that came in" in result.output
     assert "The better model is prelu.keras." in result.output
-    assert "Wrote prelu.finetuned.keras" in result.output
+    assert "Wrote prelu.finetuned-2.keras" in result.output
 
 
 def test_a_conversion_without_a_file_is_written_if_it_is_best(folder, monkeypatch):
@@ -122,6 +126,71 @@ def test_what_was_trained_on_is_not_scored(folder):
     output = invoke(f"compare {tuned} relu.keras --data digits").output
     assert "were used to train" not in output
     assert "n = 360" in output
+
+
+@pytest.mark.parametrize("command", ["bake", "equalize", "simplify --data samples.npz"])
+def test_what_is_made_from_a_model_has_its_record(command, folder):
+    name, _, options = command.partition(" ")
+    invoke(FINETUNE, "--recipe identity --no-control")
+    record = json.loads((folder / "relu.finetuned.training.json").read_text())
+    (folder / "made.training.json").write_text("mine")
+    arguments = f"{name} relu.finetuned.keras {options} -o made.keras"
+    assert "made.training.json' exists" in invoke(arguments, expect=1).stderr
+    assert not os.path.exists("made.keras")
+    invoke(arguments, "--force")
+    made = json.loads((folder / "made.training.json").read_text())
+    assert [made[key] for key in ("trained", "held_out")] == [
+        record[key] for key in ("trained", "held_out")
+    ]
+    output = invoke("compare made.keras relu.keras --data labelled.npz").output
+    assert "160 of 200 samples were used to train made.keras" in output
+
+
+def test_a_second_fine_tuning_holds_out_what_the_first_one_did(folder):
+    invoke(FINETUNE, "--recipe identity --no-control")
+    again = "finetune relu.finetuned.keras --original relu.keras --epochs 1 --seed 1 -o again.keras"
+    record = invoke_json(again, "--data labelled.npz")
+    assert record["result"]["comparison"]["samples"] == 40
+    first, second = (
+        json.loads((folder / f"{name}.training.json").read_text())
+        for name in ("relu.finetuned", "again")
+    )
+    assert np.array_equal(*(sorted(decoded(each["held_out"])) for each in (first, second)))
+    assert np.array_equal(*(sorted(decoded(each["trained"])) for each in (first, second)))
+    with np.load("labelled.npz") as arrays:
+        np.savez("few.npz", x=arrays["x"][:4], y=arrays["y"][:4])
+        x, y = arrays["x"], arrays["y"]
+    used = np.isin(digests_of(x, y), decoded(first["trained"]))
+    np.savez("used.npz", x=x[used], y=y[used])
+    error = invoke(again.replace("again.keras", "third.keras"), "--data used.npz", expect=1).stderr
+    assert "160 of the 160 samples were used to train relu.finetuned.keras" in error
+
+
+def decoded(text):
+    return np.frombuffer(base64.b64decode(text), dtype="<u8")
+
+
+def digests_of(x, y):
+    return sample_digests(kp.data.Samples(x, y))
+
+
+def test_a_worse_model_does_not_overwrite_the_one_that_came_in(folder, monkeypatch):
+    """Also where the control is the best of all."""
+    tune = runners.finetune_model
+
+    def with_a_better_control(*models_and_samples):
+        result = tune(*models_and_samples)
+        monkeypatch.setattr(type(result), "is_worse_than_incoming", True)
+        monkeypatch.setattr(type(result), "best", "control")
+        return result
+
+    monkeypatch.setattr(runners, "finetune_model", with_a_better_control)
+    before = (folder / "relu.keras").read_bytes()
+    (folder / "relu.finetuned.keras").write_text("mine")
+    arguments = "--recipe identity --force -o relu.keras"
+    assert "Wrote relu.finetuned-2.keras" in invoke(FINETUNE, arguments, expect=4).output
+    assert (folder / "relu.keras").read_bytes() == before
+    assert (folder / "relu.finetuned.keras").read_text() == "mine"
 
 
 def test_samples_that_were_all_trained_on_are_scored_with_a_caution(folder):

@@ -1,0 +1,180 @@
+"""The record beside a fine-tuned model of the samples that it was trained on.
+
+`compare`, `report` and `evaluate` read it, so that no score is measured unnoticed on samples that a
+model was trained on; a further fine-tuning holds out others; and what is made from the model, such
+as a baked file, gets a copy.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.io.model_names import ModelName
+
+__all__ = [
+    "SampleRecord",
+    "carry_record",
+    "check_carried_record",
+    "read_record",
+    "record_path",
+    "unseen_samples",
+    "used_samples",
+]
+
+
+def record_path(model: Path) -> Path:
+    """Return the path of a model's record: `m.finetuned.keras` → `m.finetuned.training.json`.
+
+    The control, `m.finetuned.control.keras`, has the same record.
+    """
+    path = model if model.name else model.resolve()  # A folder may be named ".".
+    stem = path.stem.removesuffix(".control")
+    return path.with_name(f"{stem}.training.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRecord:
+    """The samples of all trainings of a model, as digests.
+
+    Attributes:
+        trained: Array of integers. Samples that were trained on.
+        held_out: Array of integers. Samples that were held out, in every training.
+    """
+
+    trained: Any
+    held_out: Any
+
+    @classmethod
+    def of(cls, train: Any, validation: Any) -> SampleRecord:
+        """Return the record of a training, given its `Samples`."""
+        from keras_prelu.data.digests import sample_digests
+
+        return cls(trained=sample_digests(train), held_out=sample_digests(validation))
+
+    def used(self, digests: Any) -> Any:
+        """Return for each digest whether its sample was trained on."""
+        import numpy as np
+
+        return np.isin(digests, self.trained) & ~np.isin(digests, self.held_out)
+
+    def after(self, earlier: SampleRecord) -> SampleRecord:
+        """Return the record of both trainings of a model."""
+        import numpy as np
+
+        held_out = [
+            self.held_out[~np.isin(self.held_out, earlier.trained)],
+            earlier.held_out[~np.isin(earlier.held_out, self.trained)],
+        ]
+        return SampleRecord(
+            trained=np.union1d(self.trained, earlier.trained),
+            held_out=np.unique(np.concatenate(held_out)),
+        )
+
+    def as_json(self) -> dict[str, str]:
+        return {"trained": _encoded(self.trained), "held_out": _encoded(self.held_out)}
+
+
+def read_record(model: ModelName) -> SampleRecord | None:
+    """Return the record beside the file of a model, or None if there is none.
+
+    Warns of a record that can't be read.
+    """
+    if not model.is_file:
+        return None
+    path = record_path(model.path)
+    if not path.exists():
+        return None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return SampleRecord(
+            trained=_decoded(stored["trained"]), held_out=_decoded(stored["held_out"])
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        warnings.warn(
+            f"The record '{path}' can't be read: samples that '{model}' was trained on are not"
+            " recognized.",
+            KerasPReLUWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def check_carried_record(source: ModelName, output: Path, *, force: bool) -> None:
+    """Raise a FileError if the record of a model can't be written beside what is made from it."""
+    from keras_prelu.io.model_files import check_output
+
+    if read_record(source) is not None:
+        check_output(record_path(output), force=force, suffix=".json")
+
+
+def carry_record(source: ModelName, output: Path, *, force: bool) -> None:
+    """Write the record of a model, if it has one, beside a model that was made from it."""
+    from keras_prelu.io.atomic import atomic_write_text
+
+    record = read_record(source)
+    if record is not None:
+        stored = {"made_from": str(source), **record.as_json()}
+        atomic_write_text(record_path(output), json.dumps(stored, indent=1) + "\n", overwrite=force)
+
+
+def used_samples(samples: Any, models: Sequence[ModelName]) -> tuple[Any, list[str]]:
+    """Return for each sample whether a model was trained on it, and the names of these models."""
+    import numpy as np
+
+    records = {name: record for name in models if (record := read_record(name)) is not None}
+    used = np.zeros(len(samples), dtype=bool)
+    if not records:
+        return used, []
+    from keras_prelu.data.digests import sample_digests
+
+    digests = sample_digests(samples)
+    names: list[str] = []
+    for name, record in records.items():
+        of_model = record.used(digests)
+        names += [name] if of_model.any() else []
+        used |= of_model
+    return used, names
+
+
+def unseen_samples(samples: Any, models: Sequence[ModelName]) -> tuple[Any, str]:
+    """Return the samples that no model was trained on, by the records beside their files.
+
+    Args:
+        samples: `Samples`.
+        models: Sequence of `ModelName`. Models with or without records beside their files.
+
+    Returns:
+        A pair of the samples and of a sentence on those that are left out; it is empty if there are
+        none. If the models were trained on all samples, all are returned, and the sentence says so.
+    """
+    import numpy as np
+
+    used, names = used_samples(samples, models)
+    if not used.any():
+        return samples, ""
+    trained_on = f"used to train {' and '.join(names)}"
+    if used.all():
+        return samples, (
+            f"All {len(samples):,} samples were {trained_on}: the scores do not show how the models"
+            " do on new samples."
+        )
+    return samples.take(np.flatnonzero(~used)), (
+        f"{int(used.sum()):,} of {len(samples):,} samples were {trained_on} and are left out."
+    )
+
+
+def _encoded(digests: Any) -> str:
+    return base64.b64encode(digests.astype("<u8").tobytes()).decode("ascii")
+
+
+def _decoded(text: str) -> Any:
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<u8")
