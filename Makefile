@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist workstea
 
 TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
 	callbacks test_revival.py)
-TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_kinds.py scaling \
+TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_entrance.py data/test_kinds.py scaling \
 	training/test_digest.py training/test_optimizers.py test_constraints.py test_revival.py)
 # Files with tests that have a mark, besides those of tests/backends.
 MARKED = tests/backends $(shell grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests/unit tests/integration)
