@@ -110,6 +110,7 @@ def verify_conversion(
     with _as_in_original(converted, replaced):
         pairs = zip(_with_outputs(original), _with_outputs(converted), strict=True)
         records = [_verify(one, other, selected_sites, samples) for one, other in pairs]
+    records += [_not_made(obstacle, drawn=samples is None) for obstacle in _uncalled(original)]
     # A record of several has what is worst.
     return max(records, key=lambda record: (bool(record.obstacle), record.largest_difference))
 
@@ -119,6 +120,16 @@ def _with_outputs(model: keras.Model) -> list[keras.Model]:
     if not is_container(model):
         return [model]
     return [part for part in parts_of(model) if isinstance(part, keras.Model)]
+
+
+def _uncalled(model: keras.Model) -> list[str]:
+    """Return why each layer is not verified that a model without a `call` holds beside models."""
+    parts = parts_of(model) if is_container(model) else []
+    return [
+        f"'{part.name}' is a layer of a model without a `call`, with inputs that are not known"
+        for part in parts
+        if not isinstance(part, keras.Model)
+    ]
 
 
 def _verify(
@@ -153,6 +164,8 @@ def verify_probe(model: keras.Model, change: Callable[[], None], samples: Any = 
     models = _with_outputs(model)
     probes = [_probe_original(each, samples) for each in models]
     change()
+    for obstacle in _uncalled(model):
+        warn_of_no_verification(_not_made(obstacle, drawn=samples is None))
     for each, found in zip(models, probes, strict=True):
         if isinstance(found, str):
             warn_of_no_verification(_no_probe(found, samples))

@@ -8,6 +8,7 @@ with its original is nothing that a training or a conversion changes:
   An object that several attributes refer to is copied once.
 - Functions are copied if they, through their closure or defaults, refer to any of these, as in
   `self.block = lambda x: self.dense(x)`; bound methods get the copy as their `self`.
+- A weak reference refers to the copy of what it refers to, if that is copied.
 - All else is shared: modules, classes, plain functions, what a module holds in its globals, and
   objects of other libraries, such as data sets and lookup tables.
 
@@ -23,8 +24,8 @@ import gc
 import sys
 import types
 import weakref
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from enum import Enum
 from typing import Any
@@ -96,6 +97,9 @@ def duplicate(layer: Any) -> Any:
             stack.enter_context(each.as_written())
         duplication = _Duplication(layer)
         copy = duplication.copy(layer)
+        if duplication.met_reference_first():
+            duplication = _Duplication(layer, duplication.originals)
+            copy = duplication.copy(layer)
     duplication.finish()
     for each, cls in zip(converted, classes, strict=True):
         cls.adopt(duplication.copy(each))
@@ -103,13 +107,21 @@ def duplicate(layer: Any) -> Any:
 
 
 class _Duplication:
-    """The copies of what one layer refers to."""
+    """The copies of what one layer refers to.
 
-    def __init__(self, layer: Any) -> None:
+    Args:
+        layer: Layer or model.
+        reached: Objects that are known to be copied: those of an earlier duplication. A weak
+            reference to one of them that is met first has it copied at once.
+    """
+
+    def __init__(self, layer: Any, reached: Iterable[Any] = ()) -> None:
         self._layer = layer
+        self._reached = {id(each): each for each in reached}
         # By the ids of the originals, which stay alive.
         self._copies: dict[int, Any] = {}
-        self._originals: list[Any] = []
+        self.originals: list[Any] = []
+        self._targets: list[Any] = []
         self._shared: list[tuple[str, Any]] = []
         self._nodes = {
             id(node) for each in (layer, *sublayers(layer)) for node in nodes_of_graph(each)
@@ -121,9 +133,13 @@ class _Duplication:
         if isinstance(value, _SHARED):
             return value
         if id(value) not in self._copies:
-            self._originals.append(value)
+            self.originals.append(value)
             self._copy_new(value)
         return self._copies[id(value)]
+
+    def met_reference_first(self) -> bool:
+        """Return whether a weak reference was shared, and what it refers to was copied later."""
+        return any(id(target) in self._copies for target in self._targets)
 
     def finish(self) -> None:
         """Update what depends on the identity of the copied objects, and check what is shared.
@@ -131,11 +147,11 @@ class _Duplication:
         Raises:
             ConversionError: A shared object refers to a layer or variable that was copied.
         """
-        for original in self._originals:
+        for original in self.originals:
             index_by_identity(self._copies[id(original)])
         stateful = {
             id(original)
-            for original in self._originals
+            for original in self.originals
             if isinstance(original, (keras.layers.Layer, keras.Variable))
         }
         for attribute, value in self._shared:
@@ -175,14 +191,23 @@ class _Duplication:
         elif isinstance(value, functools.partial):
             self._copy_partial(value)
         elif isinstance(value, weakref.ref):
-            target = value()
-            known = id(target) in self._copies
-            self._set(value, weakref.ref(self._copies[id(target)]) if known else value)
+            self._set(value, self._reference(value))
         elif _is_copied(value):
             self._copy_object(value)
         else:
             self._shared.append((self._attribute, value))
             self._set(value, value)
+
+    def _reference(self, reference: weakref.ref[Any]) -> weakref.ref[Any]:
+        """Return a weak reference to the copy of an object, or the same if it is not copied."""
+        found = reference()
+        target = getattr(found, "__self__", found)  # That of a `WeakMethod` is a bound method.
+        if target is None:
+            return reference
+        if id(target) in self._copies or id(target) in self._reached:
+            return type(reference)(self.copy(found))
+        self._targets.append(target)
+        return reference
 
     def _copy_container(self, value: Any) -> None:
         cls: Any = type(value)
@@ -198,8 +223,10 @@ class _Duplication:
         copy = self._set(value, cls.__new__(cls))
         # The methods of the base classes, since those of Keras's classes track what is added.
         if isinstance(value, dict):
+            # That of dict would leave the order of an OrderedDict, by which it is read, empty.
+            base = OrderedDict if isinstance(value, OrderedDict) else dict
             for key, item in value.items():
-                dict.__setitem__(copy, self.copy(key), self.copy(item))
+                base.__setitem__(copy, self.copy(key), self.copy(item))
         elif isinstance(value, set):
             set.update(copy, [self.copy(item) for item in value])
         else:
@@ -229,7 +256,11 @@ class _Duplication:
             is_same &= any(new_cell.cell_contents is same for same in (content, copy))
         defaults = self.copy(function.__defaults__)
         keyword_defaults = self.copy(function.__kwdefaults__)
-        if is_same and not (defaults or keyword_defaults):
+        is_same &= defaults is function.__defaults__ and all(
+            keyword_defaults[name] is value
+            for name, value in (function.__kwdefaults__ or {}).items()
+        )
+        if is_same:
             self._set(function, function)
             return
         functools.update_wrapper(copy, function)

@@ -182,3 +182,30 @@ def test_inputs_and_outputs_in_any_structure():
     result = kp.finetune(model, data, data, recipe="identity", epochs=1)
     loss = model.evaluate(*data, verbose=0, return_dict=True)["loss"]
     assert kp.compare(model, result.prelu.model, data).a == pytest.approx(loss, rel=1e-4)
+
+
+class Block(L.Layer):
+    """A rectifier between two linear layers, in a layer that is no model."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = L.Dense(8), L.Dense(2)
+
+    def call(self, x):
+        return self.second(ops.relu(self.first(x)))
+
+
+class HoldsLayer(keras.Model):
+    """A model without a `call` that holds a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = Block(name="block")
+
+
+def test_a_layer_of_a_model_without_a_call_is_converted_with_a_note_that_it_is_not_verified():
+    model = HoldsLayer()
+    expected = ops.convert_to_numpy(model.block(X))
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="could not be verified.*'block'"):
+        converted = kp.convert(model)
+    np.testing.assert_allclose(ops.convert_to_numpy(converted.block(X)), expected, rtol=1e-5)

@@ -2,6 +2,8 @@
 
 import functools
 import threading
+import weakref
+from collections import OrderedDict
 
 import keras
 import numpy as np
@@ -122,6 +124,61 @@ def test_a_duplicate_of_a_duplicate_and_of_a_converted_model():
     assert np.abs(outputs(copy) - outputs(original)).max() > 1e-4
     make_useless(converted)
     assert np.isfinite(outputs(copy)).all()
+
+
+class Ordered(keras.Model):
+    """Keeps its layers in an OrderedDict, which Keras replaces by a class of its own."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.blocks = OrderedDict(first=L.Dense(4), second=L.Dense(3))
+
+    def call(self, x):
+        for block in self.blocks.values():
+            x = block(x)
+        return self.function(x)
+
+
+def test_a_duplicate_keeps_the_items_and_the_order_of_an_ordered_dict():
+    original = Ordered(ops.relu)
+    original(X)
+    copy = duplicate(original)
+    assert list(copy.blocks) == ["first", "second"]
+    assert type(copy.blocks) is type(original.blocks)
+    np.testing.assert_array_equal(outputs(copy), outputs(original))
+    make_useless(original)
+    assert np.isfinite(outputs(copy)).all()
+
+
+class Referring(keras.Model):
+    """Refers weakly to a layer and a method before it holds the layer itself."""
+
+    def __init__(self, outside):
+        super().__init__()
+        dense = L.Dense(3)
+        self.reference = weakref.ref(dense)
+        self.references = (self.reference, weakref.ref(outside))
+        self.method = weakref.WeakMethod(dense.call)
+        self.dense = dense
+
+    def call(self, x):
+        return self.reference()(x)
+
+
+def test_weak_references_refer_to_the_copies_also_if_they_are_met_first():
+    outside = L.Dense(2)
+    original = Referring(outside)
+    original(X)
+    copy = duplicate(original)
+    assert copy.reference() is copy.dense
+    assert copy.references[0]() is copy.dense
+    assert copy.references[1]() is outside
+    assert copy.method().__self__ is copy.dense
+    assert copy.dense is not original.dense
+    expected = outputs(original)
+    make_useless(original)
+    np.testing.assert_array_equal(outputs(copy), expected)
 
 
 class Hidden:
