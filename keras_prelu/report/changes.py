@@ -112,7 +112,10 @@ def changed_samples(
     if not len(indices):
         return []
     chosen = data.take(indices)
-    decisions = [_decisions(model, chosen) for model in models]
+    decisions = [
+        _decisions(model, chosen, numbers[indices], right[indices])
+        for model, right in zip(models, (before, after), strict=True)
+    ]
     images = _images(chosen.x)
     return [
         ChangedSample(
@@ -139,13 +142,18 @@ def _numbers(labels: Any, count: int) -> np.ndarray | None:
     return array.reshape(-1).round().astype("int64")
 
 
-def _decisions(model: keras.Model, samples: Samples) -> np.ndarray:
+def _decisions(
+    model: keras.Model, samples: Samples, labels: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """Return the classes that a model decides for.
+
+    With one output for two classes, they follow from what is right by the scores, whose threshold
+    depends on the loss.
+    """
     outputs = keras.ops.convert_to_numpy(model.predict(keras_arrays(samples.x), verbose=0))
     if outputs.ndim == 2 and outputs.shape[1] > 1:
         return outputs.argmax(axis=1)
-    # One number for two classes: a probability, or a logit if one is not from 0 to 1.
-    threshold = 0.5 if 0.0 <= outputs.min() <= outputs.max() <= 1.0 else 0.0
-    return (outputs.reshape(len(outputs)) > threshold).astype("int64")
+    return np.where(right == 1, labels, 1 - labels)
 
 
 def _images(x: Any) -> np.ndarray | None:

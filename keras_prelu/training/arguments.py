@@ -23,6 +23,7 @@ from keras_prelu.data.streams import (
 from keras_prelu.diagnostics.scores import check_scores
 from keras_prelu.errors import FineTuningError, InvalidArgumentError
 from keras_prelu.sites.prelu_layers import has_prelu_layers
+from keras_prelu.training.class_weights import class_weights
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.recipes import AUTO, get_recipe
 from keras_prelu.training.stream_batches import StreamBatches
@@ -158,7 +159,8 @@ def checked_data(
 def _training_data(model: keras.Model, train: Any, fit: FitConfig) -> Any:
     """Return training data as checked samples, or as a checked stream of batches.
 
-    Data that can be read only once, which the first of several trainings would use up, is read into
+    What can't be done with the data is refused here, before a search or a training begins. Data
+    that can be read only once, which the first of several trainings would use up, is read into
     memory.
     """
     role = "training"
@@ -168,6 +170,7 @@ def _training_data(model: keras.Model, train: Any, fit: FitConfig) -> Any:
     if isinstance(train, (Iterator, Samples)) or is_tuple or is_rows(train):
         samples = labelled_samples(model, train, fit.loss, role)
         _refuse_weights_twice(samples, fit)
+        class_weights(fit.class_weight, samples)
         return samples
     check_training_stream(train, has_steps=fit.steps_per_epoch is not None)
     if fit.augment is not None:
@@ -175,6 +178,7 @@ def _training_data(model: keras.Model, train: Any, fit: FitConfig) -> Any:
             "`augment` is applied to samples. Augment a stream of batches where it is made,"
             " such as with dataset.map."
         )
+    class_weights(fit.class_weight, train)
     # An error in the first batch is told before anything is computed.
     first = Samples(*first_batch(train, model))
     _refuse_weights_twice(labelled_samples(model, first, fit.loss, role), fit)

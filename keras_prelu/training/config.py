@@ -53,8 +53,9 @@ class FitConfig:
         augment: Keras layer, such as `keras.layers.RandomFlip`, or a function of a batch of x and,
             if it takes two arguments, of a `numpy.random.Generator`. It is applied to the training
             batches, with the same draws for every model. Defaults to None.
-        mixed_precision: Str, "bfloat16" or "float16". The models compute in it, with weights and
-            outputs in float32, and keep doing so. Defaults to None.
+        mixed_precision: Str, "bfloat16" or "float16". The models compute in it, and keep doing so,
+            with weights in float32. So are the outputs, but for those of subclassed models.
+            Defaults to None.
         metric: Str or Keras metric. The metric that the scores and the verdict are about, as in
             `compare`. Defaults to None: accuracy or loss, and the other metrics with them.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that

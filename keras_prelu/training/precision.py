@@ -31,8 +31,9 @@ def check_precision(precision: Any) -> None:
 def compute_in(model: keras.Model, precision: str | None) -> None:
     """Make the layers of a model compute in half precision, with weights in float32.
 
-    Layers that compute the model's outputs stay in float32, as Keras advises, and so do layers with
-    a policy of their own.
+    Layers that compute the outputs of a model with a graph stay in float32, as Keras advises, with
+    the layers inside them, and so do layers with a policy of their own. Which layers compute the
+    outputs of a subclassed model is not known: they are in half precision.
 
     Args:
         model: Keras model that has computed nothing yet. It is changed.
@@ -41,7 +42,11 @@ def compute_in(model: keras.Model, precision: str | None) -> None:
     if precision is None:
         return
     policy = keras.DTypePolicy(f"mixed_{precision}")
-    last = {id(operation) for operation in _output_operations(model)}
+    last = {
+        id(layer)
+        for operation in _output_operations(model)
+        for layer in (operation, *sublayers(operation))
+    }
     for layer in [model, *sublayers(model)]:
         is_plain = getattr(layer.dtype_policy, "name", "") == _FULL
         if is_plain and id(layer) not in last and not isinstance(layer, keras.layers.InputLayer):
@@ -49,5 +54,9 @@ def compute_in(model: keras.Model, precision: str | None) -> None:
 
 
 def _output_operations(model: keras.Model) -> list[Any]:
-    tensors = keras.tree.flatten(getattr(model, "outputs", None) or [])
-    return [producer(tensor) for tensor in tensors]
+    """Return the operations that compute a model's outputs, also inside of nested models."""
+    operations: list[Any] = []
+    for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []):
+        operation = producer(tensor)
+        operations += _output_operations(operation) or [operation]
+    return operations

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.diagnostics.scores import measure_scores
 from keras_prelu.report import figures
 from keras_prelu.report.changes import changed_samples, class_accuracies
 from keras_prelu.report.html import render, write
@@ -326,6 +327,21 @@ def _dense(decision):
     model = keras.Sequential([keras.Input((64,)), L.Dense(4)])
     model.set_weights([np.zeros((64, 4)), np.eye(4)[decision]])
     return model
+
+
+@pytest.mark.parametrize("logits", [(0.1, -0.1), (0.4, -3.0), (-0.2, 0.3)])
+def test_decisions_of_one_output_are_those_that_the_scores_count(logits):
+    samples = kp.data.Samples(np.zeros((6, 2), "float32"), np.array([0, 1, 1, 0, 1, 0]))
+    networks = [keras.Sequential([keras.Input((2,)), L.Dense(1)]) for _ in logits]
+    for network, logit in zip(networks, logits, strict=True):
+        network.set_weights([np.zeros((2, 1)), np.array([logit])])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    before, after = (measure_scores(each, samples, loss=loss).values for each in networks)
+    found = changed_samples(networks, samples, before, after)
+    assert len(found) == 6
+    assert {(each.before, each.after) for each in found} == {
+        (int(logits[0] > 0), int(logits[1] > 0))
+    }
 
 
 def test_figures_for_narrow_screens_keep_their_values(report):

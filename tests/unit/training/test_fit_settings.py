@@ -12,6 +12,7 @@ from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.training.augmentation import Augmentation
 from keras_prelu.training.class_weights import class_weights
 from keras_prelu.training.data_order import ShuffledBatches
+from keras_prelu.training.precision import compute_in
 from keras_prelu.training.schedules import set_schedule
 
 L = keras.layers
@@ -97,7 +98,12 @@ def test_refused_settings(samples, settings, message):
         tune(samples, **settings)
 
 
-def test_settings_that_need_samples(samples):
+@pytest.mark.parametrize("recipe", ["relu", "auto"])
+def test_settings_that_need_samples_are_refused_before_any_training(samples, recipe, monkeypatch):
+    def train(*args, **kwargs):
+        raise AssertionError("a model was trained")
+
+    monkeypatch.setattr(keras.Model, "fit", train)
     stream = ShuffledBatches(Samples(*samples), 16, seed=0)
     for settings in ({"augment": lambda x: x}, {"class_weight": "balanced"}):
         with pytest.raises(InvalidArgumentError, match="stream"):
@@ -105,7 +111,7 @@ def test_settings_that_need_samples(samples):
                 classifier(),
                 stream,
                 samples,
-                recipe="relu",
+                recipe=recipe,
                 selection=samples,
                 epochs=1,
                 **settings,
@@ -224,3 +230,44 @@ def test_mixed_precision(samples, precision):
         precision == "float16"
     )
     assert np.isfinite(result.prelu.history["loss"]).all()
+
+
+def backbone():
+    return keras.Sequential([keras.Input((6,)), L.Dense(8, "relu"), L.Dense(8, "relu")])
+
+
+def head():
+    return keras.Sequential([keras.Input((8,)), L.Dense(8, "relu"), L.Dense(3, "softmax")])
+
+
+def dense_layers(layer):
+    if isinstance(layer, L.Dense):
+        return [layer]
+    inner = [layer.dense] if isinstance(layer, Wrapped) else getattr(layer, "layers", [])
+    return [dense for each in inner for dense in dense_layers(each)]
+
+
+class Wrapped(L.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = L.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize(
+    ("last", "policies"),
+    [
+        (head, ["mixed_bfloat16", "float32"]),
+        (lambda: keras.Sequential([keras.Input((8,)), head()]), ["mixed_bfloat16", "float32"]),
+        (Wrapped, ["float32"]),
+    ],
+)
+def test_outputs_of_nested_models_stay_in_float32_under_mixed_precision(last, policies):
+    model = keras.Sequential([keras.Input((6,)), backbone(), last()])
+    compute_in(model, "bfloat16")
+    found = [each.dtype_policy.name for each in dense_layers(model)]
+    assert found == ["mixed_bfloat16"] * 2 + policies
+    outputs = model(np.ones((2, 6), "float32"))
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float32"
