@@ -5,7 +5,6 @@ The keys are the names of the options, so that an option is declared once, in it
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from keras_prelu.cli.options.groups import is_given
+from keras_prelu.utils.suggestions import did_you_mean
 from keras_prelu.version import __version__
 
 __all__ = ["check_run_file", "config_option", "run_file_path", "write_run_file"]
@@ -121,7 +121,8 @@ def _read(context: click.Context, _parameter: click.Parameter, path: Path | None
     for written, value in values.items():
         key = str(written).replace("-", "_")
         if key not in parameters or key in ("config", "help"):
-            raise click.UsageError(f"'{path}': there is no '{written}'.{_nearest(key, parameters)}")
+            suggestion = did_you_mean(key, parameters, cutoff=0.5)
+            raise click.UsageError(f"'{path}': there is no '{written}'.{suggestion}")
         if value is not None:
             defaults[str(parameters[key].name)] = _checked(
                 path, str(written), value, parameters[key], context
@@ -167,8 +168,3 @@ def _text(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def _nearest(key: str, parameters: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(key, parameters, n=1, cutoff=0.5)
-    return f" Did you mean '{near[0]}'?" if near else ""

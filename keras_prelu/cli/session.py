@@ -14,6 +14,7 @@ from typing import Any
 
 from keras_prelu.cli.output import echo
 from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
+from keras_prelu.utils.import_path import imports_from_working_directory, keeps_import_path
 from keras_prelu.utils.process_state import SharedChange
 from keras_prelu.utils.quiet import errors_alone, nothing_silenced, silenced
 
@@ -44,6 +45,7 @@ def keras_session(
             stack.enter_context(nothing_silenced())
         stack.enter_context(_warnings_as_notes(third_parties=debug)())
         stack.enter_context(_log_as_lines()())
+        stack.enter_context(keeps_import_path())
         _choose_backend(backend)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
         keras = _import_keras()
@@ -53,8 +55,8 @@ def keras_session(
             stack.enter_context(errors_alone(name))
         keras.utils.set_random_seed(seed)
         if modules:
-            stack.enter_context(_importable(os.getcwd())())
-            _import_modules(modules)
+            with imports_from_working_directory():
+                _import_modules(modules)
         yield
 
 
@@ -125,30 +127,6 @@ def _import_modules(modules: Sequence[str]) -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise KerasPReLUError(f"--import {module}: {error}.") from error
-
-
-@functools.cache
-def _importable(directory: str) -> SharedChange:
-    """Return the change that puts a directory first on `sys.path`.
-
-    An installed script does not find modules of the working directory, unlike `python -m`. The
-    modules of --import may import others when their functions are called, so the change lasts for
-    the whole command. Failure mode: if it were not undone, later imports of the process could find
-    a user's file instead of an installed package.
-    """
-
-    def make() -> Callable[[], None]:
-        if directory in sys.path:
-            return lambda: None
-        sys.path.insert(0, directory)
-
-        def undo() -> None:
-            with contextlib.suppress(ValueError):  # Imported code may have removed the entry.
-                sys.path.remove(directory)
-
-        return undo
-
-    return SharedChange(make)
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import own_attributes
+from keras_prelu.custom_layers.function_sources import nested_codes
 from keras_prelu.custom_layers.rectifier_functions import RECTIFYING_FUNCTIONS
 from keras_prelu.graph.rectifiers import RECTIFYING
 from keras_prelu.utils.libraries import LIBRARIES, is_of_user
@@ -120,7 +121,7 @@ def _constants_of_call(cls: Any) -> frozenset[Any]:
 def _codes_of_call(cls: Any) -> Iterator[types.CodeType]:
     """Yield the code of `call`, and of the methods and functions of the user's that it names."""
     for function in functions_of_call(cls):
-        yield from _nested(function.__code__)
+        yield from nested_codes(function.__code__)
 
 
 @functools.cache
@@ -177,15 +178,8 @@ def _plain_function(method: Any) -> types.FunctionType | None:
     return method if isinstance(method, types.FunctionType) else None
 
 
-def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _nested(constant)
-
-
 def _names_in(code: types.CodeType) -> set[str]:
-    return {name for inner in _nested(code) for name in inner.co_names}
+    return {name for inner in nested_codes(code) for name in inner.co_names}
 
 
 @functools.cache

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from keras_prelu.errors import DataError, reason_of
+from keras_prelu.utils.import_path import imports_from_working_directory
 
-__all__ = ["is_function_name", "named_function", "named_object"]
+__all__ = [
+    "called_by_name",
+    "is_function_name",
+    "named_function",
+    "named_instance",
+    "named_object",
+]
 
 
 def is_function_name(text: str) -> bool:
@@ -48,11 +54,33 @@ def named_object(name: str) -> Any:
     if not is_function_name(name):
         raise DataError(f"'{name}' names no function. Write module:function.")
     module, _, function = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        return getattr(importlib.import_module(module), function, None)
+        with imports_from_working_directory():
+            return getattr(importlib.import_module(module), function, None)
     except Exception as error:  # The user's module may raise anything.
         raise DataError(
             f"'{name}': module '{module}' can't be imported: {reason_of(error)}."
         ) from error
+
+
+def called_by_name(name: str, *arguments: Any) -> Any:
+    """Return what the function `module:function` returns.
+
+    Raises:
+        DataError: There is no such module or function, or it raises an exception.
+    """
+    function = named_function(name)
+    try:
+        return function(*arguments)
+    except Exception as error:  # The user's function may raise anything.
+        raise DataError(f"'{name}' failed: {reason_of(error)}.") from error
+
+
+def named_instance(name: str) -> Any:
+    """Return the function or object `module:name`; a class is constructed without arguments.
+
+    Raises:
+        DataError: There is no such module or function, or the constructor raises an exception.
+    """
+    found = named_function(name)
+    return called_by_name(name) if inspect.isclass(found) else found

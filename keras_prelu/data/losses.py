@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from keras_prelu.data.functions import is_function_name, named_function
+from keras_prelu.data.functions import is_function_name, named_instance
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.utils.suggestions import did_you_mean
 
 __all__ = ["named_loss", "resolved_loss"]
 
@@ -60,8 +60,7 @@ def named_loss(name: str) -> Any:
         return resolved_loss(name)
     if not is_function_name(name):
         raise InvalidArgumentError(f"'{name}' names no loss. Write module:function.")
-    found = named_function(name)
-    return found() if inspect.isclass(found) else found
+    return named_instance(name)
 
 
 def _suggestion(loss: Any) -> str:
@@ -73,5 +72,4 @@ def _suggestion(loss: Any) -> str:
             if name.islower() and inspect.isfunction(value) and name not in ("get", "serialize")
         ),
     ]
-    close = difflib.get_close_matches(str(loss).lower(), names, n=1)
-    return f" Did you mean {close[0]!r}?" if close else " It may be a function of your own."
+    return did_you_mean(str(loss), names) or " It may be a function of your own."

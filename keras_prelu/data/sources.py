@@ -16,7 +16,7 @@ from keras_prelu.data.containers import is_rows, rows_as_columns, split_label
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.digits import digit_images
 from keras_prelu.data.folders import image_folder
-from keras_prelu.data.functions import is_function_name, named_function
+from keras_prelu.data.functions import called_by_name, is_function_name
 from keras_prelu.data.lazy import as_lazy, is_lazy, loaded
 from keras_prelu.data.npz_source import npz_dataset
 from keras_prelu.data.samples import Samples
@@ -25,7 +25,7 @@ from keras_prelu.data.streams import gather_labelled, yields_batches
 from keras_prelu.data.tables import TABLES, table_dataset
 from keras_prelu.data.text_folders import text_folder
 from keras_prelu.data.tfds_source import tfds_dataset
-from keras_prelu.errors import DataError, reason_of
+from keras_prelu.errors import DataError
 from keras_prelu.utils.checks import check_number
 
 __all__ = ["Dataset", "load"]
@@ -137,7 +137,7 @@ def _load(
     if prefix == "text":
         return text_folder(source, Path(rest))
     if is_function_name(source):
-        return _returned(source, _called(source))
+        return _returned(source, called_by_name(source))
     raise DataError(f"Unknown data source '{source}'. It must be {SOURCES}.")
 
 
@@ -147,14 +147,6 @@ def _digits(input_shape: Sequence[int | None] | None) -> Dataset:
     if math.prod(shape) == 64 and len(shape) == len(tuple(input_shape or ())):
         x_train, x_test = x_train.reshape(-1, *shape), x_test.reshape(-1, *shape)
     return Dataset("digits", Samples(x_train, y_train), Samples(x_test, y_test))
-
-
-def _called(name: str, *arguments: Any) -> Any:
-    function = named_function(name)
-    try:
-        return function(*arguments)
-    except Exception as error:  # The user's function may raise anything.
-        raise DataError(f"'{name}' failed: {reason_of(error)}.") from error
 
 
 def _returned(source: str, value: Any) -> Dataset:
@@ -236,5 +228,5 @@ def _scaled(x: Any, scale: float) -> Any:
 
 def _prepared(name: str, x: Any) -> Any:
     if is_lazy(x):
-        return as_lazy(x).map(lambda rows: _called(name, rows))
-    return _called(name, loaded(x))
+        return as_lazy(x).map(lambda rows: called_by_name(name, rows))
+    return called_by_name(name, loaded(x))

@@ -13,7 +13,7 @@ from typing import Any
 
 from keras_prelu.diagnostics.paired_intervals import ERROR
 from keras_prelu.diagnostics.verdict_wording import interval_text, verdict_text
-from keras_prelu.display.figures import intervals_figure
+from keras_prelu.display.figures import GainRow, intervals_figure
 from keras_prelu.display.notebook import Shown
 from keras_prelu.display.tables import Table, number
 
@@ -141,8 +141,15 @@ class Comparison(Shown):
 
     def plot(self) -> Any:
         """Return a matplotlib figure of the gain with its interval, 0 and the margin."""
-        row = ("a against b", self.gain, self.low, self.high, self.verdict)
-        return intervals_figure([row], margin=self.negligible, metric=self.metric)
+        row = GainRow(
+            name="a against b",
+            gain=self.gain,
+            low=self.low,
+            high=self.high,
+            verdict=self.verdict,
+            margin=self.negligible,
+        )
+        return intervals_figure([row], metric=self.metric)
 
     def sentence(self, a: str, b: str) -> str:
         """Return the verdict in words, with the interval and the number of samples needed.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from keras_prelu.errors import KerasPReLUError
 
 __all__ = [
     "COLORS",
+    "GainRow",
     "calibration_figure",
     "hide_frame",
     "intervals_figure",
@@ -77,35 +79,73 @@ def learning_curves_figure(histories: Mapping[str, Mapping[str, Sequence[float]]
     return figure
 
 
-def intervals_figure(
-    rows: Sequence[tuple[str, float, float, float, str]], *, margin: float | None, metric: str
-) -> Any:
-    """Plot gains with their intervals, beside 0 and the margin.
+@dataclass(frozen=True, kw_only=True)
+class GainRow:
+    """A row in the figure of gains.
+
+    Attributes:
+        name: String. The name of the comparison.
+        gain: Float. By how much one model is better.
+        low: Float. Lower end of the gain's interval; minus infinity if there is none.
+        high: Float. Upper end of the gain's interval.
+        verdict: String. The verdict of the comparison.
+        margin: Float or None. The gain that does not matter in this comparison.
+    """
+
+    name: str
+    gain: float
+    low: float
+    high: float
+    verdict: str
+    margin: float | None
+
+
+def intervals_figure(rows: Sequence[GainRow], *, metric: str) -> Any:
+    """Plot gains with their intervals, beside 0 and the margins, bands around 0.
 
     Args:
-        rows: Sequence of (name, gain, low, high, verdict).
-        margin: Float or None. The gain that does not matter, shown as a band around 0.
+        rows: Sequence of `GainRow`.
         metric: String. What the gain is one of.
     """
     figure = new_figure(8, 1.3 + 0.45 * len(rows))
     axes = figure.add_subplot()
-    if margin is not None and math.isfinite(margin):
-        axes.axvspan(-margin, margin, color="0.5", alpha=0.18, linewidth=0, label="margin")
+    bands = {
+        index: row.margin
+        for index, row in enumerate(rows)
+        if row.margin is not None and math.isfinite(row.margin)
+    }
+    if bands:
+        axes.barh(
+            list(bands),
+            [2 * margin for margin in bands.values()],
+            left=[-margin for margin in bands.values()],
+            height=1.0,
+            color="0.5",
+            alpha=0.18,
+            linewidth=0,
+            label="margin",
+        )
     axes.axvline(0.0, color="0.5", linewidth=1)
-    for row, (_, gain, low, high, verdict) in enumerate(rows):
-        color = {"better": COLORS[2], "worse": COLORS[1]}.get(verdict, COLORS[0])
-        if math.isfinite(low) and math.isfinite(high):
-            axes.plot([low, high], [row, row], color=color, linewidth=3, solid_capstyle="butt")
-        axes.plot([gain], [row], "o", color=color, markersize=7)
+    for index, row in enumerate(rows):
+        color = {"better": COLORS[2], "worse": COLORS[1]}.get(row.verdict, COLORS[0])
+        if math.isfinite(row.low) and math.isfinite(row.high):
+            ends = [row.low, row.high]
+            axes.plot(ends, [index, index], color=color, linewidth=3, solid_capstyle="butt")
+        axes.plot([row.gain], [index], "o", color=color, markersize=7)
         axes.annotate(
-            verdict, (gain, row), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8
+            row.verdict,
+            (row.gain, index),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
         )
     axes.set_yticks(range(len(rows)))
-    axes.set_yticklabels([name for name, *_ in rows], parse_math=False)
+    axes.set_yticklabels([row.name for row in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.7)
     axes.margins(x=0.1)
     axes.set_xlabel(f"gain in {metric}, with its 95 % interval (right of 0 is better)")
-    if margin is not None and math.isfinite(margin):
+    if bands:
         axes.legend(frameon=False, fontsize=8, loc="lower right")
     hide_frame(axes)
     return figure

@@ -5,10 +5,11 @@ Nothing is loaded here, so that the command line can parse names without Keras.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from pathlib import Path
+
+from keras_prelu.utils.suggestions import nearest
 
 __all__ = ["KINDS", "ModelName", "beside"]
 
@@ -65,7 +66,7 @@ class ModelName(str):
         if not self.is_file or found is None:
             return ""
         written = found[1].lower().replace("-", "_").replace(".", "_")
-        near = difflib.get_close_matches(written, [*KINDS, *_ALIASES], n=1, cutoff=0.75)
+        near = nearest(written, [*KINDS, *_ALIASES], cutoff=0.75)
         kind = _ALIASES.get(near[0], near[0]) if near else ""
         rest = found[2].removeprefix("//")
         return f"{kind}:{'//' if kind == 'hf' else ''}{rest}" if kind else ""

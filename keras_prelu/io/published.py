@@ -7,13 +7,12 @@ are cached, and errors of one line.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import inspect
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from keras_prelu.errors import FileError, reason_of
 from keras_prelu.io.file_loading import as_model
 from keras_prelu.io.model_names import ModelName
 from keras_prelu.io.validation import check_folder
+from keras_prelu.utils.suggestions import did_you_mean
 
 __all__ = ["hugging_face_folder", "keras_application", "keras_hub_model"]
 
@@ -52,7 +52,8 @@ def keras_application(name: ModelName) -> keras.Model:
         key: value for key, value in vars(keras.applications).items() if inspect.isfunction(value)
     }
     if name.rest not in networks:
-        raise FileError(f"keras.applications has no '{name.rest}'.{_nearest(name.rest, networks)}")
+        suggestion = did_you_mean(name.rest, networks, count=3)
+        raise FileError(f"keras.applications has no '{name.rest}'.{suggestion}")
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     with _downloads(name, home / "models"):
         return networks[name.rest](weights="imagenet")
@@ -90,7 +91,8 @@ def keras_hub_model(name: ModelName) -> keras.Model:
     if Path(preset).is_dir():
         return as_model(preset, lambda: _model_in(keras_hub, class_name, Path(preset)))
     if preset not in known and "://" not in preset:
-        raise FileError(f"KerasHub has no preset '{preset}'.{_nearest(preset, known)}")
+        suggestion = did_you_mean(preset, known, count=3)
+        raise FileError(f"KerasHub has no preset '{preset}'.{suggestion}")
     handle = known[preset]["kaggle_handle"] if preset in known else preset
     with _downloads(name, _cache_of(handle)):
         return _loader(keras_hub, class_name, handle).from_preset(preset)
@@ -119,7 +121,8 @@ def _class_and_preset(text: str) -> tuple[str, str]:
 def _class_named(keras_hub: Any, name: str) -> Any:
     found = getattr(keras_hub.models, name, None)
     if not hasattr(found, "from_preset"):
-        raise FileError(f"KerasHub has no model '{name}'.{_nearest(name, vars(keras_hub.models))}")
+        suggestion = did_you_mean(name, vars(keras_hub.models), count=3)
+        raise FileError(f"KerasHub has no model '{name}'.{suggestion}")
     return found
 
 
@@ -204,10 +207,3 @@ def _imported(module: str, extra: str, name: ModelName) -> Any:
         raise FileError(
             f"'{name}' needs {module} ({reason_of(error, 80)}): pip install 'keras-prelu[{extra}]'."
         ) from error
-
-
-def _nearest(text: str, names: Iterable[str]) -> str:
-    """Return a sentence with the names that are nearest to a text."""
-    near = difflib.get_close_matches(text.lower(), {each.lower(): 0 for each in names}, n=3)
-    found = [each for each in names if each.lower() in near]
-    return f" Did you mean {' or '.join(sorted(found)[:3])}?" if found else ""

@@ -15,6 +15,7 @@ from keras_prelu.diagnostics.diagnosis import Diagnosis
 from keras_prelu.diagnostics.similarity import LayerSimilarity
 from keras_prelu.display.figures import (
     COLORS,
+    GainRow,
     calibration_figure,
     hide_frame,
     intervals_figure,
@@ -27,6 +28,7 @@ from keras_prelu.display.figures import (
 from keras_prelu.report.changes import ChangedSample, ClassAccuracy
 
 __all__ = [
+    "GainRow",
     "calibration_figure",
     "changed_samples_figure",
     "classes_figure",

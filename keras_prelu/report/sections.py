@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from keras_prelu.calibration.records import Calibration
 from keras_prelu.diagnostics.comparison_result import MetricComparison
+from keras_prelu.diagnostics.verdict_wording import ends_text
 from keras_prelu.report import figures
 from keras_prelu.report.content import Report
 
@@ -92,12 +93,21 @@ def _verdicts(report: Report) -> Section:
     return Section(
         title="Gain and its interval",
         caption=(
-            f"The gain in {first.metric} with its interval of 95 % over samples. The grey band is"
-            " the margin: a gain within it does not matter. The table has all metrics."
+            f"The gain in {first.metric} with its interval of 95 % over samples. The grey bands"
+            " are the margins: a gain within one does not matter. The table has all metrics."
         ),
         draw=lambda: figures.intervals_figure(
-            [(name, each.gain, each.low, each.high, each.verdict) for name, each in pairs],
-            margin=first.negligible,
+            [
+                figures.GainRow(
+                    name=name,
+                    gain=each.gain,
+                    low=each.low,
+                    high=each.high,
+                    verdict=each.verdict,
+                    margin=each.negligible,
+                )
+                for name, each in pairs
+            ],
             metric=first.metric,
         ),
         table=Table(columns=headings, rows=rows),
@@ -109,7 +119,7 @@ def _figures(metric: MetricComparison) -> tuple[str, ...]:
         f"{metric.a:.4f}",
         f"{metric.b:.4f}",
         f"{metric.gain:+.4f}",
-        f"{metric.low:+.4f} to {metric.high:+.4f}",
+        ends_text(metric.low, metric.high),
     )
 
 

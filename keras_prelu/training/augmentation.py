@@ -35,8 +35,8 @@ class Augmentation:
 
     Args:
         augment: Keras layer or model, such as `keras.layers.RandomFlip`, called with
-            `training=True`; or a function of a batch, which may take a `numpy.random.Generator` as
-            its second argument.
+            `training=True`; or a function of a batch, which gets a `numpy.random.Generator` as its
+            second argument if it requires one.
         seed: Int. Seed of the draws.
     """
 
@@ -74,11 +74,16 @@ class Augmentation:
 
 
 def _takes_two(function: Any) -> bool:
+    """Return whether a function requires a second argument by position."""
     try:
-        inspect.signature(function).bind(None, None)
-    except (TypeError, ValueError):
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # A function of compiled code may have no signature.
         return False
-    return True
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [
+        each for each in parameters if each.kind in by_position and each.default is each.empty
+    ]
+    return len(required) == 2
 
 
 def _name(augment: Any) -> str:

@@ -155,8 +155,8 @@ def finetune(
         class_weight: Dict from class numbers to weights in the loss that is trained, or "balanced".
             Losses and scores on other samples are not weighted. Defaults to None.
         augment: Keras layer, such as `keras.layers.RandomFlip`, or a function of a batch of x and,
-            if it takes two arguments, of a `numpy.random.Generator`. It is applied to the training
-            batches, with the same draws for every model. Defaults to None.
+            if it requires a second argument, a `numpy.random.Generator`. It is applied to the
+            training batches, with the same draws for every model. Defaults to None.
         mixed_precision: Str, "bfloat16" or "float16". The models compute in it, and keep doing so,
             with weights in float32. So are the outputs, but for those of subclassed models.
             Defaults to None.

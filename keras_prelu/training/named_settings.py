@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from keras_prelu.data.functions import is_function_name, named_function, named_object
+from keras_prelu.backend.keras_internals import has_settable_rate
+from keras_prelu.data.functions import (
+    called_by_name,
+    is_function_name,
+    named_function,
+    named_instance,
+    named_object,
+)
 from keras_prelu.data.losses import named_loss
 from keras_prelu.errors import InvalidArgumentError, reason_of
 from keras_prelu.training.schedules import SCHEDULES
+from keras_prelu.utils.suggestions import did_you_mean
 
 __all__ = ["named_settings"]
 
@@ -68,18 +75,23 @@ def _optimizer(text: str, learning_rate: float | None) -> keras.optimizers.Optim
     if cls is None and is_function_name(text):
         optimizer = named_object(text)
         if not isinstance(optimizer, keras.optimizers.Optimizer):
-            optimizer = named_function(text)()
+            optimizer = called_by_name(text)
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise InvalidArgumentError(
                 f"'{text}' must be or return a Keras optimizer. Received:"
                 f" {type(optimizer).__name__}"
             )
         if learning_rate is not None:
+            if not has_settable_rate(optimizer):
+                raise InvalidArgumentError(
+                    f"The optimizer '{text}' has a learning rate schedule of its own. Leave out the"
+                    f" learning rate of {learning_rate:g}, or give an optimizer without one."
+                )
             optimizer.learning_rate = learning_rate
         return optimizer
     if cls is None or name.lower() == "optimizer":
         raise InvalidArgumentError(
-            f"There is no Keras optimizer '{name}'.{_nearest(name, classes)} Write"
+            f"There is no Keras optimizer '{name}'.{did_you_mean(name, classes)} Write"
             " NAME:KEY=VALUE,…, such as adamw:weight_decay=1e-4, or module:name."
         )
     known = [each for each in inspect.signature(cls).parameters if each != "kwargs"]
@@ -87,7 +99,7 @@ def _optimizer(text: str, learning_rate: float | None) -> keras.optimizers.Optim
     for key in given:
         if key not in known:
             raise InvalidArgumentError(
-                f"The optimizer '{name}' has no setting '{key}'.{_nearest(key, known)}"
+                f"The optimizer '{name}' has no setting '{key}'.{did_you_mean(key, known)}"
             )
     if learning_rate is not None:
         if "learning_rate" in given:
@@ -138,7 +150,7 @@ def _schedule(text: str) -> Any:
     if is_function_name(text):
         return named_function(text)
     raise InvalidArgumentError(
-        f"There is no schedule '{text}'.{_nearest(text, SCHEDULES)} Schedules:"
+        f"There is no schedule '{text}'.{did_you_mean(text, SCHEDULES)} Schedules:"
         f" {', '.join(SCHEDULES)}, or module:function."
     )
 
@@ -155,8 +167,8 @@ def _metric(text: str) -> Any:
     if metric is None:
         names = [*_COMPILED_METRICS, *_classes(keras.metrics, keras.metrics.Metric)]
         raise InvalidArgumentError(
-            f"There is no Keras metric '{text}'.{_nearest(text, names)} It may be module:name of"
-            " yours."
+            f"There is no Keras metric '{text}'.{did_you_mean(text, names)} It may be"
+            " module:name of yours."
         )
     return metric
 
@@ -182,10 +194,4 @@ def _own(text: str, role: str) -> Any:
     """Return a user's object; a class is constructed without arguments."""
     if not is_function_name(text):
         raise InvalidArgumentError(f"'{text}' names no {role}. Write module:name.")
-    found = named_function(text)
-    return found() if inspect.isclass(found) else found
-
-
-def _nearest(text: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(text.lower(), list(names), n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    return named_instance(text)

@@ -12,6 +12,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.cli.session import keras_session
+from keras_prelu.data.functions import named_function
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.utils import quiet
 from tests.integration.cli.commands import invoke
@@ -41,6 +42,22 @@ def test_the_state_of_the_process_is_restored(debug, tmp_path, monkeypatch):
     with session(modules=["json"], debug=debug), session(debug=debug):
         assert sys.path[0] == str(tmp_path)
         assert quiet._everything_passes == debug
+    assert process_state() == before
+
+
+def test_modules_of_the_working_directory_are_found_only_as_long_as_they_are_used(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "functions_of_user.py").write_text("def one():\n    import later_of_user\n")
+    (tmp_path / "later_of_user.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    before = process_state()
+    named_function("functions_of_user:one")
+    assert process_state() == before
+    with session():  # A function may import others when it is called.
+        assert str(tmp_path) not in sys.path
+        named_function("functions_of_user:one")()
+        assert sys.path[0] == str(tmp_path)
     assert process_state() == before
 
 
@@ -139,7 +156,9 @@ def test_backends_agree():
             env={**os.environ, "KERAS_BACKEND": "tensorflow"},
         )
         assert result.returncode == 0, result.stderr
-        assert result.stderr == ""
+        # What the command says itself; the libraries are silent.
+        own = ("Read samples.npz", "Calibrating")
+        assert all(line.startswith(own) for line in result.stderr.splitlines()), result.stderr
     x = kp.data.load("digits").test.x
     outputs = [
         kp.load_model(f"{backend}.keras").predict(x, verbose=0) for backend in ("jax", "torch")

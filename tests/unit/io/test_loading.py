@@ -55,7 +55,10 @@ def test_names(text, kind, rest, path, output):
         ("huggingface://me/net", "Did you mean hf://me/net?"),
         ("VGG16", "Did you mean applications:VGG16?"),
         ("resnet_50_imagenet", "Models by name: applications:NAME, keras_hub:PRESET"),
-        ("applications:VGG61", "keras.applications has no 'VGG61'. Did you mean VGG16"),
+        (
+            "applications:VGG61",
+            "keras.applications has no 'VGG61'. Did you mean 'VGG19' or 'VGG16'?",
+        ),
         ("applications:get_file", "keras.applications has no 'get_file'"),
     ],
 )
@@ -239,7 +242,7 @@ def test_keras_hub(kaggle):
     )
     with pytest.raises(FileError, match=r"Did you mean .*resnet_18_imagenet"):
         kp.load_model("keras_hub:resnet_18_imagnet")
-    with pytest.raises(FileError, match=r"no model 'Backbon'\. Did you mean Backbone"):
+    with pytest.raises(FileError, match=r"no model 'Backbon'\. Did you mean 'Backbone'"):
         kp.load_model("keras_hub:Backbon:resnet_18_imagenet")
     (folder / "model.weights.h5").write_bytes(b"no weights")
     with pytest.raises(FileError, match=r"model\.weights\.h5|can't be"):

@@ -344,6 +344,20 @@ def test_decisions_of_one_output_are_those_that_the_scores_count(logits):
     }
 
 
+def test_gains_have_the_interval_and_the_margin_of_their_own_row(report):
+    first = replace(report.verdicts[0], low=-np.inf, high=np.inf, negligible=0.01)
+    second = replace(first, low=-0.25, high=0.5, negligible=0.04)
+    section = sections(replace(report, verdicts=(first, second)))[0]
+    intervals = [row[5] for row in section.table.rows]
+    assert intervals[0] == "no interval"
+    assert "-0.2500 to +0.5000" in intervals
+    assert not any("inf" in each for each in intervals)
+    (axes,) = section.draw().axes
+    bands = [(band.get_x(), band.get_width(), band.get_y()) for band in axes.patches]
+    assert bands == [(-0.01, 0.02, -0.5), (-0.04, 0.08, 0.5)]
+    assert len(axes.get_legend().get_texts()) == 1
+
+
 def test_figures_for_narrow_screens_keep_their_values(report):
     for section in sections(report):
         if section.draw is None:

@@ -210,6 +210,12 @@ def test_every_model_sees_the_same_augmented_batches(samples):
     assert len({batch.tobytes() for batch in seen}) == 6
 
 
+@pytest.mark.parametrize("function", [np.flip, lambda x, scale=0.1: x * scale, np.negative])
+def test_an_optional_second_argument_keeps_its_default(samples, function):
+    x = samples[0]
+    np.testing.assert_array_equal(Augmentation(function, 0)(x, 0, 0), function(x))
+
+
 @pytest.mark.parametrize(
     ("augment", "message"),
     [(lambda x: x[:, :3], "must keep the shapes"), (lambda x: 1 / 0, "failed")],

@@ -29,6 +29,8 @@ def test_objects_of_the_user(tmp_path, monkeypatch):
         "layer = keras.layers.RandomFlip()\n"
         "number = 3\n"
         "def none():\n    return None\n"
+        "def broken(x=None):\n    raise KeyError('rate')\n"
+        "class Broken:\n    def __init__(self):\n        raise KeyError('rate')\n"
     )
     monkeypatch.chdir(tmp_path)
     named = named_settings(
@@ -54,6 +56,17 @@ def test_objects_of_the_user(tmp_path, monkeypatch):
         named_settings({"augment": "settings_of_user:number"})
     with pytest.raises(InvalidArgumentError, match="must be or return a Keras optimizer"):
         named_settings({"optimizer": "settings_of_user:none"})
+    scheduled = {"optimizer": "settings_of_user:scheduled", "learning_rate": 1e-4}
+    with pytest.raises(InvalidArgumentError, match="has a learning rate schedule of its own"):
+        named_settings(scheduled)
+    for settings in (
+        {"optimizer": "settings_of_user:broken"},
+        {"loss": "settings_of_user:Broken"},
+        {"metrics": ["settings_of_user:Broken"]},
+        {"augment": "settings_of_user:Broken"},
+    ):
+        with pytest.raises(DataError, match=r"'settings_of_user:[bB]roken' failed: .*rate"):
+            named_settings(settings)
 
 
 @pytest.mark.parametrize(
