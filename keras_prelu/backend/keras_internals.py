@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import keras
 from keras.src import backend
 from keras.src.backend.common import masking
+from keras.src.losses.loss import squeeze_or_expand_to_same_rank
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops.function import Function, make_node_key
 from keras.src.ops.numpy import Multiply
@@ -50,6 +51,7 @@ __all__ = [
     "optimizer_map",
     "own_attributes",
     "producer",
+    "ranks_aligned",
     "recurrent_states",
     "set_keras_mask",
     "state_by_variable",
@@ -518,6 +520,15 @@ def metric_direction(metric: keras.metrics.Metric) -> str | None:
     """Return "up" if higher values are better, "down" if lower ones are, None if unknown."""
     direction = getattr(metric, "_direction", None)
     return direction if direction in ("up", "down") else None
+
+
+def ranks_aligned(labels: Any, outputs: Any) -> tuple[Any, Any]:
+    """Return labels and outputs with the same rank if one of them lacks a last axis of size 1.
+
+    In training, Keras aligns what it gives to a loss that is a function.
+    """
+    one, other = squeeze_or_expand_to_same_rank(labels, outputs)
+    return one, other
 
 
 EXECUTION_FUNCTIONS = ("train_function", "test_function", "predict_function")

@@ -147,14 +147,10 @@ def split_labelled(
     import numpy as np
 
     from keras_prelu.cli.sample_records import unseen_samples, used_samples
-    from keras_prelu.data.dataset import split
+    from keras_prelu.data.dataset import check_labelled, split
     from keras_prelu.errors import DataError
 
-    if dataset.train.y is None:
-        raise DataError(
-            f"Fine-tuning needs labels, and '{dataset.name}' has none: add an array 'y', or name"
-            " them with --label."
-        )
+    check_labelled(dataset, dataset.train)
     given = dataset.train if dataset.test is None else dataset.test
     used, names = used_samples(given, models)
     if used.any() and used.sum() > len(given) - _LEAST_HELD_OUT:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy as np
 from keras_prelu.data.containers import LABELS
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.samples import Samples
+from keras_prelu.data.text_labels import with_class_numbers
 from keras_prelu.errors import DataError
 
-__all__ = ["ColumnRoles", "dataset_of_columns"]
+__all__ = ["ColumnRoles", "dataset_of_columns", "label_names", "used_columns"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +24,54 @@ class ColumnRoles:
     Attributes:
         labels: Tuple of str. The columns that hold labels; if it is empty, "label" or "labels".
         inputs: Tuple of str. The names of the model's inputs; empty if they are not known.
+        outputs: Tuple of str. The names of the model's outputs; empty if they are not known.
     """
 
     labels: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+def label_names(
+    names: Collection[str], roles: ColumnRoles, default: Sequence[str]
+) -> tuple[str, ...]:
+    """Return which columns hold labels: those that are named, a default, or the model's outputs.
+
+    Args:
+        names: Collection of str. The names of all columns.
+        roles: `ColumnRoles`.
+        default: Sequence of str. Of these, the first that is a column holds the labels, unless it
+            is one of several outputs.
+    """
+    found = roles.labels or tuple(name for name in default if name in names)[:1]
+    outputs = set(roles.outputs)
+    are_columns = bool(outputs) and outputs < set(names) - set(roles.inputs)
+    return roles.outputs if are_columns and not roles.labels and set(found) <= outputs else found
+
+
+def used_columns(source: str, names: Collection[str], roles: ColumnRoles) -> tuple[str, ...]:
+    """Return the names of the columns that are inputs or labels.
+
+    Args:
+        source: Str. Name of the data set.
+        names: Collection of str. The names of all columns.
+        roles: `ColumnRoles`.
+
+    Raises:
+        DataError: There is no such column, or no input is left.
+    """
+    labels = label_names(names, roles, LABELS)
+    missing = next((name for name in labels if name not in names), None)
+    if missing is not None:
+        raise DataError(
+            f"'{source}' has no column '{missing}'. It has: {', '.join(map(repr, names))}."
+        )
+    inputs = tuple(name for name in names if name not in labels)
+    if not inputs:
+        raise DataError(f"'{source}' has no column besides its labels.")
+    if roles.inputs and set(roles.inputs) <= set(inputs):
+        inputs = roles.inputs
+    return (*inputs, *labels)
 
 
 def dataset_of_columns(
@@ -35,6 +80,7 @@ def dataset_of_columns(
     test: Mapping[str, Any] | None,
     roles: ColumnRoles,
     classes: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Dataset:
     """Return a data set whose samples are the rows of columns.
 
@@ -48,40 +94,36 @@ def dataset_of_columns(
         test: The same of the samples held out, or None.
         roles: `ColumnRoles`.
         classes: Sequence of str. The names of the classes if labels are numbers. Defaults to none.
+        columns: Sequence of str. The names of all columns that the source has. Defaults to those of
+            `train`.
 
     Raises:
         DataError: There is no such column, a column has missing values, or no input is left.
     """
     parts = [_samples(source, part, roles) for part in (train, test) if part is not None]
-    names = tuple(classes)
-    if parts[0].y is not None and _is_text(parts[0].y):
-        names = tuple(sorted({str(label) for label in np.unique(parts[0].y)}))
-    numbered = [_numbered(source, part, names) for part in parts]
-    return Dataset(source, numbered[0], numbered[1] if len(numbered) > 1 else None, names)
+    return with_class_numbers(
+        Dataset(
+            source,
+            parts[0],
+            parts[1] if test is not None else None,
+            classes=tuple(classes),
+            columns=tuple(columns or train),
+        )
+    )
 
 
 def _samples(source: str, columns: Mapping[str, Any], roles: ColumnRoles) -> Samples:
-    labels = roles.labels or tuple(name for name in LABELS if name in columns)[:1]
-    missing = next((name for name in labels if name not in columns), None)
-    if missing is not None:
-        raise DataError(
-            f"'{source}' has no column '{missing}'. It has: {', '.join(map(repr, columns))}."
-        )
-    checked = {name: _checked(source, name, column) for name, column in columns.items()}
+    labels = label_names(columns, roles, LABELS)
+    used = used_columns(source, columns, roles)
+    checked = {name: _checked(source, name, columns[name]) for name in used}
     y: Any = None
     if labels:
         y = {name: checked[name] for name in labels} if len(labels) > 1 else checked[labels[0]]
-    return Samples(_inputs(source, checked, labels, roles.inputs), y)
+    inputs = {name: column for name, column in checked.items() if name not in labels}
+    return Samples(_arranged(inputs, roles.inputs), y)
 
 
-def _inputs(
-    source: str, columns: dict[str, Any], labels: Sequence[str], names: Sequence[str]
-) -> Any:
-    inputs = {name: column for name, column in columns.items() if name not in labels}
-    if not inputs:
-        raise DataError(f"'{source}' has no column besides its labels.")
-    if names and all(name in inputs for name in names):
-        inputs = {name: inputs[name] for name in names}
+def _arranged(inputs: dict[str, Any], names: Sequence[str]) -> Any:
     if len(inputs) == 1:
         return next(iter(inputs.values()))
     is_one_array = len(names) <= 1 and all(
@@ -111,37 +153,12 @@ def _of_objects(source: str, name: str, column: np.ndarray) -> np.ndarray:
                 f"Column '{name}' of '{source}' has no value in row {row}. Fill or drop missing"
                 " values first."
             )
-    if all(isinstance(value, (str, bytes)) for value in column):
-        return column.astype(bytes if isinstance(column[0], bytes) else str)
+    for kind in (str, bytes):
+        if all(isinstance(value, kind) for value in column):
+            return column.astype(kind)
     try:
         return np.stack([np.asarray(value) for value in column])
     except ValueError as error:
         raise DataError(
             f"Column '{name}' of '{source}' holds values of several shapes or types."
         ) from error
-
-
-def _is_text(labels: Any) -> bool:
-    return isinstance(labels, np.ndarray) and labels.dtype.kind in "SU"
-
-
-def _numbered(source: str, samples: Samples, names: Sequence[str]) -> Samples:
-    """Return samples with numbers in place of labels that are text."""
-    if isinstance(samples.y, Mapping):
-        return replace(
-            samples,
-            y={
-                name: np.unique(part, return_inverse=True)[1] if _is_text(part) else part
-                for name, part in samples.y.items()
-            },
-        )
-    if samples.y is None or not _is_text(samples.y):
-        return samples
-    labels = samples.y.astype(str)
-    unknown = sorted(set(labels.tolist()) - set(names))
-    if unknown:
-        raise DataError(
-            f"The test samples of '{source}' have a label '{unknown[0]}' that no training sample"
-            " has."
-        )
-    return replace(samples, y=np.searchsorted(np.array(names), labels).astype(np.int32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from keras_prelu.errors import DataError, reason_of
 
 __all__ = [
     "LABELS",
+    "MEMORY_LIMIT",
     "column_values",
     "comes_from",
     "from_pandas",
@@ -68,17 +69,21 @@ def is_rows(source: Any) -> bool:
     return "datasets" in sys.modules and comes_from(source, "datasets")
 
 
-def rows_as_columns(source: Any, role: str) -> dict[str, Any]:
+def rows_as_columns(
+    source: Any, role: str, memory_limit: float | None = None, inputs: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the columns of a data set of Hugging Face as arrays by name.
-
-    Columns above 1 GB together are not read yet.
 
     Args:
         source: `datasets.Dataset`.
         role: Str. Name of the samples in messages.
+        memory_limit: Float. Number of bytes above which columns are not read yet. Defaults to None,
+            1 GB.
+        inputs: Sequence of str. Names of a model's inputs: if there is a column for each of them,
+            others that are no labels are left out. Defaults to none.
 
     Raises:
-        DataError: It is a dict of splits or a stream, has no rows, or can't be read.
+        DataError: It is a dict of splits or a stream, has no rows, lacks values, or can't be read.
     """
     kind = type(source).__name__
     if isinstance(source, Mapping):
@@ -94,9 +99,12 @@ def rows_as_columns(source: Any, role: str) -> dict[str, Any]:
         )
     if not len(source):
         raise DataError(f"There are no samples in the {role}.")
-    columns = {name: _lazy_column(source, name, role) for name in source.column_names}
+    names = list(source.column_names)
+    if inputs and set(inputs) <= set(names):
+        names = [name for name in names if name in (*inputs, *LABELS)]
+    columns = {name: _lazy_column(source, name, role) for name in names}
     size = sum(np.prod(column.shape) * column.dtype.itemsize for column in columns.values())
-    if size > MEMORY_LIMIT:
+    if size > (MEMORY_LIMIT if memory_limit is None else memory_limit):
         return {
             name: np.asarray(column) if column.ndim == 1 else column
             for name, column in columns.items()
@@ -143,6 +151,7 @@ def _by_name(model: keras.Model | None, columns: Mapping[str, Any]) -> bool:
 
 def _lazy_column(source: Any, name: str, role: str) -> LazyArray:
     rows = source.select_columns([name]).with_format("numpy")
+    has_integers = _has_integers(source.features[name])
 
     def read(positions: np.ndarray) -> np.ndarray:
         try:
@@ -152,6 +161,7 @@ def _lazy_column(source: Any, name: str, role: str) -> LazyArray:
                 f"The {role} can't be read from column '{name}': {reason_of(error)}."
             ) from error
         array = np.asarray(values)
+        _check_present(array, positions, has_integers, f"Column '{name}' of the {role}")
         if array.dtype == object and len(array) and isinstance(array[0], (np.ndarray, list)):
             raise DataError(
                 f"Column '{name}' of the {role} holds arrays of several shapes. Bring them to one"
@@ -165,3 +175,36 @@ def _lazy_column(source: Any, name: str, role: str) -> LazyArray:
         values = read(np.arange(len(source)))
         return LazyArray(lambda positions: values[positions], values.shape, values.dtype)
     return LazyArray(read, (len(source), *first.shape[1:]), first.dtype)
+
+
+def _has_integers(feature: Any) -> bool:
+    """Return whether a column of Hugging Face holds integers or booleans, or lists of them."""
+    while hasattr(feature, "feature") or isinstance(feature, list):
+        feature = feature[0] if isinstance(feature, list) else feature.feature
+    return str(getattr(feature, "dtype", "")).startswith(("int", "uint", "bool"))
+
+
+def _check_present(
+    array: np.ndarray, positions: np.ndarray, has_integers: bool, column: str
+) -> None:
+    """Raise a DataError for a row without a value.
+
+    Missing integers are read as NaN, which becomes a number again where the others are integers.
+    """
+    absent = np.zeros(len(array), dtype=bool)
+    if array.dtype == object:
+        absent = np.array([_is_absent(value) for value in array], dtype=bool)
+    elif has_integers and array.dtype.kind == "f":
+        absent = np.isnan(array).reshape(len(array), -1).any(axis=1)
+    if absent.any():
+        raise DataError(
+            f"{column} has no value in row {positions[np.argmax(absent)]}. Fill or drop missing"
+            " values first."
+        )
+
+
+def _is_absent(value: Any) -> bool:
+    """Return whether a value is None: also as an array of one object."""
+    return value is None or (
+        isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0 and not value
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import DataError
 
-__all__ = ["Dataset", "split"]
+__all__ = ["Dataset", "check_labelled", "split"]
 
 SomeSamples = TypeVar("SomeSamples", bound=Samples)
 
@@ -25,12 +25,28 @@ class Dataset:
         test: `Samples` held out from `train`, or None if the source has none.
         classes: Tuple of str. The names of the classes, in the order of their numbers; empty if
             they are not known.
+        columns: Tuple of str. The names of the columns or arrays that the source has; empty if they
+            have no names.
     """
 
     name: str
     train: Samples
     test: Samples | None = None
     classes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+def check_labelled(dataset: Dataset, samples: Samples) -> None:
+    """Raise a DataError if samples of a data set have no labels."""
+    if samples.y is not None:
+        return
+    columns = ", ".join(map(repr, dataset.columns))
+    advice = (
+        f" It has: {columns}. If some of these are labels, name them with --label."
+        if columns
+        else ""
+    )
+    raise DataError(f"'{dataset.name}' has no labels.{advice}")
 
 
 def split(samples: SomeSamples, fraction: float, seed: int) -> tuple[SomeSamples, SomeSamples]:

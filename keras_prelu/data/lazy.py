@@ -52,7 +52,14 @@ class LazyArray:
         return self._read(positions)[inverse]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+        values = self[:]
+        if dtype is None and self.dtype.kind in "SU":
+            return values  # The dtype of the first row, for which text was looked at, may be short.
+        if not np.can_cast(values.dtype, self.dtype, "same_kind"):
+            raise DataError(
+                f"The first row on disk is {self.dtype.name}, but others are {values.dtype.name}."
+            )
+        return values.astype(self.dtype if dtype is None else dtype, copy=False)
 
     def take(self, key: Any) -> LazyArray:
         """Return the rows at a slice or an array of positions, without reading them."""

@@ -8,20 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from keras_prelu.data.columns import ColumnRoles, label_names
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.npz import read_arrays
 from keras_prelu.data.samples import Samples
+from keras_prelu.data.text_labels import with_class_numbers
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["npz_dataset"]
 
 
-def npz_dataset(source: str, labels: Sequence[str], memory_limit: float) -> Dataset:
+def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset:
     """Return the data set of an `.npz` file.
 
     Args:
         source: Str. Path of the file.
-        labels: Sequence of str. Names of the arrays that hold labels; "y" if it is empty.
+        roles: `ColumnRoles`. If no array is named as labels, it is "y", or else those by the names
+            of the model's outputs. Text becomes the numbers of the classes.
         memory_limit: Float. As in `read_arrays`.
 
     Raises:
@@ -36,10 +39,15 @@ def npz_dataset(source: str, labels: Sequence[str], memory_limit: float) -> Data
             f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}."
         ) from error
     train_arrays, test_arrays = _parts(arrays)
-    return Dataset(
-        source,
-        _samples(source, train_arrays, labels),
-        None if test_arrays is None else _samples(source, test_arrays, labels),
+    parts = [
+        _samples(source, part, label_names(part, roles, ("y",)))
+        for part in (train_arrays, test_arrays)
+        if part is not None
+    ]
+    return with_class_numbers(
+        Dataset(
+            source, parts[0], parts[1] if test_arrays is not None else None, columns=tuple(arrays)
+        )
     )
 
 
@@ -56,8 +64,7 @@ def _parts(arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | Non
     return parts[0], parts[1] or None
 
 
-def _samples(source: str, arrays: dict[str, Any], labels: Sequence[str]) -> Samples:
-    names = tuple(labels) or tuple(name for name in ("y",) if name in arrays)
+def _samples(source: str, arrays: dict[str, Any], names: Sequence[str]) -> Samples:
     missing = next((name for name in names if name not in arrays), None)
     if missing is not None:
         raise DataError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.keras_internals import compile_arguments, keras_mask
+from keras_prelu.backend.keras_internals import compile_arguments, keras_mask, ranks_aligned
 from keras_prelu.data.losses import resolved_loss
 from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
 
@@ -225,9 +225,8 @@ def sample_losses(
     dtype = function.dtype if is_object else keras.config.floatx()
     truth = keras.ops.convert_to_tensor(labels, dtype=dtype)
     predicted = keras.ops.convert_to_tensor(output, dtype=dtype)
-    if len(truth.shape) == len(predicted.shape) - 1 and predicted.shape[-1] == 1:
-        # As Keras does in training; else the loss would compare each label with all outputs.
-        truth = keras.ops.expand_dims(truth, -1)
+    # As Keras does in training; else the loss would compare each label with all outputs.
+    truth, predicted = ranks_aligned(truth, predicted)
     try:
         losses = (function.call if is_object else function)(truth, predicted)
     except Exception as error:  # Each backend has exceptions of its own, users' code any.

@@ -16,6 +16,7 @@ from keras_prelu.errors import DataError, reason_of
 __all__ = ["random_access_samples"]
 
 _ROWS_A_TASK = 16
+_ROWS_AT_ONCE = 1024
 
 
 def random_access_samples(
@@ -23,8 +24,8 @@ def random_access_samples(
 ) -> Samples:
     """Return the samples and labels of a source of rows, which are read when they are needed.
 
-    Rows are decoded in threads. Whoever takes them says which rows a batch has, so that an order
-    that is drawn from a seed is global and the same for every training.
+    Text is read at once. Rows are decoded in threads. Whoever takes them says which rows a batch
+    has, so that an order that is drawn from a seed is global and the same for every training.
 
     Args:
         source: Sequence of dicts, such as `tfds.data_source` returns.
@@ -35,16 +36,18 @@ def random_access_samples(
     """
     rows = _Rows(source, keys, name)
     first = [np.asarray(part) for part in rows.read(np.zeros(1, dtype=int))]
-    columns = [
-        LazyArray(
+    x, y = (
+        # Strings of one row do not tell the size of all.
+        rows.column(part)
+        if array.dtype.kind in "SUO"
+        else LazyArray(
             lambda positions, part=part: rows.read(positions)[part],  # type: ignore[misc]
             (len(source), *array.shape[1:]),
             array.dtype,
         )
         for part, array in enumerate(first)
-    ]
-    x, y = columns
-    if x.dtype == np.uint8 and not as_stored:
+    )
+    if isinstance(x, LazyArray) and x.dtype == np.uint8 and not as_stored:
         x = x.map(lambda pixels: pixels.astype("float32") / np.float32(255.0))
     return Samples(x, y)
 
@@ -65,6 +68,16 @@ class _Rows:
                 self._last = self._decoded(positions)
                 self._positions = positions
             return self._last
+
+    def column(self, part: int) -> np.ndarray:
+        """Return all values of x (0) or y (1), without keeping those of the other."""
+        count = len(self._source)
+        return np.concatenate(
+            [
+                self._decoded(np.arange(start, min(start + _ROWS_AT_ONCE, count)))[part]
+                for start in range(0, count, _ROWS_AT_ONCE)
+            ]
+        )
 
     def _decoded(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tasks = np.array_split(positions, max(1, len(positions) // _ROWS_A_TASK))

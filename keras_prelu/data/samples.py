@@ -20,6 +20,7 @@ from keras_prelu.data.signature import (
     check_model,
     declares_inputs,
     input_count,
+    input_names,
     input_signature,
     is_one_array,
 )
@@ -179,7 +180,8 @@ def _coerced(data: Any, model: keras.Model | None, role: str, labels: Labels) ->
     else:
         samples = Samples(data)
     if is_rows(samples.x):
-        columns = rows_as_columns(samples.x, role)
+        inputs = () if model is None else input_names(model)
+        columns = rows_as_columns(samples.x, role, inputs=inputs)
         samples = (
             Samples(*split_label(columns))
             if samples.y is None

@@ -31,6 +31,7 @@ __all__ = [
     "input_names",
     "input_signature",
     "is_one_array",
+    "output_names",
     "with_declared_inputs",
 ]
 
@@ -198,6 +199,18 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     if isinstance(structure, Mapping):
         return tuple(structure)
     return tuple(tensor.name for tensor in model.inputs)
+
+
+def output_names(model: keras.Model) -> tuple[str, ...]:
+    """Return the names by which a model takes labels; none if it does not declare its outputs.
+
+    Those of a model that returns a dict are its keys.
+    """
+    if not isinstance(model, Functional):
+        return ()
+    if isinstance(model.output, Mapping):
+        return tuple(model.output)
+    return tuple(model.output_names)
 
 
 def input_signature(model: keras.Model, x: Any, role: str = "samples") -> InputSignature:

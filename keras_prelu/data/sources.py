@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_prelu.data.columns import ColumnRoles
-from keras_prelu.data.containers import is_rows, rows_as_columns, split_label
+from keras_prelu.data.containers import MEMORY_LIMIT, is_rows, rows_as_columns, split_label
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.digits import digit_images
 from keras_prelu.data.folders import image_folder
@@ -30,7 +30,6 @@ from keras_prelu.utils.checks import check_number
 
 __all__ = ["Dataset", "load"]
 
-MEMORY_LIMIT = 1e9
 SOURCES = (
     "'digits', a file FILE.npz, FILE.csv or FILE.parquet, 'dir:FOLDER' of images, 'text:FOLDER',"
     " 'tfds:NAME[:SPLIT]', 'tfdata:FOLDER', 'hf:FOLDER', or 'module:function'"
@@ -43,6 +42,7 @@ def load(
     *,
     input_shape: Sequence[int | None] | None = None,
     input_names: Sequence[str] = (),
+    output_names: Sequence[str] = (),
     label: str | Sequence[str] = (),
     preprocess: str | None = None,
     scale: float | None = None,
@@ -69,15 +69,18 @@ def load(
             also available as (8, 8) or (64,); images are resized. Defaults to None.
         input_names: Sequence of str. The names of the model's inputs, which are those of columns or
             arrays. Defaults to none: all columns but the labels are inputs.
+        output_names: Sequence of str. The names of the model's outputs. Defaults to none.
         label: Str or sequence of str. The columns of a table, or the arrays of an `.npz` file, that
             hold the labels; several for several outputs. Text becomes the numbers of the classes in
-            alphabetical order. Defaults to "label" or "labels", and to "y" in `.npz` files.
+            alphabetical order, those of the training samples. Defaults to "label" or "labels", to
+            "y" in `.npz` files, and else to those by `output_names`, if all of them are there.
         preprocess: Str, `"module:function"`. Function that takes the array (or structure of arrays)
             of samples and returns the prepared samples. It must treat each sample independently,
             since it gets samples on disk one batch at a time. Defaults to None.
         scale: Float. Factor that all samples are multiplied by, before `preprocess`, such as
             1 / 255. Defaults to None: samples are as the source has them.
-        memory_limit: Float. Number of bytes. Larger `dir:` images, splits of TensorFlow Datasets
+        memory_limit: Float. Number of bytes. Larger `dir:` images, columns of Hugging
+            Face, splits of TensorFlow Datasets
             whose files have random access (ArrayRecord), and arrays in `.npz` files that were saved
             without compression stay on disk and are read batch by batch. So do arrays of
             any size that `module:function` returns as `numpy.memmap` or data sets of h5py or zarr.
@@ -94,7 +97,9 @@ def load(
     (1437, 8, 8, 1)
     """
     roles = ColumnRoles(
-        labels=(label,) if isinstance(label, str) else tuple(label), inputs=tuple(input_names)
+        labels=(label,) if isinstance(label, str) else tuple(label),
+        inputs=tuple(input_names),
+        outputs=tuple(output_names),
     )
     dataset = _load(source, input_shape, roles, memory_limit, is_scaled=scale is not None)
     if scale is not None:
@@ -117,9 +122,9 @@ def _load(
     if suffix in TABLES:
         return table_dataset(source, path, suffix, roles)
     if source.endswith(".npz"):
-        return npz_dataset(source, roles.labels, memory_limit)
+        return npz_dataset(source, roles, memory_limit)
     if prefix == "hf":
-        return huggingface_dataset(source, Path(rest), roles)
+        return huggingface_dataset(source, Path(rest), roles, memory_limit)
     if prefix == "tfdata":
         return tf_data_dataset(source, Path(rest), roles, input_shape)
     if roles.labels:
@@ -137,7 +142,7 @@ def _load(
     if prefix == "text":
         return text_folder(source, Path(rest))
     if is_function_name(source):
-        return _returned(source, called_by_name(source))
+        return _returned(source, called_by_name(source), memory_limit)
     raise DataError(f"Unknown data source '{source}'. It must be {SOURCES}.")
 
 
@@ -149,7 +154,7 @@ def _digits(input_shape: Sequence[int | None] | None) -> Dataset:
     return Dataset("digits", Samples(x_train, y_train), Samples(x_test, y_test))
 
 
-def _returned(source: str, value: Any) -> Dataset:
+def _returned(source: str, value: Any, memory_limit: float) -> Dataset:
     """Return the result of a user's function as a data set."""
     if isinstance(value, Dataset):
         return value
@@ -157,15 +162,16 @@ def _returned(source: str, value: Any) -> Dataset:
     if is_pair and (
         isinstance(value[0], (tuple, Samples)) or yields_batches(value[0]) or is_rows(value[0])
     ):
-        return Dataset(source, _as_samples(source, value[0]), _as_samples(source, value[1]))
-    return Dataset(source, _as_samples(source, value))
+        train, test = (_as_samples(source, part, memory_limit) for part in value)
+        return Dataset(source, train, test)
+    return Dataset(source, _as_samples(source, value, memory_limit))
 
 
-def _as_samples(source: str, value: Any) -> Samples:
+def _as_samples(source: str, value: Any, memory_limit: float) -> Samples:
     if yields_batches(value):
         value = gather_labelled(value, f"batches of '{source}'")
     elif is_rows(value):
-        value = split_label(rows_as_columns(value, f"rows of '{source}'"))
+        value = split_label(rows_as_columns(value, f"rows of '{source}'", memory_limit))
     samples = (
         value
         if isinstance(value, Samples)

@@ -8,8 +8,13 @@ from typing import Any
 
 import keras
 
-from keras_prelu.data.columns import ColumnRoles, dataset_of_columns
-from keras_prelu.data.containers import rows_as_columns
+from keras_prelu.data.columns import (
+    ColumnRoles,
+    dataset_of_columns,
+    label_names,
+    used_columns,
+)
+from keras_prelu.data.containers import LABELS, rows_as_columns
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.samples import Samples
 from keras_prelu.data.streams import gather_labelled
@@ -21,13 +26,16 @@ _BATCH = 256
 _TESTS = ("test", "validation")
 
 
-def huggingface_dataset(source: str, folder: Path, roles: ColumnRoles) -> Dataset:
+def huggingface_dataset(
+    source: str, folder: Path, roles: ColumnRoles, memory_limit: float
+) -> Dataset:
     """Return what `datasets.save_to_disk` stored: a data set, or one with splits.
 
     Args:
         source: Str. Name of the data set.
         folder: `pathlib.Path`.
         roles: `ColumnRoles`.
+        memory_limit: Float. Number of bytes above which columns stay on disk.
 
     Raises:
         DataError: There is no such folder, it holds no data set, or `datasets` is not installed.
@@ -48,13 +56,22 @@ def huggingface_dataset(source: str, folder: Path, roles: ColumnRoles) -> Datase
     if "train" not in splits:
         raise DataError(f"'{source}' has no split 'train'. It has: {', '.join(splits)}.")
     test = next((splits[name] for name in _TESTS if name in splits), None)
-    train = rows_as_columns(splits["train"], f"rows of '{source}'")
+    columns = [
+        rows_as_columns(
+            part.select_columns(list(used_columns(source, part.column_names, roles))),
+            f"{what} of '{source}'",
+            memory_limit,
+        )
+        for part, what in ((splits["train"], "rows"), (test, "test rows"))
+        if part is not None
+    ]
     return dataset_of_columns(
         source,
-        train,
-        None if test is None else rows_as_columns(test, f"test rows of '{source}'"),
+        columns[0],
+        columns[1] if test is not None else None,
         roles,
         _class_names(splits["train"], roles),
+        splits["train"].column_names,
     )
 
 
@@ -88,8 +105,8 @@ def tf_data_dataset(
 
 def _class_names(rows: Any, roles: ColumnRoles) -> tuple[str, ...]:
     """Return the names of the classes if the only column of labels has them."""
-    names = roles.labels or tuple(name for name in ("label", "labels") if name in rows.features)
-    feature = rows.features.get(names[0]) if names and len(roles.labels) < 2 else None
+    names = label_names(rows.features, roles, LABELS)
+    feature = rows.features.get(names[0]) if len(names) == 1 else None
     return tuple(getattr(feature, "names", None) or ())
 
 

@@ -151,6 +151,14 @@ def test_a_training_that_is_beginning_can_go_on_from_an_epoch(model):
     assert history.epoch == [3, 4]
 
 
+def test_labels_and_outputs_get_the_same_rank():
+    column, row, matrix = np.ones((4, 1)), np.ones(4), np.ones((4, 3))
+    for pair in ((column, row), (row, column), (matrix, matrix[..., None])):
+        labels, outputs = keras_internals.ranks_aligned(*pair)
+        assert tuple(labels.shape) == tuple(outputs.shape)
+    assert keras_internals.ranks_aligned(row, matrix) == (row, matrix)
+
+
 def test_nothing_private_is_used_anywhere_else():
     files = [path for path in PACKAGE.rglob("*.py") if path.name != "keras_internals.py"]
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}

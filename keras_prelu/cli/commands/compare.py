@@ -54,7 +54,7 @@ def command(
     from keras_prelu.diagnostics.comparison import compare
 
     a, b = session.load_model(first), session.load_model(second)
-    dataset = data.load(a)
+    dataset = data.load_labelled(a)
     samples, caution = unseen_samples(dataset.test or dataset.train, [first, second])
     result = compare(a, b, samples, loss=session.load_loss(loss), margin=margin)
     verdict = " ".join(filter(None, [result.sentence(str(first), str(second)), caution]))

@@ -45,7 +45,7 @@ def command(
     from keras_prelu.diagnostics.evaluation import evaluate
 
     loaded = session.load_model(model)
-    dataset = data.load(loaded)
+    dataset = data.load_labelled(loaded)
     samples, caution = unseen_samples(dataset.test or dataset.train, [model])
     evaluation = evaluate(loaded, samples, loss=session.load_loss(loss), batch_size=batch_size)
     if session.json:

@@ -75,7 +75,7 @@ def command(
     check_output(output, force=force, suffix=".html")
     check_run_file(output)
     converted, relu = session.load_model(model), session.load_model(original)
-    dataset = data.load(converted)
+    dataset = data.load_labelled(converted)
     paths = [model, original, *([] if control is None else [control])]
     samples, caution = unseen_samples(dataset.test or dataset.train, paths)
     with progress("Measuring"):

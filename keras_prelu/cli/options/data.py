@@ -62,7 +62,7 @@ class DataOptions:
 
         A line on standard error says what was read: numbers, shapes, types, ranges and classes.
         """
-        from keras_prelu.data.signature import expected_shape, input_names
+        from keras_prelu.data.signature import expected_shape, input_names, output_names
         from keras_prelu.data.sources import load
         from keras_prelu.data.summary import summary
 
@@ -71,12 +71,25 @@ class DataOptions:
             self.source,
             input_shape=expected_shape(model),
             input_names=input_names(model),
+            output_names=output_names(model),
             label=self.label,
             preprocess=self.preprocess,
             scale=self.scale,
         )
         if self.source != "digits":  # What these are is known.
             echo(f"Read {summary(dataset)}", err=True)
+        return dataset
+
+    def load_labelled(self, model: Any) -> Any:
+        """Return the data set as `load` does, after checking that its last part has labels.
+
+        Raises:
+            DataError: The test samples, or the samples of a data set without any, have no labels.
+        """
+        from keras_prelu.data.dataset import check_labelled
+
+        dataset = self.load(model)
+        check_labelled(dataset, dataset.test or dataset.train)
         return dataset
 
 

@@ -188,3 +188,20 @@ def test_commands_on_a_subclassed_model():
     invoke("evaluate sub.keras --data digits", loss)
     invoke("finetune sub.keras --data labelled.npz --epochs 1", loss)
     invoke("report sub.prelu.keras --original sub.keras --data labelled.npz", loss)
+
+
+def test_labels_by_the_names_of_outputs(folder):
+    x = keras.Input((3,))
+    kind, size = (keras.layers.Dense(1, name=name)(x) for name in ("kind", "size"))
+    model = keras.Model(x, [kind, size])
+    model.compile("sgd", loss={"kind": "mse", "size": "mse"})
+    model.save("two.keras")
+    labels = {"kind": np.zeros(4), "size": np.ones(4)}
+    np.savez("named.npz", x=np.ones((4, 3)), **labels)
+    np.savez("others.npz", x=np.ones((4, 3)), sort=labels["kind"], mass=labels["size"])
+    evaluate = "evaluate two.keras --data"
+    expected = invoke_json(evaluate, "named.npz --label kind --label size")["metrics"]
+    assert invoke_json(evaluate, "named.npz")["metrics"] == expected
+    error = " ".join(invoke(evaluate, "others.npz", expect=1).stderr.split())
+    assert "'others.npz' has no labels. It has: 'x', 'sort', 'mass'." in error
+    assert "name them with --label" in error

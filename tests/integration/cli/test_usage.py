@@ -86,9 +86,16 @@ def test_wrong_usage(arguments, message):
         ("convert /", "'/' is a folder"),
         ("convert relu.keras --data nosuch:function", "module 'nosuch' can't be imported"),
         ("convert relu.keras --import nosuchmodule", "--import nosuchmodule"),
-        ("convert relu.keras --data samples.npz --finetune", "'samples.npz' has none"),
-        ("finetune relu.keras --data samples.npz", "'samples.npz' has none"),
-        ("evaluate relu.keras --data samples.npz", "labels"),
+        ("convert relu.keras --data samples.npz --finetune", "'samples.npz' has no labels"),
+        ("finetune relu.keras --data samples.npz", "'samples.npz' has no labels. It has: 'x'"),
+        *(
+            (f"{command} --data samples.npz", "has no labels. It has: 'x'. If some")
+            for command in (
+                "evaluate relu.keras",
+                "compare relu.keras relu.keras",
+                "report relu.keras --original relu.keras",
+            )
+        ),
     ],
 )
 def test_failures(arguments, message):

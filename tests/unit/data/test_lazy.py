@@ -16,6 +16,7 @@ from keras_prelu.data.lazy import LazyArray, as_lazy, is_lazy, loaded
 from keras_prelu.data.npz import read_arrays
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.diagnostics.evaluation import evaluate
+from keras_prelu.errors import DataError
 from keras_prelu.training.data_order import ShuffledBatches
 from tests.helpers import models
 from tests.helpers.processes import run_python
@@ -216,3 +217,12 @@ def test_a_data_set_of_twice_the_memory_there_is(tmp_path):
     streamed = run("stream")
     assert streamed.returncode == 0, streamed.stderr[-2000:]
     assert "PReLU" in streamed.stdout
+
+
+def test_rows_of_another_type_than_the_first_are_not_cut():
+    texts, mixed = np.array(["a", "longer"]), np.array([1.0, np.nan])
+    lazy = LazyArray(lambda rows: texts[rows], (2,), "U1")
+    assert np.asarray(lazy).tolist() == ["a", "longer"]
+    assert np.asarray(lazy.map(np.char.upper)).tolist() == ["A", "LONGER"]
+    with pytest.raises(DataError, match="first row on disk is int64, but others are float64"):
+        np.asarray(LazyArray(lambda rows: mixed[rows], (2,), "int64"))

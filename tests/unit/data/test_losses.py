@@ -1,9 +1,11 @@
 """keras_prelu.data.losses: losses by name, of Keras and of the user."""
 
 import keras
+import numpy as np
 import pytest
 
 from keras_prelu.data.losses import named_loss, resolved_loss
+from keras_prelu.data.output_losses import OutputLoss, sample_losses
 from keras_prelu.errors import DataError, InvalidArgumentError
 
 
@@ -53,3 +55,33 @@ def test_losses_of_the_users_own(tmp_path, monkeypatch):
         named_loss("own_losses:cubed")
     with pytest.raises(InvalidArgumentError, match="Write module:function"):
         named_loss("own losses:cubed")
+
+
+def squared(y, p):
+    return keras.ops.mean(keras.ops.square(y - p), axis=-1)
+
+
+def summed(y, p):
+    return keras.ops.sum(keras.ops.square(y - p), axis=-1)
+
+
+@pytest.mark.parametrize("loss", [squared, summed, keras.losses.MeanSquaredError()])
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [
+        ((4,), (4, 1)),
+        ((4, 1), (4,)),
+        ((4, 1), (4, 1)),
+        ((4, 3), (4, 3, 1)),
+        ((4, 3, 1), (4, 3)),
+        ((4, 3, 1), (4, 3, 1)),
+    ],
+)
+def test_labels_and_outputs_are_aligned_as_in_training(loss, outputs, labels):
+    x, y = np.arange(np.prod(outputs)).reshape(outputs), np.ones(labels)
+    model = keras.Sequential([keras.Input(outputs[1:]), keras.layers.Identity()])
+    model.compile("sgd", loss)
+    expected = model.evaluate(x, y, batch_size=4, verbose=0)
+    values = sample_losses(OutputLoss(output=0, function=loss, weight=1.0), y, x).values
+    assert tuple(values.shape) == (4,)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(values).mean(), expected, rtol=1e-6)

@@ -42,6 +42,25 @@ def test_rows_are_read_when_they_are_needed():
     np.testing.assert_array_equal(stored.x[:], IMAGES)
 
 
+class Texts:
+    """Rows of a text and a label, the first of them the shortest."""
+
+    texts = (b"a", b"much longer", "ä".encode() * 9)
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitems__(self, positions):
+        return [{"text": self.texts[row], "label": row} for row in positions]
+
+
+def test_texts_longer_than_the_first_are_whole():
+    samples = random_access_samples(Texts(), ("text", "label"), "texts", as_stored=False)
+    assert np.asarray(samples.x).tolist() == list(Texts.texts)
+    assert samples.take([2, 0]).x.tolist() == [Texts.texts[2], Texts.texts[0]]
+    assert np.asarray(samples.y).tolist() == [0, 1, 2]
+
+
 def test_rows_that_can_not_be_read():
     with pytest.raises(DataError, match="Rows of 'images' can't be read"):
         random_access_samples(Source(), ("image", "name"), "images", as_stored=True)

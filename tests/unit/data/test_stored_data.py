@@ -238,3 +238,118 @@ def test_what_tf_data_stored(tmp_path):
         load(f"tfdata:{tmp_path / 'batched'}", label="y")
     with pytest.raises(DataError, match="no data set that tf"):
         load(f"tfdata:{tmp_path}")
+
+
+def stored(folder, train, test):
+    datasets = pytest.importorskip("datasets")
+    parts = {
+        name: datasets.Dataset.from_dict(part) for name, part in (("train", train), ("test", test))
+    }
+    datasets.DatasetDict(parts).save_to_disk(folder)
+    return f"hf:{folder}"
+
+
+LETTERS = {"x": [1.0, 2.0, 3.0], "kind": ["c", "a", "b"], "size": ["s", "l", "s"]}
+
+
+def test_test_labels_have_the_numbers_of_the_training_labels(tmp_path):
+    test = {"x": [4.0, 5.0], "kind": ["b", "c"], "size": ["s", "s"]}
+    both = load(stored(tmp_path / "a", LETTERS, test), label=["kind", "size"])
+    assert {name: part.tolist() for name, part in both.train.y.items()} == {
+        "kind": [2, 0, 1],
+        "size": [1, 0, 1],
+    }
+    assert {name: part.tolist() for name, part in both.test.y.items()} == {
+        "kind": [1, 2],
+        "size": [1, 1],
+    }
+    assert both.classes == ()
+    one = load(stored(tmp_path / "b", LETTERS, test), label="kind", input_names=["x"])
+    assert (one.test.y.tolist(), one.classes) == ([1, 2], ("a", "b", "c"))
+    for label in ("kind", ["kind", "size"]):
+        unknown = stored(tmp_path / "c", LETTERS, {**test, "kind": ["b", "d"]})
+        with pytest.raises(DataError, match=r"a label.* 'd' that no training sample has"):
+            load(unknown, label=label)
+    numbers = stored(tmp_path / "d", LETTERS, {**test, "kind": [1, 2]})
+    with pytest.raises(DataError, match=r"training samples .* are text, .* test .* not"):
+        load(numbers, label="kind")
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_text_labels_in_arrays_become_numbers(tmp_path, as_bytes):
+    def text(*labels):
+        return np.array([label.encode() for label in labels] if as_bytes else labels)
+
+    x = np.ones((3, 2))
+    path = tmp_path / "a.npz"
+    parts = {"x_train": x, "y_train": text("hé", "cat", "dog"), "x_test": x[:2]}
+    np.savez(path, **parts, y_test=text("dog", "hé"))
+    data = load(str(path))
+    assert data.train.y.tolist() == [2, 0, 1]
+    assert (data.test.y.tolist(), data.classes) == ([1, 2], ("cat", "dog", "hé"))
+    np.savez(path, **parts, y_test=text("dog", "eel"))
+    with pytest.raises(DataError, match="'eel' that no training sample"):
+        load(str(path))
+    np.savez(path, x=x, y=np.array([b"\xff", b"a", b"b"]))
+    with pytest.raises(DataError, match="not UTF-8"):
+        load(str(path))
+
+
+def test_labels_of_bytes_in_tables(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"x": [1.0, 2.0, 3.0], "label": [b"dog", b"cat", b"dog"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    data = load(str(tmp_path / "a.parquet"))
+    assert (data.train.y.tolist(), data.classes) == ([1, 0, 1], ("cat", "dog"))
+
+
+@pytest.mark.parametrize("values", [[1, None], [None, 2], [True, None], [[1, 2], [3, None]]])
+def test_rows_without_an_integer_are_refused(tmp_path, values):
+    whole = [value if value is not None else 0 for value in LETTERS["x"]]
+    part = {"x": values, "z": whole[:2], "label": [0, 1]}
+    source = stored(tmp_path / "a", {"x": whole, "z": whole, "label": [0, 1, 0]}, part)
+    row = values.index(None) if None in values else 1
+    with pytest.raises(DataError, match=f"'x' of the test rows .* no value in row {row}"):
+        load(source)
+    # Only columns that are used must have values.
+    assert load(source, input_names=["z"]).test.x.tolist() == [1.0, 2.0]
+    model = keras.Sequential([keras.Input((1,), name="z"), L.Dense(1)])
+    import datasets
+
+    rows = datasets.Dataset.from_dict(part)
+    assert as_samples(rows, model=model).x.ravel().tolist() == [1.0, 2.0]
+    with pytest.raises(DataError, match=f"'x' .* no value in row {row}"):
+        as_samples(rows)
+
+
+def test_columns_that_are_not_used_may_lack_values(tmp_path):
+    path = str(table(tmp_path, "id,a,label,note\n1,2,0,\n,3,1,x\n"))
+    data = load(path, input_names=["a"])
+    assert (data.train.x.tolist(), data.train.y.tolist()) == ([2, 3], [0, 1])
+    with pytest.raises(DataError, match=r"'id' .* no finite value in row 1"):
+        load(path)
+
+
+def test_the_memory_limit_is_that_of_stored_columns_too(tmp_path):
+    train = {"x": [[1.0, 2.0]] * 50, "label": [0, 1] * 25}
+    source = stored(tmp_path / "a", train, train)
+    assert not load(source).train.on_disk
+    data = load(source, memory_limit=100)
+    assert data.train.on_disk
+    assert data.test.on_disk
+    np.testing.assert_array_equal(data.train.x[:], train["x"])
+
+
+def test_arrays_and_columns_by_the_names_of_outputs_are_labels(tmp_path):
+    x = np.ones((3, 2))
+    np.savez(tmp_path / "a.npz", x=x, kind=[0, 1, 2], size=x)
+    given = load(str(tmp_path / "a.npz"), output_names=["kind", "size"]).train
+    assert set(given.y) == {"kind", "size"}
+    assert load(str(tmp_path / "a.npz"), output_names=["kind", "weight"]).train.y is None
+    path = str(table(tmp_path, "a,b,target\n1,2,0\n3,4,1\n"))
+    assert load(path, output_names=["target"]).train.y.tolist() == [0, 1]
+    assert load(path, output_names=["target"], label="b").train.y.tolist() == [2, 4]
+    path = str(table(tmp_path, "a,label,size\n1,2,0\n3,4,1\n"))
+    assert load(path, output_names=["size"]).train.y.tolist() == [2, 4]
+    assert set(load(path, output_names=["size", "label"]).train.y) == {"size", "label"}
