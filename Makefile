@@ -8,10 +8,11 @@ JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 
-TRACED_OR_TRAINED := $(addprefix tests/unit/,calibration custom_layers diagnostics sites training \
-	callbacks test_revival.py)
 TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_entrance.py data/test_kinds.py scaling \
 	training/test_digest.py training/test_optimizers.py test_constraints.py test_revival.py)
+# What is traced through users' code differs most between backends. All unit tests on each backend are
+# a job of .github/workflows/tests.yml.
+TRACED := $(addprefix tests/unit/,custom_layers sites callbacks test_revival.py)
 # Files with tests that have a mark, besides those of tests/backends.
 MARKED = tests/backends $(shell grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests/unit tests/integration)
 OF_JAX := $(shell grep -rl --include='test_*.py' 'mark\.jax\b' tests)
@@ -56,8 +57,9 @@ test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" $(call MARKED,backends)
 
-# The rest: documentation, examples, tools, kills and devices; on TensorFlow and JAX the unit tests in
-# which functions are traced or models are trained. `make coverage` runs all unit tests on TensorFlow.
+# The rest: documentation, examples, tools, kills and devices; the unit tests in
+# which functions are traced on TensorFlow and JAX, and those in which models are trained on TensorFlow.
+# `make coverage` runs all unit tests on TensorFlow.
 # Long tables and random networks, which know no backend, run on PyTorch.
 test-slow: docs slow-torch slow-tensorflow slow-jax ## everything else: documentation, examples, tools, devices
 
@@ -66,10 +68,10 @@ slow-torch: $(VENV)/installed-dev
 
 slow-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m slow $(addprefix --ignore=,$(TABLES)) tests
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED)
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(ON_ONE_BACKEND) $(TRACED) tests/unit/training
 
 slow-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "not slow or jax" $(ON_ONE_BACKEND) $(TRACED_OR_TRAINED) $(OF_JAX)
+	KERAS_BACKEND=jax $(PYTEST) -m "not (slow or backends) or jax" $(TRACED) $(OF_JAX)
 
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev ## the documentation's site, in docs/_build

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from keras_prelu.data.arrays import keras_arrays
-from keras_prelu.data.samples import Samples
+from keras_prelu.data.samples import Samples, model_inputs
+from keras_prelu.data.signature import input_signature
 
 __all__ = ["ChangedSample", "ClassAccuracy", "changed_samples", "class_accuracies"]
 
@@ -150,7 +151,8 @@ def _decisions(
     With one output for two classes, they follow from what is right by the scores, whose threshold
     depends on the loss.
     """
-    outputs = keras.ops.convert_to_numpy(model.predict(keras_arrays(samples.x), verbose=0))
+    inputs = input_signature(model, samples.x).pack(model_inputs(model, samples))
+    outputs = keras.ops.convert_to_numpy(model.predict(keras_arrays(inputs), verbose=0))
     if outputs.ndim == 2 and outputs.shape[1] > 1:
         return outputs.argmax(axis=1)
     return np.where(right == 1, labels, 1 - labels)

@@ -303,7 +303,10 @@ def test_changed_samples_are_those_that_one_network_gets_right():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 8, 8, 1)).astype("float32"), np.arange(30) % 4
     before, after = (y == 1).astype(float), (y == 2).astype(float)
-    found = changed_samples([Fixed(1), Fixed(2)], kp.data.Samples(x, y), before, after)
+    networks = [Fixed(1), Fixed(2)]
+    for network in networks:
+        network(x)
+    found = changed_samples(networks, kp.data.Samples(x, y), before, after)
     lost, gained = np.flatnonzero(y == 1), np.flatnonzero(y == 2)
     assert [sample.index for sample in found] == [*lost[:12], *gained[:12]]
     assert {(sample.label, sample.before, sample.after) for sample in found} == {
