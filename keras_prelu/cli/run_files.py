@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from keras_prelu.cli.options.groups import is_given
+from keras_prelu.cli.output import echo
+from keras_prelu.errors import FileError, reason_of
 from keras_prelu.utils.suggestions import did_you_mean
 from keras_prelu.version import __version__
 
@@ -52,7 +54,10 @@ def check_run_file(output: Path) -> None:
 
 
 def write_run_file(output: Path) -> None:
-    """Write what repeats the command that runs, beside its result."""
+    """Write what repeats the command that runs, beside its result.
+
+    The result is complete without it, so that a full disk is a note and no failure.
+    """
     import yaml
 
     from keras_prelu.io.atomic import atomic_write_text
@@ -77,7 +82,10 @@ def write_run_file(output: Path) -> None:
         + "".join(line.replace("\n...", "").rstrip("\n") + "\n" for line in defaults)
     )
     force = bool(context.params.get("force"))
-    atomic_write_text(path, text, overwrite=force)
+    try:
+        atomic_write_text(path, text, overwrite=force)
+    except (OSError, FileError) as error:
+        echo(f"Note: The run file '{path}' was not written ({reason_of(error)}).", err=True)
 
 
 def _versions() -> dict[str, str]:

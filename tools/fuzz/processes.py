@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+WRITTEN = ("model.prelu.keras", "model.prelu.run.yaml")
 COMMAND = (sys.executable, "-m", "keras_prelu", "convert", "model.keras")
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -79,7 +80,7 @@ def kills(model: Path, count: int, seed: int) -> Iterator[Outcome]:
 def _moment(folder: Path) -> str:
     """Return when a conversion was killed, from the files that it left."""
     files = {path.name for path in folder.iterdir()}
-    if files - {"model.keras", "model.prelu.keras"}:
+    if files - {"model.keras", *WRITTEN}:
         return "while writing"
     return "after it was done" if "model.prelu.keras" in files else "before"
 
@@ -164,7 +165,7 @@ def _not_repeatable(folder: Path) -> str:
     files = sorted(path.name for path in folder.iterdir())
     return (
         ""
-        if result.returncode == 0 and files == ["model.keras", "model.prelu.keras"]
+        if result.returncode == 0 and files == sorted(["model.keras", *WRITTEN])
         else f"repeated: {result.stderr[-200:]}, {files}"
     )
 

@@ -117,3 +117,14 @@ def test_an_existing_run_file_is_not_overwritten(folder):
     assert "relu.prelu.run.yaml' exists" in result.stderr
     assert not (folder / "relu.prelu.keras").exists()
     invoke("convert relu.keras --force")
+
+
+def test_a_result_is_kept_where_its_run_file_can_not_be_written(folder, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("keras_prelu.io.atomic.atomic_write_text", full)
+    result = invoke("convert relu.keras")
+    assert "Note: The run file 'relu.prelu.run.yaml' was not written" in result.stderr
+    assert (folder / "relu.prelu.keras").exists()
+    assert not (folder / "relu.prelu.run.yaml").exists()
