@@ -18,7 +18,9 @@ from tests.helpers.processes import output_of_python, run_python
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ALONE = ("claims", "several_hosts")
 """Takes minutes; sets up devices."""
-ON_DIGITS = sorted({*EXAMPLES.glob("*.py")} - {EXAMPLES / "reinforcement_learning.py"})
+OF_THEIR_OWN = {EXAMPLES / "reinforcement_learning.py", EXAMPLES / "ten_models.py"}
+"""Tested below, and with the page of the documentation."""
+ON_DIGITS = sorted({*EXAMPLES.glob("*.py")} - OF_THEIR_OWN)
 
 
 @pytest.mark.tensorflow
