@@ -12,6 +12,7 @@ import click
 
 from tools.common.processes import emit, quiet
 from tools.fuzz.limits import TooLong, limited
+from tools.fuzz.processes import WRITTEN
 
 SECONDS_EACH = 60
 
@@ -68,7 +69,7 @@ def _broken(
     if (folder / "model.keras").read_bytes() != archive:
         return "the input was changed"
     if exit_code == 0:
-        if files != {"model.keras", "model.prelu.keras"}:
+        if files != {"model.keras", *WRITTEN}:
             return f"success, but the folder holds {sorted(files)}"
         kp.load_model(folder / "model.prelu.keras")
         return ""
