@@ -20,7 +20,6 @@ from keras_prelu.conversion.arguments import (
     check_arguments,
     check_target,
     choose_method,
-    choose_slopes,
 )
 from keras_prelu.conversion.cap_removal import Cap, judged_caps
 from keras_prelu.conversion.in_place import convert_in_place, refuse_in_place
@@ -30,7 +29,7 @@ from keras_prelu.conversion.model_checks import (
     warn_of_lost_classes,
     warn_of_nonfinite_weights,
 )
-from keras_prelu.conversion.prelu_factory import PReLUFactory
+from keras_prelu.conversion.prelu_factory import choose_factory
 from keras_prelu.conversion.profiles import get_profile
 from keras_prelu.conversion.rescaling import (
     Conversion,
@@ -327,12 +326,12 @@ def run_conversion(
     check_arguments(alpha=alpha, tolerance=tolerance, rescale=rescale, has_samples=has_samples)
     method = choose_method(rescale, has_samples=has_samples)
     settings = get_profile(profile)
-    if settings is not None:
-        shared_axes = settings.axes(shared_axes)
-        parameterization = settings.parameterization(parameterization)
-    new_slopes = choose_slopes(alpha, parameterization, rescale, has_samples=has_samples)
-    factory = PReLUFactory(
-        new_slopes=new_slopes if settings is None else settings.bounded(new_slopes),
+    factory = choose_factory(
+        settings,
+        alpha=alpha,
+        parameterization=parameterization,
+        rescale=rescale,
+        has_samples=has_samples,
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
         beta_regularizer=beta_regularizer,

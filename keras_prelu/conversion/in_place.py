@@ -23,7 +23,6 @@ from keras_prelu.conversion.arguments import (
     RESCALES_ON_SAMPLES,
     check_arguments,
     choose_method,
-    choose_slopes,
 )
 from keras_prelu.conversion.cap_removal import judged_caps
 from keras_prelu.conversion.compile_settings import copy_compile_settings
@@ -32,7 +31,7 @@ from keras_prelu.conversion.model_checks import (
     refuse_quantized_layers,
     warn_of_nonfinite_weights,
 )
-from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
+from keras_prelu.conversion.prelu_factory import PReLUFactory, choose_factory, copy_slopes
 from keras_prelu.conversion.profiles import get_profile
 from keras_prelu.conversion.rescaling import (
     Conversion,
@@ -118,12 +117,12 @@ def convert_in_place(
     check_arguments(alpha=alpha, tolerance=tolerance, rescale=rescale, has_samples=has_samples)
     method = choose_method(rescale, has_samples=has_samples)
     settings = get_profile(profile)
-    if settings is not None:
-        shared_axes = settings.axes(shared_axes)
-        parameterization = settings.parameterization(parameterization)
-    new_slopes = choose_slopes(alpha, parameterization, rescale, has_samples=has_samples)
-    factory = PReLUFactory(
-        new_slopes=new_slopes if settings is None else settings.bounded(new_slopes),
+    factory = choose_factory(
+        settings,
+        alpha=alpha,
+        parameterization=parameterization,
+        rescale=rescale,
+        has_samples=has_samples,
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
         beta_regularizer=beta_regularizer,
