@@ -29,7 +29,7 @@ from keras_prelu.conversion.model_checks import (
     warn_of_lost_classes,
     warn_of_nonfinite_weights,
 )
-from keras_prelu.conversion.prelu_factory import choose_factory
+from keras_prelu.conversion.prelu_factory import choose_factory, keeps_slopes
 from keras_prelu.conversion.profiles import get_profile
 from keras_prelu.conversion.rescaling import (
     Conversion,
@@ -378,6 +378,7 @@ def run_conversion(
         slope_search=None,
         verification=verification,
         caps=caps,
+        is_exact=method == "none" and not uncapped and keeps_slopes(converted, selected_sites),
     )
     if samples is not None and method in RESCALES_ON_SAMPLES:
         return rescaled_on_samples(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,10 @@ from keras_prelu.conversion.profiles import ConversionProfile
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization
+from keras_prelu.sites.prelu_layers import layer_at
 from keras_prelu.sites.site import LocatedSite, Site
 
-__all__ = ["PReLUFactory", "choose_factory", "copy_slopes", "has_own_slope"]
+__all__ = ["PReLUFactory", "choose_factory", "copy_slopes", "has_own_slope", "keeps_slopes"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,25 @@ def copy_slopes(layer: PReLU, stock: keras.layers.PReLU) -> None:
     """Assign to a built layer the slopes of the `keras.layers.PReLU` that it replaces."""
     raw_parameters = layer.parameterization.beta(keras.ops.convert_to_numpy(stock.alpha))
     layer.beta.assign(raw_parameters.reshape(layer.beta.shape))
+
+
+def keeps_slopes(converted: keras.Model, sites: Sequence[LocatedSite]) -> bool:
+    """Return whether the layer at each site has the slopes of the rectifier that it replaces.
+
+    Args:
+        converted: `keras.Model`.
+        sites: Sequence of `LocatedSite`. The sites of the original that were converted.
+    """
+    return all(_has_slopes_of(layer_at(converted, each.site.target), each) for each in sites)
+
+
+def _has_slopes_of(layer: PReLU, located: LocatedSite) -> bool:
+    if located.site.is_smooth:
+        return False
+    slopes = keras.ops.convert_to_numpy(layer.alpha)
+    slope = located.site.negative_slope
+    original = keras.ops.convert_to_numpy(located.owner.alpha if slope is None else slope)
+    return bool((slopes == original.astype(slopes.dtype)).all())
 
 
 def _can_represent(new: NewSlopes, slopes: np.ndarray) -> bool:

@@ -60,6 +60,8 @@ class Conversion:
             replaces, a smooth activation or, with `to`, a PReLU, to their mean. Empty without such
             layers.
         caps: Tuple of `Cap`. What a profile found of the caps of sites; empty without a profile.
+        is_exact: Boolean. Whether each layer has the slopes and the cap of the rectifier that it
+            replaces, and no layer was refitted, so that nothing but rounding changes the outputs.
     """
 
     model: keras.Model
@@ -72,6 +74,7 @@ class Conversion:
     distillation: Distillation | None = None
     fitted_slopes: Mapping[str, float] = field(default_factory=dict)
     caps: tuple[Cap, ...] = ()
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from keras_prelu.cli.options.calibration import CalibrationOptions, calibration_
 from keras_prelu.cli.options.conversion import ConversionOptions, conversion_options
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, output_option
+from keras_prelu.cli.options.groups import is_given
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.options.training import TrainingOptions, epochs_option
 from keras_prelu.cli.output import echo
@@ -32,7 +33,10 @@ __all__ = ["command"]
     is_flag=True,
     help="Also fine-tune the result and a ReLU control, and compare them.",
 )
-@epochs_option("Passes over the training samples, for --finetune.")
+@epochs_option(
+    "Passes over the training samples, for --finetune. For the other options of a training use"
+    " keras-prelu finetune."
+)
 @conversion_options
 @calibration_options
 @session_options
@@ -55,7 +59,8 @@ def command(
     that the outputs change little. With --finetune and labels, the result is also fine-tuned, and
     the verdict comes from samples that nothing else used. OUTPUT is then the fine-tuned model, by
     default MODEL.prelu.finetuned.keras, and the converted one is written to MODEL.prelu.keras or,
-    if OUTPUT is given, to OUTPUT.prelu.keras.
+    if OUTPUT is given, to OUTPUT.prelu.keras. `keras-prelu finetune` converts and fine-tunes with
+    all options of a training.
 
     \b
     Examples:
@@ -82,6 +87,8 @@ def command(
 
     if then_finetune and not data.source:
         raise click.UsageError("--finetune needs --data with labels.")
+    if not then_finetune and is_given(click.get_current_context(), "epochs"):
+        raise click.UsageError("--epochs is for --finetune. Add --finetune, or leave it out.")
     conversion.check(has_data=bool(data.source))
     if then_finetune and conversion.to != "prelu":
         raise click.UsageError("--finetune trains PReLU models. Leave it out, or --to.")
@@ -115,11 +122,12 @@ def command(
         "error": result.error,
         "note": result.note,
         "caps": result.caps,
+        "is_exact": result.is_exact,
         "verification": result.verification,
     }
     if not session.json:
         _print_conversion(result, output, layers, conversion.to)
-        if result.calibration is None and _keeps_slopes(result, layers):
+        if result.is_exact:
             echo(_agreement(result.verification, model))
     written = output
     if finetuned_output is not None:
@@ -207,22 +215,6 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any], to: str)
             echo(f"Initial slopes: {spread}.")
         if result.error is not None:
             echo(f"Error of the model's output on the samples: {number(result.error)}")
-
-
-def _keeps_slopes(result: Any, layers: Sequence[Any]) -> bool:
-    """Return whether each PReLU layer has the slope of the rectifier that it replaces."""
-    import numpy as np
-
-    slopes = {layer.path: (layer.minimum, layer.maximum) for layer in layers}
-    removed = any(cap.removed for cap in result.caps)
-    return not removed and all(
-        site.target in slopes
-        and (
-            site.negative_slope is None
-            or slopes[site.target] == (float(np.float32(site.negative_slope)),) * 2
-        )
-        for site in result.sites
-    )
 
 
 def _agreement(verification: Any, model: ModelName) -> str:

@@ -186,6 +186,11 @@ def test_conversion_to_hardware_without_prelu(folder):
         assert message in " ".join(error.split())
 
 
+def test_epochs_need_a_fine_tuning():
+    error = invoke("convert relu.keras --epochs 3", expect=2).stderr
+    assert "Add --finetune" in error
+
+
 def test_options_of_the_conversion():
     invoke(
         "convert relu.keras --alpha 0 --parameterization identity --include act"

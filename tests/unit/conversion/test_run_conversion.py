@@ -83,6 +83,31 @@ def test_there_are_no_records_without_samples():
     assert (conversion.calibration, conversion.slope_search) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("activation", "arguments", "is_exact"),
+    [
+        (lambda: L.ReLU(), {}, True),
+        (lambda: L.ReLU(6.0), {"alpha": 0.0}, True),
+        (lambda: L.ReLU(), {"parameterization": "positive"}, False),
+        (lambda: L.LeakyReLU(0.1), {}, True),
+        (lambda: L.LeakyReLU(0.1), {"keep_slopes": False, "rescale": "none"}, False),
+        (lambda: L.PReLU("random_uniform"), {}, True),
+        (lambda: L.PReLU("random_uniform"), {"keep_slopes": False, "rescale": "none"}, False),
+        (lambda: L.Activation("gelu"), {"include": "act", "alpha": 0.0, "rescale": "none"}, False),
+    ],
+)
+def test_a_conversion_says_whether_it_is_exact(activation, arguments, is_exact):
+    model = keras.Sequential([keras.Input((6,)), L.Dense(8), activation(), L.Dense(3)])
+    arguments = {
+        key: model.layers[1].name if key == "include" else value for key, value in arguments.items()
+    }
+    conversion = kp.run_conversion(model, **arguments)
+    assert conversion.is_exact is is_exact
+    x = models.samples(model, 20)
+    same = np.array_equal(conversion.model.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert same is is_exact
+
+
 def test_where_all_slopes_are_kept_a_search_is_a_calibration():
     model = keras.Sequential([keras.Input((6,)), L.Dense(8), L.LeakyReLU(), L.Dense(3)])
     conversion = kp.run_conversion(model, alpha="auto", calibration_data=models.samples(model, 60))
