@@ -81,9 +81,12 @@ def command(output: Path, runs: int, epochs: int, session: SessionOptions) -> No
         print_json({"demo": demo, "models": list(models), "figure": figure})
         return
     _print_going_on(demo.going_on)
-    echo("The curves need matplotlib." if figure is None else f"Curves: {figure}")
+    echo(_NO_CURVES if figure is None else f"Curves: {figure}")
     _print_healthy(healthy)
     echo(f"Models: {', '.join(map(str, models))}")
+
+
+_NO_CURVES = "The curves need matplotlib: pip install 'keras-prelu[report]'."
 
 
 def _drawn(going_on: Any, path: Path) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -141,12 +141,14 @@ class Format(ABC):
     timed: ClassVar[bool] = True
     takes_threads: ClassVar[bool] = True
 
-    def packages(self) -> tuple[str, ...]:
-        """Return the modules that must be installed for the format on the active backend.
+    def packages(self) -> Mapping[str, str]:
+        """Return what the format needs on the active backend in addition to keras_prelu.
 
-        They come in addition to keras_prelu; the extra with the format's name installs them.
+        Returns:
+            Dict from a module to the argument of `pip install` that installs it, an extra where
+            there is one.
         """
-        return ()
+        return {}
 
     def check(self) -> None:
         """Raise an ExportError if this process can't write the format."""
@@ -158,14 +160,15 @@ class Format(ABC):
                 f" KERAS_BACKEND={self.backends[0]}; on the command line with --backend"
                 f" {self.backends[0]}."
             )
-        missing = [
-            package for package in self.packages() if importlib.util.find_spec(package) is None
-        ]
+        missing = {
+            module: source
+            for module, source in self.packages().items()
+            if importlib.util.find_spec(module) is None
+        }
         if missing:
-            names = " ".join(missing)
+            sources = " ".join(dict.fromkeys(missing.values()))
             raise ExportError(
-                f"The format {self.name} needs packages that are not installed: pip install"
-                f" {names}."
+                f"The format {self.name} needs {' and '.join(missing)}: pip install {sources}."
             )
 
     def parts(self, path: Path) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ class OpenVino(Format):
     name, suffix, backends = "openvino", ".xml", ("tensorflow",)
     keeps_half_precision = False
 
-    def packages(self) -> tuple[str, ...]:
-        return ("openvino",)
+    def packages(self) -> Mapping[str, str]:
+        return {"openvino": "'keras-prelu[openvino]'"}
 
     def parts(self, path: Path) -> tuple[Path, ...]:
         return path.with_suffix(".bin"), path

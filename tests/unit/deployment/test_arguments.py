@@ -1,6 +1,7 @@
 """keras_prelu.deployment.arguments: what can't be exported is refused before any work is done."""
 
 import os
+import re
 from pathlib import Path
 
 import keras
@@ -137,14 +138,18 @@ def test_pytorchs_format_says_what_it_needs(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("backend", "packages"),
-    [("tensorflow", "onnx onnxruntime tf2onnx"), ("jax", "onnx onnxruntime jax2onnx")],
+    ("backend", "packages", "path"),
+    [
+        ("tensorflow", "'keras-prelu[onnx]'", "model.onnx"),
+        ("jax", "'keras-prelu[onnx]' jax2onnx", "model.onnx"),
+        ("tensorflow", "'keras-prelu[openvino]'", "model.xml"),
+    ],
 )
-def test_missing_packages_are_told_with_the_command(monkeypatch, backend, packages):
+def test_missing_packages_are_told_with_the_command(monkeypatch, backend, packages, path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
-    with pytest.raises(ExportError, match=f"pip install {packages}"):
-        check("model.onnx")
+    with pytest.raises(ExportError, match=re.escape(f"pip install {packages}.")):
+        check(path)
 
 
 @pytest.mark.usefixtures("on_tensorflow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -25,7 +26,8 @@ __all__ = ["OnnxFile"]
 _MEMORY_PER_WEIGHT_BYTE = 45
 """InceptionV3's export takes 30 times its 95 MB; that of VGG16, 553 MB, was killed at more than 40
 times."""
-_EXPORTERS = {"tensorflow": "tf2onnx", "jax": "jax2onnx"}
+_EXTRA = "'keras-prelu[onnx]'"
+_EXPORTERS = {"tensorflow": {"tf2onnx": _EXTRA}, "jax": {"jax2onnx": "jax2onnx"}}
 
 _passes_in_place = environment_variable("TF2ONNX_CATCH_ERRORS", "FALSE")
 """Context in which tf2onnx optimizes a graph in place.
@@ -41,9 +43,10 @@ class OnnxFile(Format):
     keeps_half_precision = False
     options = frozenset({"opset", "optimize_for"})
 
-    def packages(self) -> tuple[str, ...]:
-        exporter = _EXPORTERS.get(keras.backend.backend())
-        return ("onnx", "onnxruntime", *([exporter] if exporter else []))
+    def packages(self) -> Mapping[str, str]:
+        return dict.fromkeys(("onnx", "onnxruntime"), _EXTRA) | _EXPORTERS.get(
+            keras.backend.backend(), {}
+        )
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         import onnx
