@@ -1,8 +1,13 @@
 """Hosts: on JAX, the processes that run the same program together, one for each host.
 
 On the other backends, and on JAX in one process, there is one host. TensorFlow's strategy for
-several hosts is only recognized, since Keras can't train under it. `calibration.samples` and
-`data.batches` divide samples among hosts, and `training.arguments` says what is refused.
+several hosts is only recognized, since Keras can't train under it.
+
+What happens on several hosts: `calibration.samples` and `data.batches` divide samples among them,
+`calibration.host_exchange` adds up what the fits of layers need, `graph.batch_probe` measures
+without compiling, and `calibration.verification` checks no steps. One host writes checkpoints and
+logs for all (`training.checkpoints`, `callbacks`), and each reads model files by itself
+(`io.model_files`). `training.arguments` and `calibration.distillation` refuse what does not work.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import click
 
-from keras_prelu.cli.exit_statuses import INTERRUPTED, WRONG_USAGE
+from keras_prelu.cli.exit_statuses import status_of
 from keras_prelu.cli.output import echo
-from keras_prelu.errors import InvalidArgumentError, KerasPReLUError
+from keras_prelu.errors import KerasPReLUError
 from keras_prelu.utils.printable import printable
 
 __all__ = ["errors_on_one_line", "set_debug"]
@@ -40,26 +40,27 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
         hint = f" See {error.ctx.command_path} --help." if error.ctx else ""
         message = printable(error.format_message().rstrip("."))
         end = "" if message.endswith("?") else "."
-        raise _UsageFailure(f"{message}{end}{hint}") from error
+        raise _Failure(f"{message}{end}{hint}", status_of(error)) from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         echo("Interrupted.", err=True)
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(status_of(interrupt)) from None
     except BrokenPipeError:  # A reader such as `head` stopped reading: Click exits silently.
         raise
     except Exception as error:
         if ctx.find_root().meta.get(_DEBUG):
             raise
-        if isinstance(error, InvalidArgumentError):
-            raise _UsageFailure(_describe(error)) from error
-        raise click.ClickException(_describe(error)) from error
+        raise _Failure(_describe(error), status_of(error)) from error
 
 
-class _UsageFailure(click.ClickException):
-    """A usage error that is printed without Click's usage lines."""
+class _Failure(click.ClickException):
+    """An error that is printed on one line, without Click's usage lines."""
 
-    exit_code = WRONG_USAGE
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        # Click declares a class variable, but reads it from the instance.
+        vars(self)["exit_code"] = status
 
 
 def _describe(error: Exception) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import keras
 
-from keras_prelu.deployment.formats import FORMATS
 from keras_prelu.deployment.formats.base import Format
+from keras_prelu.deployment.formats.registry import FORMATS
 from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
 from keras_prelu.errors import ExportError, InvalidArgumentError
 from keras_prelu.io.model_files import check_output

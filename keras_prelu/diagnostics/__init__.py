@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.comparison import Comparison, compare
-from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.diagnosis import Diagnosis, Finding, diagnose
 from keras_prelu.diagnostics.embeddings import (
     CollapseAlarm,
@@ -29,6 +28,7 @@ from keras_prelu.diagnostics.scale_symmetry import (
 from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
 from keras_prelu.diagnostics.similarity import LayerSimilarity, layer_similarity
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
+from keras_prelu.diagnostics.unit_counts import SiteUnits, dead_units
 from keras_prelu.theory import relative_error
 
 __all__ = [

@@ -1,10 +1,4 @@
-"""What a comparison of two models found, and how it is told in words.
-
-`Comparison.sentence` expresses in words how two models compare. The verdict of a fine-tuning
-combines such sentences and covers the cases without a comparison
-(`training.result.FineTuning.verdict`); the command line, the demo and the report print the
-sentences that these two return.
-"""
+"""What a comparison of two models found; `verdict_wording` has the words of its verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_prelu.diagnostics.paired_intervals import ERROR
-from keras_prelu.diagnostics.verdict_wording import interval_text, verdict_text
+from keras_prelu.diagnostics.verdict_wording import (
+    comparison_sentence,
+    interval_text,
+    metric_sentence,
+    verdict_text,
+)
 from keras_prelu.display.figures import GainRow, intervals_figure
 from keras_prelu.display.notebook import Shown
 from keras_prelu.display.tables import Table, number
@@ -46,9 +45,8 @@ class MetricComparison:
 
     def sentence(self) -> str:
         """Return the figures of the metric, with its verdict, as one sentence."""
-        return (
-            f"{self.name}: {self.verdict}, {self.a:.4f} against {self.b:.4f}"
-            f" ({interval_text(self.low, self.high)})."
+        return metric_sentence(
+            self.name, verdict=self.verdict, a=self.a, b=self.b, low=self.low, high=self.high
         )
 
 
@@ -158,14 +156,10 @@ class Comparison(Shown):
             a: String. The name of model a in the sentence.
             b: String. The name of model b in the sentence.
         """
-        runs = "one run" if self.runs == 1 else f"{self.runs} runs"
-        note = f"; {self.note}" if self.note else ""
-        figures = (
-            f"{self.metric} {self.a:.4f} against {self.b:.4f}, gain {self.gain:+.4f} "
-            f"({interval_text(self.low, self.high)}, n = {self.samples:,}, {runs}{note})."
-        )
         metrics = [metric.sentence() for metric in self.metrics]
-        return " ".join([f"{self._meaning(a, b)}: {figures}", *metrics])
+        meaning = self._meaning(a, b)
+        sentence = comparison_sentence(meaning, self, runs=self.runs, note=self.note)
+        return " ".join([sentence, *metrics])
 
     def _meaning(self, a: str, b: str) -> str:
         needed = f" (about {self.needed:,} samples are needed)" if self.needed else ""

@@ -10,7 +10,6 @@ import numpy as np
 
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
-from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.diagnosis_tables import diagnosis_tables
 from keras_prelu.diagnostics.findings import (
     NO_FORECAST,
@@ -31,6 +30,7 @@ from keras_prelu.diagnostics.initialization import (
 )
 from keras_prelu.diagnostics.ranks import SiteRanks, representation_ranks
 from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
+from keras_prelu.diagnostics.unit_counts import SiteUnits, dead_units
 from keras_prelu.display.figures import signal_figure
 from keras_prelu.display.notebook import Shown
 from keras_prelu.display.tables import Table, number

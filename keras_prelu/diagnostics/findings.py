@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_prelu.diagnostics.dead_units import SiteUnits
 from keras_prelu.diagnostics.gradient_noise import GradientNoise
 from keras_prelu.diagnostics.initialization import LayerNorm
 from keras_prelu.diagnostics.signal import LayerSignal
+from keras_prelu.diagnostics.unit_counts import SiteUnits
 
 __all__ = [
     "NO_FORECAST",

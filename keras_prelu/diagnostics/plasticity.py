@@ -11,12 +11,11 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import direct_sublayers
 from keras_prelu.data.samples import CheckedSamples, model_inputs
-from keras_prelu.diagnostics.dead_units import NEARLY_DEAD
 from keras_prelu.diagnostics.ranks import SiteRanks, output_rows, positions_for, site_ranks
 from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.model_state import state_kept
-from keras_prelu.sites.dead_units import active_units, active_within
+from keras_prelu.sites.dead_units import NEARLY_DEAD, active_units, active_within
 from keras_prelu.sites.rectifier_calls import RectifierRun
 from keras_prelu.typing import Array, Tensor
 

@@ -26,8 +26,7 @@ from keras_prelu.graph.observed_uses import Use, observed_uses
 from keras_prelu.graph.range_application import HARD_SIGMOID, Application, constant_of
 from keras_prelu.graph.range_rules import of_unknown_operation
 from keras_prelu.graph.range_table import rule_for
-from keras_prelu.graph.rectifiers import Rectifier
-from keras_prelu.graph.smooth_rectifiers import SMOOTH_LOWER_BOUNDS
+from keras_prelu.graph.rectifiers import SMOOTH_LOWER_BOUNDS, Rectifier
 from keras_prelu.graph.value_ranges import ANY, Interval, ValueRange, fixed, hull_of
 
 __all__ = ["Objections", "takes_floats"]

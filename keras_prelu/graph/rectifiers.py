@@ -1,17 +1,29 @@
-"""Classification of rectifiers by class name and attributes alone, in backend-free Python."""
+"""Classification of rectifiers by class name and attributes alone, in backend-free Python.
+
+Rectifiers are ReLU and its kind, and on request their smooth relatives. What a function computes
+that has no known name is measured, see `measurement` and `detection`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from keras_prelu.graph.smooth_rectifiers import SMOOTH_NAMES
-
-__all__ = ["APPLYING", "RECTIFYING", "RECURRENT", "Rectifier", "applied", "classify", "named"]
+__all__ = [
+    "APPLYING",
+    "RECTIFYING",
+    "RECURRENT",
+    "SMOOTH_LOWER_BOUNDS",
+    "SMOOTH_NAMES",
+    "Rectifier",
+    "applied",
+    "classify",
+    "named",
+]
 
 RECURRENT = frozenset(
     {
@@ -49,6 +61,30 @@ APPLYING = frozenset(
 """Class names of layers that apply their `activation` to what they compute."""
 RECTIFYING = frozenset({"ELU", "LeakyReLU", "PReLU", "ReLU"})
 """Class names of layers that are rectifiers."""
+SMOOTH_NAMES: Final = {
+    "celu": "celu",
+    "elu": "elu",
+    "gelu": "gelu",
+    "hard_silu": "hard_silu",
+    "hard_swish": "hard_silu",
+    "mish": "mish",
+    "selu": "selu",
+    "silu": "silu",
+    "softplus": "softplus",
+    "swish": "silu",
+}
+"""The name of a smooth rectifier by the names of the functions that compute it. None has a cap."""
+SMOOTH_LOWER_BOUNDS: Final = {
+    "celu": -1.0,
+    "elu": -1.0,
+    "gelu": -0.17,
+    "hard_silu": -0.375,
+    "mish": -0.309,
+    "selu": -1.759,
+    "silu": -0.279,
+    "softplus": 0.0,
+}
+"""Lower bounds of smooth rectifiers, with the default arguments of their functions."""
 _OPS = {
     "Relu": "relu",
     "Relu6": "relu6",

@@ -1,4 +1,4 @@
-"""What counts as an active and as a dead unit; the only definition.
+"""What counts as an active, a dead and a nearly dead unit; the only definition.
 
 A unit is active on a sample if its pre-activation is above 0 at any position. It is dead if it is
 active on no sample, or on at most a given share of the samples.
@@ -12,7 +12,10 @@ import numpy as np
 from keras_prelu.sites.rectifier_calls import RectifierCall
 from keras_prelu.typing import Tensor
 
-__all__ = ["active_units", "active_within", "channel_and_positions"]
+__all__ = ["NEARLY_DEAD", "active_units", "active_within", "channel_and_positions"]
+
+NEARLY_DEAD = 0.01
+"""The share of the samples on which a nearly dead unit is active at most."""
 
 
 def active_units(call: RectifierCall) -> Tensor:

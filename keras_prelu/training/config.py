@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.training.augmentation import check_augment
 from keras_prelu.training.class_weights import check_class_weight
+from keras_prelu.training.learning_rate_schedules import check_schedule
 from keras_prelu.training.precision import check_precision
-from keras_prelu.training.schedules import check_schedule
 from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["DEFAULT_LEARNING_RATE", "FitConfig", "SlopeConfig", "merge"]

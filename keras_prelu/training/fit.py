@@ -20,8 +20,8 @@ from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.data.streams import batch_count
-from keras_prelu.diagnostics.dead_units import SiteUnits, dead_units
 from keras_prelu.diagnostics.scores import Scores, measure_scores
+from keras_prelu.diagnostics.unit_counts import SiteUnits, dead_units
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.layers import is_slope
@@ -35,6 +35,7 @@ from keras_prelu.training.guard import (
     DivergenceGuard,
     largest_sound_loss,
 )
+from keras_prelu.training.learning_rate_schedules import set_schedule
 from keras_prelu.training.optimizers import (
     check_callbacks,
     default_optimizer,
@@ -42,7 +43,6 @@ from keras_prelu.training.optimizers import (
     with_slope_settings,
 )
 from keras_prelu.training.precision import compute_in
-from keras_prelu.training.schedules import set_schedule
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.stream_batches import StreamBatches
 from keras_prelu.training.variable_creation import build_for_training

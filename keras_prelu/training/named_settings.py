@@ -19,7 +19,7 @@ from keras_prelu.data.functions import (
 )
 from keras_prelu.data.losses import named_loss
 from keras_prelu.errors import InvalidArgumentError, reason_of
-from keras_prelu.training.schedules import SCHEDULES
+from keras_prelu.training.learning_rate_schedules import SCHEDULES
 from keras_prelu.utils.suggestions import did_you_mean
 
 __all__ = ["named_settings"]

@@ -16,7 +16,7 @@ from keras_prelu.conversion.optimizer_copies import (
 from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.training.config import DEFAULT_LEARNING_RATE, FitConfig, SlopeConfig
-from keras_prelu.training.schedules import set_schedule
+from keras_prelu.training.learning_rate_schedules import set_schedule
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
 
 _SET_THE_RATE = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)

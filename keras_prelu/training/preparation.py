@@ -13,7 +13,7 @@ from keras_prelu.conversion.convert import convert
 from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import CheckedSamples
-from keras_prelu.diagnostics.dead_units import dead_units
+from keras_prelu.diagnostics.unit_counts import dead_units
 from keras_prelu.revival import Revival, revive
 from keras_prelu.scaling.norm_reset import NormReset, reset_norms
 from keras_prelu.sites.prelu_layers import freeze_slopes

@@ -15,20 +15,18 @@ from keras_prelu.display.notebook import Shown
 from keras_prelu.display.tables import Table
 from keras_prelu.revival import Revival
 from keras_prelu.scaling.norm_reset import NormReset
-from keras_prelu.training.controls import CONTROLS, TrainedControl
-from keras_prelu.training.fallbacks import RELU, Fallback
+from keras_prelu.training.controls import TrainedControl
+from keras_prelu.training.fallbacks import Fallback
 from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipe_search import RecipeTrial
-from keras_prelu.training.recipes import CONTROL, described
 from keras_prelu.training.result_tables import finetuning_tables, named_trainings
 from keras_prelu.training.run_comparison import OverRuns, RunComparison
+from keras_prelu.training.verdict import verdict_on
 
 __all__ = ["FineTuning"]
 
 MODEL, ORIGINAL = "model", "original"
 """Which of the models that came in the fine-tuned ones are compared with."""
-
-_INCOMING = "the model that came in"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +131,7 @@ class FineTuning(Shown):
 
         The fine-tuned model is kept unless the validation samples show that another is better.
         """
-        comparison = self._comparison_with_control()
+        comparison = self.comparison_with_control
         beaten_by_control = comparison is not None and comparison.verdict == "worse"
         control = self.control_incoming_comparison
         control_is_worse = control is None or control.verdict == "worse"
@@ -148,75 +146,9 @@ class FineTuning(Shown):
         A model that its fine-tuning made worse is named, with the better one, and so is a training
         that diverged.
         """
-        diverged = [fallback.sentence() for fallback in self.fallbacks]
-        if self.over_runs is not None:
-            diverged += [
-                f"With seed {run.seed}: {fallback.sentence()}"
-                for run in self.over_runs.runs
-                for fallback in run.fallbacks
-                if run.seed != self.over_runs.chosen
-            ]
-        return " ".join([*diverged, self._verdict_on_control(), *self._verdicts_on_incoming()])
+        return verdict_on(self)
 
-    def _comparison_with_control(self) -> Comparison | RunComparison | None:
-        """Return the comparison over runs if there are several."""
+    @property
+    def comparison_with_control(self) -> Comparison | RunComparison | None:
+        """The comparison with the control, over runs if there are several."""
         return self.comparison if self.over_runs is None else self.over_runs.comparison
-
-    def _verdict_on_control(self) -> str:
-        name = self._name_of_model()
-        if any(fallback.instead == RELU for fallback in self.fallbacks):
-            return "Keep ReLU, or lower the learning rate."
-        if self.recipe == CONTROL.name:
-            return (
-                "No recipe did better than the equally fine-tuned ReLU model on samples held back"
-                " for the choice: keep ReLU."
-            )
-        comparison = self._comparison_with_control()
-        if comparison is None:
-            return f"No control was trained, so nothing can be said about {name}."
-        sentences = [comparison.sentence(name, "the equally fine-tuned ReLU model")]
-        prepared_comparison = (
-            self.prepared_comparison
-            if self.over_runs is None
-            else self.over_runs.prepared_comparison
-        )
-        if prepared_comparison is not None:
-            sentences.append(
-                prepared_comparison.sentence(name, f"the same with {described(self.preparations)}")
-            )
-        sentences += [
-            control.comparison.sentence(name, CONTROLS[control.name]) for control in self.controls
-        ]
-        return " ".join(sentences)
-
-    def _verdicts_on_incoming(self) -> list[str]:
-        """Return sentences on the networks that their fine-tuning made worse, if there are any."""
-        name = "PReLU" if self.slopes_after else "ReLU"
-        compared = [(f"The fine-tuned {name} model", self.incoming_comparison)]
-        if self.control_incoming_comparison is not None and self.control is not self.prelu:
-            compared.append(("The fine-tuned ReLU control", self.control_incoming_comparison))
-        sentences = [
-            comparison.sentence(network, _INCOMING)
-            for network, comparison in compared
-            if comparison.verdict in ("worse", "mixed")
-        ]
-        if self.best == "incoming":
-            which = "both networks" if len(sentences) > 1 else "the network"
-            sentences.append(
-                f"Fine-tuning made {which} worse: keep {_INCOMING}. A lower learning rate may help."
-            )
-        elif not sentences and all(comparison.gain < 0 for _, comparison in compared):
-            before = self.incoming_comparison
-            sentences.append(
-                f"No fine-tuned network scored as well as {_INCOMING} ({before.metric}"
-                f" {before.b:.4f}); with this much data that may be chance."
-            )
-        return sentences
-
-    def _name_of_model(self) -> str:
-        """Return what the fine-tuned model is called in the verdict."""
-        if self.slopes_after:
-            return "PReLU"
-        if self.preparations:
-            return f"ReLU with {described(self.preparations)}"
-        return "The model as given"

@@ -15,7 +15,7 @@ from keras_prelu.diagnostics.comparison import (
     compare_scores,
     negligible_difference,
 )
-from keras_prelu.diagnostics.verdict_wording import ends_text, verdict_text
+from keras_prelu.diagnostics.verdict_wording import runs_sentence, verdict_text
 from keras_prelu.training.fallbacks import Fallback
 
 __all__ = ["LEAST_RUNS", "OverRuns", "Run", "RunComparison", "compare_runs"]
@@ -59,11 +59,7 @@ class RunComparison:
         scatter = f"95 % interval over runs {self.low:+.4f} to {self.high:+.4f}"
         if runs < LEAST_RUNS:
             scatter = f"how runs scatter is not known from fewer than {LEAST_RUNS}"
-        return (
-            f"{meaning}: {samples.metric} {samples.a:.4f} against {samples.b:.4f}, gain"
-            f" {self.gain:+.4f} ({scatter}; over samples {ends_text(samples.low, samples.high)};"
-            f" n = {samples.samples:,}, {runs} runs)."
-        )
+        return runs_sentence(meaning, samples, gain=self.gain, over_runs=scatter, runs=runs)
 
 
 @dataclass(frozen=True, kw_only=True)

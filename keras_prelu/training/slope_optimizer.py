@@ -17,6 +17,7 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import is_slope
 from keras_prelu.registration import serializable
 from keras_prelu.training.slope_multipliers import EQUAL, multiplier_of_variables
+from keras_prelu.training.slope_schedule import SlopeSchedule
 from keras_prelu.typing import Tensor
 
 __all__ = ["AUTO", "SlopeOptimizer"]
@@ -89,22 +90,13 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         optimizer = resolved_optimizer(optimizer)
         if multiplier != AUTO:
             _check("multiplier", multiplier, or_auto=True)
-        for argument, steps in (("frozen_steps", frozen_steps), ("warmup_steps", warmup_steps)):
-            if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-                raise InvalidArgumentError(
-                    f"`{argument}` must be a number of steps, 0 or more. Received:"
-                    f" {argument}={steps!r}"
-                )
+        schedule = SlopeSchedule(frozen_steps=frozen_steps, warmup_steps=warmup_steps)
         if clipnorm is not None:
             _check("clipnorm", clipnorm)
         _check_optimizer(optimizer, frozen_steps)
         super().__init__(learning_rate=0.0, name=name, **kwargs)
         self.multiplier = multiplier if isinstance(multiplier, str) else float(multiplier)
-        self.frozen_steps, self.warmup_steps, self.slope_clipnorm = (
-            frozen_steps,
-            warmup_steps,
-            clipnorm,
-        )
+        self.schedule, self.slope_clipnorm = schedule, clipnorm
         # `SwapEMAWeights` looks for moving averages in an attribute of this name.
         self.inner_optimizer = optimizer
 
@@ -116,7 +108,7 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
             if isinstance(self.multiplier, str)
             else self.multiplier
         )
-        adjusts_rate = self._ratio != EQUAL or self.frozen_steps or self.warmup_steps
+        adjusts_rate = self._ratio != EQUAL or not self.schedule.is_constant
         # A MultiOptimizer knows all of its optimizers only after it is built.
         for optimizer in getattr(self.inner_optimizer, "optimizers", [self.inner_optimizer]):
             treat_apart(
@@ -142,11 +134,9 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
     def _slope_rate(self, learning_rate: Any) -> Tensor:
         """Return the slopes' learning rate at the next step, given that of the other variables."""
         rate = self._ratio * learning_rate
-        if not self.frozen_steps and not self.warmup_steps:
+        if self.schedule.is_constant:
             return rate
-        step = keras.ops.cast(steps_counter(self), "float32")
-        share = (step - self.frozen_steps + 1.0) / (self.warmup_steps + 1.0)
-        return rate * keras.ops.clip(share, 0.0, 1.0)
+        return rate * self.schedule.share(steps_counter(self))
 
     def _clipped(self, gradient: Tensor) -> Tensor:
         norm = keras.ops.sqrt(keras.ops.sum(keras.ops.square(gradient)))
@@ -199,8 +189,8 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         return {
             "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "multiplier": self.multiplier,
-            "frozen_steps": self.frozen_steps,
-            "warmup_steps": self.warmup_steps,
+            "frozen_steps": self.schedule.frozen_steps,
+            "warmup_steps": self.schedule.warmup_steps,
             "clipnorm": self.slope_clipnorm,
             "name": self.name,
         }

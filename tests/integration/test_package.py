@@ -55,13 +55,13 @@ def test_the_command_line_offers_what_the_package_has():
     from keras_prelu.cli.options import conversion, training
     from keras_prelu.conversion.arguments import RESCALES, TARGETS
     from keras_prelu.conversion.profiles import PROFILES
-    from keras_prelu.deployment.formats import FORMATS
+    from keras_prelu.deployment.formats.registry import FORMATS
     from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
     from keras_prelu.diagnostics import diagnosis
     from keras_prelu.training import recipes
     from keras_prelu.training.controls import CONTROLS
+    from keras_prelu.training.learning_rate_schedules import SCHEDULES
     from keras_prelu.training.precision import PRECISIONS
-    from keras_prelu.training.schedules import SCHEDULES
 
     assert (
         *keras_prelu.parameterizations.names(),

@@ -104,8 +104,8 @@ def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork
 
     import keras_prelu as kp
     from keras_prelu.deployment.benchmark import measure_cost
-    from keras_prelu.deployment.formats import FORMATS as FORMATS_BY_NAME
     from keras_prelu.deployment.formats.base import Interface
+    from keras_prelu.deployment.formats.registry import FORMATS as FORMATS_BY_NAME
     from tools.common.lifelike import live_in
 
     keras.utils.set_random_seed(0)

@@ -1,4 +1,7 @@
-"""The interface of export formats: writing a file, and running it in the format's own runtime."""
+"""The interface of export formats: writing a file, and running it in the format's own runtime.
+
+A new format is a subclass of `Format` in a module of its own, and a line in `registry`.
+"""
 
 from __future__ import annotations
 

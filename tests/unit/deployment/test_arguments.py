@@ -9,7 +9,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.deployment.arguments import check_export
-from keras_prelu.deployment.formats import FORMATS
+from keras_prelu.deployment.formats.registry import FORMATS
 from keras_prelu.errors import ExportError, FileError, InvalidArgumentError
 from tests.helpers import models
 

@@ -12,7 +12,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.deployment import benchmark
-from keras_prelu.deployment.formats import FORMATS
+from keras_prelu.deployment.formats.registry import FORMATS
 from tests.helpers import custom, models
 from tests.helpers.models import with_slopes
 from tests.helpers.versions import older

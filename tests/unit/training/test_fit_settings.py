@@ -12,8 +12,8 @@ from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.training.augmentation import Augmentation
 from keras_prelu.training.class_weights import class_weights
 from keras_prelu.training.data_order import ShuffledBatches
+from keras_prelu.training.learning_rate_schedules import set_schedule
 from keras_prelu.training.precision import compute_in
-from keras_prelu.training.schedules import set_schedule
 
 L = keras.layers
 

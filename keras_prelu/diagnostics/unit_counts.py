@@ -15,11 +15,10 @@ from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.sites.activity import ActivityProbe, SiteActivity
+from keras_prelu.sites.dead_units import NEARLY_DEAD
 
 __all__ = ["SiteUnits", "dead_units"]
 
-NEARLY_DEAD = 0.01
-"""The share of the samples on which a nearly dead unit is active at most."""
 ONE_SIDED = 0.001
 """The share of a unit's second moment that a negligible negative side carries at most."""
 
