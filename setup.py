@@ -20,6 +20,9 @@ EXTRAS = {
     ],  # with JAX jax2onnx instead of the last
     "openvino": ["openvino>=2025.0"],
     "tensorboard": ["tensorboardX>=2.6"],
+    "wandb": ["wandb>=0.21"],
+    "mlflow": ["mlflow>=3.0"],
+    "tuner": ["keras-tuner>=1.4.7"],
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
     "data": ["datasets>=3.0", "grain>=0.2.10", "pandas>=2.2", "pyarrow>=15.0"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
@@ -35,9 +38,12 @@ EXTRAS = {
         "hypothesis>=6.100",
         "import-linter>=2.1",
         "jinja2>=3.1",
+        "keras-tuner>=1.4.7",
         "matplotlib>=3.8",
+        "mlflow-skinny>=3.0",  # MLflow without its server and database
         "mutmut>=3.8.1",
         "mypy>=1.11",
+        "myst-nb>=1.2",
         "myst-parser>=4.0",
         "onnx>=1.17",
         "onnxruntime>=1.19",
@@ -54,6 +60,7 @@ EXTRAS = {
         "tensorboardX>=2.6",
         "tf2onnx>=1.16",
         "twine>=6.0",
+        "wandb>=0.21",
     ],
 }
 # What a user may want on the backend that is installed; backends are extras of their own.

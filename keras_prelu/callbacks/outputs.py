@@ -1,4 +1,4 @@
-"""What monitors write: lines of a CSV file, and TensorBoard's event files."""
+"""What monitors write: lines of a CSV file, TensorBoard's event files, and active runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_prelu.callbacks.active_runs import active_runs
 from keras_prelu.errors import FileError, InvalidArgumentError
 
 __all__ = ["MonitorOutputs"]
 
 
 class MonitorOutputs:
-    """The files of a monitor. Existing ones are extended.
+    """The files of a monitor, and the active runs of trackers. Existing files are extended.
 
     Args:
         log_dir: Str or path. Folder of TensorBoard's event files, or None.
@@ -39,6 +40,7 @@ class MonitorOutputs:
         self.log_dir, self.csv_file = log_dir, csv_file
         self._columns = tuple(columns)
         self._writer: Any = None
+        self._epochs_before, self._last_epoch = 0, -1
 
     def open(self, subfolder: str = "") -> None:
         """Create the files, so that a path that can't be written is found before training.
@@ -95,19 +97,44 @@ class MonitorOutputs:
             with open(self.csv_file, "a", newline="") as file:
                 csv.writer(file).writerows(rows)
 
+    def count_epoch(self, epoch: int) -> None:
+        """Count an epoch. Where their numbers start again, another training has begun."""
+        if epoch <= self._last_epoch:
+            self._epochs_before += self._last_epoch + 1
+        self._last_epoch = epoch
+
+    def takes_summaries(self) -> bool:
+        """Return whether TensorBoard or the active run of a tracker gets scalars."""
+        return self.log_dir is not None or bool(active_runs())
+
     def add_summaries(
         self,
         epoch: int,
         scalars: Mapping[str, Any],
         histograms: Mapping[str, np.ndarray] | None = None,
+        *,
+        logs: Mapping[str, Any],
     ) -> None:
-        """Write scalars and histograms, by their tags, for TensorBoard."""
+        """Write scalars and histograms, by their tags, for TensorBoard and active runs.
+
+        Args:
+            epoch: Int. The epoch. Active runs get the number of epochs before it, those of earlier
+                trainings included.
+            scalars: Mapping from tags to floats.
+            histograms: Mapping from tags to arrays. Defaults to none.
+            logs: Mapping from names to floats. Losses and metrics, for TensorBoard alone: trackers
+                have Keras callbacks for them.
+        """
+        values = {tag: float(value) for tag, value in scalars.items()}
+        for run in active_runs():
+            run.log(self._epochs_before + epoch, values, histograms or {})
         if self._writer is None:
             return
-        for tag, value in scalars.items():
-            self._writer.add_scalar(tag, float(value), epoch)
-        for tag, values in (histograms or {}).items():
-            self._writer.add_histogram(tag, np.ravel(values), epoch)
+        losses = {f"epoch/{name}": float(value) for name, value in logs.items()}
+        for tag, value in (losses | values).items():
+            self._writer.add_scalar(tag, value, epoch)
+        for tag, array in (histograms or {}).items():
+            self._writer.add_histogram(tag, np.ravel(array), epoch)
         self._writer.flush()
 
     def close(self) -> None:

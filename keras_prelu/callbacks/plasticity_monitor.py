@@ -78,7 +78,8 @@ class PlasticityMonitor(keras.callbacks.Callback):
     ReLU and PReLU networks. None of this forecasts what a conversion or a revival gains; it shows
     what a training does to a network. The records go to `history`, to a CSV file and, with
     `tensorboardX`, to TensorBoard, where each training has a folder of its own. Existing files are
-    extended. With several hosts, the first one records.
+    extended. While a run of Weights & Biases or MLflow is active, the records go there too, with
+    the epochs of all trainings on one axis. With several hosts, the first one records.
 
     A recording costs a pass over at most `max_samples` samples and the ranks of at most 1,024 rows
     at each rectifier: about as long as a few training steps. By default, it takes place after the
@@ -175,6 +176,7 @@ class PlasticityMonitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._budget.end_epoch()
+        self._outputs.count_epoch(epoch)
         if self._probe is None or not self._is_due(epoch):
             return
         with self._budget.work():
@@ -189,14 +191,14 @@ class PlasticityMonitor(keras.callbacks.Callback):
         records = self._records(epoch, probe)
         self.history += records
         self._outputs.add_rows(astuple(record) for record in records)
-        scalars = {f"epoch/{name}": value for name, value in logs.items()}
+        scalars: dict[str, Any] = {}
         for record in records:
             scalars |= {
                 f"{tag}/{record.layer}": getattr(record, name)
                 for name, tag in _TAGS.items()
                 if getattr(record, name) is not None
             }
-        self._outputs.add_summaries(epoch, scalars)
+        self._outputs.add_summaries(epoch, scalars, logs=logs)
 
     def _records(self, epoch: int, probe: PlasticityProbe) -> list[LayerPlasticity]:
         measured: dict[str, dict[str, Any]] = {}

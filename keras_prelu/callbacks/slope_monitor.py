@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.hosts import host
+from keras_prelu.callbacks.active_runs import active_runs
 from keras_prelu.callbacks.outputs import MonitorOutputs
 from keras_prelu.data.samples import as_samples, model_inputs
 from keras_prelu.diagnostics.signal import MomentsProbe
@@ -31,10 +32,13 @@ class SlopeMonitor(keras.callbacks.Callback):
 
     For TensorBoard each layer gets a histogram of its slopes and scalars of their mean, minimum and
     maximum; the losses and metrics of `model.fit` become scalars too. This needs `tensorboardX`,
-    but not TensorFlow. Existing files are extended, so a training that continues from a checkpoint
-    continues them. Nothing is written for a model without PReLU layers: if the callback is passed
-    to `finetune`, it records the PReLU model and not its control. With several hosts, the first one
-    writes.
+    but not TensorFlow. While a run of Weights & Biases or MLflow is active (`wandb.init()`,
+    `mlflow.start_run()`), it gets the same but for the losses, which the Keras callbacks of these
+    trackers log; MLflow takes no histograms.
+
+    Existing files are extended, so a training that continues from a checkpoint continues them.
+    Nothing is written for a model without PReLU layers: if the callback is passed to `finetune`, it
+    records the PReLU model and not its control. With several hosts, the first one writes.
 
     Args:
         log_dir: Str or path. Folder of TensorBoard's event files. Defaults to None.
@@ -46,8 +50,9 @@ class SlopeMonitor(keras.callbacks.Callback):
         frequency: Int. Epochs from one recording to the next. Defaults to 1.
 
     Raises:
-        InvalidArgumentError: A ValueError; neither `log_dir` nor `csv_file` is given, `frequency`
-            is not a positive integer, or tensorboardX is not installed.
+        InvalidArgumentError: A ValueError; neither `log_dir` nor `csv_file` is given and no run of
+            a tracker is active, `frequency` is not a positive integer, or tensorboardX is not
+            installed.
         FileError: Raised at the start of training; an output can't be written.
 
     Example:
@@ -65,9 +70,10 @@ class SlopeMonitor(keras.callbacks.Callback):
         frequency: int = 1,
     ) -> None:
         super().__init__()
-        if log_dir is None and csv_file is None:
+        if log_dir is None and csv_file is None and not (active_runs() or host()):
             raise InvalidArgumentError(
-                "SlopeMonitor has no output. Give `log_dir`, `csv_file` or both."
+                "SlopeMonitor has no output. Give `log_dir`, `csv_file` or both, or start a run of"
+                " Weights & Biases or MLflow before."
             )
         check_integer("frequency", frequency, minimum=1)
         self._outputs = MonitorOutputs(log_dir, csv_file, _COLUMNS)
@@ -89,12 +95,13 @@ class SlopeMonitor(keras.callbacks.Callback):
         self._measure = None if self._samples is None else _Measure(self.model, self._samples)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._outputs.count_epoch(epoch)
         layers = () if host() else layer_slopes(self.model)
         if not layers or (epoch + 1) % self._frequency:
             return
         measures = _Measures({}, {}) if self._measure is None else self._measure()
         self._outputs.add_rows(_row(epoch, layer, measures) for layer in layers)
-        if self._outputs.log_dir is not None:
+        if self._outputs.takes_summaries():
             self._write_summaries(epoch, layers, measures, logs or {})
 
     def _write_summaries(
@@ -104,7 +111,7 @@ class SlopeMonitor(keras.callbacks.Callback):
         measures: _Measures,
         logs: Mapping[str, float],
     ) -> None:
-        scalars = {f"epoch/{name}": value for name, value in logs.items()}
+        scalars: dict[str, Any] = {}
         for layer in layers:
             scalars |= {
                 f"slopes/{layer.path}/{name}": getattr(layer, name)
@@ -116,7 +123,7 @@ class SlopeMonitor(keras.callbacks.Callback):
             f"slopes/{path}": keras.ops.convert_to_numpy(keras.ops.cast(prelu.alpha, "float32"))
             for path, prelu in prelu_layers(self.model)
         }
-        self._outputs.add_summaries(epoch, scalars, histograms)
+        self._outputs.add_summaries(epoch, scalars, histograms, logs=logs)
 
     def on_train_end(self, logs: Any = None) -> None:
         self._outputs.close()

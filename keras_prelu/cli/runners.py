@@ -5,10 +5,11 @@ Each is run under a progress bar.
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,8 @@ def finetune_model(
     original: Any,
     options: TrainingOptions,
     session: SessionOptions,
+    *,
+    group: str | None = None,
 ) -> Any:
     """Fine-tune a model and its controls, and return the `FineTuning`.
 
@@ -190,6 +193,7 @@ def finetune_model(
         original: `keras.Model` or None. The ReLU model of which `model` is a conversion.
         options: `TrainingOptions`.
         session: `SessionOptions`.
+        group: String or None. What a tracker calls the runs of this fine-tuning together.
     """
     import keras
 
@@ -203,15 +207,17 @@ def finetune_model(
     settings["recipe"] = options.recipe or "auto"
     if options.runs > 1:
         _print_cost(settings["recipe"] if original is None else "", options)
-    monitors = _slope_monitors(settings.pop("log_dir"), train)
+    monitored = train.take(range(min(len(train), _MONITORED_SAMPLES))).x
+    callbacks = _logging(settings.pop("log_dir"), settings.pop("tracker"), group, monitored)
     where = f"on {gpu() or 'the CPU'} with {keras.backend.backend()}"
-    with progress(f"Fine-tuning {where}", counts=False) as update:
+    # Trackers print where a run is found, and standard output is for the result.
+    with redirect_stdout(sys.stderr), progress(f"Fine-tuning {where}", counts=False) as update:
         result = finetune(
             model,
             train,
             validation,
             original=original,
-            callbacks=lambda: [_training_progress(update), *monitors()],
+            callbacks=lambda training: [_training_progress(update), *callbacks(training)],
             seed=session.seed,
             on_trial=lambda done, total: update(done, total, f"short trainings {done}/{total}"),
             **settings,
@@ -240,14 +246,20 @@ def _print_cost(recipe: str, options: TrainingOptions) -> None:
     echo(cost, err=True)
 
 
-def _slope_monitors(log_dir: Path | None, train: Any) -> Callable[[], list[Any]]:
-    """Return a factory of the callbacks that log slopes during one training."""
-    from keras_prelu.callbacks import SlopeMonitor
+def _logging(
+    log_dir: Path | None, tracker: str | None, group: str | None, samples: Any
+) -> Callable[[str], list[Any]]:
+    """Return a function that makes the callbacks that log one training, from its name."""
+    from keras_prelu.callbacks import SlopeMonitor, TrackedRuns
 
-    if log_dir is None:
-        return list
-    samples = train.take(range(min(len(train), _MONITORED_SAMPLES))).x
-    return lambda: [SlopeMonitor(log_dir, log_dir / "slopes.csv", samples=samples)]
+    if log_dir is None and tracker is None:
+        return lambda training: []
+    runs = None if tracker is None else TrackedRuns(tracker, group=group)
+    csv_file = None if log_dir is None else log_dir / "slopes.csv"
+    return lambda training: [
+        *(() if runs is None else runs(training)),
+        SlopeMonitor(log_dir, csv_file, samples=samples),
+    ]
 
 
 def _training_progress(update: Update) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import seed_states
 from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
+from keras_prelu.utils.signatures import required_arguments
 
 __all__ = ["Augmentation", "check_augment"]
 
@@ -43,7 +44,9 @@ class Augmentation:
     def __init__(self, augment: Callable[..., Any], seed: int) -> None:
         self._augment = augment
         self._seed = seed
-        self._takes_generator = not isinstance(augment, keras.layers.Layer) and _takes_two(augment)
+        self._takes_generator = (
+            not isinstance(augment, keras.layers.Layer) and required_arguments(augment) == 2
+        )
 
     def __call__(self, x: Any, epoch: int, index: int) -> Any:
         """Return the augmented samples of a batch, in the structure and shapes of the batch."""
@@ -71,19 +74,6 @@ class Augmentation:
         for state in seed_states(self._augment):
             state.assign(rng.integers(2**31, size=state.shape).astype("uint32"))
         return self._augment(x, training=True)
-
-
-def _takes_two(function: Any) -> bool:
-    """Return whether a function requires a second argument by position."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # A function of compiled code may have no signature.
-        return False
-    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [
-        each for each in parameters if each.kind in by_position and each.default is each.empty
-    ]
-    return len(required) == 2
 
 
 def _name(augment: Any) -> str:

@@ -59,7 +59,8 @@ class FitConfig:
         metric: Str or Keras metric. The metric that the scores and the verdict are about, as in
             `compare`. Defaults to None: accuracy or loss, and the other metrics with them.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
-            returns new ones. Defaults to None.
+            returns new ones, with the name of the training as its argument if it requires one, as
+            in `finetune`. Defaults to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
         verbose: Int or str, as in `model.fit`. Defaults to 0.
 
@@ -86,7 +87,7 @@ class FitConfig:
     augment: Any = None
     mixed_precision: str | None = None
     metric: Any = None
-    callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None
+    callbacks: Sequence[Any] | Callable[..., Sequence[Any]] | None = None
     seed: int = 0
     verbose: Any = 0
 

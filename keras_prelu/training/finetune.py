@@ -66,7 +66,7 @@ def finetune(
     augment: Any = None,
     mixed_precision: str | None = None,
     metric: Any = None,
-    callbacks: Sequence[Any] | Callable[[], Sequence[Any]] | None = None,
+    callbacks: Sequence[Any] | Callable[..., Sequence[Any]] | None = None,
     seed: int | None = None,
     verbose: Any = None,
     slopes: SlopeConfig | None = None,
@@ -163,7 +163,11 @@ def finetune(
         metric: Str or Keras metric. The metric that the scores and the verdict are about, as in
             `compare`. Defaults to None: accuracy or loss, and the other metrics with them.
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
-            returns new ones. The search's short trainings get none. Defaults to None.
+            returns new ones. If the function requires an argument, it gets the name of the
+            training, which its checkpoint has too: "model" ("model_1" where it is repeated with
+            slower slopes), "control", "prepared_control", "fixed-slopes" or "from-scratch", behind
+            "run_1_" in the second of several runs. The search's short trainings get none. Defaults
+            to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
         verbose: Int or str, as in `model.fit`. Defaults to 0.
         slopes: `SlopeConfig` that replaces the arguments `slope_multiplier` to `slope_clipnorm`

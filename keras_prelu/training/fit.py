@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Mapping
@@ -45,6 +44,7 @@ from keras_prelu.training.optimizers import (
 from keras_prelu.training.precision import compute_in
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.stream_batches import StreamBatches
+from keras_prelu.training.user_callbacks import user_callbacks
 from keras_prelu.training.variable_creation import build_for_training
 
 __all__ = [
@@ -104,6 +104,8 @@ def train_and_score(
     setup: TrainingSetup,
     validation: CheckedSamples,
     checkpoint: Path | None = None,
+    *,
+    training: str,
 ) -> ScoredModel:
     """Train a clone of a model, and score it before and after.
 
@@ -113,6 +115,7 @@ def train_and_score(
         validation: `CheckedSamples` with labels, which the training does not see.
         checkpoint: Path of the file that holds the training's state. If the file exists, the
             training continues from it. Defaults to None: no checkpoint.
+        training: Str. Name of the training, for the user's function that makes callbacks.
 
     Raises:
         InvalidArgumentError: A ValueError; there is no loss, or slopes are frozen or warmed up on a
@@ -123,7 +126,7 @@ def train_and_score(
     before = measure_scores(model, validation, metric=setup.fit.metric)
     dead_before = dead_units(model, validation)
     watched = validation if setup.selection is None else setup.selection
-    history = _fit(model, setup, watched, checkpoint)
+    history = _fit(model, setup, watched, checkpoint, training=training)
     scores = measure_scores(model, validation, metric=setup.fit.metric)
     trained = TrainedModel(
         model=model,
@@ -156,7 +159,7 @@ def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
     """
     assert setup.selection is not None
     model = _compiled_clone(source, setup)
-    history = _fit(model, setup, setup.selection)
+    history = _fit(model, setup, setup.selection, training="trial")
     return min(history["val_loss"]) - _slope_penalty(model)
 
 
@@ -213,6 +216,8 @@ def _fit(
     setup: TrainingSetup,
     watched: CheckedSamples,
     checkpoint_file: Path | None = None,
+    *,
+    training: str,
 ) -> dict[str, list[float]]:
     """Train a model and return its history by epoch.
 
@@ -228,7 +233,7 @@ def _fit(
     )
     keras.utils.set_random_seed(setup.fit.seed)
     data = setup.data()
-    users = _user_callbacks(setup.fit)
+    users = user_callbacks(setup.fit, training)
     check_callbacks(users, setup.fit)
     # The weights of an epoch are those that its losses are measured with, so what changes them at
     # its end comes after the choice of the best epoch.
@@ -286,13 +291,6 @@ def _is_own(cls: Any, name: str) -> bool:
     """Return whether a class outside Keras defines an attribute."""
     definer = next(base for base in cls.__mro__ if name in vars(base))
     return not definer.__module__.startswith(("keras.", "keras_prelu."))
-
-
-def _user_callbacks(fit: FitConfig) -> list[Any]:
-    """Return the user's callbacks, new ones for each model."""
-    if callable(fit.callbacks):
-        return list(fit.callbacks())
-    return [copy.deepcopy(callback) for callback in fit.callbacks or ()]
 
 
 def _validation_data(samples: CheckedSamples, batch_size: int) -> Any:

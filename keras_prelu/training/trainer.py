@@ -40,10 +40,10 @@ class Trainer:
         return replace(self, setup=replace(self.setup, slopes=slopes))
 
     def train(self, name: str, model: keras.Model) -> ScoredModel:
-        """Train a clone of a model; its checkpoint has this name."""
-        file = f"run_{self.run}_{name}" if self.run else name
-        checkpoint = None if self.checkpoints is None else self.checkpoints.file_of(file)
-        return train_and_score(model, self.setup, self.validation, checkpoint)
+        """Train a clone of a model; its checkpoint has this name, with that of the run."""
+        training = f"run_{self.run}_{name}" if self.run else name
+        checkpoint = None if self.checkpoints is None else self.checkpoints.file_of(training)
+        return train_and_score(model, self.setup, self.validation, checkpoint, training=training)
 
     def compare(self, model: ScoredModel, control: ScoredModel) -> Comparison:
         """Compare a model with a control, sample by sample."""

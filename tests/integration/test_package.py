@@ -51,6 +51,7 @@ for arguments in ["--help"], ["--version"], ["convert", "--help"], ["demo", "-h"
 def test_the_command_line_offers_what_the_package_has():
     """The command line repeats these names, because importing them would import Keras for
     --help."""
+    from keras_prelu.callbacks.tracked_runs import TRACKERS
     from keras_prelu.cli.commands import diagnose, export
     from keras_prelu.cli.options import conversion, training
     from keras_prelu.conversion.arguments import RESCALES, TARGETS
@@ -75,6 +76,7 @@ def test_the_command_line_offers_what_the_package_has():
     assert tuple(CONTROLS) == training.CONTROLS
     assert tuple(SCHEDULES) == training.SCHEDULES
     assert PRECISIONS == training.PRECISIONS
+    assert tuple(TRACKERS) == training.TRACKERS
     assert tuple(diagnosis.MEASURES) == diagnose.MEASURES
     assert ("auto", *(recipe.name for recipe in recipes.RECIPES)) == training.RECIPES
     assert recipes.REPLACED == training.REPLACED_RECIPES

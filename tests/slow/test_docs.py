@@ -26,6 +26,9 @@ HOME = "https://github.com/keras-prelu/keras-prelu/"
 def test_snippets_and_commands_run(name, tmp_path, monkeypatch):
     """The Python blocks of a page are one program; its commands come after them, in the same
     folder."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # The wheel without a database has it.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     page = BY_NAME[name].read_text(encoding="utf-8")
     run_page(["\n".join(programs_of(page)), *commands_of(page)], tmp_path, monkeypatch)
 

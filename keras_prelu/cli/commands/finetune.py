@@ -108,7 +108,7 @@ def command(
     else:
         relu = loaded
         trained = convert_model(relu, train, conversion, calibration, session).model
-    result = finetune_model(trained, train, validation, relu, training, session)
+    result = finetune_model(trained, train, validation, relu, training, session, group=output.stem)
     files = write_finetuned(
         result,
         output,

@@ -17,6 +17,7 @@ __all__ = [
     "RECIPES",
     "REPLACED_RECIPES",
     "SCHEDULES",
+    "TRACKERS",
     "TrainingOptions",
     "epochs_option",
     "training_options",
@@ -47,6 +48,7 @@ REPLACED_RECIPES = {
 CONTROLS = ("fixed-slopes", "from-scratch")
 SCHEDULES = ("constant", "cosine", "linear", "warmup-cosine")
 PRECISIONS = ("bfloat16", "float16")
+TRACKERS = ("wandb", "mlflow")
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -71,6 +73,17 @@ def _check_tensorboardx(
             "--log-dir needs tensorboardX: pip install 'keras-prelu[tensorboard]'."
         )
     return folder
+
+
+def _check_tracker(
+    context: click.Context, parameter: click.Parameter, tracker: str | None
+) -> str | None:
+    """Refuse --tracker without its package before anything is trained."""
+    if tracker is not None and importlib.util.find_spec(tracker) is None:
+        raise click.UsageError(
+            f"--tracker {tracker} needs its package: pip install 'keras-prelu[{tracker}]'."
+        )
+    return tracker
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,7 @@ class TrainingOptions:
         runs: Integer. Number of fine-tunings.
         checkpoints: Path or None. Folder of the checkpoints.
         log_dir: Path or None. Folder of the logs for TensorBoard.
+        tracker: String or None. One of `TRACKERS`.
     """
 
     epochs: int = option(
@@ -228,6 +242,14 @@ class TrainingOptions:
         callback=_check_tensorboardx,
         help="Folder for TensorBoard logs (losses, slopes and dead units per epoch) and"
         " slopes.csv.",
+    )
+    tracker: str | None = option(
+        "--tracker",
+        type=click.Choice(TRACKERS),
+        callback=_check_tracker,
+        help="Log each training as a run of Weights & Biases or MLflow (losses, slopes and dead"
+        " units per epoch), where its own settings say, such as WANDB_PROJECT or"
+        " MLFLOW_TRACKING_URI.",
     )
 
     def check(self) -> None:

@@ -284,6 +284,30 @@ def test_a_missing_tensorboardx_is_an_error_before_anything_is_trained(monkeypat
     assert "pip install 'keras-prelu[tensorboard]'" in error
 
 
+def test_finetune_logs_to_a_tracker(folder, monkeypatch):
+    """One run for each network, with its losses, and the same slopes as in --log-dir."""
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((folder / "mlruns").as_uri())
+    record = invoke_json(FINETUNE, "--recipe exp --tracker mlflow --log-dir logs")
+    runs = {run.info.run_name: run.data for run in mlflow.search_runs(output_format="list")}
+    assert set(runs) == {"model", "control"}
+    assert {run.tags["group"] for run in runs.values()} == {"relu.finetuned"}
+    for name, trained in (("model", "prelu"), ("control", "control")):
+        history = record["result"][trained]["history"]
+        assert runs[name].metrics["val_loss"] == pytest.approx(history["val_loss"][-1])
+    with open(folder / "logs" / "slopes.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            logged = runs["model"].metrics[f"slopes/{row['layer']}/mean"]
+            assert logged == pytest.approx(float(row["mean"]))
+
+
+def test_a_tracker_that_is_not_installed_is_an_error_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = invoke(FINETUNE, "--tracker wandb", expect=2).stderr
+    assert "pip install 'keras-prelu[wandb]'" in error
+
+
 def test_finetune_with_checkpoints(folder):
     arguments = "--recipe exp --checkpoints states --force"
     first = invoke_json(FINETUNE, arguments)
