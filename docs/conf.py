@@ -2,9 +2,14 @@
 
 import inspect
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+from sphinx.util.inspect import stringify_signature
 
 import keras_prelu
 
@@ -15,16 +20,26 @@ version = release = keras_prelu.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "command_pages",  # In _extensions, like mathml, plotted and typed_docstrings.
+    "mathml",
+    "plotted",
     "myst_parser",
-    "sphinx_click",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "typed_docstrings",
 ]
 exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autosummary_generate = False
+maximum_signature_line_length = 72
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
@@ -33,7 +48,18 @@ smartquotes = False  # two hyphens are an option
 default_role = "code"
 html_theme = "furo"
 html_title = f"keras_prelu {version}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_theme_options = {
+    "source_repository": "https://github.com/keras-prelu/keras-prelu/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+# Of a session, the commands are copied; outputs are not.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_selector = "div.highlight:not(div.highlight-output *) pre"
 
 
 def setup(app):
@@ -41,10 +67,11 @@ def setup(app):
     constructor."""
 
     def own_signature(_app, what, _name, obj, _options, signature, returns):
-        if what != "class" or signature != "(*args, **kwargs)":
+        if what != "class" or not str(signature).startswith("(*args"):
             return None
-        parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
-        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
-        return str(inspect.Signature(bare)), returns
+        constructor = inspect.signature(obj.__init__)
+        parameters = list(constructor.parameters.values())[1:]
+        own = constructor.replace(parameters=parameters, return_annotation=constructor.empty)
+        return stringify_signature(own, unqualified_typehints=True), returns
 
     app.connect("autodoc-process-signature", own_signature)
