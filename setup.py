@@ -22,7 +22,7 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6"],
     "wandb": ["wandb>=0.21"],
     "mlflow": ["mlflow>=3.0"],
-    "tuner": ["keras-tuner>=1.4.7"],
+    "tuner": ["keras-tuner>=1.4.7", "tensorboard>=2.18"],  # on TensorFlow, KerasTuner needs both
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
     "data": ["datasets>=3.0", "grain>=0.2.10", "pandas>=2.2", "pyarrow>=15.0"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
@@ -58,6 +58,7 @@ EXTRAS = {
         "sphinx>=8.1",
         "sphinx-copybutton>=0.5.2",
         "sphinx-design>=0.6",
+        "tensorboard>=2.18",  # for KerasTuner on TensorFlow
         "tensorboardX>=2.6",
         "tf2onnx>=1.16",
         "twine>=6.0",

@@ -12,6 +12,7 @@ from . import report as report
 from . import sites as sites
 from . import theory as theory
 from . import training as training
+from . import tuning as tuning
 from .calibration.calibrate import calibrate as calibrate
 from .calibration.distillation import distill as distill
 from .calibration.records import Calibration as Calibration

@@ -26,7 +26,7 @@ MODULES = [
     "keras_prelu.data.sources",
     "keras_prelu.diagnostics.batch_norm",
     "keras_prelu.diagnostics.comparison",
-    "keras_prelu.diagnostics.dead_units",
+    "keras_prelu.diagnostics.unit_counts",
     "keras_prelu.diagnostics.diagnosis",
     "keras_prelu.diagnostics.embeddings",
     "keras_prelu.diagnostics.gradient_noise",
@@ -53,6 +53,7 @@ MODULES = [
     "keras_prelu.training.finetune",
     "keras_prelu.training.recipe_trials",
     "keras_prelu.training.slope_optimizer",
+    "keras_prelu.tuning",
 ]
 
 
