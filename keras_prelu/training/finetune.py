@@ -165,9 +165,9 @@ def finetune(
         callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
             returns new ones. If the function requires an argument, it gets the name of the
             training, which its checkpoint has too: "model" ("model_1" where it is repeated with
-            slower slopes), "control", "prepared_control", "fixed-slopes" or "from-scratch", behind
-            "run_1_" in the second of several runs. The search's short trainings get none. Defaults
-            to None.
+            slower slopes), "control", "prepared_control", "fixed-slopes" or "from-scratch", and
+            "run_1_model" and so on in the second of several runs. The search's short trainings get
+            none. Defaults to None.
         seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
         verbose: Int or str, as in `model.fit`. Defaults to 0.
         slopes: `SlopeConfig` that replaces the arguments `slope_multiplier` to `slope_clipnorm`
