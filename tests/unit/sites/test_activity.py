@@ -1,5 +1,5 @@
 """keras_prelu.sites.activity: which rectifiers are measured, beside those in
-tests/unit/diagnostics/test_dead_units.py."""
+tests/unit/diagnostics/test_unit_counts.py."""
 
 import numpy as np
 import pytest
