@@ -6,6 +6,7 @@ This module depends only on NumPy.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -161,28 +162,44 @@ class GramMatrices:
             groups, unknowns, _ = self.cross.shape
             self.gram = np.zeros((groups, unknowns, unknowns))
         for block in self._blocks:
-            transposed = np.swapaxes(block.rows, 1, 2)
-            _add_product(self.gram, transposed, block.rows)
-            _add_product(self.cross, transposed, block.residuals)
+            _add_products(self.gram, self.cross, block)
         first = self._blocks[0]
         self._blocks = [StoredRows(rows=first.rows[:, :0], residuals=first.residuals[:, :0])]
 
 
 def product(left: Array, right: Array) -> FloatArray:
-    """Return the matrix product of each group in float64."""
-    result = np.zeros((left.shape[0], left.shape[1], right.shape[2]))
-    _add_product(result, left, right)
-    return result
-
-
-def _add_product(total: FloatArray, left: Array, right: Array) -> None:
-    """Add the matrix product of each group to a float64 array.
+    """Return the matrix product of each group in float64.
 
     Large float32 factors are multiplied in float32, in blocks that are summed in float64.
     """
-    dtype = left.dtype if left.shape[1] >= _SIZE_WORTH_FLOAT32 else np.float64
-    for start in range(0, left.shape[2], _BLOCK):
-        block = slice(start, start + _BLOCK)
-        total += np.matmul(
-            left[:, :, block].astype(dtype, copy=False), right[:, block].astype(dtype, copy=False)
-        )
+    total = np.zeros((left.shape[0], left.shape[1], right.shape[2]))
+    dtype = _dtype_of_products(left, left.shape[1])
+    for block in _blocks_of(left.shape[2], dtype):
+        total += np.matmul(_cast(left[:, :, block], dtype), _cast(right[:, block], dtype))
+    return total
+
+
+def _add_products(gram: FloatArray, cross: FloatArray, stored: StoredRows) -> None:
+    """Add the products of stored rows A and residuals R to the matrices AᵀA and AᵀR."""
+    dtype = _dtype_of_products(stored.rows, stored.rows.shape[2])
+    for block in _blocks_of(stored.rows.shape[1], dtype):
+        rows = _cast(stored.rows[:, block], dtype)
+        transposed = np.swapaxes(rows, 1, 2)
+        # NumPy computes half of a product of a matrix with its own transpose. It recognizes both by
+        # their memory, so they must not be cast apart.
+        gram += np.matmul(transposed, rows)
+        cross += np.matmul(transposed, _cast(stored.residuals[:, block], dtype))
+
+
+def _dtype_of_products(array: Array, size: int) -> Any:
+    return array.dtype if size >= _SIZE_WORTH_FLOAT32 else np.dtype(np.float64)
+
+
+def _blocks_of(length: int, dtype: Any) -> list[slice]:
+    """Return the parts of sums that are computed at once: in float64 all of it."""
+    step = _BLOCK if dtype == np.float32 else max(length, 1)
+    return [slice(start, start + step) for start in range(0, length, step)]
+
+
+def _cast(array: Array, dtype: Any) -> Array:
+    return array.astype(dtype, copy=False)
