@@ -1,4 +1,4 @@
-"""Runs of followed functions, which ask `CodeCalls` at each call what to call."""
+"""Runs of followed functions, which ask at each call what to call: `CodeCalls` answers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,33 @@ import functools
 import types
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import keras
 
 from keras_prelu.backend.traces import current_position
 from keras_prelu.custom_layers.code_keys import call_key, is_later_pass, prefix_of
+from keras_prelu.custom_layers.expected_calls import ExpectedCalls
 from keras_prelu.custom_layers.instrumented_code import CallSite
 from keras_prelu.custom_layers.rectifier_functions import may_rectify, runs_code_of_user
 
-if TYPE_CHECKING:
-    from keras_prelu.custom_layers.code_calls import CodeCalls
+__all__ = ["Calls", "Frame", "Place", "Scope"]
 
-__all__ = ["Frame", "Place", "Scope"]
+
+class Calls(Protocol):
+    """What answers: the calls that the code of one layer makes, see `CodeCalls`."""
+
+    expected: ExpectedCalls
+
+    def callee(self, function: Any) -> Any: ...
+
+    def hear_compiled(self, function: Any, prefix: str, site: CallSite) -> None: ...
+
+    def apply(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place
+    ) -> Any: ...
+
+    def followed(self, function: Any, prefix: str) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -26,14 +40,14 @@ class Scope:
     """What one chain of calls leads to: a function, and those that are defined inside.
 
     Attributes:
-        calls: `CodeCalls`.
+        calls: `Calls` of the layer.
         prefix: String. The part of the keys that leads there.
         sites: Tuple of `CallSite`. The calls of the function.
         is_fixed: Boolean. Whether the function was handed on as an argument, so that its keys don't
             depend on where it is called.
     """
 
-    calls: CodeCalls
+    calls: Calls
     prefix: str
     sites: tuple[CallSite, ...]
     is_fixed: bool

@@ -20,8 +20,8 @@ from keras_prelu.training.fallbacks import Fallback
 from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipe_search import RecipeTrial
 from keras_prelu.training.result_tables import finetuning_tables, named_trainings
-from keras_prelu.training.run_comparison import OverRuns, RunComparison
-from keras_prelu.training.verdict import verdict_on
+from keras_prelu.training.run_comparison import OverRuns
+from keras_prelu.training.verdict import Judged
 
 __all__ = ["FineTuning"]
 
@@ -30,7 +30,7 @@ MODEL, ORIGINAL = "model", "original"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuning(Shown):
+class FineTuning(Judged, Shown):
     """A fine-tuned model and its controls.
 
     Attributes:
@@ -119,36 +119,3 @@ class FineTuning(Shown):
     def revived_comparison(self) -> Comparison | None:
         """The comparison with the prepared control if its dead units were revived, or None."""
         return None if self.revival is None else self.prepared_comparison
-
-    @property
-    def is_worse_than_incoming(self) -> bool:
-        """Whether the fine-tuned model is worse than the model that came in."""
-        return self.incoming_comparison.verdict == "worse"
-
-    @property
-    def best(self) -> str:
-        """The model to keep: "model", "control", or "incoming" for the one before fine-tuning.
-
-        The fine-tuned model is kept unless the validation samples show that another is better.
-        """
-        comparison = self.comparison_with_control
-        beaten_by_control = comparison is not None and comparison.verdict == "worse"
-        control = self.control_incoming_comparison
-        control_is_worse = control is None or control.verdict == "worse"
-        if beaten_by_control and not control_is_worse:
-            return "control"
-        return "incoming" if self.is_worse_than_incoming else "model"
-
-    @property
-    def verdict(self) -> str:
-        """One or more sentences on whether converting beats fine-tuning the original.
-
-        A model that its fine-tuning made worse is named, with the better one, and so is a training
-        that diverged.
-        """
-        return verdict_on(self)
-
-    @property
-    def comparison_with_control(self) -> Comparison | RunComparison | None:
-        """The comparison with the control, over runs if there are several."""
-        return self.comparison if self.over_runs is None else self.over_runs.comparison

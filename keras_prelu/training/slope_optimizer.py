@@ -131,6 +131,16 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         self.inner_optimizer.apply(grads, trainable_variables)
         steps_counter(self).assign_add(1)
 
+    @property
+    def frozen_steps(self) -> int:
+        """Steps at the start in which slopes keep their values."""
+        return self.schedule.frozen_steps
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps after the frozen ones in which the slopes' learning rate rises."""
+        return self.schedule.warmup_steps
+
     def _slope_rate(self, learning_rate: Any) -> Tensor:
         """Return the slopes' learning rate at the next step, given that of the other variables."""
         rate = self._ratio * learning_rate
@@ -189,8 +199,8 @@ class SlopeOptimizer(keras.optimizers.Optimizer):
         return {
             "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "multiplier": self.multiplier,
-            "frozen_steps": self.schedule.frozen_steps,
-            "warmup_steps": self.schedule.warmup_steps,
+            "frozen_steps": self.frozen_steps,
+            "warmup_steps": self.warmup_steps,
             "clipnorm": self.slope_clipnorm,
             "name": self.name,
         }

@@ -1,95 +1,135 @@
-"""The verdict of a fine-tuning, in words: whether converting beats fine-tuning the original."""
+"""The verdict of a fine-tuning: whether converting beats fine-tuning the original."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from keras_prelu.training.controls import CONTROLS
-from keras_prelu.training.fallbacks import RELU
+from keras_prelu.diagnostics.comparison import Comparison
+from keras_prelu.diagnostics.slopes import LayerSlopes
+from keras_prelu.training.controls import CONTROLS, TrainedControl
+from keras_prelu.training.fallbacks import RELU, Fallback
+from keras_prelu.training.fit import TrainedModel
 from keras_prelu.training.recipes import CONTROL, described
+from keras_prelu.training.run_comparison import OverRuns, RunComparison
 
-if TYPE_CHECKING:
-    from keras_prelu.training.result import FineTuning
-
-__all__ = ["verdict_on"]
+__all__ = ["Judged"]
 
 _INCOMING = "the model that came in"
 
 
-def verdict_on(result: FineTuning) -> str:
-    """Return one or more sentences on whether converting beats fine-tuning the original.
+class Judged:
+    """The verdict on a fine-tuning and the model to keep, by the comparisons that were made.
 
-    A model that its fine-tuning made worse is named, with the better one, and so is a training that
-    diverged.
+    `FineTuning` describes the attributes.
     """
-    diverged = [fallback.sentence() for fallback in result.fallbacks]
-    if result.over_runs is not None:
-        diverged += [
-            f"With seed {run.seed}: {fallback.sentence()}"
-            for run in result.over_runs.runs
-            for fallback in run.fallbacks
-            if run.seed != result.over_runs.chosen
+
+    prelu: TrainedModel
+    control: TrainedModel | None
+    slopes_after: tuple[LayerSlopes, ...]
+    comparison: Comparison | None
+    prepared_comparison: Comparison | None
+    incoming_comparison: Comparison
+    control_incoming_comparison: Comparison | None
+    controls: tuple[TrainedControl, ...]
+    recipe: str
+    preparations: tuple[str, ...]
+    fallbacks: tuple[Fallback, ...]
+    over_runs: OverRuns | None
+
+    @property
+    def is_worse_than_incoming(self) -> bool:
+        """Whether the fine-tuned model is worse than the model that came in."""
+        return self.incoming_comparison.verdict == "worse"
+
+    @property
+    def best(self) -> str:
+        """The model to keep: "model", "control", or "incoming" for the one before fine-tuning.
+
+        The fine-tuned model is kept unless the validation samples show that another is better.
+        """
+        comparison = self.comparison_with_control
+        beaten_by_control = comparison is not None and comparison.verdict == "worse"
+        control = self.control_incoming_comparison
+        control_is_worse = control is None or control.verdict == "worse"
+        if beaten_by_control and not control_is_worse:
+            return "control"
+        return "incoming" if self.is_worse_than_incoming else "model"
+
+    @property
+    def comparison_with_control(self) -> Comparison | RunComparison | None:
+        """The comparison with the control, over runs if there are several."""
+        return self.comparison if self.over_runs is None else self.over_runs.comparison
+
+    @property
+    def verdict(self) -> str:
+        """One or more sentences on whether converting beats fine-tuning the original.
+
+        A model that its fine-tuning made worse is named, with the better one, and so is a training
+        that diverged.
+        """
+        diverged = [fallback.sentence() for fallback in self.fallbacks]
+        if self.over_runs is not None:
+            diverged += [
+                f"With seed {run.seed}: {fallback.sentence()}"
+                for run in self.over_runs.runs
+                for fallback in run.fallbacks
+                if run.seed != self.over_runs.chosen
+            ]
+        return " ".join([*diverged, self._verdict_on_control(), *self._verdicts_on_incoming()])
+
+    def _verdict_on_control(self) -> str:
+        name = self._name_of_model()
+        if any(fallback.instead == RELU for fallback in self.fallbacks):
+            return "Keep ReLU, or lower the learning rate."
+        if self.recipe == CONTROL.name:
+            return (
+                "No recipe did better than the equally fine-tuned ReLU model on samples held back"
+                " for the choice: keep ReLU."
+            )
+        comparison = self.comparison_with_control
+        if comparison is None:
+            return f"No control was trained, so nothing can be said about {name}."
+        sentences = [comparison.sentence(name, "the equally fine-tuned ReLU model")]
+        prepared_comparison = (
+            self.prepared_comparison
+            if self.over_runs is None
+            else self.over_runs.prepared_comparison
+        )
+        if prepared_comparison is not None:
+            sentences.append(
+                prepared_comparison.sentence(name, f"the same with {described(self.preparations)}")
+            )
+        sentences += [
+            control.comparison.sentence(name, CONTROLS[control.name]) for control in self.controls
         ]
-    return " ".join([*diverged, _on_control(result), *_on_incoming(result)])
+        return " ".join(sentences)
 
+    def _verdicts_on_incoming(self) -> list[str]:
+        """Return sentences on the networks that their fine-tuning made worse, if there are any."""
+        name = "PReLU" if self.slopes_after else "ReLU"
+        compared = [(f"The fine-tuned {name} model", self.incoming_comparison)]
+        if self.control_incoming_comparison is not None and self.control is not self.prelu:
+            compared.append(("The fine-tuned ReLU control", self.control_incoming_comparison))
+        sentences = [
+            comparison.sentence(network, _INCOMING)
+            for network, comparison in compared
+            if comparison.verdict in ("worse", "mixed")
+        ]
+        if self.best == "incoming":
+            which = "both networks" if len(sentences) > 1 else "the network"
+            sentences.append(
+                f"Fine-tuning made {which} worse: keep {_INCOMING}. A lower learning rate may help."
+            )
+        elif not sentences and all(comparison.gain < 0 for _, comparison in compared):
+            before = self.incoming_comparison
+            sentences.append(
+                f"No fine-tuned network scored as well as {_INCOMING} ({before.metric}"
+                f" {before.b:.4f}); with this much data that may be chance."
+            )
+        return sentences
 
-def _on_control(result: FineTuning) -> str:
-    name = _name_of_model(result)
-    if any(fallback.instead == RELU for fallback in result.fallbacks):
-        return "Keep ReLU, or lower the learning rate."
-    if result.recipe == CONTROL.name:
-        return (
-            "No recipe did better than the equally fine-tuned ReLU model on samples held back"
-            " for the choice: keep ReLU."
-        )
-    comparison = result.comparison_with_control
-    if comparison is None:
-        return f"No control was trained, so nothing can be said about {name}."
-    sentences = [comparison.sentence(name, "the equally fine-tuned ReLU model")]
-    prepared_comparison = (
-        result.prepared_comparison
-        if result.over_runs is None
-        else result.over_runs.prepared_comparison
-    )
-    if prepared_comparison is not None:
-        sentences.append(
-            prepared_comparison.sentence(name, f"the same with {described(result.preparations)}")
-        )
-    sentences += [
-        control.comparison.sentence(name, CONTROLS[control.name]) for control in result.controls
-    ]
-    return " ".join(sentences)
-
-
-def _on_incoming(result: FineTuning) -> list[str]:
-    """Return sentences on the networks that their fine-tuning made worse, if there are any."""
-    name = "PReLU" if result.slopes_after else "ReLU"
-    compared = [(f"The fine-tuned {name} model", result.incoming_comparison)]
-    if result.control_incoming_comparison is not None and result.control is not result.prelu:
-        compared.append(("The fine-tuned ReLU control", result.control_incoming_comparison))
-    sentences = [
-        comparison.sentence(network, _INCOMING)
-        for network, comparison in compared
-        if comparison.verdict in ("worse", "mixed")
-    ]
-    if result.best == "incoming":
-        which = "both networks" if len(sentences) > 1 else "the network"
-        sentences.append(
-            f"Fine-tuning made {which} worse: keep {_INCOMING}. A lower learning rate may help."
-        )
-    elif not sentences and all(comparison.gain < 0 for _, comparison in compared):
-        before = result.incoming_comparison
-        sentences.append(
-            f"No fine-tuned network scored as well as {_INCOMING} ({before.metric}"
-            f" {before.b:.4f}); with this much data that may be chance."
-        )
-    return sentences
-
-
-def _name_of_model(result: FineTuning) -> str:
-    """Return what the fine-tuned model is called in the verdict."""
-    if result.slopes_after:
-        return "PReLU"
-    if result.preparations:
-        return f"ReLU with {described(result.preparations)}"
-    return "The model as given"
+    def _name_of_model(self) -> str:
+        """Return what the fine-tuned model is called in the verdict."""
+        if self.slopes_after:
+            return "PReLU"
+        if self.preparations:
+            return f"ReLU with {described(self.preparations)}"
+        return "The model as given"
