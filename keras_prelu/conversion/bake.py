@@ -20,7 +20,8 @@ from keras_prelu.conversion.optimizer_copies import copy_optimizer
 from keras_prelu.conversion.replacements import Replacements
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.conversion.variable_matching import match_variables
-from keras_prelu.custom_layers.converted_layer import is_as_written, is_converted
+from keras_prelu.custom_layers.as_written import is_as_written
+from keras_prelu.custom_layers.converted_layer import is_converted
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
 from keras_prelu.graph.arrays import to_float64

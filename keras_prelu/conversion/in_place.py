@@ -40,7 +40,8 @@ from keras_prelu.conversion.rescaling import (
     rescaled_on_samples,
 )
 from keras_prelu.conversion.verification import activation_of_site, verify_probe
-from keras_prelu.custom_layers.converted_layer import StandIn, attach, detach, is_converted
+from keras_prelu.custom_layers.converted_layer import attach, detach, is_converted
+from keras_prelu.custom_layers.stand_in import StandIn
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph import functional
 from keras_prelu.graph.duplicates import duplicate

@@ -14,12 +14,8 @@ from keras_prelu.backend.dtype_policies import default_dtype_policy
 from keras_prelu.backend.keras_internals import has_automatic_name, producer, sublayers
 from keras_prelu.conversion.compile_settings import copy_compile_settings
 from keras_prelu.conversion.replacements import LayerFactory, Replacements
-from keras_prelu.custom_layers.converted_layer import (
-    attach,
-    freeze_like,
-    prelus,
-    rebuild_as_written,
-)
+from keras_prelu.custom_layers.as_written import rebuild_as_written
+from keras_prelu.custom_layers.converted_layer import attach, freeze_like, prelus
 from keras_prelu.data.signature import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional

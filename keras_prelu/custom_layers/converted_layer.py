@@ -16,88 +16,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_prelu.backend.keras_internals import unlocked, untrack
-from keras_prelu.custom_layers.called_rectifiers import called_rectifier, called_target
+from keras_prelu.custom_layers.called_rectifiers import called_target
 from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_held_rectifiers
+from keras_prelu.custom_layers.stand_in import StandIn
 from keras_prelu.data.signature import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.hooks import set_target
 from keras_prelu.graph.rebuilding import duplicate_instead, rebuild_from_config
-from keras_prelu.graph.rectifiers import Rectifier
-from keras_prelu.layers import PReLU, slopes_in_effect
-from keras_prelu.typing import Shape, Tensor
+from keras_prelu.layers import PReLU
+from keras_prelu.typing import Tensor
 
 __all__ = [
     "ConvertedLayer",
-    "StandIn",
     "attach",
     "detach",
     "exchange_prelus",
     "freeze_like",
-    "is_as_written",
     "is_converted",
     "prelus",
-    "rebuild_as_written",
 ]
-
-
-_Width = tuple[int, int | None]
-"""Rank and number of channels of a tensor."""
-
-
-class StandIn:
-    """Callable that replaces a rectifier and applies the PReLU layer that fits its input.
-
-    The PReLU layer is selected by the rank and the number of channels of the input tensor.
-
-    Args:
-        address: String. Address of the rectifier, see `HeldRectifier`.
-        layers: Sequence of built `PReLU` layers, one for each rank and number of channels.
-    """
-
-    stands_in = True
-
-    def __init__(self, address: str, layers: Sequence[PReLU]) -> None:
-        self.address = address
-        self.layers = tuple(layers)
-        self._by_width: dict[_Width, Callable[[Tensor], Tensor]] = {
-            _width(layer, _input_shape(layer)): layer for layer in layers
-        }
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        function = self._by_width.get(_width(self.layers[0], inputs.shape))
-        if function is None:
-            raise ConversionError(
-                f"'{self.address}' is applied to a tensor of shape {tuple(inputs.shape)}, but its"
-                " slopes are for"
-                f" {' and '.join(str(_input_shape(layer)) for layer in self.layers)}. Convert the"
-                " model again as it is called now."
-            )
-        return function(inputs)
-
-    def exchange(self, make: Callable[[PReLU], Callable[[Tensor], Tensor]]) -> None:
-        """Replace what is called for each PReLU layer from now on, in this process.
-
-        The PReLU layer is still what is saved.
-
-        Args:
-            make: Callable. Takes a `PReLU` layer and returns the callable that replaces it.
-        """
-        self._by_width = {
-            width: make(layer) for width, layer in zip(self._by_width, self.layers, strict=True)
-        }
-
-
-def _width(layer: PReLU, shape: Shape) -> _Width:
-    channels = shape[1 if layer.data_format == "channels_first" else -1]
-    # While PyTorch traces a model, sizes are tensors.
-    return len(shape), None if channels is None else int(channels)
-
-
-def _input_shape(layer: PReLU) -> Shape:
-    return tuple(layer.get_build_config()["input_shape"])
 
 
 class ConvertedLayer:
@@ -318,50 +257,6 @@ def freeze_like(layer: Any, original: Any) -> None:
             trainable[address] = target.owner.trainable
         for prelu in stand_in.layers:
             prelu.trainable = trainable.get(address, prelu.trainable)
-
-
-def is_as_written(layer: ConvertedLayer, prune: float) -> bool:
-    """Return whether the PReLU layers of a converted layer compute what its rectifiers computed.
-
-    Args:
-        layer: `ConvertedLayer`.
-        prune: Float. Slopes of at most this size count as 0 if the PReLU layer replaces a ReLU.
-    """
-    with layer.as_written():
-        rectifiers = {held.address: held.rectifier for held in find_held_rectifiers(layer)}
-    return all(
-        _computes(
-            prelu, rectifiers.get(stand_in.address) or called_rectifier(stand_in.address), prune
-        )
-        for stand_in in layer._stand_ins
-        for prelu in stand_in.layers
-    )
-
-
-def _computes(prelu: PReLU, rectifier: Rectifier | None, prune: float) -> bool:
-    if (
-        rectifier is None
-        or rectifier.smooth
-        or rectifier.negative_slope is None
-        or rectifier.max_value != prelu.max_value
-    ):
-        return False
-    slopes = keras.ops.convert_to_numpy(slopes_in_effect(prelu))
-    tolerance = prune if rectifier.negative_slope == 0 else 0.0
-    return bool(np.abs(slopes - np.float32(rectifier.negative_slope)).max() <= tolerance)
-
-
-def rebuild_as_written(layer: ConvertedLayer) -> Any:
-    """Return a new layer of the user's class, without PReLU layers.
-
-    The layer is rebuilt from the configuration that the user's `get_config` returns, or is a
-    duplicate.
-    """
-    try:
-        with layer.as_written():
-            return rebuild_from_config(layer)
-    except ConversionError as error:
-        return detach(duplicate_instead(layer, error))
 
 
 def is_converted(layer: Any) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_prelu import theory
 from keras_prelu.backend.autodiff import gradients
-from keras_prelu.custom_layers.converted_layer import StandIn
+from keras_prelu.custom_layers.stand_in import StandIn
 from keras_prelu.data.samples import as_samples, batches, model_inputs
 from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.graph.batch_probe import BatchProbe

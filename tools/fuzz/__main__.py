@@ -106,9 +106,10 @@ def _in_batches(
     """Try seeds in processes of their own, each a batch, and yield all records after each batch."""
     records: list[Record] = []
     for start in range(first, first + count, _BATCH):
-        batch = list(_batch(module, kind, start, min(_BATCH, first + count - start), died))
+        size = min(_BATCH, first + count - start)
+        batch = list(_batch(module, kind, start, size, died))
         broken = sum(bool(record.broken) for record in batch)
-        click.echo(f"Seeds {start} to {start + _BATCH - 1}: {broken} broken promises", err=True)
+        click.echo(f"Seeds {start} to {start + size - 1}: {broken} broken promises", err=True)
         records += batch
         yield records
 

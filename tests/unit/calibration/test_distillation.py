@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.calibration import distillation
+from keras_prelu.calibration import distillation, distillation_run
 from keras_prelu.errors import CalibrationError, InvalidArgumentError
 from tests.helpers import models
 
@@ -106,7 +106,9 @@ def test_a_worse_model_is_undone_though_its_blocks_are_better(pair, monkeypatch)
     weights = converted.get_weights()
     targets = np.array([[0.0, 2.0], [2.0, 0.0]])  # Of variance 1.
     outputs = iter([[targets], [targets + 0.1], [targets + 0.2]])
-    monkeypatch.setattr(distillation._Run, "_model_outputs", lambda *_: next(outputs))
+    monkeypatch.setattr(
+        distillation_run.DistillationRun, "_model_outputs", lambda *_: next(outputs)
+    )
     record = kp.distill(converted, original, samples)
     assert any(block.kept for block in record.blocks)
     assert not record.kept
