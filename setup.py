@@ -62,6 +62,7 @@ EXTRAS = {
         "tensorboardX>=2.6",
         "tf2onnx>=1.16",
         "twine>=6.0",
+        "ziamath>=0.12",  # for its font, in the documentation
         "wandb>=0.21",
     ],
 }

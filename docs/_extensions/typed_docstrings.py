@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 SECTIONS = ("Args:", "Attributes:")
@@ -45,6 +46,14 @@ def with_type_apart(line: str) -> str:
     return f"{entry['indent']}{entry['name']} ({entry['type']}): {entry['rest'] or ''}"
 
 
+def with_dashes(_app: Sphinx, document: nodes.document) -> None:
+    """Put a dash between an argument and its description, where Sphinx puts two hyphens."""
+    for text in list(document.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("doctree-read", with_dashes)
     app.connect("autodoc-process-docstring", set_types_apart, priority=400)  # Before napoleon.
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -98,9 +98,9 @@ def _only_on_request(sites: list[Site], model: keras.Model) -> str:
         )
     names = " and ".join(sorted({site.reason.split()[0] for site in sites}))
     return (
-        f"Model '{model.name}' has no ReLU, but {len(sites)} smooth activations ({names}), which"
-        " are converted on request: include=keras_prelu.sites.SMOOTH, or --activations smooth, with"
-        f" samples (the first is '{sites[0].path}')."
+        f"Model '{model.name}' has no ReLU, but smooth activations ({names}; the first is"
+        f" '{sites[0].path}'), which are converted on request: include=keras_prelu.sites.SMOOTH, or"
+        " --activations smooth, with samples."
     )
 
 

@@ -3,13 +3,15 @@ somewhere, and it names all that is public."""
 
 import ast
 import inspect
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 import keras_prelu as kp
-from tests.slow.test_readme import ROOT, commands_of, programs_of, run_page
+from tests.helpers import pages
+from tests.slow.test_readme import ROOT
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 BY_NAME = {str(page.relative_to(ROOT / "docs")): page for page in PAGES}
@@ -24,13 +26,12 @@ HOME = "https://github.com/keras-prelu/keras-prelu/"
     [name for name, page in BY_NAME.items() if "```python" in page.read_text(encoding="utf-8")],
 )
 def test_snippets_and_commands_run(name, tmp_path, monkeypatch):
-    """The Python blocks of a page are one program; its commands come after them, in the same
-    folder."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # The wheel without a database has it.
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    """They print what the page shows. `UPDATE_OUTPUTS=1` writes the outputs of the page anew."""
     page = BY_NAME[name].read_text(encoding="utf-8")
-    run_page(["\n".join(programs_of(page)), *commands_of(page)], tmp_path, monkeypatch)
+    shown = pages.run(page, tmp_path, monkeypatch)
+    if os.environ.get("UPDATE_OUTPUTS"):
+        BY_NAME[name].write_text(shown, encoding="utf-8")
+    assert pages.masked(shown) == pages.masked(BY_NAME[name].read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
