@@ -1,4 +1,7 @@
-"""Parameterizations: maps from the raw parameter β to the slope α in effect, by name (claim 5)."""
+"""Parameterizations: maps from the raw parameter β to the slope α in effect, by name (claim 5).
+
+The command line repeats the names (`cli.options.conversion`), and `theory` the formulas.
+"""
 
 from __future__ import annotations
 

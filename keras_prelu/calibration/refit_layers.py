@@ -1,4 +1,9 @@
-"""One pass through both models of a pair that refits each linear layer."""
+"""One pass through both models of a pair that refits each linear layer.
+
+Layers with a `LinearView` (`graph.linear_layers`) are refitted, also those inside custom layers
+(`inner_layers`). Recurrent layers are not: they would need a view of two kernels, and inputs that
+are recorded inside their loop.
+"""
 
 from __future__ import annotations
 

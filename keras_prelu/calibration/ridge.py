@@ -1,5 +1,7 @@
 """Ridge regression of the weights of a layer, accumulated in chunks and judged on held-out rows.
 
+Layers too large for a Gram matrix are refitted by `streamed_ridge`, which stops early instead.
+
 This module depends only on NumPy and SciPy.
 """
 

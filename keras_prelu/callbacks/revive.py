@@ -11,6 +11,7 @@ import numpy as np
 from keras_prelu.callbacks.optimizer_state import check_state, reset_state
 from keras_prelu.revival.records import Revival
 from keras_prelu.revival.reviver import Reviver, check_threshold
+from keras_prelu.sites.dead_units import NEARLY_DEAD
 from keras_prelu.utils.checks import check_integer
 
 __all__ = ["EpochRevival", "Revive"]
@@ -83,7 +84,7 @@ class Revive(keras.callbacks.Callback):
         samples: Any,
         *,
         every: int = 1,
-        threshold: float = 0.01,
+        threshold: float = NEARLY_DEAD,
         batch_size: int = 128,
         seed: int = 0,
     ) -> None:

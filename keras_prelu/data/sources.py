@@ -1,4 +1,7 @@
-"""Data sets by name: files, folders, TensorFlow Datasets, and functions of the user."""
+"""Data sets by name: files, folders, TensorFlow Datasets, and functions of the user.
+
+Each kind has a reader in a module of its own; `cli.options.data` names the kinds to users.
+"""
 
 from __future__ import annotations
 

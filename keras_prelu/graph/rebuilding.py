@@ -2,6 +2,8 @@
 
 Layers of Keras's own are rebuilt with zeros, since random values would be replaced by the weights
 (this takes a tenth of the time for ResNet50), and get their initializers together with the weights.
+Layers that are converted rebuild themselves (`ConvertedLayer.rebuild_converted`), and those without
+a configuration are duplicated (`duplicates`).
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from keras_prelu.revival.candidates import Candidate, changed_entries, variables
 from keras_prelu.revival.fresh_weights import refresh_within_constraints
 from keras_prelu.revival.records import ChangedEntries, Revival, SiteRevival
 from keras_prelu.sites.activity import ActivityProbe
+from keras_prelu.sites.dead_units import NEARLY_DEAD
 from keras_prelu.typing import Array
 from keras_prelu.utils.checks import check_number
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -43,7 +44,7 @@ def revive(
     model: keras.Model,
     samples: Any,
     *,
-    threshold: float = 0.01,
+    threshold: float = NEARLY_DEAD,
     batch_size: int = 128,
     seed: int = 0,
 ) -> Revival:

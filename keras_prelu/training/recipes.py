@@ -2,7 +2,7 @@
 
 A recipe is a composition of three parts: what is done to the ReLU model first (a tuple of names of
 `keras_prelu.training.preparation.PREPARATIONS`, applied in order), the slopes that it is converted
-with, and how these learn.
+with, and how these learn. The command line repeats the names (`cli.options.training`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The formats that a model can be exported to, by name.
 
-A new format is a subclass of `base.Format` in a module of its own, and a line here.
+A new format is a subclass of `base.Format` in a module of its own, a line here, and its name in
+`cli.commands.export`.
 """
 
 from keras_prelu.deployment.formats.base import Format
