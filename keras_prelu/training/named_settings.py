@@ -22,7 +22,7 @@ from keras_prelu.errors import InvalidArgumentError, reason_of
 from keras_prelu.training.learning_rate_schedules import SCHEDULES
 from keras_prelu.utils.suggestions import did_you_mean
 
-__all__ = ["named_settings"]
+__all__ = ["named_settings", "own_object"]
 
 _COMPILED_METRICS = ("accuracy", "acc", "ce", "crossentropy")
 """Metrics that `model.compile` chooses by the loss."""
@@ -64,7 +64,7 @@ def named_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if named.get("class_weight") is not None:
         named["class_weight"] = _class_weight(named["class_weight"])
     if named.get("augment") is not None:
-        named["augment"] = _own(named["augment"], "augmentation")
+        named["augment"] = own_object(named["augment"], "augmentation")
     return named
 
 
@@ -157,7 +157,7 @@ def _schedule(text: str) -> Any:
 
 def _metric(text: str) -> Any:
     if ":" in text:
-        return _own(text, "metric")
+        return own_object(text, "metric")
     if text.lower() in _COMPILED_METRICS:
         return text
     try:
@@ -190,7 +190,7 @@ def _class_weight(text: str) -> Any:
     return weights
 
 
-def _own(text: str, role: str) -> Any:
+def own_object(text: str, role: str) -> Any:
     """Return a user's object; a class is constructed without arguments."""
     if not is_function_name(text):
         raise InvalidArgumentError(f"'{text}' names no {role}. Write module:name.")

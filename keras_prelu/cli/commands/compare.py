@@ -25,6 +25,12 @@ __all__ = ["command"]
     " that A is compiled with]",
 )
 @click.option(
+    "--metric",
+    metavar="NAME",
+    help="Metric that decides alone: one that A is compiled with, any of Keras's, or module:name of"
+    " yours.  [default: accuracy or loss, and all that A is compiled with]",
+)
+@click.option(
     "--margin",
     type=click.FloatRange(min=0),
     default=0.01,
@@ -37,6 +43,7 @@ def command(
     second: ModelName,
     data: DataOptions,
     loss: str | None,
+    metric: str | None,
     margin: float,
     session: SessionOptions,
 ) -> None:
@@ -56,7 +63,14 @@ def command(
     a, b = session.load_model(first), session.load_model(second)
     dataset = data.load_labelled(a)
     samples, caution = unseen_samples(dataset.test or dataset.train, [first, second])
-    result = compare(a, b, samples, loss=session.load_loss(loss), margin=margin)
+    result = compare(
+        a,
+        b,
+        samples,
+        loss=session.load_loss(loss),
+        metric=session.load_metric(metric),
+        margin=margin,
+    )
     verdict = " ".join(filter(None, [result.sentence(str(first), str(second)), caution]))
     costs = [_cost(a, first), _cost(b, second)]
     if session.json:

@@ -22,6 +22,12 @@ __all__ = ["command"]
     "--loss", help="Keras loss, or module:function.  [default: the one that MODEL is compiled with]"
 )
 @click.option(
+    "--metric",
+    metavar="NAME",
+    help="Further metric, which comes first: any of Keras's, or module:name of yours.  [default:"
+    " those that MODEL is compiled with]",
+)
+@click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     default=32,
@@ -30,7 +36,12 @@ __all__ = ["command"]
 )
 @session_options
 def command(
-    model: ModelName, data: DataOptions, loss: str | None, batch_size: int, session: SessionOptions
+    model: ModelName,
+    data: DataOptions,
+    loss: str | None,
+    metric: str | None,
+    batch_size: int,
+    session: SessionOptions,
 ) -> None:
     """Evaluate MODEL on the test samples of DATA, or on all samples if DATA has no test part;
     samples that it was fine-tuned on are left out, by the record that `finetune` writes beside it.
@@ -47,7 +58,13 @@ def command(
     loaded = session.load_model(model)
     dataset = data.load_labelled(loaded)
     samples, caution = unseen_samples(dataset.test or dataset.train, [model])
-    evaluation = evaluate(loaded, samples, loss=session.load_loss(loss), batch_size=batch_size)
+    evaluation = evaluate(
+        loaded,
+        samples,
+        loss=session.load_loss(loss),
+        metric=session.load_metric(metric),
+        batch_size=batch_size,
+    )
     if session.json:
         print_json(
             {

@@ -84,6 +84,12 @@ class SessionOptions:
 
         return None if name is None else named_loss(name)
 
+    def load_metric(self, name: str | None) -> Any:
+        """Return the metric that --metric names: a name, or an object for `module:name`."""
+        from keras_prelu.training.named_settings import own_object
+
+        return own_object(name, "metric") if name is not None and ":" in name else name
+
 
 def session_options(function: Callback) -> Callback:
     """Add the options of every command to a command.

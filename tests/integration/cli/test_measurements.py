@@ -24,6 +24,26 @@ def test_evaluate():
     assert record["samples"] == 360
 
 
+def test_a_chosen_metric(folder):
+    (folder / "own_metrics.py").write_text(
+        "import keras\n"
+        "class Top3(keras.metrics.SparseTopKCategoricalAccuracy):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(3, name='top_3')\n"
+    )
+    test = kp.data.load("digits").test
+    logits = kp.load_model("relu.keras").predict(test.x, verbose=0)
+    expected = (np.argsort(logits, axis=1)[:, -3:] == np.reshape(test.y, (-1, 1))).any(axis=1)
+    metrics = invoke_json("evaluate relu.keras --data digits --metric own_metrics:Top3")["metrics"]
+    assert next(iter(metrics)) == "top_3"
+    np.testing.assert_allclose(metrics["top_3"], expected.mean(), rtol=1e-6)
+    command = "compare relu.keras relu.keras --data digits --metric"
+    compared = invoke_json(f"{command} own_metrics:Top3")["comparison"]
+    assert compared["metric"] == "top_3"
+    np.testing.assert_allclose([compared["a"], compared["gain"]], [expected.mean(), 0], rtol=1e-6)
+    assert "There is no metric 'accuraci'" in invoke(f"{command} accuraci", expect=2).stderr
+
+
 def test_data_and_preprocessing_by_functions(folder):
     (folder / "cli_data.py").write_text(
         "import numpy as np\n"
