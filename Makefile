@@ -15,6 +15,9 @@ TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_entrance.py
 TRACED := $(addprefix tests/unit/,custom_layers sites callbacks test_revival.py)
 # Files with tests that have a mark, besides those of tests/backends.
 MARKED = tests/backends $(shell grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests/unit tests/integration)
+# Files of tests that take long on each backend, besides those that one backend is enough for.
+SLOW_ON_EACH := tests/backends $(addprefix tests/unit/,callbacks sites conversion/test_own_steps.py \
+	conversion/test_in_place.py training/test_guard.py)
 OF_JAX := $(shell grep -rl --include='test_*.py' 'mark\.jax\b' tests)
 # Hundreds of short trainings, each compiled anew.
 ON_ONE_BACKEND := --ignore=tests/unit/training/test_optimizers.py
@@ -64,14 +67,14 @@ test-jax: $(VENV)/installed-dev
 test-slow: docs slow-torch slow-tensorflow slow-jax ## everything else: documentation, examples, tools, devices
 
 slow-torch: $(VENV)/installed-dev
-	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES) tests/unit/deployment
+	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES) $(SLOW_ON_EACH) tests/unit/deployment
 
 slow-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m slow $(addprefix --ignore=,$(TABLES)) tests
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(ON_ONE_BACKEND) $(TRACED) tests/unit/training
 
 slow-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "not (slow or backends) or jax" $(TRACED) $(OF_JAX)
+	KERAS_BACKEND=jax $(PYTEST) -m "not (slow or backends) or (slow and backends) or jax" $(TRACED) $(SLOW_ON_EACH) $(OF_JAX)
 
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev ## the documentation's site, in docs/_build

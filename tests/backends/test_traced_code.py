@@ -47,6 +47,7 @@ def test_dead_units_are_counted_where_they_are_seen(model, samples):
     assert first.negative == pytest.approx(float(np.mean(rows <= 0)))
 
 
+@pytest.mark.slow
 def test_the_signal_and_its_gradients_are_those_of_the_layers_that_are_seen(model, samples):
     layers = kp.diagnostics.signal_by_depth(model, samples[:64])
     kinds = {layer.path.split("/")[0] for layer in layers}
@@ -65,6 +66,7 @@ def test_gradients_pass_rematerialized_layers(samples):
     np.testing.assert_allclose(*gradients, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The calibrated model differs")
 def test_calibration_keeps_layers_that_it_does_not_see(model, samples):
     # Where the backend does not let code be followed, its sites are converted on request.

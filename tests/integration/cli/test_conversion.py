@@ -225,6 +225,7 @@ def test_a_calibration_record_is_not_overwritten(folder):
     assert not (folder / "new.keras").exists()
 
 
+@pytest.mark.slow
 def test_slopes_are_searched():
     arguments = "convert relu.keras --data samples.npz --alpha auto"
     record = invoke_json(arguments, "--tolerance 1e-4 --samples 150")

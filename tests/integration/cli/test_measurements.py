@@ -108,6 +108,7 @@ def test_diagnose_beside_a_reference():
     assert all(layer["norm"] == layer["initial"] for layer in norms)
 
 
+@pytest.mark.slow
 def test_diagnose_with_a_trial():
     arguments = "diagnose relu.keras --data labelled.npz --trial --trial-seconds 1"
     output = invoke(arguments).output

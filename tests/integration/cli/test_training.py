@@ -103,6 +103,7 @@ def test_convert_and_finetune_names_the_better_file_too(monkeypatch):
     assert record["files"]["best"] == files[record["result"]["incoming"]]
 
 
+@pytest.mark.slow
 def test_what_was_trained_on_is_not_scored(folder):
     invoke(FINETUNE, "--recipe identity --learning-rate 0.00001")
     files = {"relu.finetuned.keras", "relu.finetuned.control.keras", "relu.finetuned.training.json"}

@@ -201,6 +201,7 @@ def test_subclassed_models_are_refused():
         kp.bake(model)
 
 
+@pytest.mark.slow
 def test_it_loads_where_this_package_is_not_installed(tmp_path):
     """A fresh process in which importing the package fails."""
     expected = {}

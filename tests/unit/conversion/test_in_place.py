@@ -177,6 +177,7 @@ def test_a_model_without_a_configuration_is_copied_too():
     assert type(original) is Unconfigured
 
 
+@pytest.mark.slow
 def test_it_is_fine_tuned_beside_its_control():
     data = (X, np.ones((64, 2), "float32"))
     original = model()

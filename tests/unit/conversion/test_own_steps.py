@@ -37,6 +37,7 @@ def test_a_converted_model_trains_by_its_own_step():
         assert np.any(ops.convert_to_numpy(layer.beta) != value)
 
 
+@pytest.mark.slow
 def test_it_is_fine_tuned_compared_and_diagnosed():
     data = (X, Y)
     model = own_step()
@@ -167,6 +168,7 @@ class Structured(keras.Model):
         return {"main": self.head(hidden), "aux": [self.head(hidden), inputs["rest"][1]]}
 
 
+@pytest.mark.slow
 def test_inputs_and_outputs_in_any_structure():
     keras.utils.set_random_seed(0)
     model = Structured()

@@ -75,6 +75,7 @@ def test_augmentation_in_a_model_is_off_in_its_file(tmp_path, path):
     assert record.difference < 1e-5
 
 
+@pytest.mark.slow
 def test_training_that_is_pinned_stays_pinned(tmp_path):
     inputs = keras.Input((4,))
     h = L.BatchNormalization()(L.Dense(5, activation="relu")(inputs), training=True)

@@ -39,7 +39,10 @@ def with_slopes(model):
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "GRU" else pytest.param(kind, marks=pytest.mark.slow) for kind in LAYERS],
+)
 def test_converted_on_request_exact_trained_saved_and_loaded(kind, tmp_path):
     model = network(LAYERS[kind])
     x = models.samples(model, 40)

@@ -20,6 +20,7 @@ from keras_prelu.training.result import FineTuning
 FAR_TOO_FAST = {"optimizer": keras.optimizers.SGD(0.05), "slope_multiplier": 1e9}
 
 
+@pytest.mark.slow
 @pytest.mark.backends
 def test_slopes_that_diverge_learn_at_a_safe_rate_instead(original, digits):
     result = kp.finetune(original, *digits, recipe="identity", epochs=2, **FAR_TOO_FAST)
