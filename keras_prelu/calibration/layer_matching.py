@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
+from keras_prelu.backend.keras_internals import keras_mask, set_keras_mask
 from keras_prelu.custom_layers.converted_layer import is_converted, prelus
 from keras_prelu.errors import CalibrationError
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
@@ -36,6 +37,24 @@ class OriginalCall:
         return output
 
 
+class InlineActivation:
+    """The activation of a layer as a step of its own, which passes on the mask that it gets.
+
+    Args:
+        activation: Callable that takes a tensor.
+    """
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        self._activation = activation
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        outputs = self._activation(inputs)
+        mask = keras_mask(inputs)
+        if mask is not None and outputs is not inputs:
+            set_keras_mask(outputs, mask)
+        return outputs
+
+
 def match_layers(
     plan: ExecutionPlan, original: keras.Model, sites: Sequence[LocatedSite]
 ) -> dict[str, Any]:
@@ -51,8 +70,8 @@ def match_layers(
     Returns:
         A dict from the path of a step to the layer, op or activation function that computes the
         same value in the original. For a PReLU it is the rectifier that the PReLU replaced, an op
-        as an `OriginalCall`; for a layer that lost its inline activation it is a copy of the
-        original's layer without the activation.
+        as an `OriginalCall` and the activation of a layer as an `InlineActivation`; for a layer
+        that lost its inline activation it is a copy of the original's without the activation.
 
     Raises:
         CalibrationError: A layer has no counterpart, or a counterpart with weights of other shapes:
@@ -82,7 +101,7 @@ def _match_by_path(
         if not isinstance(converted.get(site.target), PReLU):
             continue  # The site was left out of the conversion.
         if site.kind == "inline":
-            counterparts[site.target] = operation.activation
+            counterparts[site.target] = InlineActivation(operation.activation)
             counterparts[site.path] = _without_activation(operation)
         else:
             counterparts[site.target] = _rectifier_of(calls[id(operation), located.index])
@@ -109,7 +128,7 @@ def _match_in_order(
         follower = unmatched[-1] if unmatched else None
         if kind == "inline" and _is_prelu(follower) and _same_kind(candidate, step):
             counterparts[candidate.path] = _without_activation(step.operation)
-            counterparts[unmatched.pop().path] = step.operation.activation
+            counterparts[unmatched.pop().path] = InlineActivation(step.operation.activation)
         elif _same_kind(candidate, step):
             counterparts[candidate.path] = step.operation
         elif kind is not None and _is_prelu(candidate):

@@ -159,7 +159,10 @@ def _recognize_held(function: Any, target: HookTarget) -> Rectifier | None:
     plain = function
     while isinstance(plain, functools.partial):
         plain = plain.func
-    if is_of_library(plain) or target.attribute in names_used_by_call(target.owner.__class__):
+    is_called = target.attribute in names_used_by_call(target.owner.__class__) or (
+        isinstance(target.owner, keras.layers.Lambda) and not target.owner.arguments
+    )
+    if is_of_library(plain) or is_called:
         return recognize_function(function)
     return None
 

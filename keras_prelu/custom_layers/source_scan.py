@@ -153,12 +153,12 @@ def _values_of(function: types.FunctionType) -> list[Any]:
         with contextlib.suppress(ValueError):  # The cell is empty.
             values.append(cell.cell_contents)
     values += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    for value in list(values):
-        if isinstance(value, (list, tuple, dict)):
-            values += value.values() if isinstance(value, dict) else value
-        elif callable(value) and not isinstance(value, (type, types.FunctionType)):
-            values.append(type(value).__call__)
-    return values
+    objects = [
+        value
+        for value in values
+        if callable(value) and not isinstance(value, (type, types.FunctionType))
+    ]
+    return values + _items_of(values) + [type(value).__call__ for value in objects]
 
 
 def _names_of(function: types.FunctionType) -> set[str]:
@@ -188,8 +188,24 @@ def _names_relu(cls: Any) -> bool:
     return any(
         bool(_names_of(function) & (RECTIFYING_FUNCTIONS | _LAYERS))
         or any(map(is_relu_of_library, _values_of(function)))
+        or any(map(is_relu_of_library, _values_of_class(cls, function)))
         for function in functions_of_call(cls)
     )
+
+
+def _values_of_class(cls: Any, function: types.FunctionType) -> list[Any]:
+    """Return the attributes of a class that a function names, and what lists and dicts hold."""
+    values = [inspect.getattr_static(cls, name, None) for name in _names_of(function)]
+    return values + _items_of(values)
+
+
+def _items_of(values: list[Any]) -> list[Any]:
+    return [
+        item
+        for value in values
+        if isinstance(value, (list, tuple, dict))
+        for item in (value.values() if isinstance(value, dict) else value)
+    ]
 
 
 def is_relu_of_library(value: Any) -> bool:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import Functional, direct_sublayers
+from keras_prelu.backend.sequential_specs import specs_by_call
 from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
 
 __all__ = [
@@ -395,7 +396,8 @@ def _over_symbolic_inputs(model: keras.Model, signature: InputSignature) -> kera
             for one, name in zip(signature.inputs, names, strict=True)
         ]
     )
-    return keras.Model(inputs, model(inputs), name=model.name)
+    with specs_by_call(model):
+        return keras.Model(inputs, model(inputs), name=model.name)
 
 
 def _not_callable(

@@ -23,6 +23,7 @@ from keras_prelu.backend.symbolic_operators import symbolic_operators
 from keras_prelu.data.signature import check_model
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.hooks import HookTarget, set_target
+from keras_prelu.graph.model_state import variables_kept
 from keras_prelu.graph.parts import callable_form
 
 __all__ = [
@@ -206,7 +207,12 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     for like in (_like, _like_with_sizes):
         structure = keras.tree.map_structure(like, (tuple(args), dict(kwargs)))
         inputs = [leaf for leaf in keras.tree.flatten(structure) if _is_symbolic(leaf)]
-        with nodes_kept(inner_layers), symbolic_operators(), _lenient_specs(inner_layers):
+        with (
+            variables_kept(layer),
+            nodes_kept(inner_layers),
+            symbolic_operators(),
+            _lenient_specs(inner_layers),
+        ):
             try:
                 leaves = keras.tree.flatten(layer.call(*structure[0], **structure[1]))
                 outputs = tuple(leaf for leaf in leaves if _is_symbolic(leaf))

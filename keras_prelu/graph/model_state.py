@@ -18,7 +18,7 @@ import numpy as np
 from keras_prelu.backend.keras_internals import keep_losses, state_variables
 from keras_prelu.backend.variables import held_value, outside_of_graphs, restore
 
-__all__ = ["keeps_state", "state_kept", "state_of", "states_equal"]
+__all__ = ["keeps_state", "state_kept", "state_of", "states_equal", "variables_kept"]
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -35,17 +35,32 @@ def state_kept(*operations: Any) -> Iterator[None]:
     with ExitStack() as undo:
         for layer in layers:
             undo.enter_context(keep_losses(layer))
-        held = [
-            (variable, held_value(variable))
-            for layer in layers
-            for variable in state_variables(layer)
-        ]
-        try:
-            yield
-        finally:
-            with outside_of_graphs():
-                for variable, value in held:
-                    restore(variable, value)
+        undo.enter_context(
+            _kept([variable for layer in layers for variable in state_variables(layer)])
+        )
+        yield
+
+
+@contextmanager
+def variables_kept(layer: keras.layers.Layer) -> Iterator[None]:
+    """Restore all variables of a layer when the context ends, also through an exception.
+
+    Some layers assign to their weights while they are called for training, as
+    `keras.layers.SpectralNormalization` does.
+    """
+    with state_kept(layer), _kept(layer.variables):
+        yield
+
+
+@contextmanager
+def _kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    held = [(variable, held_value(variable)) for variable in variables]
+    try:
+        yield
+    finally:
+        with outside_of_graphs():
+            for variable, value in held:
+                restore(variable, value)
 
 
 def state_of(operation: Any) -> list[np.ndarray]:

@@ -90,7 +90,7 @@ class Objections:
     def examine(self, graph: Graph) -> None:
         """Follow the ranges of all rectifiers through the graph of a model."""
         for values in self._ranges_of_graph(graph, ()):
-            if values.loses_sign or values.is_gate_of_sites:
+            if values.loses_range:
                 self._object_to(values.sites, _OUTPUT)
 
     def examine_code(self, layer: Any, args: Any, kwargs: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -40,6 +41,7 @@ __all__ = [
     "averaged",
     "cast",
     "chosen",
+    "compared",
     "divided",
     "folded",
     "inverted",
@@ -47,10 +49,12 @@ __all__ = [
     "kept",
     "kept_or_zero",
     "linear",
+    "mixed",
     "multiplied",
     "negated",
     "of_unknown_operation",
     "products_summed",
+    "remainder",
     "rescaled",
     "subtracted",
     "summed",
@@ -63,6 +67,11 @@ __all__ = [
 Rule = Callable[[Application], ValueRange]
 
 SYMMETRIC_UNIT = Interval(-1.0, 1.0)
+_EXPONENT = "0 is raised to the power of its output, which must not be negative"
+_LARGEST = 700.0
+"""Numbers whose exponential is finite are at most this large."""
+_CLOSE = 1e-3
+"""Thresholds this close to the smallest value tell it from the others."""
 _ACTIVATIONS = {
     "exponential": NON_NEGATIVE,
     "hard_sigmoid": UNIT,
@@ -97,6 +106,12 @@ def taken(application: Application) -> ValueRange:
 
 
 def joined(application: Application) -> ValueRange:
+    parts = any(values.loses_range for values in application.inputs)
+    return replace(hull_of(application.inputs), joined=parts)
+
+
+def mixed(application: Application) -> ValueRange:
+    """Return the range of means of several tensors."""
     return hull_of(application.inputs)
 
 
@@ -108,6 +123,8 @@ def kept_or_zero(application: Application) -> ValueRange:
 
 def chosen(application: Application) -> ValueRange:
     """Return the range of `where(condition, a, b)`."""
+    for _, condition in application.operands()[:1]:
+        _object_to_telling_apart(application, condition)
     return hull_of(values for _, values in application.operands()[1:])
 
 
@@ -192,6 +209,12 @@ def divided(application: Application) -> ValueRange:
     return quotient
 
 
+def remainder(application: Application) -> ValueRange:
+    for _, divisor in application.operands()[1:]:
+        object_to_division(application, divisor)
+    return fixed(ANY)
+
+
 def inverted(application: Application) -> ValueRange:
     object_to_division(application, application.first)
     return application.first.mapped(Interval(1.0, 1.0).over)
@@ -203,6 +226,10 @@ def to_a_power(application: Application) -> ValueRange:
         return of_unknown_operation(application)
     (_, base), (_, exponent) = operands
     power = exponent.before.low
+    if exponent.sites and base.before.low > 0 and not base.sites:
+        return exponent.mapped(lambda interval: _powers(base.before, interval))
+    if exponent.sites and exponent.loses_sign:
+        application.object_to(exponent.sites, _EXPONENT)
     if exponent.sites or exponent.before.width != 0 or power != int(power):
         object_to_domain(application, base, 0.0, math.inf)
         return fixed(NON_NEGATIVE)
@@ -211,6 +238,12 @@ def to_a_power(application: Application) -> ValueRange:
     if power == 2:
         return base.absorbed(Interval.squares)
     return fixed(NON_NEGATIVE) if power % 2 == 0 else base.mapped(Interval.signs)
+
+
+def _powers(base: Interval, exponent: Interval) -> Interval:
+    """Return the interval of powers of positive numbers."""
+    logarithms = Interval(math.log(base.low), math.log(base.high)).times(exponent)
+    return logarithms.mapped(lambda value: math.exp(min(value, _LARGEST)))
 
 
 def products_summed(application: Application) -> ValueRange:
@@ -273,11 +306,25 @@ def _may_be_negative(weight: Any) -> bool:
 
 def zeros_told_apart(application: Application) -> ValueRange:
     for values in application.inputs:
-        application.object_to(
-            values.sites,
-            f"its output goes into {application.name}, which tells zeros from other numbers",
-        )
+        _object_to_telling_apart(application, values)
     return fixed(UNIT)
+
+
+def _object_to_telling_apart(application: Application, values: ValueRange) -> None:
+    application.object_to(
+        values.sites,
+        f"its output goes into {application.name}, which tells zeros from other numbers",
+    )
+
+
+def compared(application: Application) -> ValueRange:
+    """Return the range of a comparison, which may tell the smallest values from the others."""
+    operands = application.operands()
+    for values, other in zip(operands, reversed(operands), strict=True):
+        lowest, threshold = values[1].before.low, other[1]
+        if not threshold.sites and threshold.before.high <= lowest + _CLOSE:
+            _object_to_telling_apart(application, values[1])
+    return fixed(ANY)
 
 
 def used_as_index(application: Application) -> ValueRange:

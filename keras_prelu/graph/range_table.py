@@ -44,6 +44,18 @@ def _overflowing(function: Callable[[float], float]) -> Callable[[float], float]
     return applied
 
 
+_exp = _overflowing(math.exp)
+
+
+def _softplus(value: float) -> float:
+    return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
+
+
+def _sigmoid(value: float) -> float:
+    tail = math.exp(-abs(value))
+    return (1.0 if value >= 0 else tail) / (1.0 + tail)
+
+
 def _log1p(value: float) -> float:
     return math.log1p(value) if value > -1 else -math.inf
 
@@ -80,8 +92,7 @@ _KEEPING = f"""
     Transpose Unstack View
 """
 _JOINING = """
-    AdditiveAttention Append Attention Concatenate DotProductAttention Dstack Hstack Meshgrid
-    SliceUpdate Stack Vstack
+    Append Concatenate Dstack Hstack Meshgrid SliceUpdate Stack Vstack
 """
 _PADDING = f"""
     {_by_dimension("ZeroPadding")}
@@ -105,8 +116,8 @@ _NORMALIZING_OR_MIXING = f"""
     LogSoftmax Logaddexp Logaddexp2 Logsumexp
 """
 _COMPARING = """
-    Argmax Argmin Argsort Argpartition Greater GreaterEqual Isfinite Isinf Isnan Isneginf Isposinf
-    Less LessEqual Nanargmax Nanargmin
+    Argmax Argmin Argsort Argpartition Isfinite Isinf Isnan Isneginf Isposinf
+    Nanargmax Nanargmin
 """
 
 _RULES: dict[str, Rule] = dict(
@@ -114,6 +125,7 @@ _RULES: dict[str, Rule] = dict(
         *_rules(_KEEPING, rules.kept),
         *_rules("Take TakeAlongAxis", rules.taken),
         *_rules(_JOINING, rules.joined),
+        *_rules("AdditiveAttention Attention DotProductAttention", rules.mixed),
         *_rules(_PADDING, rules.kept_or_zero),
         *_rules(_SUMMING, rules.summed),
         *_rules("Cast SaturateCast", rules.cast),
@@ -160,10 +172,15 @@ _RULES: dict[str, Rule] = dict(
         *_rules("Trunc", functions.increasing(_whole(math.trunc))),
         *_rules(_NORMALIZING_OR_MIXING, _ranged(ANY)),
         *_rules(_COMPARING, _ranged(ANY)),
-        *_rules("HardSigmoid Sigmoid Softmax SparseSigmoid Sparsemax", _ranged(UNIT)),
+        *_rules("Greater GreaterEqual Less LessEqual", rules.compared),
+        *_rules("HardSigmoid Softmax SparseSigmoid Sparsemax", _ranged(UNIT)),
         *_rules("Cos Sin", _ranged(rules.SYMMETRIC_UNIT)),
-        *_rules("Cosh Exp Exp2 Hypot Norm Ptp Softplus Squareplus Std Var", _ranged(NON_NEGATIVE)),
-        *_rules("Mod", _ranged(ANY)),
+        *_rules("Cosh Hypot Norm Ptp Squareplus Std Var", _ranged(NON_NEGATIVE)),
+        *_rules("Exp", functions.increasing(_exp)),
+        *_rules("Exp2", functions.increasing(_overflowing(math.exp2))),
+        *_rules("Softplus", functions.increasing(_softplus)),
+        *_rules("Sigmoid", functions.increasing(_sigmoid)),
+        *_rules("Mod", rules.remainder),
         *_rules("Moments", _ranged(ANY)),
         *_rules("LogSigmoid", _ranged(Interval(-math.inf, 0.0))),
         *_rules("OnesLike ZerosLike", _ranged(UNIT)),

@@ -97,12 +97,15 @@ class ValueRange:
             the model meets.
         clamped: Boolean. Whether values that only a conversion brings about are cut off at a
             constant, as by `maximum(x, 1e-7)`.
+        joined: Boolean. Whether some of the values, as one of two concatenated tensors, have a
+            range that the conversion takes away, although all together do not.
     """
 
     before: Interval
     after: Interval
     sites: frozenset[Any] = frozenset()
     clamped: bool = False
+    joined: bool = False
 
     @property
     def loses_sign(self) -> bool:
@@ -118,6 +121,11 @@ class ValueRange:
             math.isfinite(bound) and not math.isfinite(later)
             for bound, later in zip(before, after, strict=True)
         )
+
+    @property
+    def loses_range(self) -> bool:
+        """Whether the conversion takes a range away from the values, or from some of them."""
+        return self.loses_sign or self.is_gate_of_sites or self.joined
 
     @property
     def is_gate_of_sites(self) -> bool:
@@ -148,6 +156,7 @@ def combined(
         after=function(first.after, second.after),
         sites=first.sites | second.sites,
         clamped=first.clamped or second.clamped,
+        joined=first.joined or second.joined,
     )
 
 

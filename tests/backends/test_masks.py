@@ -69,9 +69,12 @@ def test_saved_and_loaded(tmp_path):
     )
 
 
-@pytest.mark.parametrize("memory_limit", [4e9, 0])
-def test_calibrated(memory_limit):
-    model = models.live_in(masks.concatenated())
+@pytest.mark.parametrize(
+    ("build", "memory_limit"),
+    [(masks.concatenated, 4e9), (masks.concatenated, 0), (masks.inline_inside_nested, 4e9)],
+)
+def test_calibrated(build, memory_limit):
+    model = models.live_in(build())
     x = np.random.default_rng(0).integers(1, 20, size=(60, 6))
     x[::2, 3:] = 0
     conversion = kp.run_conversion(model, alpha=0.1, calibration_data=x, memory_limit=memory_limit)

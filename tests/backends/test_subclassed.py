@@ -24,13 +24,14 @@ class TwoParts(keras.Model):
         return self.head(self.hidden(keras.ops.concatenate([x["b"], x["a"]], axis=-1)))
 
 
-def pair():
+def pair(model=None, x=None):
     """A subclassed and a functional model of the same layers, with their samples."""
-    x = {"b": X[:, :4], "a": X[:, 4:]}
-    subclassed = TwoParts(name="net")
-    subclassed({name: array[:2] for name, array in x.items()})
+    subclassed = model or TwoParts(name="net")
+    x = x or {"b": X[:, :4], "a": X[:, 4:]}
+    subclassed(keras.tree.map_structure(lambda array: array[:2], x))
+    hidden, head = [layer for layer in subclassed.layers if isinstance(layer, L.Dense)]
     inputs = keras.Input((6,))
-    functional = keras.Model(inputs, subclassed.head(subclassed.hidden(inputs)), name="net")
+    functional = keras.Model(inputs, head(hidden(inputs)), name="net")
     for model in (subclassed, functional):
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return (subclassed, x), (functional, X)
@@ -65,3 +66,16 @@ def pair():
 def test_subclassed_is_as_functional(use):
     results = [keras.tree.flatten(use(model, x)) for model, x in pair()]
     np.testing.assert_allclose(*results, rtol=2e-3, atol=1e-5)
+
+
+def test_a_sequential_model_of_several_inputs_is_as_functional():
+    layers = [L.Concatenate(), L.Dense(8, activation="relu"), L.Dense(3)]
+    two = pair(keras.Sequential(layers, name="net"), [X[:, :4], X[:, 4:]])
+    results = [
+        (
+            [site.negative for site in kp.diagnostics.dead_units(model, x)],
+            kp.run_conversion(model, alpha=0.2, calibration_data=x).calibration.error_after,
+        )
+        for model, x in two
+    ]
+    np.testing.assert_allclose(*map(keras.tree.flatten, results), rtol=2e-3, atol=1e-5)

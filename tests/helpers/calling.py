@@ -241,6 +241,17 @@ class OfTheModule(Calls):
 
 
 @registered
+class OfTheClass(Calls):
+    layer = L.ReLU()
+    table = {"leaky": L.LeakyReLU(0.1)}  # noqa: RUF012
+
+    def rectified(self, x):
+        return self.layer(x) + self.table["leaky"](self.second(x))
+
+    sites = 2
+
+
+@registered
 class Partial(Calls):
     def rectified(self, x):
         return functools.partial(activations.relu, max_value=2.0)(x)

@@ -87,6 +87,13 @@ def nested():
     return _classified(inputs, L.Dense(8, activation="relu")(inner(_embedded(inputs))))
 
 
+def inline_inside_nested():
+    """The nested model consumes the mask that its Dense layer passes on."""
+    layers = [keras.Input((6, 8)), L.Dense(8, activation="relu"), L.GlobalAveragePooling1D()]
+    inputs = _ids()
+    return keras.Model(inputs, L.Dense(3)(keras.Sequential(layers)(_embedded(inputs))))
+
+
 def masking_layer():
     inputs = keras.Input((6, 4))
     h = keras.ops.relu(L.Dense(8)(L.Masking()(inputs)))
@@ -109,6 +116,7 @@ ALL = [
     attention,
     explicit_mask,
     nested,
+    inline_inside_nested,
     masking_layer,
     masked_output,
 ]

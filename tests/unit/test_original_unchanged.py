@@ -43,6 +43,7 @@ def hard(*, stateful):
     h = L.Dense(8, activation="relu", activity_regularizer="l2", name="first")(h)
     h = L.BatchNormalization(name="pinned")(h, training=True)
     h = L.Dropout(0.5, seed=5, name="dropout")(h, training=True)
+    h = L.SpectralNormalization(L.Dense(8, activation="relu"), name="spectral")(h, training=True)
     h = Counting(name="counting")(h)
     h = L.ReLU(name="relu")(L.Dense(8, kernel_regularizer="l2", name="second")(h))
     h = L.GlobalAveragePooling1D()(h)

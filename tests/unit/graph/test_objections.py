@@ -136,6 +136,7 @@ CASES = {
     "square root of a square": (SITE, lambda: row(lambda x, _: ops.sqrt(ops.square(relu(x))))),
     "square root of 1 - t": (SITE, lambda: row(lambda x, _: ops.sqrt(1 - relu(x, max_value=1)))),
     "guarded logarithm": (SITE, lambda: row(lambda x, _: ops.log(ops.maximum(relu(x), 1e-3)))),
+    "dampened by a Gaussian": (SITE, lambda: row(lambda x, _: x * ops.exp(-(relu(x) ** 2)))),
     "larger than": (SITE, lambda: row(lambda x, _: ops.where(relu(x) > 0.5, x, 0.0))),
     "leaky": (SITE, lambda: row(lambda x, _: relu(x, negative_slope=0.1))),
     "nested": (SITE, lambda: row(lambda x, _: nested(lambda y: relu(y))(x))),
@@ -220,6 +221,10 @@ CASES = {
         lambda: row(lambda x, _: ops.power(ops.mean(relu(x), -1, True), 1.5)),
     ),
     "arcsin": ("arcsin()", lambda: row(lambda x, _: ops.arcsin(relu(x, max_value=1)))),
+    "log of an exponential": (LOG, lambda: row(lambda x, _: ops.log(ops.exp(relu(x)) - 0.9))),
+    "sqrt of 1 - exp": (ROOT, lambda: row(lambda x, _: ops.sqrt(1 - ops.exp(-relu(x))))),
+    "sqrt of a power": (ROOT, lambda: row(lambda x, _: ops.sqrt(2.0 ** relu(x) - 1))),
+    "sqrt of a sigmoid": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.sigmoid(relu(x)) - 0.5))),
     # Divisions.
     "division": (DIVIDED, lambda: row(lambda x, _: x / (relu(x) + 0.1))),
     "division by the sum": (
@@ -232,6 +237,8 @@ CASES = {
     ),
     "reciprocal": (DIVIDED, lambda: row(lambda x, _: ops.reciprocal(1 + relu(x)))),
     "negative power": (DIVIDED, lambda: row(lambda x, _: (1 + relu(x)) ** -1)),
+    "remainder": (DIVIDED, lambda: row(lambda x, _: ops.mod(x, 1 + relu(x)))),
+    "exponent": ("power of its output", lambda: row(lambda x, _: ops.abs(x) ** relu(x))),
     "linear attention": (
         DIVIDED,
         lambda: row(lambda x, _: x / ops.matmul(relu(x), ops.ones((6, 1)))),
@@ -271,6 +278,7 @@ CASES = {
         GATE,
         lambda: row(lambda x, _: ops.einsum("bi,bi->bi", relu(x, max_value=1), x)),
     ),
+    "decay": (GATE, lambda: row(lambda x, _: x * ops.exp(-relu(x)))),
     "gate of channels": (
         CHANNELS,
         lambda: image(lambda x, _: x * relu(ops.mean(x, (1, 2), keepdims=True))),
@@ -286,6 +294,7 @@ CASES = {
     "output, inline": (OUTPUT, lambda: output(lambda x: L.Dense(2, "relu", name="act")(x))),
     "output, pooled": (OUTPUT, lambda: output(lambda x: L.GlobalAveragePooling2D()(relu(x)))),
     "output, scaled": (OUTPUT, lambda: output(lambda x: 2.0 * relu(x) + 1.0)),
+    "output, joined": (OUTPUT, lambda: output(lambda x: ops.concatenate([x, relu(x)], -1))),
     "output, negated": (OUTPUT, lambda: output(lambda x: -relu(x))),
     "output, hardtanh": (OUTPUT, lambda: output(lambda x: 2 * relu(x, max_value=1) - 1)),
     "output, of code": (
@@ -294,6 +303,16 @@ CASES = {
     ),
     # Zeros, indices, and what is not known.
     "mask": (ZEROS, lambda: row(lambda x, _: ops.where(ops.not_equal(relu(x), 0), x, 1.0))),
+    "condition": (ZEROS, lambda: row(lambda x, _: ops.where(relu(x), x, 1.0))),
+    "larger than 0": (ZEROS, lambda: row(lambda x, _: x * ops.cast(relu(x) > 0, "float32"))),
+    "any larger than 0": (
+        ZEROS,
+        lambda: row(lambda x, _: ops.where(ops.sum(relu(x), -1, True) <= 1e-6, x, 0.0)),
+    ),
+    "smaller than": (
+        ZEROS,
+        lambda: row(lambda x, _: ops.where(ops.greater(1e-6, relu(x)), x, 0.0)),
+    ),
     "Masking": (ZEROS, lambda: image(lambda x, _: L.LSTM(3)(L.Masking()(ops.mean(relu(x), 1))))),
     "indices": (
         INDICES,

@@ -44,6 +44,23 @@ def test_kinds_slopes_and_caps():
     assert [site.max_value for site in find_sites(models.capped())] == [6.0, 6.0]
 
 
+def test_the_function_of_a_lambda_layer():
+    inputs = keras.Input((4,))
+    x = L.Lambda(lambda x: (x + abs(x)) / 2, name="half")(L.Dense(4)(inputs))
+    x = L.Lambda(lambda x: 2 * keras.ops.relu(x), name="doubled")(L.Dense(4)(x))
+    model = keras.Model(inputs, L.Dense(4)(x))
+    assert paths(model) == ["half/function"]
+    converted = convert(model, alpha=0.25, parameterization="identity", rescale="none")
+    x = np.random.default_rng(0).normal(size=(9, 4)).astype("float32")
+    h = model.layers[1](x)
+    expected = L.LeakyReLU(0.25)(h)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(converted.get_layer("half")(h)),
+        keras.ops.convert_to_numpy(expected),
+        rtol=1e-6,
+    )
+
+
 def test_one_object_at_several_places():
     sites = find_sites(models.shared_relu())
     assert {(site.path, site.target, site.channels) for site in sites} == {
