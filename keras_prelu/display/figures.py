@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,52 +104,41 @@ class GainRow:
 def intervals_figure(rows: Sequence[GainRow], *, metric: str) -> Any:
     """Plot gains with their intervals, beside 0 and the margins, bands around 0.
 
+    Each comparison has a scale of its own, since their gains may differ by orders of magnitude.
+
     Args:
         rows: Sequence of `GainRow`.
         metric: String. What the gain is one of.
     """
-    figure = new_figure(8, 1.3 + 0.45 * len(rows))
-    axes = figure.add_subplot()
-    bands = {
-        index: row.margin
-        for index, row in enumerate(rows)
-        if row.margin is not None and math.isfinite(row.margin)
-    }
-    if bands:
-        axes.barh(
-            list(bands),
-            [2 * margin for margin in bands.values()],
-            left=[-margin for margin in bands.values()],
-            height=1.0,
-            color="0.5",
-            alpha=0.18,
-            linewidth=0,
-            label="margin",
-        )
-    axes.axvline(0.0, color="0.5", linewidth=1)
-    for index, row in enumerate(rows):
-        color = {"better": COLORS[2], "worse": COLORS[1]}.get(row.verdict, COLORS[0])
-        if math.isfinite(row.low) and math.isfinite(row.high):
-            ends = [row.low, row.high]
-            axes.plot(ends, [index, index], color=color, linewidth=3, solid_capstyle="butt")
-        axes.plot([row.gain], [index], "o", color=color, markersize=7)
-        axes.annotate(
-            row.verdict,
-            (row.gain, index),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    axes.set_yticks(range(len(rows)))
-    axes.set_yticklabels([row.name for row in rows], parse_math=False)
-    axes.set_ylim(len(rows) - 0.4, -0.7)
-    axes.margins(x=0.1)
+    figure = new_figure(8, 0.4 + 0.9 * len(rows))
+    for position, row in enumerate(rows, start=1):
+        axes = figure.add_subplot(len(rows), 1, position)
+        _plot_gain(axes, row)
     axes.set_xlabel(f"gain in {metric}, with its 95 % interval (right of 0 is better)")
-    if bands:
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
-    hide_frame(axes)
     return figure
+
+
+def _plot_gain(axes: Any, row: GainRow) -> None:
+    """Plot a gain with its interval, and its verdict above."""
+    if row.margin is not None and math.isfinite(row.margin):
+        axes.axvspan(-row.margin, row.margin, color="0.5", alpha=0.18, linewidth=0)
+    axes.axvline(0.0, color="0.5", linewidth=1)
+    color = {"better": COLORS[2], "worse": COLORS[1]}.get(row.verdict, COLORS[0])
+    if math.isfinite(row.low) and math.isfinite(row.high):
+        axes.plot([row.low, row.high], [0, 0], color=color, linewidth=3, solid_capstyle="butt")
+    axes.plot([row.gain], [0], "o", color=color, markersize=7)
+    axes.annotate(
+        row.verdict,
+        (row.gain, 0),
+        xytext=(0, 7),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+    )
+    axes.set_yticks([0], [row.name], parse_math=False)
+    axes.set_ylim(-0.8, 1.0)
+    axes.margins(x=0.1)
+    hide_frame(axes)
 
 
 def slopes_figure(slopes: Sequence[Any]) -> Any:
@@ -199,6 +189,9 @@ def slopes_figure(slopes: Sequence[Any]) -> Any:
 def signal_figure(diagnoses: Mapping[str, Any]) -> Any:
     """Plot second moments by depth: of the outputs of linear layers, and of their gradients.
 
+    They are taken after a rectifier that follows, as where a layer applies its own activation, so
+    that networks with both can be compared.
+
     Args:
         diagnoses: Mapping from the name of a network to its `Diagnosis`.
 
@@ -216,9 +209,7 @@ def signal_figure(diagnoses: Mapping[str, Any]) -> Any:
         axes = figure.add_subplot(1, 2, position)
         positive = False
         for index, (name, diagnosis) in enumerate(diagnoses.items()):
-            values = [
-                getattr(layer, attribute) for layer in diagnosis.signal if "linear" in layer.kind
-            ]
+            values = [getattr(layer, attribute) for layer in _rectified_outputs(diagnosis.signal)]
             positive = positive or min(values, default=0.0) > 0
             axes.plot(
                 range(1, len(values) + 1),
@@ -237,6 +228,15 @@ def signal_figure(diagnoses: Mapping[str, Any]) -> Any:
         hide_frame(axes)
     figure.axes[0].legend(frameon=False)
     return figure
+
+
+def _rectified_outputs(signal: Sequence[Any]) -> list[Any]:
+    """Return a layer of a signal by depth for each linear one: it, or the rectifier after it."""
+    return [
+        following if following is not None and following.kind == "rectifier" else layer
+        for layer, following in itertools.zip_longest(signal, signal[1:])
+        if "linear" in layer.kind
+    ]
 
 
 def calibration_figure(calibration: Any) -> Any:

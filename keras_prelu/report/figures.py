@@ -223,22 +223,23 @@ def make_narrow(figure: Figure) -> None:
     panels = len(figure.axes)
     columns = _IMAGES_IN_A_NARROW_ROW if figure.axes[0].images else 1
     if panels > 1:
+        rows_before = figure.axes[0].get_subplotspec().get_gridspec().nrows
         rows = math.ceil(panels / columns)
         grid = figure.add_gridspec(rows, columns)
         for position, axes in enumerate(figure.axes):
             axes.set_subplotspec(grid[position // columns, position % columns])
-        height = rows * (1.7 if columns > 1 else 2.6)
+        height = rows * min(height / rows_before, 1.7 if columns > 1 else 2.6)
     figure.set_size_inches(_NARROW, height)
     for legend in list(figure.legends):
         handles, labels = figure.axes[0].get_legend_handles_labels()
         legend.remove()
-        figure.legend(handles, labels, frameon=False, loc="outside upper left", fontsize=7)
+        figure.legend(handles, labels, frameon=False, loc="outside upper left", fontsize=8)
     for axes in figure.axes:
         axes.xaxis.label.set_wrap(True)
         axes.xaxis.label.set_fontsize(8)
         if isinstance(axes.yaxis.get_major_formatter(), FixedFormatter):
             names = [_ending(label.get_text()) for label in axes.get_yticklabels()]
-            axes.set_yticks(axes.get_yticks(), names, fontsize=7, parse_math=False)
+            axes.set_yticks(axes.get_yticks(), names, fontsize=8, parse_math=False)
 
 
 def _ending(name: str) -> str:

@@ -289,8 +289,8 @@ def _signal(report: Report) -> Section:
     return Section(
         title="Signal by depth",
         caption=(
-            "Second moments of the outputs of the linear layers, and of the gradients there of a"
-            " random projection of the network's outputs."
+            "Second moments of the outputs of the linear layers, after the rectifiers that follow"
+            " them, and of the gradients there of a random projection of the network's outputs."
         ),
         draw=lambda: figures.signal_figure(_diagnoses(report)),
         table=_table_by_network(report, attrgetter("signal"), columns),

@@ -237,9 +237,11 @@ def test_figures_show_the_values(report):
     ]
     diagnosis = report.networks[1].diagnosis
     forward, backward = figures.signal_figure({"ReLU": diagnosis}).axes
-    linear = [layer for layer in diagnosis.signal if layer.kind == "linear"]
-    np.testing.assert_allclose(forward.lines[0].get_ydata(), [layer.moment for layer in linear])
-    np.testing.assert_allclose(backward.lines[0].get_ydata(), [layer.gradient for layer in linear])
+    kinds = [layer.kind for layer in diagnosis.signal]
+    assert kinds == ["linear", "rectifier", "linear"]
+    ends = diagnosis.signal[1:]
+    np.testing.assert_allclose(forward.lines[0].get_ydata(), [layer.moment for layer in ends])
+    np.testing.assert_allclose(backward.lines[0].get_ydata(), [layer.gradient for layer in ends])
     (axes,) = figures.units_figure({"ReLU": diagnosis}).axes
     assert [bar.get_width() for bar in axes.patches] == [
         100 * site.dead / site.units for site in diagnosis.units
@@ -248,6 +250,19 @@ def test_figures_show_the_values(report):
     np.testing.assert_allclose(
         axes.lines[0].get_xdata(), [layer.cka for layer in report.similarity]
     )
+
+
+def test_the_signals_of_networks_are_compared_after_the_same_rectifiers():
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, "relu"), layers.Dense(5, "relu"), layers.Dense(3)]
+    )
+    x = np.random.default_rng(0).normal(size=(50, 6))
+    networks = {"ReLU": model, "PReLU": kp.convert(model)}
+    figure = figures.signal_figure({name: kp.diagnose(each, x) for name, each in networks.items()})
+    for axes in figure.axes:
+        one, other = (line.get_ydata() for line in axes.lines)
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 def test_a_sentence_takes_the_place_of_an_empty_figure(networks, samples):
@@ -355,10 +370,13 @@ def test_gains_have_the_interval_and_the_margin_of_their_own_row(report):
     assert intervals[0] == "no interval"
     assert "-0.2500 to +0.5000" in intervals
     assert not any("inf" in each for each in intervals)
-    (axes,) = section.draw().axes
-    bands = [(band.get_x(), band.get_width(), band.get_y()) for band in axes.patches]
-    assert bands == [(-0.01, 0.02, -0.5), (-0.04, 0.08, 0.5)]
-    assert len(axes.get_legend().get_texts()) == 1
+    figure = section.draw()
+    bands = [(band.get_x(), band.get_width()) for axes in figure.axes for band in axes.patches]
+    assert bands == [(-0.01, 0.02), (-0.04, 0.08)]
+    for axes, each in zip(figure.axes, (first, second), strict=True):
+        low, high = axes.get_xlim()
+        assert low < min(0.0, each.gain, -each.negligible)
+        assert high > max(0.0, each.gain, each.negligible)
 
 
 def test_figures_for_narrow_screens_keep_their_values(report):
