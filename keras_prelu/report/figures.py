@@ -223,7 +223,8 @@ def make_narrow(figure: Figure) -> None:
     panels = len(figure.axes)
     columns = _IMAGES_IN_A_NARROW_ROW if figure.axes[0].images else 1
     if panels > 1:
-        rows_before = figure.axes[0].get_subplotspec().get_gridspec().nrows
+        place = figure.axes[0].get_subplotspec()
+        rows_before = panels if place is None else place.get_gridspec().nrows
         rows = math.ceil(panels / columns)
         grid = figure.add_gridspec(rows, columns)
         for position, axes in enumerate(figure.axes):
