@@ -111,7 +111,7 @@ format: $(VENV)/installed-dev ## format the code
 	$(BIN)/ruff format --quiet .
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/_plotted docs/reference/commands *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps are newer than what they depend on, so an environment is reused until that changes.
 $(VENV)/created:

@@ -38,6 +38,9 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+# Names that stand for long unions, or for values of Keras that have no type.
+ALIASES = ("Array", "ArrayLike", "FloatArray", "ModelLike", "Selector", "Shape", "Tensor")
+autodoc_type_aliases = {name: name for name in (*ALIASES, "npt.ArrayLike")}
 autosummary_generate = False
 maximum_signature_line_length = 72
 napoleon_numpy_docstring = False

@@ -51,7 +51,7 @@ def write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir, FOLDER)
     folder.mkdir(exist_ok=True)
     for name in COMMANDS:
-        _write(folder / f"{name}.rst", "\n".join(_page(name)))
+        _write(folder / f"{name}.rst", "\n".join(page(name)))
     rows = "\n".join(
         f"| [`{name}`](commands/{name}.rst) | {purpose} |" for name, purpose in COMMANDS.items()
     )
@@ -59,7 +59,7 @@ def write_pages(app: Sphinx) -> None:
     _write(folder / "table.inc", TABLE.format(rows=rows, pages=pages))
 
 
-def _page(name: str) -> Iterator[str]:
+def page(name: str) -> Iterator[str]:
     """Yield the lines of a command's page, in reStructuredText."""
     command = main.get_command(click.Context(main), name)
     assert command is not None

@@ -16,6 +16,8 @@ from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from keras_prelu.report.figures import make_narrow
+
 FOLDER = "_plotted"
 """In the folder of the sources, where Sphinx looks for images."""
 
@@ -37,11 +39,17 @@ class Plotted(SphinxDirective):
         if "alt" not in self.options:
             raise self.error("A figure needs :alt:, what it shows in words.")
         digest = hashlib.sha256(code.encode()).hexdigest()[:12]
-        path = Path(self.env.srcdir, FOLDER, f"{self.env.docname.replace('/', '-')}-{digest}.svg")
+        name = f"{self.env.docname.replace('/', '-')}-{digest}"
+        wide = self._image(result, f"{name}.svg", "wide-screen")
+        make_narrow(result)
+        return [block, wide, self._image(result, f"{name}-narrow.svg", "narrow-screen")]
+
+    def _image(self, figure: Any, name: str, shown_on: str) -> nodes.image:
+        """Save a figure, and return the node that shows it on screens of a kind."""
+        path = Path(self.env.srcdir, FOLDER, name)
         path.parent.mkdir(exist_ok=True)
-        result.savefig(path, bbox_inches="tight", metadata={"Date": None})
-        uri = f"/{path.relative_to(self.env.srcdir)}"
-        return [block, nodes.image(uri=uri, alt=self.options["alt"])]
+        figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+        return nodes.image(uri=f"/{FOLDER}/{name}", alt=self.options["alt"], classes=[shown_on])
 
 
 def run_block(code: str, names: dict[str, Any]) -> Any:
