@@ -78,7 +78,7 @@ slow-jax: $(VENV)/installed-dev
 
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev ## the documentation's site, in docs/_build
-	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build
+	$(BIN)/python -m sphinx --jobs $(JOBS) -W --keep-going --quiet -b html docs docs/_build
 
 # Lines and branches that no test takes on TensorFlow are listed; below 95 % it fails.
 coverage: $(VENV)/installed-dev ## lines and branches that tests take, on TensorFlow
@@ -111,7 +111,7 @@ format: $(VENV)/installed-dev ## format the code
 	$(BIN)/ruff format --quiet .
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) build dist docs/_build docs/_plotted docs/reference/commands *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/_plotted docs/_notebook_cache docs/jupyter_execute docs/reference/commands *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps are newer than what they depend on, so an environment is reused until that changes.
 $(VENV)/created:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# The networks of the pages are small: threads that wait for each other take longer than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 from sphinx.util.inspect import stringify_signature
@@ -26,12 +28,20 @@ extensions = [
     "command_pages",  # In _extensions, like mathml, plotted and typed_docstrings.
     "mathml",
     "plotted",
-    "myst_parser",
+    "myst_nb",  # Markdown, and notebooks
     "sphinx_copybutton",
     "sphinx_design",
     "typed_docstrings",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_notebook_cache", "jupyter_execute"]
+# Notebooks run when they are new or have changed themselves; `make clean` makes all of them run.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(Path(__file__).parent / "_notebook_cache")
+nb_execution_timeout = 300
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_output_stderr = "remove"
+nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 

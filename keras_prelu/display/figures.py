@@ -37,12 +37,12 @@ def new_figure(width: float, height: float) -> Any:
         KerasPReLUError: Matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        from keras_prelu.display.shown_figure import ShownFigure
     except ImportError as error:
         raise KerasPReLUError(
             "Plots need matplotlib: pip install 'keras-prelu[report]'."
         ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def learning_curves_figure(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> Any:

@@ -3,6 +3,7 @@ somewhere, and it names all that is public."""
 
 import ast
 import inspect
+import json
 import os
 import re
 from pathlib import Path
@@ -55,6 +56,21 @@ def test_links_lead_to_files_that_exist(page):
         assert not anchor or target.startswith("http"), (
             f"{target}: anchors are not checked; link the page"
         )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs").glob("notebooks/*.ipynb")), ids=lambda p: p.stem
+)
+def test_notebooks_are_stored_without_outputs_and_open_in_colab(path):
+    """The build of the site runs them."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+    badge = "".join(cells[0]["source"]) + "".join(cells[1]["source"])
+    name = path.relative_to(ROOT)
+    assert (
+        f"https://colab.research.google.com/github/keras-prelu/keras-prelu/blob/main/{name}"
+        in badge
+    )
 
 
 def test_every_public_name_is_documented():

@@ -1,6 +1,7 @@
 """Results in notebooks: what they show, and that nothing in a name can do harm."""
 
 import html.parser
+import xml.etree.ElementTree
 
 import keras
 import numpy as np
@@ -145,3 +146,14 @@ def test_the_margin_of_a_loss_is_relative(results):
     model = keras.Sequential([keras.Input((3,)), L.Dense(1)])
     compared = kp.compare(model, model, (x, y), loss="mse")
     assert compared.negligible == pytest.approx(0.01 * compared.b)
+
+
+def test_figures_show_themselves_without_pyplot(results):
+    """IPython asks for what it can show, and knows matplotlib's figures only from pyplot."""
+    figure = results["comparison"].plot()
+    root = xml.etree.ElementTree.fromstring(figure._repr_svg_())
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    width, height = figure.get_size_inches() * 72
+    assert [float(root.attrib[name].removesuffix("pt")) for name in ("width", "height")] == (
+        pytest.approx([width, height])
+    )
