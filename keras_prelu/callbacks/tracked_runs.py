@@ -77,9 +77,7 @@ class _Tracker(ABC):
         try:
             self._module = importlib.import_module(self.name)
         except ImportError as error:
-            raise InvalidArgumentError(
-                f"Runs of {self.name} need its package: pip install 'keras-prelu[{self.name}]'."
-            ) from error
+            raise self._missing(error) from error
 
     def check(self) -> None:
         """Raise a KerasPReLUError if no run can be started."""
@@ -87,6 +85,8 @@ class _Tracker(ABC):
             self._check()
         except KerasPReLUError:
             raise
+        except ImportError as error:  # MLflow is also distributed without what its database needs.
+            raise self._missing(error) from error
         except Exception as error:  # Whatever a server or its client says.
             raise self._failure(error) from error
 
@@ -96,6 +96,12 @@ class _Tracker(ABC):
             self._start(training)
         except Exception as error:
             raise self._failure(error) from error
+
+    def _missing(self, error: ImportError) -> InvalidArgumentError:
+        return InvalidArgumentError(
+            f"Runs of {self.name} need a package that is missing ({reason_of(error)}): pip install"
+            f" 'keras-prelu[{self.name}]'."
+        )
 
     def _failure(self, error: Exception) -> KerasPReLUError:
         return KerasPReLUError(f"{self.name} can't start a run: {reason_of(error)}.")

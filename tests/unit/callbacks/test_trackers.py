@@ -1,6 +1,7 @@
 """Monitors log to the active runs of trackers, and each training of a fine-tuning becomes a run."""
 
 import csv
+import importlib
 import os
 import sys
 from types import SimpleNamespace
@@ -233,6 +234,12 @@ def test_trackers_that_are_of_no_use(monkeypatch, mlflow, tmp_path):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "mlflow", None)
         with pytest.raises(ValueError, match=r"pip install 'keras-prelu\[mlflow\]'"):
+            kp.callbacks.TrackedRuns("mlflow")
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow, "MlflowClient", lambda: importlib.import_module("not_installed"))
+        with pytest.raises(
+            ValueError, match=r"'not_installed'\): pip install 'keras-prelu\[mlflow\]'"
+        ):
             kp.callbacks.TrackedRuns("mlflow")
     (tmp_path / "file").write_text("")
     mlflow.set_tracking_uri((tmp_path / "file").as_uri())
