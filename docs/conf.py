@@ -62,7 +62,7 @@ default_role = "code"
 html_theme = "furo"
 html_title = f"keras_prelu {version}"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "notebooks.css"]
 html_math_renderer = "mathml"
 html_theme_options = {
     "source_repository": "https://github.com/keras-prelu/keras-prelu/",
