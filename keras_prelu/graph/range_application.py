@@ -140,8 +140,9 @@ def object_to_domain(application: Application, values: ValueRange, low: float, h
 
 
 def object_to_division(application: Application, divisor: ValueRange) -> None:
-    """Object to a division by what may change its sign."""
-    if divisor.clamped or divisor.after.low < 0 < divisor.after.high:
+    """Object to a division by what may change its sign, or become 0."""
+    reaches_zero = divisor.before.low > 0 == divisor.after.low
+    if divisor.clamped or reaches_zero or divisor.after.low < 0 < divisor.after.high:
         application.object_to(divisor.sites, _DIVISOR)
 
 

@@ -227,6 +227,7 @@ CASES = {
     "sqrt of a sigmoid": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.sigmoid(relu(x)) - 0.5))),
     # Divisions.
     "division": (DIVIDED, lambda: row(lambda x, _: x / (relu(x) + 0.1))),
+    "division by a square": (DIVIDED, lambda: row(lambda x, _: x / ops.square(1 + relu(x)))),
     "division by the sum": (
         DIVIDED,
         lambda: row(lambda x, _: (h := relu(x)) / (ops.sum(h, -1, True) + 1e-3)),
