@@ -12,7 +12,8 @@ from tools.common import options
 from tools.common.processes import quiet
 from tools.common.storage import Storage
 from tools.common.tasks import Task
-from tools.deployment import matrix
+from tools.deployment import executed, matrix
+from tools.deployment.executed import ExecutedGraph
 from tools.deployment.int8 import int8_forms
 from tools.deployment.matrix import ExportedNetwork
 from tools.deployment.per_tensor import per_tensor
@@ -41,6 +42,8 @@ def main(parts: tuple[str, ...], only: str, again: bool, trial: bool, output: Pa
     seeds = 1 if trial else SEEDS
     if "matrix" in parts:
         _matrix(storage, only, again)
+    if "executed" in parts:
+        _executed(storage, only, again)
     if "int8" in parts:
         _quantized(storage, "int8", int8_forms, _tasks(INT8, only), seeds)
     if "per-tensor" in parts:
@@ -69,6 +72,28 @@ def _matrix(storage: Storage, only: str, again: bool) -> None:
                 storage.merge(
                     "matrix",
                     [matrix.export_in_a_process(network, form)],
+                    key=lambda result: (result.network, result.form),
+                    order=place,
+                )
+
+
+def _executed(storage: Storage, only: str, again: bool) -> None:
+    """List what runtimes execute of some networks, except what is stored."""
+    stored = {(result.network, result.form) for result in storage.results("executed")}
+
+    def place(result: ExecutedGraph) -> tuple[int, int]:
+        return (
+            executed.NETWORKS.index(result.network),
+            executed.EXECUTED_FORMS.index(result.form),
+        )
+
+    for network in executed.NETWORKS:
+        for form in executed.EXECUTED_FORMS:
+            if only in network and (again or (network, form) not in stored):
+                click.echo(f"{network}, {form}, executed", err=True)
+                storage.merge(
+                    "executed",
+                    [executed.executed_in_a_process(network, form)],
                     key=lambda result: (result.network, result.form),
                     order=place,
                 )

@@ -96,16 +96,40 @@ class ExportedNetwork:
     failure: str = ""
 
 
-def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork:
-    """Export a network with random weights and statistics as training leaves them; run it and
-    measure it beside the original."""
+@dataclass(frozen=True)
+class ExportedFiles:
+    """The files of a network with PReLUs and of its original.
+
+    Attributes:
+        path: Path of the network with PReLUs.
+        reference: Path of the original, which has ReLUs, or None if it was not exported.
+        format: Name of the format.
+        samples: Array. Eight images.
+        model: `keras.Model` with PReLUs.
+        sites: Number of its PReLU layers.
+        capped: How many of them have a cap.
+        export: `Export` of the network with PReLUs, or None if there is no file.
+        failure: Why there is no file, or "".
+    """
+
+    path: Path
+    reference: Path | None
+    format: str
+    samples: Any
+    model: Any
+    sites: int
+    capped: int
+    export: Any
+    failure: str = ""
+
+
+def exported_files(network: str, form: str, folder: Path, size: int = SIZE) -> ExportedFiles:
+    """Export a network with random weights and statistics as training leaves them, and its
+    original."""
     import keras
     import numpy as np
 
     import keras_prelu as kp
-    from keras_prelu.deployment.benchmark import measure_cost
-    from keras_prelu.deployment.formats.base import Interface
-    from keras_prelu.deployment.formats.registry import FORMATS as FORMATS_BY_NAME
     from tools.common.lifelike import live_in
 
     keras.utils.set_random_seed(0)
@@ -126,30 +150,61 @@ def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork
         layer.beta.assign(rng.uniform(*SLOPES, layer.beta.shape))
         layer.max_value = None if settings.one_slope else layer.max_value
     x = rng.normal(size=(8, size, size, 3)).astype("float32")
-    result = ExportedNetwork(
-        network=network,
-        form=form,
+    files = ExportedFiles(
+        path=folder / settings.file,
+        reference=None,
+        format="",
+        samples=x,
+        model=model,
         sites=len(sites),
         capped=sum(layer.max_value is not None for layer in sites),
+        export=None,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path, reference = Path(folder) / settings.file, Path(folder) / "original" / settings.file
+    try:
+        export = kp.export(model, files.path, samples=x, **settings.arguments)
+        files = replace(files, export=export, format=export.format)
+        if export.format == "keras":
+            return files
+        reference = folder / "original" / settings.file
         reference.parent.mkdir()
-        try:
-            export = kp.export(model, path, samples=x, **settings.arguments)
-            cost = None
-            if export.format != "keras":
-                kp.export(original, reference, samples=x, **settings.arguments)
-                interface = Interface.of_model(model)
-                cost = measure_cost(FORMATS_BY_NAME[export.format](), path, reference, x, interface)
-        except kp.errors.ExportError as error:
-            return replace(result, failure=str(error))
+        kp.export(original, reference, samples=x, **settings.arguments)
+    except kp.errors.ExportError as error:
+        return replace(files, failure=str(error))
+    return replace(files, reference=reference)
+
+
+def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork:
+    """Export a network, run it and measure it beside the original."""
+    from keras_prelu.deployment.benchmark import measure_cost
+    from keras_prelu.deployment.formats.base import Interface
+    from keras_prelu.deployment.formats.registry import FORMATS as FORMATS_BY_NAME
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = exported_files(network, form, Path(folder), size)
+        result = ExportedNetwork(
+            network=network,
+            form=form,
+            sites=files.sites,
+            capped=files.capped,
+            failure=files.failure,
+        )
+        if files.failure:
+            return result
+        cost = None
+        if files.reference is not None:
+            cost = measure_cost(
+                FORMATS_BY_NAME[files.format](),
+                files.path,
+                files.reference,
+                files.samples,
+                Interface.of_model(files.model),
+            )
     costs = ("milliseconds", "ratio", "low", "high", "size_ratio")
     return replace(
         result,
-        operations=export.operations,
-        runtime=export.runtime,
-        difference=export.difference,
+        operations=files.export.operations,
+        runtime=files.export.runtime,
+        difference=files.export.difference,
         processor_time=True,
         **{name: getattr(cost, name, None) for name in costs},
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tools.common.markdown import join, paragraph, table
 from tools.common.statistics import quartiles, spread
 from tools.common.storage import Report, Section
+from tools.deployment.executed import ExecutedGraph
 from tools.deployment.int8 import REPRESENTATIVE, Int8
 from tools.deployment.matrix import SIZE, SLOPES, ExportedNetwork
 from tools.deployment.per_tensor import PerTensorInt8
@@ -87,6 +88,25 @@ def _operations(result: ExportedNetwork, forms: Mapping[str, ExportedNetwork]) -
     )
 
 
+def executed(results: Sequence[ExecutedGraph]) -> str:
+    """Return the table of what runtimes execute, with ReLUs and with PReLUs."""
+    rows = [
+        [
+            result.network,
+            result.form,
+            f"{sum(result.original.values())} → {sum(result.prelu.values())}",
+            _changes(result.original, result.prelu),
+        ]
+        for result in results
+    ]
+    return table(["network", "format", "operations", "of which change"], rows, left=(0, 1, 3))
+
+
+def _changes(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    kinds = [kind for kind in {**before, **after} if before.get(kind, 0) != after.get(kind, 0)]
+    return ", ".join(f"{kind} {before.get(kind, 0)} → {after.get(kind, 0)}" for kind in kinds)
+
+
 def int8(results: Sequence[Int8]) -> str:
     """Return the table of int8 files by network and activation."""
     patterns = {"width": "{:.2f}", "floating": "{:.2f}", "int8": "{:.2f}", "error": "{:.5f}"}
@@ -121,7 +141,7 @@ REPORT = Report(
     tool="deployment",
     title="What exported networks compute and cost",
     introduction="",
-    kinds=(ExportedNetwork, Int8, PerTensorInt8),
+    kinds=(ExportedNetwork, ExecutedGraph, Int8, PerTensorInt8),
     sections={
         "matrix": Section(
             title="Networks in every format",
@@ -134,6 +154,15 @@ REPORT = Report(
             ReLUs, capped or not: both in turn, median of the ratio and its quartiles. Size: of the
             files, over the same. "for cpu": `optimize_for="cpu"`; "frozen": `frozen=True`.""",
             tables=matrix,
+        ),
+        "executed": Section(
+            title="What runtimes execute",
+            text="""Operations of the graph that a runtime executes after its own optimizations, with
+            ReLUs → with PReLUs: the model that onnxruntime writes as optimized, OpenVINO's runtime
+            model for a batch of one, and the partition graphs of a TensorFlow session. What is fused
+            into an operation stands in brackets. TensorFlow Lite executes the operations of its
+            file, which the first table lists.""",
+            tables=executed,
         ),
         "int8": Section(
             title="What PReLU does to int8",

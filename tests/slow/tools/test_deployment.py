@@ -4,6 +4,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ import keras_prelu as kp
 from tests.slow.tools.reports import check_stored, run
 from tools.common.processes import WorkerFailed
 from tools.deployment import __main__ as command
-from tools.deployment import matrix
+from tools.deployment import executed, matrix
 from tools.deployment.matrix import FORMS, NETWORKS, export_network
 from tools.deployment.per_tensor import scale_badly
 from tools.deployment.report import matrix as matrix_table
@@ -80,6 +81,38 @@ def test_channels_scaled_badly_compute_the_same():
     np.testing.assert_allclose(
         model.predict(x, verbose=0), before, atol=1e-5 * np.abs(before).max()
     )
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("format", "path", "relus", "prelus"),
+    [
+        ("onnx", "model.onnx", {"Conv [Relu]": 3}, {"Conv [LeakyRelu]": 3}),
+        (
+            "openvino",
+            "model.xml",
+            {"Convolution [Relu]": 3},
+            # The last one stands before a strided convolution of one pixel.
+            {"Convolution [PRelu]": 2, "Subgraph [Multiply, Maximum]": 1},
+        ),
+        ("saved_model", "model", {"Relu": 3}, {"LeakyRelu": 3}),
+    ],
+)
+def test_what_runtimes_execute_is_counted(format, path, relus, prelus, tmp_path):
+    layers = [keras.layers.Conv2D(16, 3, activation="relu") for _ in range(3)]
+    last = keras.layers.Conv2D(4, 1, strides=2)
+    relu = keras.Sequential([keras.Input((16, 16, 8)), *layers, last])
+    prelu = kp.convert(relu, alpha=0.25, parameterization="identity", rescale="none")
+    x = np.random.default_rng(0).normal(size=(1, 16, 16, 8)).astype("float32")
+    options = {"frozen": True} if format == "saved_model" else {}
+    for model, expected, absent in ((relu, relus, prelus), (prelu, prelus, relus)):
+        file = tmp_path / model.name / path
+        file.parent.mkdir()
+        kp.export(model, file, samples=x, **options)
+        counts = executed.READERS[format](file, x)
+        assert {kind: counts[kind] for kind in expected} == expected
+        assert not absent.keys() & counts.keys()
 
 
 def test_the_stored_table_is_of_the_stored_results():

@@ -147,6 +147,7 @@ def test_the_limit_is_a_multiple_of_the_loss_for_wrong_labels(original, converte
     assert largest_sound_loss(original, as_samples(digits[0], model=original), 32, 0) == math.inf
 
 
+@pytest.mark.slow
 @pytest.mark.backends
 def test_a_training_that_diverged_diverges_again_when_it_is_continued(original, digits, tmp_path):
     def tuned(folder):
