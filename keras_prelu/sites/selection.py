@@ -93,8 +93,8 @@ def _only_on_request(sites: list[Site], model: keras.Model) -> str:
         first = needed[0]
         return (
             f"Model '{model.name}' has no site that is converted by default, but {len(sites)} that"
-            f" are on request: name them with `include`. The first is '{first.path}':"
-            f" {first.reason}."
+            " are on request: name them to `convert` (include, --include), before a fine-tuning too."
+            f" The first is '{first.path}': {first.reason}."
         )
     names = " and ".join(sorted({site.reason.split()[0] for site in sites}))
     return (
