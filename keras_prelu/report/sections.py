@@ -195,8 +195,8 @@ def _slopes(report: Report) -> Section:
         return Section(
             title="Slopes",
             caption=(
-                f"All {count:,} slopes of {len(report.slopes)} layers are 0, as an exact conversion"
-                " leaves them: they have not been trained."
+                f"All {count:,} slopes are 0, as an exact conversion leaves them: they have not"
+                " been trained."
             ),
             draw=None,
             table=Table(columns=(), rows=()),

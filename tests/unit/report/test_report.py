@@ -272,7 +272,7 @@ def test_a_sentence_takes_the_place_of_an_empty_figure(networks, samples):
     drawn = {section.title: section.draw is not None for section in sections(report)}
     captions = {section.title: section.caption for section in sections(report)}
     assert not drawn["Slopes"]
-    assert "All 8 slopes of 1 layers are 0" in captions["Slopes"]
+    assert "All 8 slopes are 0" in captions["Slopes"]
     assert not drawn["Changes by class"]
     assert "Both networks get the same samples right" in captions["Changes by class"]
     assert not drawn["What the conversion changed"]
