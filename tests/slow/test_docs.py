@@ -28,6 +28,9 @@ HOME = "https://github.com/keras-prelu/keras-prelu/"
 )
 def test_snippets_and_commands_run(name, tmp_path, monkeypatch):
     """They print what the page shows. `UPDATE_OUTPUTS=1` writes the outputs of the page anew."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # The wheel without a database has it.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     page = BY_NAME[name].read_text(encoding="utf-8")
     shown = pages.run(page, tmp_path, monkeypatch)
     if os.environ.get("UPDATE_OUTPUTS"):
