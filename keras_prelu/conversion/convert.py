@@ -160,9 +160,9 @@ def convert(
             layer has one slope, which a constraint keeps from 0.001 (where it starts) to 1, and
             caps such as ReLU6's are removed where they cut off at most 0.2 % of the outputs for
             `calibration_data`. Of n samples that reach no cap it follows, with 95 % confidence,
-            that at most 3/n of all samples do. A warning names the caps that stay. Sites with slopes of their own
-            keep them. Not together with other `shared_axes`, or maps other than "positive" and
-            "sigmoid". Defaults to None.
+            that at most 3/n of all samples do. A warning names the caps that stay. Sites with
+            slopes of their own keep them. Not together with other `shared_axes`, or maps other than
+            "positive" and "sigmoid". Defaults to None.
         in_place: Boolean. Whether the layers are exchanged in `model` itself, which is returned.
             This is for subclassed models that can't be copied, or whose object other code holds.
             With `calibration_data` a duplicate serves as the original, until the function returns.
