@@ -14,6 +14,7 @@ from keras_prelu.io.model_names import ModelName
 __all__ = [
     "FineTunedFiles",
     "check_finetuned_outputs",
+    "control_beside",
     "read_histories",
     "write_finetuned",
 ]
@@ -64,6 +65,16 @@ def check_finetuned_outputs(
         check_output(beside(output, "control"), force=force)
     if converted:
         check_output(beside(output, "converted"), force=force)
+
+
+def control_beside(model: ModelName) -> ModelName | None:
+    """Return the control that was fine-tuned together with a model, if its file is there."""
+    from keras_prelu.io.model_names import beside
+
+    if not model.is_file or not record_path(model.path).is_file():
+        return None
+    control = beside(model, "control")
+    return ModelName(control) if control.is_file() else None
 
 
 def write_finetuned(

@@ -59,7 +59,8 @@ def main() -> None:
     MODEL is a .keras or .h5 file, a folder of Keras or KerasHub, applications:NAME,
     keras_hub:PRESET, hf://USER/MODEL, or a file of weights with --import MODULE:FUNCTION.
 
-    DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, dir:FOLDER with images in one
-    subfolder per class, tfds:NAME[:SPLIT], or module:function, a function of yours that returns
-    (x, y).
+    DATA is 'digits' (bundled), a file FILE.npz with arrays x and y, a table FILE.csv or
+    FILE.parquet, dir:FOLDER with images or text:FOLDER with texts in one subfolder per class,
+    tfds:NAME[:SPLIT], a stored data set tfdata:FOLDER or hf:FOLDER, or module:function, a function
+    of yours that returns (x, y).
     """

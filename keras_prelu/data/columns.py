@@ -13,6 +13,7 @@ from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.samples import Samples
 from keras_prelu.data.text_labels import with_class_numbers
 from keras_prelu.errors import DataError
+from keras_prelu.utils.suggestions import did_you_mean
 
 __all__ = ["ColumnRoles", "dataset_of_columns", "label_names", "used_columns"]
 
@@ -43,7 +44,8 @@ def label_names(
         default: Sequence of str. Of these, the first that is a column holds the labels, unless it
             is one of several outputs.
     """
-    found = roles.labels or tuple(name for name in default if name in names)[:1]
+    candidates = (name for name in default if name in names and name not in roles.inputs)
+    found = roles.labels or tuple(candidates)[:1]
     outputs = set(roles.outputs)
     are_columns = bool(outputs) and outputs < set(names) - set(roles.inputs)
     return roles.outputs if are_columns and not roles.labels and set(found) <= outputs else found
@@ -64,7 +66,8 @@ def used_columns(source: str, names: Collection[str], roles: ColumnRoles) -> tup
     missing = next((name for name in labels if name not in names), None)
     if missing is not None:
         raise DataError(
-            f"'{source}' has no column '{missing}'. It has: {', '.join(map(repr, names))}."
+            f"'{source}' has no column '{missing}'.{did_you_mean(missing, names)} It has:"
+            f" {', '.join(map(repr, names))}."
         )
     inputs = tuple(name for name in names if name not in labels)
     if not inputs:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_prelu.data.columns import ColumnRoles, label_names
+from keras_prelu.data.containers import LABELS
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.npz import read_arrays
 from keras_prelu.data.samples import Samples
@@ -23,8 +24,8 @@ def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset
 
     Args:
         source: Str. Path of the file.
-        roles: `ColumnRoles`. If no array is named as labels, it is "y", or else those by the names
-            of the model's outputs. Text becomes the numbers of the classes.
+        roles: `ColumnRoles`. If no array is named as labels, it is "y", "label" or "labels", or
+            else those by the names of the model's outputs. Text becomes the numbers of the classes.
         memory_limit: Float. As in `read_arrays`.
 
     Raises:
@@ -40,7 +41,7 @@ def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset
         ) from error
     train_arrays, test_arrays = _parts(arrays)
     parts = [
-        _samples(source, part, label_names(part, roles, ("y",)))
+        _samples(source, part, label_names(part, roles, ("y", *LABELS)))
         for part in (train_arrays, test_arrays)
         if part is not None
     ]
@@ -71,17 +72,19 @@ def _samples(source: str, arrays: dict[str, Any], names: Sequence[str]) -> Sampl
             f"'{source}' has no array '{missing}'. It has: {', '.join(map(repr, arrays))}."
         )
     inputs = {name: array for name, array in arrays.items() if name not in names}
-    x: Any = inputs.get("x", inputs)
-    arrays_of_x = [x] if "x" in inputs else list(inputs.values())
+    # Beside labels, a single array needs no name.
+    only = "x" if "x" in inputs else next(iter(inputs)) if names and len(inputs) == 1 else None
+    x: Any = inputs if only is None else inputs[only]
+    arrays_of_x = list(inputs.values()) if only is None else [x]
     lengths = {len(array) if array.ndim else 0 for array in arrays_of_x}
-    if "x" not in inputs and (len(inputs) < 2 or len(lengths) != 1 or 0 in lengths):
+    if only is None and (len(inputs) < 2 or len(lengths) != 1 or 0 in lengths):
         raise DataError(
             f"'{source}' has no array 'x' (nor 'x_train', nor arrays of the same length by the"
             " names of the model's inputs). It has:"
             f" {', '.join(map(repr, arrays)) or 'nothing'}."
         )
     count = lengths.pop()
-    first = "x" if "x" in inputs else next(iter(inputs))
+    first = only or next(iter(inputs))
     y = {name: _checked_labels(source, name, arrays[name], first, count) for name in names}
     if len(y) > 1:
         return Samples(x, y)

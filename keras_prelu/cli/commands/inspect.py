@@ -48,7 +48,7 @@ def _print_sites(model: ModelName, sites: Any) -> None:
         slopes = sum(site.channels or 0 for site in by_default)
         echo(
             f"Converted channel-wise, the model has {count(slopes, 'slope')}. Next: keras-prelu"
-            f" convert {model} --data DATA"
+            f" convert {model}"
         )
     elif any(not site.is_smooth for site in on_request):
         echo(

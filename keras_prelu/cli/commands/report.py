@@ -31,7 +31,8 @@ __all__ = ["command"]
 @click.option(
     "--control",
     type=MODEL,
-    help="The ReLU model that was fine-tuned with the same budget as MODEL.",
+    help="The ReLU model that was fine-tuned with the same budget as MODEL.  [default: the one that"
+    " `finetune` wrote beside MODEL, if it did]",
 )
 @click.option(
     "--loss",
@@ -62,7 +63,7 @@ def command(
     """
     _check_dependencies()
     from keras_prelu.cli.console import print_json
-    from keras_prelu.cli.finetuned_files import read_histories
+    from keras_prelu.cli.finetuned_files import control_beside, read_histories
     from keras_prelu.cli.progress import progress
     from keras_prelu.cli.records import read_calibration
     from keras_prelu.cli.sample_records import unseen_samples
@@ -74,6 +75,7 @@ def command(
     output = output or beside(model, "report").with_suffix(".html")
     check_output(output, force=force, suffix=".html")
     check_run_file(output)
+    control = control or control_beside(model)
     converted, relu = session.load_model(model), session.load_model(original)
     dataset = data.load_labelled(converted)
     paths = [model, original, *([] if control is None else [control])]

@@ -37,7 +37,7 @@ class DataOptions:
         metavar="COLUMN",
         multiple=True,
         help="Column of a table, or array of a .npz file, that holds the labels; once for each"
-        " output. Text becomes class numbers.  [default: label or labels; y in .npz files]",
+        " output. Text becomes class numbers.  [default: label or labels; y too in .npz files]",
     )
     preprocess: str | None = option(
         "--preprocess",

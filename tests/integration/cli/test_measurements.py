@@ -73,6 +73,8 @@ def test_a_table(folder):
     record = invoke_json("evaluate table.keras --data data.csv --label level")
     _, accuracy = model.evaluate(x, (words == "low").astype(int), verbose=0)
     np.testing.assert_allclose(record["metrics"]["accuracy"], accuracy, rtol=1e-6)
+    mistyped = invoke("evaluate table.keras --data data.csv --label leval", expect=1).stderr
+    assert "no column 'leval'. Did you mean 'level'?" in mistyped
     assert (
         "no column 'no'"
         in invoke("evaluate table.keras --data data.csv --label no", expect=1).stderr

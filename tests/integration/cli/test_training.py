@@ -120,6 +120,14 @@ def test_what_was_trained_on_is_not_scored(folder):
         assert said.removesuffix("relu.finetuned.keras") in output
         assert "are left out" in output
     assert said in (folder / "report.html").read_text()
+    # The control that lies beside a fine-tuned model is compared too, without being named.
+    report = f"report {tuned} --original relu.keras --data labelled.npz"
+    said_of_both = [
+        invoke(report, options).stdout.splitlines()[:-1]
+        for options in ("-o beside.html", f"--control {control} -o named.html")
+    ]
+    assert said_of_both[0] == said_of_both[1]
+    assert "ReLU control" in " ".join(said_of_both[0])
     record = invoke_json(f"compare {tuned} relu.keras --data labelled.npz")
     assert record["comparison"]["samples"] == 40
     assert "160 of 200 samples" in record["verdict"]

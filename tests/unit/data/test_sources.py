@@ -37,6 +37,11 @@ def test_npz(tmp_path):
     assert plain.test is None
     assert load(str(tmp_path / "unlabelled.npz")).train.y is None
     assert len(load(str(tmp_path / "split.npz")).test) == 1
+    np.savez(tmp_path / "other.npz", images=x, labels=y)
+    labelled = load(str(tmp_path / "other.npz"), input_names=("images",))
+    np.testing.assert_array_equal(labelled.train.y, y)
+    inputs = load(str(tmp_path / "other.npz"), input_names=("images", "labels"))
+    assert inputs.train.y is None
 
 
 @pytest.mark.parametrize(
