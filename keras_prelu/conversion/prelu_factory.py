@@ -16,7 +16,7 @@ from keras_prelu.conversion.profiles import ConversionProfile
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization
-from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite, Site
 
 __all__ = ["PReLUFactory", "choose_factory", "copy_slopes", "has_own_slope", "keeps_slopes"]
@@ -194,7 +194,8 @@ def keeps_slopes(converted: keras.Model, sites: Sequence[LocatedSite]) -> bool:
         converted: `keras.Model`.
         sites: Sequence of `LocatedSite`. The sites of the original that were converted.
     """
-    return all(_has_slopes_of(layer_at(converted, each.site.target), each) for each in sites)
+    layers = layers_at(converted, (each.site.target for each in sites))
+    return all(_has_slopes_of(layers[each.site.target], each) for each in sites)
 
 
 def _has_slopes_of(layer: PReLU, located: LocatedSite) -> bool:

@@ -26,7 +26,7 @@ from keras_prelu.conversion.cap_removal import Cap
 from keras_prelu.conversion.smooth_site_slopes import fit_smooth_sites, unavoidable_error
 from keras_prelu.conversion.verification import Verification
 from keras_prelu.errors import KerasPReLUWarning
-from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite, Site
 
 __all__ = [
@@ -152,7 +152,7 @@ def calibrated(
     """
     slope_search = None
     if searched_slopes:
-        searched = {path: layer_at(conversion.model, path) for path in searched_slopes}
+        searched = layers_at(conversion.model, searched_slopes)
         if conversion.fitted_slopes:
             cost = unavoidable_error(pair, samples, searched.values(), config, on_step)
             tolerance = cost + (ERROR_BUDGET if tolerance is None else tolerance)

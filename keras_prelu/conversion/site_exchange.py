@@ -13,7 +13,7 @@ from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
 from keras_prelu.conversion.replacements import Replacements
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.errors import KerasPReLUWarning
-from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["exchange_rectifiers", "train_new_slopes"]
@@ -28,9 +28,10 @@ def exchange_rectifiers(
         _add_replacement(replacements, located, factory)
     converted = rewrite(model, replacements)
     if factory.keep_slopes:
-        for located in selected_sites:
-            if located.site.negative_slope is None:
-                copy_slopes(layer_at(converted, located.site.target), located.owner)
+        learned = [each for each in selected_sites if each.site.negative_slope is None]
+        layers = layers_at(converted, (located.site.target for located in learned))
+        for located in learned:
+            copy_slopes(layers[located.site.target], located.owner)
     return converted
 
 
@@ -52,8 +53,8 @@ def _add_replacement(
 
 def train_new_slopes(converted: keras.Model, selected_sites: Sequence[LocatedSite]) -> None:
     """Make the new layers trainable, and warn of those that have to stay frozen."""
-    layers = [layer_at(converted, located.site.target) for located in selected_sites]
-    still_frozen = train_slopes(converted, {id(layer) for layer in layers})
+    layers = layers_at(converted, (located.site.target for located in selected_sites))
+    still_frozen = train_slopes(converted, {id(layer) for layer in layers.values()})
     if still_frozen:
         warnings.warn(
             f"Slopes inside {', '.join(map(repr, still_frozen))} stay frozen with the layer: its"

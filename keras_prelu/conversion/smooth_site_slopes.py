@@ -17,7 +17,7 @@ from keras_prelu.calibration.smooth_slopes import Smooth, fit_smooth_slopes
 from keras_prelu.conversion.arguments import LARGEST_SLOPE
 from keras_prelu.graph.saved_weights import restored_on_failure
 from keras_prelu.layers import PReLU
-from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite
 
 __all__ = ["fit_smooth_sites", "unavoidable_error"]
@@ -42,10 +42,9 @@ def fit_smooth_sites(
     Returns:
         A dict from path to the mean of the layer's slopes, as of `fit_smooth_slopes`.
     """
+    layers = layers_at(converted, (located.site.target for located in selected_sites))
     replaced = {
-        located.site.target: Smooth(
-            layer=layer_at(converted, located.site.target), function=located.function
-        )
+        located.site.target: Smooth(layer=layers[located.site.target], function=located.function)
         for located in selected_sites
         if located.site.is_smooth
     }

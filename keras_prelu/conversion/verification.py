@@ -25,7 +25,7 @@ from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.parts import is_container, parts_of
 from keras_prelu.layers import PReLU
 from keras_prelu.ops import capped, prelu
-from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite
 from keras_prelu.typing import Tensor
 from keras_prelu.verification.agreement import (
@@ -212,8 +212,8 @@ def _probe_original(model: keras.Model, samples: Any, scale: float = 1.0) -> Pro
 def _as_in_original(converted: keras.Model, replaced: Mapping[str, LocatedSite]) -> Iterator[None]:
     """Let PReLU layers compute what the rectifiers that they replaced do."""
     with ExitStack() as undo:
-        for path, located in replaced.items():
-            layer = layer_at(converted, path)
+        for path, layer in layers_at(converted, replaced).items():
+            located = replaced[path]
             undo.callback(
                 set_target(HookTarget(layer, "_activate"), activation_of_site(layer, located))
             )

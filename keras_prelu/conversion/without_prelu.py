@@ -40,7 +40,7 @@ from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity
 from keras_prelu.sites.finder import locate_sites
-from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.selection import Selector, select
 from keras_prelu.sites.site import LocatedSite
 from keras_prelu.verification.agreement import SAME_OPERATIONS
@@ -184,7 +184,7 @@ def _copy_with_free_slopes(
     )
     foreign = [located for located in selected if not _is_own(located)]
     copy = exchange_rectifiers(model, foreign, factory)
-    layers = {located.site.target: layer_at(copy, located.site.target) for located in selected}
+    layers = layers_at(copy, (located.site.target for located in selected))
     for layer in layers.values():
         slopes = to_float64(layer.alpha)
         layer.parameterization = Identity()

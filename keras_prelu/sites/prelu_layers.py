@@ -1,8 +1,8 @@
-"""Lookup of a layer of a model by its path, and the PReLU layers of a model with their paths."""
+"""Lookup of layers of a model by their paths, and the PReLU layers of a model with their paths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -11,18 +11,27 @@ from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.layers import PReLU
 
-__all__ = ["freeze_slopes", "has_prelu_layers", "layer_at", "prelu_layers"]
+__all__ = ["freeze_slopes", "has_prelu_layers", "layers_at", "prelu_layers"]
 
 
-def layer_at(model: keras.Model, path: str) -> Any:
-    """Return the layer at a path such as `"backbone/conv1_relu"`, or None if there is none.
+def layers_at(model: keras.Model, paths: Iterable[str]) -> dict[str, Any]:
+    """Return the layers at paths such as `"backbone/conv1_relu"`, by path; None where none is.
 
     Keras allows no slash in a name.
     """
-    layer: Any = model
-    for name in path.split("/"):
-        layer = {inner.name: inner for inner in _layers_inside(layer)}.get(name)
-    return layer
+    inside: dict[
+        int, dict[str, Any]
+    ] = {}  # The layers inside each layer that a path leads through.
+
+    def find(path: str) -> Any:
+        layer: Any = model
+        for name in path.split("/"):
+            if id(layer) not in inside:
+                inside[id(layer)] = {inner.name: inner for inner in _layers_inside(layer)}
+            layer = inside[id(layer)].get(name)
+        return layer
+
+    return {path: find(path) for path in paths}
 
 
 def prelu_layers(model: Any) -> Iterator[tuple[str, PReLU]]:

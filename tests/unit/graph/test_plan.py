@@ -7,7 +7,7 @@ import pytest
 
 from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.plan import Slot, compile_plan
-from keras_prelu.sites.prelu_layers import layer_at
+from keras_prelu.sites.prelu_layers import layers_at
 from tests.helpers import models
 
 
@@ -79,8 +79,9 @@ def test_the_plan_knows_readers_writers_and_calls():
 
 def test_layers_are_found_by_path():
     model = models.nested()
-    assert layer_at(model, "backbone/innermost/deep") is model.get_layer("backbone").get_layer(
+    found = layers_at(model, ["backbone/innermost/deep", "backbone", "backbone/nosuch"])
+    assert found["backbone/innermost/deep"] is model.get_layer("backbone").get_layer(
         "innermost"
     ).get_layer("deep")
-    assert layer_at(model, "backbone") is model.get_layer("backbone")
-    assert layer_at(model, "backbone/nosuch") is None
+    assert found["backbone"] is model.get_layer("backbone")
+    assert found["backbone/nosuch"] is None

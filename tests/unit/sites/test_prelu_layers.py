@@ -4,7 +4,7 @@ import keras
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.sites.prelu_layers import has_prelu_layers, layer_at, prelu_layers
+from keras_prelu.sites.prelu_layers import has_prelu_layers, layers_at, prelu_layers
 from tests.helpers import custom, models
 
 L = keras.layers
@@ -52,7 +52,7 @@ def test_each_is_found_once_and_by_its_path(build):
     found = list(prelu_layers(model))
     assert [path for path, _ in found] == paths
     for path, layer in found:
-        assert layer_at(model, path) is layer
+        assert layers_at(model, [path]) == {path: layer}
     assert [slopes.path for slopes in kp.diagnostics.layer_slopes(model)] == paths
 
 
@@ -69,4 +69,4 @@ def test_a_converted_model_has_them_at_the_targets_of_its_sites(build):
 def test_without_any():
     model = sequential(L.PReLU(), L.ReLU(), L.TimeDistributed(L.Dense(2, activation="relu")))
     assert not has_prelu_layers(model)
-    assert layer_at(model, "nowhere/slopes") is None
+    assert layers_at(model, ["nowhere/slopes"]) == {"nowhere/slopes": None}
