@@ -114,8 +114,9 @@ def signal_findings(
                     f" from '{low}' to '{high}'."
                 ),
                 advice=(
-                    "Initialize with initializers.PReLUHeNormal at the slope of the activations, or"
-                    " insert BatchNormalization."
+                    "If the network is trained anew, initialize it with initializers.PReLUHeNormal"
+                    " at the slope of the activations, or insert BatchNormalization where it has"
+                    " none."
                 ),
             )
 

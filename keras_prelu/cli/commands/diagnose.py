@@ -173,12 +173,12 @@ def _print_trials(trials: Any) -> None:
     echo()
     print_table(
         f"Recipes tried, losses on {trials.held_back} samples that no training saw",
-        ["recipe", "rate of slopes", "round", "steps", "loss"],
+        ["recipe", "slopes' rate", "round", "steps", "loss"],
         [
-            [trial.recipe, f"x{trial.multiplier:g}", trial.round, trial.steps, number(trial.loss)]
+            [trial.recipe, f"{trial.multiplier:g}x", trial.round, trial.steps, number(trial.loss)]
             for trial in trials.latest
         ],
-        right=["rate of slopes", "round", "steps", "loss"],
+        right=["slopes' rate", "round", "steps", "loss"],
     )
     echo(
         f"Lowest: {trials.recipe}. Whether that is more than noise says keras-prelu finetune, which"
