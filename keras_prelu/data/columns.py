@@ -17,6 +17,9 @@ from keras_prelu.utils.suggestions import did_you_mean
 
 __all__ = ["ColumnRoles", "dataset_of_columns", "label_names", "used_columns"]
 
+_SIMILAR = 0.75
+"""The least similarity of names of columns, which are short, for a suggestion."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnRoles:
@@ -65,8 +68,9 @@ def used_columns(source: str, names: Collection[str], roles: ColumnRoles) -> tup
     labels = label_names(names, roles, LABELS)
     missing = next((name for name in labels if name not in names), None)
     if missing is not None:
+        suggestion = did_you_mean(missing, names, cutoff=_SIMILAR)
         raise DataError(
-            f"'{source}' has no column '{missing}'.{did_you_mean(missing, names)} It has:"
+            f"'{source}' has no column '{missing}'.{suggestion} It has:"
             f" {', '.join(map(repr, names))}."
         )
     inputs = tuple(name for name in names if name not in labels)

@@ -187,8 +187,8 @@ def test_a_worse_model_does_not_overwrite_the_one_that_came_in(folder, monkeypat
     """Also where the control is the best of all."""
     tune = runners.finetune_model
 
-    def with_a_better_control(*models_and_samples):
-        result = tune(*models_and_samples)
+    def with_a_better_control(*models_and_samples, **options):
+        result = tune(*models_and_samples, **options)
         monkeypatch.setattr(type(result), "is_worse_than_incoming", True)
         monkeypatch.setattr(type(result), "best", "control")
         return result

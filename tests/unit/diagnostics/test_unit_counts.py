@@ -14,7 +14,7 @@ L = keras.layers
 
 def with_dead_units(build, name, dead):
     model = models.live_in(build())
-    layer = kp.sites.prelu_layers.layer_at(model, name)
+    layer = kp.sites.prelu_layers.layers_at(model, [name])[name]
     kernel, bias = layer.get_weights()
     bias[:dead] = -1e3
     layer.set_weights([kernel, bias])

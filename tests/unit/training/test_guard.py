@@ -78,10 +78,10 @@ def test_a_control_that_diverges_is_left_out(original, digits, monkeypatch):
 def diverge_where(monkeypatch, condition):
     train = trainer_module.train_and_score
 
-    def diverging(model, *arguments):
+    def diverging(model, *arguments, **names):
         if condition(model):
             raise DivergedTrainingError(model.name, "its loss was not finite in epoch 1")
-        return train(model, *arguments)
+        return train(model, *arguments, **names)
 
     monkeypatch.setattr(trainer_module, "train_and_score", diverging)
 

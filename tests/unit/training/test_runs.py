@@ -151,10 +151,10 @@ def test_a_run_that_diverges_falls_back_alone(original, digits, monkeypatch):
 
     train = module.train_and_score
 
-    def diverging(model, setup, *others):
+    def diverging(model, setup, *others, **names):
         if setup.fit.seed == 1 and kp.diagnostics.layer_slopes(model):
             raise DivergedTrainingError(model.name, "its loss exploded in epoch 1")
-        return train(model, setup, *others)
+        return train(model, setup, *others, **names)
 
     monkeypatch.setattr(module, "train_and_score", diverging)
     result = kp.finetune(original, *digits, recipe="identity", runs=3, epochs=1)
