@@ -244,6 +244,7 @@ def test_finetune_with_a_recipe_and_further_controls():
     assert re.search(r"PReLU control, from-scratch +\d\.\d+ +\d\.\d+", output)
 
 
+@pytest.mark.slow
 def test_several_runs_say_what_they_cost_and_are_in_the_record():
     result = invoke(FINETUNE, "--recipe identity --runs 2 --seed 3")
     assert "2 runs are 4 to 6 trainings of 1 epoch." in result.stderr
@@ -293,6 +294,7 @@ def test_a_missing_tensorboardx_is_an_error_before_anything_is_trained(monkeypat
     assert "pip install 'keras-prelu[tensorboard]'" in error
 
 
+@pytest.mark.slow
 def test_finetune_logs_to_a_tracker(folder, monkeypatch):
     """One run for each network, with its losses, and the same slopes as in --log-dir."""
     mlflow = pytest.importorskip("mlflow")

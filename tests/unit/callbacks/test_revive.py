@@ -84,7 +84,9 @@ def masks(model):
 @pytest.mark.parametrize(
     "name", ["adam", pytest.param("momentum", marks=pytest.mark.slow), "wrapped"]
 )
-@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.tensorflow)])
+@pytest.mark.parametrize(
+    "jit", [False, pytest.param(True, marks=[pytest.mark.tensorflow, pytest.mark.slow])]
+)
 def test_training_goes_on_from_the_fresh_weights_and_a_fresh_state(name, jit):
     """A reference: the same training in two calls of `fit`, with the weights that the revival drew
     and a state of the optimizer that NumPy resets in between."""

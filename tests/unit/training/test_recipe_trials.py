@@ -95,6 +95,7 @@ def test_seconds_become_steps(monkeypatch):
     assert recipe_trials._affordable_steps(None, None, competing, 1.0) == 8
 
 
+@pytest.mark.slow
 def test_with_time_to_spare_the_trials_are_those_of_a_fine_tuning(model):
     fit = kp.FitConfig(epochs=24)
     found = kp.try_recipes(model, data(), seconds=1e6, fit=fit)
