@@ -106,8 +106,11 @@ def test_what_runtimes_execute_is_counted(format, path, relus, prelus, tmp_path)
     prelu = kp.convert(relu, alpha=0.25, parameterization="identity", rescale="none")
     x = np.random.default_rng(0).normal(size=(1, 16, 16, 8)).astype("float32")
     options = {"frozen": True} if format == "saved_model" else {}
-    for model, expected, absent in ((relu, relus, prelus), (prelu, prelus, relus)):
-        file = tmp_path / model.name / path
+    for name, model, expected, absent in (
+        ("relu", relu, relus, prelus),
+        ("prelu", prelu, prelus, relus),
+    ):
+        file = tmp_path / name / path
         file.parent.mkdir()
         kp.export(model, file, samples=x, **options)
         counts = executed.READERS[format](file, x)
