@@ -68,13 +68,16 @@ def check_finetuned_outputs(
 
 
 def control_beside(model: ModelName) -> ModelName | None:
-    """Return the control that was fine-tuned together with a model, if its file is there."""
+    """Return the control that was fine-tuned together with a model, if its file is there.
+
+    The record tells whether there was one: a control of an earlier training may be left over.
+    """
     from keras_prelu.io.model_names import beside
 
-    if not model.is_file or not record_path(model.path).is_file():
-        return None
+    recorded = _stored_record(model).get("control")
     control = beside(model, "control")
-    return ModelName(control) if control.is_file() else None
+    is_recorded = isinstance(recorded, str) and Path(recorded).name == control.name
+    return ModelName(control) if is_recorded and control.is_file() else None
 
 
 def write_finetuned(
@@ -162,13 +165,21 @@ def _same_file(output: Path, incoming: ModelName) -> bool:
 
 def read_histories(model: ModelName) -> dict[str, dict[str, list[float]]]:
     """Return the metrics by epoch of a fine-tuned model and its controls; empty if not recorded."""
+    try:
+        return {
+            str(name): {str(key): list(map(float, values)) for key, values in history.items()}
+            for name, history in _stored_record(model)["histories"].items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _stored_record(model: ModelName) -> dict[str, Any]:
+    """Return the record beside the file of a model; empty if there is none that can be read."""
     if not model.is_file:
         return {}
     try:
-        stored = json.loads(record_path(model.path).read_text(encoding="utf-8"))["histories"]
-        return {
-            str(name): {str(key): list(map(float, values)) for key, values in history.items()}
-            for name, history in stored.items()
-        }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        stored = json.loads(record_path(model.path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return stored if isinstance(stored, dict) else {}

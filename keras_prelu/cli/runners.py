@@ -207,8 +207,7 @@ def finetune_model(
     settings["recipe"] = options.recipe or "auto"
     if options.runs > 1:
         _print_cost(settings["recipe"] if original is None else "", options)
-    monitored = train.take(range(min(len(train), _MONITORED_SAMPLES))).x
-    callbacks = _logging(settings.pop("log_dir"), settings.pop("tracker"), group, monitored)
+    callbacks = _logging(settings.pop("log_dir"), settings.pop("tracker"), group, train)
     where = f"on {gpu() or 'the CPU'} with {keras.backend.backend()}"
     # Trackers print where a run is found, and standard output is for the result.
     with redirect_stdout(sys.stderr), progress(f"Fine-tuning {where}", counts=False) as update:
@@ -247,7 +246,7 @@ def _print_cost(recipe: str, options: TrainingOptions) -> None:
 
 
 def _logging(
-    log_dir: Path | None, tracker: str | None, group: str | None, samples: Any
+    log_dir: Path | None, tracker: str | None, group: str | None, train: Any
 ) -> Callable[[str], list[Any]]:
     """Return a function that makes the callbacks that log one training, from its name."""
     from keras_prelu.callbacks import SlopeMonitor, TrackedRuns
@@ -256,6 +255,7 @@ def _logging(
         return lambda training: []
     runs = None if tracker is None else TrackedRuns(tracker, group=group)
     csv_file = None if log_dir is None else log_dir / "slopes.csv"
+    samples = train.take(range(min(len(train), _MONITORED_SAMPLES))).x
     return lambda training: [
         *(() if runs is None else runs(training)),
         SlopeMonitor(log_dir, csv_file, samples=samples),

@@ -75,8 +75,9 @@ def load(
         output_names: Sequence of str. The names of the model's outputs. Defaults to none.
         label: Str or sequence of str. The columns of a table, or the arrays of an `.npz` file, that
             hold the labels; several for several outputs. Text becomes the numbers of the classes in
-            alphabetical order, those of the training samples. Defaults to "label" or "labels", to
-            "y" in `.npz` files, and else to those by `output_names`, if all of them are there.
+            alphabetical order, those of the training samples. Defaults to "label" or "labels"
+            (before these to "y" in `.npz` files), and else to those by `output_names`, if all of
+            them are there.
         preprocess: Str, `"module:function"`. Function that takes the array (or structure of arrays)
             of samples and returns the prepared samples. It must treat each sample independently,
             since it gets samples on disk one batch at a time. Defaults to None.

@@ -128,6 +128,12 @@ def test_what_was_trained_on_is_not_scored(folder):
     ]
     assert said_of_both[0] == said_of_both[1]
     assert "ReLU control" in " ".join(said_of_both[0])
+    # One that an earlier training left there is not.
+    path = folder / "relu.finetuned.training.json"
+    record = path.read_text()
+    path.write_text(json.dumps({**json.loads(record), "control": None}))
+    assert "ReLU control" not in invoke(report, "-o without.html").stdout
+    path.write_text(record)
     record = invoke_json(f"compare {tuned} relu.keras --data labelled.npz")
     assert record["comparison"]["samples"] == 40
     assert "160 of 200 samples" in record["verdict"]
