@@ -116,7 +116,7 @@ def test_diagnose_with_a_trial():
     output = invoke(arguments).output
     assert "None of them forecasts" in output
     assert "Recipes tried, losses on" in output
-    assert re.search(r"^relu +x1 ", output, re.MULTILINE)
+    assert re.search(r"^relu +1x ", output, re.MULTILINE)
     record = invoke_json(arguments)
     trials = record["trials"]["trials"]
     assert record["trials"]["recipe"] in [trial["recipe"] for trial in trials]
