@@ -29,19 +29,20 @@ class FineTunedFiles:
         control: Path of the fine-tuned ReLU control, or None without one.
         record: Path of the record of the samples.
         best: `ModelName` of the model to keep.
+        advice: String. Which file to keep and why, as one sentence.
     """
 
     output: Path
     control: Path | None
     record: Path
     best: ModelName
+    advice: str
 
     def print(self) -> None:
-        """Print what was written, and the better model if it is another."""
+        """Print what was written, and which file to keep."""
         control = f" and its control, {self.control}" if self.control else ""
         echo(f"Wrote {self.output}{control}.")
-        if self.best != str(self.output):
-            echo(f"The better model is {self.best}.")
+        echo(self.advice)
 
 
 def check_finetuned_outputs(
@@ -128,9 +129,11 @@ def write_finetuned(
         "incoming": incoming,
     }
     best = ModelName(files[result.best])
+    advice = result.advice(**{key: str(name) for key, name in files.items()})
     record = {
         "verdict": result.verdict,
         "best": str(best),
+        "advice": advice,
         "control": None if control is None else str(control),
         "histories": {
             name: {key: list(map(float, values)) for key, values in training.history.items()}
@@ -139,7 +142,9 @@ def write_finetuned(
         **_samples(train, validation, [original, converted]).as_json(),
     }
     atomic_write_text(record_path(output), json.dumps(record, indent=1) + "\n", overwrite=force)
-    return FineTunedFiles(output=output, control=control, record=record_path(output), best=best)
+    return FineTunedFiles(
+        output=output, control=control, record=record_path(output), best=best, advice=advice
+    )
 
 
 def _samples(train: Any, validation: Any, models: list[Any]) -> SampleRecord:

@@ -5,6 +5,7 @@ Each is run under a progress bar.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import warnings
@@ -29,6 +30,8 @@ __all__ = [
     "finetune_model",
     "random_indices",
     "split_labelled",
+    "training_name",
+    "trial_progress",
 ]
 
 _MONITORED_SAMPLES = 512
@@ -60,6 +63,7 @@ def convert_model(
 
     calibrates = options.calibrates(has_data=samples is not None)
     description = "Calibrating, up to 7 times" if options.alpha == "auto" else "Calibrating"
+    has_passes = options.alpha == "auto" or options.method == "distilled"
     with progress(description) if calibrates else nullcontext() as update:
         return run_conversion(
             original,
@@ -80,8 +84,22 @@ def convert_model(
             memory_limit=calibration.memory_limit,
             seed=session.seed,
             distillation_epochs=options.distill or DISTILLATION_EPOCHS,
-            on_step=update,
+            on_step=_by_pass(update) if update is not None and has_passes else update,
         )
+
+
+def _by_pass(update: Update) -> Callable[[float, float], None]:
+    """Return a function of (done, total) that counts the passes that follow each other."""
+    number, last = 0, (0.0, 0.0)
+
+    def show(done: float, total: float) -> None:
+        nonlocal number, last
+        if not number or done < last[0] or total != last[1]:
+            number += 1
+        last = done, total
+        update(done, total, stage=f"pass {number}")
+
+    return show
 
 
 def calibrate_model(
@@ -216,9 +234,9 @@ def finetune_model(
             train,
             validation,
             original=original,
-            callbacks=lambda training: [_training_progress(update), *callbacks(training)],
+            callbacks=lambda training: [_training_progress(update, training), *callbacks(training)],
             seed=session.seed,
-            on_trial=lambda done, total: update(done, total, f"short trainings {done}/{total}"),
+            on_trial=trial_progress(update),
             **settings,
         )
     if options.log_dir is not None and not result.slopes_after:
@@ -262,16 +280,35 @@ def _logging(
     ]
 
 
-def _training_progress(update: Update) -> Any:
-    """Return a callback that shows the steps, losses and metrics of one training."""
+def trial_progress(update: Update) -> Callable[[int, int], None]:
+    """Return a function of (trainings done, all trainings) that shows how far a search is."""
+    from keras_prelu.training.recipe_search import share_of_steps
+
+    def show(done: int, total: int) -> None:
+        update(
+            share_of_steps(done, total), 1.0, f"{done}/{total} done", stage="the short trainings"
+        )
+
+    return show
+
+
+def _training_progress(update: Update, training: str) -> Any:
+    """Return a callback that shows the steps, losses and metrics of one training.
+
+    Args:
+        update: `Update`.
+        training: String. Name of the training, as `finetune` passes it to callbacks.
+    """
     import keras
 
     from keras_prelu.sites.prelu_layers import has_prelu_layers
 
     class TrainingProgress(keras.callbacks.Callback):
         def on_train_begin(self, logs: Any = None) -> None:
-            self._network = "PReLU" if has_prelu_layers(self.model) else "ReLU"
-            self._epoch, self._measured, self._shown = 0, "", 0.0
+            network = "PReLU" if has_prelu_layers(self.model) else "ReLU"
+            self._stage = training_name(training, network)
+            self._epoch, self._measured = 0, ""
+            self._show(0)
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self._epoch = epoch
@@ -290,10 +327,29 @@ def _training_progress(update: Update) -> Any:
             self._shown = time.monotonic()
             epochs, steps = self.params["epochs"], self.params["steps"] or 1
             done = self._epoch * steps + min(batches, steps)
-            epoch = f"{self._network}, epoch {self._epoch + 1}/{epochs}"
-            update(done, epochs * steps, f"{epoch}{self._measured}")
+            epoch = f"epoch {self._epoch + 1}/{epochs}"
+            update(done, epochs * steps, f"{epoch}{self._measured}", stage=self._stage)
 
     return TrainingProgress()
+
+
+def training_name(training: str, network: str) -> str:
+    """Return what a training is called, such as "the ReLU control, run 2".
+
+    Args:
+        training: String. Its name in `finetune`, such as "run_1_control".
+        network: String. "PReLU" or "ReLU".
+    """
+    run, name = re.fullmatch(r"(?:run_(\d+)_)?(.*)", training).groups()  # type: ignore[union-attr]
+    known = {
+        "model": f"the {network} model",
+        "model_1": f"the {network} model, second attempt",
+        "model_2": f"the {network} model, third attempt",
+        "control": "the ReLU control",
+        "prepared_control": "the ReLU control, prepared alike",
+    }
+    text = known.get(name, f"the PReLU control, {name}")
+    return f"{text}, run {int(run) + 1}" if run else text
 
 
 def _measured(logs: Any) -> str:

@@ -47,6 +47,9 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 
 def _print(table: Table, is_verbose: bool) -> None:
+    if not table.rows:
+        echo(f"{table.title}: none.")
+        return
     cells = [
         [printable(str(cell)) for cell in table.rows[index]]
         for index in table.shown(everything=is_verbose)
@@ -69,7 +72,10 @@ def _print(table: Table, is_verbose: bool) -> None:
         grid.add_row(*map(Text, row))
     console = Console(highlight=False, width=max(available, needed))
     console.print(Text(printable(table.title), style="bold"), soft_wrap=True)
-    console.print(grid)
+    for line in console.render_lines(grid, pad=False):
+        text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
+        text.rstrip()  # Without the blanks that fill the cells of the last column.
+        console.print(text, soft_wrap=True)
     summary = table.summary(everything=is_verbose)
     if summary:
         echo(f"{summary} --verbose lists all.")

@@ -30,6 +30,8 @@ class Shown:
 
 
 def _table(table: Table) -> str:
+    if not table.rows:
+        return f"<p>{html.escape(table.title)}: none.</p>"
     styles = [_RIGHT if column in table.right else _LEFT for column in table.columns]
     heading = _row("th", table.columns, styles)
     shown = set(table.shown())

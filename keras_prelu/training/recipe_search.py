@@ -28,6 +28,7 @@ __all__ = [
     "RecipeTrial",
     "checked_steps_of_round",
     "search_recipe",
+    "share_of_steps",
     "steps_of_round",
 ]
 
@@ -105,7 +106,7 @@ def search_recipe(
         # No training takes more batches: each round has two candidates or more.
         setup = setup.on_first_batches(math.ceil(steps / 2))
     competing = list(candidates)[: max(2, int(steps // LEAST_STEPS))]
-    advancing = max(2, math.ceil(len(competing) / _ADVANCING))
+    advancing = _advancing(len(competing))
     total = len(competing) + advancing
     stored_losses = [] if checkpoints is None else checkpoints.losses()
     trials: list[RecipeTrial] = []
@@ -134,6 +135,26 @@ def search_recipe(
                 on_trial(len(trials), total)
     best = min(competing, key=lambda candidate: _latest_loss(trials, candidate))
     return RecipeSearch(candidate=best, trials=tuple(trials))
+
+
+def share_of_steps(done: int, total: int) -> float:
+    """Return the share of all training steps that a search has done.
+
+    The rounds have equally many steps, and the second one fewer trainings.
+
+    Args:
+        done: Int. Number of trainings that are done.
+        total: Int. Number of all trainings.
+    """
+    first = next(count for count in range(total) if count + _advancing(count) >= total)
+    if done <= first:
+        return done / first / ROUNDS
+    return (1 + (done - first) / (total - first)) / ROUNDS
+
+
+def _advancing(count: int) -> int:
+    """Return how many of the candidates of the first round enter the second one."""
+    return max(2, math.ceil(count / _ADVANCING))
 
 
 def steps_of_round(setup: TrainingSetup, budget: float) -> float:

@@ -13,6 +13,12 @@ from keras_prelu.training.run_comparison import OverRuns, RunComparison
 __all__ = ["Judged"]
 
 _INCOMING = "the model that came in"
+_UNDECIDED = {
+    "can't tell": "the samples do not show which of the two is better",
+    "as good": "the two are as good as each other",
+    "mixed": "each of the two is better by some of the metrics",
+}
+"""Why neither of two networks is to be preferred, by the verdict on them."""
 
 
 class Judged:
@@ -52,6 +58,40 @@ class Judged:
         if beaten_by_control and not control_is_worse:
             return "control"
         return "incoming" if self.is_worse_than_incoming else "model"
+
+    def advice(
+        self,
+        *,
+        model: str = "the fine-tuned model",
+        control: str = "the ReLU control",
+        incoming: str = _INCOMING,
+    ) -> str:
+        """Return which network to keep and why, as one sentence, whatever the verdict is.
+
+        Args:
+            model: Str. What the fine-tuned model is called, such as the name of its file.
+            control: Str. What the fine-tuned control is called.
+            incoming: Str. What the model that came in is called.
+        """
+        if self.best == "control":
+            return f"Keep {control}: it is better than {model}."
+        if self.best == "incoming":
+            return f"Keep {incoming}: it is better than {model}."
+        against_incoming = self.incoming_comparison.verdict
+        if against_incoming != "better":
+            return f"Either is fine, {model} or {incoming}: {_UNDECIDED[against_incoming]}."
+        against_control = self.comparison_with_control
+        rivals = self.control_incoming_comparison
+        if against_control is None or rivals is None or self.control is self.prelu:
+            return f"Keep {model}: it is better than {incoming}."
+        if against_control.verdict == "better":
+            return f"Keep {model}: it is better than {incoming} and than {control}."
+        if rivals.verdict != "better":
+            return f"Keep {model}: it is better than {incoming}, which is not shown of {control}."
+        return (
+            f"Either is fine, {model} or {control}: both are better than {incoming}, and"
+            f" {_UNDECIDED[against_control.verdict]}."
+        )
 
     @property
     def comparison_with_control(self) -> Comparison | RunComparison | None:

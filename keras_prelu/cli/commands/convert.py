@@ -207,14 +207,13 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any], to: str)
     if result.caps:
         removed = sum(cap.removed for cap in result.caps)
         echo(f"Removed {removed} of {count(len(result.caps), 'cap')}.")
-    if result.calibration is None:
-        if to == "prelu":
-            lowest = min(layer.minimum for layer in layers)
-            highest = max(layer.maximum for layer in layers)
-            spread = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
-            echo(f"Initial slopes: {spread}.")
-        if result.error is not None:
-            echo(f"Error of the model's output on the samples: {number(result.error)}")
+    if to == "prelu":
+        lowest = min(layer.minimum for layer in layers)
+        highest = max(layer.maximum for layer in layers)
+        same = number(lowest) == number(highest)
+        echo(f"Initial slopes: {number(lowest)}{'' if same else f' to {number(highest)}'}.")
+    if result.calibration is None and result.error is not None:
+        echo(f"Error of the model's output on the samples: {number(result.error)}")
 
 
 def _agreement(verification: Any, model: ModelName) -> str:

@@ -135,12 +135,14 @@ def command(
 def _try(model: Any, samples: Any, loss: Any, seconds: float, session: SessionOptions) -> Any:
     """Return the `RecipeTrials` of a model, run under a progress bar."""
     from keras_prelu.cli.progress import progress
+    from keras_prelu.cli.runners import trial_progress
     from keras_prelu.training.config import FitConfig
     from keras_prelu.training.recipe_trials import try_recipes
 
     fit = FitConfig(loss=loss, seed=session.seed)
-    with progress("Trying recipes") as update:
-        return try_recipes(model, samples, seconds=seconds, fit=fit, on_trial=update)
+    with progress("Trying recipes", counts=False) as update:
+        on_trial = trial_progress(update)
+        return try_recipes(model, samples, seconds=seconds, fit=fit, on_trial=on_trial)
 
 
 def _exceeded(

@@ -42,6 +42,9 @@ def _print_sites(model: ModelName, sites: Any) -> None:
 
     by_default = [site for site in sites if site.convertible and not site.on_request]
     on_request = [site for site in sites if site.on_request]
+    if not sites:
+        echo(f"{model} has no ReLU and none of its relatives, so there is nothing to convert.")
+        return
     (table,) = sites.tables()
     print_tables([dataclasses.replace(table, title=f"{model}: {table.title}")])
     if by_default:
@@ -61,4 +64,4 @@ def _print_sites(model: ModelName, sites: Any) -> None:
             " --activations smooth --data DATA"
         )
     else:
-        echo("There is nothing to convert." if sites else "The model has no ReLU.")
+        echo("There is nothing to convert.")

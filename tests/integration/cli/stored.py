@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parent / "outputs"
 FIGURE = re.compile(r"\d+(?= of \d)|[\d,]+(?= bytes)|[-+−]?\d+\.\d+(e[-+]?\d+)?|[-+]?\d+e[-+]?\d+")
 # Which verdict a short training gets depends on the backend.
 VERDICT = re.compile(r"^(Verdict: )?(PReLU is|Can't tell).*$")
+ADVICE = re.compile(r"^(Keep|Either is fine, )\b.*$")
 
 
 def check(name, text):
@@ -27,5 +28,5 @@ def check(name, text):
 
 
 def _masked(line):
-    line = FIGURE.sub("#", VERDICT.sub("(the verdict)", line))
-    return re.sub(r" {2,}", "  ", line).rstrip()
+    line = ADVICE.sub("(the advice)", VERDICT.sub("(the verdict)", line))
+    return re.sub(r" {2,}", "  ", FIGURE.sub("#", line))

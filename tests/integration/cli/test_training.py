@@ -42,7 +42,7 @@ def test_a_fine_tuning_that_made_the_network_worse_names_the_better_file(folder)
     arguments = "finetune relu.keras --data digits --epochs 1 --learning-rate 3 --recipe identity"
     result = invoke(arguments, expect=4)
     assert "worse than the model that came in" in result.output
-    assert "The better model is relu.keras." in result.output
+    assert "Keep relu.keras: it is better than relu.finetuned.keras." in result.output
     before = (folder / "relu.keras").read_bytes()
     record = invoke_json(arguments, "-o relu.keras --force", expect=4)
     assert (folder / "relu.keras").read_bytes() == before
@@ -68,7 +68,7 @@ def test_a_second_fine_tuning_is_compared_with_the_first(folder):
     assert record["files"]["best"] == "prelu.keras"
     result = invoke(arguments, "--learning-rate 3 --force -o prelu.keras", expect=4)
     assert "worse than the model that came in" in result.output
-    assert "The better model is prelu.keras." in result.output
+    assert "Keep prelu.keras: it is better than prelu.finetuned-2.keras." in result.output
     assert "Wrote prelu.finetuned-2.keras" in result.output
 
 

@@ -49,3 +49,13 @@ def test_nan_is_not_the_worst():
 def test_short_tables_are_whole():
     rows = [[f"layer_{index}", index, ""] for index in range(16)]
     assert printed(rows, [1.0] * 16).count("layer_") == 16
+
+
+def test_lines_end_without_blanks():
+    output = printed([["a", 1, "short"], ["b", 2, "a longer cell"], ["c", 3, ""]])
+    assert "a longer cell" in output
+    assert [line for line in output.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_table_without_rows_is_one_sentence():
+    assert printed([]) == "Title: none.\n"

@@ -131,18 +131,56 @@ def test_the_better_one_of_the_models_that_came_in_counts(digits):
 
 
 @pytest.mark.parametrize(
-    ("against_control", "against_incoming", "control_against_incoming", "best"),
+    ("against_control", "against_incoming", "control_against_incoming", "best", "advice"),
     [
-        ("better", "better", "better", "model"),
-        ("can't tell", "can't tell", "can't tell", "model"),
-        ("worse", "better", "better", "control"),
-        ("worse", "worse", "as good", "control"),
-        ("worse", "worse", "worse", "incoming"),
-        ("can't tell", "worse", "can't tell", "incoming"),
-        (None, "worse", None, "incoming"),
+        ("better", "better", "better", "model", "Keep M: it is better than I and than C."),
+        (
+            "can't tell",
+            "can't tell",
+            "can't tell",
+            "model",
+            "Either is fine, M or I: the samples do not show which of the two is better.",
+        ),
+        (
+            "better",
+            "as good",
+            "worse",
+            "model",
+            "Either is fine, M or I: the two are as good as each other.",
+        ),
+        (
+            "better",
+            "mixed",
+            "better",
+            "model",
+            "Either is fine, M or I: each of the two is better by some of the metrics.",
+        ),
+        (
+            "as good",
+            "better",
+            "better",
+            "model",
+            "Either is fine, M or C: both are better than I, and the two are as good as each"
+            " other.",
+        ),
+        (
+            "can't tell",
+            "better",
+            "can't tell",
+            "model",
+            "Keep M: it is better than I, which is not shown of C.",
+        ),
+        ("worse", "better", "better", "control", "Keep C: it is better than M."),
+        ("worse", "worse", "as good", "control", "Keep C: it is better than M."),
+        ("worse", "worse", "worse", "incoming", "Keep I: it is better than M."),
+        ("can't tell", "worse", "can't tell", "incoming", "Keep I: it is better than M."),
+        (None, "worse", None, "incoming", "Keep I: it is better than M."),
+        (None, "better", None, "model", "Keep M: it is better than I."),
     ],
 )
-def test_the_best_model(tuned, against_control, against_incoming, control_against_incoming, best):
+def test_the_best_model(
+    tuned, against_control, against_incoming, control_against_incoming, best, advice
+):
     def comparison(verdict):
         return None if verdict is None else replace(tuned.comparison, verdict=verdict)
 
@@ -153,6 +191,7 @@ def test_the_best_model(tuned, against_control, against_incoming, control_agains
         control_incoming_comparison=comparison(control_against_incoming),
     )
     assert result.best == best
+    assert result.advice(model="M", control="C", incoming="I") == advice
 
 
 def test_lower_scores_that_may_be_chance_are_said_too(tuned):
