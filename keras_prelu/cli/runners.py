@@ -153,7 +153,7 @@ def class_numbers(labels: Any, model: Any) -> Any:
 
 
 def split_labelled(
-    dataset: Any, session: SessionOptions, models: Sequence[ModelName]
+    dataset: Any, model: Any, session: SessionOptions, models: Sequence[ModelName]
 ) -> tuple[Any, Any]:
     """Return training samples and validation samples.
 
@@ -166,10 +166,11 @@ def split_labelled(
     import numpy as np
 
     from keras_prelu.cli.sample_records import unseen_samples, used_samples
-    from keras_prelu.data.dataset import check_labelled, split
+    from keras_prelu.data.column_check import check_labelled
+    from keras_prelu.data.dataset import split
     from keras_prelu.errors import DataError
 
-    check_labelled(dataset, dataset.train)
+    check_labelled(dataset, dataset.train, model)
     given = dataset.train if dataset.test is None else dataset.test
     used, names = used_samples(given, models)
     if used.any() and used.sum() > len(given) - _LEAST_HELD_OUT:

@@ -13,7 +13,7 @@ from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.samples import Samples
 from keras_prelu.data.text_labels import with_class_numbers
 from keras_prelu.errors import DataError
-from keras_prelu.utils.suggestions import did_you_mean
+from keras_prelu.utils.suggestions import did_you_mean, few_of
 
 __all__ = ["ColumnRoles", "dataset_of_columns", "label_names", "used_columns"]
 
@@ -71,7 +71,7 @@ def used_columns(source: str, names: Collection[str], roles: ColumnRoles) -> tup
         suggestion = did_you_mean(missing, names, cutoff=_SIMILAR)
         raise DataError(
             f"'{source}' has no column '{missing}'.{suggestion} It has:"
-            f" {', '.join(map(repr, names))}."
+            f" {few_of(names, first=list(names)[-1:])}."
         )
     inputs = tuple(name for name in names if name not in labels)
     if not inputs:
@@ -115,6 +115,7 @@ def dataset_of_columns(
             parts[1] if test is not None else None,
             classes=tuple(classes),
             columns=tuple(columns or train),
+            labels=label_names(train, roles, LABELS),
         )
     )
 

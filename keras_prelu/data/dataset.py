@@ -10,7 +10,7 @@ import numpy as np
 from keras_prelu.data.samples import Samples
 from keras_prelu.errors import DataError
 
-__all__ = ["Dataset", "check_labelled", "split"]
+__all__ = ["Dataset", "split"]
 
 SomeSamples = TypeVar("SomeSamples", bound=Samples)
 
@@ -27,6 +27,7 @@ class Dataset:
             they are not known.
         columns: Tuple of str. The names of the columns or arrays that the source has; empty if they
             have no names.
+        labels: Tuple of str. Those of them that hold the labels.
     """
 
     name: str
@@ -34,19 +35,7 @@ class Dataset:
     test: Samples | None = None
     classes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-
-
-def check_labelled(dataset: Dataset, samples: Samples) -> None:
-    """Raise a DataError if samples of a data set have no labels."""
-    if samples.y is not None:
-        return
-    columns = ", ".join(map(repr, dataset.columns))
-    advice = (
-        f" It has: {columns}. If some of these are labels, name them with --label."
-        if columns
-        else ""
-    )
-    raise DataError(f"'{dataset.name}' has no labels.{advice}")
+    labels: tuple[str, ...] = ()
 
 
 def split(samples: SomeSamples, fraction: float, seed: int) -> tuple[SomeSamples, SomeSamples]:

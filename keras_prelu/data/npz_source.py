@@ -15,8 +15,11 @@ from keras_prelu.data.npz import read_arrays
 from keras_prelu.data.samples import Samples
 from keras_prelu.data.text_labels import with_class_numbers
 from keras_prelu.errors import DataError, reason_of
+from keras_prelu.utils.suggestions import did_you_mean, few_of
 
 __all__ = ["npz_dataset"]
+
+_LABELS = ("y", *LABELS)
 
 
 def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset:
@@ -41,13 +44,17 @@ def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset
         ) from error
     train_arrays, test_arrays = _parts(arrays)
     parts = [
-        _samples(source, part, label_names(part, roles, ("y", *LABELS)))
+        _samples(source, part, label_names(part, roles, _LABELS))
         for part in (train_arrays, test_arrays)
         if part is not None
     ]
     return with_class_numbers(
         Dataset(
-            source, parts[0], parts[1] if test_arrays is not None else None, columns=tuple(arrays)
+            source,
+            parts[0],
+            parts[1] if test_arrays is not None else None,
+            columns=tuple(train_arrays),
+            labels=label_names(train_arrays, roles, _LABELS),
         )
     )
 
@@ -69,7 +76,8 @@ def _samples(source: str, arrays: dict[str, Any], names: Sequence[str]) -> Sampl
     missing = next((name for name in names if name not in arrays), None)
     if missing is not None:
         raise DataError(
-            f"'{source}' has no array '{missing}'. It has: {', '.join(map(repr, arrays))}."
+            f"'{source}' has no array '{missing}'.{did_you_mean(missing, arrays)} It has:"
+            f" {few_of(arrays)}."
         )
     inputs = {name: array for name, array in arrays.items() if name not in names}
     # Beside labels, a single array needs no name.
@@ -81,7 +89,7 @@ def _samples(source: str, arrays: dict[str, Any], names: Sequence[str]) -> Sampl
         raise DataError(
             f"'{source}' has no array 'x' (nor 'x_train', nor arrays of the same length by the"
             " names of the model's inputs). It has:"
-            f" {', '.join(map(repr, arrays)) or 'nothing'}."
+            f" {few_of(arrays) or 'nothing'}."
         )
     count = lengths.pop()
     first = only or next(iter(inputs))

@@ -19,6 +19,7 @@ import numpy as np
 from keras_prelu.backend.keras_internals import Functional, direct_sublayers
 from keras_prelu.backend.sequential_specs import specs_by_call
 from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
+from keras_prelu.utils.suggestions import few_of
 
 __all__ = [
     "InputSignature",
@@ -99,8 +100,7 @@ class InputSignature:
             if by_name:
                 name = (missing or by_name)[0]
                 raise DataError(
-                    f"The {role} lack the model's input '{name}'. They have:"
-                    f" {', '.join(map(repr, x))}."
+                    f"The {role} lack the model's input '{name}'. They have: {few_of(list(x))}."
                 )
             return [x[name] for name in names]
         arrays: list[Any] = [None] * len(names)

@@ -16,6 +16,8 @@ __all__ = ["summary"]
 _LOOKED_AT = 64
 """The number of samples on disk whose range is looked at."""
 _MOST_LETTERS = 30
+_MOST_ARRAYS = 5
+"""The number of arrays by name that are described one by one."""
 _MOST_NAMES = 10
 """The number of classes up to which all of them are named."""
 
@@ -30,7 +32,9 @@ def summary(dataset: Dataset) -> str:
 
 def _samples(samples: Samples, part: str) -> str:
     if isinstance(samples.x, dict):
-        arrays = "; ".join(f"'{name}': {_described(array)}" for name, array in samples.x.items())
+        named = [f"'{name}': {_described(array)}" for name, array in samples.x.items()]
+        more = [f"{len(named) - _MOST_ARRAYS} more"] if len(named) > _MOST_ARRAYS else []
+        arrays = "; ".join([*named[:_MOST_ARRAYS], *more])
     else:
         arrays = "; ".join(_described(array) for array in keras.tree.flatten(samples.x))
     return " ".join(filter(None, [f"{len(samples):,}", part, "samples of", arrays]))
@@ -61,7 +65,8 @@ def _labels(dataset: Dataset) -> str:
         parts = [f"'{name}': {_described(part)}" for name, part in y.items()]
         return f", labels {'; '.join(parts)}"
     parts = [_described(part) for part in keras.tree.flatten(y)]
-    return f", labels of {'; '.join(parts)}"
+    names = f" '{dataset.labels[0]}'" if len(dataset.labels) == 1 else ""
+    return f", labels{names} of {'; '.join(parts)}"
 
 
 def _classes(dataset: Dataset) -> str:

@@ -1,13 +1,14 @@
-"""The names that a misspelled one may stand for."""
+"""Names in messages: the ones that a misspelled one may stand for, and a few of many."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-__all__ = ["did_you_mean", "nearest"]
+__all__ = ["did_you_mean", "few_of", "nearest"]
 
 _CUTOFF = 0.6
+_FEW = 6
 
 
 def nearest(
@@ -44,3 +45,24 @@ def did_you_mean(
     """
     found = nearest(text, names, count=count, cutoff=cutoff)
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def few_of(names: Collection[str], *, first: Iterable[str] = ()) -> str:
+    """Return names as text: all of them, or five and how many more there are.
+
+    Args:
+        names: Collection of strings.
+        first: Iterable of strings. Those of them that are listed first, if not all are. Defaults to
+            none.
+
+    Example:
+
+    >>> few_of(["a", "b"])
+    "'a', 'b'"
+    >>> few_of([f"feature_{index}" for index in range(40)], first=["feature_39"])
+    "'feature_39', 'feature_0', 'feature_1', 'feature_2', 'feature_3' and 35 more"
+    """
+    if len(names) <= _FEW:
+        return ", ".join(map(repr, names))
+    shown = [*dict.fromkeys([*(name for name in first if name in names), *names])][: _FEW - 1]
+    return f"{', '.join(map(repr, shown))} and {len(names) - len(shown)} more"

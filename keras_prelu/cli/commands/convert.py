@@ -102,7 +102,7 @@ def command(
     check_carried_record(model, output, force=force)
     train = validation = None
     if then_finetune:
-        train, validation = split_labelled(data.load(original), session, [model])
+        train, validation = split_labelled(data.load(original), original, session, [model])
     elif data.source:
         train = data.load(original).train
     result = convert_model(original, train, conversion, calibration, session)

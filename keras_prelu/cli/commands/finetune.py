@@ -94,7 +94,7 @@ def command(
     )
     check_run_file(output)
     train, validation = split_labelled(
-        data.load(loaded), session, [model] if original is None else [model, original]
+        data.load(loaded), loaded, session, [model] if original is None else [model, original]
     )
     if original is not None and not is_converted:
         raise click.UsageError(

@@ -62,6 +62,7 @@ class DataOptions:
 
         A line on standard error says what was read: numbers, shapes, types, ranges and classes.
         """
+        from keras_prelu.data.column_check import check_columns
         from keras_prelu.data.signature import expected_shape, input_names, output_names
         from keras_prelu.data.sources import load
         from keras_prelu.data.summary import summary
@@ -78,6 +79,8 @@ class DataOptions:
         )
         if self.source != "digits":  # What these are is known.
             echo(f"Read {summary(dataset)}", err=True)
+        if self.preprocess is None:  # Which may bring the columns into any shape.
+            check_columns(dataset, model)
         return dataset
 
     def load_labelled(self, model: Any) -> Any:
@@ -86,10 +89,10 @@ class DataOptions:
         Raises:
             DataError: The test samples, or the samples of a data set without any, have no labels.
         """
-        from keras_prelu.data.dataset import check_labelled
+        from keras_prelu.data.column_check import check_labelled
 
         dataset = self.load(model)
-        check_labelled(dataset, dataset.test or dataset.train)
+        check_labelled(dataset, dataset.test or dataset.train, model)
         return dataset
 
 

@@ -88,6 +88,10 @@ def test_wrong_usage(arguments, message):
         ("convert relu.keras --import nosuchmodule", "--import nosuchmodule"),
         ("convert relu.keras --data samples.npz --finetune", "'samples.npz' has no labels"),
         ("finetune relu.keras --data samples.npz", "'samples.npz' has no labels. It has: 'x'"),
+        (
+            "diagnose relu.keras --data pixels.csv",
+            "takes numbers of shape (8, 8, 1). If 'digit' holds the labels, give --label digit.",
+        ),
         *(
             (f"{command} --data samples.npz", "has no labels. It has: 'x'. If some")
             for command in (
@@ -98,7 +102,10 @@ def test_wrong_usage(arguments, message):
         ),
     ],
 )
-def test_failures(arguments, message):
+def test_failures(folder, arguments, message):
+    pixels = [f"p_{index}" for index in range(64)]
+    rows = [",".join(each) for each in ([*pixels, "digit"], *[["0.5"] * 64 + ["3"]] * 20)]
+    (folder / "pixels.csv").write_text("\n".join(rows))
     check_refused(arguments, 1, message)
 
 
