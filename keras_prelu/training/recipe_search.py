@@ -18,18 +18,22 @@ from keras_prelu.training.fit import lowest_selection_loss
 from keras_prelu.training.preparation import PreparedModel
 from keras_prelu.training.recipes import Recipe
 from keras_prelu.training.setup import TrainingSetup
+from keras_prelu.training.time_limit import OutOfTime, TimeLimit
 
 __all__ = [
     "LEAST_BUDGET",
     "LEAST_STEPS",
+    "LEAST_TRIALS",
     "ROUNDS",
     "USUAL_BUDGET",
     "RecipeSearch",
     "RecipeTrial",
+    "advancing_of",
     "checked_steps_of_round",
     "search_recipe",
     "share_of_steps",
     "steps_of_round",
+    "timed_loss",
 ]
 
 LEAST_BUDGET = 1.5
@@ -40,6 +44,8 @@ The search needs a useful share of the budget in addition to the final training.
 USUAL_BUDGET = 3.0
 ROUNDS = 2
 LEAST_STEPS = 8
+LEAST_TRIALS = 2
+"""How many trainings there must be to compare recipes."""
 _ADVANCING = 3  # One in this many recipes enters the second round, but at least two do.
 
 OnTrial = Callable[[int, int], None]
@@ -81,6 +87,7 @@ def search_recipe(
     *,
     on_trial: OnTrial | None = None,
     checkpoints: Checkpoints | None = None,
+    limit: TimeLimit | None = None,
 ) -> RecipeSearch:
     """Find the candidate with the lowest loss on the selection samples.
 
@@ -89,6 +96,10 @@ def search_recipe(
     training is complete: its learning rate decays to 0 within it. The control is one of the
     candidates. Of a stream, which should be shuffled, the first batches are read into memory, as
     many as a short training has steps.
+
+    Where there is a limit of time, candidates at the end for which none is left are left out, and
+    the second round is shortened or left out. Two candidates with at most 8 steps each are trained
+    whatever that takes.
 
     Args:
         candidates: Sequence of `Candidate`, the most promising first. If there are too few steps
@@ -101,40 +112,153 @@ def search_recipe(
             Defaults to None.
         checkpoints: `Checkpoints` that store the losses of trainings; stored trainings are not
             repeated. Defaults to None.
+        limit: `TimeLimit`. Defaults to None: all trainings are done.
+
+    Raises:
+        OutOfTime: The limit ended one of the first two trainings, which had more than 8 steps.
     """
     if not isinstance(setup.train, Samples):
         # No training takes more batches: each round has two candidates or more.
         setup = setup.on_first_batches(math.ceil(steps / 2))
     competing = list(candidates)[: max(2, int(steps // LEAST_STEPS))]
-    advancing = _advancing(len(competing))
-    total = len(competing) + advancing
-    stored_losses = [] if checkpoints is None else checkpoints.losses()
     trials: list[RecipeTrial] = []
-    for round_number, size in ((1, len(competing)), (2, advancing)):
-        if trials:
-            competing.sort(key=lambda candidate: _latest_loss(trials, candidate))
-        competing = competing[:size]
-        short = setup.shortened(int(steps // size))
+    trainer = _ShortTrainings(prepare, setup, on_trial, checkpoints, limit, trials)
+    advancing = advancing_of(len(competing))
+    first = trainer.run(1, competing, int(steps // len(competing)), later=advancing)
+    competing = sorted(first, key=lambda candidate: _latest_loss(trials, candidate))[:advancing]
+    in_second = trainer.steps_of_second_round(len(competing), int(steps // advancing))
+    if in_second:
+        second = trainer.run(2, competing, in_second)
+        competing = second or competing
+    best = min(competing, key=lambda candidate: _latest_loss(trials, candidate))
+    return RecipeSearch(candidate=best, trials=tuple(trials))
+
+
+class _ShortTrainings:
+    """The short trainings of a search.
+
+    Args:
+        prepare: Function that prepares a model by a recipe.
+        setup: `TrainingSetup` of the final training.
+        on_trial: Function, or None.
+        checkpoints: `Checkpoints`, or None.
+        limit: `TimeLimit`, or None.
+        trials: List to which the trainings are added.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[Recipe], PreparedModel],
+        setup: TrainingSetup,
+        on_trial: OnTrial | None,
+        checkpoints: Checkpoints | None,
+        limit: TimeLimit | None,
+        trials: list[RecipeTrial],
+    ) -> None:
+        self._prepare = prepare
+        self._setup = setup
+        self._on_trial = on_trial
+        self._checkpoints = checkpoints
+        self._limit = limit
+        self._trials = trials
+        self._stored_losses = [] if checkpoints is None else checkpoints.losses()
+
+    def run(
+        self, number: int, competing: Sequence[Candidate], steps: int, *, later: int = 0
+    ) -> list[Candidate]:
+        """Train candidates for equally many steps, and return those for which there was time.
+
+        None or two at least: a single one in the second round has no other to be compared with.
+
+        Args:
+            number: Int. 1 or 2, the number of the round.
+            competing: Sequence of `Candidate`.
+            steps: Int. Steps of each of them.
+            later: Int. How many trainings the next round has. Defaults to 0.
+        """
+        short, before = self._setup.shortened(steps), len(self._trials)
+        trained: list[Candidate] = []
         for candidate in competing:
-            if len(trials) < len(stored_losses):
-                loss = stored_losses[len(trials)]
-            else:
-                loss = _trial_loss(prepare, candidate, short)
-                if checkpoints is not None:
-                    checkpoints.add_loss(loss)
-            trials.append(
+            is_needed = number == 1 and len(trained) < LEAST_TRIALS and steps <= LEAST_STEPS
+            try:
+                loss = self._loss(candidate, short, is_limited=not is_needed)
+            except OutOfTime:
+                break
+            trained.append(candidate)
+            self._trials.append(
                 RecipeTrial(
                     recipe=candidate.recipe.name,
                     multiplier=candidate.multiplier,
-                    round=round_number,
+                    round=number,
                     steps=short.steps() or 0,
                     loss=loss,
                 )
             )
-            if on_trial is not None:
-                on_trial(len(trials), total)
-    best = min(competing, key=lambda candidate: _latest_loss(trials, candidate))
-    return RecipeSearch(candidate=best, trials=tuple(trials))
+            if self._on_trial is not None:
+                self._on_trial(len(self._trials), before + len(competing) + later)
+        if len(trained) < LEAST_TRIALS:
+            del self._trials[before:]
+            trained = []
+            if number == 1:
+                raise OutOfTime
+        return trained
+
+    def steps_of_second_round(self, trainings: int, steps: int) -> int:
+        """Return how many steps a training of the second round has, 0 if there is no time for more
+        than in the first one."""
+        if self._limit is None or self._limit.has_time_for(steps, trainings):
+            return steps
+        affordable = self._limit.affordable_steps(trainings)
+        return affordable if affordable > self._trials[0].steps else 0
+
+    def _loss(self, candidate: Candidate, short: TrainingSetup, *, is_limited: bool) -> float:
+        """Return the loss of a training, or a stored one.
+
+        Raises:
+            OutOfTime: There is no time for the training.
+        """
+        if len(self._trials) < len(self._stored_losses):
+            return self._stored_losses[len(self._trials)]
+        if self._limit is None:
+            loss = _trial_loss(self._prepare, candidate, short)
+        else:
+            loss = timed_loss(self._prepare, candidate, short, self._limit, is_limited=is_limited)
+        if self._checkpoints is not None:
+            self._checkpoints.add_loss(loss)
+        return loss
+
+
+def timed_loss(
+    prepare: Callable[[Recipe], PreparedModel],
+    candidate: Candidate,
+    short: TrainingSetup,
+    limit: TimeLimit,
+    *,
+    is_limited: bool,
+) -> float:
+    """Return the loss of a short training, and note its time; one that is known is not repeated.
+
+    Args:
+        prepare: Function that prepares a model by a recipe.
+        candidate: `Candidate`.
+        short: `TrainingSetup` of the training.
+        limit: `TimeLimit`.
+        is_limited: Bool. Whether the training is left out or ended where there is no time.
+
+    Raises:
+        OutOfTime: There is no time for the training.
+    """
+    steps = short.steps() or 0
+    key = (candidate.recipe.name, candidate.multiplier, steps)
+    if key in limit.losses:
+        return limit.losses[key]
+    if is_limited and not limit.has_time_for(steps):
+        raise OutOfTime
+    start = limit.taken()
+    loss = _trial_loss(prepare, candidate, limit.ending(short) if is_limited else short)
+    limit.record(steps, limit.taken() - start)
+    limit.losses[key] = loss
+    return loss
 
 
 def share_of_steps(done: int, total: int) -> float:
@@ -146,13 +270,13 @@ def share_of_steps(done: int, total: int) -> float:
         done: Int. Number of trainings that are done.
         total: Int. Number of all trainings.
     """
-    first = next(count for count in range(total) if count + _advancing(count) >= total)
+    first = next(count for count in range(1, total) if count + advancing_of(count) >= total)
     if done <= first:
         return done / first / ROUNDS
     return (1 + (done - first) / (total - first)) / ROUNDS
 
 
-def _advancing(count: int) -> int:
+def advancing_of(count: int) -> int:
     """Return how many of the candidates of the first round enter the second one."""
     return max(2, math.ceil(count / _ADVANCING))
 

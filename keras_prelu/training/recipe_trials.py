@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import time
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -24,20 +23,26 @@ from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.preparation import ModelPreparer
 from keras_prelu.training.recipe_search import (
     LEAST_STEPS,
+    LEAST_TRIALS,
     ROUNDS,
     USUAL_BUDGET,
     OnTrial,
     RecipeTrial,
+    advancing_of,
     search_recipe,
     steps_of_round,
+    timed_loss,
 )
 from keras_prelu.training.setup import TrainingSetup
+from keras_prelu.training.time_limit import OutOfTime, TimeLimit
 from keras_prelu.utils.checks import check_integer, check_number
 
 __all__ = ["RecipeTrials", "try_recipes"]
 
 _LEAST_SAMPLES = 10
-_TIMED_STEPS = (4, 16)
+_TIMED_STEPS = (LEAST_STEPS, 3 * LEAST_STEPS)
+_OVERRUN = 1.1
+"""Up to so many times the time that was given, nothing is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +54,39 @@ class RecipeTrials:
         multiplier: Float. Ratio of its slopes' learning rate to that of the weights.
         held_back: Int. The number of samples that no training saw, on which losses are measured.
         trials: Tuple of `RecipeTrial`. All short trainings, in order.
+        left_out: Tuple of str. The recipes for which there was no time.
+        seconds: Float. How long everything took.
+        limit: Float or None. How long it was to take at most; None if the steps were given.
     """
 
     recipe: str
     multiplier: float
     held_back: int
     trials: tuple[RecipeTrial, ...]
+    left_out: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+    limit: float | None = field(default=None, compare=False)
+
+    @property
+    def note(self) -> str:
+        """What the limit of time led to, or "" if there was time for all trainings."""
+        if self.limit is None:
+            return ""
+        sentences = []
+        if self.seconds > _OVERRUN * self.limit:
+            least = (
+                f": two recipes with {self.trials[0].steps} steps each are the least that can be"
+                " compared"
+            )
+            sentences.append(
+                f"The trials took {self.seconds:.0f} s and were to take"
+                f" {self.limit:g}{least if len(self.trials) == LEAST_TRIALS else ''}."
+            )
+        if self.left_out:
+            sentences.append(f"There was no time to try {', '.join(self.left_out)}.")
+        if all(trial.round == 1 for trial in self.trials):
+            sentences.append("There was no time to train the best ones for longer.")
+        return " ".join(sentences)
 
     @property
     def latest(self) -> tuple[RecipeTrial, ...]:
@@ -85,8 +117,10 @@ def try_recipes(
     Args:
         model: Keras model. The trained ReLU model. Not changed.
         data: `Samples`, a pair (x, y), or a data set that ends. The new samples, with labels.
-        seconds: Float. About how long it may take at most, if `steps` is None; two short trainings
-            tell how long a step takes. Each recipe gets at least 8 steps. Defaults to 20.
+        seconds: Float. How long it may take at most, if `steps` is None. Short trainings tell how
+            long a step takes, and how many there is time for. When the time is over, the training
+            that runs is dropped, and what is left is not tried (`RecipeTrials.note`). Two recipes
+            get 8 steps each, however long that takes. Defaults to 20.
         steps: Int. Steps of each training in the first round, in place of `seconds`. Defaults to
             None.
         fit: `FitConfig`. Settings of the fine-tuning that the trials are for; `callbacks` and
@@ -112,22 +146,41 @@ def try_recipes(
         Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943 (successive halving).
     """
     check_number("seconds", seconds, above=0.0)
+    limit = TimeLimit(seconds)
     if steps is not None:
         check_integer("steps", steps, minimum=LEAST_STEPS)
     setup = _setup(model, data, FitConfig() if fit is None else fit)
     preparer = ModelPreparer(model, setup.train, setup.fit.seed)
     competing = candidates(model, setup.optimizer, has_dead_units=preparer.has_dead_units())
-    if steps is None:
-        in_round = _steps_of_round(preparer, setup, competing, seconds)
+    search = functools.partial(search_recipe, competing, preparer.prepare, setup, on_trial=on_trial)
+    if steps is not None:
+        found = search(float(steps * len(competing)))
     else:
-        in_round = float(steps * len(competing))
-    search = search_recipe(competing, preparer.prepare, setup, in_round, on_trial=on_trial)
+        in_round = _steps_of_round(preparer, setup, competing, limit)
+        try:
+            found = search(in_round, limit=limit)
+        except OutOfTime:
+            found = search(float(LEAST_STEPS * len(competing)), limit=limit)
     assert setup.selection is not None
     return RecipeTrials(
-        recipe=search.candidate.recipe.name,
-        multiplier=search.candidate.multiplier,
+        recipe=found.candidate.recipe.name,
+        multiplier=found.candidate.multiplier,
         held_back=len(setup.selection),
-        trials=search.trials,
+        trials=found.trials,
+        left_out=_left_out(competing, found.trials),
+        seconds=limit.taken(),
+        limit=seconds if steps is None else None,
+    )
+
+
+def _left_out(competing: Sequence[Candidate], trials: Sequence[RecipeTrial]) -> tuple[str, ...]:
+    """Return the names of the candidates that were not tried, with the rate if another one was."""
+    tried = {(trial.recipe, trial.multiplier) for trial in trials}
+    recipes = {name for name, _ in tried}
+    return tuple(
+        f"{name} at {each.multiplier:g}x" if name in recipes else name
+        for each in competing
+        if ((name := each.recipe.name), each.multiplier) not in tried
     )
 
 
@@ -159,7 +212,7 @@ def _steps_of_round(
     preparer: ModelPreparer,
     setup: TrainingSetup,
     competing: Sequence[Candidate],
-    seconds: float,
+    limit: TimeLimit,
 ) -> float:
     """Return how many steps the candidates share in a round: those of a fine-tuning's search, or
     fewer where these would take too long."""
@@ -167,7 +220,7 @@ def _steps_of_round(
     usual = steps_of_round(setup, USUAL_BUDGET)
     if usual <= least:
         return least
-    affordable = _affordable_steps(preparer, setup, competing, seconds)
+    affordable = _affordable_steps(preparer, setup, competing, limit)
     return min(usual, float(affordable * len(competing)))
 
 
@@ -175,27 +228,47 @@ def _affordable_steps(
     preparer: ModelPreparer,
     setup: TrainingSetup,
     competing: Sequence[Candidate],
-    seconds: float,
+    limit: TimeLimit,
 ) -> int:
     """Return how many steps each candidate can have in the first round.
 
     What a training takes, c + t·steps with the time c for preparing and compiling, follows from two
-    trainings of the ReLU model. Another one goes before them, since much is loaded only once.
+    trainings of the ReLU model. Another one goes before them, since much is loaded only once; it is
+    one of the trials if there is no time for more steps.
     """
     few, many = _TIMED_STEPS
-    first, *taken = (
-        _seconds_of(preparer, setup, competing[0], steps) for steps in (few, few, many)
-    )
-    step = max(taken[1] - taken[0], 0.1 * taken[1]) / (many - few)
-    fixed = max(0.0, taken[0] - few * step)
-    trainings = len(competing) + max(2, math.ceil(len(competing) / 3))
-    left = seconds - first - sum(taken) - trainings * fixed
+    control, trainings = competing[0], len(competing) + advancing_of(len(competing))
+    timed_loss(preparer.prepare, control, setup.shortened(few), limit, is_limited=False)
+    try:
+        short = _seconds_of(preparer, setup, control, few, limit)
+        limit.record(few, short)
+        if not limit.has_time_for(few, trainings):
+            return LEAST_STEPS
+        long = _seconds_of(preparer, setup, control, many, limit)
+    except OutOfTime:
+        return LEAST_STEPS
+    step = max(long - short, 0.1 * long) / (many - few)
+    limit.seconds_per_step = step
+    fixed = max(0.0, short - few * step)
+    left = limit.left() - trainings * fixed
     return max(LEAST_STEPS, int(left / (ROUNDS * len(competing) * step)))
 
 
 def _seconds_of(
-    preparer: ModelPreparer, setup: TrainingSetup, candidate: Candidate, steps: int
+    preparer: ModelPreparer,
+    setup: TrainingSetup,
+    candidate: Candidate,
+    steps: int,
+    limit: TimeLimit,
 ) -> float:
-    start = time.perf_counter()
-    lowest_selection_loss(preparer.prepare(candidate.recipe).model, setup.shortened(steps))
-    return time.perf_counter() - start
+    """Return what a training takes that is done only to time it.
+
+    Raises:
+        OutOfTime: There is no time for it.
+    """
+    if not limit.has_time_for(steps):
+        raise OutOfTime
+    start = limit.taken()
+    short = limit.ending(setup.shortened(steps))
+    lowest_selection_loss(preparer.prepare(candidate.recipe).model, short)
+    return limit.taken() - start

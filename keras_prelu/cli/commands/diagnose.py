@@ -65,7 +65,7 @@ MEASURES = (
     type=click.FloatRange(min=0, min_open=True),
     default=20.0,
     show_default=True,
-    help="About how long the trials may take at most.",
+    help="How long the trials may take at most; two recipes are tried however long that takes.",
 )
 @click.option(
     "--fail-on",
@@ -123,7 +123,7 @@ def command(
         found = {"model": model, "data": data.source, "failed": names, "diagnosis": result}
         print_json(found if trials is None else {**found, "trials": trials})
     else:
-        _print_diagnosis(model, result)
+        _print_diagnosis(model, result, advises_trial=trials is None)
         if trials is not None:
             _print_trials(trials)
     for name, limit in failed:
@@ -160,13 +160,14 @@ def _exceeded(
     return [(name, limit) for name, limit in limits if not measures[name] <= limit]
 
 
-def _print_diagnosis(model: ModelName, result: Any) -> None:
+def _print_diagnosis(model: ModelName, result: Any, *, advises_trial: bool) -> None:
     from keras_prelu.cli.tables import print_tables
 
     units, *others = result.tables()
     print_tables([dataclasses.replace(units, title=f"{model}: {units.title}"), *others])
     for sentence in result.sentences():
-        echo(sentence)
+        if advises_trial or sentence != result.note:
+            echo(sentence)
 
 
 def _print_trials(trials: Any) -> None:
@@ -182,6 +183,8 @@ def _print_trials(trials: Any) -> None:
         ],
         right=["slopes' rate", "round", "steps", "loss"],
     )
+    if trials.note:
+        echo(trials.note)
     echo(
         f"Lowest: {trials.recipe}. Whether that is more than noise says keras-prelu finetune, which"
         " chooses in the same way."

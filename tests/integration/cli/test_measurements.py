@@ -112,12 +112,14 @@ def test_diagnose_beside_a_reference():
 
 @pytest.mark.slow
 def test_diagnose_with_a_trial():
-    arguments = "diagnose relu.keras --data labelled.npz --trial --trial-seconds 1"
-    output = invoke(arguments).output
-    assert "None of them forecasts" in output
+    arguments = "diagnose relu.keras --data labelled.npz --trial --trial-seconds"
+    output = invoke(arguments, "0.001").output
+    assert "None of them forecasts" not in output  # Which advises a trial.
+    assert "two recipes with 8 steps each are the least that can be compared." in output
+    assert "There was no time to try" in output
     assert "Recipes tried, losses on" in output
     assert re.search(r"^relu +1x ", output, re.MULTILINE)
-    record = invoke_json(arguments)
+    record = invoke_json(arguments, "100000")
     trials = record["trials"]["trials"]
     assert record["trials"]["recipe"] in [trial["recipe"] for trial in trials]
     assert {trial["recipe"] for trial in trials} >= {"relu", "identity"}
