@@ -141,15 +141,26 @@ def random_indices(samples: Any, count: int, seed: int) -> Any:
 
 
 def class_numbers(labels: Any, model: Any) -> Any:
-    """Return the labels if they are the class numbers of a classifier, and None otherwise."""
+    """Return the labels as the class numbers of a classifier, or None if they are none.
+
+    Args:
+        labels: Array of class numbers, also of 0 and 1 for a single output, or one-hot; or anything
+            else.
+        model: `keras.Model`.
+    """
     import numpy as np
 
     outputs = getattr(model, "outputs", None) or []
-    if labels is None or len(outputs) != 1 or len(outputs[0].shape) != 2 or outputs[0].shape[1] < 2:
+    if labels is None or len(outputs) != 1 or len(outputs[0].shape) != 2:
         return None
-    label_array = np.asarray(labels)
-    one_number_each = label_array.dtype.kind in "iu" and label_array.size == len(label_array)
-    return label_array if one_number_each else None
+    if isinstance(labels, (dict, list, tuple)):
+        return None
+    array, count = np.asarray(labels), outputs[0].shape[1]
+    if count > 1 and array.shape[1:] == (count,):
+        is_one_hot = np.all(np.isin(array, (0, 1))) and np.all(array.sum(1) == 1)
+        return array.argmax(1) if is_one_hot else None
+    is_class = array.dtype.kind in "iu" if count > 1 else np.all(np.isin(array, (0, 1)))
+    return array.reshape(-1).astype("int64") if is_class and array.size == len(array) else None
 
 
 def split_labelled(

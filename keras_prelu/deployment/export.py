@@ -62,6 +62,7 @@ def export(
     quantize: str | None = None,
     samples: Any = None,
     labels: Any = None,
+    test: Any = None,
     prune: float = 0.0,
     opset: int | None = None,
     optimize_for: str | None = None,
@@ -91,10 +92,12 @@ def export(
             "int8" (all that can be quantized, with ranges from `samples`). Defaults to None,
             float32.
         samples: Array, or a structure of arrays, as the model takes them. Inputs for the check (the
-            first 128, or all that have labels) and for the quantization (all). Defaults to 8 random
+            first 128, or all where accuracies are measured) and for the quantization (all). Defaults to 8 random
             samples.
         labels: Array of integers or None. The samples' class numbers, of shape (samples,). With
             labels, the record holds the accuracy of the file and that of the model.
+        test: Tuple (x, y) or None. Samples with class numbers on which the accuracies are measured
+            in place of `samples`, such as some that were not trained on. Defaults to None.
         prune: Float. As in `bake`. Defaults to 0.
         opset: Integer or None. For "onnx": the version of the operators. Defaults to the
             exporter's.
@@ -148,6 +151,8 @@ def export(
         )
     if labels is not None and samples is None:
         raise InvalidArgumentError("`labels` are those of `samples`: give both, or none.")
+    if labels is not None and test is not None:
+        raise InvalidArgumentError("`test` has labels of its own: give it or `labels`, not both.")
     limit = _tolerance(model, quantize) if tolerance is None else float(tolerance)
     _warn_of_float32(model, format_)
     given = random_inputs(model) if samples is None else as_model_inputs(model, samples)
@@ -160,9 +165,16 @@ def export(
         prune=float(prune),
         interface=Interface.of_model(model),
     )
-    inputs = given if labels is not None else _first(given, _MOST_CHECKED)
+    has_labels = labels is not None or test is not None
+    inputs = given if has_labels else _first(given, _MOST_CHECKED)
     expected = model_outputs(model, inputs)
-    accuracy_of_model = accuracy(expected, labels)
+    labelled = inputs
+    if test is not None:
+        labelled, labels = as_model_inputs(model, test[0]), test[1]
+    loss = getattr(model, "loss", None)
+    accuracy_of_model = accuracy(
+        expected if test is None else model_outputs(model, labelled), labels, loss
+    )
     pruning_error = None
     if prune:
         unpruned, expected = expected, model_outputs(lower_model(model, inputs, prune), inputs)
@@ -172,6 +184,7 @@ def export(
         with _as_export_errors(path, format_):
             run, operations = _write_and_load(format_, model, written, settings)
             outputs = run(inputs)
+            labelled_outputs = outputs if test is None else run(labelled)
         difference = largest_difference(outputs, expected)
         if not difference <= limit:  # Also true if it is NaN.
             raise ExportError(
@@ -193,10 +206,11 @@ def export(
         difference=difference,
         error=relative_error(outputs, expected),
         tolerance=limit,
-        accuracy=accuracy(outputs, labels),
+        accuracy=accuracy(labelled_outputs, labels, loss),
         accuracy_of_model=accuracy_of_model,
         pruning_error=pruning_error,
         cost=cost,
+        accuracy_samples=None if labels is None else len(labels),
     )
 
 

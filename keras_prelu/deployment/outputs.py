@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_prelu import theory
 from keras_prelu.data.arrays import keras_arrays
+from keras_prelu.data.predicted_classes import predicted_classes
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.typing import Array
 
@@ -65,12 +66,16 @@ def _centered(arrays: Outputs, means: Sequence[float]) -> Array:
     )
 
 
-def accuracy(outputs: Outputs, labels: Any) -> float | None:
+def accuracy(outputs: Outputs, labels: Any, loss: Any = None) -> float | None:
     """Return the percentage of samples whose largest output is that of their class.
 
+    A single output stands for two classes.
+
     Args:
-        outputs: Sequence of arrays. One array of shape (samples, classes).
+        outputs: Sequence of arrays. One array of shape (samples, classes), or (samples, 1).
         labels: Array of integers, of shape (samples,), or None.
+        loss: Keras loss, or None. It says from which value on a single output means class 1, see
+            `predicted_classes`. Defaults to None.
 
     Returns:
         A float, or None without labels.
@@ -81,16 +86,14 @@ def accuracy(outputs: Outputs, labels: Any) -> float | None:
     if labels is None:
         return None
     classes, first = np.asarray(labels).reshape(len(labels), -1), outputs[0]
-    if (
-        len(outputs) != 1
-        or first.ndim != 2
-        or first.shape[1] < 2
-        or classes.shape != (len(first), 1)
-        or classes.dtype.kind not in "iu"
-    ):
+    is_one_each = classes.shape == (len(first), 1) and classes.dtype.kind in "iu"
+    predicted = (
+        predicted_classes(classes, first, loss) if len(outputs) == 1 and is_one_each else None
+    )
+    if predicted is None:
         raise InvalidArgumentError(
             "`labels` must be class numbers, one for each sample, of a model with one output of a"
-            f" number for each class. Received: labels of shape {np.shape(labels)} and type"
+            " number for each class, or of one number for the classes 0 and 1. Received: labels of shape {np.shape(labels)} and type"
             f" {classes.dtype}, outputs of shapes {[array.shape for array in outputs]}"
         )
-    return 100.0 * float(np.mean(first.argmax(-1) == classes[:, 0]))
+    return 100.0 * float(np.mean(predicted.ravel() == classes[:, 0]))

@@ -27,14 +27,15 @@ class Export:
             output.
         error: Float. The mean squared difference from the model's outputs over their variance.
         tolerance: Float. The limit on `difference`.
-        accuracy: Float or None. Percent of the labelled samples for which the largest output of the
-            file is the right one; None without labels of a classifier.
+        accuracy: Float or None. Percent of the labelled samples for which the file's output is that
+            of the right class; None without labels of a classifier.
         accuracy_of_model: Float or None. The accuracy of the model on the same samples.
         pruning_error: Float or None. The mean squared change of the outputs by `prune` over their
             variance; None if nothing was to be pruned. `difference` and `error` then compare with
             the pruned model.
         cost: `Cost` or None. Time and size compared with the same network with ReLUs; None if they
             were not measured.
+        accuracy_samples: Integer or None. The number of samples that the accuracies are of.
     """
 
     path: str
@@ -52,3 +53,4 @@ class Export:
     accuracy_of_model: float | None
     pruning_error: float | None
     cost: Cost | None
+    accuracy_samples: int | None = None

@@ -9,12 +9,11 @@ import keras
 import numpy as np
 
 from keras_prelu.data.labels import check_labels
-from keras_prelu.data.losses import resolved_loss
-from keras_prelu.data.output_losses import CHOSEN_BY_LABELS, loss_weights_of
+from keras_prelu.data.output_losses import loss_weights_of
+from keras_prelu.data.predicted_classes import predicted_classes
 from keras_prelu.data.samples import Samples, as_samples
 from keras_prelu.data.signature import input_signature
 from keras_prelu.diagnostics.compiled_metrics import MetricValues, metric_values, named_metric
-from keras_prelu.diagnostics.predicted_classes import predicted_classes
 from keras_prelu.diagnostics.predictions import Predictions, losses_by_sample, predict
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.model_state import keeps_state
@@ -164,7 +163,7 @@ def _scored(
     labels = predictions.labels[0]
     loss = loss if loss is not None else getattr(model, "loss", None)
     if len(predictions.structure) == 1 and labels is not None and not needs_loss:
-        predicted = predicted_classes(labels, predictions.outputs[0], _only_loss(loss))
+        predicted = predicted_classes(labels, predictions.outputs[0], loss)
         if predicted is not None:
             classes = labels.reshape(len(labels), -1)
             classes = classes.argmax(-1) if classes.shape[1] > 1 else classes[:, 0]
@@ -172,12 +171,6 @@ def _scored(
     found = losses_by_sample(predictions, loss, loss_weights_of(compiled))
     # The loss of the only output that has one is the loss itself.
     return found if len(found) > 2 else {_LOSS: found[_LOSS]}
-
-
-def _only_loss(loss: Any) -> Any:
-    """Return the loss of the only output as a function, or None."""
-    is_by_labels = isinstance(loss, str) and loss.lower() in CHOSEN_BY_LABELS
-    return None if is_by_labels else resolved_loss(loss)
 
 
 def _by_metric(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,17 @@ def command(
     """Export MODEL to another runtime, run it there, and report the difference of the outputs. A
     file whose outputs differ by more than the tolerance is not kept.
 
+    If DATA has labels of a classifier, the accuracies of the file and of MODEL are measured: on the
+    test samples of DATA, or on all samples if DATA has no test part; samples that MODEL was
+    fine-tuned on are left out, by the record that `finetune` writes.
+
     \b
     Examples:
       keras-prelu export model.prelu.keras -o model.onnx --optimize-for cpu --measure
       keras-prelu export model.prelu.keras -o model.tflite --quantize int8 --data samples.npz
     """
     from keras_prelu.cli.console import print_json
-    from keras_prelu.cli.runners import class_numbers, random_indices
+    from keras_prelu.cli.runners import random_indices
     from keras_prelu.deployment.arguments import check_export
     from keras_prelu.deployment.export import export
 
@@ -111,30 +116,55 @@ def command(
     check_export(output, format_, **settings)
     check_run_file(output)
     loaded = session.load_model(model)
-    inputs = labels = None
+    inputs, test, caution = None, None, ""
     if data.source:
-        train = data.load(loaded).train
-        chosen = train.take(random_indices(train, samples, session.seed))
-        inputs, labels = chosen.x, class_numbers(chosen.y, loaded)
+        dataset = data.load(loaded)
+        inputs = dataset.train.take(random_indices(dataset.train, samples, session.seed)).x
+        test, caution = _test_samples(model, loaded, dataset, samples, session.seed)
     result = export(
         loaded,
         output,
         format_,
         samples=inputs,
-        labels=labels,
+        test=test,
         prune=prune,
         tolerance=tolerance,
         **settings,
     )
     write_run_file(output)
     if session.json:
-        print_json(result)
+        record = {each.name: getattr(result, each.name) for each in dataclasses.fields(result)}
+        print_json({**record, "caution": caution})
         return
-    _print_export(result)
+    _print_export(result, data.source, caution)
     echo(f"Wrote {output} ({result.bytes:,} bytes).")
 
 
-def _print_export(result: Any) -> None:
+def _test_samples(
+    name: ModelName, model: Any, dataset: Any, most: int, seed: int
+) -> tuple[tuple[Any, Any] | None, str]:
+    """Return labelled samples to measure accuracies on, if there are any, and a sentence on those
+    that are left out.
+
+    Args:
+        name: `ModelName`.
+        model: `keras.Model`.
+        dataset: `Dataset`.
+        most: Integer. Largest number of samples.
+        seed: Integer. Seed of the draw.
+    """
+    from keras_prelu.cli.runners import class_numbers, random_indices
+    from keras_prelu.cli.sample_records import unseen_samples
+
+    samples = dataset.test or dataset.train
+    if class_numbers(samples.y, model) is None:
+        return None, ""
+    unseen, caution = unseen_samples(samples, [name])
+    chosen = unseen.take(random_indices(unseen, most, seed))
+    return (chosen.x, class_numbers(chosen.y, model)), caution
+
+
+def _print_export(result: Any, source: str | None, caution: str) -> None:
     from keras_prelu.cli.tables import number, print_table
 
     if result.operations:
@@ -149,8 +179,8 @@ def _print_export(result: Any) -> None:
     )
     if result.accuracy is not None:
         echo(
-            f"Accuracy on these samples: {result.accuracy:.2f} %, of the model"
-            f" {result.accuracy_of_model:.2f} %."
+            f"Accuracy on {result.accuracy_samples:,} samples of {source}: {result.accuracy:.2f} %,"
+            f" of the model {result.accuracy_of_model:.2f} %.{f' {caution}' if caution else ''}"
         )
     if result.pruning_error is not None:
         echo(

@@ -1,11 +1,16 @@
 """`keras-prelu export`."""
 
+import json
 import os
 import re
 
 import keras
+import numpy as np
 import pytest
 
+import keras_prelu as kp
+from keras_prelu.cli.runners import class_numbers
+from keras_prelu.cli.sample_records import SampleRecord
 from keras_prelu.deployment import export as deployment
 from keras_prelu.deployment.benchmark import Cost
 from tests.integration.cli import stored
@@ -28,6 +33,7 @@ RECORD = deployment.Export(
     tolerance=1e-4,
     accuracy=90.5,
     accuracy_of_model=91.5,
+    accuracy_samples=360,
     pruning_error=1.5e-3,
     cost=Cost(
         milliseconds=0.125,
@@ -55,17 +61,19 @@ def calls(monkeypatch):
 
 
 def test_options_reach_the_library(calls):
-    stored.check("export", invoke("export prelu.keras -o model.onnx").output)
+    stored.check("export", invoke("export prelu.keras -o model.onnx --data digits").output)
+    invoke("export prelu.keras -o model.onnx --force")
     arguments = "export prelu.keras -o again.onnx --data labelled.npz --samples 50 --prune 0.1"
     # On the other backends, the option is refused.
     optimize_for = "cpu" if keras.backend.backend() == "tensorflow" else None
     option = f"--optimize-for {optimize_for}" if optimize_for else ""
     record = invoke_json(arguments, f"{option} --measure --opset 15 --tolerance 0.1")
     assert record["cost"]["ratio"] == 1.04
-    without_data, settings = calls
-    assert without_data["samples"] is without_data["labels"] is None
+    _, without_data, settings = calls
+    assert without_data["samples"] is without_data["test"] is None
     assert settings.pop("samples").shape == (50, 8, 8, 1)
-    assert settings.pop("labels").shape == (50,)
+    x, y = settings.pop("test")
+    assert (x.shape, y.shape) == ((50, 8, 8, 1), (50,))
     assert settings == {
         "quantize": None,
         "opset": 15,
@@ -76,6 +84,42 @@ def test_options_reach_the_library(calls):
         "prune": 0.1,
         "tolerance": 0.1,
     }
+
+
+def test_accuracy_is_of_samples_that_were_not_trained_on(calls, folder):
+    """A fine-tuning leaves a record of them; the data set's test samples count before its others."""
+    with np.load("labelled.npz") as arrays:
+        x, y = arrays["x"], arrays["y"]
+    samples = kp.data.Samples(x[:150], y[:150])
+    record = SampleRecord.of(samples, kp.data.Samples(x[150:], y[150:]))
+    (folder / "prelu.training.json").write_text(json.dumps(record.as_json()))
+    output = invoke("export prelu.keras -o model.onnx --data labelled.npz").output
+    assert "150 of 200 samples were used to train prelu.keras and are left out." in output
+    (call,) = calls
+    assert sorted(map(bytes, call["test"][0])) == sorted(map(bytes, x[150:]))
+    assert call["samples"].shape[0] == 200  # For the check and for the ranges of int8.
+    assert "caution" in invoke_json("export prelu.keras -o model.onnx --data digits --force")
+    assert len(calls[-1]["test"][1]) == 360
+
+
+@pytest.mark.parametrize(
+    ("labels", "units", "expected"),
+    [
+        ([0, 1, 1], 1, [0, 1, 1]),
+        ([[0.0], [1.0], [1.0]], 1, [0, 1, 1]),
+        ([True, False, True], 1, [1, 0, 1]),
+        ([0, 2, 1], 1, None),
+        ([0.5, 1.5, 2.5], 1, None),
+        ([0, 2, 1], 3, [0, 2, 1]),
+        ([[0, 0, 1], [1, 0, 0], [0, 1, 0]], 3, [2, 0, 1]),
+        ([[0, 1, 1], [1, 0, 0], [0, 1, 0]], 3, None),
+        ([0.0, 2.0, 1.0], 3, None),
+    ],
+)
+def test_class_numbers(labels, units, expected):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
+    found = class_numbers(np.array(labels), model)
+    assert (found if expected is None else found.tolist()) == expected
 
 
 @pytest.mark.slow  # A new process checks the file.
@@ -104,7 +148,7 @@ def test_tensorflow_lite():
 def test_onnx():
     arguments = "export prelu.keras -o model.onnx --optimize-for cpu --measure --prune 0.5"
     output = invoke(arguments, "--data digits").output
-    assert re.search(r"Accuracy on these samples: \d+\.\d\d %, of the model \d+", output)
+    assert re.search(r"Accuracy on 360 samples of digits: \d+\.\d\d %, of the model \d+", output)
     assert "pruning itself changed" in output
     assert re.search(r"One sample on one thread: .* times as long \(quartiles", output)
 

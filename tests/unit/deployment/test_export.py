@@ -442,6 +442,11 @@ def test_accuracy_is_that_of_labels():
     with pytest.raises(kp.errors.InvalidArgumentError, match="must be class numbers"):
         kp.export(model, "wrong.onnx", samples=x, labels=labels[:3])
     assert sorted(os.listdir()) == ["model.onnx", "other.onnx"]
+    record = kp.export(model, "test.onnx", samples=x, test=(x[:3], labels[:3]))
+    assert (record.samples, record.accuracy_samples) == (4, 3)
+    assert record.accuracy == record.accuracy_of_model == pytest.approx(200 / 3)
+    with pytest.raises(kp.errors.InvalidArgumentError, match="give it or `labels`, not both"):
+        kp.export(model, "wrong.onnx", samples=x, labels=labels, test=(x, labels))
 
 
 @pytest.mark.tensorflow  # On PyTorch the channels of ONNX activations are their last axis.

@@ -1,5 +1,6 @@
 """keras_prelu.deployment.outputs: comparisons of arrays with known answers."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -47,16 +48,30 @@ def test_accuracy_is_in_percent():
 
 
 @pytest.mark.parametrize(
+    ("loss", "outputs", "expected"),
+    [
+        ("binary_crossentropy", [0.4, 0.6, 0.9, 0.1], 75.0),
+        (keras.losses.BinaryCrossentropy(from_logits=True), [0.4, -0.6, 0.9, -0.1], 25.0),
+        (None, [-3.0, 2.0, 0.1, 0.2], 100.0),  # Not from 0 to 1, so these are logits.
+        (None, [0.4, 0.6, 0.9, 0.1], 75.0),
+    ],
+)
+def test_accuracy_of_a_single_output(loss, outputs, expected):
+    """Labels 0, 1, 1 and 1: an output is of class 1 above 0.5, or above 0 for logits."""
+    assert accuracy([np.array(outputs)[:, None]], [0, 1, 1, 1], loss) == expected
+
+
+@pytest.mark.parametrize(
     ("outputs", "labels"),
     [
         ([np.eye(3)], [0, 1]),
         ([np.eye(3)], [0.0, 1.0, 2.0]),
         ([np.eye(3)], np.eye(3, dtype=int)),
-        ([np.ones((3, 1))], [0, 0, 0]),
+        ([np.ones((3, 1))], [0, 2, 0]),
         ([np.eye(3), np.eye(3)], [0, 1, 2]),
         ([np.ones((3, 2, 2))], [0, 1, 1]),
     ],
-    ids=["too few", "floats", "one-hot", "one class", "two outputs", "images"],
+    ids=["too few", "floats", "one-hot", "class 2 of two", "two outputs", "images"],
 )
 def test_what_are_no_class_numbers_is_refused(outputs, labels):
     with pytest.raises(InvalidArgumentError, match="must be class numbers, one for each sample"):

@@ -7,6 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.losses import resolved_loss
+from keras_prelu.data.output_losses import CHOSEN_BY_LABELS
+
 __all__ = ["predicted_classes"]
 
 
@@ -16,8 +19,11 @@ def predicted_classes(labels: np.ndarray, outputs: np.ndarray, loss: Any) -> np.
     Args:
         labels: Array of labels: class numbers, or one-hot.
         outputs: Array of a model's outputs for these samples.
-        loss: Keras loss or function, or None. It says from which value on a single output means
+        loss: Keras loss or its name, or None. It says from which value on a single output means
             class 1.
+
+    Raises:
+        InvalidArgumentError: A ValueError; there is no such loss.
     """
     if outputs.ndim != 2:
         return None
@@ -35,8 +41,14 @@ def predicted_classes(labels: np.ndarray, outputs: np.ndarray, loss: Any) -> np.
     if count > 1 and (class_numbers or one_hot):
         return outputs.argmax(-1)
     if count == 1 and class_numbers and bool(np.all(np.isin(labels, (0, 1)))):
-        return (outputs[:, 0] > _threshold(loss, outputs)).astype(labels.dtype)
+        return (outputs[:, 0] > _threshold(_function(loss), outputs)).astype(labels.dtype)
     return None
+
+
+def _function(loss: Any) -> Any:
+    """Return the loss of the only output as a function, or None."""
+    is_by_labels = isinstance(loss, str) and loss.lower() in CHOSEN_BY_LABELS
+    return None if is_by_labels else resolved_loss(loss)
 
 
 def _threshold(loss: Any, outputs: np.ndarray) -> float:
