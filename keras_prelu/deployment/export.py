@@ -92,8 +92,8 @@ def export(
             "int8" (all that can be quantized, with ranges from `samples`). Defaults to None,
             float32.
         samples: Array, or a structure of arrays, as the model takes them. Inputs for the check (the
-            first 128, or all where accuracies are measured) and for the quantization (all). Defaults to 8 random
-            samples.
+            first 128, or all where accuracies are measured) and for the quantization (all).
+            Defaults to 8 random samples.
         labels: Array of integers or None. The samples' class numbers, of shape (samples,). With
             labels, the record holds the accuracy of the file and that of the model.
         test: Tuple (x, y) or None. Samples with class numbers on which the accuracies are measured

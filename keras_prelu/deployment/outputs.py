@@ -93,7 +93,8 @@ def accuracy(outputs: Outputs, labels: Any, loss: Any = None) -> float | None:
     if predicted is None:
         raise InvalidArgumentError(
             "`labels` must be class numbers, one for each sample, of a model with one output of a"
-            " number for each class, or of one number for the classes 0 and 1. Received: labels of shape {np.shape(labels)} and type"
-            f" {classes.dtype}, outputs of shapes {[array.shape for array in outputs]}"
+            " number for each class, or of one number for the classes 0 and 1. Received: labels of"
+            f" shape {np.shape(labels)} and type {classes.dtype}, outputs of shapes"
+            f" {[array.shape for array in outputs]}"
         )
     return 100.0 * float(np.mean(predicted.ravel() == classes[:, 0]))
