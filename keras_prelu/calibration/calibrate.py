@@ -43,11 +43,12 @@ def calibrate(
     """Refit the linear layers of a converted model to the original's function, in place.
 
     A fifth of the samples is held out. The refit of a layer is accepted if it lowers the error on
-    the held-out samples. At the end the model gets its old weights back if the error of its output
-    on these samples has not become smaller: on held-out samples, the result is never worse than no
-    calibration. If that error is more than a fifth of the outputs' variance, a warning names the
-    layers to blame. Several hosts (`keras.distribution.initialize` on JAX) that get the same
-    samples divide the batches and sum their Gram matrices.
+    the held-out samples. At the end the model gets its old weights back unless the error of its
+    output on these samples has fallen by more than one standard error, or to less than half: a small
+    gain on a few samples could be a loss on others. If the error is more than a fifth of the
+    outputs' variance, a warning names the layers to blame. Several hosts
+    (`keras.distribution.initialize` on JAX) that get the same samples divide the batches and sum
+    their Gram matrices.
 
     Args:
         converted: `keras.Model`. The result of `convert(original, ...)`, possibly saved and loaded

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_prelu.backend.gradients import without_gradients
+from keras_prelu.calibration.acceptance import is_improvement
 from keras_prelu.calibration.activation_store import Activations, ActivationStore, size_in_bytes
 from keras_prelu.calibration.block_training import (
     Counterpart,
@@ -89,10 +90,11 @@ class DistillationRun:
     def result(self) -> Distillation:
         """Train all blocks, and return the record."""
         targets = self._model_outputs(self._pair.counterpart)
-        error_before = mean_error(self._model_outputs(), targets)
+        before = self._model_outputs()
         records = tuple(self._train_all())
-        error_after = mean_error(self._model_outputs(), targets)
-        kept = error_after <= error_before
+        after = self._model_outputs()
+        error_before, error_after = mean_error(before, targets), mean_error(after, targets)
+        kept = is_improvement(before, after, targets)
         if not kept:
             self.undo()
         return Distillation(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_prelu.backend.gradients import without_gradients
+from keras_prelu.calibration.acceptance import is_improvement
 from keras_prelu.calibration.activation_store import ActivationStore
 from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.calibration.memory_plan import plan_memory
@@ -94,13 +95,13 @@ class LayerwiseCalibrator:
         )
 
     def _judge(self, refits: LayerRefits, outcome: _HeldOutOutputs) -> Calibration:
-        """Undo a sweep that made the outputs worse, and return the record."""
+        """Undo a sweep unless it made the outputs better, and return the record."""
         if self.split.exchange is not None:
             outcome = outcome.gathered(self.split.exchange.gather_rows)
         error_before = mean_error(outcome.before, outcome.targets)
         error_after = mean_error(outcome.after, outcome.targets)
         _check_finite(outcome.targets, error_before, error_after)
-        kept = error_after <= error_before or not np.isfinite(error_before)
+        kept = is_improvement(outcome.before, outcome.after, outcome.targets)
         if not kept:
             refits.undo()
         return Calibration(

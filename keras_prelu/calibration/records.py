@@ -59,8 +59,8 @@ class Calibration(Shown):
         held_out: Integer. Number of samples that were held out from the fits.
         error_before: Float. Error of the converted model before calibration.
         error_after: Float. Error of the converted model now.
-        kept: Boolean. Whether the refitted weights were kept; False if they were worse, so that the
-            model has its old weights.
+        kept: Boolean. Whether the refitted weights were kept; False if they were not clearly
+            better, so that the model has its old weights.
         layers: Tuple with a `LayerCalibration` for each layer that has a weight matrix, in
             execution order.
     """
@@ -102,7 +102,8 @@ class Calibration(Shown):
     def sentences(self) -> tuple[str, ...]:
         """Return what the calibration reached."""
         undone = (
-            "The refit did not lower the error on held-out samples, so the weights are unchanged."
+            "The refit did not lower the error on held-out samples by more than its scatter, so"
+            " the weights are unchanged. More samples may help."
         )
         return (_reached(self), *([] if self.kept else [undone]))
 
@@ -147,8 +148,8 @@ class Distillation(Shown):
         held_out: Integer. Number of samples that were held out from the training.
         error_before: Float. Error of the converted model before.
         error_after: Float. Error of the converted model now.
-        kept: Boolean. Whether the trained weights were kept; False if they were worse, so that the
-            model has its old weights.
+        kept: Boolean. Whether the trained weights were kept; False if they were not clearly
+            better, so that the model has its old weights.
         blocks: Tuple with a `BlockDistillation` for each block, in execution order.
     """
 
@@ -182,7 +183,10 @@ class Distillation(Shown):
 
     def sentences(self) -> tuple[str, ...]:
         """Return what the distillation reached."""
-        undone = "Training did not lower this error, so the weights are those of the calibration."
+        undone = (
+            "Training did not lower this error by more than its scatter, so the weights are"
+            " those of the calibration."
+        )
         return (_reached(self), *([] if self.kept else [undone]))
 
 

@@ -186,7 +186,7 @@ REPORT = Report(
             spellings of rectifiers; a seed recreates one. At slope 0 the converted network has the
             outputs of the original up to rounding, also after it was saved and loaded. Calibrated
             at 0.25 on 128 samples, its error on 512 new ones is at most 1.1 times that of slopes of
-            0.25 alone. `bake` and `equalize` keep the function, `revive` keeps it but for the recorded error. The
+            0.25 alone, or the difference is within three standard errors. `bake` and `equalize` keep the function, `revive` keeps it but for the recorded error. The
             original's variables are the same bits afterwards. Anything else must be refused with a
             reason. Every fifth network is also converted to ReLU and LeakyReLU, which keeps the
             function; simplified, from slopes that differ by channel, where the error on new samples

@@ -19,7 +19,6 @@ from tools.fuzz.archives import Case
 from tools.fuzz.mutations import mutate
 from tools.fuzz.report import OperationCount, broken_promises, count_cases
 from tools.fuzz.report import archives as archives_table
-from tools.fuzz.surgery import Operation
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -190,15 +189,11 @@ def test_a_crash_is_a_broken_promise_and_the_rest_is_tried(monkeypatch):
 def test_the_stored_results_keep_their_promises():
     storage = check_stored(Path(archives.__file__).parent, command.REPORT)
     rows = storage.results("networks")
+    assert broken_promises(rows) == 0
     counts = {row.operation: row for row in rows if isinstance(row, OperationCount)}
     assert counts.keys() == {*surgery.OPERATIONS, *surgery.OPERATIONS_OF_SOME}
-    # From 128 samples, some calibrations of small networks are a little worse on others than none.
-    worse = [row for row in rows if isinstance(row, Operation)]
-    assert {name: count.broken for name, count in counts.items() if count.broken} == {
-        "calibrate": len(worse)
-    }
-    assert len(worse) <= 0.005 * counts["calibrate"].tried
-    assert all(row.error < 1.2 * row.error_none for row in worse)
+    assert sum(count.broken for count in counts.values()) == 0
+    assert counts["convert"].tried == 2000
     counts = storage.results("archives")
     assert sum(count.tried for count in counts) == 2000
     assert sum(count.broken for count in (*counts, *storage.results("processes"))) == 0

@@ -567,7 +567,7 @@ def test_the_defaults_are_those_of_the_documentation():
 def test_one_row_for_each_unknown_and_one_sample_at_once_do():
     model = models.live_in(models.mlp())
     record = kp.calibrate(
-        uncalibrated(model), model, models.samples(model, 30), rows_per_unknown=1, batch_size=1
+        uncalibrated(model), model, models.samples(model, 100), rows_per_unknown=1, batch_size=1
     )
     assert record.error_after < record.error_before
 

@@ -16,7 +16,7 @@ L = keras.layers
 def calibrated_pair():
     """An original, the weights of its calibrated conversion, and samples."""
     original = models.inverted_residuals(seed=2)
-    samples = models.samples(original, 60)
+    samples = models.samples(original, 120)
     converted = kp.convert(original, alpha=0.25, rescale="none")
     kp.calibrate(converted, original, samples)
     return original, converted.get_weights(), samples
@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_weights_also_through_files(pair):
     converted, original, samples = pair
     weights = converted.get_weights()
     results = []
-    for options in ({}, {"memory_limit": 2e7, "batch_size": 60}, {"seed": 1}):
+    for options in ({}, {"memory_limit": 2e7, "batch_size": 120}, {"seed": 1}):
         converted.set_weights(weights)
         kp.distill(converted, original, samples, **options)
         results.append(converted.get_weights())

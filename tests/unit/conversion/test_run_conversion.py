@@ -230,10 +230,10 @@ def test_outputs_that_are_not_finite_are_refused():
 
 def test_distilled_conversions_are_calibrated_first():
     model = models.inverted_residuals(seed=2)
-    x = models.samples(model, 60)
+    x = models.samples(model, 150)
     conversion = kp.run_conversion(model, rescale="distilled", calibration_data=x)
     calibration, distillation = conversion.calibration, conversion.distillation
-    assert distillation.samples == calibration.samples == 60
+    assert distillation.samples == calibration.samples == 150
     assert distillation.error_before == pytest.approx(calibration.error_after, rel=1e-4)
     assert distillation.error_after < distillation.error_before
     assert conversion.error == distillation.error_after
