@@ -44,8 +44,8 @@ def calibrate(
 
     A fifth of the samples is held out. The refit of a layer is accepted if it lowers the error on
     the held-out samples. At the end the model gets its old weights back unless the error of its
-    output on these samples has fallen by more than one standard error, or to less than half: a small
-    gain on a few samples could be a loss on others. If the error is more than a fifth of the
+    output on these samples has fallen by more than one standard error, or to less than half: a
+    small gain on a few samples could be a loss on others. If the error is more than a fifth of the
     outputs' variance, a warning names the layers to blame. Several hosts
     (`keras.distribution.initialize` on JAX) that get the same samples divide the batches and sum
     their Gram matrices.
