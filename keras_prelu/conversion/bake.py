@@ -64,13 +64,14 @@ def bake(
     """Return a copy of a model with stock Keras layers in place of `keras_prelu.PReLU`.
 
     The copy loads where this package is not installed. A PReLU becomes a `keras.layers.PReLU` with
-    the slopes as its weights; a ReLU if all slopes are 0, a LeakyReLU if they are equal, an
-    Identity if they are 1. A cap becomes a `keras.layers.ReLU(max_value, negative_slope)`: the same
-    layer if slopes are equal, an additional one (`<name>_cap`, with negative slope 1) otherwise.
-    Names (of outputs too), weights, `trainable` flags and dtype policies are kept; a linear layer
-    that an output has its name from becomes `<name>_linear`. Compile settings are kept too, but
-    the weights' optimizer replaces a `SlopeOptimizer`. Activity regularizers are kept; regularizers
-    and constraints of slopes are dropped.
+    the slopes as its weights; a ReLU if all slopes are 0, a LeakyReLU if they are equal (and
+    float32 has that number, where the layer computes in float64), an Identity if they are 1. A cap
+    becomes a `keras.layers.ReLU(max_value, negative_slope)`: the same layer if slopes are equal, an
+    additional one (`<name>_cap`, with negative slope 1) otherwise. Names (of outputs too), weights,
+    `trainable` flags and dtype policies are kept; a linear layer that an output has its name from
+    becomes `<name>_linear`. Compile settings are kept too, but the weights' optimizer replaces a
+    `SlopeOptimizer`. Activity regularizers are kept; regularizers and constraints of slopes are
+    dropped.
 
     Args:
         model: `keras.Model`. Sequential or functional, with nested models; converted or not. It is
@@ -334,7 +335,9 @@ def _simplest_stock_layer(
             return keras.layers.Activation("linear", **common)
         # That configuration can't hold a policy object either.
         return keras.layers.Identity(name=name, dtype=layer.dtype_policy.name)
-    if np.all(slopes == first) and first > 0:
+    # TensorFlow's leaky ReLU has its slope in float32.
+    is_exact = layer.compute_dtype != "float64" or float(np.float32(first)) == first
+    if np.all(slopes == first) and first > 0 and is_exact:
         return keras.layers.LeakyReLU(negative_slope=first, **common)
     shared_axes = [axis for axis, size in enumerate(slopes.shape, 1) if size == 1]
     return keras.layers.PReLU(shared_axes=shared_axes, **common)

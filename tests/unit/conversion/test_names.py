@@ -205,6 +205,8 @@ FAST = (
 
 @pytest.mark.parametrize("build", slow_except(FAST, {b.__name__: b for b in BUILDERS}))
 def test_names_and_structures_of_outputs(build, tmp_path):
+    if build.__name__ == "as_nested" and keras.backend.backend() == "tensorflow":
+        pytest.skip("Keras can't train nested outputs on TensorFlow")
     model = build()
     model.compile("sgd", "mse", metrics=None)
     x, y = samples(model), labels(model)
@@ -301,7 +303,8 @@ TWO = {
     "list of weights": {"loss": ["mse", "mae"], "loss_weights": [1.0, 5.0]},
     "metrics by name": {
         "loss": "mse",
-        "metrics": {"reg": ["mae", keras.metrics.RootMeanSquaredError()], "zoo": "mse"},
+        # By name, since one metric can't count for the models of two tests.
+        "metrics": {"reg": ["mae", "RootMeanSquaredError"], "zoo": "mse"},
     },
     "metrics of some outputs": {"loss": "mse", "metrics": {"reg": ["mae"]}},
     "lists of metrics": {"loss": "mse", "metrics": [["mae"], ["mse", "mae"]]},
@@ -315,15 +318,15 @@ def assert_compiled_alike(model, folder, settings):
     weights = np.linspace(0.5, 2.0, N)
     before = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
     new = converted(model)
-    for copy in (new, rewrite(new), kp.bake(new), kp.bake(new, fold_batch_normalization=True)):
-        after = copy.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    for each in (new, rewrite(new), kp.bake(new), kp.bake(new, fold_batch_normalization=True)):
+        after = each.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
         assert list(after) == list(before)
         for name, value in before.items():
             np.testing.assert_allclose(after[name], value, rtol=1e-5, err_msg=name)
         for name in ("run_eagerly", "jit_compile", "steps_per_execution"):
-            assert getattr(copy, name) == getattr(model, name)
-        assert copy.optimizer.get_config() == model.optimizer.get_config()
-        copy.fit(x, y, verbose=0)
+            assert getattr(each, name) == getattr(model, name)
+        assert each.optimizer.get_config() == model.optimizer.get_config()
+        each.fit(x, y, verbose=0)
 
 
 FAST_OF_ONE = ("list of losses", "unregistered loss", "own metric of a taken name", "eager")
