@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,21 @@ def check_outputs(output: Path, *, force: bool) -> None:
         )
 
 
-def write_calibration(calibration: Any, model: Path, *, force: bool) -> None:
-    """Write the record of a calibration next to its model."""
+def write_calibration(calibration: Any, scores: Any, model: Path, *, force: bool) -> None:
+    """Write the record of a calibration next to its model.
+
+    Args:
+        calibration: `Calibration`.
+        scores: `ConversionScores`, or None if they were not measured.
+        model: `pathlib.Path` of the calibrated model.
+        force: Boolean. Whether an existing record is replaced.
+    """
     from keras_prelu.cli.console import to_json
     from keras_prelu.io.atomic import atomic_write_text
 
-    atomic_write_text(record_path(model), to_json(calibration) + "\n", overwrite=force)
+    record = {each.name: getattr(calibration, each.name) for each in fields(calibration)}
+    text = to_json({**record, "scores": scores})
+    atomic_write_text(record_path(model), f"{text}\n", overwrite=force)
 
 
 def read_calibration(model: Path) -> Any:
@@ -42,6 +52,7 @@ def read_calibration(model: Path) -> Any:
     try:
         stored = json.loads(record_path(model).read_text(encoding="utf-8"))
         layers = tuple(LayerCalibration(**layer) for layer in stored.pop("layers"))
+        stored.pop("scores", None)
         return Calibration(layers=layers, **stored)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

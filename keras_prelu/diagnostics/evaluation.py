@@ -78,12 +78,22 @@ def evaluate(
     if metric is not None:
         chosen = measure_scores(model, data, loss=loss, metric=metric)
         metrics[chosen.metric] = chosen.value
-    if model.compiled and loss is None:
+    if model.compiled and loss is None and _computes_loss(model):
         metrics |= _compiled_metrics(model, arranged(model, data), batch_size)
     else:
         name, scores = sample_scores(model, data, loss=loss)
         metrics[name] = float(scores.mean())
     return Evaluation(samples=len(data), metrics=metrics)
+
+
+def _computes_loss(model: keras.Model) -> bool:
+    """Return whether a model is compiled with a loss, or computes one in another way.
+
+    Without one, Keras raises an error, and on JAX it returns 0.
+    """
+    own = ("compute_loss", "test_step")
+    overrides = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in own)
+    return model.loss is not None or bool(model.losses) or overrides
 
 
 def _compiled_metrics(

@@ -45,6 +45,7 @@ def command(
     """Refit the layers of a converted MODEL so that its outputs match those of its ORIGINAL.
     Neither file is changed.
 
+    If DATA has labels, the metrics that ORIGINAL is compiled with are printed before and after.
     The calibration record is stored beside the output, as OUTPUT.calibration.json.
 
     \b
@@ -53,6 +54,7 @@ def command(
     """
     from keras_prelu.calibration.verification import large_error_note
     from keras_prelu.cli.console import print_json, print_shown
+    from keras_prelu.cli.conversion_scores import conversion_scores
     from keras_prelu.cli.records import check_outputs, write_calibration
     from keras_prelu.cli.runners import calibrate_model
     from keras_prelu.cli.sample_records import carry_record, check_carried_record
@@ -66,20 +68,31 @@ def command(
     check_run_file(output)
     check_carried_record(model, output, force=force)
     _check_converted(model, converted)
-    samples = data.load(relu).train
+    dataset = data.load(relu)
     result = calibrate_model(
-        converted, relu, samples, calibration, session, refit_frozen=refit_frozen
+        converted, relu, dataset.train, calibration, session, refit_frozen=refit_frozen
+    )
+    scores = conversion_scores(
+        original,
+        relu,
+        converted,
+        dataset,
+        calibrated_with=calibration.samples,
+        seed=session.seed,
     )
     save_model(converted, output, force=force)
-    write_calibration(result, output, force=force)
+    write_calibration(result, scores, output, force=force)
     carry_record(model, output, force=force)
     write_run_file(output)
     if session.json:
         note = large_error_note(result)
-        print_json({"model": model, "output": output, "calibration": result, "note": note})
+        record = {"model": model, "output": output, "calibration": result, "note": note}
+        print_json({**record, "scores": scores})
         return
     print_shown(result)
     echo(f"Wrote {output}.")
+    if scores is not None:
+        scores.print(str(data.source), str(original), str(output))
 
 
 def _check_converted(path: ModelName, model: Any) -> None:

@@ -56,7 +56,8 @@ def command(
 
     Without further options the outputs stay the same, bit for bit: the slopes start at 0. With
     --data, they start at 0.25, and the layers are calibrated: refitted on unlabelled samples so
-    that the outputs change little. With --finetune and labels, the result is also fine-tuned, and
+    that the outputs change little. If DATA has labels, the metrics that MODEL is compiled with are
+    printed before and after. With --finetune and labels, the result is also fine-tuned, and
     the verdict comes from samples that nothing else used. OUTPUT is then the fine-tuned model, by
     default MODEL.prelu.finetuned.keras, and the converted one is written to MODEL.prelu.keras or,
     if OUTPUT is given, to OUTPUT.prelu.keras. `keras-prelu finetune` converts and fine-tunes with
@@ -74,6 +75,7 @@ def command(
       keras-prelu convert model.prelu.keras --data samples.npz --to leaky_relu
     """
     from keras_prelu.cli.console import print_json, print_shown
+    from keras_prelu.cli.conversion_scores import conversion_scores
     from keras_prelu.cli.exit_statuses import WORSE
     from keras_prelu.cli.finetuned_files import (
         check_finetuned_outputs,
@@ -100,16 +102,25 @@ def command(
         check_finetuned_outputs(finetuned_output, control=training.control, force=force)
     check_run_file(finetuned_output or output)
     check_carried_record(model, output, force=force)
-    train = validation = None
+    dataset = data.load(original) if data.source else None
+    train, validation = None if dataset is None else dataset.train, None
     if then_finetune:
-        train, validation = split_labelled(data.load(original), original, session, [model])
-    elif data.source:
-        train = data.load(original).train
+        train, validation = split_labelled(dataset, original, session, [model])
     result = convert_model(original, train, conversion, calibration, session)
     save_model(result.model, output, force=force)
     carry_record(model, output, force=force)
+    scores = None
+    if dataset is not None and not then_finetune:  # Which measures both before it trains them.
+        scores = conversion_scores(
+            model,
+            original,
+            result.model,
+            dataset,
+            calibrated_with=calibration.samples,
+            seed=session.seed,
+        )
     if result.calibration is not None:
-        write_calibration(result.calibration, output, force=force)
+        write_calibration(result.calibration, scores, output, force=force)
     layers = layer_slopes(result.model)
     report = {
         "model": model,
@@ -120,6 +131,7 @@ def command(
         "slope_search": result.slope_search,
         "fitted_slopes": result.fitted_slopes,
         "error": result.error,
+        "scores": scores,
         "note": result.note,
         "caps": result.caps,
         "is_exact": result.is_exact,
@@ -129,6 +141,8 @@ def command(
         _print_conversion(result, output, layers, conversion.to)
         if result.is_exact:
             echo(_agreement(result.verification, model))
+        if scores is not None:
+            scores.print(str(data.source), str(model), str(output))
     written = output
     if finetuned_output is not None:
         finetuning = finetune_model(result.model, train, validation, original, training, session)

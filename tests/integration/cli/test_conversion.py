@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.cli import records
+from keras_prelu.cli.runners import random_indices
+from keras_prelu.cli.sample_records import SampleRecord
+from keras_prelu.diagnostics import evaluation
 from keras_prelu.sites.site import Site
 from tests.helpers import models
 from tests.integration.cli import stored
@@ -101,6 +105,74 @@ def test_convert_with_samples_calibrates():
     assert record["calibration"]["samples"] == 512
     assert record["calibration"]["error_after"] < 0.2 * record["calibration"]["error_before"]
     assert record["slope_search"] is None
+
+
+def test_metrics_before_and_after_are_printed_and_in_the_records(folder):
+    """Of the test samples; those of the models by Keras, and in the record of the calibration."""
+    digits = kp.data.load("digits").test
+    output = invoke("convert relu.keras --data digits --alpha 0.3").stdout
+    record = invoke_json("convert relu.keras --data digits --alpha 0.3 --force")["scores"]
+    assert (record["samples"], record["used_to_calibrate"], record["caution"]) == (360, False, "")
+    for model, values in (("relu", record["original"]), ("relu.prelu", record["converted"])):
+        expected = kp.load_model(f"{model}.keras").evaluate(
+            digits.x, digits.y, verbose=0, return_dict=True
+        )
+        assert values == pytest.approx(expected)
+    lines = output.splitlines()
+    start = lines.index("Scores on 360 samples of digits, none used to calibrate")
+    assert lines[start + 1].split() == ["metric", "relu.keras", "relu.prelu.keras"]
+    assert lines[start + 2].split()[0] == "accuracy"
+    assert float(lines[start + 2].split()[1]) == pytest.approx(
+        record["original"]["accuracy"], abs=1e-4
+    )
+    stored_record = json.loads((folder / "relu.prelu.calibration.json").read_text())
+    assert stored_record["scores"] == record
+    assert records.read_calibration(folder / "relu.prelu.keras").samples == 512
+    arguments = "calibrate relu.prelu.keras --original relu.keras --data digits"
+    assert invoke_json(arguments)["scores"]["original"] == record["original"]
+
+
+def test_metrics_are_of_samples_that_were_not_used_to_calibrate(folder, monkeypatch):
+    with np.load("labelled.npz") as arrays:
+        x, y = arrays["x"], arrays["y"]
+    measured = []
+    real = evaluation.evaluate
+
+    def evaluate(model, samples, **options):
+        measured.append({each.tobytes() for each in samples.x})
+        return real(model, samples, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    calibrated = {each.tobytes() for each in x[random_indices(x, 150, 0)]}
+    arguments = "convert relu.keras --data labelled.npz --force"
+    output = invoke(arguments, "--samples 150").output
+    assert "Scores on 50 samples of labelled.npz, none used to calibrate" in output
+    assert measured[0] == measured[1] == {each.tobytes() for each in x} - calibrated
+    # Too few are left: all are measured, and the output says so.
+    output = invoke(arguments, "--samples 190").output
+    assert "Scores on 200 samples of labelled.npz, some used to calibrate" in output
+    # Those that the model was trained on are left out.
+    record = SampleRecord.of(kp.data.Samples(x[:120], y[:120]), kp.data.Samples(x[120:], y[120:]))
+    (folder / "relu.training.json").write_text(json.dumps(record.as_json()))
+    output = invoke(arguments).output
+    assert "Scores on 80 samples" in output
+    assert "120 of 200 samples were used to train relu.keras and are left out." in output
+
+
+def test_metrics_need_labels_that_fit_and_a_compiled_model(folder):
+    assert invoke_json("convert relu.keras --data samples.npz")["scores"] is None
+    with np.load("labelled.npz") as arrays:
+        np.savez("wrong.npz", x=arrays["x"], y=arrays["y"] + 5)
+    result = invoke("convert relu.keras --data wrong.npz --force")
+    assert "Note: Scores were not measured: The label 14 is none of" in result.stderr
+    assert "Scores on" not in result.stdout
+    model = kp.load_model("relu.keras")
+    keras.Sequential.from_config(model.get_config()).save("bare.keras")
+    assert invoke_json("convert bare.keras --data labelled.npz")["scores"] is None
+    model.compile(loss=None)
+    model.save("without_loss.keras")
+    scores = invoke_json("convert without_loss.keras --data labelled.npz")["scores"]
+    assert list(scores["original"]) == ["accuracy"]
 
 
 def test_convert_distills():
