@@ -178,7 +178,9 @@ def _by_rank() -> dict[int, dict[str, Transform]]:
             "Sequential": sequential,
             "RepeatVector": lambda x, r: layers.RepeatVector(3)(x),
             "Reshape": lambda x, r: layers.Reshape((-1, 1))(x),
-            "split": lambda x, r: layers.Concatenate()(list(ops.split(x, [2], axis=-1))[::-1]),
+            "split": lambda x, r: layers.Concatenate()(
+                list(ops.split(x, [min(2, x.shape[-1])], axis=-1))[::-1]
+            ),
         },
         3: {
             "Conv1D": convolution,

@@ -189,10 +189,11 @@ REPORT = Report(
             0.25 alone, or the difference is within three standard errors. `bake` and `equalize` keep the function, `revive` keeps it but for the recorded error. The
             original's variables are the same bits afterwards. Anything else must be refused with a
             reason. Every fifth network is also converted to ReLU and LeakyReLU, which keeps the
-            function; simplified, from slopes that differ by channel, where the error on new samples
-            is of the size that was recorded; converted with `profile="deployment"`, where this
-            holds for all but 7/128 of the new samples, since some may reach a cap that none of the
-            128 calibration samples did; and wrapped in a model that is Python code, and converted in place.""",
+            function; simplified, from slopes that differ by channel, and converted with
+            `profile="deployment"`, where the error is of the size that was recorded on all but
+            7/128 of the new samples, since some may do what none of the 128 calibration samples
+            did, such as reaching a cap that was removed; and wrapped in a model that is Python
+            code, and converted in place.""",
             tables=networks,
         ),
         "processes": Section(
