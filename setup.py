@@ -19,6 +19,7 @@ EXTRAS = {
         "tf2onnx>=1.16",
     ],  # with JAX jax2onnx instead of the last
     "openvino": ["openvino>=2025.0"],
+    "executorch": ["executorch>=1.0"],  # brings PyTorch
     "tensorboard": ["tensorboardX>=2.6"],
     "wandb": ["wandb>=0.21"],
     "mlflow": ["mlflow>=3.0"],
@@ -32,6 +33,7 @@ EXTRAS = {
         "build>=1.2",
         "check-wheel-contents>=0.6",
         "datasets>=3.0",
+        "executorch>=1.0",
         "furo>=2024.8",
         "gymnasium>=1.0",  # for examples/reinforcement_learning.py
         "grain>=0.2.10",

@@ -84,10 +84,10 @@ def export(
     Args:
         model: `keras.Model`. Any built model, converted or not. It is not changed.
         path: String or path. The output: `.keras`, `.tflite`, `.onnx`, `.xml` (OpenVINO's, with a
-            `.bin` next to it), `.pt2` (of `torch.export`, on the PyTorch backend), or a folder for
-            a TensorFlow SavedModel.
-        format: String or None. "keras", "saved_model", "tflite", "onnx", "openvino" or "torch".
-            Defaults to None, the format of the path's suffix.
+            `.bin` next to it), `.pt2` (of `torch.export`) or `.pte` (of ExecuTorch), both on the
+            PyTorch backend, or a folder for a TensorFlow SavedModel.
+        format: String or None. "keras", "saved_model", "tflite", "onnx", "openvino", "torch" or
+            "executorch". Defaults to None, the format of the path's suffix.
         quantize: String or None. For "tflite": "float16" (weights), "dynamic" (weights in int8) or
             "int8" (all that can be quantized, with ranges from `samples`). Defaults to None,
             float32.

@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "QUANTIZATIONS", "command"]
 
 # The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
-FORMATS = ("keras", "saved_model", "tflite", "onnx", "openvino", "torch")
+FORMATS = ("keras", "saved_model", "tflite", "onnx", "openvino", "torch", "executorch")
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 
 
@@ -30,8 +30,8 @@ QUANTIZATIONS = ("float16", "dynamic", "int8")
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="Output: .keras, .tflite, .onnx, .xml (OpenVINO), .pt2 (PyTorch), or a folder"
-    " (SavedModel).",
+    help="Output: .keras, .tflite, .onnx, .xml (OpenVINO), .pt2 (PyTorch), .pte (ExecuTorch),"
+    " or a folder (SavedModel).",
 )
 @click.option(
     "--format",

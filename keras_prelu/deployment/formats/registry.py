@@ -5,6 +5,7 @@ A new format is a subclass of `base.Format` in a module of its own, a line here,
 """
 
 from keras_prelu.deployment.formats.base import Format
+from keras_prelu.deployment.formats.executorch import ExecuTorch
 from keras_prelu.deployment.formats.keras import KerasFile
 from keras_prelu.deployment.formats.onnx.format import OnnxFile
 from keras_prelu.deployment.formats.openvino import OpenVino
@@ -16,5 +17,13 @@ __all__ = ["FORMATS"]
 
 FORMATS: dict[str, type[Format]] = {
     cls.name: cls
-    for cls in (KerasFile, SavedModel, TensorFlowLite, OnnxFile, OpenVino, TorchProgram)
+    for cls in (
+        KerasFile,
+        SavedModel,
+        TensorFlowLite,
+        OnnxFile,
+        OpenVino,
+        TorchProgram,
+        ExecuTorch,
+    )
 }

@@ -21,6 +21,7 @@ SUFFIXES = {
     "onnx": ".onnx",
     "openvino": ".xml",
     "torch": ".pt2",
+    "executorch": ".pte",
 }
 
 
@@ -82,7 +83,7 @@ def test_the_suffix_names_the_format(name):
             None,
             {"measure": True},
             "is for formats with a runtime of their own: 'saved_model', 'tflite', 'onnx',"
-            " 'openvino', 'torch'",
+            " 'openvino', 'torch', 'executorch'",
         ),
     ],
 )

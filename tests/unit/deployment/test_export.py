@@ -27,6 +27,7 @@ PATHS = {
     "onnx": "model.onnx",
     "openvino": "model.xml",
     "torch": "model.pt2",
+    "executorch": "model.pte",
 }
 writes_onnx = pytest.mark.skipif(
     BACKEND == "jax" or (BACKEND == "torch" and older("keras", "3.14")),
@@ -41,6 +42,10 @@ ON_ANY_BACKEND = [
             BACKEND != "torch" or older("keras", "3.15"),
             reason="the format is PyTorch's, since Keras 3.15",
         ),
+    ),
+    pytest.param(
+        "executorch",
+        marks=pytest.mark.skipif(BACKEND != "torch", reason="the format is PyTorch's"),
     ),
 ]
 ON_TENSORFLOW = [
@@ -63,7 +68,7 @@ EACH_ONCE = [
             pytest.mark.skipif(BACKEND != "torch", reason="on TensorFlow, see below"),
         ],
     ),
-    ON_ANY_BACKEND[2],
+    *ON_ANY_BACKEND[2:],
     *ON_TENSORFLOW,
 ]
 """Each format on each backend that writes it in its own way."""
@@ -139,6 +144,27 @@ def test_programs_of_pytorch_take_any_batch():
         record = kp.export(model, "model.pt2", samples=models.samples(model, count), force=True)
         assert record.difference <= 1e-5
         assert record.operations["relu"] > 0
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the format is PyTorch's")
+class TestExecuTorch:
+    def test_xnnpack_takes_over_convolutions_and_activations(self):
+        record = kp.export(converted(models.capped), "model.pte")
+        assert record.operations["XnnpackBackend"] > 0
+        assert not {"convolution", "maximum", "where", "relu"} & set(record.operations)
+
+    def test_inputs_of_any_size_are_refused(self, folder):
+        inputs = keras.Input((None, None, 3))
+        outputs = L.GlobalAveragePooling2D()(kp.PReLU(shared_axes=[1, 2])(inputs))
+        with pytest.raises(kp.errors.ExportError, match=r"fixed sizes.*None, None, 3"):
+            kp.export(keras.Model(inputs, outputs), "model.pte")
+        assert os.listdir() == []
+
+    def test_dicts_go_by_their_keys(self):
+        first, second = keras.Input((3,), name="z"), keras.Input((3,), name="a")
+        outputs = {"y": kp.PReLU(0.5)(first - 2 * second), "b": first + second}
+        model = keras.Model({"z": first, "a": second}, outputs)
+        assert kp.export(model, "model.pte").difference <= 1e-6
 
 
 @pytest.mark.tensorflow

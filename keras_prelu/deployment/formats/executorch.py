@@ -1,0 +1,150 @@
+"""ExecuTorch programs, PyTorch's format for phones and embedded devices.
+
+A program takes one sample at a time, since its memory is planned when it is written. XNNPACK,
+ExecuTorch's library for CPUs, takes over all operations that it has: whole networks, as a rule.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
+from keras_prelu.deployment.forms import largest_of_two
+from keras_prelu.deployment.lowering import in_float32, lower_model
+from keras_prelu.errors import ExportError
+from keras_prelu.graph.functional import has_graph
+from keras_prelu.typing import Array
+
+__all__ = ["ExecuTorch"]
+
+
+class ExecuTorch(Format):
+    name, suffix, backends = "executorch", ".pte", ("torch",)
+    keeps_half_precision = False
+    takes_threads = False
+
+    def packages(self) -> Mapping[str, str]:
+        return {"executorch": "'keras-prelu[executorch]'"}
+
+    def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
+        _check_sizes(model)
+        lowered = lower_model(model, settings.samples, settings.prune, largest_of_two)
+        program = _exported(in_float32(lowered, settings.samples), settings.samples)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, about its own code.
+            path.write_bytes(_compiled(program))
+
+    def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
+        import torch
+        from executorch.runtime import Runtime
+
+        method = Runtime.get().load_program(path).load_method("forward")
+
+        def run_one(arrays: list[Array]) -> list[Array]:
+            outputs = method.execute([torch.from_numpy(array) for array in arrays])
+            # The next sample is computed in the same memory.
+            return [output.numpy().copy() for output in outputs]
+
+        def run(inputs: Any) -> list[Array]:
+            arrays = [np.ascontiguousarray(array) for array in keras.tree.flatten(inputs)]
+            rows = [
+                run_one([array[index : index + 1] for array in arrays])
+                for index in range(len(arrays[0]))
+            ]
+            return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+        return run
+
+    def runtime(self) -> str:
+        from importlib.metadata import version
+
+        return f"ExecuTorch {version('executorch')}"
+
+    def operations(self, path: Path) -> dict[str, int]:
+        # There is no public list of a program's operations.
+        from executorch.exir._serialize import _deserialize_pte_binary
+
+        plan = _deserialize_pte_binary(path.read_bytes()).program.execution_plan[0]
+        kinds: Counter[str] = Counter()
+        for instruction in plan.chains[0].instructions:
+            call: Any = instruction.instr_args
+            if hasattr(call, "delegate_index"):
+                kinds[plan.delegates[call.delegate_index].id] += 1
+            elif hasattr(call, "op_index"):
+                kinds[plan.operators[call.op_index].name.removeprefix("aten::")] += 1
+        return dict(kinds.most_common())
+
+
+def _check_sizes(model: keras.Model) -> None:
+    """Raise an ExportError if a model takes inputs of any size."""
+    if not has_graph(model):
+        return  # Its samples tell the sizes.
+    for tensor in model.inputs:
+        if None in tensor.shape[1:]:
+            raise ExportError(
+                f"An ExecuTorch program has inputs of fixed sizes, and '{tensor.name}' of model"
+                f" '{model.name}' has the shape {tuple(tensor.shape)}. Build the model with fixed"
+                " sizes and give it these weights."
+            )
+
+
+def _exported(model: keras.Model, samples: Any) -> Any:
+    """Return the `torch.export.ExportedProgram` of a model on one sample, on the CPU.
+
+    It takes the inputs, and returns the outputs, in the order in which Keras flattens them.
+    """
+    import torch
+    from torch.export.passes import move_to_device_pass
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *tensors: Any) -> tuple[Any, ...]:
+            inputs = keras.tree.pack_sequence_as(samples, list(tensors))
+            return tuple(keras.tree.flatten(self.model(inputs, training=False)))
+
+    one = keras.tree.map_structure(lambda array: array[:1], samples)
+    tensors = tuple(map(keras.ops.convert_to_tensor, keras.tree.flatten(one)))
+    with torch.no_grad():
+        program = torch.export.export(Flat().eval(), tensors, strict=False)
+    return move_to_device_pass(program, "cpu")
+
+
+def _compiled(program: Any) -> bytes:
+    """Return an exported program as a file's content."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.exir.passes.constant_prop_pass import constant_prop_pass
+
+    program = _without_memory_formats(program.run_decompositions({}))
+    # Keras transposes kernels at each call, and XNNPACK takes constant ones.
+    program = constant_prop_pass(program.run_decompositions({}))
+    edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    content: bytes = edge.to_executorch().buffer
+    return content
+
+
+def _without_memory_formats(program: Any) -> Any:
+    """Return a program without the copies by which Keras orders the channels in memory.
+
+    ExecuTorch refuses them, and XNNPACK has an order of its own.
+    """
+    import torch
+
+    formats = (torch.channels_last, torch.channels_last_3d)
+    for node in list(program.graph.nodes):
+        is_copy = node.target is torch.ops.aten.clone.default
+        if is_copy and node.kwargs.get("memory_format") in formats:
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    program.graph_module.recompile()
+    return program
