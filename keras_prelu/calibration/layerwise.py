@@ -156,5 +156,6 @@ def _check_finite(targets: Sequence[np.ndarray], *errors: float) -> None:
     elif not np.isfinite(errors).any():
         raise CalibrationError(
             "The outputs of the converted model are not finite on held-out samples, before or after"
-            " calibration. Convert with smaller slopes (alpha), or fewer sites (exclude)."
+            " calibration. Convert with smaller slopes (alpha, --alpha), or fewer sites (exclude,"
+            " --exclude)."
         )

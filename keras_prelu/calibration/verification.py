@@ -89,12 +89,12 @@ def check_steps(pair: ModelPair, samples: CalibrationSamples) -> None:
             raise CalibrationError(
                 f"Model '{model.name}' predicts something else than its layers compute one by one"
                 f" ({reason}), so it can't be calibrated. Convert it without calibration"
-                ' (rescale="none").'
+                ' (rescale="none", --rescale none).'
             )
 
 
 def large_error_note(
-    calibration: Calibration | Distillation, remedy: str = "Smaller slopes (alpha)"
+    calibration: Calibration | Distillation, remedy: str = "Smaller slopes (alpha, --alpha)"
 ) -> str:
     """Return a sentence on the large error that a calibration or distillation leaves, or "".
 
@@ -121,8 +121,8 @@ def large_error_note(
         "The calibrated model differs from the original: the relative error of its outputs is"
         f" {calibration.error_after:.2g}, more than {LARGE_ERROR:g}."
         + (f" The error grows most at {layers}." if layers else "")
-        + f" {remedy}, more samples, or leaving out the sites before these layers (exclude) would"
-        " help."
+        + f" {remedy}, more samples, or leaving out the sites before these layers (exclude,"
+        " --exclude) would help."
     )
 
 
@@ -163,7 +163,8 @@ def output_error(
     if not all(np.isfinite(output).all() for output in outputs):
         raise CalibrationError(
             "The outputs of the converted model are not finite on the samples. Choose smaller"
-            ' slopes (alpha), fewer sites (exclude), or rescale="calibrated".'
+            " slopes (alpha, --alpha), fewer sites (exclude, --exclude), or calibration"
+            ' (rescale="calibrated", --rescale calibrated).'
         )
     return mean_error(outputs, targets)
 
@@ -191,7 +192,7 @@ def _outputs(
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def error_note(error: float, remedy: str = ", smaller slopes (alpha)") -> str:
+def error_note(error: float, remedy: str = ", smaller slopes (alpha, --alpha)") -> str:
     """Return a sentence on the large error of a conversion without calibration, or "".
 
     Args:
@@ -202,8 +203,8 @@ def error_note(error: float, remedy: str = ", smaller slopes (alpha)") -> str:
         return ""
     return (
         "The converted model differs from the original: the relative error of its outputs on the"
-        f' samples is {error:.2g}, more than {LARGE_ERROR:g}. Calibration (rescale="calibrated")'
-        f"{remedy} or fewer sites (exclude) would help."
+        f' samples is {error:.2g}, more than {LARGE_ERROR:g}. Calibration (rescale="calibrated",'
+        f" --rescale calibrated){remedy} or fewer sites (exclude, --exclude) would help."
     )
 
 

@@ -17,7 +17,7 @@ COMMANDS = {
     "inspect": "List the ReLUs of a model and which of them can be converted.",
     "convert": "Convert a trained ReLU model into a PReLU model.",
     "calibrate": "Refit a converted model to the outputs of its original.",
-    "finetune": "Fine-tune a PReLU model and its ReLU control, and compare them.",
+    "finetune": "Convert and fine-tune a model beside a ReLU control, and compare them.",
     "compare": "Test whether one model is better than another.",
     "diagnose": "Find what is wrong with a network, and what to do about it.",
     "evaluate": "Evaluate a model on labelled samples.",

@@ -5,6 +5,7 @@ The keys are the names of the options, so that an option is declared once, in it
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def write_run_file(output: Path) -> None:
             defaults.append(f"# {key}: {yaml.safe_dump(value, default_flow_style=True)}")
     path = run_file_path(output)
     text = (
-        f"# Repeat: keras-prelu {context.info_name} --config {path.name} -o OUTPUT\n"
+        f"# Repeat: keras-prelu {context.info_name} --config {shlex.quote(path.name)} -o OUTPUT\n"
         + yaml.safe_dump(stored, sort_keys=False, allow_unicode=True)
         + "# Defaults:\n"
         + "".join(line.replace("\n...", "").rstrip("\n") + "\n" for line in defaults)
@@ -121,7 +122,8 @@ def _read(context: click.Context, _parameter: click.Parameter, path: Path | None
     command = values.pop(_COMMAND, context.info_name)
     if command != context.info_name:
         raise click.UsageError(
-            f"'{path}' is a run of '{command}': keras-prelu {command} --config {path}"
+            f"'{path}' is a run of '{command}': keras-prelu {command} --config"
+            f" {shlex.quote(str(path))}"
         )
     values.pop(_VERSIONS, None)
     parameters = {_key(each): each for each in context.command.params}

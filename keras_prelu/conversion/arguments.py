@@ -155,8 +155,8 @@ def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bo
         )
     if rescale in RESCALES_ON_SAMPLES and not has_samples:
         raise InvalidArgumentError(
-            f'rescale="{rescale}" needs `calibration_data`: unlabeled samples, such as a part of'
-            " the training data."
+            f'rescale="{rescale}" needs `calibration_data` (--data): unlabeled samples, such as a'
+            " part of the training data."
         )
     if alpha == "auto" and not (has_samples and rescale in ("auto", *RESCALES_ON_SAMPLES)):
         raise InvalidArgumentError(

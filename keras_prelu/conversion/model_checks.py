@@ -47,10 +47,10 @@ def refuse_change_without_samples(
             continue
         if site.is_smooth:
             reason = f"Site '{site.path}' is smooth, and no PReLU computes the same"
-            exact = "leave it out of `include`"
+            exact = "leave it out (include, --include)"
         elif has_own_slope(site):
             reason = f"New slopes at '{site.path}', which has its own, change the model's outputs"
-            exact = "keep the slopes (keep_slopes)"
+            exact = "keep the slopes (keep_slopes, --keep-slopes)"
         else:
             slope = factory.new_slopes.slope
             reason = f"A slope of {slope:g} at '{site.path}' changes the model's outputs"
@@ -58,7 +58,7 @@ def refuse_change_without_samples(
         raise InvalidArgumentError(
             f"{reason}. Give unlabeled samples (calibration_data, --data), so that layers are"
             f" refitted; or {exact}, for an exact conversion; or do without samples by naming"
-            ' rescale="moments" or "none".'
+            ' rescale="moments" or "none" (--rescale).'
         )
 
 

@@ -174,7 +174,7 @@ def calibrated(
         slope_search=slope_search,
         error=calibration.error_after,
         note=large_error_note(
-            calibration, _remedy(conversion, 'Distillation (rescale="distilled")')
+            calibration, _remedy(conversion, 'Distillation (rescale="distilled", --distill 8)')
         ),
     )
 
@@ -204,7 +204,7 @@ def _remedy(conversion: Conversion, without_slopes: str) -> str:
         conversion: `Conversion`.
         without_slopes: String. What helps where the slopes are fitted to smooth activations.
     """
-    return without_slopes if conversion.fitted_slopes else "Smaller slopes (alpha)"
+    return without_slopes if conversion.fitted_slopes else "Smaller slopes (alpha, --alpha)"
 
 
 def measured(

@@ -151,7 +151,7 @@ def verify_probe(model: keras.Model, change: Callable[[], None], samples: Any = 
         if reason:
             raise ConversionError(
                 f"Model '{each.name}' does not compute the same with PReLU layers in place:"
-                f" {reason}. Exclude sites (exclude) until it does. The model is as it was."
+                f" {reason}. Exclude sites with `exclude` until it does. The model is as it was."
             )
 
 
@@ -188,8 +188,8 @@ def refuse_nonfinite(original: keras.Model, converted: keras.Model, method: str)
     if not all(map(is_finite, predict_once(converted, found.inputs).outputs)):
         raise ConversionError(
             f"The converted model of '{original.name}' gives NaN or infinite values with"
-            f' rescale="{method}". Choose smaller slopes (alpha), fewer sites (exclude), or'
-            ' "calibrated", with samples.'
+            f' rescale="{method}". Choose smaller slopes (alpha, --alpha), fewer sites (exclude,'
+            ' --exclude), or "calibrated" with samples (--rescale calibrated --data DATA).'
         )
 
 

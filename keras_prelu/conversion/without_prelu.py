@@ -228,7 +228,7 @@ def _refuse_change(
                 f"Without the slopes of '{located.site.path}' the model's outputs change: a slope"
                 f" changes by {change:.2g} with to={to!r}. Give unlabeled samples"
                 " (calibration_data, --data), so that layers are refitted, or do without by naming"
-                ' rescale="none".'
+                ' rescale="none" (--rescale none).'
             )
 
 

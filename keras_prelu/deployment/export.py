@@ -189,7 +189,8 @@ def export(
         if not difference <= limit:  # Also true if it is NaN.
             raise ExportError(
                 f"'{path}' is not written: {format_.runtime()} computes something else, by"
-                f" {difference:.2g} of the largest output, and {limit:g} is allowed (tolerance)."
+                f" {difference:.2g} of the largest output, and {limit:g} is allowed (tolerance,"
+                " --tolerance)."
             )
         with _as_export_errors(path, format_):
             cost = _cost(format_, model, written, settings, inputs) if measure else None

@@ -29,7 +29,7 @@ __all__ = [
 NO_FORECAST = (
     "These measures say which preparation suits the network. None of them forecasts what a"
     " preparation or a conversion gains; short trials on held-back samples show that:"
-    " keras-prelu diagnose --trial, or keras_prelu.try_recipes."
+    " keras-prelu diagnose MODEL --data DATA --trial, or keras_prelu.try_recipes."
 )
 """What a diagnosis can't say."""
 
@@ -76,7 +76,8 @@ def dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
                 ),
                 advice=(
                     "Before the network goes on learning, keras_prelu.revive gives such units fresh"
-                    " weights and keeps the function; or fine-tune with --recipe identity-revived."
+                    " weights and keeps the function; or fine-tune with keras-prelu finetune MODEL"
+                    " --data DATA --recipe identity-revived."
                 ),
             )
 
@@ -89,8 +90,8 @@ def one_sided_findings(measures: Mapping[str, float]) -> Iterator[Finding]:
             measure="one-sided",
             text=f"The negative sides of {share:.0%} of the PReLU units carry nothing.",
             advice=(
-                "keras-prelu bake --prune turns layers that consist of such units into ReLUs, which"
-                " cost less."
+                "Layers that consist of such units are turned into ReLUs, which cost less, by"
+                " keras-prelu bake MODEL --prune 0.001."
             ),
         )
 
@@ -153,7 +154,7 @@ def norm_findings(norms: Sequence[LayerNorm]) -> Iterator[Finding]:
             ),
             advice=(
                 "Before the network goes on learning, keras_prelu.reset_norms scales them back and"
-                " keeps the decisions; or fine-tune with --recipe reset-identity, which is made for"
-                " networks with BatchNormalization."
+                " keeps the decisions; or fine-tune with keras-prelu finetune MODEL --data DATA"
+                " --recipe reset-identity, which is made for networks with BatchNormalization."
             ),
         )

@@ -161,6 +161,7 @@ def gather(
     if not slopes:
         raise InvalidArgumentError(
             f"Model '{converted.name}' has no PReLU layers: there is no conversion to report on."
+            " Two networks are compared by keras-prelu compare MODEL ORIGINAL --data DATA."
         )
     data = as_samples(samples, read_for=converted)
     warn_of_range(original, data.x)
@@ -269,8 +270,8 @@ def _circumstances(seed: int, samples: int, measured: int) -> list[tuple[str, st
 
 def _limits(*, labeled: bool, controlled: bool, verdicts: Sequence[Comparison]) -> list[str]:
     limits = [
-        "Times are those of Keras in this process. keras-prelu export --measure measures what an"
-        " exported file costs in its runtime."
+        "Times are those of Keras in this process. What an exported file costs in its runtime is"
+        " measured by keras-prelu export MODEL -o OUTPUT --measure."
     ]
     if labeled:
         limits.append(

@@ -70,7 +70,7 @@ def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
     if len(convertible) > len(on_request):
         return (
             f"No site of model '{model.name}' is left to convert: `include` and `exclude` leave"
-            f" none of its {len(convertible)}."
+            f" none of its {len(convertible)} (--include, --exclude)."
         )
     if on_request:
         return _only_on_request(on_request, model)
@@ -100,7 +100,7 @@ def _only_on_request(sites: list[Site], model: keras.Model) -> str:
     return (
         f"Model '{model.name}' has no ReLU, but smooth activations ({names}; the first is"
         f" '{sites[0].path}'), which are converted on request: include=keras_prelu.sites.SMOOTH, or"
-        " --activations smooth, with samples."
+        " --activations smooth --data DATA."
     )
 
 

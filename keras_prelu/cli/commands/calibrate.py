@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -102,5 +103,5 @@ def _check_converted(path: ModelName, model: Any) -> None:
     if all(site.negative_slope == 0 for site in find_sites(model)):
         raise click.UsageError(
             f"{path} has no PReLU layers, so there is nothing to calibrate. Convert it first:"
-            f" keras-prelu convert {path} --data DATA."
+            f" keras-prelu convert {shlex.quote(str(path))} --data DATA."
         )

@@ -53,12 +53,14 @@ def command(
     """Fine-tune MODEL with PReLU and a ReLU control with the same budget, and test which of them is
     better.
 
-    A ReLU MODEL is prepared by --recipe; auto tries several. With options of the conversion, such
-    as --alpha, it is converted as they say. A converted MODEL needs --original for the control, or
-    --no-control. Scores are measured on the test samples of DATA, or on a fifth of the samples,
-    which is held out. The control and a record of the samples are written beside the model. The
-    exit status is 4 if fine-tuning made the model worse than the file that came in, or than
-    --original if that one is better.
+    MODEL is a ReLU model, with no `convert` before: --recipe says how it is converted, and auto
+    tries several ways. With options of the conversion, such as --alpha, it is converted as they
+    say. A MODEL that is converted already needs --original for the control, or --no-control.
+
+    Scores are measured on the test samples of DATA, or on a fifth of the samples, which is held
+    out. The control and a record of the samples are written beside the model. The exit status is 4
+    if fine-tuning made the model worse than the file that came in, or than --original if that one
+    is better.
 
     \b
     Examples:

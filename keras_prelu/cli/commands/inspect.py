@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from typing import Any
 
 import click
@@ -40,6 +41,7 @@ def _print_sites(model: ModelName, sites: Any) -> None:
     from keras_prelu.cli.console import count
     from keras_prelu.cli.tables import print_tables
 
+    name = shlex.quote(str(model))
     by_default = [site for site in sites if site.convertible and not site.on_request]
     on_request = [site for site in sites if site.on_request]
     if not sites:
@@ -51,16 +53,17 @@ def _print_sites(model: ModelName, sites: Any) -> None:
         slopes = sum(site.channels or 0 for site in by_default)
         echo(
             f"Converted channel-wise, the model has {count(slopes, 'slope')}. Next: keras-prelu"
-            f" convert {model}"
+            f" convert {name}"
         )
     elif any(not site.is_smooth for site in on_request):
+        path = shlex.quote(next(site.path for site in on_request if not site.is_smooth))
         echo(
             "Nothing is converted by default. Name sites whose range may change: keras-prelu"
-            f" convert {model} --include PATH --data DATA"
+            f" convert {name} --include {path} --data DATA"
         )
     elif on_request:
         echo(
-            f"These sites are converted on request only. Next: keras-prelu convert {model}"
+            f"These sites are converted on request only. Next: keras-prelu convert {name}"
             " --activations smooth --data DATA"
         )
     else:

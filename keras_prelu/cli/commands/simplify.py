@@ -45,8 +45,8 @@ def command(
     the outputs change by less than the tolerance. The layers in between are refitted. MODEL itself
     is not changed.
 
-    Such a network is faster in most runtimes. convert --profile deployment makes one from the
-    start.
+    Such a network is faster in most runtimes. The option --profile deployment of convert makes one
+    from the start.
 
     \b
     Example:

@@ -122,7 +122,7 @@ def test_overwritten_learned_slopes_need_samples():
 def test_smooth_activations_need_samples_at_any_slope():
     inputs = keras.Input((6,))
     model = keras.Model(inputs, L.Dense(3)(L.Dense(4, activation="gelu", name="smooth")(inputs)))
-    with pytest.raises(ValueError, match=r"'smooth' is smooth.*`include`"):
+    with pytest.raises(ValueError, match=r"'smooth' is smooth.*\(include, --include\)"):
         kp.convert(model, include="smooth")
     kp.convert(model, include="smooth", rescale="none")
     kp.convert(model, include="smooth", calibration_data=models.samples(model))

@@ -66,7 +66,7 @@ def test_slopes_of_zero_are_one_sided():
     diagnosis = diagnose(models.live_in(model), models.samples(model, 50))
     assert diagnosis.measures["one-sided"] == 1.0
     (finding,) = [finding for finding in diagnosis.findings if finding.measure == "one-sided"]
-    assert "bake --prune" in finding.advice
+    assert "keras-prelu bake MODEL --prune" in finding.advice
 
 
 def test_a_network_without_rectifiers_has_no_findings():

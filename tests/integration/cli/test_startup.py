@@ -1,0 +1,45 @@
+"""Which packages a command imports: those of Keras and of its backend, which take seconds, and next
+to nothing beside them."""
+
+import json
+
+import keras
+import pytest
+
+from tests.helpers.processes import output_of_python
+
+OWN = {"click", "keras_prelu", "lazy_loader", "yaml"}
+"""What commands need beside Keras; PyYAML for run files."""
+
+PACKAGES = """
+import json, sys
+{code}
+names = {{name.split(".")[0] for name in list(sys.modules) if not name.startswith("_")}}
+print(json.dumps(sorted(names - set(sys.stdlib_module_names))))
+"""
+KERAS = """
+import keras
+keras.saving.serialize_keras_object(keras.dtype_policies.get("float32"))
+model = keras.models.load_model("model.keras")
+"""
+COMMAND = """
+from click.testing import CliRunner
+from keras_prelu.cli.main import main
+result = CliRunner().invoke(main, {words!r})
+assert result.exit_code == 0, result.output
+"""
+
+
+def packages(code):
+    return set(json.loads(output_of_python("-c", PACKAGES.format(code=code)).splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_commands_import_no_package_that_keras_does_not(tmp_path, monkeypatch):
+    """None of matplotlib, pandas, datasets, onnx, mlflow and so on, unless Keras itself does."""
+    monkeypatch.chdir(tmp_path)
+    hidden = keras.layers.Dense(3, activation="relu")
+    keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(2)]).save("model.keras")
+    of_keras = packages(KERAS)
+    for words in (["inspect", "model.keras"], ["convert", "model.keras"]):
+        assert packages(COMMAND.format(words=words)) - of_keras <= OWN, words
