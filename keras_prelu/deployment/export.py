@@ -18,6 +18,7 @@ from keras_prelu.data.signature import check_model
 from keras_prelu.deployment.arguments import check_export
 from keras_prelu.deployment.benchmark import Cost, measure_cost, size_in_bytes
 from keras_prelu.deployment.formats.base import Format, Interface, Settings
+from keras_prelu.deployment.formats.tflite import NEED_SAMPLES
 from keras_prelu.deployment.inputs import as_model_inputs, random_inputs
 from keras_prelu.deployment.lowering import half_precision, lower_model
 from keras_prelu.deployment.outputs import (
@@ -43,7 +44,7 @@ from keras_prelu.utils.quiet import silenced
 
 __all__ = ["TOLERANCES", "export"]
 
-TOLERANCES = {None: 1e-4, "float16": 1e-2, "dynamic": 0.1, "int8": 0.25}
+TOLERANCES = {None: 1e-4, "float16": 1e-2, "dynamic": 0.1, "int8": 0.25, "int16x8": 0.1}
 """By quantization: the largest difference that is accepted, relative to the largest output."""
 
 _HALF_PRECISION_TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
@@ -88,8 +89,9 @@ def export(
             PyTorch backend, or a folder for a TensorFlow SavedModel.
         format: String or None. "keras", "saved_model", "tflite", "onnx", "openvino", "torch" or
             "executorch". Defaults to None, the format of the path's suffix.
-        quantize: String or None. For "tflite": "float16" (weights), "dynamic" (weights in int8) or
-            "int8" (all that can be quantized, with ranges from `samples`). Defaults to None,
+        quantize: String or None. For "tflite": "float16" (weights), "dynamic" (weights in int8),
+            "int8" (all that can be quantized, with ranges from `samples`) or "int16x8" (the same
+            with activations of 16 bits, which are more exact and slower). Defaults to None,
             float32.
         samples: Array, or a structure of arrays, as the model takes them. Inputs for the check (the
             first 128, or all where accuracies are measured) and for the quantization (all).
@@ -112,16 +114,17 @@ def export(
             of the same network with ReLUs, which takes another export and ten seconds. Not
             available for "keras". Defaults to False.
         tolerance: Float or None. The largest difference that is accepted, relative to the largest
-            output. Defaults to 0.0001 in float32, 0.01 for "float16", 0.1 for "dynamic" and 0.25
-            for "int8"; at least 0.01 for models that compute in float16, and 0.05 in bfloat16.
+            output. Defaults to 0.0001 in float32, 0.01 for "float16", 0.1 for "dynamic" and
+            "int16x8", and 0.25 for "int8"; at least 0.01 for models that compute in float16, and
+            0.05 in bfloat16.
         force: Boolean. Whether an existing output is replaced. Defaults to False.
 
     Returns:
         An `Export`.
 
     Raises:
-        InvalidArgumentError: A ValueError; an argument has none of the values above, or "int8" has
-            no samples.
+        InvalidArgumentError: A ValueError; an argument has none of the values above, or "int8" or
+            "int16x8" has no samples.
         ExportError: The backend can't write the format, a package is missing, the model can't be
             exported, or the runtime computes different outputs. Nothing is written then.
         ConversionError: For a Keras file: as in `bake`.
@@ -144,10 +147,10 @@ def export(
         force=force,
     )
     check_prune(prune)
-    if quantize == "int8" and samples is None:
+    if quantize in NEED_SAMPLES and samples is None:
         raise InvalidArgumentError(
-            "quantize='int8' takes the ranges of all numbers from `samples`: give a few hundred"
-            " (--data)."
+            f"quantize='{quantize}' takes the ranges of all numbers from `samples`: give a few"
+            " hundred (--data)."
         )
     if labels is not None and samples is None:
         raise InvalidArgumentError("`labels` are those of `samples`: give both, or none.")

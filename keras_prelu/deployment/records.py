@@ -17,7 +17,8 @@ class Export:
         path: String. The file, or the folder of a SavedModel.
         format: String. "keras", "saved_model", "tflite", "onnx", "openvino", "torch" or
             "executorch".
-        quantize: String or None. "float16", "dynamic", "int8", or None for float32.
+        quantize: String or None. "float16", "dynamic", "int8", "int16x8", or None for
+            float32.
         bytes: Integer. The size of the file or folder.
         operations: Dict of integers. How often each kind of operation (of layer, for a Keras file)
             is in the file; empty for a SavedModel.

@@ -20,7 +20,7 @@ __all__ = ["FORMATS", "QUANTIZATIONS", "command"]
 # The names repeat those of the package, since importing them would import Keras for --help. A test
 # compares them with the package.
 FORMATS = ("keras", "saved_model", "tflite", "onnx", "openvino", "torch", "executorch")
-QUANTIZATIONS = ("float16", "dynamic", "int8")
+QUANTIZATIONS = ("float16", "dynamic", "int8", "int16x8")
 
 
 @click.command("export")

@@ -12,13 +12,21 @@ from typing import Any
 import keras
 
 from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings, natural_key
-from keras_prelu.deployment.forms import capped_before, general
+from keras_prelu.deployment.forms import Form, capped_before, general, largest_of_two
 from keras_prelu.deployment.lowering import in_float32, lower_model
 from keras_prelu.typing import Array
 
-__all__ = ["QUANTIZATIONS", "TensorFlowLite", "create_converter"]
+__all__ = ["NEED_SAMPLES", "QUANTIZATIONS", "TensorFlowLite", "create_converter"]
 
-QUANTIZATIONS = ("float16", "dynamic", "int8")
+QUANTIZATIONS = ("float16", "dynamic", "int8", "int16x8")
+NEED_SAMPLES = ("int8", "int16x8")
+"""Those that represent activations by integers, whose ranges come from samples."""
+_FORMS: dict[str | None, Form] = {
+    # int8 would have to represent the bounds of `capped_before` beside other numbers.
+    "int8": general,
+    # TensorFlow Lite has no PRELU for activations of 16 bits.
+    "int16x8": largest_of_two,
+}
 
 
 class TensorFlowLite(Format):
@@ -28,8 +36,7 @@ class TensorFlowLite(Format):
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            # int8 would have to represent the bounds of `capped_before` beside other numbers.
-            form = general if settings.quantize == "int8" else capped_before
+            form = _FORMS.get(settings.quantize, capped_before)
             lowered = lower_model(model, settings.samples, settings.prune, form)
             in_float32(lowered, settings.samples).export(folder, verbose=False)
             converter = create_converter(folder, settings)
@@ -59,7 +66,8 @@ def create_converter(folder: str, settings: Settings) -> Any:
 
     Args:
         folder: String. The SavedModel's folder.
-        settings: `Settings`. For "int8", the ranges are computed from its samples.
+        settings: `Settings`. For "int8" and "int16x8", the ranges are computed from its
+            samples.
 
     Returns:
         A `tf.lite.TFLiteConverter`.
@@ -71,12 +79,18 @@ def create_converter(folder: str, settings: Settings) -> Any:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
+    if quantize in NEED_SAMPLES:
         signature = tf.saved_model.load(folder).signatures["serving_default"]
         names = sorted(signature.structured_input_signature[1], key=natural_key)
         samples_by_name = settings.interface.inputs_by_name(settings.samples, names)
         converter.representative_dataset = lambda: _one_by_one(samples_by_name)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if quantize == "int16x8":
+        # What has no kernel for 16 bits stays in float32.
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+        ]
     return converter
 
 

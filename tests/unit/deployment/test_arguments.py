@@ -155,8 +155,9 @@ def test_missing_packages_are_told_with_the_command(monkeypatch, backend, packag
 
 @pytest.mark.usefixtures("on_tensorflow")
 def test_int8_needs_samples_and_so_do_labels():
-    with pytest.raises(InvalidArgumentError, match="give a few hundred"):
-        kp.export(models.mlp(), "model.tflite", quantize="int8")
+    for quantize in ("int8", "int16x8"):
+        with pytest.raises(InvalidArgumentError, match=f"'{quantize}'.*give a few hundred"):
+            kp.export(models.mlp(), "model.tflite", quantize=quantize)
     with pytest.raises(InvalidArgumentError, match="give both, or none"):
         kp.export(models.mlp(), "model.tflite", labels=[0])
 

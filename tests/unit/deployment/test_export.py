@@ -276,6 +276,12 @@ def test_quantized_files_are_smaller_and_near():
         assert record.bytes < 0.7 * whole.bytes, quantize
         assert 0 < record.difference <= record.tolerance, quantize
         assert record.operations["PRELU"] == 2, quantize
+    finer = kp.export(model, "int16x8.tflite", quantize="int16x8", samples=samples)
+    assert finer.bytes < 0.7 * whole.bytes
+    assert 0 < finer.difference < record.difference / 2
+    # All in integers: no operation stands between a pair of these.
+    assert {finer.operations[kind] for kind in ("MUL", "MAXIMUM")} == {2}
+    assert finer.operations["DEQUANTIZE"] == 1
 
 
 @pytest.mark.parametrize("name", [*ON_ANY_BACKEND[1:], *SLOW_ON_TENSORFLOW])
