@@ -8,8 +8,6 @@ JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 
-TABLES := $(addprefix tests/unit/,conversion/test_names.py data/test_entrance.py data/test_kinds.py scaling \
-	training/test_digest.py training/test_optimizers.py test_constraints.py test_revival.py)
 # What is traced through users' code differs most between backends. All unit tests on each backend are
 # a job of .github/workflows/tests.yml.
 TRACED := $(addprefix tests/unit/,custom_layers sites callbacks test_revival.py)
@@ -60,17 +58,18 @@ test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" $(call MARKED,backends)
 
-# The rest: documentation, examples, tools, kills and devices; the unit tests in
-# which functions are traced on TensorFlow and JAX, and those in which models are trained on TensorFlow.
+# The rest: documentation, examples, tools, kills and devices. As in `make test`, PyTorch runs what one
+# backend is enough for: on TensorFlow, which compiles each small training anew, it takes three to eight
+# times as long. TensorFlow and JAX run what differs between backends, and the unit tests in which
+# functions are traced; TensorFlow those of trainings too.
 # `make coverage` runs all unit tests on TensorFlow.
-# Long tables and random networks, which know no backend, run on PyTorch.
 test-slow: docs slow-torch slow-tensorflow slow-jax ## everything else: documentation, examples, tools, devices
 
 slow-torch: $(VENV)/installed-dev
-	KERAS_BACKEND=torch $(PYTEST) -m slow $(TABLES) $(SLOW_ON_EACH) tests/unit/deployment
+	KERAS_BACKEND=torch $(PYTEST) -m "slow and not (tensorflow or jax)" tests
 
 slow-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) -m slow $(addprefix --ignore=,$(TABLES)) tests
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and (backends or tensorflow)" tests
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(ON_ONE_BACKEND) $(TRACED) tests/unit/training
 
 slow-jax: $(VENV)/installed-dev

@@ -18,25 +18,34 @@ from tests.helpers.processes import output_of_python, run_python
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ALONE = ("claims", "several_hosts")
 """Takes minutes; sets up devices."""
+ON_TENSORFLOW = ("custom_training_loop", "deploy", "tfds_pipeline")
+"""Of its functions, files and data."""
 OF_THEIR_OWN = {EXAMPLES / "reinforcement_learning.py", EXAMPLES / "ten_models.py"}
 """Tested below, and with the page of the documentation."""
 ON_DIGITS = sorted({*EXAMPLES.glob("*.py")} - OF_THEIR_OWN)
 
 
-@pytest.mark.tensorflow
 @pytest.mark.filterwarnings("default")  # Users see warnings; they are no errors for them.
 @pytest.mark.parametrize(
-    "path", [path for path in ON_DIGITS if path.stem not in ALONE], ids=lambda path: path.stem
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=pytest.mark.tensorflow if path.stem in ON_TENSORFLOW else (),
+        )
+        for path in ON_DIGITS
+        if path.stem not in ALONE
+    ],
 )
 def test_runs(path, tmp_path, monkeypatch, capsys):
-    """In this process, which has imported TensorFlow."""
+    """In this process, which has imported the backend."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [str(path), "1"])
     runpy.run_path(str(path), run_name="__main__")
     assert "% of the test digits" in capsys.readouterr().out
 
 
-@pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ALONE)
 def test_runs_in_a_process_of_its_own(name, tmp_path):
     printed = output_of_python(EXAMPLES / f"{name}.py", "1", cwd=tmp_path)
@@ -111,7 +120,6 @@ def run_on(host, hosts, address, folder):
     return run_python(EXAMPLES / "several_hosts.py", "1", cwd=folder, **variables)
 
 
-@pytest.mark.tensorflow
 def test_several_hosts_as_two_processes(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -124,7 +132,6 @@ def test_several_hosts_as_two_processes(tmp_path):
     assert (tmp_path / "digits.prelu.keras").exists()
 
 
-@pytest.mark.tensorflow
 def test_several_hosts_on_vertex():
     cluster = {"workerpool0": ["host-a:2222"], "workerpool1": ["host-b:2222", "host-c:2222"]}
     spec = json.dumps({"cluster": cluster, "task": {"type": "workerpool1", "index": 1}})

@@ -68,7 +68,6 @@ def folder(tmp_path, monkeypatch):
     del sys.modules["my_layers"]
 
 
-@pytest.mark.tensorflow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.usefixtures("folder")
 def test_errors_are_those_that_commands_print():

@@ -25,6 +25,8 @@ ADVICE = re.compile(r"Keep |Either is fine")
 SHOWN = {"inspect": 12, "convert": 3, "evaluate": 6, "finetune": 1, "report": 1, "export": 2}
 """How many of the last lines of a command's output the page shows; a verdict and all after it."""
 NAMES = {name.rpartition(".")[0]: name for name in ten_models.KINDS}
+ON_TENSORFLOW = ("images", "table", "text", "backbone", "keras_2")
+"""Models of strings, and those that are exported to TensorFlow Lite."""
 
 
 def commands_with_outputs(block):
@@ -57,9 +59,14 @@ def masked(lines):
     return [re.sub(r"[ ─]+", " ", FIGURE.sub("#", line)) for line in lines]
 
 
-@pytest.mark.tensorflow
 @pytest.mark.filterwarnings("default")  # Readers see warnings; they are no errors for them.
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.tensorflow if name in ON_TENSORFLOW else ())
+        for name in NAMES
+    ],
+)
 def test_the_page_shows_what_the_commands_print(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(Path(ten_models.__file__).parent)

@@ -4,8 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.slow.tools.reports import check_stored, run
 from tools.bench import __main__ as command
 from tools.bench.records import (
@@ -26,7 +24,6 @@ ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "tools" / "bench"
 
 
-@pytest.mark.tensorflow
 def test_a_trial_of_one_part(tmp_path):
     storage = run(command, tmp_path, "--backend=jax", "--part=activation", "--trial")
     results = storage.results("activation")
@@ -36,7 +33,6 @@ def test_a_trial_of_one_part(tmp_path):
     assert "| jax | jit | (1, 56, 56, 64) | float32 |" in (tmp_path / "RESULTS.md").read_text()
 
 
-@pytest.mark.tensorflow
 def test_a_trial_of_diagnostics(tmp_path):
     storage = run(command, tmp_path, "--backend=torch", "--part=diagnostics", "--trial")
     (result,) = storage.results("diagnostics")
@@ -46,7 +42,6 @@ def test_a_trial_of_diagnostics(tmp_path):
     assert "| torch |" in (tmp_path / "RESULTS.md").read_text()
 
 
-@pytest.mark.tensorflow
 def test_deeper_than_python_recurses():
     """A file of many layers is loaded, converted and saved under Python's ordinary recursion
     limit, and measured."""

@@ -14,10 +14,7 @@ from tools.fidelity.tasks import tasks
 
 FOLDER = Path(command.__file__).parent
 
-pytestmark = [
-    pytest.mark.tensorflow,
-    pytest.mark.filterwarnings("ignore"),  # Keras, and scikit-learn warn of training
-]
+pytestmark = pytest.mark.filterwarnings("ignore")  # Keras, and scikit-learn warn of training
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,8 @@ from tools.fidelity.conversion import attempt
 keras_hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed")
 from tools.fidelity.hub import build_t5, hub  # noqa: E402  needs KerasHub
 
-pytestmark = [
-    pytest.mark.tensorflow,
-    pytest.mark.filterwarnings("ignore"),  # KerasHub's layers cause many, converted or not
-]
+# KerasHub's layers cause many, converted or not
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 STORED = Storage(Path(command.__file__).parent, command.REPORT).results("hub")
 SLOW = (

@@ -24,7 +24,7 @@ from tools.fidelity.real.networks import NETWORKS
 from tools.fidelity.real.settings import DEFAULT, EXPORTED
 from tools.fidelity.real.upscaler import peak_signal_to_noise
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 FOLDER = Path(command.__file__).parent
 BY_NAME = {network.name: network for network in NETWORKS}
@@ -65,6 +65,7 @@ def test_a_file_converted_on_the_command_line_computes_the_same(tmp_path, monkey
     assert np.isfinite(expected).all()
 
 
+@pytest.mark.tensorflow  # which writes TensorFlow Lite files
 def test_a_trial(tmp_path, packages):
     fetched("upscaler", packages)
     storage = run(command, tmp_path, "--trial", "--part=real", f"--packages={packages.root}")

@@ -20,12 +20,8 @@ from tools.fuzz.mutations import mutate
 from tools.fuzz.report import OperationCount, broken_promises, count_cases
 from tools.fuzz.report import archives as archives_table
 
-pytestmark = [
-    pytest.mark.tensorflow,
-    pytest.mark.filterwarnings(
-        "ignore"
-    ),  # of libraries that meet damaged files; the command line shows none
-]
+# Of libraries that meet damaged files; the command line shows none.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")

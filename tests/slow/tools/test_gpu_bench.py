@@ -55,7 +55,6 @@ def _records(folder, backend):
     return [record_of(fields) for fields_of_task in found.values() for fields in fields_of_task]
 
 
-@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("backend", "parts"),
     [("jax", ("activation", "step:float32")), ("torch", ("activation:eager",))],
@@ -77,7 +76,6 @@ def test_a_trial(tmp_path, backend, parts):
     assert not (tmp_path / "results.json").exists()
 
 
-@pytest.mark.tensorflow
 def test_the_whole_job_of_a_trial(tmp_path):
     result = _run("torch", tmp_path, "--trial", "--part=job")
     assert result.returncode == 0, result.stderr
@@ -91,7 +89,6 @@ def test_the_whole_job_of_a_trial(tmp_path):
     )
 
 
-@pytest.mark.tensorflow
 def test_without_a_gpu_there_is_a_reason_instead_of_results(tmp_path):
     result = _run("torch", tmp_path, "--part=demo")
     assert result.returncode == 0

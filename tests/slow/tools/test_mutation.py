@@ -10,8 +10,6 @@ from tools.common.storage import Storage
 from tools.mutation import __main__ as command
 from tools.mutation.mutants import Mutants, Target
 
-pytestmark = pytest.mark.tensorflow  # once is enough: the mutants run on PyTorch whatever is tested
-
 ROOT = Path(__file__).parents[3]
 
 

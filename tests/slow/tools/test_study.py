@@ -24,7 +24,6 @@ from tools.study.tasks import tasks
 FOLDER = Path(command.__file__).parent
 
 
-@pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's and Keras's, about training
 def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
     shorter = [replace(task, epochs=4) for task in tasks() if task.name.startswith("wine")]
@@ -79,7 +78,6 @@ def test_the_stored_table_is_of_the_stored_results():
     assert {result.task for result in results} == {task.name for task in tasks()}
 
 
-@pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")
 def test_rates_are_measured_beside_the_incoming_network(tmp_path, monkeypatch):
     shorter = [replace(task, epochs=3) for task in rate_tasks() if task.name.startswith("digits")]

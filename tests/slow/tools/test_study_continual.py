@@ -77,7 +77,6 @@ def test_auto_is_compared_with_the_best_relu_control():
     assert "identity 3" in text
 
 
-@pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")  # Keras's, about training
 def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
     (setting,) = [each for each in SETTINGS if each.name == "redrawn labels, MLP, Adam 0.001"]
