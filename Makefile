@@ -8,15 +8,8 @@ JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 
-# What is traced through users' code differs most between backends. All unit tests on each backend are
-# a job of .github/workflows/tests.yml.
-TRACED := $(addprefix tests/unit/,custom_layers sites callbacks test_revival.py)
 # Files with tests that have a mark, besides those of tests/backends.
 MARKED = tests/backends $(shell grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests/unit tests/integration)
-# Files of tests that take long on each backend, besides those that one backend is enough for.
-SLOW_ON_EACH := tests/backends $(addprefix tests/unit/,callbacks sites conversion/test_own_steps.py \
-	conversion/test_in_place.py training/test_guard.py)
-OF_JAX := $(shell grep -rl --include='test_*.py' 'mark\.jax\b' tests)
 # Hundreds of short trainings, each compiled anew.
 ON_ONE_BACKEND := --ignore=tests/unit/training/test_optimizers.py
 
@@ -61,19 +54,19 @@ test-jax: $(VENV)/installed-dev
 # The rest: documentation, examples, tools, kills and devices. As in `make test`, PyTorch runs what one
 # backend is enough for: on TensorFlow, which compiles each small training anew, it takes three to eight
 # times as long. TensorFlow and JAX run what differs between backends, and the unit tests in which
-# functions are traced; TensorFlow those of trainings too.
-# `make coverage` runs all unit tests on TensorFlow.
+# functions of users are traced, which differ most; TensorFlow those of trainings too. All unit tests
+# on each backend are a job of .github/workflows/tests.yml; `make coverage` runs them on TensorFlow.
 test-slow: docs slow-torch slow-tensorflow slow-jax ## everything else: documentation, examples, tools, devices
 
 slow-torch: $(VENV)/installed-dev
 	KERAS_BACKEND=torch $(PYTEST) -m "slow and not (tensorflow or jax)" tests
 
 slow-tensorflow: $(VENV)/installed-dev
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and (backends or tensorflow)" tests
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "not (slow or backends or tensorflow)" $(ON_ONE_BACKEND) $(TRACED) tests/unit/training
+	KERAS_BACKEND=tensorflow $(PYTEST) $(ON_ONE_BACKEND) \
+		-m "slow and (backends or tensorflow) or (traced or trained) and not (slow or backends or tensorflow)" tests
 
 slow-jax: $(VENV)/installed-dev
-	KERAS_BACKEND=jax $(PYTEST) -m "not (slow or backends) or (slow and backends) or jax" $(TRACED) $(SLOW_ON_EACH) $(OF_JAX)
+	KERAS_BACKEND=jax $(PYTEST) -m "slow and (backends or jax) or traced and not (slow or backends)" tests
 
 # The site, in docs/_build; a warning is an error.
 docs: $(VENV)/installed-dev ## the documentation's site, in docs/_build

@@ -16,6 +16,13 @@ from hypothesis import settings
 # others wait for, needs none of it.
 
 FOLDER = Path(__file__).parent
+MARKED = {
+    "backends": ("backends",),
+    "slow": ("slow",),
+    "traced": ("unit/custom_layers", "unit/sites", "unit/callbacks", "unit/test_revival.py"),
+    "trained": ("unit/training",),
+}
+"""Marks of all tests in folders or files."""
 
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("short", max_examples=8, deadline=None)
@@ -32,8 +39,8 @@ def pytest_collection_modifyitems(items):
     import keras
 
     for item in items:
-        for name in ("backends", "slow"):
-            if FOLDER / name in item.path.parents:
+        for name, paths in MARKED.items():
+            if {FOLDER / path for path in paths} & {item.path, *item.path.parents}:
                 item.add_marker(name)
         for backend in ("tensorflow", "jax"):
             if item.get_closest_marker(backend) and keras.backend.backend() != backend:
