@@ -7,6 +7,7 @@ import importlib
 import click
 
 from keras_prelu.cli.errors import errors_on_one_line
+from keras_prelu.utils.suggestions import did_you_mean
 from keras_prelu.version import __version__
 
 __all__ = ["main"]
@@ -38,6 +39,15 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"keras_prelu.cli.commands.{name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not (ctx.resilient_parsing or name.startswith("-")):
+            meant = did_you_mean(name, COMMANDS)
+            raise click.UsageError(f"No such command '{name}'.{meant}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

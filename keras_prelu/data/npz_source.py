@@ -15,7 +15,7 @@ from keras_prelu.data.npz import read_arrays
 from keras_prelu.data.samples import Samples
 from keras_prelu.data.text_labels import with_class_numbers
 from keras_prelu.errors import DataError, reason_of
-from keras_prelu.utils.suggestions import did_you_mean, few_of
+from keras_prelu.utils.suggestions import did_you_mean, few_of, similar_file
 
 __all__ = ["npz_dataset"]
 
@@ -35,7 +35,7 @@ def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset
         DataError: There is no such file, or its arrays are not those of samples.
     """
     if not Path(source).is_file():
-        raise DataError(f"No such file: '{source}'.")
+        raise DataError(f"No such file: '{source}'.{similar_file(Path(source))}")
     try:
         arrays = read_arrays(Path(source), memory_limit)
     except Exception as error:  # zipfile, numpy and zlib have exceptions of their own.

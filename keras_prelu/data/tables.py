@@ -9,6 +9,7 @@ from keras_prelu.data.columns import ColumnRoles, dataset_of_columns
 from keras_prelu.data.containers import column_values
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.errors import DataError, reason_of
+from keras_prelu.utils.suggestions import similar_file
 
 __all__ = ["TABLES", "table_dataset"]
 
@@ -29,7 +30,7 @@ def table_dataset(source: str, path: Path, kind: str, roles: ColumnRoles) -> Dat
         DataError: There is no such file, it can't be read, or pandas is not installed.
     """
     if not path.is_file():
-        raise DataError(f"No such file: '{path}'.")
+        raise DataError(f"No such file: '{path}'.{similar_file(path)}")
     frame = _read(path, kind)
     if not len(frame):
         raise DataError(f"'{path}' has no rows.")

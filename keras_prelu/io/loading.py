@@ -23,6 +23,7 @@ from keras_prelu.io.model_folders import model_in, only_file
 from keras_prelu.io.model_names import ModelName
 from keras_prelu.io.published import hugging_face_folder, keras_application, keras_hub_model
 from keras_prelu.utils.checks import check_path
+from keras_prelu.utils.suggestions import similar_file
 
 __all__ = ["ModelLike", "load_model", "models_by_name"]
 
@@ -111,7 +112,7 @@ def _advice(name: ModelName) -> str:
         return f" Did you mean applications:{name}?"
     if not Path(name).suffix and os.sep not in name:
         return " Models by name: applications:NAME, keras_hub:PRESET or hf://USER/MODEL."
-    return ""
+    return similar_file(name.path)
 
 
 def models_by_name(

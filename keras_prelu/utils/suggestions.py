@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
-__all__ = ["did_you_mean", "few_of", "nearest"]
+__all__ = ["did_you_mean", "few_of", "nearest", "similar_file"]
 
 _CUTOFF = 0.6
 _FEW = 6
@@ -45,6 +46,20 @@ def did_you_mean(
     """
     found = nearest(text, names, count=count, cutoff=cutoff)
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def similar_file(path: Path) -> str:
+    """Return " Did you mean …?" with a file of a similar name in the same folder, or "".
+
+    Args:
+        path: `pathlib.Path` that does not exist.
+    """
+    try:
+        siblings = [each.stem for each in path.parent.iterdir() if each.suffix == path.suffix]
+    except OSError:  # There is no such folder, or it can't be read.
+        return ""
+    found = nearest(path.stem, siblings)
+    return f" Did you mean '{path.with_name(found[0] + path.suffix)}'?" if found else ""
 
 
 def few_of(names: Collection[str], *, first: Iterable[str] = ()) -> str:

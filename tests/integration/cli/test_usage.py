@@ -36,7 +36,8 @@ def check_refused(arguments, status, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("nosuch", "No such command"),
+        ("nosuch", "No such command 'nosuch'. See"),
+        ("convret relu.keras", "No such command 'convret'. Did you mean 'convert'? See"),
         ("convert", "Missing argument 'MODEL'. See"),
         ("convert relu.keras --nosuch", "No such option"),
         ("convert relu.keras --alpha big", "'big' is not a valid float"),
@@ -80,6 +81,10 @@ def test_wrong_usage(arguments, message):
     ("arguments", "message"),
     [
         ("inspect missing.keras", "No such file: 'missing.keras'"),
+        ("inspect rleu.keras", "No such file: 'rleu.keras'. Did you mean 'relu.keras'?"),
+        ("evaluate relu.keras --data lable.npz", "'lable.npz'. Did you mean 'labelled.npz'?"),
+        ("evaluate relu.keras --data pixel.csv", "'pixel.csv'. Did you mean 'pixels.csv'?"),
+        ("evaluate relu.keras --data no/such.csv", "No such file: 'no/such.csv'."),
         ("convert relu.keras -o relu.keras", "exists"),
         ("convert .", "'.' is a folder"),
         ("convert ..", "'..' is a folder"),
