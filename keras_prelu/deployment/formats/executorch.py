@@ -16,10 +16,9 @@ import keras
 import numpy as np
 
 from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
+from keras_prelu.deployment.formats.torch_tracing import check_sizes, traced_on_one
 from keras_prelu.deployment.forms import largest_of_two
 from keras_prelu.deployment.lowering import in_float32, lower_model
-from keras_prelu.errors import ExportError
-from keras_prelu.graph.functional import has_graph
 from keras_prelu.typing import Array
 
 __all__ = ["ExecuTorch"]
@@ -34,9 +33,9 @@ class ExecuTorch(Format):
         return {"executorch": "'keras-prelu[executorch]'"}
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        _check_sizes(model)
+        check_sizes(model, "An ExecuTorch program")
         lowered = lower_model(model, settings.samples, settings.prune, largest_of_two)
-        program = _exported(in_float32(lowered, settings.samples), settings.samples)
+        program = traced_on_one(in_float32(lowered, settings.samples), settings.samples)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's, about its own code.
             path.write_bytes(_compiled(program))
@@ -82,69 +81,14 @@ class ExecuTorch(Format):
         return dict(kinds.most_common())
 
 
-def _check_sizes(model: keras.Model) -> None:
-    """Raise an ExportError if a model takes inputs of any size."""
-    if not has_graph(model):
-        return  # Its samples tell the sizes.
-    for tensor in model.inputs:
-        if None in tensor.shape[1:]:
-            raise ExportError(
-                f"An ExecuTorch program has inputs of fixed sizes, and '{tensor.name}' of model"
-                f" '{model.name}' has the shape {tuple(tensor.shape)}. Build the model with fixed"
-                " sizes and give it these weights."
-            )
-
-
-def _exported(model: keras.Model, samples: Any) -> Any:
-    """Return the `torch.export.ExportedProgram` of a model on one sample, on the CPU.
-
-    It takes the inputs, and returns the outputs, in the order in which Keras flattens them.
-    """
-    import torch
-    from torch.export.passes import move_to_device_pass
-
-    class Flat(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *tensors: Any) -> tuple[Any, ...]:
-            inputs = keras.tree.pack_sequence_as(samples, list(tensors))
-            return tuple(keras.tree.flatten(self.model(inputs, training=False)))
-
-    one = keras.tree.map_structure(lambda array: array[:1], samples)
-    tensors = tuple(map(keras.ops.convert_to_tensor, keras.tree.flatten(one)))
-    with torch.no_grad():
-        program = torch.export.export(Flat().eval(), tensors, strict=False)
-    return move_to_device_pass(program, "cpu")
-
-
 def _compiled(program: Any) -> bytes:
     """Return an exported program as a file's content."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
 
-    program = _without_memory_formats(program.run_decompositions({}))
     # Keras transposes kernels at each call, and XNNPACK takes constant ones.
-    program = constant_prop_pass(program.run_decompositions({}))
+    program = constant_prop_pass(program)
     edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     content: bytes = edge.to_executorch().buffer
     return content
-
-
-def _without_memory_formats(program: Any) -> Any:
-    """Return a program without the copies by which Keras orders the channels in memory.
-
-    ExecuTorch refuses them, and XNNPACK has an order of its own.
-    """
-    import torch
-
-    formats = (torch.channels_last, torch.channels_last_3d)
-    for node in list(program.graph.nodes):
-        is_copy = node.target is torch.ops.aten.clone.default
-        if is_copy and node.kwargs.get("memory_format") in formats:
-            node.replace_all_uses_with(node.args[0])
-            program.graph.erase_node(node)
-    program.graph_module.recompile()
-    return program
