@@ -41,6 +41,9 @@ __all__ = ["RecipeTrials", "try_recipes"]
 
 _LEAST_SAMPLES = 10
 _TIMED_STEPS = (LEAST_STEPS, 3 * LEAST_STEPS)
+_PLANNED = 0.75
+"""The share of the time that is planned for: what each epoch takes beside its steps is not timed,
+and without time for the second round the first one decides alone."""
 _OVERRUN = 1.1
 """Up to so many times the time that was given, nothing is said."""
 
@@ -250,7 +253,7 @@ def _affordable_steps(
     step = max(long - short, 0.1 * long) / (many - few)
     limit.seconds_per_step = step
     fixed = max(0.0, short - few * step)
-    left = limit.left() - trainings * fixed
+    left = _PLANNED * limit.left() - trainings * fixed
     return max(LEAST_STEPS, int(left / (ROUNDS * len(competing) * step)))
 
 

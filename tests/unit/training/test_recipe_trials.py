@@ -119,10 +119,11 @@ def test_seconds_become_steps(model, costs):
     trainings = len(found.trials)
     assert trainings == count + max(2, -(-count // 3))
     assert costs["trained"][:3] == [("relu", 8), ("timed", 8), ("timed", 24)]
-    # Timed trainings of 11.8, 1.8 and 3.4 seconds; all others take 1 second and their steps.
-    left = 60.0 - 17.0 - trainings
+    # Timed trainings of 11.8, 1.8 and 3.4 seconds; all others take 1 second and their steps, and a
+    # quarter of the time is kept in reserve.
+    left = 0.75 * (60.0 - 17.0) - trainings
     assert found.trials[0].steps == int(left / (2 * count * 0.1))
-    assert 55.0 < found.seconds <= 60.0
+    assert 45.0 < found.seconds <= 60.0
     assert found.note == ""
     assert found.left_out == ()
 
@@ -161,7 +162,8 @@ def test_a_machine_that_slows_down_does_not_exceed_the_time(model, costs):
         found = tried(model, costs, 60.0)
     # The first training of all its steps was ended. Two with 8 steps take its place; that of the
     # ReLU model was done before.
-    assert costs["trained"][3] == ("relu", 23)
+    assert costs["trained"][3][0] == "relu"
+    assert costs["trained"][3][1] > 14
     assert [trial.steps for trial in found.trials] == [8, 8]
     assert costs["trained"][4:] == [("identity-revived", 8)]
     assert found.seconds == pytest.approx(60.0 + 1.0 + 8 * 3.0, abs=0.1)
