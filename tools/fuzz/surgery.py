@@ -35,6 +35,9 @@ _NEW = slice(128, SAMPLES)
 # The largest of some hundred differences, relative to the spread of an output.
 _ROUNDING = {"float32": 1e-4, "mixed_bfloat16": 0.05, "mixed_float16": 0.01}
 _ROUNDING_OF_OTHERS = 0.05
+_AMPLIFIED, _ROUNDED_INPUTS = 4.0, 3
+"""How much more than by rounding its inputs alone, several times, may the outputs of a network change
+by rounding in each layer."""
 _STANDARD_ERRORS = 3.0
 """By how much a larger error on new samples exceeds chance: once in 740 networks where calibration
 changes nothing."""
@@ -91,12 +94,33 @@ class _Trial:
         self._outputs = self._predict(self._model)
         self._variables = _variables(self._model)
         policies = {layer.dtype_policy.name for layer in self._model._flatten_layers()}
-        self._rounding = max(_ROUNDING.get(name, _ROUNDING_OF_OTHERS) for name in policies)
+        usual = max(_ROUNDING.get(name, _ROUNDING_OF_OTHERS) for name in policies)
+        self._rounding = max(usual, _AMPLIFIED * self._difference_by_rounded_inputs())
         # No file holds the dtype policy of a layer's inner layers, so that a loaded network may round
         # elsewhere. Two roundings differ by at most the sum of their differences from float32.
         in_float32 = build(seed, in_float32=True).model
         own = _difference(self._predict(in_float32), self._outputs)
         self._rounding_elsewhere = max(self._rounding, 2.0 * own)
+
+    def _difference_by_rounded_inputs(self) -> float:
+        """Return how much the outputs change if the inputs are rounded otherwise.
+
+        A normalization of a vector near 0 multiplies what is rounded.
+        """
+        rng = np.random.default_rng(self._seed)
+
+        def rounded(array: np.ndarray) -> np.ndarray:
+            if array.dtype != np.float32:
+                return array
+            return np.nextafter(array, rng.choice([-np.inf, np.inf], array.shape), dtype="float32")
+
+        return max(
+            _difference(
+                _predicted(self._model, keras.tree.map_structure(rounded, self._inputs)),
+                self._outputs,
+            )
+            for _ in range(_ROUNDED_INPUTS)
+        )
 
     def attempt(self, operation: str) -> Operation:
         """Apply an operation, and return what became of it."""
@@ -121,11 +145,7 @@ class _Trial:
         return Operation(seed=self._seed, blocks=self._blocks, operation=operation, **outcome)
 
     def _predict(self, model: keras.Model, part: slice = slice(None)) -> list[np.ndarray]:
-        inputs = keras.tree.map_structure(lambda array: array[part], self._inputs)
-        return [
-            np.asarray(output, dtype="float64")
-            for output in keras.tree.flatten(model.predict(inputs, batch_size=64, verbose=0))
-        ]
+        return _predicted(model, keras.tree.map_structure(lambda array: array[part], self._inputs))
 
     def _same_function(
         self, model: keras.Model, expected: list[np.ndarray], rounding: float | None = None
@@ -260,6 +280,13 @@ class _Trial:
         if error <= 5.0 * recorded + max(_NEGLIGIBLE, self._rounding):
             return {}
         return {"broken": f"the error is {error:.2g}, and {recorded:.2g} was recorded"}
+
+
+def _predicted(model: keras.Model, inputs: Any) -> list[np.ndarray]:
+    return [
+        np.asarray(output, dtype="float64")
+        for output in keras.tree.flatten(model.predict(inputs, batch_size=64, verbose=0))
+    ]
 
 
 def _scatter_slopes(model: keras.Model, seed: int) -> None:
