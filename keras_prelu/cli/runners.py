@@ -9,8 +9,8 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -201,6 +201,19 @@ def split_labelled(
     return given.take(np.setdiff1d(np.arange(len(given)), held_out)), given.take(held_out)
 
 
+@contextmanager
+def _hint_at_interrupt(checkpoints: Path | None) -> Iterator[None]:
+    """Say, when a fine-tuning is interrupted, how it can go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoints is None:
+            echo("With --checkpoints FOLDER, the same command would go on from here.", err=True)
+        else:
+            echo(f"The same command goes on from the checkpoints in {checkpoints}.", err=True)
+        raise
+
+
 def finetune_model(
     model: Any,
     train: Any,
@@ -240,7 +253,11 @@ def finetune_model(
     callbacks = _logging(settings.pop("log_dir"), settings.pop("tracker"), group, train)
     where = f"on {gpu() or 'the CPU'} with {keras.backend.backend()}"
     # Trackers print where a run is found, and standard output is for the result.
-    with redirect_stdout(sys.stderr), progress(f"Fine-tuning {where}", counts=False) as update:
+    with (
+        _hint_at_interrupt(options.checkpoints),
+        redirect_stdout(sys.stderr),
+        progress(f"Fine-tuning {where}", counts=False) as update,
+    ):
         result = finetune(
             model,
             train,

@@ -81,9 +81,10 @@ def _nothing_to_convert(located: list[LocatedSite], model: keras.Model) -> str:
             f" convertible. The first is '{first.path}' ({first.layer}): {first.reason}."
         )
     return (
-        f"Model '{model.name}' has no ReLU. Looked for: ReLU, LeakyReLU and PReLU layers,"
-        " Activation('relu'), layers with activation='relu', keras.ops.relu in the graph, and all"
-        " of these inside custom layers."
+        f"Model '{model.name}' has no ReLU, and no smooth activation that could become a PReLU."
+        " Looked for: ReLU, LeakyReLU and PReLU layers, Activation('relu'), layers with"
+        " activation='relu', keras.ops.relu in the graph, the same of swish, GELU, ELU and their"
+        " relatives, and all of these inside custom layers."
     )
 
 

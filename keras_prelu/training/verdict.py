@@ -18,7 +18,13 @@ _UNDECIDED = {
     "as good": "the two are as good as each other",
     "mixed": "each of the two is better by some of the metrics",
 }
-"""Why neither of two networks is to be preferred, by the verdict on them."""
+"""Why neither of two fine-tuned networks is to be preferred, by the verdict on them."""
+_NOT_BETTER = {
+    "can't tell": "the samples do not show that {} is better",
+    "as good": "{} is as good, and no better",
+    "mixed": "{} is better by some of the metrics, and worse by others",
+}
+"""Why the network that came in is kept, by the verdict on the fine-tuned one beside it."""
 
 
 class Judged:
@@ -79,7 +85,7 @@ class Judged:
             return f"Keep {incoming}: it is better than {model}."
         against_incoming = self.incoming_comparison.verdict
         if against_incoming != "better":
-            return f"Either is fine, {model} or {incoming}: {_UNDECIDED[against_incoming]}."
+            return f"Keep {incoming}: {_NOT_BETTER[against_incoming].format(model)}."
         against_control = self.comparison_with_control
         rivals = self.control_incoming_comparison
         if against_control is None or rivals is None or self.control is self.prelu:
@@ -89,7 +95,7 @@ class Judged:
         if rivals.verdict != "better":
             return f"Keep {model}: it is better than {incoming}, which is not shown of {control}."
         return (
-            f"Either is fine, {model} or {control}: both are better than {incoming}, and"
+            f"Keep {control}, which costs less than {model}: both are better than {incoming}, and"
             f" {_UNDECIDED[against_control.verdict]}."
         )
 

@@ -20,7 +20,7 @@ from keras_prelu.cli.main import main
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIGURE = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
 # Which verdict a short training gets, and by which recipe, depends on the backend.
-VERDICT = re.compile(r"^.*(PReLU is|Can't tell|No recipe|The fine-tuned|Keep \w|Either is fine).*$")
+VERDICT = re.compile(r"^.*(PReLU is|Can't tell|No recipe|The fine-tuned|Keep \w).*$")
 PROMPT = "$ "
 COMMAND = f"{PROMPT}keras-prelu "
 SAMPLES = "samples.npz"

@@ -21,7 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "a_model_like_yours.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FIGURE = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
 VERDICT = re.compile(r"PReLU is|Can't tell|The fine-tuned")
-ADVICE = re.compile(r"Keep |Either is fine")
+ADVICE = re.compile(r"Keep ")
 SHOWN = {"inspect": 12, "convert": 3, "evaluate": 6, "finetune": 1, "report": 1, "export": 2}
 """How many of the last lines of a command's output the page shows; a verdict and all after it."""
 NAMES = {name.rpartition(".")[0]: name for name in ten_models.KINDS}

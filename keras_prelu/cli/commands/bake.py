@@ -50,6 +50,7 @@ def command(
     from keras_prelu.cli.console import print_json
     from keras_prelu.cli.sample_records import carry_record, check_carried_record
     from keras_prelu.conversion.bake import bake
+    from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import check_output, save_model
     from keras_prelu.io.model_names import beside
 
@@ -62,7 +63,16 @@ def command(
     save_model(baked, output, force=force)
     carry_record(model, output, force=force)
     write_run_file(output)
+    slopes = layer_slopes(converted)
+    largest = {each.path: max(abs(each.minimum), abs(each.maximum)) for each in slopes}
+    pruned = sum(slope <= prune for slope in largest.values())
     if session.json:
-        print_json({"model": model, "output": output, "parameters": baked.count_params()})
+        record = {"model": model, "output": output, "parameters": baked.count_params()}
+        print_json({**record, "pruned": pruned})
         return
+    if prune:
+        echo(f"{pruned} of {len(largest)} PReLU layers became ReLU.")
+        if largest and not pruned:
+            path = min(largest, key=lambda path: largest[path])
+            echo(f"The smallest slopes are those of '{path}', up to {largest[path]:.2g}.")
     echo(f"Wrote {output}.")

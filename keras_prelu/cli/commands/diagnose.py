@@ -184,8 +184,11 @@ def _print_trials(trials: Any) -> None:
         right=["slopes' rate", "round", "steps", "loss"],
     )
     if trials.note:
-        echo(trials.note)
-    echo(
-        f"Lowest: {trials.recipe}. Whether that is more than noise says keras-prelu finetune, which"
-        " chooses in the same way."
-    )
+        echo(f"{trials.note} --trial-seconds gives more.")
+    if trials.recipe == "relu":
+        echo("No recipe was better than plain ReLU.")
+    else:
+        echo(
+            f"Lowest: {trials.recipe}. keras-prelu finetune, which chooses in the same way, tells"
+            " whether that is more than noise."
+        )

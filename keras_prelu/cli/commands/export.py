@@ -29,9 +29,8 @@ QUANTIZATIONS = ("float16", "dynamic", "int8", "int16x8")
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Output: .keras, .tflite, .onnx, .xml (OpenVINO), .pt2 (PyTorch), .pte (ExecuTorch),"
-    " or a folder (SavedModel).",
+    help="Output, which must be given: .keras, .tflite, .onnx, .xml (OpenVINO), .pt2 (PyTorch),"
+    " .pte (ExecuTorch), or a folder (SavedModel).",
 )
 @click.option(
     "--format",
@@ -74,7 +73,7 @@ QUANTIZATIONS = ("float16", "dynamic", "int8", "int16x8")
 @session_options
 def command(
     model: ModelName,
-    output: Path,
+    output: Path | None,
     format_: str | None,
     quantize: str | None,
     data: DataOptions,
@@ -113,6 +112,11 @@ def command(
         "measure": measure,
         "force": force,
     }
+    if output is None:
+        raise click.UsageError(
+            "Missing option '-o' / '--output'. Its suffix is the format, as in -o model.onnx or -o"
+            " model.tflite"
+        )
     check_export(output, format_, **settings)
     check_run_file(output)
     loaded = session.load_model(model)

@@ -10,6 +10,7 @@ import click
 
 from keras_prelu.cli.options.groups import Decorator, is_given, option, option_group
 from keras_prelu.cli.options.parameter_types import Times
+from keras_prelu.utils.suggestions import did_you_mean
 
 __all__ = [
     "CONTROLS",
@@ -60,6 +61,13 @@ class _RecipeName(click.Choice):  # type: ignore[type-arg] # No generic before c
         if value in REPLACED_RECIPES:
             self.fail(
                 f"{value!r} was removed: {REPLACED_RECIPES[value]!r} takes its place.", param, ctx
+            )
+        if value not in RECIPES:
+            self.fail(
+                f"There is no recipe {value!r}.{did_you_mean(value, RECIPES)} Recipes:"
+                f" {', '.join(RECIPES)}.",
+                param,
+                ctx,
             )
         return super().convert(value, param, ctx)
 

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "outputs"
 FIGURE = re.compile(r"\d+(?= of \d)|[\d,]+(?= bytes)|[-+−]?\d+\.\d+(e[-+]?\d+)?|[-+]?\d+e[-+]?\d+")
 # Which verdict a short training gets depends on the backend.
 VERDICT = re.compile(r"^(Verdict: )?(PReLU is|Can't tell).*$")
-ADVICE = re.compile(r"^(Keep|Either is fine, )\b.*$")
+ADVICE = re.compile(r"^Keep\b.*$")
 
 
 def check(name, text):

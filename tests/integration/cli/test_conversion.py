@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 
 import keras
 import numpy as np
@@ -314,7 +315,14 @@ def test_bake():
     assert invoke("bake prelu.keras").output == "Wrote prelu.stock.keras.\n"
     stock = keras.models.load_model("prelu.stock.keras")
     assert {type(layer).__module__.split(".")[0] for layer in stock.layers} == {"keras"}
+    few = invoke("bake prelu.keras --force --prune 0.001").output
+    assert re.match(
+        r"0 of (\d) PReLU layers became ReLU\.\nThe smallest slopes are those of '", few
+    )
+    all_of_them = invoke("bake prelu.keras --force --prune 1").output
+    assert re.match(r"(\d) of \1 PReLU layers became ReLU\.\nWrote", all_of_them)
     record = invoke_json("bake prelu.keras --force")
+    assert record.pop("pruned") == 0
     assert record["parameters"] == stock.count_params()
 
 

@@ -60,6 +60,8 @@ def check_refused(arguments, status, message):
         ("finetune relu.keras --data digits --alpha 0.1 --budget 2x", "Add --recipe auto"),
         ("finetune relu.keras --data digits --recipe exp --budget 2x", "Add --recipe auto"),
         ("finetune relu.keras --data digits --recipe exp-fast", "'exp-decay' takes its place"),
+        ("finetune relu.keras --data digits --recipe identiy", "Did you mean 'identity'?"),
+        ("export relu.keras", "as in -o model.onnx"),
         ("finetune relu.keras --data digits --loss nosuch", "no Keras loss 'nosuch'"),
         ("evaluate relu.keras --data digits --loss meen_squared_error", "'mean_squared_error'"),
         ("calibrate relu.keras --original relu.keras --data digits", "nothing to calibrate"),
@@ -127,6 +129,22 @@ def test_ctrl_c_ends_with_130(monkeypatch, folder):
 
     monkeypatch.setattr("keras_prelu.io.loading.load_model", interrupt)
     check_refused("inspect relu.keras", 130, "Interrupted.")
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("", "With --checkpoints FOLDER, the same command would go on from here."),
+        ("--checkpoints states", "The same command goes on from the checkpoints in states."),
+    ],
+)
+def test_ctrl_c_in_a_fine_tuning_says_how_to_go_on(monkeypatch, folder, option, hint):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_prelu.training.finetune.finetune", interrupt)
+    result = invoke(f"finetune relu.keras --data labelled.npz {option}", expect=130)
+    assert result.stderr.endswith(f"{hint}\nInterrupted.\n")
 
 
 @pytest.mark.parametrize("name", ["pytorch", "numpy", "Torch"])

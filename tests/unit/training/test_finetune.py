@@ -139,29 +139,29 @@ def test_the_better_one_of_the_models_that_came_in_counts(digits):
             "can't tell",
             "can't tell",
             "model",
-            "Either is fine, M or I: the samples do not show which of the two is better.",
+            "Keep I: the samples do not show that M is better.",
         ),
         (
             "better",
             "as good",
             "worse",
             "model",
-            "Either is fine, M or I: the two are as good as each other.",
+            "Keep I: M is as good, and no better.",
         ),
         (
             "better",
             "mixed",
             "better",
             "model",
-            "Either is fine, M or I: each of the two is better by some of the metrics.",
+            "Keep I: M is better by some of the metrics, and worse by others.",
         ),
         (
             "as good",
             "better",
             "better",
             "model",
-            "Either is fine, M or C: both are better than I, and the two are as good as each"
-            " other.",
+            "Keep C, which costs less than M: both are better than I, and the two are as good as"
+            " each other.",
         ),
         (
             "can't tell",
