@@ -90,8 +90,8 @@ def one_sided_findings(measures: Mapping[str, float]) -> Iterator[Finding]:
             measure="one-sided",
             text=f"The negative sides of {share:.0%} of the PReLU units carry nothing.",
             advice=(
-                "Layers whose slopes are all at most 0.01 are turned into ReLUs, which cost less, by"
-                " keras-prelu bake MODEL --prune 0.01."
+                "Layers whose slopes are all at most 0.01 are turned into ReLUs, which cost less,"
+                " by keras-prelu bake MODEL --prune 0.01."
             ),
         )
 
