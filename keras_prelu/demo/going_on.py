@@ -142,8 +142,10 @@ def _adam() -> keras.optimizers.Optimizer:
 
 def _compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> keras.Model:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # Steps are so short that starting each one alone would take longer than computing it.
-    model.compile(optimizer, loss, steps_per_execution=45)
+    # Steps are so short that starting each one alone would take longer than computing it. Keras has
+    # no such option on PyTorch.
+    steps = 1 if keras.backend.backend() == "torch" else 45
+    model.compile(optimizer, loss, steps_per_execution=steps)
     return model
 
 
