@@ -66,6 +66,15 @@ def used_columns(source: str, names: Collection[str], roles: ColumnRoles) -> tup
         DataError: There is no such column, or no input is left.
     """
     labels = label_names(names, roles, LABELS)
+    if not roles.labels and len(labels) == 1:
+        rival = next(
+            (name for name in label_names(names, roles, LABELS[::-1]) if name not in labels), ""
+        )
+        if rival:
+            raise DataError(
+                f"'{source}' has the columns '{labels[0]}' and '{rival}', and either could be the"
+                f" labels: name one with --label, or the other as an input of the model."
+            )
     missing = next((name for name in labels if name not in names), None)
     if missing is not None:
         suggestion = did_you_mean(missing, names, cutoff=_SIMILAR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,32 @@ def table_dataset(source: str, path: Path, kind: str, roles: ColumnRoles) -> Dat
     return dataset_of_columns(source, columns, None, roles)
 
 
+def _read_text(path: Path, separator: str) -> Any:
+    """Return the frame of a text file.
+
+    Raises:
+        ValueError: Rows have more fields than the header, or columns have the same name: pandas
+            would take the first fields for an index, and rename columns.
+    """
+    import pandas
+
+    # An empty field is missing; words such as "None" are text that people write.
+    options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "na_values": [""]}
+    header = pandas.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0]
+    twice = header[header.duplicated()].dropna()
+    if len(twice):
+        raise ValueError(f"two columns are named '{twice.iloc[0]}'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)
+        try:
+            return pandas.read_csv(path, index_col=False, **options)
+        except pandas.errors.ParserWarning:
+            raise ValueError(
+                f"rows have more fields than the header, which has {len(header)}; numbers with a"
+                " decimal comma have two fields"
+            ) from None
+
+
 def _read(path: Path, kind: str) -> Any:
     try:
         import pandas
@@ -47,8 +74,7 @@ def _read(path: Path, kind: str) -> Any:
     try:
         if separator is None:
             return pandas.read_parquet(path)
-        # An empty field is missing; words such as "None" are text that people write.
-        return pandas.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
+        return _read_text(path, separator)
     except ImportError as error:
         raise DataError(f"'{path}' needs pyarrow: pip install 'keras-prelu[data]'.") from error
     except Exception as error:  # Those of pandas and pyarrow.

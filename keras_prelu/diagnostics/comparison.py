@@ -42,6 +42,8 @@ __all__ = [
     "negligible_difference",
 ]
 
+_ROUNDING = 1e-6
+"""Differences of two losses of a sample below this share of them are those of float32."""
 MARGIN = 0.01
 """The difference that does not matter: a point of accuracy, or a hundredth of a loss."""
 
@@ -190,7 +192,7 @@ def _compared(
     runs: int,
     metrics: Sequence[tuple[MetricValues, MetricValues]],
 ) -> Comparison:
-    gains = a.direction * (a.values - b.values)
+    gains = _gains(a, b)
     are_outcomes = a.metric == "accuracy" and _binary(a.values) and _binary(b.values)
     wins, losses = int(np.sum(gains > 0)), int(np.sum(gains < 0))
     intervals = (
@@ -227,6 +229,14 @@ def _compared(
         direction=a.direction,
         negligible=negligible,
     )
+
+
+def _gains(a: Scores, b: Scores) -> np.ndarray:
+    """Return the gain on each sample. A difference that rounding explains is none."""
+    gains = a.direction * (a.values - b.values)
+    with np.errstate(invalid="ignore"):
+        rounded = np.abs(gains) <= _ROUNDING * np.abs(b.values)
+    return np.where(rounded & np.isfinite(gains), 0.0, gains)
 
 
 def negligible_difference(a: float, b: float, direction: int, margin: float) -> float:

@@ -65,6 +65,13 @@ class Checkpoint(keras.callbacks.Callback):
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
         state, meta = _read(self._path)
+        try:
+            self._assign(state, meta)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(self._path) from error
+
+    def _assign(self, state: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Give the model and the callbacks a state that was read."""
         variables = _variables(self.model)
         if len(variables) != meta["variables"]:
             raise FineTuningError(
@@ -222,7 +229,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             state = {key: archive[key] for key in archive.files}
         return state, json.loads(state.pop("meta").tobytes())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise _damaged(path) from error
 
 

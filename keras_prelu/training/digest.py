@@ -7,6 +7,7 @@ bytecode and by the values that it refers to, an object by its class and its con
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import hashlib
 import sys
@@ -34,6 +35,7 @@ _WITH_ATTRIBUTES = (
 )
 """Objects that count with their attributes too."""
 _OF_OPTIMIZERS = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
+_DEFAULT_REDUCTION: tuple[Any, Any] = (object.__reduce_ex__, object.__reduce__)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, slice)
 
 
@@ -48,7 +50,9 @@ def object_digest(value: Any) -> str:
     - A function of the user counts with its bytecode, defaults, closure and the globals that it
       names; a class of the user with its attributes. Functions and classes of installed packages
       count with their names and the package's version.
-    - Any other object counts with its class and its attributes.
+    - A module of the user counts with its code.
+    - Any other object counts with its class, its attributes, and what `pickle` would store of it
+      besides, if it can be pickled.
 
     Args:
         value: Any object.
@@ -105,12 +109,16 @@ def _description(value: Any) -> _Description:
     if isinstance(value, types.CodeType):
         # Line numbers and file names are left out: they change nothing in the result.
         return b"code" + value.co_code, (value.co_names, value.co_varnames, value.co_consts)
+    if isinstance(value, types.BuiltinFunctionType):
+        owner = value.__self__
+        bound = None if isinstance(owner, types.ModuleType) else owner
+        return b"builtin", (value.__module__, value.__qualname__, bound)
     if isinstance(value, types.MethodType):
         return b"method", (value.__self__, value.__func__)
     if isinstance(value, functools.partial):
         return b"partial", (value.func, value.args, value.keywords)
     if isinstance(value, types.ModuleType):
-        return b"module", (_versioned(value.__name__),)
+        return b"module", (_versioned(value.__name__), _code_of_module(value))
     if isinstance(value, property):
         return b"property", (value.fget, value.fset)
     return _describe_instance(value)
@@ -143,7 +151,7 @@ def _describe_class(kind: type) -> _Description:
     attributes = {
         name: getattr(value, "__func__", value)
         for name, value in sorted(vars(kind).items())
-        if isinstance(value, types.FunctionType) or not name.startswith("_")
+        if isinstance(value, types.FunctionType) or not name.startswith(("__", "_abc_"))
     }
     return b"class", (kind.__bases__, attributes)
 
@@ -174,12 +182,51 @@ def _configuration(value: Any) -> dict[str, Any]:
     attributes = getattr(value, "__dict__", {})
     is_layer = isinstance(value, keras.layers.Layer)
     is_named = is_layer or isinstance(value, keras.optimizers.Optimizer)
+    if not is_named and not isinstance(value, _WITH_ATTRIBUTES):
+        attributes = {**attributes, "__state__": _hidden_state(value)}
     # The private attributes of a layer are Keras's own, and some hold automatic names.
     return {
         name: item
         for name, item in attributes.items()
         if not (is_layer and name.startswith("_")) and not (is_named and name == "name")
     }
+
+
+def _hidden_state(value: Any) -> Any:
+    """Return what an object holds besides its attributes, such as in slots or in C.
+
+    It is what `pickle` would store, and None for an object that can't be pickled.
+    """
+    kind = type(value)
+    reduce = copyreg.dispatch_table.get(kind)
+    if reduce is None and (kind.__reduce_ex__, kind.__reduce__) == _DEFAULT_REDUCTION:
+        names = [name for base in kind.__mro__ for name in _slots(base)]
+        return {name: getattr(value, name) for name in names if hasattr(value, name)} or None
+    try:
+        reduced = value.__reduce_ex__(2) if reduce is None else reduce(value)
+    except Exception:
+        return None
+    if isinstance(reduced, str):
+        return reduced
+    arguments, state, items, pairs = (*reduced[1:], None, None, None)[:4]
+    return arguments, state, *(None if each is None else list(each) for each in (items, pairs))
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def _code_of_module(module: types.ModuleType) -> Any:
+    """Return the code of a module of the user's, which functions may name."""
+    file = getattr(module, "__file__", None)
+    if _is_installed(module.__name__) or not str(file).endswith(".py"):
+        return None
+    try:
+        return compile(Path(str(file)).read_text(encoding="utf-8"), "", "exec")
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _config_of_optimizer(optimizer: Any) -> dict[str, Any]:

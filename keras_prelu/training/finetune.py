@@ -195,7 +195,10 @@ def finetune(
             from there and ends with the weights of an uninterrupted call, bit for bit on the same
             backend and machine. With several hosts, the first one writes, and all must see the
             folder. One fine-tuning at a time uses a folder. Callbacks with a state of their own
-            (ReduceLROnPlateau) start with a fresh state. Defaults to None: nothing is stored.
+            (ReduceLROnPlateau) start with a fresh state. A call that differs in data, models or
+            settings is refused; what callbacks of your own do, those that a function makes, and
+            data that a stream yields beyond its first batches are not compared. Defaults to None:
+            nothing is stored.
 
     Returns:
         A `FineTuning`: the trained models, the slopes, and the verdict, which also says if

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,9 @@ from keras_prelu.version import __version__
 __all__ = ["fingerprint"]
 
 _ROWS_ON_DISK = 64
+_SHUFFLED = "shuffled"
+_MOST_SAMPLES = 100_000
+"""The largest number of samples of a shuffled stream that are read for its digest."""
 _BATCHES_OF_STREAM = 2
 _CHANGES_TRAINING = (
     keras.callbacks.EarlyStopping,
@@ -150,7 +154,38 @@ def _array_parts(array: Any) -> Any:
 def _stream_parts(stream: Any) -> Any:
     source = stream.source if isinstance(stream, StreamBatches) else stream
     first, second = (object_digest(list(_first_batches(source))) for _ in range(2))
-    return type(source).__name__, batch_count(stream), first if first == second else "shuffled"
+    count = batch_count(stream)
+    if first != second:
+        first = _digest_in_any_order(source) if count else _SHUFFLED
+    return type(source).__name__, count, first
+
+
+def _digest_in_any_order(stream: Any) -> str:
+    """Return a digest of the samples of a stream that ends, whatever their order.
+
+    It says nothing of streams with more samples than can be read quickly, or whose samples differ
+    each time, such as by augmentation.
+    """
+    sums = [_sum_of_digests(stream) for _ in range(2)]
+    return _SHUFFLED if sums[0] is None or sums[0] != sums[1] else f"{sums[0]:x}"
+
+
+def _sum_of_digests(stream: Any) -> int | None:
+    """Return the sum of the digests of all samples, or None if there are too many."""
+    total = samples = 0
+    for batch in batches_of(stream):
+        arrays = [
+            np.ascontiguousarray(keras.ops.convert_to_numpy(array))
+            for array in keras.tree.flatten(batch)
+            if array is not None
+        ]
+        samples += len(arrays[0])
+        if samples > _MOST_SAMPLES:
+            return None
+        for rows in zip(*arrays, strict=True):
+            content = b"".join(np.asarray(row).tobytes() for row in rows)
+            total += int.from_bytes(hashlib.sha256(content).digest())
+    return total
 
 
 def _first_batches(stream: Any) -> Iterator[list[np.ndarray]]:

@@ -67,11 +67,14 @@ def _without_memory_formats(program: Any) -> Any:
     """
     import torch
 
+    aten = torch.ops.aten
     formats = (torch.channels_last, torch.channels_last_3d)
     for node in list(program.graph.nodes):
-        is_copy = node.target is torch.ops.aten.clone.default
+        is_copy = node.target is aten.clone.default
         if is_copy and node.kwargs.get("memory_format") in formats:
             node.replace_all_uses_with(node.args[0])
             program.graph.erase_node(node)
+        elif node.target in (aten.view.default, aten._unsafe_view.default):
+            node.target = aten.reshape.default  # A view needs that order in memory.
     program.graph_module.recompile()
     return program

@@ -31,6 +31,19 @@ def of_columns():
     return keras.Model([age, city], L.Dense(2)(L.Concatenate()([age, city])))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,label\n0,5,3,1\n1,5,4,0\n", "more fields than the header, which has 3"),
+        ("a,label,label\n1,2,0\n3,4,1\n", "two columns are named 'label'"),
+        ("a,labels,label\n1,2,0\n3,4,1\n", "'label' and 'labels', and either could be"),
+    ],
+)
+def test_tables_that_can_be_read_in_two_ways_are_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        load(str(table(tmp_path, text)))
+
+
 def test_a_table_with_text(tmp_path):
     data = load(str(table(tmp_path)))
     assert list(data.train.x) == ["age", "city", "income"]

@@ -153,6 +153,12 @@ class TestExecuTorch:
         assert record.operations["XnnpackBackend"] > 0
         assert not {"convolution", "maximum", "where", "relu"} & set(record.operations)
 
+    @pytest.mark.parametrize("layer", [L.Flatten(), L.Reshape((9, 8)), L.Permute((3, 1, 2))])
+    def test_convolutions_before_a_change_of_shape(self, layer):
+        inputs = keras.Input((8, 8, 3))
+        x = layer(kp.PReLU(0.3, shared_axes=[1, 2])(L.Conv2D(2, 3)(inputs)))
+        assert kp.export(keras.Model(inputs, L.Dense(2)(x)), "model.pte").difference <= 1e-5
+
     def test_inputs_of_any_size_are_refused(self, folder):
         inputs = keras.Input((None, None, 3))
         outputs = L.GlobalAveragePooling2D()(kp.PReLU(shared_axes=[1, 2])(inputs))

@@ -238,3 +238,14 @@ def test_scores_need_labels_and_a_loss():
         sample_scores(constant([1.0]), kp.data.Samples(x))
     with pytest.raises(ValueError, match="give a `loss`"):
         sample_scores(constant([1.0]), (x, np.array([0.3, 0.4])))
+
+
+@pytest.mark.parametrize("count", [19, 20, 1000])
+def test_differences_of_rounding_are_none(count):
+    """Losses that differ in the last places of float32 are as good, and needed samples make sense."""
+    b = np.linspace(0.5, 2.0, 1000)
+    a = b.copy()
+    a[:count] *= 1 - 1e-7
+    found = compare_scores("loss", a, b)
+    assert found.verdict == "as good"
+    assert (found.low, found.high) == (0.0, 0.0)

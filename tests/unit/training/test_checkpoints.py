@@ -183,9 +183,18 @@ def test_checkpoints_of_another_fine_tuning_are_refused(digits, finished):
 def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     path = tmp_path / "run" / "model.npz"
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(kp.errors.FileError, match="can't be read"):
-        tuned(digits, tmp_path / "run")
+    whole = path.read_bytes()
+    with np.load(path) as archive:
+        state = {name: archive[name] for name in archive.files}
+    short = {**state, "v0": state["v0"][:-4]}
+    contents = [whole[:-200], b"", short, {name: state[name] for name in state if name != "v1"}]
+    for content in contents:
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            np.savez(path, **content)
+        with pytest.raises(kp.errors.FileError, match="can't be read"):
+            tuned(digits, tmp_path / "run")
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(kp.errors.FileError, match="can't be written"):
         tuned(digits, tmp_path / "file")

@@ -1,7 +1,16 @@
 """keras_prelu.training.digest: the same in every process, another for every difference in content."""
 
 import functools
+import importlib
+import math
+import operator
 import os
+import random
+import re
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -51,6 +60,19 @@ class Tripled(keras.layers.Dense):
 Tripled.__qualname__ = Tripled.__name__ = "Doubled"
 
 
+@dataclass(slots=True)
+class Slotted:
+    factor: float
+
+
+class Private:
+    _factor = 1.0
+
+
+class OtherPrivate:
+    _factor = 2.0
+
+
 def model(units=3, seed=0, activation="relu", name=None, **options):
     keras.utils.set_random_seed(seed)
     hidden = keras.layers.Dense(4, activation=activation, **options)
@@ -80,6 +102,23 @@ def cases():
             lambda: functools.partial(helper, y=1),
             lambda: functools.partial(helper, y=2),
         ),
+        "partial of a builtin": (
+            lambda: functools.partial(operator.mul, 2.0),
+            lambda: functools.partial(operator.add, 2.0),
+        ),
+        "builtin": (lambda: math.sin, lambda: math.cos),
+        "method of a builtin": (lambda: "a".join, lambda: "b".join),
+        "getter": (lambda: operator.itemgetter(0), lambda: operator.itemgetter(1)),
+        "generator of NumPy": (
+            lambda: np.random.default_rng(1),
+            lambda: np.random.default_rng(2),
+        ),
+        "generator of Python": (lambda: random.Random(1), lambda: random.Random(2)),
+        "pattern": (lambda: re.compile("a"), lambda: re.compile("b")),
+        "path": (lambda: Path("a"), lambda: Path("b")),
+        "fraction": (lambda: Fraction(1, 3), lambda: Fraction(1, 4)),
+        "slots": (lambda: Slotted(1.0), lambda: Slotted(2.0)),
+        "private attribute of a class": (lambda: Private, lambda: OtherPrivate),
         "callable object": (lambda: Weighted(1.0), lambda: Weighted(2.0)),
         "bound method": (lambda: Weighted(1.0).__call__, lambda: Weighted(2.0).__call__),
         "class of one name": (lambda: Doubled, lambda: Tripled),
@@ -115,6 +154,18 @@ def test_a_global_that_a_function_names_counts(monkeypatch):
     before = object_digest(loss_of_global)
     monkeypatch.setitem(loss_of_global.__globals__, "WEIGHT", 3.0)
     assert object_digest(loss_of_global) != before
+
+
+def test_the_code_of_a_module_that_a_function_names_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = []
+    for body in ("x + 1", "x + 1  # a comment", "x + 2"):
+        (tmp_path / "own_module.py").write_text(f"def f(x):\n    return {body}\n")
+        sys.modules.pop("own_module", None)
+        importlib.invalidate_caches()
+        own_module = importlib.import_module("own_module")
+        digests.append(object_digest(lambda x, own_module=own_module: own_module.f(x)))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_automatic_names_do_not_count_and_order_of_layers_does():
