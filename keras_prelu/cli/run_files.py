@@ -140,17 +140,28 @@ def _read(context: click.Context, _parameter: click.Parameter, path: Path | None
     context.default_map = {**(context.default_map or {}), **defaults}
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
 def _load(path: Path) -> dict[Any, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise click.UsageError(f"'{path}' can't be read as YAML: {reason}") from error
     if not isinstance(values, Mapping):
         raise click.UsageError(f"'{path}' must hold lines of the form 'option: value'")
-    return dict(values)
+    names = [key.value for key, _ in node.value]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise click.UsageError(f"'{path}': {twice} stands there twice")
+    # As on the command line: YAML reads 010 as 8 and 1:30 as 90.
+    numbers = {key.value: value.value for key, value in node.value if value.tag in _NUMBERS}
+    return {**values, **numbers}
 
 
 def _checked(

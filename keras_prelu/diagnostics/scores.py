@@ -15,7 +15,7 @@ from keras_prelu.data.samples import Samples, as_samples
 from keras_prelu.data.signature import input_signature
 from keras_prelu.diagnostics.compiled_metrics import MetricValues, metric_values, named_metric
 from keras_prelu.diagnostics.predictions import Predictions, losses_by_sample, predict
-from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.graph.model_state import keeps_state
 
 __all__ = ["Scores", "check_scores", "measure_scores", "sample_scores"]
@@ -167,10 +167,21 @@ def _scored(
         if predicted is not None:
             classes = labels.reshape(len(labels), -1)
             classes = classes.argmax(-1) if classes.shape[1] > 1 else classes[:, 0]
+            _check_classes(classes, predictions.outputs[0].shape[1], loss)
             return {_ACCURACY: (predicted == classes).astype(np.float64)}
     found = losses_by_sample(predictions, loss, loss_weights_of(compiled))
     # The loss of the only output that has one is the loss itself.
     return found if len(found) > 2 else {_LOSS: found[_LOSS]}
+
+
+def _check_classes(classes: np.ndarray, count: int, loss: Any) -> None:
+    """Raise a DataError if a label is the number of no class, nor the one that the loss ignores."""
+    largest = int(classes.max(initial=0))
+    if count > 1 and largest >= count and largest != getattr(loss, "ignore_class", None):
+        raise DataError(
+            f"The label {largest} is none of the model's {count} classes, which are 0 to"
+            f" {count - 1}."
+        )
 
 
 def _by_metric(

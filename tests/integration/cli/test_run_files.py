@@ -81,7 +81,7 @@ def test_run_files_of_other_commands(folder, command, written, output):
 
 
 def test_options_replace_those_of_the_file(folder):
-    (folder / "run.yaml").write_text("model: missing.keras\nseed: 1\n")
+    (folder / "run.yaml").write_text("model: missing.keras\nseed: 01\n")
     found = invoke_json("inspect relu.keras --config run.yaml")
     assert found["model"] == "relu.keras"
 
@@ -96,7 +96,10 @@ def test_options_replace_those_of_the_file(folder):
         ("epochs: [1, 2]", "epochs takes one value. Received: [1, 2]"),
         ("epochs: {a: 1}", "epochs must be a value"),
         ("control: 1", "control must be true or false"),
-        ("recipe: identiy", "recipe: 'identiy' is not one of"),
+        ("recipe: identiy", "recipe: There is no recipe 'identiy'. Did you mean 'identity'?"),
+        ("seed: 1\nepochs: 2\nseed: 3", "'run.yaml': seed stands there twice"),
+        ("seed: 1:30", "'1:30' is not a valid integer"),
+        ("[" * 3000, "can't be read as YAML"),
         ("command: convert", "'run.yaml' is a run of 'convert': keras-prelu convert --config"),
         ("config: other.yaml", "there is no 'config'"),
         ("- epochs", "must hold lines of the form 'option: value'"),

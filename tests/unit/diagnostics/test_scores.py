@@ -6,7 +6,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.diagnostics.scores import measure_scores
-from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.errors import DataError, InvalidArgumentError
 
 L, losses = keras.layers, keras.losses
 RNG = np.random.default_rng(0)
@@ -115,6 +115,12 @@ def test_the_loss_says_which_outputs_mean_class_1(loss, threshold, shift):
 def test_what_can_not_be_compared_is_refused(a, b, labels, message):
     with pytest.raises(InvalidArgumentError, match=message):
         kp.compare(a, b, (X, labels))
+
+
+def test_labels_of_no_class_are_refused():
+    """Not counted as errors of both models."""
+    with pytest.raises(DataError, match="label 2 is none of the model's 2 classes"):
+        kp.compare(network(2), network(2), (X, np.where(CLASSES == 1, 2, 0)))
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
