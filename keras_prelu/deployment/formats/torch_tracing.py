@@ -60,6 +60,9 @@ def traced_on_one(model: keras.Model, samples: Any) -> Any:
     return _without_memory_formats(program).run_decompositions()
 
 
+_VIEWS = ("aten.view.default", "aten._unsafe_view.default")
+
+
 def _without_memory_formats(program: Any) -> Any:
     """Return a program without the copies by which Keras orders the channels in memory.
 
@@ -74,7 +77,7 @@ def _without_memory_formats(program: Any) -> Any:
         if is_copy and node.kwargs.get("memory_format") in formats:
             node.replace_all_uses_with(node.args[0])
             program.graph.erase_node(node)
-        elif node.target in (aten.view.default, aten._unsafe_view.default):
+        elif str(node.target) in _VIEWS:
             node.target = aten.reshape.default  # A view needs that order in memory.
     program.graph_module.recompile()
     return program
