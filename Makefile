@@ -115,5 +115,5 @@ $(VENV)/installed: $(VENV)/created setup.py constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(INSTALL) '.[dev,hub,jax,torch]'
+	$(INSTALL) '.[dev,executorch,hub,jax,torch]'
 	touch $@

@@ -33,7 +33,6 @@ EXTRAS = {
         "build>=1.2",
         "check-wheel-contents>=0.6",
         "datasets>=3.0",
-        "executorch>=1.0",
         "furo>=2024.8",
         "gymnasium>=1.0",  # for examples/reinforcement_learning.py
         "grain>=0.2.10",

@@ -5,6 +5,7 @@ TensorFlow's formats, and ONNX files once more, on TensorFlow.
 """
 
 import os
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -33,6 +34,10 @@ writes_onnx = pytest.mark.skipif(
     BACKEND == "jax" or (BACKEND == "torch" and older("keras", "3.14")),
     reason="jax2onnx is not installed for the tests; Keras 3.13 writes a fixed batch on PyTorch",
 )
+writes_executorch = pytest.mark.skipif(
+    BACKEND != "torch" or find_spec("executorch") is None,
+    reason="the format is PyTorch's, and ExecuTorch needs a new version of it",
+)
 ON_ANY_BACKEND = [
     "keras",
     pytest.param("onnx", marks=writes_onnx),
@@ -43,10 +48,7 @@ ON_ANY_BACKEND = [
             reason="the format is PyTorch's, since Keras 3.15",
         ),
     ),
-    pytest.param(
-        "executorch",
-        marks=pytest.mark.skipif(BACKEND != "torch", reason="the format is PyTorch's"),
-    ),
+    pytest.param("executorch", marks=writes_executorch),
 ]
 ON_TENSORFLOW = [
     pytest.param(name, marks=pytest.mark.tensorflow, id=f"{name} on TensorFlow")
@@ -146,7 +148,7 @@ def test_programs_of_pytorch_take_any_batch():
         assert record.operations["relu"] > 0
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="the format is PyTorch's")
+@writes_executorch
 class TestExecuTorch:
     def test_xnnpack_takes_over_convolutions_and_activations(self):
         record = kp.export(converted(models.capped), "model.pte")
