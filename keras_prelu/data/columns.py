@@ -73,7 +73,7 @@ def used_columns(source: str, names: Collection[str], roles: ColumnRoles) -> tup
         if rival:
             raise DataError(
                 f"'{source}' has the columns '{labels[0]}' and '{rival}', and either could be the"
-                f" labels: name one with --label, or the other as an input of the model."
+                " labels. Name them with --label; the other column is then an input."
             )
     missing = next((name for name in labels if name not in names), None)
     if missing is not None:

@@ -66,7 +66,7 @@ _VIEWS = ("aten.view.default", "aten._unsafe_view.default")
 def _without_memory_formats(program: Any) -> Any:
     """Return a program without the copies by which Keras orders the channels in memory.
 
-    Converters refuse them, and runtimes have an order of their own.
+    ExecuTorch refuses them, and runtimes have an order of their own.
     """
     import torch
 
