@@ -8,6 +8,7 @@ import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import MODEL
+from keras_prelu.cli.options.numbers import NOT_NEGATIVE, number_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
 from keras_prelu.io.model_names import ModelName
@@ -30,11 +31,10 @@ __all__ = ["command"]
     help="Metric that decides alone: one that A is compiled with, any of Keras's, or module:name of"
     " yours.  [default: accuracy or loss, and all that A is compiled with]",
 )
-@click.option(
+@number_option(
     "--margin",
-    type=click.FloatRange(min=0),
+    NOT_NEGATIVE,
     default=0.01,
-    show_default=True,
     help="Largest difference that does not matter: of accuracies, or of losses relative to B's.",
 )
 @session_options

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from keras_prelu.cli.options.numbers import COUNT, number_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
 
@@ -23,18 +24,16 @@ __all__ = ["command"]
     show_default=True,
     help="Folder for the models and the curves.",
 )
-@click.option(
+@number_option(
     "--runs",
-    type=click.IntRange(min=1),
+    COUNT,
     default=3,
-    show_default=True,
     help="Number of repetitions of the tasks, with seeds counted up from --seed.",
 )
-@click.option(
+@number_option(
     "--epochs",
-    type=click.IntRange(min=1),
+    COUNT,
     default=16,
-    show_default=True,
     help="Epochs of the healthy network's training; fine-tuning and tasks take half as many and"
     " five eighths.",
 )

@@ -11,6 +11,7 @@ import click
 from keras_prelu.cli.exit_statuses import ABOVE_LIMIT
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import MODEL, model_argument
+from keras_prelu.cli.options.numbers import POSITIVE, number_option
 from keras_prelu.cli.options.parameter_types import MeasureLimit
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
@@ -36,12 +37,8 @@ MEASURES = (
 @click.command("diagnose")
 @model_argument
 @data_options("Samples; with labels, gradients are measured too")
-@click.option(
-    "--samples",
-    type=click.IntRange(min=3),
-    default=2000,
-    show_default=True,
-    help="Largest number of samples to use.",
+@number_option(
+    "--samples", click.IntRange(min=3), default=2000, help="Largest number of samples to use."
 )
 @click.option(
     "--loss",
@@ -60,11 +57,10 @@ MEASURES = (
     help="Try the recipes that are worth it in short trainings on the data, judged on a fifth of it"
     " that is held back. MODEL is a ReLU model.",
 )
-@click.option(
+@number_option(
     "--trial-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    POSITIVE,
     default=20.0,
-    show_default=True,
     help="How long the trials may take at most; two recipes are tried however long that takes.",
 )
 @click.option(

@@ -8,6 +8,7 @@ import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import model_argument
+from keras_prelu.cli.options.numbers import COUNT, number_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
 from keras_prelu.io.model_names import ModelName
@@ -27,13 +28,7 @@ __all__ = ["command"]
     help="Further metric, which comes first: any of Keras's, or module:name of yours.  [default:"
     " those that MODEL is compiled with]",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Samples per batch.",
-)
+@number_option("--batch-size", COUNT, default=32, help="Samples per batch.")
 @session_options
 def command(
     model: ModelName,

@@ -10,6 +10,7 @@ import click
 
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, prune_option
+from keras_prelu.cli.options.numbers import COUNT, NOT_NEGATIVE, number_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
 from keras_prelu.cli.run_files import check_run_file, write_run_file
@@ -42,13 +43,7 @@ QUANTIZATIONS = ("float16", "dynamic", "int8", "int16x8")
     "--quantize", type=click.Choice(QUANTIZATIONS), help="For .tflite: quantization scheme."
 )
 @data_options("Samples to check and to quantize with", required=False)
-@click.option(
-    "--samples",
-    type=click.IntRange(min=1),
-    default=512,
-    show_default=True,
-    help="Largest number of samples to use.",
-)
+@number_option("--samples", COUNT, default=512, help="Largest number of samples to use.")
 @prune_option
 @click.option("--opset", type=click.IntRange(min=7), help="For .onnx: version of the operator set.")
 @click.option(
@@ -66,7 +61,7 @@ QUANTIZATIONS = ("float16", "dynamic", "int8", "int16x8")
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0),
+    type=NOT_NEGATIVE,
     help="Largest difference that is accepted, relative to the largest output.",
 )
 @force_option

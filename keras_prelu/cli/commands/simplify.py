@@ -9,6 +9,7 @@ import click
 from keras_prelu.cli.options.calibration import CalibrationOptions, calibration_options
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, output_option
+from keras_prelu.cli.options.numbers import POSITIVE, number_option
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
 from keras_prelu.cli.run_files import check_run_file, write_run_file
@@ -22,11 +23,10 @@ __all__ = ["command"]
 @data_options("Unlabelled samples")
 @output_option("MODEL.simplified.keras")
 @force_option
-@click.option(
+@number_option(
     "--tolerance",
-    type=click.FloatRange(min=0, min_open=True),
+    POSITIVE,
     default=0.01,
-    show_default=True,
     help="Change of the outputs that is allowed: mean square over their variance, on held-out"
     " samples.",
 )

@@ -22,13 +22,11 @@ class CalibrationOptions:
     """
 
     samples: int = option(
-        "--samples",
         type=click.IntRange(min=5),
         default=512,
         help="Largest number of samples to calibrate with.",
     )
     memory_limit: float = option(
-        "--memory-limit",
         type=ByteSize(),
         default="4GB",
         help="Memory that calibration may take in addition to the models and samples.",

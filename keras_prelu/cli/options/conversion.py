@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import click
 
 from keras_prelu.cli.options.groups import is_given, option, option_group
+from keras_prelu.cli.options.numbers import POSITIVE
 from keras_prelu.cli.options.parameter_types import Slope
 
 __all__ = [
@@ -54,64 +55,54 @@ class ConversionOptions:
     """
 
     to: str = option(
-        "--to",
         type=click.Choice(TARGETS),
         default="prelu",
         help="What to convert to; relu and leaky_relu replace the PReLU layers of MODEL by stock"
         " layers, for hardware without PReLU.",
     )
     alpha: float | str | None = option(
-        "--alpha",
         type=Slope(),
         help="Initial negative slope; auto: per layer, the largest that calibration compensates."
         "  [default: 0, which is exact; 0.25 with --data or --rescale]",
     )
     tolerance: float | None = option(
-        "--tolerance",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         help="Relative output error that --alpha auto may leave.  [default: 0.001]",
     )
     parameterization: str | None = option(
-        "--parameterization",
         type=click.Choice(PARAMETERIZATIONS),
         help="Map from the raw parameters to the slopes; positive: identity with slopes of at least"
         " 0.001, where they start.  [default: identity for slopes of 0, exp for positive ones]",
     )
     shared_axes: str = option(
-        "--shared-axes",
         type=click.Choice(SHARED_AXES),
         default="channel_wise",
         help="Axes that share one slope.",
     )
     rescale: str = option(
-        "--rescale",
         type=click.Choice(RESCALES),
         default="auto",
         help="How the model's function is preserved at other slopes; auto: calibrated, which needs"
         " --data. With the others, --data measures the error.",
     )
     distill: float | None = option(
-        "--distill",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         metavar="EPOCHS",
         help="After the calibration, train the layers on what MODEL computes for the samples; as"
         " --rescale distilled, which takes 8 epochs.",
     )
     activations: str = option(
-        "--activations",
         type=click.Choice(ACTIVATIONS),
         default="relu",
         help="What to convert: ReLU and its leaky relatives, or the smooth ones (swish, hard-swish,"
         " GELU, ELU, …), whose slopes are fitted to --data.",
     )
     include: tuple[str, ...] = option(
-        "--include",
         multiple=True,
         metavar="GLOB",
         help="Convert only the sites that match. Can be repeated.",
     )
     exclude: tuple[str, ...] = option(
-        "--exclude",
         multiple=True,
         metavar="GLOB",
         help="Leave the sites that match as they are. Can be repeated.",
@@ -122,7 +113,6 @@ class ConversionOptions:
         help="Whether LeakyReLU and PReLU layers keep their slopes or get --alpha.",
     )
     train_frozen_slopes: bool = option(
-        "--train-frozen-slopes",
         is_flag=True,
         help="Make new slopes in frozen layers trainable.",
     )
@@ -132,7 +122,6 @@ class ConversionOptions:
         help="Whether to compare the predictions of the new model with the old one's.",
     )
     profile: str | None = option(
-        "--profile",
         type=click.Choice(PROFILES),
         help="deployment: what costs least where it runs. One slope a layer, from 0.001 to 1, and"
         " no caps where they cut off next to nothing of --data.",

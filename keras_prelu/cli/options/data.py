@@ -33,19 +33,16 @@ class DataOptions:
 
     source: str | None = option("--data", metavar="DATA")
     label: tuple[str, ...] = option(
-        "--label",
         metavar="COLUMN",
         multiple=True,
         help="Column of a table, or array of a .npz file, that holds the labels; once for each"
         " output. Text becomes class numbers.  [default: label or labels; y too in .npz files]",
     )
     preprocess: str | None = option(
-        "--preprocess",
         metavar="MODULE:FUNCTION",
         help="Function of yours that is applied to the samples first.",
     )
     scale: float | None = option(
-        "--scale",
         type=Factor(),
         help="Factor that the samples are multiplied by, before --preprocess. Pixels of dir:FOLDER"
         " are from 0 to 255; --scale 1/255 makes them 0 to 1.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from keras_prelu.cli.options.groups import Decorator
+from keras_prelu.cli.options.numbers import NOT_NEGATIVE, number_option
 from keras_prelu.cli.options.parameter_types import ModelParameter
 
 __all__ = [
@@ -26,11 +27,10 @@ model_argument = click.argument("model", type=MODEL)
 
 force_option = click.option("--force", is_flag=True, help="Overwrite existing output files.")
 
-prune_option = click.option(
+prune_option = number_option(
     "--prune",
-    type=click.FloatRange(min=0),
+    NOT_NEGATIVE,
     default=0.0,
-    show_default=True,
     help="Turn PReLU layers whose slopes are all within this distance of 0 into ReLUs.",
 )
 

@@ -37,8 +37,8 @@ def option(*declarations: str, **attributes: Any) -> Any:
     """Declare a field of an option group.
 
     Args:
-        *declarations: Strings. Names of the option, such as "--samples". The parameter is named
-            after the field.
+        *declarations: Strings. Names of the option, such as "--samples". Defaults to the name of
+            the field. The parameter is named after the field in any case.
         **attributes: Any. Arguments of `click.option`. Defaults are shown in the help.
 
     Returns:
@@ -73,8 +73,9 @@ def option_group(
 
         for field in reversed(fields):  # Click lists the decorator that is applied last first.
             declarations, attributes = field.metadata[_OPTION]
+            names = declarations or (f"--{field.name.replace('_', '-')}",)
             attributes = {**attributes, **changes.get(field.name, {})}
-            command = click.option(field.name, *declarations, **attributes)(command)
+            command = click.option(field.name, *names, **attributes)(command)
         return command
 
     return decorate

@@ -63,10 +63,7 @@ class Times(click.ParamType):  # type: ignore[type-arg]
 class Factor(click.ParamType):  # type: ignore[type-arg]
     """A number other than 0, such as "0.5" or "1/255"."""
 
-    name = "factor"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "FLOAT"
+    name = "float"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -34,15 +34,13 @@ class SessionOptions:
         debug: Boolean. Whether tracebacks and the libraries' own output are shown.
     """
 
-    verbose: bool = option("--verbose", is_flag=True, help="Print all rows of long tables.")
-    json: bool = option("--json", is_flag=True, help="Print one JSON object instead of tables.")
+    verbose: bool = option(is_flag=True, help="Print all rows of long tables.")
+    json: bool = option(is_flag=True, help="Print one JSON object instead of tables.")
     backend: str | None = option(
-        "--backend",
         type=click.Choice(BACKENDS),
         help="Keras backend.  [default: KERAS_BACKEND, else tensorflow]",
     )
     seed: int = option(
-        "--seed",
         type=click.IntRange(0, 2**32 - 1),
         default=0,
         help="Seed of all random numbers.",
@@ -55,13 +53,11 @@ class SessionOptions:
         " that function builds the model that a file of weights belongs to.",
     )
     allow_unsafe: bool = option(
-        "--allow-unsafe",
         is_flag=True,
         help="Run Python code stored in model files, such as Lambda layers. Only for files that you"
         " trust like a program.",
     )
     debug: bool = option(
-        "--debug",
         is_flag=True,
         callback=set_debug,
         help="Show tracebacks and everything that the libraries print.",

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from keras_prelu.cli.options.groups import Decorator, is_given, option, option_group
+from keras_prelu.cli.options.numbers import COUNT, NOT_NEGATIVE, POSITIVE
 from keras_prelu.cli.options.parameter_types import Times
 from keras_prelu.utils.suggestions import did_you_mean
 
@@ -125,66 +126,55 @@ class TrainingOptions:
     """
 
     epochs: int = option(
-        "--epochs",
-        type=click.IntRange(min=1),
+        type=COUNT,
         default=10,
         help="Passes over the training samples.",
     )
     batch_size: int = option(
-        "--batch-size",
-        type=click.IntRange(min=1),
+        type=COUNT,
         default=32,
         help="Samples per training step.",
     )
     learning_rate: float | None = option(
-        "--learning-rate",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         help="Initial learning rate.  [default: 0.001; with --optimizer that optimizer's]",
     )
     optimizer: str | None = option(
-        "--optimizer",
         metavar="NAME[:KEY=VALUE,...]",
         help="Keras optimizer with its settings, such as adamw:weight_decay=1e-4, or module:name of"
         " yours.  [default: adam]",
     )
     schedule: str | None = option(
-        "--schedule",
         metavar="NAME",
         help=f"How the learning rate goes on: {', '.join(SCHEDULES)}, or module:function of the"
         " rate and the number of steps.  [default: cosine]",
     )
     patience: int | None = option(
-        "--patience",
-        type=click.IntRange(min=1),
+        type=COUNT,
         help="Epochs without a lower loss on held-back samples after which a training is stopped."
         "  [default: all epochs are trained]",
     )
     slope_multiplier: float | None = option(
-        "--slope-multiplier",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         help="Learning rate of the slopes relative to that of the weights.  [default: chosen"
         " by optimizer and network]",
     )
     slope_frozen_epochs: float = option(
-        "--slope-frozen-epochs",
-        type=click.FloatRange(min=0),
+        type=NOT_NEGATIVE,
         default=0.0,
         help="Epochs at the start during which slopes are frozen.",
     )
     slope_warmup_epochs: float = option(
-        "--slope-warmup-epochs",
-        type=click.FloatRange(min=0),
+        type=NOT_NEGATIVE,
         default=0.0,
         help="Epochs after these during which the learning rate of the slopes rises to its full"
         " value.",
     )
     slope_clipnorm: float | None = option(
-        "--slope-clipnorm",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         help="Largest norm of the gradient of a layer's slopes.  [default: no clipping]",
     )
     loss: str | None = option(
-        "--loss",
         help="Keras loss, or module:function.  [default: the one that MODEL is compiled with]",
     )
     metrics: tuple[str, ...] = option(
@@ -195,17 +185,14 @@ class TrainingOptions:
         " is compiled with]",
     )
     class_weight: str | None = option(
-        "--class-weight",
         metavar="balanced|CLASS=WEIGHT,...",
         help="Weights of the classes in the loss that is trained; balanced: by their counts.",
     )
     augment: str | None = option(
-        "--augment",
         metavar="MODULE:NAME",
         help="Keras layer or function of yours that is applied to the training batches.",
     )
     mixed_precision: str | None = option(
-        "--mixed-precision",
         type=click.Choice(PRECISIONS),
         help="Compute in half precision, with weights in float32.",
     )
@@ -222,37 +209,31 @@ class TrainingOptions:
         " Can be repeated.",
     )
     recipe: str | None = option(
-        "--recipe",
         type=_RecipeName(RECIPES),
         help="How a ReLU model is prepared; auto chooses by short trainings.  [default: auto, or"
         " converted as the options of the conversion say]",
     )
     budget: float = option(
-        "--budget",
         type=Times(),
         default="3x",
         help="Cost that --recipe auto may have, as a multiple of one fine-tuning.",
     )
     runs: int = option(
-        "--runs",
-        type=click.IntRange(min=1),
+        type=COUNT,
         default=1,
         help="Fine-tunings with seeds that follow each other; the verdict compares over them.",
     )
     checkpoints: Path | None = option(
-        "--checkpoints",
         type=_FOLDER,
         help="Folder for checkpoints; after an interruption, the same command resumes from them.",
     )
     log_dir: Path | None = option(
-        "--log-dir",
         type=_FOLDER,
         callback=_check_tensorboardx,
         help="Folder for TensorBoard logs (losses, slopes and dead units per epoch) and"
         " slopes.csv.",
     )
     tracker: str | None = option(
-        "--tracker",
         type=click.Choice(TRACKERS),
         callback=_check_tracker,
         help="Log each training as a run of Weights & Biases or MLflow (losses, slopes and dead"
