@@ -101,10 +101,11 @@ class _Outcome:
     values: SavedWeights
 
 
+@dataclass(kw_only=True)
 class SlopeBisection:
     """The bisection over thresholds.
 
-    Args:
+    Attributes:
         calibrator: `LayerwiseCalibrator` of the pair of models.
         decisions: `Decisions` on the held-out samples.
         variables: Sequence of variables of the converted model.
@@ -114,25 +115,16 @@ class SlopeBisection:
         on_step: Function or None. As in `find_slopes`.
     """
 
-    def __init__(
-        self,
-        *,
-        calibrator: LayerwiseCalibrator,
-        decisions: Decisions,
-        variables: Sequence[Any],
-        layers: Mapping[str, PReLU],
-        candidates: Candidates,
-        tolerance: float,
-        on_step: Progress | None,
-    ) -> None:
-        self._calibrator = calibrator
-        self._decisions = decisions
-        self._variables = variables
-        self._layers = layers
-        self._candidates = candidates
-        self._tolerance = tolerance
-        self._on_step = on_step
-        self._initial_values = SavedWeights(variables)
+    calibrator: LayerwiseCalibrator
+    decisions: Decisions
+    variables: Sequence[Any]
+    layers: Mapping[str, PReLU]
+    candidates: Candidates
+    tolerance: float
+    on_step: Progress | None
+
+    def __post_init__(self) -> None:
+        self._initial_values = SavedWeights(self.variables)
         self._trials: list[SlopeTrial] = []
 
     def run(self) -> SlopeSearch:
@@ -150,8 +142,8 @@ class SlopeBisection:
         if not outcome.trial.within:
             warnings.warn(self._failure(outcome.trial), KerasPReLUWarning, stacklevel=4)
         return SlopeSearch(
-            slopes={path: _mean_slope(layer) for path, layer in self._layers.items()},
-            tolerance=self._tolerance,
+            slopes={path: _mean_slope(layer) for path, layer in self.layers.items()},
+            tolerance=self.tolerance,
             within=outcome.trial.within,
             trials=tuple(self._trials),
             calibration=outcome.calibration,
@@ -160,8 +152,8 @@ class SlopeBisection:
     def _failure(self, trial: SlopeTrial) -> str:
         """Return a sentence that says by how much the smallest slopes are too large."""
         return (
-            f"Even slopes of {self._candidates.slopes[0]:g} are too large: the error is"
-            f" {trial.loss:.2g}, and {self._tolerance:.2g} is allowed. More samples or a larger"
+            f"Even slopes of {self.candidates.slopes[0]:g} are too large: the error is"
+            f" {trial.loss:.2g}, and {self.tolerance:.2g} is allowed. More samples or a larger"
             " `tolerance` may help."
         )
 
@@ -171,7 +163,7 @@ class SlopeBisection:
         The smallest slopes are tried only if the largest are too large, and the thresholds between
         only if the smallest are not.
         """
-        thresholds = self._candidates.thresholds()
+        thresholds = self.candidates.thresholds()
         low, high = 0, len(thresholds) - 1
         best = self._try(thresholds[high])
         if best.trial.within or low == high:
@@ -192,17 +184,17 @@ class SlopeBisection:
 
     def _try(self, threshold: float) -> _Outcome:
         self._initial_values.restore()
-        for path, slope in self._candidates.at(threshold).items():
-            set_slope(self._layers[path], slope)
-        calibration = self._calibrator.run(self._on_step)
+        for path, slope in self.candidates.at(threshold).items():
+            set_slope(self.layers[path], slope)
+        calibration = self.calibrator.run(self.on_step)
         trial = SlopeTrial(
             threshold=threshold,
             loss=calibration.error_after,
-            changed=self._decisions.count_changes(),
-            within=calibration.error_after <= self._tolerance,
+            changed=self.decisions.count_changes(),
+            within=calibration.error_after <= self.tolerance,
         )
         self._trials.append(trial)
-        return _Outcome(trial=trial, calibration=calibration, values=SavedWeights(self._variables))
+        return _Outcome(trial=trial, calibration=calibration, values=SavedWeights(self.variables))
 
 
 def _mean_slope(layer: PReLU) -> float:

@@ -6,8 +6,8 @@ These are the rectifiers that such layers hold, and the tensors that reach them.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,21 +15,14 @@ import keras
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
-from keras_prelu.custom_layers.source_scan import (
-    named_relu_functions,
-    relu_functions_in_source,
-)
 from keras_prelu.custom_layers.tracing import RectifierCall
-from keras_prelu.custom_layers.unreached_calls import unreached_rectifiers
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import recognize_call
-from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.leaves import rebuild_failure
-from keras_prelu.graph.objections import Objections, takes_floats
+from keras_prelu.graph.objections import Objections
 from keras_prelu.graph.parts import is_container, parts_of
-from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.layers import PReLU
+from keras_prelu.sites.code_sites import sites_in_code
 from keras_prelu.sites.opened_code import Code, add_graphs, layers_with_code, may_call_functions
 from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
@@ -102,26 +95,28 @@ def _call_with_first(
             return
 
 
+@dataclass
 class _Inspection:
-    """The sites inside one layer, or of one model that is treated as a layer."""
+    """The sites inside one layer, or of one model that is treated as a layer.
 
-    def __init__(
-        self,
-        layer: Any,
-        scope: str,
-        taken: set[str],
-        opened: OpenedLayers,
-        *,
-        is_rebuilt: bool = True,
-    ) -> None:
-        self._is_rebuilt = is_rebuilt
-        self._layer = layer
-        self._scope = scope
-        self._taken = taken
-        self._opened = opened
-        self._rectifiers = opened.rectifiers(layer)
+    Attributes:
+        layer: Layer or `keras.Model`.
+        scope: String. Prefix of the paths of the sites.
+        taken: Set of strings. Names that new layers can't have.
+        opened: `OpenedLayers`.
+        is_rebuilt: Boolean. Whether the layer has to be rebuilt from its configuration.
+    """
+
+    layer: Any
+    scope: str
+    taken: set[str]
+    opened: OpenedLayers
+    is_rebuilt: bool = True
+
+    def __post_init__(self) -> None:
+        self._rectifiers = self.opened.rectifiers(self.layer)
         self._data_format = next(
-            (inner.data_format for inner in sublayers(layer) if hasattr(inner, "data_format")),
+            (inner.data_format for inner in sublayers(self.layer) if hasattr(inner, "data_format")),
             "channels_last",
         )
 
@@ -137,36 +132,36 @@ class _Inspection:
             objections: `Objections`. What was found in the model that contains the layer. Defaults
                 to None: the layer is the model.
         """
-        if self._rectifiers or may_call_functions(self._layer):
-            trace = Trace(self._layer, uses, self._rectifiers)
+        if self._rectifiers or may_call_functions(self.layer):
+            trace = Trace(self.layer, uses, self._rectifiers)
             code = self._code(trace.arguments)
             if objections is None:
                 objections = self._objections(trace.arguments)
             yield from self._called(trace, objections)
             yield from self._not_called(trace)
             yield from self._in_code(code)
-        for prelu in prelus(self._layer):
+        for prelu in prelus(self.layer):
             yield self._own_prelu(prelu)
 
     def _objections(self, arguments: Arguments | None) -> Objections:
-        objections = Objections(self._opened)
+        objections = Objections(self.opened)
         if arguments is not None:
-            objections.examine_code(self._layer, arguments.args, arguments.kwargs)
+            objections.examine_code(self.layer, arguments.args, arguments.kwargs)
         return objections
 
     def _code(self, arguments: Arguments | None) -> Code:
         """Return the graphs of the layer's code and of the layers inside."""
         code = Code(graphs=[], without_graph=[])
         if arguments is None:
-            code.without_graph.extend(layers_with_code(self._layer))
+            code.without_graph.extend(layers_with_code(self.layer))
         else:
-            add_graphs(self._opened, self._layer, arguments, code)
+            add_graphs(self.opened, self.layer, arguments, code)
         return code
 
     def _called(self, trace: Trace, objections: Objections) -> Iterator[LocatedSite]:
-        is_rebuilt = self._is_rebuilt and bool(trace.calls)
-        obstacle = rebuild_failure(self._layer) if is_rebuilt else ""
-        if obstacle and not self._scope:  # A model, of which nobody else needs a copy.
+        is_rebuilt = self.is_rebuilt and bool(trace.calls)
+        obstacle = rebuild_failure(self.layer) if is_rebuilt else ""
+        if obstacle and not self.scope:  # A model, of which nobody else needs a copy.
             obstacle += ", or convert it in place (in_place=True)"
         for held in {call.held.address: call.held for call in trace.calls}.values():
             is_followed = objections.is_applied(held.target)
@@ -189,15 +184,17 @@ class _Inspection:
             groups.setdefault((len(call.shape), channels), []).append(call)
         for number, ((_, channels), group) in enumerate(groups.items(), start=1):
             with_arguments = any(call.has_arguments for call in group)
-            yield self._located(
+            site = describe_site(
+                held.rectifier,
                 path=held.path if number == 1 else f"{held.path}#{number}",
-                held=held,
+                layer=held.layer,
                 channels=channels,
                 reason="it is called with arguments of its own" if with_arguments else reason,
                 objection=objection,
-                dtype=group[0].dtype,
-                shapes=tuple(dict.fromkeys(call.shape for call in group)),
+                source=held.source,
             )
+            shapes = tuple(dict.fromkeys(call.shape for call in group))
+            yield self._located(held, site, group[0].dtype, shapes)
 
     def _not_called(self, trace: Trace) -> Iterator[LocatedSite]:
         """Yield the rectifiers whose calls were not observed.
@@ -208,25 +205,26 @@ class _Inspection:
         for held in self._rectifiers:
             if not trace.calls_of(held) and (trace.failure or not is_function(held)):
                 reason = trace.failure or "it is not applied when the layer is called"
-                yield self._located(path=held.path, held=held, channels=None, reason=reason)
+                site = describe_site(
+                    held.rectifier,
+                    path=held.path,
+                    layer=held.layer,
+                    channels=None,
+                    reason=reason,
+                    source=held.source,
+                )
+                yield self._located(held, site)
 
     def _located(
         self,
-        *,
-        path: str,
         held: HeldRectifier,
-        channels: int | None,
-        reason: str,
-        objection: str = "",
+        site: Site,
         dtype: str = "",
         shapes: tuple[tuple[int | None, ...], ...] = (),
     ) -> LocatedSite:
-        site = self._site(
-            held.rectifier, path, held.layer, channels, reason, objection, held.source
-        )
         return LocatedSite(
-            site=site,
-            operation=self._layer,
+            site=self._scoped(site),
+            operation=self.layer,
             index=0,
             data_format=self._data_format,
             dtype=dtype,
@@ -235,96 +233,23 @@ class _Inspection:
         )
 
     def _in_code(self, code: Code) -> Iterator[LocatedSite]:
-        """Yield the functions that Python code calls.
-
-        They are found in the graphs that the code creates and, for layers whose code creates none,
-        in its source.
-        """
-        owners = {id(held.owner) for held in self._rectifiers}
-        rectifiers = [
-            recognize_call(call)
-            for graph in code.graphs
-            for call in graph.calls
-            if not isinstance(call.operation, (keras.layers.Layer, AppliedFunction))
-            and id(call.operation) not in owners
-            and takes_floats(call)
-        ]
-        rectifiers += [
-            named(function, "op")
-            for layer in code.without_graph
-            if not self._opened.is_followed(layer)
-            for function in (
-                *relu_functions_in_source(layer.__class__),
-                *named_relu_functions(layer),
-            )
-        ]
-        counts = Counter(
-            _function_name(held.rectifier)
-            for held in self._rectifiers
-            if held.source and "/" not in held.path
-        )
-        for rectifier in rectifiers:
-            if rectifier is None or rectifier.smooth:
-                continue
-            name = _function_name(rectifier)
-            counts[name] += 1
-            site = self._site(
-                Rectifier("code", rectifier.negative_slope, rectifier.max_value),
-                f"{name}()" if counts[name] == 1 else f"{name}()#{counts[name]}",
-                type(self._layer).__name__,
-                None,
-                "Python code that can't be followed calls it as a function: give the layer a"
-                " keras.layers.ReLU() for it",
-            )
+        """Yield the functions that Python code calls."""
+        for site in sites_in_code(self.layer, code, self._rectifiers, self.opened):
             yield LocatedSite(
-                site=site, operation=self._layer, index=0, data_format="channels_last", dtype=""
+                site=self._scoped(site),
+                operation=self.layer,
+                index=0,
+                data_format="channels_last",
+                dtype="",
             )
-        yield from self._unreached(counts)
 
-    def _unreached(self, counts: Counter[str]) -> Iterator[LocatedSite]:
-        """Yield the rectifiers in code that was followed to which no call came."""
-        for layer in layers_with_code(self._layer):
-            for each in unreached_rectifiers(layer) if self._opened.is_followed(layer) else ():
-                counts[each.function] += 1
-                count = counts[each.function]
-                yield LocatedSite(
-                    site=self._site(
-                        Rectifier("code"),
-                        f"{each.function}()" if count == 1 else f"{each.function}()#{count}",
-                        type(layer).__name__,
-                        None,
-                        each.reason,
-                        source=each.source,
-                    ),
-                    operation=self._layer,
-                    index=0,
-                    data_format="channels_last",
-                    dtype="",
-                )
-
-    def _site(
-        self,
-        rectifier: Rectifier,
-        path: str,
-        layer: str,
-        channels: int | None,
-        reason: str,
-        objection: str = "",
-        source: str = "",
-    ) -> Site:
-        return describe_site(
-            rectifier,
-            path=f"{self._scope}{path}",
-            layer=layer,
-            channels=channels,
-            reason=reason,
-            objection=objection,
-            source=source,
-            target=f"{self._scope}{unique_name(_as_name(path), self._taken)}",
-        )
+    def _scoped(self, site: Site) -> Site:
+        """Return a site with its full path, and with a name for the layer that replaces it."""
+        target = unique_name(_as_name(site.path), self.taken)
+        return replace(site, path=f"{self.scope}{site.path}", target=f"{self.scope}{target}")
 
     def _own_prelu(self, prelu: PReLU) -> LocatedSite:
-        path = f"{self._scope}{prelu.name}"
+        path = f"{self.scope}{prelu.name}"
         site = Site(
             path=path,
             layer="PReLU",
@@ -338,7 +263,7 @@ class _Inspection:
         )
         return LocatedSite(
             site=site,
-            operation=self._layer,
+            operation=self.layer,
             index=0,
             data_format=prelu.data_format,
             dtype=prelu.compute_dtype,
@@ -350,9 +275,3 @@ def _as_name(path: str) -> str:
     """Return the name of a new layer for a site inside a layer: Keras allows no slash in names."""
     words = "".join(character if character.isalnum() else "_" for character in path).strip("_")
     return f"{words}_prelu"
-
-
-def _function_name(rectifier: Rectifier) -> str:
-    if rectifier.negative_slope:
-        return "leaky_relu"
-    return "relu" if rectifier.max_value is None else "relu6"

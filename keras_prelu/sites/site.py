@@ -122,7 +122,7 @@ def describe_site(
     path: str,
     layer: str,
     channels: int | None,
-    target: str,
+    target: str = "",
     reason: str = "",
     objection: str = "",
     source: str = "",
@@ -134,7 +134,7 @@ def describe_site(
         path: String. See `Site`.
         layer: String. See `Site`.
         channels: Integer or None. See `Site`.
-        target: String. See `Site`.
+        target: String. See `Site`. Defaults to "": it has no name yet.
         reason: String. Why the surroundings of the rectifier forbid a conversion, or "".
         objection: String. Why the rectifier is converted on request only, or "".
         source: String. See `Site`.

@@ -134,10 +134,11 @@ def search_recipe(
     return RecipeSearch(candidate=best, trials=tuple(trials))
 
 
+@dataclass
 class _ShortTrainings:
     """The short trainings of a search.
 
-    Args:
+    Attributes:
         prepare: Function that prepares a model by a recipe.
         setup: `TrainingSetup` of the final training.
         on_trial: Function, or None.
@@ -146,22 +147,15 @@ class _ShortTrainings:
         trials: List to which the trainings are added.
     """
 
-    def __init__(
-        self,
-        prepare: Callable[[Recipe], PreparedModel],
-        setup: TrainingSetup,
-        on_trial: OnTrial | None,
-        checkpoints: Checkpoints | None,
-        limit: TimeLimit | None,
-        trials: list[RecipeTrial],
-    ) -> None:
-        self._prepare = prepare
-        self._setup = setup
-        self._on_trial = on_trial
-        self._checkpoints = checkpoints
-        self._limit = limit
-        self._trials = trials
-        self._stored_losses = [] if checkpoints is None else checkpoints.losses()
+    prepare: Callable[[Recipe], PreparedModel]
+    setup: TrainingSetup
+    on_trial: OnTrial | None
+    checkpoints: Checkpoints | None
+    limit: TimeLimit | None
+    trials: list[RecipeTrial]
+
+    def __post_init__(self) -> None:
+        self._stored_losses = [] if self.checkpoints is None else self.checkpoints.losses()
 
     def run(
         self, number: int, competing: Sequence[Candidate], steps: int, *, later: int = 0
@@ -176,7 +170,7 @@ class _ShortTrainings:
             steps: Int. Steps of each of them.
             later: Int. How many trainings the next round has. Defaults to 0.
         """
-        short, before = self._setup.shortened(steps), len(self._trials)
+        short, before = self.setup.shortened(steps), len(self.trials)
         trained: list[Candidate] = []
         for candidate in competing:
             is_needed = number == 1 and len(trained) < LEAST_TRIALS and steps <= LEAST_STEPS
@@ -185,7 +179,7 @@ class _ShortTrainings:
             except OutOfTime:
                 break
             trained.append(candidate)
-            self._trials.append(
+            self.trials.append(
                 RecipeTrial(
                     recipe=candidate.recipe.name,
                     multiplier=candidate.multiplier,
@@ -194,10 +188,10 @@ class _ShortTrainings:
                     loss=loss,
                 )
             )
-            if self._on_trial is not None:
-                self._on_trial(len(self._trials), before + len(competing) + later)
+            if self.on_trial is not None:
+                self.on_trial(len(self.trials), before + len(competing) + later)
         if len(trained) < LEAST_TRIALS:
-            del self._trials[before:]
+            del self.trials[before:]
             trained = []
             if number == 1:
                 raise OutOfTime
@@ -206,10 +200,10 @@ class _ShortTrainings:
     def steps_of_second_round(self, trainings: int, steps: int) -> int:
         """Return how many steps a training of the second round has, 0 if there is no time for more
         than in the first one."""
-        if self._limit is None or self._limit.has_time_for(steps, trainings):
+        if self.limit is None or self.limit.has_time_for(steps, trainings):
             return steps
-        affordable = self._limit.affordable_steps(trainings)
-        return affordable if affordable > self._trials[0].steps else 0
+        affordable = self.limit.affordable_steps(trainings)
+        return affordable if affordable > self.trials[0].steps else 0
 
     def _loss(self, candidate: Candidate, short: TrainingSetup, *, is_limited: bool) -> float:
         """Return the loss of a training, or a stored one.
@@ -217,14 +211,14 @@ class _ShortTrainings:
         Raises:
             OutOfTime: There is no time for the training.
         """
-        if len(self._trials) < len(self._stored_losses):
-            return self._stored_losses[len(self._trials)]
-        if self._limit is None:
-            loss = _trial_loss(self._prepare, candidate, short)
+        if len(self.trials) < len(self._stored_losses):
+            return self._stored_losses[len(self.trials)]
+        if self.limit is None:
+            loss = _trial_loss(self.prepare, candidate, short)
         else:
-            loss = timed_loss(self._prepare, candidate, short, self._limit, is_limited=is_limited)
-        if self._checkpoints is not None:
-            self._checkpoints.add_loss(loss)
+            loss = timed_loss(self.prepare, candidate, short, self.limit, is_limited=is_limited)
+        if self.checkpoints is not None:
+            self.checkpoints.add_loss(loss)
         return loss
 
 
