@@ -79,7 +79,7 @@ def conversion_scores(
     Returns:
         `ConversionScores`, or None without labels or if the model is not compiled.
     """
-    from keras_prelu.cli.runners import random_indices
+    from keras_prelu.cli.drawn_samples import random_indices
     from keras_prelu.cli.sample_records import unseen_samples
     from keras_prelu.diagnostics.evaluation import evaluate
 
@@ -106,7 +106,7 @@ def _not_used(dataset: Any, calibrated_with: int, seed: int) -> tuple[Any, bool]
     """Return samples that the calibration did not use, or all, and whether it used some."""
     import numpy as np
 
-    from keras_prelu.cli.runners import random_indices
+    from keras_prelu.cli.drawn_samples import random_indices
 
     if dataset.test is not None and dataset.test.y is not None:
         return dataset.test, False

@@ -27,10 +27,11 @@ from keras_prelu.training.controls import check_controls
 from keras_prelu.training.fingerprint import fingerprint
 from keras_prelu.training.fit import check_metric
 from keras_prelu.training.optimizers import check_callbacks, check_optimizer
-from keras_prelu.training.recipe_search import USUAL_BUDGET, OnTrial
+from keras_prelu.training.recipe_search import OnTrial
 from keras_prelu.training.recipes import AUTO, CONTROL
 from keras_prelu.training.result import FineTuning
 from keras_prelu.training.runs import finetune_over_runs
+from keras_prelu.training.search_budget import USUAL_BUDGET
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.start import choose_recipe, start_as_given, start_by_recipe
 from keras_prelu.training.trainer import Trainer

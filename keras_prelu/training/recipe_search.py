@@ -11,42 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from keras_prelu.data.samples import Samples
-from keras_prelu.errors import ConversionError, FineTuningError, InvalidArgumentError
+from keras_prelu.errors import ConversionError, FineTuningError
 from keras_prelu.training.candidates import Candidate
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.fit import lowest_selection_loss
 from keras_prelu.training.preparation import PreparedModel
 from keras_prelu.training.recipes import Recipe
+from keras_prelu.training.search_budget import LEAST_STEPS, LEAST_TRIALS, advancing_of
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.time_limit import OutOfTime, TimeLimit
 
 __all__ = [
-    "LEAST_BUDGET",
-    "LEAST_STEPS",
-    "LEAST_TRIALS",
-    "ROUNDS",
-    "USUAL_BUDGET",
     "RecipeSearch",
     "RecipeTrial",
-    "advancing_of",
-    "checked_steps_of_round",
     "search_recipe",
-    "share_of_steps",
-    "steps_of_round",
     "timed_loss",
 ]
-
-LEAST_BUDGET = 1.5
-"""The least budget, as a multiple of one fine-tuning.
-
-The search needs a useful share of the budget in addition to the final training.
-"""
-USUAL_BUDGET = 3.0
-ROUNDS = 2
-LEAST_STEPS = 8
-LEAST_TRIALS = 2
-"""How many trainings there must be to compare recipes."""
-_ADVANCING = 3  # One in this many recipes enters the second round, but at least two do.
 
 OnTrial = Callable[[int, int], None]
 
@@ -253,67 +233,6 @@ def timed_loss(
     limit.record(steps, limit.taken() - start)
     limit.losses[key] = loss
     return loss
-
-
-def share_of_steps(done: int, total: int) -> float:
-    """Return the share of all training steps that a search has done.
-
-    The rounds have equally many steps, and the second one fewer trainings.
-
-    Args:
-        done: Int. Number of trainings that are done.
-        total: Int. Number of all trainings.
-    """
-    first = next(count for count in range(1, total) if count + advancing_of(count) >= total)
-    if done <= first:
-        return done / first / ROUNDS
-    return (1 + (done - first) / (total - first)) / ROUNDS
-
-
-def advancing_of(count: int) -> int:
-    """Return how many of the candidates of the first round enter the second one."""
-    return max(2, math.ceil(count / _ADVANCING))
-
-
-def steps_of_round(setup: TrainingSetup, budget: float) -> float:
-    """Return the training steps of a round: the rounds share what the final training leaves.
-
-    Args:
-        setup: `TrainingSetup` of the final training.
-        budget: Float. Largest cost of the search and the final training together, as a multiple of
-            one fine-tuning; controls are not counted.
-    """
-    return (budget - 1.0) * (setup.steps() or 0) / ROUNDS
-
-
-def checked_steps_of_round(setup: TrainingSetup, budget: float) -> float:
-    """Return the training steps of a round, after checking that a search is possible.
-
-    Args:
-        setup: `TrainingSetup` of the final training.
-        budget: Float. As in `steps_of_round`.
-
-    Raises:
-        InvalidArgumentError: A ValueError; `budget` is below 1.5, the training data is a stream
-            without length, or the training has too few steps for a search within the budget.
-    """
-    if budget < LEAST_BUDGET:
-        raise InvalidArgumentError(
-            f"`budget` must be at least {LEAST_BUDGET}, in times of one fine-tuning. Received:"
-            f" budget={budget}"
-        )
-    if setup.steps() is None:
-        raise InvalidArgumentError(
-            'recipe="auto" divides the steps of a training, and this stream has no length. Give'
-            " `steps_per_epoch`, or name a recipe."
-        )
-    steps = steps_of_round(setup, budget)
-    if steps < 2:
-        raise InvalidArgumentError(
-            f"A search within {budget:g} times {setup.steps() or 0} training steps leaves too few"
-            " to try two recipes. Give more epochs or a larger `budget`, or name a recipe."
-        )
-    return steps
 
 
 def _latest_loss(trials: Sequence[RecipeTrial], candidate: Candidate) -> float:

@@ -21,17 +21,14 @@ from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.fit import lowest_selection_loss
 from keras_prelu.training.optimizers import check_optimizer
 from keras_prelu.training.preparation import ModelPreparer
-from keras_prelu.training.recipe_search import (
+from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe, timed_loss
+from keras_prelu.training.search_budget import (
     LEAST_STEPS,
     LEAST_TRIALS,
     ROUNDS,
     USUAL_BUDGET,
-    OnTrial,
-    RecipeTrial,
     advancing_of,
-    search_recipe,
     steps_of_round,
-    timed_loss,
 )
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.time_limit import OutOfTime, TimeLimit

@@ -11,13 +11,9 @@ from keras_prelu.data.samples import CheckedSamples, Samples
 from keras_prelu.training.candidates import Candidate, candidate_of, candidates
 from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.preparation import ModelPreparer, PreparedModel
-from keras_prelu.training.recipe_search import (
-    OnTrial,
-    RecipeTrial,
-    checked_steps_of_round,
-    search_recipe,
-)
+from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
 from keras_prelu.training.recipes import AUTO, CONTROL, Recipe, control_of, get_recipe
+from keras_prelu.training.search_budget import checked_steps_of_round
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.slope_multipliers import EQUAL, multiplier_of_model
 

@@ -76,13 +76,15 @@ def command(
     """
     from keras_prelu.cli.console import print_json, print_shown
     from keras_prelu.cli.conversion_scores import conversion_scores
+    from keras_prelu.cli.drawn_samples import split_labelled
     from keras_prelu.cli.exit_statuses import WORSE
     from keras_prelu.cli.finetuned_files import (
         check_finetuned_outputs,
         write_finetuned,
     )
+    from keras_prelu.cli.finetuning import finetune_model
     from keras_prelu.cli.records import check_outputs, write_calibration
-    from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
+    from keras_prelu.cli.runners import convert_model
     from keras_prelu.cli.sample_records import carry_record, check_carried_record
     from keras_prelu.diagnostics.slopes import layer_slopes
     from keras_prelu.io.model_files import check_output, save_model

@@ -97,8 +97,8 @@ def command(
     import numpy as np
 
     from keras_prelu.cli.console import print_json
+    from keras_prelu.cli.drawn_samples import random_indices
     from keras_prelu.cli.progress import progress
-    from keras_prelu.cli.runners import random_indices
     from keras_prelu.diagnostics.diagnosis import diagnose
 
     loaded = session.load_model(model)
@@ -130,8 +130,8 @@ def command(
 
 def _try(model: Any, samples: Any, loss: Any, seconds: float, session: SessionOptions) -> Any:
     """Return the `RecipeTrials` of a model, run under a progress bar."""
+    from keras_prelu.cli.finetuning import trial_progress
     from keras_prelu.cli.progress import progress
-    from keras_prelu.cli.runners import trial_progress
     from keras_prelu.training.config import FitConfig
     from keras_prelu.training.recipe_trials import try_recipes
 

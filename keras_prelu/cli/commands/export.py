@@ -95,7 +95,7 @@ def command(
       keras-prelu export model.prelu.keras -o model.tflite --quantize int8 --data samples.npz
     """
     from keras_prelu.cli.console import print_json
-    from keras_prelu.cli.runners import random_indices
+    from keras_prelu.cli.drawn_samples import random_indices
     from keras_prelu.deployment.arguments import check_export
     from keras_prelu.deployment.export import export
 
@@ -152,7 +152,7 @@ def _test_samples(
         most: Integer. Largest number of samples.
         seed: Integer. Seed of the draw.
     """
-    from keras_prelu.cli.runners import class_numbers, random_indices
+    from keras_prelu.cli.drawn_samples import class_numbers, random_indices
     from keras_prelu.cli.sample_records import unseen_samples
 
     samples = dataset.test or dataset.train

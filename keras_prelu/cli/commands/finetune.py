@@ -70,12 +70,14 @@ def command(
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
     from keras_prelu.cli.console import print_json, print_shown
+    from keras_prelu.cli.drawn_samples import split_labelled
     from keras_prelu.cli.exit_statuses import WORSE
     from keras_prelu.cli.finetuned_files import (
         check_finetuned_outputs,
         write_finetuned,
     )
-    from keras_prelu.cli.runners import convert_model, finetune_model, split_labelled
+    from keras_prelu.cli.finetuning import finetune_model
+    from keras_prelu.cli.runners import convert_model
     from keras_prelu.io.model_names import beside
     from keras_prelu.sites.prelu_layers import has_prelu_layers
     from keras_prelu.training.named_settings import named_settings

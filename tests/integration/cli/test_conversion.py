@@ -11,7 +11,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.cli import records
-from keras_prelu.cli.runners import random_indices
+from keras_prelu.cli.drawn_samples import random_indices
 from keras_prelu.cli.sample_records import SampleRecord
 from keras_prelu.diagnostics import evaluation
 from keras_prelu.sites.site import Site

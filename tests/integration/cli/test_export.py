@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.cli.runners import class_numbers
+from keras_prelu.cli.drawn_samples import class_numbers
 from keras_prelu.cli.sample_records import SampleRecord
 from keras_prelu.deployment import export as deployment
 from keras_prelu.deployment.benchmark import Cost

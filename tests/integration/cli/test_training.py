@@ -13,7 +13,7 @@ import pytest
 
 import keras_prelu as kp
 import keras_prelu.demo
-from keras_prelu.cli import runners
+from keras_prelu.cli import finetuning, runners
 from keras_prelu.cli.options.training import RECIPES
 from keras_prelu.data.digests import sample_digests
 from keras_prelu.training import finetune as finetune_module
@@ -90,13 +90,13 @@ def test_a_conversion_without_a_file_is_written_if_it_is_best(folder, monkeypatc
 
 
 def test_convert_and_finetune_names_the_better_file_too(monkeypatch):
-    tune = runners.finetune_model
+    tune = finetuning.finetune_model
 
     def at_a_high_rate(*models_and_samples):
         *others, options, session = models_and_samples
         return tune(*others, dataclasses.replace(options, learning_rate=3.0), session)
 
-    monkeypatch.setattr(runners, "finetune_model", at_a_high_rate)
+    monkeypatch.setattr(finetuning, "finetune_model", at_a_high_rate)
     record = invoke_json("convert relu.keras --data digits --finetune --epochs 1", expect=4)
     files = {"original": "relu.keras", "model": "relu.prelu.keras"}
     assert record["best"] == "incoming"
@@ -191,7 +191,7 @@ def digests_of(x, y):
 
 def test_a_worse_model_does_not_overwrite_the_one_that_came_in(folder, monkeypatch):
     """Also where the control is the best of all."""
-    tune = runners.finetune_model
+    tune = finetuning.finetune_model
 
     def with_a_better_control(*models_and_samples, **options):
         result = tune(*models_and_samples, **options)
@@ -199,7 +199,7 @@ def test_a_worse_model_does_not_overwrite_the_one_that_came_in(folder, monkeypat
         monkeypatch.setattr(type(result), "best", "control")
         return result
 
-    monkeypatch.setattr(runners, "finetune_model", with_a_better_control)
+    monkeypatch.setattr(finetuning, "finetune_model", with_a_better_control)
     before = (folder / "relu.keras").read_bytes()
     (folder / "relu.finetuned.keras").write_text("mine")
     arguments = "--recipe identity --force -o relu.keras"

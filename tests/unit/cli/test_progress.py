@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_prelu.cli import finetuning, runners
 from keras_prelu.cli import progress as module
-from keras_prelu.cli import runners
 
 
 def test_lines_tell_how_far_it_is_also_while_nothing_is_updated(monkeypatch, capsys):
@@ -64,7 +64,7 @@ def test_no_time_is_left_to_tell_when_all_units_are_done(monkeypatch):
 
 def test_trainings_of_one_network_have_different_names():
     trainings = ["model", "model_1", "control", "prepared_control", "run_1_control", "from-scratch"]
-    names = [runners.training_name(each, "ReLU") for each in trainings]
+    names = [finetuning.training_name(each, "ReLU") for each in trainings]
     assert names == [
         "the ReLU model",
         "the ReLU model, second attempt",
@@ -79,7 +79,7 @@ def test_a_training_shows_its_stage_from_its_beginning():
     shown = []
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    callback = runners._training_progress(
+    callback = finetuning._training_progress(
         lambda done, total, note, stage: shown.append((stage, done, total, note)), "control"
     )
     x = np.zeros((8, 2), dtype="float32")
@@ -92,7 +92,7 @@ def test_a_training_shows_its_stage_from_its_beginning():
 def test_a_search_is_half_done_after_its_first_round():
     """Whose trainings are as long together as the fewer and longer ones of the second round."""
     shown = []
-    update = runners.trial_progress(lambda done, *others, **more: shown.append(done))
+    update = finetuning.trial_progress(lambda done, *others, **more: shown.append(done))
     for done in range(1, 9):  # Six in the first round, and two that advance.
         update(done, 8)
     assert shown == pytest.approx([1 / 12, 1 / 6, 1 / 4, 1 / 3, 5 / 12, 1 / 2, 3 / 4, 1])

@@ -13,6 +13,7 @@ from keras_prelu.data.samples import as_samples
 from keras_prelu.training import recipe_search as searching
 from keras_prelu.training.candidates import Candidate
 from keras_prelu.training.recipes import RECIPES
+from keras_prelu.training.search_budget import checked_steps_of_round
 from keras_prelu.training.setup import TrainingSetup
 
 
@@ -51,7 +52,7 @@ def test_all_trainings_together_are_within_the_budget(
             competing,
             lambda recipe: None,
             final,
-            searching.checked_steps_of_round(final, times),
+            checked_steps_of_round(final, times),
         )
 
     with pytest.MonkeyPatch.context() as patch:
@@ -94,7 +95,7 @@ def test_a_model_that_can_not_be_prepared_is_tried_by_the_other_recipes(monkeypa
 
         competing = [Candidate(recipe=recipe) for recipe in RECIPES]
         return searching.search_recipe(
-            competing, prepare, final, searching.checked_steps_of_round(final, 6.0)
+            competing, prepare, final, checked_steps_of_round(final, 6.0)
         )
 
     found = searched(lambda recipe: recipe.preparations)
