@@ -7,6 +7,7 @@ show their traceback.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 
@@ -21,6 +22,10 @@ __all__ = ["errors_on_one_line", "set_debug"]
 
 _DEBUG = "keras_prelu.debug"
 _LONGEST_MESSAGE = 300
+_QUOTES = "'\""
+_ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
+_OPTION_NAMES = {"calibration_data": "source"}
+"""The parameters of commands that are not named like the arguments."""
 
 
 def set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
@@ -51,7 +56,7 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
     except Exception as error:
         if ctx.find_root().meta.get(_DEBUG):
             raise
-        raise _Failure(_describe(error), status_of(error)) from error
+        raise _Failure(_with_options(_describe(error), ctx), status_of(error)) from error
 
 
 class _Failure(click.ClickException):
@@ -61,6 +66,32 @@ class _Failure(click.ClickException):
         super().__init__(message)
         # Click declares a class variable, but reads it from the instance.
         vars(self)["exit_code"] = status
+
+
+def _with_options(message: str, ctx: click.Context) -> str:
+    """Return a message with the command's options in place of arguments of Python's functions.
+
+    `budget` becomes --budget, and `alpha="auto"` becomes --alpha auto, if the command that was
+    called has such options.
+    """
+    if "`" not in message or not isinstance(ctx.command, click.Group):
+        return message
+    command = ctx.command.get_command(ctx, ctx.invoked_subcommand or "")
+    options = {
+        parameter.name: parameter
+        for parameter in (command.params if command else ())
+        if isinstance(parameter, click.Option)
+    }
+
+    def as_option(found: re.Match[str]) -> str:
+        option = options.get(_OPTION_NAMES.get(found[1], found[1]))
+        if option is None:
+            return found[0]
+        names = option.secondary_opts if found[2] == "False" else option.opts
+        value = "" if found[2] in (None, "True", "False") else f" {found[2].strip(_QUOTES)}"
+        return f"{names[-1]}{value}" if names else found[0]
+
+    return _ARGUMENT.sub(as_option, message)
 
 
 def _describe(error: Exception) -> str:

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from keras_prelu.cli.output import echo
-from keras_prelu.cli.sample_records import SampleRecord, read_record, record_path
+from keras_prelu.cli.sample_records import (
+    SampleRecord,
+    file_digests,
+    find_record,
+    read_record,
+    record_path,
+)
 from keras_prelu.io.model_names import ModelName
 
 __all__ = [
@@ -135,6 +141,7 @@ def write_finetuned(
         "best": str(best),
         "advice": advice,
         "control": None if control is None else str(control),
+        "files": file_digests(output, *([] if control is None else [control])),
         "histories": {
             name: {key: list(map(float, values)) for key, values in training.history.items()}
             for name, training in named_trainings(result)
@@ -181,10 +188,11 @@ def read_histories(model: ModelName) -> dict[str, dict[str, list[float]]]:
 
 def _stored_record(model: ModelName) -> dict[str, Any]:
     """Return the record beside the file of a model; empty if there is none that can be read."""
-    if not model.is_file:
+    path = find_record(model)
+    if path is None:
         return {}
     try:
-        stored = json.loads(record_path(model.path).read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return stored if isinstance(stored, dict) else {}

@@ -47,6 +47,13 @@ class _LazyGroup(click.Group):
         if name not in COMMANDS and not (ctx.resilient_parsing or name.startswith("-")):
             meant = did_you_mean(name, COMMANDS)
             raise click.UsageError(f"No such command '{name}'.{meant}", ctx)
+        for argument in args:
+            try:
+                argument.encode("utf-8")
+            except UnicodeEncodeError:  # Records and run files could not hold it.
+                raise click.UsageError(
+                    f"'{argument}' is not a name in UTF-8. Rename the file.", ctx
+                ) from None
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

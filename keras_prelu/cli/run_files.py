@@ -130,7 +130,9 @@ def _read(context: click.Context, _parameter: click.Parameter, path: Path | None
     defaults = {}
     for written, value in values.items():
         key = str(written).replace("-", "_")
-        if key not in parameters or key in ("config", "help"):
+        if key == "config":
+            raise click.UsageError(f"'{path}' names another run file, as '{written}'. Merge them.")
+        if key not in parameters or key == "help":
             suggestion = did_you_mean(key, parameters, cutoff=0.5)
             raise click.UsageError(f"'{path}': there is no '{written}'.{suggestion}")
         if value is not None:

@@ -8,6 +8,7 @@ as a baked file, gets a copy.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -22,11 +23,15 @@ __all__ = [
     "SampleRecord",
     "carry_record",
     "check_carried_record",
+    "file_digests",
+    "find_record",
     "read_record",
     "record_path",
     "unseen_samples",
     "used_samples",
 ]
+
+_DIGEST_LETTERS = 32
 
 
 def record_path(model: Path) -> Path:
@@ -37,6 +42,29 @@ def record_path(model: Path) -> Path:
     path = model if model.name else model.resolve()  # A folder may be named ".".
     stem = path.stem.removesuffix(".control")
     return path.with_name(f"{stem}.training.json")
+
+
+def file_digests(*models: Path) -> dict[str, str]:
+    """Return a digest of each file by its name, for the record of these models."""
+    return {model.name: _file_digest(model) for model in models if model.is_file()}
+
+
+def find_record(model: ModelName) -> Path | None:
+    """Return the record of a model, or None if there is none.
+
+    It is the one whose name belongs to the model's, or, if the model was renamed, one in the same
+    folder that was written for this file.
+    """
+    if not model.is_file:
+        return None
+    path = record_path(model.path)
+    if path.exists():
+        return path
+    others = sorted(path.parent.glob("*.training.json"))
+    if not others or not model.path.is_file():
+        return None
+    digest = _file_digest(model.path)
+    return next((other for other in others if digest in _recorded_files(other).values()), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,18 +110,17 @@ class SampleRecord:
 
 
 def read_record(model: ModelName) -> SampleRecord | None:
-    """Return the record beside the file of a model, or None if there is none.
+    """Return the record of a model, or None if there is none.
 
-    Warns of a record that can't be read.
+    Warns of a record that can't be read, and of one that was written for another file: the model
+    may have been trained on, or replaced by another one, and its samples count as used.
     """
-    if not model.is_file:
-        return None
-    path = record_path(model.path)
-    if not path.exists():
+    path = find_record(model)
+    if path is None:
         return None
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return SampleRecord(
+        record = SampleRecord(
             trained=_decoded(stored["trained"]), held_out=_decoded(stored["held_out"])
         )
     except (OSError, ValueError, TypeError, KeyError):
@@ -104,6 +131,15 @@ def read_record(model: ModelName) -> SampleRecord | None:
             stacklevel=2,
         )
         return None
+    digest = _recorded_files(path).get(model.path.name)
+    if digest is not None and digest != _file_digest(model.path):
+        warnings.warn(
+            f"'{model}' was changed or replaced after its record '{path}' was written. The samples"
+            " in the record count as used to train it; if it is another model, delete the record.",
+            KerasPReLUWarning,
+            stacklevel=2,
+        )
+    return record
 
 
 def check_carried_record(source: ModelName, output: Path, *, force: bool) -> None:
@@ -120,7 +156,8 @@ def carry_record(source: ModelName, output: Path, *, force: bool) -> None:
 
     record = read_record(source)
     if record is not None:
-        stored = {"made_from": str(source), **record.as_json()}
+        files = file_digests(output)
+        stored = {"made_from": str(source), "files": files, **record.as_json()}
         atomic_write_text(record_path(output), json.dumps(stored, indent=1) + "\n", overwrite=force)
 
 
@@ -168,6 +205,20 @@ def unseen_samples(samples: Any, models: Sequence[ModelName]) -> tuple[Any, str]
     return samples.take(np.flatnonzero(~used)), (
         f"{int(used.sum()):,} of {len(samples):,} samples were {trained_on} and are left out."
     )
+
+
+def _recorded_files(record: Path) -> dict[str, str]:
+    """Return the digests of files in a record by their names; empty if it can't be read."""
+    try:
+        files = json.loads(record.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return files if isinstance(files, dict) else {}
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()[:_DIGEST_LETTERS]
 
 
 def _encoded(digests: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -11,10 +12,19 @@ from keras_prelu.data.lazy import LazyArray, as_lazy, is_lazy, loaded, native
 from keras_prelu.data.signature import ModelInput
 from keras_prelu.errors import DataError, reason_of
 
-__all__ = ["as_array", "check_dense", "check_finite", "converted", "fitted", "keras_arrays"]
+__all__ = [
+    "are_numbers",
+    "as_array",
+    "check_dense",
+    "check_finite",
+    "converted",
+    "fitted",
+    "keras_arrays",
+]
 
 _TEXT = "SU"
 _NOT_NUMBERS = "OMmcV"
+_LARGEST_FLOAT = 8
 
 
 def as_array(array: Any, role: str) -> np.ndarray | LazyArray:
@@ -60,10 +70,15 @@ def check_finite(array: np.ndarray, role: str) -> np.ndarray:
     """Return an array after one scan for NaN and infinite values.
 
     Raises:
-        DataError: The array holds such values, or no numbers.
+        DataError: The array holds such values, no numbers, or numbers of more than 64 bits.
     """
     if array.dtype.kind in _NOT_NUMBERS or array.ndim == 0:
         raise DataError(f"The {role} are not an array of numbers: their dtype is {array.dtype}.")
+    if array.dtype.kind == "f" and array.dtype.itemsize > _LARGEST_FLOAT:
+        raise DataError(
+            f"The {role} are {array.dtype.name}, a number type that Keras does not take. Convert"
+            " them to float32."
+        )
     if np.issubdtype(array.dtype, np.floating) and not np.all(np.isfinite(array)):
         first = int(np.argwhere(~np.isfinite(array))[0][0])
         raise DataError(
@@ -149,17 +164,45 @@ def _text_as_strings(values: np.ndarray) -> np.ndarray:
 
 def _check_kind(array: Any, model_input: ModelInput, role: str) -> None:
     """Raise a DataError for text where a model takes numbers, and the other way around."""
-    is_text = array.dtype.kind in _TEXT
+    is_text, takes_text = array.dtype.kind in _TEXT, model_input.dtype == "string"
+    if is_text and not takes_text:
+        raise DataError(
+            f"The {role} are text{_first_text(array)}, but the model's input '{model_input.name}'"
+            f" takes {model_input.dtype}."
+        )
     if is_text and keras.backend.backend() != "tensorflow":
         raise DataError(
             f"The {role} are text, which Keras reads on TensorFlow alone. Run with"
             " KERAS_BACKEND=tensorflow, or turn the text into numbers first."
         )
-    if is_text != (model_input.dtype == "string"):
-        found, taken = ("text", model_input.dtype) if is_text else ("numbers", "text")
+    if takes_text and not is_text:
         raise DataError(
-            f"The {role} are {found}, but the model's input '{model_input.name}' takes {taken}."
+            f"The {role} are numbers, but the model's input '{model_input.name}' takes text."
         )
+
+
+def _first_text(array: Any) -> str:
+    """Return where text stands among numbers, such as a word for a missing value."""
+    if is_lazy(array) or array.ndim == 0:
+        return ""
+    numbers = are_numbers(array.reshape(-1))
+    if not numbers.any() or numbers.all():
+        return ""
+    first = int(np.flatnonzero(~numbers)[0])
+    row = first // max(1, array.size // len(array))
+    return f", such as {str(array.reshape(-1)[first])!r} in sample {row}"
+
+
+def are_numbers(texts: np.ndarray) -> np.ndarray:
+    """Return for each text of an array of one axis whether it is a finite number."""
+
+    def is_number(text: Any) -> bool:
+        try:
+            return math.isfinite(float(text))
+        except ValueError:
+            return False
+
+    return np.fromiter(map(is_number, texts), bool, len(texts))
 
 
 def _reshaped(array: Any, function: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.arrays import are_numbers
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.likely_labels import likely_labels, row_numbers
 from keras_prelu.data.samples import Samples
@@ -21,6 +22,9 @@ from keras_prelu.errors import DataError
 from keras_prelu.utils.suggestions import few_of
 
 __all__ = ["check_columns", "check_labelled"]
+
+_STRAY_SHARE = 0.5
+"""The share of text in a column below which its values are taken for numbers."""
 
 
 def check_labelled(dataset: Dataset, samples: Samples, model: keras.Model) -> None:
@@ -57,14 +61,16 @@ def check_columns(dataset: Dataset, model: keras.Model) -> None:
             its inputs are columns by name, or whatever its code takes.
 
     Raises:
-        DataError: The model takes another number of numbers. The message says which column is
-            likely the labels, and by which option to name it.
+        DataError: The model takes another number of numbers, or a column of numbers holds some
+            text. The message says which column is likely the labels, and by which option to name
+            it.
     """
     if not dataset.columns or not declares_inputs(model) or len(model.inputs) != 1:
         return
     tensor, x = model.inputs[0], dataset.train.x
-    inputs = [name for name in dataset.columns if name not in dataset.labels]
+    inputs = dataset.inputs
     if isinstance(x, Mapping):
+        _refuse_stray_text(dataset, x)
         if not set(input_names(model)) & set(x):
             raise DataError(_of_several_arrays(dataset, tensor, x))
         return
@@ -79,6 +85,21 @@ def _are_numbers_by_column(x: Any, inputs: Sequence[str]) -> bool:
     """Return whether samples are rows with a number for each column."""
     shape = np.shape(x)[1:]
     return shape == (len(inputs),) or (not shape and len(inputs) == 1 and x.dtype.kind in "biuf")
+
+
+def _refuse_stray_text(dataset: Dataset, x: Mapping[str, Any]) -> None:
+    """Raise a DataError for a column of which most values are numbers, and some are text."""
+    for name, array in x.items():
+        if np.ndim(array) != 1 or array.dtype.kind not in "SU":
+            continue
+        texts = np.flatnonzero(~are_numbers(np.asarray(array)))
+        if 0 < len(texts) < _STRAY_SHARE * len(array):
+            row = int(texts[0])
+            raise DataError(
+                f"Column '{name}' of '{dataset.name}' holds numbers, but in row {row} the text"
+                f" {str(array[row])!r}, and text in {len(texts):,} of {len(array):,} rows. Fill or"
+                " drop missing values first."
+            )
 
 
 def _of_several_arrays(dataset: Dataset, tensor: Any, x: Mapping[str, Any]) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_prelu.data.containers import LABELS
+from keras_prelu.data.containers import LABELS, WEIGHTS
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.samples import Samples
 from keras_prelu.data.text_labels import with_class_numbers
 from keras_prelu.errors import DataError
 from keras_prelu.utils.suggestions import did_you_mean, few_of
 
-__all__ = ["ColumnRoles", "dataset_of_columns", "label_names", "used_columns"]
+__all__ = ["ColumnRoles", "dataset_of_columns", "label_names", "used_columns", "weights_name"]
 
 _SIMILAR = 0.75
 """The least similarity of names of columns, which are short, for a suggestion."""
@@ -54,8 +54,13 @@ def label_names(
     return roles.outputs if are_columns and not roles.labels and set(found) <= outputs else found
 
 
+def weights_name(names: Collection[str], roles: ColumnRoles) -> str:
+    """Return which column holds weights of samples: "sample_weight", unless it is an input."""
+    return WEIGHTS if WEIGHTS in names and WEIGHTS not in (*roles.inputs, *roles.labels) else ""
+
+
 def used_columns(source: str, names: Collection[str], roles: ColumnRoles) -> tuple[str, ...]:
-    """Return the names of the columns that are inputs or labels.
+    """Return the names of the columns that are inputs, labels or weights.
 
     Args:
         source: Str. Name of the data set.
@@ -82,12 +87,13 @@ def used_columns(source: str, names: Collection[str], roles: ColumnRoles) -> tup
             f"'{source}' has no column '{missing}'.{suggestion} It has:"
             f" {few_of(names, first=list(names)[-1:])}."
         )
-    inputs = tuple(name for name in names if name not in labels)
+    weights = weights_name(names, roles)
+    inputs = tuple(name for name in names if name not in (*labels, weights))
     if not inputs:
         raise DataError(f"'{source}' has no column besides its labels.")
     if roles.inputs and set(roles.inputs) <= set(inputs):
         inputs = roles.inputs
-    return (*inputs, *labels)
+    return (*inputs, *labels, *filter(None, [weights]))
 
 
 def dataset_of_columns(
@@ -125,6 +131,7 @@ def dataset_of_columns(
             classes=tuple(classes),
             columns=tuple(columns or train),
             labels=label_names(train, roles, LABELS),
+            weights=weights_name(train, roles),
         )
     )
 
@@ -136,8 +143,9 @@ def _samples(source: str, columns: Mapping[str, Any], roles: ColumnRoles) -> Sam
     y: Any = None
     if labels:
         y = {name: checked[name] for name in labels} if len(labels) > 1 else checked[labels[0]]
-    inputs = {name: column for name, column in checked.items() if name not in labels}
-    return Samples(_arranged(inputs, roles.inputs), y)
+    weights = weights_name(columns, roles)
+    inputs = {name: column for name, column in checked.items() if name not in (*labels, weights)}
+    return Samples(_arranged(inputs, roles.inputs), y, checked.get(weights))
 
 
 def _arranged(inputs: dict[str, Any], names: Sequence[str]) -> Any:

@@ -16,6 +16,7 @@ from keras_prelu.errors import DataError, reason_of
 __all__ = [
     "LABELS",
     "MEMORY_LIMIT",
+    "WEIGHTS",
     "column_values",
     "comes_from",
     "from_pandas",
@@ -26,6 +27,8 @@ __all__ = [
 
 LABELS = ("label", "labels")
 """The columns that hold labels, as Hugging Face names them."""
+WEIGHTS = "sample_weight"
+"""The column that holds weights of samples, as Keras names them."""
 MEMORY_LIMIT = 1e9
 """The size in bytes above which the columns of a data set stay on disk."""
 
@@ -101,7 +104,7 @@ def rows_as_columns(
         raise DataError(f"There are no samples in the {role}.")
     names = list(source.column_names)
     if inputs and set(inputs) <= set(names):
-        names = [name for name in names if name in (*inputs, *LABELS)]
+        names = [name for name in names if name in (*inputs, *LABELS, WEIGHTS)]
     columns = {name: _lazy_column(source, name, role) for name in names}
     size = sum(np.prod(column.shape) * column.dtype.itemsize for column in columns.values())
     if size > (MEMORY_LIMIT if memory_limit is None else memory_limit):
@@ -112,20 +115,20 @@ def rows_as_columns(
     return {name: np.asarray(column) for name, column in columns.items()}
 
 
-def split_label(columns: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the inputs and labels among the columns of a data set.
+def split_label(columns: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the inputs, labels and weights among the columns of a data set.
 
     Args:
         columns: Mapping from names to arrays.
 
     Returns:
-        A pair of x, an array if only one column is left and else a dict, and y, or None if no
-        column is called "label" or "labels".
+        A tuple of x, an array if only one column is left and else a dict; y, or None if no column
+        is called "label" or "labels"; and the weights, or None if none is called "sample_weight".
     """
     label = next((name for name in LABELS if name in columns), None)
-    inputs = {name: array for name, array in columns.items() if name != label}
+    inputs = {name: array for name, array in columns.items() if name not in (label, WEIGHTS)}
     x = next(iter(inputs.values())) if len(inputs) == 1 else inputs
-    return x, None if label is None else columns[label]
+    return x, None if label is None else columns[label], columns.get(WEIGHTS)
 
 
 def column_values(series: Any) -> np.ndarray:

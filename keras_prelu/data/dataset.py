@@ -28,6 +28,7 @@ class Dataset:
         columns: Tuple of str. The names of the columns or arrays that the source has; empty if they
             have no names.
         labels: Tuple of str. Those of them that hold the labels.
+        weights: Str. The one that holds the weights of the samples, or "".
     """
 
     name: str
@@ -36,6 +37,12 @@ class Dataset:
     classes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    weights: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the columns that hold neither labels nor weights."""
+        return tuple(name for name in self.columns if name not in (*self.labels, self.weights))
 
 
 def split(samples: SomeSamples, fraction: float, seed: int) -> tuple[SomeSamples, SomeSamples]:

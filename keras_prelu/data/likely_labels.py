@@ -57,7 +57,7 @@ def _arrays(dataset: Dataset) -> Mapping[str, Any]:
     x = dataset.train.x
     if isinstance(x, Mapping):
         return x
-    inputs = [name for name in dataset.columns if name not in dataset.labels]
+    inputs = dataset.inputs
     if is_lazy(x) or np.shape(x)[1:] != (len(inputs),):
         return {}
     return dict(zip(inputs, np.asarray(x).T, strict=True))

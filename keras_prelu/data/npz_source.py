@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_prelu.data.columns import ColumnRoles, label_names
+from keras_prelu.data.columns import ColumnRoles, label_names, weights_name
 from keras_prelu.data.containers import LABELS
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.npz import read_arrays
@@ -29,6 +29,7 @@ def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset
         source: Str. Path of the file.
         roles: `ColumnRoles`. If no array is named as labels, it is "y", "label" or "labels", or
             else those by the names of the model's outputs. Text becomes the numbers of the classes.
+            An array "sample_weight" holds the weights of the samples.
         memory_limit: Float. As in `read_arrays`.
 
     Raises:
@@ -44,7 +45,7 @@ def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset
         ) from error
     train_arrays, test_arrays = _parts(arrays)
     parts = [
-        _samples(source, part, label_names(part, roles, _LABELS))
+        _samples(source, part, label_names(part, roles, _LABELS), weights_name(part, roles))
         for part in (train_arrays, test_arrays)
         if part is not None
     ]
@@ -55,6 +56,7 @@ def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset
             parts[1] if test_arrays is not None else None,
             columns=tuple(train_arrays),
             labels=label_names(train_arrays, roles, _LABELS),
+            weights=weights_name(train_arrays, roles),
         )
     )
 
@@ -72,14 +74,14 @@ def _parts(arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | Non
     return parts[0], parts[1] or None
 
 
-def _samples(source: str, arrays: dict[str, Any], names: Sequence[str]) -> Samples:
+def _samples(source: str, arrays: dict[str, Any], names: Sequence[str], weights: str) -> Samples:
     missing = next((name for name in names if name not in arrays), None)
     if missing is not None:
         raise DataError(
             f"'{source}' has no array '{missing}'.{did_you_mean(missing, arrays)} It has:"
             f" {few_of(arrays)}."
         )
-    inputs = {name: array for name, array in arrays.items() if name not in names}
+    inputs = {name: array for name, array in arrays.items() if name not in (*names, weights)}
     # Beside labels, a single array needs no name.
     only = "x" if "x" in inputs else next(iter(inputs)) if names and len(inputs) == 1 else None
     x: Any = inputs if only is None else inputs[only]
@@ -94,9 +96,7 @@ def _samples(source: str, arrays: dict[str, Any], names: Sequence[str]) -> Sampl
     count = lengths.pop()
     first = only or next(iter(inputs))
     y = {name: _checked_labels(source, name, arrays[name], first, count) for name in names}
-    if len(y) > 1:
-        return Samples(x, y)
-    return Samples(x, next(iter(y.values()), None))
+    return Samples(x, y if len(y) > 1 else next(iter(y.values()), None), arrays.get(weights))
 
 
 def _checked_labels(source: str, name: str, labels: Any, first: str, count: int) -> Any:

@@ -23,11 +23,12 @@ _MOST_NAMES = 10
 
 
 def summary(dataset: Dataset) -> str:
-    """Return the numbers of samples, their shape, type and range, and the classes."""
+    """Return the numbers of samples, their shape, type and range, the classes and weights."""
     parts = [_samples(dataset.train, "training" if dataset.test is not None else "")]
     if dataset.test is not None:
         parts.append(_samples(dataset.test, "test"))
-    return f"{dataset.name}: {', '.join(parts)}{_classes(dataset)}."
+    weights = f", weights '{dataset.weights}'" if dataset.weights else ""
+    return f"{dataset.name}: {', '.join(parts)}{_classes(dataset)}{weights}."
 
 
 def _samples(samples: Samples, part: str) -> str:

@@ -43,14 +43,20 @@ def _read_text(path: Path, separator: str) -> Any:
     """Return the frame of a text file.
 
     Raises:
-        ValueError: Rows have more fields than the header, or columns have the same name: pandas
-            would take the first fields for an index, and rename columns.
+        ValueError: Rows have more fields than the header, columns have the same name, or there is
+            no header: pandas would take the first fields for an index, rename columns, or take the
+            first row for names.
     """
     import pandas
 
     # An empty field is missing; words such as "None" are text that people write.
     options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "na_values": [""]}
     header = pandas.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0]
+    if _are_values(header):
+        raise ValueError(
+            "its first line holds values, where the names of the columns should be. Add a line of"
+            " names"
+        )
     twice = header[header.duplicated()].dropna()
     if len(twice):
         raise ValueError(f"two columns are named '{twice.iloc[0]}'")
@@ -63,6 +69,21 @@ def _read_text(path: Path, separator: str) -> Any:
                 f"rows have more fields than the header, which has {len(header)}; numbers with a"
                 " decimal comma have two fields"
             ) from None
+
+
+def _are_values(header: Any) -> bool:
+    """Return whether the fields of a first line are a sample's values, and no names.
+
+    Names may be numbers too, such as those of pixels, years and quantiles, which go up.
+    """
+    import pandas
+
+    numbers = pandas.to_numeric(header, errors="coerce").dropna()
+    goes_up = bool((numbers.diff().dropna() > 0).all())
+    has_fractions = bool((numbers % 1 != 0).any())
+    if len(numbers) == len(header):
+        return has_fractions or not goes_up
+    return has_fractions and not goes_up
 
 
 def _read(path: Path, kind: str) -> Any:

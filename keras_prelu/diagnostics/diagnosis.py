@@ -21,7 +21,7 @@ from keras_prelu.diagnostics.findings import (
     one_sided_findings,
     signal_findings,
 )
-from keras_prelu.diagnostics.gradient_noise import GradientNoise, gradient_noise
+from keras_prelu.diagnostics.gradient_noise import LEAST_SAMPLES, GradientNoise, gradient_noise
 from keras_prelu.diagnostics.initialization import (
     GradientNorm,
     LayerNorm,
@@ -63,11 +63,11 @@ class Diagnosis(Shown):
         signal: Tuple of `LayerSignal`, one for each call of a linear layer or rectifier.
         normalizations: Tuple of `BatchNormGamma`, one for each BatchNormalization after a
             rectifier.
-        noise: `GradientNoise`, or None without labels or a loss.
+        noise: `GradientNoise`, or None without labels or a loss, or with fewer than 16 samples.
         ranks: Tuple of `SiteRanks`, one for each rectifier that is seen.
         norms: Tuple of `LayerNorm`, one for each linear layer of the graph.
-        gradient: `GradientNorm`, or None without labels or a loss, or if the model can't be copied
-            with fresh weights.
+        gradient: `GradientNorm`, or None where `noise` is, or if the model can't be copied with
+            fresh weights.
         measures: Mapping from a name of `MEASURES` to its value. Measures that don't apply are left
             out.
         findings: Tuple of `Finding`.
@@ -130,8 +130,8 @@ def diagnose(
     Args:
         model: Keras model with ReLU or PReLU. Nested models are included.
         samples: `Samples`, a pair (x, y), or unlabeled samples: an array, or a list or dict of
-            arrays; or a data set of batches, with or without labels. With labels, the gradient
-            and its noise are measured too.
+            arrays; or a data set of batches, with or without labels. With labels, of 16 samples
+            or more, the gradient and its noise are measured too.
         loss: Keras loss for the gradients. Defaults to the loss the model is compiled with.
         reference: Keras model. The model before its training, whose weights and gradients are
             compared with. Defaults to None: weights are drawn from the layers' initializers.
@@ -161,7 +161,7 @@ def diagnose(
     norms = norms_beside_initial(model, data.x, reference, seed)
     loss = loss if loss is not None else getattr(model, "loss", None)
     noise = gradient = None
-    if data.y is not None and loss is not None:
+    if data.y is not None and loss is not None and len(data) >= LEAST_SAMPLES:
         noise = gradient_noise(model, data, loss=loss, seed=seed)
         gradient = gradient_beside_initial(model, noise, data, loss, reference, seed)
     measures = {

@@ -21,7 +21,11 @@ from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.typing import Array
 from keras_prelu.utils.checks import check_integer
 
-__all__ = ["GradientNoise", "VariableNoise", "gradient_noise"]
+__all__ = ["LEAST_SAMPLES", "GradientNoise", "VariableNoise", "gradient_noise"]
+
+GROUP = 8
+LEAST_SAMPLES = 2 * GROUP
+"""The number of samples that `gradient_noise` needs with its default group."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def gradient_noise(
     data: Any,
     *,
     loss: Any = None,
-    group: int = 8,
+    group: int = GROUP,
     limit: int = 1024,
     seed: int = 0,
 ) -> GradientNoise:

@@ -13,6 +13,7 @@ from keras_prelu.backend.hosts import hosts, trains_on_several_tensorflow_hosts
 from keras_prelu.data.containers import comes_from, is_rows
 from keras_prelu.data.dataset import split
 from keras_prelu.data.labels import arranged, check_labels
+from keras_prelu.data.overlap import warn_of_overlap
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
 from keras_prelu.data.streams import (
     batch_count,
@@ -153,6 +154,10 @@ def checked_data(
     )
     if loss is not None:
         check_scores(model, samples.validation, loss, with_metrics=fit.metrics is None)
+    if isinstance(samples.train, Samples):
+        warn_of_overlap(samples.validation, samples.train, "training", "training")
+    if samples.selection is not None:
+        warn_of_overlap(samples.validation, samples.selection, "selection", "choosing the epoch")
     return samples
 
 

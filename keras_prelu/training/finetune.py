@@ -109,7 +109,8 @@ def finetune(
             the same batches again for each model. A generator, which can be read only once, is read
             into memory first: all of it, or `steps_per_epoch` batches.
         validation: Data as `train`, with an end. Labelled samples that were used neither for
-            training nor for choosing anything. All scores and the verdict come from them.
+            training nor for choosing anything; a warning says if they were. All scores and the
+            verdict come from them.
         original: Keras model; the ReLU model that a converted `model` was made from, for the
             control. Needed for a converted model unless `control=False`; not together with a
             recipe. Not changed. Defaults to None.

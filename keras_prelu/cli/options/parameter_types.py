@@ -109,4 +109,6 @@ class ModelParameter(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> ModelName:
+        if not value:
+            self.fail("The name is empty. Name a file or a published model.", param, ctx)
         return ModelName(value)

@@ -21,7 +21,7 @@ from keras_prelu.errors import ExportError
 from keras_prelu.graph import functional
 from keras_prelu.typing import Array
 
-__all__ = ["Format", "Interface", "Runner", "Settings", "natural_key"]
+__all__ = ["Format", "Interface", "Runner", "Settings", "natural_key", "one_by_one"]
 
 Runner = Callable[[Any], list[Array]]
 """Function from inputs as the model takes them to what the runtime computes, in the order of the
@@ -119,6 +119,24 @@ class Settings:
     frozen: bool
     prune: float
     interface: Interface
+
+
+def one_by_one(run: Runner) -> Runner:
+    """Return a runner that calls another one, which takes one sample at a time, with each sample.
+
+    Args:
+        run: Function as `Runner`. It may compute its outputs in the same memory each time.
+    """
+
+    def run_all(inputs: Any) -> list[Array]:
+        arrays = [np.ascontiguousarray(array) for array in keras.tree.flatten(inputs)]
+        rows = []
+        for index in range(len(arrays[0])):
+            one = [array[index : index + 1] for array in arrays]
+            rows.append([np.array(part) for part in run(keras.tree.pack_sequence_as(inputs, one))])
+        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+    return run_all
 
 
 class Format(ABC):

@@ -15,7 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
+from keras_prelu.deployment.formats.base import (
+    Format,
+    Interface,
+    Runner,
+    Settings,
+    one_by_one,
+)
 from keras_prelu.deployment.formats.torch_tracing import check_sizes, traced_on_one
 from keras_prelu.deployment.forms import largest_of_two
 from keras_prelu.deployment.lowering import in_float32, lower_model
@@ -46,20 +52,11 @@ class ExecuTorch(Format):
 
         method = Runtime.get().load_program(path).load_method("forward")
 
-        def run_one(arrays: list[Array]) -> list[Array]:
-            outputs = method.execute([torch.from_numpy(array) for array in arrays])
-            # The next sample is computed in the same memory.
-            return [output.numpy().copy() for output in outputs]
-
         def run(inputs: Any) -> list[Array]:
-            arrays = [np.ascontiguousarray(array) for array in keras.tree.flatten(inputs)]
-            rows = [
-                run_one([array[index : index + 1] for array in arrays])
-                for index in range(len(arrays[0]))
-            ]
-            return [np.concatenate(column) for column in zip(*rows, strict=True)]
+            tensors = [torch.from_numpy(np.asarray(array)) for array in keras.tree.flatten(inputs)]
+            return [output.numpy() for output in method.execute(tensors)]
 
-        return run
+        return one_by_one(run)
 
     def runtime(self) -> str:
         from importlib.metadata import version

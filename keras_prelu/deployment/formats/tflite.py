@@ -11,9 +11,19 @@ from typing import Any
 
 import keras
 
-from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings, natural_key
+from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.deployment.formats.base import (
+    Format,
+    Interface,
+    Runner,
+    Settings,
+    natural_key,
+    one_by_one,
+)
 from keras_prelu.deployment.forms import Form, capped_before, general, largest_of_two
 from keras_prelu.deployment.lowering import in_float32, lower_model
+from keras_prelu.errors import ExportError
+from keras_prelu.graph.functional import has_graph
 from keras_prelu.typing import Array
 
 __all__ = ["NEED_SAMPLES", "QUANTIZATIONS", "TensorFlowLite", "create_converter"]
@@ -35,19 +45,30 @@ class TensorFlowLite(Format):
     options = frozenset({"quantize"})
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            form = _FORMS.get(settings.quantize, capped_before)
-            lowered = lower_model(model, settings.samples, settings.prune, form)
-            in_float32(lowered, settings.samples).export(folder, verbose=False)
-            converter = create_converter(folder, settings)
-            path.write_bytes(converter.convert())
+        _check_quantization(model, settings)
+        form = _FORMS.get(settings.quantize, capped_before)
+        lowered = lower_model(model, settings.samples, settings.prune, form)
+        lowered = in_float32(lowered, settings.samples)
+        try:
+            content = _converted(lowered, settings, None)
+        except Exception as error:
+            # Recurrent layers keep their time steps in a list, and TensorFlow Lite has only lists
+            # of tensors whose size is known.
+            if "TensorListReserve" not in str(error):
+                raise
+            content = _converted(lowered, settings, _signature_of_one(model, settings.samples))
+        path.write_bytes(content)
 
     def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
         runner = _interpreter(path, threads).get_signature_runner()
-        names = sorted(runner.get_input_details(), key=natural_key)
-        return lambda inputs: interface.outputs_in_order(
-            runner(**interface.inputs_by_name(inputs, names))
-        )
+        details = runner.get_input_details()
+        names = sorted(details, key=natural_key)
+        takes_one = any(list(details[name]["shape_signature"][:1]) == [1] for name in names)
+
+        def run(inputs: Any) -> list[Array]:
+            return interface.outputs_in_order(runner(**interface.inputs_by_name(inputs, names)))
+
+        return one_by_one(run) if takes_one else run
 
     def runtime(self) -> str:
         import tensorflow as tf
@@ -59,6 +80,45 @@ class TensorFlowLite(Format):
         # operations that they take over.
         details = _interpreter(path)._get_ops_details()
         return dict(Counter(operation["op_name"] for operation in details).most_common())
+
+
+def _check_quantization(model: keras.Model, settings: Settings) -> None:
+    """Raise an ExportError for integers that TensorFlow's converter fails on, or crashes."""
+    if settings.quantize not in NEED_SAMPLES:
+        return
+    recurrent = [layer.name for layer in sublayers(model) if isinstance(layer, keras.layers.RNN)]
+    if recurrent:
+        raise ExportError(
+            "TensorFlow Lite does not quantize the activations of recurrent layers, such as"
+            f" '{recurrent[0]}' of model '{model.name}'. Use 'dynamic' or 'float16'."
+        )
+    arrays = keras.tree.flatten(settings.samples)
+    if settings.quantize == "int16x8" and any(array.dtype.kind != "f" for array in arrays):
+        raise ExportError(
+            f"'int16x8' quantizes inputs of real numbers, and model '{model.name}' takes integers."
+            " Use 'int8'."
+        )
+
+
+def _signature_of_one(model: keras.Model, samples: Any) -> list[Any]:
+    """Return the signature of a model that takes one sample at a time."""
+    declared = model.input if has_graph(model) else samples
+
+    def of_one(tensor: Any) -> keras.InputSpec:
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        name = getattr(tensor, "name", None)
+        return keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=dtype, name=name)
+
+    signature = keras.tree.map_structure(of_one, declared)
+    return signature if isinstance(signature, list) else [signature]
+
+
+def _converted(lowered: keras.Model, settings: Settings, signature: Any) -> bytes:
+    """Return the content of a file; without a signature it takes any number of samples."""
+    with tempfile.TemporaryDirectory() as folder:
+        lowered.export(folder, verbose=False, input_signature=signature)
+        content: bytes = create_converter(folder, settings).convert()
+    return content
 
 
 def create_converter(folder: str, settings: Settings) -> Any:

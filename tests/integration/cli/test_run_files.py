@@ -101,7 +101,7 @@ def test_options_replace_those_of_the_file(folder):
         ("seed: 1:30", "'1:30' is not a valid integer"),
         ("[" * 3000, "can't be read as YAML"),
         ("command: convert", "'run.yaml' is a run of 'convert': keras-prelu convert --config"),
-        ("config: other.yaml", "there is no 'config'"),
+        ("config: other.yaml", "names another run file, as 'config'. Merge them."),
         ("- epochs", "must hold lines of the form 'option: value'"),
         ("epochs: [1", "can't be read as YAML"),
         ("recipe: exp\nalpha: 0.1", "--alpha is not used: --recipe says how"),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import types
 
 import numpy as np
@@ -221,6 +222,28 @@ def test_samples_that_were_all_trained_on_are_scored_with_a_caution(folder):
     (folder / "relu.finetuned.training.json").write_text("damaged")
     result = invoke("compare relu.finetuned.keras relu.keras --data trained.npz")
     assert "Note: The record 'relu.finetuned.training.json' can't be read" in result.stderr
+
+
+def test_a_renamed_model_keeps_its_record(folder):
+    invoke(FINETUNE, "--recipe identity")
+    os.rename("relu.finetuned.keras", "mine.keras")
+    os.rename("relu.finetuned.control.keras", "other.keras")
+    for name in ("mine.keras", "other.keras"):
+        output = invoke(f"compare {name} relu.keras --data labelled.npz").output
+        assert f"160 of 200 samples were used to train {name}" in output
+    os.remove("relu.finetuned.training.json")
+    assert "used to train" not in invoke("compare mine.keras relu.keras --data labelled.npz").output
+
+
+def test_a_record_of_another_file_is_said(folder):
+    """It is taken at its word all the same: the model may have been trained on."""
+    invoke(FINETUNE, "--recipe identity --no-control")
+    compare = "compare relu.finetuned.keras relu.keras --data labelled.npz"
+    assert "changed or replaced" not in invoke(compare).stderr
+    shutil.copy("prelu.keras", "relu.finetuned.keras")
+    result = invoke(compare)
+    assert "Note: 'relu.finetuned.keras' was changed or replaced after its record" in result.stderr
+    assert "160 of 200 samples were used to train" in result.output
 
 
 def test_the_control_is_not_overwritten_without_force(folder):

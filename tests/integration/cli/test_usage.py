@@ -4,9 +4,10 @@ import os
 
 import keras
 import pytest
+from click.testing import CliRunner
 
 import keras_prelu as kp
-from keras_prelu.cli.main import COMMANDS
+from keras_prelu.cli.main import COMMANDS, main
 from tests.integration.cli import stored
 from tests.integration.cli.commands import invoke
 
@@ -32,6 +33,25 @@ def check_refused(arguments, status, message):
     assert {name: os.stat(name).st_size for name in os.listdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert", ""], "The name is empty. Name a file or a published model. See"),
+        (["convert", "m\udcff.keras"], r"'m\udcff.keras' is not a name in UTF-8. Rename the file."),
+        (
+            ["convert", "m.keras", "--data", "\udcff.npz"],
+            "is not a name in UTF-8. Rename the file.",
+        ),
+    ],
+    ids=["empty", "model", "data"],
+)
+def test_names_that_no_file_should_have(arguments, message):
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -39,6 +59,11 @@ def check_refused(arguments, status, message):
         ("nosuch", "No such command 'nosuch'. See"),
         ("convret relu.keras", "No such command 'convret'. Did you mean 'convert'? See"),
         ("convert", "Missing argument 'MODEL'. See"),
+        # Python's arguments are called by the names of options.
+        (
+            "finetune relu.keras --data labelled.npz --epochs 1 --batch-size 200",
+            "Give more epochs or a larger --budget, or name a recipe.",
+        ),
         ("convert relu.keras --nosuch", "No such option"),
         ("convert relu.keras --alpha big", "'big' is not a valid float"),
         ("convert relu.keras --memory-limit much", "not a size such as"),

@@ -9,6 +9,7 @@ import pytest
 from keras_prelu.data import load
 from keras_prelu.data.column_check import check_columns, check_labelled
 from keras_prelu.data.likely_labels import likely_labels, row_numbers
+from keras_prelu.data.samples import as_samples
 from keras_prelu.errors import DataError
 
 ROWS = 60
@@ -85,6 +86,21 @@ def test_text_among_the_columns(tmp_path):
     message = refused(table(tmp_path, {**NUMBERS, "city": TEXT, "label": KINDS}), network(6))
     assert "beside its labels 'label'" in message
     assert message.endswith("or numbers alone.")
+
+
+def test_words_for_missing_values_are_named_with_their_row(tmp_path):
+    values = [*map(str, NUMBERS["age"][:-2]), "NA", "?"]
+    path = table(tmp_path, {**NUMBERS, "size": np.array(values), "label": KINDS})
+    assert refused(path, network(6)) == (
+        "Column 'size' of 'SOURCE' holds numbers, but in row 58 the text 'NA', and text in 2 of 60"
+        " rows. Fill or drop missing values first."
+    )
+    # A model with an input for each column is told which sample it is.
+    inputs = [keras.Input((1,), name=name) for name in (*NUMBERS, "size")]
+    model = keras.Model(inputs, keras.layers.Concatenate()(inputs))
+    samples = load(path, input_names=[*NUMBERS, "size"]).train
+    with pytest.raises(DataError, match="are text, such as 'NA' in sample 58, but the model's"):
+        as_samples(samples, model=model)
 
 
 def test_a_table_with_other_columns(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.data import Samples
+from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.evaluation import evaluate
 from keras_prelu.errors import DataError, FileError, InvalidArgumentError, KerasPReLUError
 from keras_prelu.report.content import gather
@@ -547,5 +548,8 @@ def test_text_where_keras_can_not_read_it():
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow reads text")
     model = keras.Model(inputs := keras.Input((2,)), L.Dense(2, activation="relu")(inputs))
-    with pytest.raises(DataError, match="on TensorFlow alone"):
+    with pytest.raises(DataError, match=r"The samples are text, but .* takes float32"):
         kp.diagnostics.dead_units(model, np.full((4, 2), "a"))
+    model = keras.Model(inputs := keras.Input((2,), dtype="string"), L.Identity()(inputs))
+    with pytest.raises(DataError, match="on TensorFlow alone"):
+        as_samples(np.full((4, 2), "a"), model=model)

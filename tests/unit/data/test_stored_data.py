@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+import keras_prelu as kp
 from keras_prelu.data import load
+from keras_prelu.data.column_check import check_columns
 from keras_prelu.data.samples import as_samples
 from keras_prelu.data.signature import input_names
 from keras_prelu.data.summary import summary
@@ -37,11 +39,52 @@ def of_columns():
         ("a,b,label\n0,5,3,1\n1,5,4,0\n", "more fields than the header, which has 3"),
         ("a,label,label\n1,2,0\n3,4,1\n", "two columns are named 'label'"),
         ("a,labels,label\n1,2,0\n3,4,1\n", "'label' and 'labels', and either could be"),
+        ("0.5,1.5,1\n2.5,0.1,0\n", "its first line holds values"),
+        ("3,1,1\n2,5,0\n", "its first line holds values"),
+        ("5.1,3.5,1.4,0.2,setosa\n4.9,3.0,1.4,0.2,setosa\n", "its first line holds values"),
     ],
 )
 def test_tables_that_can_be_read_in_two_ways_are_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         load(str(table(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    "header", ["0,1,2", "2019,2020,2021", "label,0.1,0.5", "3,label,1", "q_0.9,label,1.5"]
+)
+def test_names_of_columns_may_be_numbers(tmp_path, header):
+    data = load(str(table(tmp_path, f"{header}\n1,2,3\n4,5,6\n")))
+    assert data.columns == tuple(header.split(","))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz"])
+def test_weights_of_samples(tmp_path, suffix):
+    path = tmp_path / f"data{suffix}"
+    if suffix == ".csv":
+        path.write_text("a,b,sample_weight,label\n1,2,0.5,0\n3,4,2,1\n")
+    else:
+        np.savez(path, x=[[1, 2], [3, 4]], y=[0, 1], sample_weight=[0.5, 2.0])
+    data = load(str(path))
+    assert data.train.x.tolist() == [[1, 2], [3, 4]]
+    assert data.train.y.tolist() == [0, 1]
+    assert data.train.weights.tolist() == [0.5, 2.0]
+    assert summary(data).endswith(", weights 'sample_weight'.")
+    model = keras.Sequential([keras.Input((2,)), L.Dense(2)])
+    check_columns(data, model)
+    # A model may have an input of that name.
+    if suffix == ".csv":
+        data = load(str(path), input_names=["a", "b", "sample_weight"])
+        assert data.train.weights is None
+        assert list(data.train.x) == ["a", "b", "sample_weight"]
+
+
+def test_weights_count_in_scores(tmp_path):
+    """The wrong one of two samples weighs 3 times as much as the right one."""
+    np.savez(tmp_path / "data.npz", x=[[1.0, 0.0], [1.0, 0.0]], y=[0, 1], sample_weight=[1.0, 3.0])
+    model = keras.Sequential([keras.Input((2,)), L.Activation("linear")])
+    model.compile(loss="mae", weighted_metrics=["sparse_categorical_accuracy"])
+    scores = kp.evaluate(model, load(str(tmp_path / "data.npz")).train).metrics
+    assert scores["sparse_categorical_accuracy"] == pytest.approx(0.25)
 
 
 def test_a_table_with_text(tmp_path):

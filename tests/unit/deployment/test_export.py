@@ -292,6 +292,55 @@ def test_quantized_files_are_smaller_and_near():
     assert finer.operations["DEQUANTIZE"] == 1
 
 
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("kind", ["bidirectional", "convolutional"])
+def test_recurrent_layers_in_tensorflow_lite_take_one_sample_at_a_time(kind):
+    if kind == "bidirectional":
+        inputs = keras.Input((5, 4))
+        x = L.GRU(4)(L.Bidirectional(L.GRU(3, return_sequences=True))(inputs))
+    else:
+        inputs = keras.Input((3, 6, 6, 2))
+        x = L.Flatten()(L.ConvLSTM2D(3, 3)(inputs))
+    model = with_slopes(kp.convert(keras.Model(inputs, L.Dense(3)(L.Dense(8, "relu")(x)))))
+    samples = models.samples(model, 6)
+    record = kp.export(model, "model.tflite", samples=samples)
+    assert record.samples == 6
+    assert record.difference <= record.tolerance
+    with pytest.raises(
+        kp.errors.ExportError, match="does not quantize the activations of recurrent layers"
+    ):
+        kp.export(model, "int8.tflite", quantize="int8", samples=samples)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_a_recurrent_network_with_named_inputs_in_tensorflow_lite():
+    """The inputs are found by their names, whatever their order."""
+    late, early = keras.Input((4, 2), name="late"), keras.Input((3,), name="early")
+    x = L.Concatenate()([L.LSTM(3)(late), L.Dense(5, "relu")(early)])
+    model = kp.convert(keras.Model({"early": early, "late": late}, {"y": L.Dense(2)(x)}))
+    rng = np.random.default_rng(0)
+    samples = {
+        "early": rng.normal(size=(5, 3)).astype("float32"),
+        "late": rng.normal(size=(5, 4, 2)).astype("float32"),
+    }
+    record = kp.export(model, "model.tflite", samples=samples)
+    assert record.difference <= record.tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_integer_inputs_have_no_ranges_of_16_bits():
+    inputs = keras.Input((5,), dtype="int32")
+    x = L.Dense(8, "relu")(L.Flatten()(L.Embedding(20, 4)(inputs)))
+    model = kp.convert(keras.Model(inputs, L.Dense(3)(x)))
+    samples = np.random.default_rng(0).integers(0, 20, (16, 5)).astype("int32")
+    with pytest.raises(kp.errors.ExportError, match=r"takes integers\. Use 'int8'"):
+        kp.export(model, "int16x8.tflite", quantize="int16x8", samples=samples)
+    assert kp.export(model, "int8.tflite", quantize="int8", samples=samples).difference
+
+
 @pytest.mark.parametrize("name", [*ON_ANY_BACKEND[1:], *SLOW_ON_TENSORFLOW])
 def test_slopes_inside_python_code_are_exported_too(name):
     inputs = keras.Input((6, 6, 3))
