@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -16,12 +16,18 @@ from keras_prelu.conversion.compile_settings import (
     copy_compile_settings,
     settings_without_optimizer,
 )
+from keras_prelu.conversion.opening import open_converted
 from keras_prelu.conversion.optimizer_copies import copy_optimizer
-from keras_prelu.conversion.replacements import Replacements
+from keras_prelu.conversion.replacements import (
+    ActivationFactory,
+    BuiltLayerFactory,
+    Replacements,
+    StandInFactories,
+)
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.conversion.variable_matching import match_variables
-from keras_prelu.custom_layers.as_written import is_as_written
-from keras_prelu.custom_layers.converted_layer import is_converted
+from keras_prelu.custom_layers.as_written import addresses_as_written
+from keras_prelu.custom_layers.converted_layer import ConvertedLayer, is_converted, prelus
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
 from keras_prelu.graph.arrays import to_float64
@@ -45,7 +51,6 @@ __all__ = [
     "bake",
     "check_prune",
     "compile_with_stock_optimizer",
-    "refuse_inner_prelus",
     "with_activations",
     "with_stock_activations",
 ]
@@ -74,8 +79,10 @@ def bake(
     dropped.
 
     Args:
-        model: `keras.Model`. Sequential or functional, with nested models; converted or not. It is
-            not changed. Custom layers are kept.
+        model: `keras.Model`. Sequential, functional or subclassed, with nested models; converted or
+            not. It is not changed. Custom layers are kept, except those whose Python code applies
+            PReLUs: the graph of what the code computes for inference takes their place, so that a
+            subclassed model becomes a functional one.
         fold_batch_normalization: Boolean. Whether each BatchNormalization is folded into the linear
             layer before it. This is exact at inference, but the model can no longer be trained as
             before, and kernel and bias regularizers of the folded layers are dropped. Kept are
@@ -86,13 +93,14 @@ def bake(
             changes the function. Defaults to 0.0, only slopes of exactly 0.
 
     Returns:
-        A new model of the same kind (a Sequential stays one).
+        A new model of the same kind (a Sequential stays one), apart from Python code that applies
+        PReLUs. If these compute what the code's own rectifiers did (all slopes 0, or pruned), the
+        layer or model of the user's own class is restored instead.
 
     Raises:
-        ConversionError: The model has no graph; or the copy predicts something else; or a layer
-            with Python code of its own applies PReLUs, which no stock layer can replace. If these
-            PReLUs compute what the layer's own rectifiers did (all slopes 0, or pruned), the
-            layer's own class is restored instead.
+        ConversionError: The copy predicts something else; or Python code that applies PReLUs
+            creates no graph that a file can hold, since it takes no symbolic tensors, or computes
+            with weights of its own. The message names the layer and the ways out.
         InvalidArgumentError: A ValueError; `prune` is negative.
 
     Example:
@@ -103,11 +111,13 @@ def bake(
         Folding: Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
     """
     check_prune(prune)
-    _refuse_own_constructor(model)
-    refuse_inner_prelus(model, float(prune))
+    _refuse_sequence_without_graph(model)
+    _refuse_inner_prelus(model)
     with _pruned(model, float(prune)):
         check = FunctionCheck(model)
-    baked = with_stock_activations(model, float(prune))
+    stock = _StockLayers(float(prune))
+    baked = open_converted(with_activations(model, float(prune), stock.make), stock.make)
+    stock.assign_slopes()
     check.refuse(baked, SAME_OPERATIONS, "Baking")
     compile_with_stock_optimizer(model, baked)
     if not fold_batch_normalization:
@@ -144,58 +154,30 @@ def check_prune(prune: Any) -> None:
         )
 
 
-def _refuse_own_constructor(model: keras.Model) -> None:
-    """Check that a model is not built by a class of its own.
+def _refuse_sequence_without_graph(model: keras.Model) -> None:
+    """Check that a Sequential is built, and that what is to be baked is a model.
 
     Raises:
-        ConversionError: It is.
+        ConversionError: It is not built.
     """
-    if not is_taken_apart(model):
-        functional.functional_view(model)  # Raises a clearer error if the model has no graph.
-        raise ConversionError(
-            f"Model '{model.name}' ({type(model).__name__}) is built by its own constructor."
-            f" {_ADVICE}."
-        )
+    if functional.is_sequence(model) or not isinstance(model, keras.Model):
+        functional.functional_view(model)
 
 
-def refuse_inner_prelus(
-    model: keras.Model, prune: float, chosen: Collection[int] | None = None
-) -> None:
-    """Check that no PReLU is applied by the Python code of a layer that can't be restored.
-
-    Args:
-        model: `keras.Model`. It has a graph.
-        prune: Float. As in `bake`.
-        chosen: Collection of integers or None. As in `with_stock_activations`.
+def _refuse_inner_prelus(model: keras.Model) -> None:
+    """Check that each PReLU is one that replaced a rectifier, or a layer of the graph.
 
     Raises:
-        ConversionError: A PReLU is applied by such code.
+        ConversionError: A layer with Python code of its own was written with a PReLU.
     """
-    for step in compile_plan(model).steps:
-        layer = step.operation
-        inner_prelus = [
-            inner
-            for inner in sublayers(layer)
-            if isinstance(inner, PReLU) and (chosen is None or id(inner) in chosen)
-        ]
-        if inner_prelus and not _can_be_restored(layer, prune):
+    known = {id(layer) for each in (model, *sublayers(model)) for layer in prelus(each)}
+    known |= {id(operation) for operation in _operations(model)}
+    for path, layer in prelu_layers(model):
+        if id(layer) not in known:
             raise ConversionError(
-                f"Layer '{step.path}' ({type(layer).__name__}) applies '{inner_prelus[0].name}' in"
-                f" its own Python code, where no stock layer can take its place. {_ADVICE}, or"
-                " exclude the layer from the conversion."
+                f"'{path}' is a PReLU layer that Python code calls, where no stock layer can take"
+                f" its place. {_ADVICE}, or export the model."
             )
-
-
-def _can_be_restored(operation: Any, prune: float) -> bool:
-    """Return whether an operation is a converted layer that computes what the original does."""
-    return is_converted(operation) and is_as_written(operation, prune)
-
-
-ActivationFactory = Callable[[PReLU, str, str], list[keras.layers.Layer]]
-"""Factory for the layers that replace a PReLU, one applied to the output of the other.
-
-Its arguments are the PReLU, the name of the first layer, and a name that is free for a second.
-"""
 
 
 def with_stock_activations(
@@ -208,19 +190,35 @@ def with_stock_activations(
         prune: Float. As in `bake`.
         chosen: Collection of integers or None. As in `with_activations`.
     """
-    slopes_by_stock_prelu: list[tuple[keras.layers.PReLU, np.ndarray]] = []
+    stock = _StockLayers(prune)
+    copy = with_activations(model, prune, stock.make, chosen)
+    stock.assign_slopes()
+    return copy
 
-    def make_stock(layer: PReLU, name: str, cap_name: str) -> list[keras.layers.Layer]:
+
+class _StockLayers:
+    """Makes stock layers that compute what PReLU layers do.
+
+    Args:
+        prune: Float. As in `bake`.
+    """
+
+    def __init__(self, prune: float) -> None:
+        self._prune = prune
+        self._slopes: list[tuple[keras.layers.PReLU, np.ndarray]] = []
+
+    def make(self, layer: PReLU, name: str, cap_name: str) -> list[keras.layers.Layer]:
+        """Return the layers, as an `ActivationFactory` does."""
         slopes = to_float64(slopes_in_effect(layer))
-        stock = _simplest_stock_layer(layer, slopes, prune, name)
+        stock = _simplest_stock_layer(layer, slopes, self._prune, name)
         if isinstance(stock, keras.layers.PReLU):
-            slopes_by_stock_prelu.append((stock, slopes))
+            self._slopes.append((stock, slopes))
         return [stock] if layer.max_value is None else _capped(stock, layer.max_value, cap_name)
 
-    baked = with_activations(model, prune, make_stock, chosen)
-    for stock, slopes in slopes_by_stock_prelu:
-        stock.alpha.assign(slopes.reshape(stock.alpha.shape))
-    return baked
+    def assign_slopes(self) -> None:
+        """Assign the slopes, once the layers are built."""
+        for stock, slopes in self._slopes:
+            stock.alpha.assign(slopes.reshape(stock.alpha.shape))
 
 
 def with_activations(
@@ -252,11 +250,13 @@ def with_activations(
         return [*chain, without_mask] if id(layer) in dropping else chain
 
     replacements = Replacements()
-    for operation in _operations(model):
+    for operation in (*_operations(model), *([] if is_taken_apart(model) else [model])):
         if isinstance(operation, PReLU) and (chosen is None or id(operation) in chosen):
             replacements.replace_operation(operation, partial(make_chain, operation))
-        elif _can_be_restored(operation, prune) and _has_chosen(operation, chosen):
-            replacements.restore(operation)
+        elif is_converted(operation):
+            factories = _stand_ins(operation, prune, chosen)
+            if factories is not None:
+                replacements.exchange_stand_ins(operation, factories)
         if id(operation) in new_names:
             replacements.rename(operation, new_names[id(operation)])
     copy = copy_model(model, replacements)
@@ -266,8 +266,42 @@ def with_activations(
     return copy
 
 
-def _has_chosen(layer: Any, chosen: Collection[int] | None) -> bool:
-    return chosen is None or any(id(inner) in chosen for inner in sublayers(layer))
+def _stand_ins(
+    layer: ConvertedLayer, prune: float, chosen: Collection[int] | None
+) -> StandInFactories | None:
+    """Return what takes the place of the PReLU layers in the code of a layer, or None for nothing.
+
+    Where they compute what the code's own rectifiers do, the code applies those again.
+    """
+    factories: dict[str, list[BuiltLayerFactory | None]] = {}
+    written = addresses_as_written(layer, prune)
+    for stand_in in layer._stand_ins:
+        are_chosen = [chosen is None or id(prelu) in chosen for prelu in stand_in.layers]
+        if not (stand_in.address in written and all(are_chosen)):
+            factories[stand_in.address] = [
+                partial(_with_one_slope, prelu) if is_chosen and chosen is not None else None
+                for prelu, is_chosen in zip(stand_in.layers, are_chosen, strict=True)
+            ]
+    is_changed = len(factories) < len(layer._stand_ins) or any(map(any, factories.values()))
+    return factories if is_changed else None
+
+
+def _with_one_slope(layer: PReLU) -> PReLU:
+    """Return a built layer like a PReLU layer whose slopes are all equal, with one that is frozen.
+
+    It is a LeakyReLU for Python code, in which no stock layer finds its place in a file.
+    """
+    config = {
+        **layer.get_config(),
+        "alpha_initializer": float(to_float64(slopes_in_effect(layer)).flat[0]),
+        "parameterization": "identity",
+        "shared_axes": "channel_shared",
+        **dict.fromkeys(("alpha_regularizer", "beta_regularizer", "alpha_constraint")),
+    }
+    new = PReLU.from_config(config)
+    new.build(layer.get_build_config()["input_shape"])
+    new.trainable = False
+    return new
 
 
 def _masks_to_drop(model: keras.Model) -> set[int]:

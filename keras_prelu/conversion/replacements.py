@@ -7,7 +7,15 @@ from typing import Any
 
 import keras
 
-__all__ = ["BuiltLayerFactory", "LayerFactory", "Replacements"]
+from keras_prelu.layers import PReLU
+
+__all__ = [
+    "ActivationFactory",
+    "BuiltLayerFactory",
+    "LayerFactory",
+    "Replacements",
+    "StandInFactories",
+]
 
 LayerFactory = Callable[[], "keras.layers.Layer | Sequence[Any]"]
 """Factory for the replacement layer or chain of layers; an empty list is the identity.
@@ -17,6 +25,17 @@ In a functional model, functions of `keras.ops` may be among them.
 
 BuiltLayerFactory = Callable[[], Any]
 """Factory for a built `PReLU`."""
+
+StandInFactories = Mapping[str, Sequence["BuiltLayerFactory | None"]]
+"""For each PReLU layer of a converted layer, by address, a factory for another one, or None to keep
+it."""
+
+
+ActivationFactory = Callable[[PReLU, str, str], "list[keras.layers.Layer]"]
+"""Factory for the layers that replace a PReLU, one applied to the output of the other.
+
+Its arguments are the PReLU, the name of the first layer, and a name that is free for a second.
+"""
 
 
 class Replacements:
@@ -30,7 +49,7 @@ class Replacements:
         self._operations: dict[int, LayerFactory] = {}
         self._activations: dict[int, LayerFactory] = {}
         self._held: dict[int, dict[str, list[BuiltLayerFactory]]] = {}
-        self._restored: set[int] = set()
+        self._stand_ins: dict[int, StandInFactories] = {}
         self._names: dict[int, str] = {}
         # Ids are unique only among live objects, so the operations have to stay alive.
         self._alive: list[Any] = []
@@ -67,9 +86,15 @@ class Replacements:
         """
         self._held.setdefault(self._key(layer), {}).setdefault(address, []).append(factory)
 
-    def restore(self, layer: Any) -> None:
-        """Restore the user's own class of a converted layer, without PReLUs."""
-        self._restored.add(self._key(layer))
+    def exchange_stand_ins(self, layer: Any, factories: StandInFactories) -> None:
+        """Exchange the PReLU layers that a converted layer applies in its code.
+
+        Args:
+            layer: `ConvertedLayer`.
+            factories: `StandInFactories`. At addresses that are left out, the code applies its own
+                rectifiers again; without any, the layer gets the user's own class back.
+        """
+        self._stand_ins[self._key(layer)] = factories
 
     def rename(self, operation: Any, name: str) -> None:
         """Give the copy of a layer or op another name."""
@@ -95,8 +120,9 @@ class Replacements:
         """Return the factories for the rectifiers inside a layer, by address."""
         return self._held.get(id(layer), {})
 
-    def is_restored(self, layer: Any) -> bool:
-        return id(layer) in self._restored
+    def stand_ins_for(self, layer: Any) -> StandInFactories | None:
+        """Return the factories for the PReLU layers of a converted layer, or None to keep all."""
+        return self._stand_ins.get(id(layer))
 
     def _key(self, operation: Any) -> int:
         self._alive.append(operation)

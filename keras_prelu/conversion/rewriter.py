@@ -13,9 +13,18 @@ import keras
 from keras_prelu.backend.dtype_policies import default_dtype_policy
 from keras_prelu.backend.keras_internals import has_automatic_name, producer, sublayers
 from keras_prelu.conversion.compile_settings import copy_compile_settings
-from keras_prelu.conversion.replacements import LayerFactory, Replacements
-from keras_prelu.custom_layers.as_written import rebuild_as_written
-from keras_prelu.custom_layers.converted_layer import attach, freeze_like, prelus
+from keras_prelu.conversion.replacements import (
+    LayerFactory,
+    Replacements,
+    StandInFactories,
+)
+from keras_prelu.custom_layers.as_written import rebuild_with
+from keras_prelu.custom_layers.converted_layer import (
+    attach,
+    freeze_like,
+    prelus,
+    rebuild_prelu,
+)
 from keras_prelu.data.signature import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
@@ -28,7 +37,7 @@ from keras_prelu.graph.output_names import (
 from keras_prelu.graph.rebuilding import check_variables, copy_other_state, copy_variables, rebuild
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["copy_model", "rewrite"]
+__all__ = ["copy_model", "new_input", "rewrite"]
 
 
 @on_large_graphs
@@ -87,6 +96,21 @@ class _Inserted:
     layer: Any
 
 
+@dataclass(frozen=True)
+class _Exchanged:
+    """PReLU layers of a converted layer that its copy does not have, and new ones of the copy.
+
+    Attributes:
+        removed: List of `PReLU`.
+        added: List of `PReLU`.
+        are_trainable: List of booleans. The flags of the new ones.
+    """
+
+    removed: list[Any]
+    added: list[Any]
+    are_trainable: list[bool]
+
+
 class _Rewriter:
     def __init__(self, replacements: Replacements) -> None:
         self._replacements = replacements
@@ -94,6 +118,7 @@ class _Rewriter:
         self._leaves: dict[int, _Copied] = {}  # By id of the original.
         self._shared: dict[int, list[Any]] = {}  # The layers that serve all calls of an operation.
         self._inserted: list[_Inserted] = []
+        self._exchanged: dict[int, _Exchanged] = {}  # By id of the original layer.
 
     def copy_model(self, model: keras.Model) -> keras.Model:
         """Copy a model layer by layer."""
@@ -131,7 +156,7 @@ class _Rewriter:
 
     def _copy_sequential(self, model: keras.Sequential) -> keras.Sequential:
         functional.functional_view(model)  # Raises an error if the model is not built.
-        layers: list[Any] = [_copy_input(model.inputs[0])]
+        layers: list[Any] = [new_input(model.inputs[0])]
         for layer in model.layers:
             replacement = self._replacement(layer, 0)
             layers.extend([self._copy(layer)] if replacement is None else replacement)
@@ -155,7 +180,7 @@ class _Rewriter:
             outputs = self._copy(operation)(*args, **kwargs)
             return _chain(self._activation_layers(operation), outputs)
 
-        inputs = keras.tree.map_structure(_copy_input, model.input)
+        inputs = keras.tree.map_structure(new_input, model.input)
         return keras.models.clone_model(
             _uncompiled(model),
             input_tensors=inputs,
@@ -204,8 +229,9 @@ class _Rewriter:
 
     def _copy_leaf(self, operation: Any) -> Any:
         replacements = self._replacements
-        if replacements.is_restored(operation):
-            copy = rebuild_as_written(operation)
+        factories = replacements.stand_ins_for(operation)
+        if factories is not None:
+            copy = self._with_stand_ins(operation, factories)
         else:
             is_linear = replacements.activation_factory_for(operation) is not None
             copy = rebuild(operation, linear=is_linear)
@@ -219,6 +245,25 @@ class _Rewriter:
             {address: [factory() for factory in factories] for address, factories in held.items()},
         )
 
+    def _with_stand_ins(self, layer: Any, factories: StandInFactories) -> Any:
+        """Return a copy of a converted layer in which some of its PReLU layers are exchanged."""
+        exchanged = _Exchanged(removed=[], added=[], are_trainable=[])
+        layers: dict[str, list[Any]] = {}
+        for stand_in in layer._stand_ins:
+            given = factories.get(stand_in.address)
+            if given is None:
+                exchanged.removed.extend(stand_in.layers)
+                continue
+            for prelu, factory in zip(stand_in.layers, given, strict=True):
+                new = rebuild_prelu(prelu) if factory is None else factory()
+                layers.setdefault(stand_in.address, []).append(new)
+                if factory is not None:
+                    exchanged.removed.append(prelu)
+                    exchanged.added.append(new)
+                    exchanged.are_trainable.append(new.trainable)
+        self._exchanged[id(layer)] = exchanged
+        return rebuild_with(layer, layers)
+
     def copy_state(self) -> None:
         """Copy weights, other state and `trainable` flags."""
         # Models come first, since setting a model's flag also sets the flags of its layers.
@@ -231,8 +276,11 @@ class _Rewriter:
             inserted.layer.trainable = getattr(inserted.operation, "trainable", True)
 
     def _copy_layer_state(self, original: Any, copy: Any) -> None:
-        added = prelus(copy)[len(prelus(original)) :]
-        removed = prelus(original) if self._replacements.is_restored(original) else []
+        exchanged = self._exchanged.get(id(original))
+        if exchanged is None:
+            added, removed = prelus(copy)[len(prelus(original)) :], []
+        else:
+            added, removed = exchanged.added, exchanged.removed
         unmatched = {id(layer) for layer in (*added, *removed)}
         unmatched_variables = frozenset(
             id(variable) for layer in (*added, *removed) for variable in layer.variables
@@ -256,7 +304,10 @@ class _Rewriter:
         for pair in pairs:
             pair.copy.trainable = pair.original.trainable
         copy_variables(original, copy, unmatched_variables)
-        if added:
+        if exchanged is not None:
+            for layer, is_trainable in zip(added, exchanged.are_trainable, strict=True):
+                layer.trainable = is_trainable
+        elif added:
             freeze_like(copy, original)
 
 
@@ -291,8 +342,8 @@ def _uncompiled(model: keras.Model) -> keras.Model:
     return (type(model) if same_class else keras.Model)(model.input, model.output, name=model.name)
 
 
-def _copy_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """Return an input of the same name.
+def new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """Return an input like a symbolic tensor, of the same name.
 
     The name is the tensor's, which is the key in dicts of samples, or the layer's if the tensor has
     an automatic name.

@@ -21,7 +21,6 @@ from keras_prelu.calibration.verification import check_steps
 from keras_prelu.conversion.arguments import NewSlopes
 from keras_prelu.conversion.bake import (
     compile_with_stock_optimizer,
-    refuse_inner_prelus,
     with_stock_activations,
 )
 from keras_prelu.conversion.model_checks import (
@@ -36,7 +35,6 @@ from keras_prelu.conversion.site_exchange import exchange_rectifiers
 from keras_prelu.conversion.verification import verify_conversion, warn_of_no_verification
 from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
 from keras_prelu.graph.arrays import to_float64
-from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity
 from keras_prelu.sites.finder import locate_sites
@@ -66,7 +64,8 @@ def replace_prelus(
     """Return a copy of a model with stock ReLU or LeakyReLU layers in place of PReLUs.
 
     The slopes of a copy are set and its layers refitted; then its PReLU layers, which have one
-    slope each, become stock layers of the same function.
+    slope each, become stock layers of the same function. Python code applies its own rectifiers
+    again where they have the new slope; elsewhere it applies PReLU layers with one frozen slope.
 
     Args:
         model: `keras.Model`. It is not changed.
@@ -84,11 +83,6 @@ def replace_prelus(
     Raises:
         ConversionError, InvalidArgumentError, CalibrationError, DataError: As in `convert`.
     """
-    if not is_taken_apart(model):
-        raise ConversionError(
-            f"Model '{model.name}' ({type(model).__name__}) applies PReLU in its own Python code,"
-            f" where no stock layer can take its place, so it can't be converted to {to!r}."
-        )
     sites = locate_sites(model)
     selected = select(_replaceable(sites, model, to), model, include, exclude)
     refuse_quantized_layers(model)
@@ -113,7 +107,6 @@ def replace_prelus(
         _refuse_change(selected, layers, slopes, to)
     for path, slope in slopes.items():
         set_slope(layers[path], slope)
-    refuse_inner_prelus(copy, 0.0, {id(layer) for layer in layers.values()})
     conversion = Conversion(
         model=copy,
         sites=tuple(located.site for located in selected),
