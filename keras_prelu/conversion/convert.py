@@ -96,9 +96,10 @@ def convert(
         to: String. "prelu", or for hardware without PReLU "relu" or "leaky_relu": then the PReLU
             layers of a model, and for "relu" its LeakyReLU layers, become stock ReLU layers, or
             LeakyReLU layers with one slope each, the mean of the slopes weighted by the squares of
-            the negative inputs that they meet on the samples. Caps are kept. Other arguments on
-            slopes are refused, and without samples so are changes of slopes above 0.001, unless
-            `rescale` is "none". Defaults to "prelu".
+            the negative inputs that they meet on the samples. Python code applies its own ReLUs
+            again; where it would need a slope that it does not have, it keeps PReLU layers with one
+            frozen slope. Caps are kept. Other arguments on slopes are refused, and without samples
+            so are changes of slopes above 0.001, unless `rescale` is "none". Defaults to "prelu".
         alpha: Float, "auto" or None. The initial slope of the new layers. With "auto", each layer
             gets the largest slope, up to 0.25, that calibration can compensate for (see
             `find_slopes`); this needs samples. A layer in place of a smooth activation gets the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +18,16 @@ from keras_prelu.conversion.replacements import (
     Replacements,
     StandInFactories,
 )
-from keras_prelu.custom_layers.as_written import rebuild_with
 from keras_prelu.custom_layers.converted_layer import (
     attach,
+    detach,
     freeze_like,
     prelus,
-    rebuild_prelu,
 )
 from keras_prelu.data.signature import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
+from keras_prelu.graph.duplicates import duplicate
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.output_names import (
     ModelWithOutputNames,
@@ -103,12 +103,22 @@ class _Exchanged:
     Attributes:
         removed: List of `PReLU`.
         added: List of `PReLU`.
-        are_trainable: List of booleans. The flags of the new ones.
+        are_trainable: List of booleans. The flags of the new ones; empty if they are to be those of
+            the rectifiers that they replace.
     """
 
     removed: list[Any]
     added: list[Any]
     are_trainable: list[bool]
+
+    @property
+    def layer_ids(self) -> frozenset[int]:
+        return frozenset(id(layer) for layer in (*self.removed, *self.added))
+
+    @property
+    def variable_ids(self) -> frozenset[int]:
+        layers = (*self.removed, *self.added)
+        return frozenset(id(variable) for layer in layers for variable in layer.variables)
 
 
 class _Rewriter:
@@ -143,7 +153,18 @@ class _Rewriter:
             copy = self._copy(model)
             if not copy.built and has_call(model):
                 self._build(copy, model)
+            if not self._has_all_variables(model, copy):
+                # Its `build` leaves layers to the first call. A duplicate has been called.
+                copy = self._copy_leaf(model, duplicate)
+                self._leaves[id(model)] = _Copied(original=model, copy=copy)
         return copy
+
+    def _has_all_variables(self, model: keras.Model, copy: keras.Model) -> bool:
+        try:
+            check_variables(model, copy, self._exchange_of(model, copy).variable_ids)
+        except ConversionError:
+            return False
+        return True
 
     def _build(self, copy: keras.Model, model: keras.Model) -> None:
         with warnings.catch_warnings():
@@ -227,16 +248,21 @@ class _Rewriter:
             )
         return self._leaves[id(operation)].copy
 
-    def _copy_leaf(self, operation: Any) -> Any:
+    def _copy_leaf(self, operation: Any, make: Callable[[Any], Any] = rebuild) -> Any:
+        """Copy a layer or op that is not taken apart.
+
+        Args:
+            operation: Layer or op.
+            make: Callable. Returns a copy of a layer. Defaults to `rebuild`.
+        """
         replacements = self._replacements
-        factories = replacements.stand_ins_for(operation)
-        if factories is not None:
-            copy = self._with_stand_ins(operation, factories)
-        else:
-            is_linear = replacements.activation_factory_for(operation) is not None
-            copy = rebuild(operation, linear=is_linear)
+        is_linear = replacements.activation_factory_for(operation) is not None
+        copy = rebuild(operation, linear=True) if is_linear else make(operation)
         if copy.name != replacements.name_for(operation):
             copy.name = replacements.name_for(operation)
+        factories = replacements.stand_ins_for(operation)
+        if factories is not None:
+            return self._with_stand_ins(operation, copy, factories)
         held = replacements.held_factories_for(operation)
         if not held:
             return copy
@@ -245,24 +271,25 @@ class _Rewriter:
             {address: [factory() for factory in factories] for address, factories in held.items()},
         )
 
-    def _with_stand_ins(self, layer: Any, factories: StandInFactories) -> Any:
-        """Return a copy of a converted layer in which some of its PReLU layers are exchanged."""
+    def _with_stand_ins(self, layer: Any, copy: Any, factories: StandInFactories) -> Any:
+        """Exchange some of the PReLU layers in the copy of a converted layer."""
         exchanged = _Exchanged(removed=[], added=[], are_trainable=[])
-        layers: dict[str, list[Any]] = {}
-        for stand_in in layer._stand_ins:
-            given = factories.get(stand_in.address)
+        prelus_in_place: dict[str, list[Any]] = {}
+        for original, copied in zip(layer._stand_ins, copy._stand_ins, strict=True):
+            given = factories.get(original.address)
             if given is None:
-                exchanged.removed.extend(stand_in.layers)
+                exchanged.removed.extend(original.layers)
                 continue
-            for prelu, factory in zip(stand_in.layers, given, strict=True):
-                new = rebuild_prelu(prelu) if factory is None else factory()
-                layers.setdefault(stand_in.address, []).append(new)
+            for prelu, kept, factory in zip(original.layers, copied.layers, given, strict=True):
+                new = kept if factory is None else factory()
+                prelus_in_place.setdefault(original.address, []).append(new)
                 if factory is not None:
                     exchanged.removed.append(prelu)
                     exchanged.added.append(new)
                     exchanged.are_trainable.append(new.trainable)
         self._exchanged[id(layer)] = exchanged
-        return rebuild_with(layer, layers)
+        detach(copy)
+        return attach(copy, prelus_in_place) if prelus_in_place else copy
 
     def copy_state(self) -> None:
         """Copy weights, other state and `trainable` flags."""
@@ -276,15 +303,9 @@ class _Rewriter:
             inserted.layer.trainable = getattr(inserted.operation, "trainable", True)
 
     def _copy_layer_state(self, original: Any, copy: Any) -> None:
-        exchanged = self._exchanged.get(id(original))
-        if exchanged is None:
-            added, removed = prelus(copy)[len(prelus(original)) :], []
-        else:
-            added, removed = exchanged.added, exchanged.removed
-        unmatched = {id(layer) for layer in (*added, *removed)}
-        unmatched_variables = frozenset(
-            id(variable) for layer in (*added, *removed) for variable in layer.variables
-        )
+        exchanged = self._exchange_of(original, copy)
+        unmatched = exchanged.layer_ids
+        unmatched_variables = exchanged.variable_ids
         check_variables(original, copy, unmatched_variables)
         inner, inner_copies = (
             [layer for layer in sublayers(outer) if id(layer) not in unmatched]
@@ -304,11 +325,18 @@ class _Rewriter:
         for pair in pairs:
             pair.copy.trainable = pair.original.trainable
         copy_variables(original, copy, unmatched_variables)
-        if exchanged is not None:
-            for layer, is_trainable in zip(added, exchanged.are_trainable, strict=True):
+        if exchanged.are_trainable:
+            for layer, is_trainable in zip(exchanged.added, exchanged.are_trainable, strict=True):
                 layer.trainable = is_trainable
-        elif added:
+        elif exchanged.added:
             freeze_like(copy, original)
+
+    def _exchange_of(self, original: Any, copy: Any) -> _Exchanged:
+        """Return which PReLU layers only one of a layer and its copy has."""
+        if id(original) in self._exchanged:
+            return self._exchanged[id(original)]
+        added = prelus(copy)[len(prelus(original)) :]
+        return _Exchanged(removed=[], added=added, are_trainable=[])
 
 
 def _is_layer(value: Any) -> bool:

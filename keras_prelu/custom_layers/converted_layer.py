@@ -36,7 +36,6 @@ __all__ = [
     "freeze_like",
     "is_converted",
     "prelus",
-    "rebuild_prelu",
 ]
 
 
@@ -106,6 +105,10 @@ class ConvertedLayer:
         `graph.rebuilding.rebuild` calls it, since the functions that the stand-ins replace are in
         no configuration.
         """
+        serialize, deserialize = (
+            keras.saving.serialize_keras_object,
+            keras.saving.deserialize_keras_object,
+        )
         try:
             with self.as_written():
                 written = rebuild_from_config(self)
@@ -114,7 +117,7 @@ class ConvertedLayer:
         return attach(
             written,
             {
-                stand_in.address: [rebuild_prelu(layer) for layer in stand_in.layers]
+                stand_in.address: [deserialize(serialize(layer)) for layer in stand_in.layers]
                 for stand_in in self._stand_ins
             },
         )
@@ -266,12 +269,6 @@ def prelus(layer: Any) -> list[PReLU]:
     if not is_converted(layer):
         return []
     return _layers_of(layer._stand_ins)
-
-
-def rebuild_prelu(layer: PReLU) -> PReLU:
-    """Return a new built layer like a PReLU layer, without its slopes."""
-    config = keras.saving.serialize_keras_object(layer)
-    return keras.saving.deserialize_keras_object(config)
 
 
 def _layers_of(stand_ins: Sequence[StandIn]) -> list[PReLU]:

@@ -41,7 +41,7 @@ def command(
     session: SessionOptions,
 ) -> None:
     """Write a converted MODEL with stock Keras layers only, so that it loads without keras_prelu.
-    MODEL itself is not changed.
+    MODEL itself is not changed. A subclassed model becomes a functional one.
 
     \b
     Example:

@@ -218,8 +218,15 @@ def _print_conversion(result: Any, output: Path, layers: Sequence[Any], to: str)
         echo(f"Wrote {output}: {count(len(layers), 'PReLU layer')}, {count(slope_count, 'slope')}.")
     else:
         kind = {"relu": "ReLU", "leaky_relu": "LeakyReLU"}[to]
-        left = f"; {count(len(layers), 'PReLU layer')} left" if layers else ""
+        replaced = [layer for layer in layers if layer.path in result.fitted_slopes]
+        kept = len(layers) - len(replaced)
+        left = f"; {count(kept, 'PReLU layer')} left" if kept else ""
         echo(f"Wrote {output}: {count(len(result.sites), 'site')} with {kind} now{left}.")
+        if replaced:
+            echo(
+                f"{len(replaced)} of them are in Python code, as PReLU layers with one frozen"
+                f" slope: {output} needs keras_prelu, exports of it have {kind}."
+            )
     if result.caps:
         removed = sum(cap.removed for cap in result.caps)
         echo(f"Removed {removed} of {count(len(result.caps), 'cap')}.")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.sites.prelu_layers import prelu_layers
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
-from tests.helpers import custom, models
+from tests.helpers import coded, custom, models
 from tests.helpers.processes import output_of_python
 from tests.helpers.references import prelu
 
@@ -145,15 +146,12 @@ def test_compile_settings_stay_without_our_optimizer():
     assert not kp.bake(kp.convert(models.mlp(), rescale="none")).compiled
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: custom.Block(4), lambda: L.TimeDistributed(L.Dense(3, activation="relu"))]
-)
-def test_python_code_that_applies_slopes_is_refused_by_name(make):
+def test_python_code_without_a_graph_is_refused_by_name():
     inputs = keras.Input((6, 6, 3))
-    layer = make()
+    layer = L.TimeDistributed(L.Dense(3, activation="relu"))
     converted = kp.convert(keras.Model(inputs, layer(inputs)), rescale="none", include="*")
     with pytest.raises(
-        kp.errors.ConversionError, match=f"'{layer.name}'.*applies.*Python code"
+        kp.errors.ConversionError, match=f"'{layer.name}'.*applies.*Python code.*to=\"relu\""
     ) as caught:
         kp.bake(converted)
     assert "\n" not in str(caught.value)
@@ -169,8 +167,8 @@ def test_python_code_that_applies_slopes_is_refused_by_name(make):
     ],
 )
 def test_python_code_whose_slopes_are_pruned_is_the_users_own_again(tmp_path, make):
-    """With weights, frozen parts and the class as they were; the same slopes unpruned are
-    refused."""
+    """With weights, frozen parts and the class as they were; with the same slopes unpruned, the
+    layers that the code calls take its place."""
     inputs = keras.Input((6, 6, 3))
     model = models.live_in(keras.Model(inputs, L.Dense(2)(make()(inputs))))
     layer = model.layers[1]
@@ -189,15 +187,90 @@ def test_python_code_whose_slopes_are_pruned_is_the_users_own_again(tmp_path, ma
         models.outputs(keras.models.load_model(tmp_path / "model.keras"), x),
         models.outputs(model, x),
     )
-    with pytest.raises(kp.errors.ConversionError, match="Python code"):
-        kp.bake(converted, prune=0.001)
+    if not isinstance(layer, L.TimeDistributed):
+        opened = kp.bake(converted, prune=0.001)
+        assert not any(isinstance(part, kp.PReLU) for part in opened._flatten_layers())
+        np.testing.assert_allclose(
+            models.outputs(opened, x), models.outputs(converted, x), rtol=1e-5, atol=1e-6
+        )
     assert any(isinstance(part, kp.PReLU) for part in converted._flatten_layers())
 
 
-def test_subclassed_models_are_refused():
-    model = custom.Classifier()
-    model(np.zeros((2, 8, 8, 3), "float32"))
-    with pytest.raises(kp.errors.ConversionError, match="subclassed"):
+@pytest.mark.backends
+@pytest.mark.filterwarnings("ignore:Baked as a graph")
+@pytest.mark.parametrize(
+    "make", [coded.built, lambda: coded.built(coded.Unconfigured, lambda x: x)]
+)
+def test_subclassed_models_become_graphs_of_stock_layers(make, tmp_path):
+    model = kp.convert(make())
+    model.compile(SlopeOptimizer(keras.optimizers.Adam(0.02)), loss="mse")
+    rng = np.random.default_rng(0)
+    for _, layer in prelu_layers(model):
+        layer.beta.assign(rng.uniform(-0.3, 0.6, layer.beta.shape))
+    slopes = [keras.ops.convert_to_numpy(layer.beta) for _, layer in prelu_layers(model)]
+    before = coded.outputs(model)
+    baked = kp.bake(model)
+    np.testing.assert_array_equal(coded.outputs(model), before)
+    expected = coded.reference(model, slopes)
+    np.testing.assert_allclose(coded.outputs(baked), expected, rtol=1e-5, atol=1e-5)
+    assert isinstance(baked.optimizer, keras.optimizers.Adam)
+    baked.save(tmp_path / "baked.keras")
+    loaded = keras.models.load_model(tmp_path / "baked.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in loaded._flatten_layers()} == {"keras"}
+    np.testing.assert_allclose(coded.outputs(loaded), expected, rtol=1e-5, atol=1e-5)
+    x, y = coded.X, np.zeros((len(coded.X), 3))
+    loaded.fit(x, y, epochs=1, verbose=0)
+    assert not np.array_equal(coded.outputs(loaded), coded.outputs(baked))
+
+
+def test_subclassed_models_without_slopes_get_their_class_back():
+    original = coded.built()
+    baked = kp.bake(kp.convert(original))
+    assert type(baked) is coded.Coded
+    np.testing.assert_array_equal(coded.outputs(baked), coded.outputs(original))
+    some = kp.convert(original, alpha=0.2, rescale="none", include="blocks*")
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="'coded.*Coded.*not kept"):
+        kinds = [type(layer).__name__ for layer in kp.bake(some).layers]
+    assert kinds.count("LeakyReLU") == 4  # The capped one is an operation of the graph.
+
+
+@pytest.mark.parametrize(
+    ("cls", "reason"),
+    [
+        (coded.WithOwnWeight, "weight '.*shift'"),
+        (coded.ReadsValues, "symbolic tensors"),
+    ],
+)
+def test_what_no_graph_holds_is_refused_with_ways_out(cls, reason):
+    converted = kp.convert(coded.built(cls), alpha=0.2, rescale="none")
+    before = coded.outputs(converted)
+    with pytest.raises(kp.errors.ConversionError, match=rf"{cls.__name__}.*{reason}.*export"):
+        kp.bake(converted)
+    np.testing.assert_array_equal(coded.outputs(converted), before)
+    back = kp.convert(converted, to="relu", rescale="none")
+    assert type(back) is cls
+
+
+@pytest.mark.filterwarnings("ignore:Baked as a graph", "ignore:.*does not have a `build")
+def test_layers_of_training_alone_are_left_out_with_a_warning():
+    converted = kp.convert(coded.built(coded.WithAuxiliary), alpha=0.2, rescale="none")
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="lacks weights.*auxiliary|dense"):
+        baked = kp.bake(converted)
+    np.testing.assert_allclose(coded.outputs(baked), coded.outputs(converted), rtol=1e-5, atol=1e-6)
+
+
+def test_a_prelu_that_the_user_wrote_into_code_is_refused():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.prelu = L.Dense(4), kp.PReLU(name="own")
+
+        def call(self, x):
+            return self.prelu(self.dense(x))
+
+    model = Own()
+    model(coded.X)
+    with pytest.raises(kp.errors.ConversionError, match="'own' is a PReLU layer that Python code"):
         kp.bake(model)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.sites.prelu_layers import prelu_layers
-from tests.helpers import custom, models
+from tests.helpers import coded, custom, models
 
 L = keras.layers
 STOCK = {"ReLU", "LeakyReLU"}
@@ -180,8 +180,85 @@ def test_code_with_relu_gets_its_own_class_back():
     result = kp.run_conversion(changed, to="relu", calibration_data=x)
     assert type(result.model.get_layer("late")) is custom.BuildsLate
     assert result.error < 0.1
-    with pytest.raises(kp.errors.ConversionError, match=r"'late' .BuildsLate.*Python code"):
-        kp.convert(changed, to="leaky_relu", calibration_data=x)
+    leaky = kp.convert(changed, to="leaky_relu", calibration_data=x)
+    assert isinstance(leaky.get_layer("late"), custom.BuildsLate)
+    np.testing.assert_allclose(predict(leaky, x)[0], predict(changed, x)[0], rtol=1e-5, atol=1e-6)
+
+
+def sloped(model, low=0.05, high=0.4):
+    """Give the PReLU layers of a model slopes, and return them in the order of execution."""
+    rng = np.random.default_rng(0)
+    for _, layer in prelu_layers(model):
+        layer.beta.assign(rng.uniform(low, high, layer.beta.shape))
+    return [keras.ops.convert_to_numpy(layer.beta) for _, layer in prelu_layers(model)]
+
+
+@pytest.mark.backends
+@pytest.mark.filterwarnings("ignore:The converted model differs")  # Without a calibration.
+@pytest.mark.parametrize(
+    "make", [coded.built, lambda: coded.built(coded.Unconfigured, keras.ops.abs)]
+)
+def test_subclassed_models_get_their_own_class_back(make):
+    original = make()
+    expected = coded.outputs(original)
+    model = kp.convert(original)
+    back = kp.convert(model, to="relu")
+    assert type(back) is type(original)
+    np.testing.assert_array_equal(coded.outputs(back), expected)
+    sloped(model)
+    before = coded.outputs(model)
+    result = kp.run_conversion(model, to="relu", calibration_data=coded.X)
+    assert type(result.model) is type(original)
+    assert not list(prelu_layers(result.model))
+    assert result.fitted_slopes.keys() == {path for path, _ in prelu_layers(model)}
+    plain = kp.run_conversion(model, to="relu", rescale="none", calibration_data=coded.X)
+    np.testing.assert_allclose(coded.outputs(plain.model), expected, rtol=1e-5, atol=1e-6)
+    assert result.error < plain.error
+    np.testing.assert_array_equal(coded.outputs(model), before)
+
+
+@pytest.mark.backends
+def test_code_without_the_slope_applies_one_that_is_frozen(tmp_path):
+    model = kp.convert(coded.built())
+    slopes = sloped(model)
+    result = kp.run_conversion(model, to="leaky_relu", rescale="none", calibration_data=coded.X)
+    assert isinstance(result.model, coded.Coded)
+    layers = dict(prelu_layers(result.model))
+    assert list(result.fitted_slopes) == list(layers) == [path for path, _ in prelu_layers(model)]
+    assert [layer.beta.shape for layer in layers.values()] == [(1,)] * len(coded.SITES)
+    assert not any(variable.trainable for layer in layers.values() for variable in layer.variables)
+    assert all(
+        slope.min() < fitted < slope.max()
+        for slope, fitted in zip(slopes, result.fitted_slopes.values(), strict=True)
+    )
+    expected = coded.reference(model, result.fitted_slopes.values())
+    np.testing.assert_allclose(coded.outputs(result.model), expected, rtol=1e-5, atol=1e-5)
+    kp.save_model(result.model, tmp_path / "leaky.keras")
+    loaded = kp.load_model(tmp_path / "leaky.keras")
+    np.testing.assert_array_equal(coded.outputs(loaded), coded.outputs(result.model))
+    assert not any(layer.trainable for _, layer in prelu_layers(loaded))
+    calibrated = kp.run_conversion(model, to="leaky_relu", calibration_data=coded.X)
+    assert calibrated.error < result.error
+
+
+def test_sites_in_code_that_are_left_out_keep_their_slopes():
+    model = kp.convert(coded.built())
+    slopes = sloped(model)
+    left_out = ["relu6()", "blocks[1]/first"]
+    result = kp.convert(
+        model, to="relu", rescale="none", exclude=["relu6_prelu", "blocks_1__first_prelu"]
+    )
+    assert [path for path, _ in prelu_layers(result)] == ["relu6_prelu", "blocks_1__first_prelu"]
+    assert all(layer.trainable for _, layer in prelu_layers(result))
+    kept = [
+        slope if site in left_out else 0.0 for site, slope in zip(coded.SITES, slopes, strict=True)
+    ]
+    np.testing.assert_allclose(
+        coded.outputs(result), coded.reference(model, kept), rtol=1e-5, atol=1e-5
+    )
+    again = kp.convert(result)  # The others are sites again.
+    np.testing.assert_array_equal(coded.outputs(again), coded.outputs(result))
+    assert len(list(prelu_layers(again))) == len(coded.SITES)
 
 
 def test_the_recorded_error_and_the_distillation():

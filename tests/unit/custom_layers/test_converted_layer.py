@@ -7,7 +7,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.sites.prelu_layers import prelu_layers
-from tests.helpers import custom, models
+from tests.helpers import coded, custom, models
 from tests.helpers.custom import L
 
 
@@ -96,6 +96,18 @@ def test_a_subclassed_model(tmp_path):
     converted = assert_converts(model, IMAGES, sites=9, tmp_path=tmp_path)
     assert isinstance(converted, custom.Classifier)
     assert not np.allclose(predict(converted.encode, IMAGES), predict(model.encode, IMAGES))
+
+
+def test_a_model_whose_build_leaves_layers_to_the_first_call():
+    model = coded.built(coded.WithOwnWeight)
+    expected = coded.outputs(model)
+    converted = kp.convert(model)
+    np.testing.assert_array_equal(coded.outputs(converted), expected)
+    assert isinstance(converted, coded.WithOwnWeight)
+    assert len(list(prelu_layers(converted))) == len(coded.SITES)
+    assert not {id(each) for each in converted.variables} & {id(each) for each in model.variables}
+    converted.shift.assign(converted.shift + 1)
+    np.testing.assert_array_equal(coded.outputs(model), expected)
 
 
 def test_a_subclassed_model_is_trained(tmp_path):
