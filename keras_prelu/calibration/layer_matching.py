@@ -16,7 +16,7 @@ from keras_prelu.layers import PReLU
 from keras_prelu.sites.site import LocatedSite
 from keras_prelu.typing import Tensor
 
-__all__ = ["OriginalCall", "match_layers"]
+__all__ = ["OriginalCall", "WrittenCall", "match_layers"]
 
 
 class OriginalCall:
@@ -35,6 +35,20 @@ class OriginalCall:
     def __call__(self, inputs: Tensor) -> Any:
         (output,) = self._step.execute({self._step.inputs[0]: inputs})
         return output
+
+
+class WrittenCall:
+    """A rectifier that several ops of the original compute, as a function of one tensor.
+
+    Args:
+        slope: Float. Its slope for negative numbers.
+    """
+
+    def __init__(self, slope: float) -> None:
+        self._slope = slope
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return keras.ops.where(inputs > 0, inputs, self._slope * inputs)
 
 
 class InlineActivation:
@@ -70,8 +84,9 @@ def match_layers(
     Returns:
         A dict from the path of a step to the layer, op or activation function that computes the
         same value in the original. For a PReLU it is the rectifier that the PReLU replaced, an op
-        as an `OriginalCall` and the activation of a layer as an `InlineActivation`; for a layer
-        that lost its inline activation it is a copy of the original's without the activation.
+        as an `OriginalCall`, several ops as a `WrittenCall` and the activation of a layer as an
+        `InlineActivation`; for a layer that lost its inline activation it is a copy of the
+        original's without the activation.
 
     Raises:
         CalibrationError: A layer has no counterpart, or a counterpart with weights of other shapes:
@@ -104,7 +119,12 @@ def _match_by_path(
             counterparts[site.target] = InlineActivation(operation.activation)
             counterparts[site.path] = _without_activation(operation)
         else:
-            counterparts[site.target] = _rectifier_of(calls[id(operation), located.index])
+            step = calls[id(operation), located.index]
+            counterparts[site.target] = (
+                WrittenCall(site.negative_slope or 0.0)
+                if located.is_written
+                else _rectifier_of(step)
+            )
     return counterparts
 
 

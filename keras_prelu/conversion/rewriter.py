@@ -35,6 +35,7 @@ from keras_prelu.graph.output_names import (
     with_output_names,
 )
 from keras_prelu.graph.rebuilding import check_variables, copy_other_state, copy_variables, rebuild
+from keras_prelu.graph.written_rectifiers import written_rectifier
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["copy_model", "new_input", "rewrite"]
@@ -197,7 +198,7 @@ class _Rewriter:
             call_counts[id(operation)] = index + 1
             replacement = self._replacement(operation, index)
             if replacement is not None:
-                return _chain(replacement, _first_tensor(args, kwargs))
+                return _chain(replacement, _rectified(operation, args, kwargs))
             outputs = self._copy(operation)(*args, **kwargs)
             return _chain(self._activation_layers(operation), outputs)
 
@@ -343,7 +344,11 @@ def _is_layer(value: Any) -> bool:
     return isinstance(value, keras.layers.Layer)
 
 
-def _first_tensor(args: Any, kwargs: Any) -> Any:
+def _rectified(operation: Any, args: Any, kwargs: Any) -> Any:
+    """Return the tensor that a call rectifies: its first, unless the call ends an expression."""
+    written = written_rectifier(operation, args, kwargs)
+    if written is not None:
+        return written.tensor
     leaves = keras.tree.flatten((args, kwargs))
     return next(leaf for leaf in leaves if keras.utils.is_keras_tensor(leaf))
 

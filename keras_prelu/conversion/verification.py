@@ -223,8 +223,7 @@ def _as_in_original(converted: keras.Model, replaced: Mapping[str, LocatedSite])
 def activation_of_site(layer: PReLU, located: LocatedSite) -> Any:
     """Return a function of the inputs and slopes of a layer that computes a site's rectifier."""
     owner = located.owner
-    # `keras.ops.maximum` takes a number too, and is no smooth function.
-    if located.site.on_request and type(located.operation).__name__ != "Maximum":
+    if located.site.is_smooth:
         function = located.function
         return lambda inputs, alpha: function(inputs)
 

@@ -48,10 +48,11 @@ from keras_prelu.custom_layers.code_keys import (
 from keras_prelu.custom_layers.expected_calls import ExpectedCalls
 from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites, follow, scope_of
 from keras_prelu.custom_layers.rectifier_functions import (
+    RectifierUse,
     rectifier_use,
     runs_code_of_user,
 )
-from keras_prelu.custom_layers.selections import selection_use
+from keras_prelu.custom_layers.selections import expression_use, selection_use
 from keras_prelu.custom_layers.source_scan import rectifiers_in_source
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.backend_functions import BackendFunction, is_of_backend
@@ -242,11 +243,25 @@ class CodeCalls:
         use = rectifier_use(function, args, kwargs)
         if use is None:
             use = selection_use(function, args, kwargs, place.site.text)
+        callee = self.callee(function) if use is None else function
+        return self._applied(use, lambda: callee(*args, **kwargs), place)
+
+    def apply_expression(self, value: Any, compute: Callable[[], Any], place: Place) -> Any:
+        """Return the value of an expression that rectifies, or of what replaces it.
+
+        Args:
+            value: Any. What it rectifies.
+            compute: Callable. Returns the value of the expression as it is written.
+            place: `Place`. The expression.
+        """
+        return self._applied(expression_use(value, place.site.text), compute, place)
+
+    def _applied(self, use: RectifierUse | None, compute: Callable[[], Any], place: Place) -> Any:
         if self._listeners:
             self._reached.add(place.site)
         if use is None:
             self.expected.refuse_other_arguments(place.key)
-            return self.callee(function)(*args, **kwargs)
+            return compute()
         key = place.key + parameters_of(use.rectifier)
         self._as_written[key] = use.apply
         replacement = self._replaced.get(key)
@@ -255,7 +270,7 @@ class CodeCalls:
         self.expected.refuse_other_arguments(place.key)
         for listener in self._listeners:
             listener(self, CodeRectifier(key, use.rectifier, place.site, place.repetition))
-        return function(*args, **kwargs)
+        return compute()
 
     def followed(self, function: Any, prefix: str) -> Any:
         """Return a function of the user's that asks this object; anything else as it is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +32,8 @@ class Calls(Protocol):
     def apply(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place
     ) -> Any: ...
+
+    def apply_expression(self, value: Any, compute: Callable[[], Any], place: Place) -> Any: ...
 
     def followed(self, function: Any, prefix: str) -> Any: ...
 
@@ -105,6 +108,9 @@ class Frame:
     def argument(self, number: int, position: int, value: Any) -> Any:
         is_function = isinstance(value, (types.FunctionType, types.MethodType, functools.partial))
         return self._followed(number, position, value) if is_function else value
+
+    def expression(self, number: int, value: Any, compute: Callable[[], Any]) -> Any:
+        return self._scope.calls.apply_expression(value, compute, self._place(number))
 
     def _applied(self, number: int, function: Any) -> Any:
         def apply(*args: Any, **kwargs: Any) -> Any:

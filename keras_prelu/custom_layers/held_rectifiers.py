@@ -21,6 +21,7 @@ from keras_prelu.custom_layers.code_calls import (
     is_followed_method,
 )
 from keras_prelu.custom_layers.source_scan import names_used_by_call
+from keras_prelu.custom_layers.torch_modules import is_torch_wrapper, rectifiers_of_modules
 from keras_prelu.graph import functional
 from keras_prelu.graph.detection import is_of_library, recognize, recognize_function
 from keras_prelu.graph.held_functions import is_function
@@ -82,6 +83,9 @@ class _Search:
         self, layer: Any, address: str, path: str, *, in_loop: bool
     ) -> Iterator[HeldRectifier]:
         self._seen.add(id(layer))
+        if is_torch_wrapper(layer):
+            yield from _inside_module(layer.module, address, path)
+            return
         in_loop = (
             in_loop or type(layer).__name__ in RECURRENT or isinstance(layer, keras.layers.RNN)
         )
@@ -149,6 +153,16 @@ class _Place:
         """Return the place of an item of the list, tuple or dict at this place."""
         target = HookTarget(self.target.owner, self.target.attribute, (*self.target.keys, key))
         return _Place(target, f"{self.address}[{key}]", f"{self.path}[{key}]", self.in_loop)
+
+
+def _inside_module(module: Any, address: str, path: str) -> Iterator[HeldRectifier]:
+    for index, found in enumerate(rectifiers_of_modules(module)):
+        yield HeldRectifier(
+            address=f"{address}[module {index}]",
+            path=_join(path, found.path) if found.path else path,
+            target=HookTarget(found.module, "forward"),
+            rectifier=found.rectifier,
+        )
 
 
 def _recognize_held(function: Any, target: HookTarget) -> Rectifier | None:

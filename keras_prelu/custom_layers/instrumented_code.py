@@ -1,9 +1,10 @@
 """Python code with a hook at each of its calls.
 
 `follow` returns a function that does what a given one does, and asks a `CallScope` at each call in
-its source what to call: `relu(x)` becomes `frame.call(3, relu)(x)`, where 3 numbers the call. The
-given function stays as it is, and no library is changed: only callers of the returned function are
-affected.
+its source what to call: `relu(x)` becomes `frame.call(3, relu)(x)`, where 3 numbers the call. An
+expression that rectifies is asked for as well: `x * (x > 0)` becomes
+`frame.expression(4, x, lambda: x * (x > 0))`. The given function stays as it is, and no library is
+changed: only callers of the returned function are affected.
 
 The function is compiled anew from its syntax tree, with the globals, the closure, the defaults and
 the class of the original, so that `super()` and private names mean what they meant. This needs its
@@ -21,7 +22,7 @@ import functools
 import linecache
 import types
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ from keras_prelu.custom_layers.function_sources import (
     parsed_file,
     source_of,
 )
+from keras_prelu.custom_layers.rectifying_syntax import rectified_tensor
 
 __all__ = ["CallFrame", "CallScope", "CallSite", "call_sites", "follow", "scope_of"]
 
@@ -44,7 +46,7 @@ _MOST_ARGUMENTS = 1000
 
 @dataclass(frozen=True)
 class CallSite:
-    """A call in the source of a function.
+    """A call, or an expression that rectifies, in the source of a function.
 
     Attributes:
         text: String. The call as source code, without line breaks and comments. If the function has
@@ -54,6 +56,7 @@ class CallSite:
         function: String. Qualified name of the function that contains the call.
         calls_result: Boolean. Whether the result of another call is called, as in
             `keras.layers.ReLU()(x)`.
+        is_expression: Boolean. Whether it is an expression that rectifies (`rectifying_syntax`).
     """
 
     text: str
@@ -61,6 +64,7 @@ class CallSite:
     line: int
     function: str
     calls_result: bool = False
+    is_expression: bool = False
 
 
 class CallFrame(Protocol):
@@ -78,6 +82,15 @@ class CallFrame(Protocol):
 
     def argument(self, number: int, position: int, value: Any) -> Any:
         """Return what is passed on instead of an argument of a call."""
+
+    def expression(self, number: int, value: Any, compute: Callable[[], Any]) -> Any:
+        """Return the value of an expression that rectifies.
+
+        Args:
+            number: Integer. The number of the expression.
+            value: Any. What it rectifies.
+            compute: Callable. Returns the value of the expression as it is written.
+        """
 
 
 class CallScope(Protocol):
@@ -176,7 +189,7 @@ def _instrument(code: types.CodeType, module: Mapping[str, Any]) -> _Instrumente
     return None if instrumented is None else _Instrumented(code=instrumented, sites=sites)
 
 
-def _call_sites(calls: Sequence[ast.Call], code: types.CodeType) -> tuple[CallSite, ...]:
+def _call_sites(calls: Sequence[ast.expr], code: types.CodeType) -> tuple[CallSite, ...]:
     # " -> " joins the texts of calls in keys.
     texts = [ast.unparse(call).replace(" -> ", "->") for call in calls]
     counts, numbers = Counter(texts), Counter[str]()
@@ -189,7 +202,8 @@ def _call_sites(calls: Sequence[ast.Call], code: types.CodeType) -> tuple[CallSi
                 file=code.co_filename,
                 line=call.lineno,
                 function=code.co_qualname,
-                calls_result=isinstance(call.func, ast.Call),
+                calls_result=isinstance(call, ast.Call) and isinstance(call.func, ast.Call),
+                is_expression=rectified_tensor(call) is not None,
             )
         )
     return tuple(sites)
@@ -200,14 +214,19 @@ def _body(node: FunctionNode) -> list[ast.AST]:
     return [node.body] if isinstance(node, ast.Lambda) else list(node.body)
 
 
-def _calls_in_order(node: FunctionNode) -> Iterator[ast.Call]:
+def _calls_in_order(node: FunctionNode) -> Iterator[ast.expr]:
     calls = (each for statement in _body(node) for each in ast.walk(statement))
     hooked: list[Any] = [each for each in calls if _is_hooked(each)]
     yield from sorted(hooked, key=lambda call: (call.end_lineno, call.end_col_offset))
 
 
 def _is_hooked(node: ast.AST) -> bool:
-    """Return whether a node is a call other than that of `super`, which looks at its caller."""
+    """Return whether a node is an expression that rectifies, or a call.
+
+    `super` is left out, which looks at its caller.
+    """
+    if isinstance(node, ast.BinOp):
+        return rectified_tensor(node) is not None
     return isinstance(node, ast.Call) and not (
         isinstance(node.func, ast.Name) and node.func.id == "super"
     )
@@ -216,10 +235,26 @@ def _is_hooked(node: ast.AST) -> bool:
 class _Transformer(ast.NodeTransformer):
     """Puts the hooks into a function."""
 
-    def __init__(self, calls: Iterable[ast.Call]) -> None:
+    def __init__(self, calls: Iterable[ast.expr]) -> None:
         self._numbers = {id(call): number for number, call in enumerate(calls)}
 
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        return self._visit_expression(node)
+
+    def _visit_expression(self, node: ast.expr) -> ast.AST:
+        number, tensor = self._numbers.get(id(node)), rectified_tensor(node)
+        if number is None or tensor is None:
+            return self.generic_visit(node)
+        tensor = deepcopy(tensor)
+        compute: Any = _expression("lambda: None")
+        compute.body = self.generic_visit(node)
+        hook: Any = _hook("expression", number, tensor)
+        hook.args.append(ast.copy_location(compute, node))
+        return ast.copy_location(hook, node)
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
+        if rectified_tensor(node) is not None:
+            return self._visit_expression(node)
         number = self._numbers.get(id(node))
         self.generic_visit(node)
         if number is None:

@@ -19,6 +19,7 @@ from keras_prelu.utils.libraries import is_of_user
 __all__ = [
     "RECTIFYING_FUNCTIONS",
     "RectifierUse",
+    "is_tensor",
     "may_rectify",
     "rectifier_use",
     "runs_code_of_user",
@@ -27,7 +28,7 @@ __all__ = [
 RECTIFYING_FUNCTIONS = frozenset(
     {
         *("clamp", "clamp_min", "clip", "clip_by_value", "hardtanh", "leaky_relu", "maximum"),
-        *("relu", "relu6", "threshold", "where"),
+        *("relu", "relu6", "threshold", "where", "where_v2"),
         *("clamp_", "clamp_min_", "leaky_relu_", "relu_"),
         *("celu", "elu", "gelu", "hard_silu", "hard_swish", "hardswish", "mish"),
         *("selu", "silu", "softplus", "swish"),
@@ -88,7 +89,7 @@ def rectifier_use(
         kwargs: Mapping. Its keyword arguments.
     """
     owner = getattr(function, "__self__", None)
-    if _is_tensor(owner):  # A method of a tensor, such as PyTorch's `x.relu()`.
+    if is_tensor(owner):  # A method of a tensor, such as PyTorch's `x.relu()`.
         function = getattr(type(owner), function.__name__)
         args = (owner, *args)
     while isinstance(function, functools.partial):
@@ -128,8 +129,8 @@ class _Arguments:
         """Return the arguments, or None if they are others."""
         given: dict[int | str, Any] = dict(enumerate(args))
         given.update(kwargs.items())
-        tensors = [place for place, value in given.items() if _is_tensor(value)]
-        constants = {place: value for place, value in given.items() if not _is_tensor(value)}
+        tensors = [place for place, value in given.items() if is_tensor(value)]
+        constants = {place: value for place, value in given.items() if not is_tensor(value)}
         if len(tensors) != 1 or not all(map(_is_constant, constants.values())):
             return None
         return cls(given[tensors[0]], tensors[0], constants)
@@ -186,7 +187,7 @@ def _recognized(function: Any, arguments: _Arguments) -> Rectifier | None:
     return found
 
 
-def _is_tensor(value: Any) -> bool:
+def is_tensor(value: Any) -> bool:
     """Return whether a value is a tensor, or an array of samples, which Keras's functions take."""
     is_samples = isinstance(value, np.ndarray) and value.ndim > 1 and value.size > 1
     return is_samples or keras.utils.is_keras_tensor(value) or keras.ops.is_tensor(value)

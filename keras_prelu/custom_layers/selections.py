@@ -1,4 +1,4 @@
-"""Rectifiers that are written as a selection: `where(x > 0, x, 0)`.
+"""Rectifiers that are written as a selection, `where(x > 0, x, 0)`, or as another expression.
 
 The condition is a tensor of its own, which says nothing of where it comes from. So the source of
 the call decides: the condition compares with 0 the tensor that is selected where it is positive.
@@ -13,11 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_prelu.custom_layers.rectifier_functions import RectifierUse
+from keras import ops
+
+from keras_prelu.custom_layers.rectifier_functions import RectifierUse, is_tensor
+from keras_prelu.custom_layers.rectifying_syntax import (
+    compared_with_zero,
+    is_product,
+    last_name,
+    number_of,
+)
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.typing import Tensor
 
-__all__ = ["compared_with_zero", "is_maximum_with_zero", "is_selection", "selection_use"]
+__all__ = ["expression_use", "is_maximum_with_zero", "is_selection", "selection_use"]
 
 _NUMBER = re.compile(r"@\d+/\d+$")
 """What tells calls with the same text apart."""
@@ -48,7 +56,10 @@ def selection_use(
         kwargs: Mapping. Its keyword arguments.
         text: String. The call as source code, see `CallSite`.
     """
-    if getattr(function, "__name__", "") != "where" or len(args) != 3 or kwargs:
+    name = getattr(function, "__name__", "")
+    if name == "maximum" and not kwargs:
+        return _maximum_use(function, args, text)
+    if name not in ("where", "where_v2") or len(args) != 3 or kwargs:
         return None
     selection = _parsed(_NUMBER.sub("", text))
     if selection is None:
@@ -66,6 +77,43 @@ def selection_use(
     )
 
 
+def _maximum_use(function: Any, args: Sequence[Any], text: str) -> RectifierUse | None:
+    """Return what `maximum(x, zeros_like(x))` applies, or None for other arguments."""
+    position = _position_beside_zeros(_NUMBER.sub("", text))
+    if position is None or len(args) != 2 or not all(map(is_tensor, args)):
+        return None
+    tensor, zeros = args[position], args[1 - position]
+    if len(tensor.shape) != len(zeros.shape) or tensor.dtype != zeros.dtype:
+        return None
+    return RectifierUse(
+        rectifier=Rectifier("code"),
+        tensor=tensor,
+        apply=lambda tensor: function(tensor, ops.zeros_like(tensor)),
+    )
+
+
+def expression_use(value: Any, text: str) -> RectifierUse | None:
+    """Return what an expression applies to a value, or None if that is no tensor.
+
+    Args:
+        value: Any. The value of what `rectified_tensor` finds in the expression.
+        text: String. The expression as source code, see `CallSite`.
+    """
+    if not is_tensor(value):
+        return None
+    node = ast.parse(_NUMBER.sub("", text), mode="eval").body
+    apply = _multiplied if is_product(node) else _halved
+    return RectifierUse(rectifier=Rectifier("code"), tensor=value, apply=apply)
+
+
+def _multiplied(tensor: Tensor) -> Tensor:
+    return tensor * ops.cast(tensor > 0, tensor.dtype)
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    return (tensor + ops.abs(tensor)) / 2
+
+
 def is_selection(text: str) -> bool:
     """Return whether the source of a call of `where` is a rectifier."""
     return _parsed(_NUMBER.sub("", text)) is not None
@@ -73,8 +121,28 @@ def is_selection(text: str) -> bool:
 
 def is_maximum_with_zero(text: str) -> bool:
     """Return whether the source of a call of `maximum` is a rectifier."""
-    call = ast.parse(_NUMBER.sub("", text), mode="eval").body
-    return isinstance(call, ast.Call) and any(_number(each) == 0 for each in call.args)
+    text = _NUMBER.sub("", text)
+    call = ast.parse(text, mode="eval").body
+    has_zero = isinstance(call, ast.Call) and any(number_of(each) == 0 for each in call.args)
+    return has_zero or _position_beside_zeros(text) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _position_beside_zeros(text: str) -> int | None:
+    """Return the position of the argument beside `zeros_like(…)` in a call of two, or None."""
+    call = ast.parse(text, mode="eval").body
+    if not isinstance(call, ast.Call) or len(call.args) != 2 or call.keywords:
+        return None
+    for position, (tensor, other) in enumerate((call.args, call.args[::-1])):
+        # Zeros like another tensor may have another shape, to which the first one is broadcast.
+        if _is_zeros_like(other, tensor):
+            return position
+    return None
+
+
+def _is_zeros_like(node: ast.expr, tensor: ast.expr) -> bool:
+    is_call = isinstance(node, ast.Call) and last_name(node.func) == "zeros_like"
+    return is_call and [ast.dump(each) for each in node.args] == [ast.dump(tensor)]  # type: ignore[attr-defined]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -93,58 +161,16 @@ def _parsed(text: str) -> _Selection | None:
     return _Selection(position=position, slope=slope)
 
 
-def compared_with_zero(node: ast.expr) -> tuple[ast.expr, bool] | None:
-    """Return what an expression compares with 0, and whether it has to be above; or None.
-
-    It has to be a variable or an attribute, whose value does not change within a call.
-    """
-    if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        left, right = node.left, node.comparators[0]
-        is_above = isinstance(node.ops[0], (ast.Gt, ast.GtE))
-        if not is_above and not isinstance(node.ops[0], (ast.Lt, ast.LtE)):
-            return None
-    elif isinstance(node, ast.Call) and len(node.args) == 2 and not node.keywords:
-        left, right = node.args
-        name = _last_name(node.func)
-        is_above = name in _ABOVE
-        if not is_above and name not in _BELOW:
-            return None
-    else:
-        return None
-    if _number(left) == 0:
-        left, right, is_above = right, left, not is_above
-    return (left, is_above) if _number(right) == 0 and _is_plain(left) else None
-
-
 def _slope(node: ast.expr, tensor: ast.expr) -> float | None:
     """Return the factor of a tensor in an expression that is a multiple of it, or None."""
-    number = _number(node)
+    number = number_of(node)
     if number is not None:
         return 0.0 if number == 0 else None
     if isinstance(node, ast.Call):
-        is_zero = _last_name(node.func) == "zeros_like" and len(node.args) == 1
-        return 0.0 if is_zero and ast.dump(node.args[0]) == ast.dump(tensor) else None
+        return 0.0 if _is_zeros_like(node, tensor) else None
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         for factor, other in ((node.left, node.right), (node.right, node.left)):
-            slope = _number(factor)
+            slope = number_of(factor)
             if slope is not None and ast.dump(other) == ast.dump(tensor):
                 return slope if 0 <= slope < _LARGEST_SLOPE else None
     return None
-
-
-def _number(node: ast.expr) -> float | None:
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        number = _number(node.operand)
-        return None if number is None else -number
-    is_number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
-    return float(node.value) if is_number else None  # type: ignore[attr-defined]
-
-
-def _is_plain(node: ast.expr) -> bool:
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name)
-
-
-def _last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")

@@ -19,6 +19,7 @@ import keras
 
 from keras_prelu.backend.keras_internals import own_attributes
 from keras_prelu.custom_layers.function_sources import nested_codes
+from keras_prelu.custom_layers.instrumented_code import call_sites
 from keras_prelu.custom_layers.rectifier_functions import RECTIFYING_FUNCTIONS
 from keras_prelu.graph.rectifiers import RECTIFYING
 from keras_prelu.utils.libraries import LIBRARIES, is_of_user
@@ -184,9 +185,13 @@ def _names_in(code: types.CodeType) -> set[str]:
 
 @functools.cache
 def _names_relu(cls: Any) -> bool:
-    """Return whether the code of `call` refers to a function that may rectify, under any name."""
+    """Return whether the code of `call` refers to a function that may rectify, under any name.
+
+    Or whether it has an expression that does so.
+    """
     return any(
         bool(_names_of(function) & (RECTIFYING_FUNCTIONS | _LAYERS))
+        or any(site.is_expression for site in call_sites(function) or ())
         or any(map(is_relu_of_library, _values_of(function)))
         or any(map(is_relu_of_library, _values_of_class(cls, function)))
         for function in functions_of_call(cls)

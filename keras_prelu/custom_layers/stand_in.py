@@ -33,7 +33,7 @@ class StandIn:
             _width(layer, _input_shape(layer)): layer for layer in layers
         }
 
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __call__(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         function = self._by_width.get(_width(self.layers[0], inputs.shape))
         if function is None:
             raise ConversionError(

@@ -1,4 +1,4 @@
-"""Rectifiers in the code of a layer to which no call of the layer comes, or that are no calls.
+"""Rectifiers in the code of a layer to which no call of the layer comes.
 
 An optional argument, a branch that depends on values, or `if training` may lead past a call. The
 source says that it is there.
@@ -6,24 +6,17 @@ source says that it is there.
 
 from __future__ import annotations
 
-import ast
 import functools
 import inspect
 import re
-import textwrap
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_prelu.custom_layers.code_calls import code_calls_of
 from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites
-from keras_prelu.custom_layers.selections import (
-    compared_with_zero,
-    is_maximum_with_zero,
-    is_selection,
-)
+from keras_prelu.custom_layers.selections import is_maximum_with_zero, is_selection
 from keras_prelu.custom_layers.source_scan import functions_of_call, is_relu_of_library
 
 __all__ = ["UnreachedRectifier", "unreached_rectifiers"]
@@ -34,7 +27,6 @@ _NOT_REACHED = (
     "no call of the layer that was tried comes to it ({where}), such as one for training or with"
     " other arguments"
 )
-_PRODUCT = "it is written as a product ({where}): call keras.ops.relu for it"
 
 
 @dataclass(frozen=True)
@@ -68,16 +60,13 @@ def unreached_rectifiers(layer: Any) -> list[UnreachedRectifier]:
                 source = f"{Path(site.file).name}:{site.line} in {site.function}"
                 reason = _NOT_REACHED.format(where=source)
                 found.append(UnreachedRectifier(function=name, source=source, reason=reason))
-        for line in _products(function):
-            code = function.__code__
-            source = f"{Path(code.co_filename).name}:{line} in {code.co_qualname}"
-            reason = _PRODUCT.format(where=source)
-            found.append(UnreachedRectifier(function="relu", source=source, reason=reason))
     return found
 
 
 def _rectifier_called(site: CallSite, function: types.FunctionType) -> str:
     """Return the name of the ReLU function that a call calls, or "" if it calls another one."""
+    if site.is_expression:
+        return "relu"
     match = _CALLEE.match(site.text)
     if match is None:
         return ""
@@ -90,32 +79,11 @@ def _rectifier_called(site: CallSite, function: types.FunctionType) -> str:
     while isinstance(value, functools.partial):
         value = value.func
     name = str(getattr(value, "__name__", "relu")).removesuffix("_")
-    rectifies = {"maximum": is_maximum_with_zero, "where": is_selection}.get(name)
+    rectifies = {
+        "maximum": is_maximum_with_zero,
+        "where": is_selection,
+        "where_v2": is_selection,
+    }.get(name)
     if rectifies is not None:
         return "relu" if rectifies(site.text) else ""
     return name if name in _RELU_FUNCTIONS else ""
-
-
-def _products(function: types.FunctionType) -> Iterator[int]:
-    """Yield the lines where a function computes `x * (x > 0)`, whatever `x` is."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError, TypeError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-            sides = ((node.left, node.right), (node.right, node.left))
-            if any(_is_mask_of(mask, tensor) for tensor, mask in sides):
-                yield node.lineno + function.__code__.co_firstlineno - 1
-
-
-def _is_mask_of(mask: ast.expr, tensor: ast.expr) -> bool:
-    """Return whether an expression is 1 where a tensor is positive, and 0 elsewhere."""
-    compared = compared_with_zero(mask)
-    if compared is not None:
-        return compared[1] and ast.dump(compared[0]) == ast.dump(tensor)
-    if not isinstance(mask, ast.Call):
-        return False
-    # A cast: `keras.ops.cast(x > 0, dtype)` or `(x > 0).astype(dtype)`.
-    parts = [*mask.args, *([mask.func.value] if isinstance(mask.func, ast.Attribute) else [])]
-    return any(_is_mask_of(part, tensor) for part in parts if isinstance(part, ast.Compare))

@@ -23,6 +23,7 @@ from keras_prelu.graph.rectifiers import (
     classify,
     named,
 )
+from keras_prelu.graph.written_rectifiers import written_rectifier
 from keras_prelu.utils.libraries import FRAMEWORKS, package_of
 
 __all__ = [
@@ -38,7 +39,13 @@ _OF_LAYERS = frozenset({"activation", "elu", "leaky_relu", "prelu", "relu"})
 
 
 def recognize_call(call: Call) -> Rectifier | None:
-    """Return the rectifier that a call in a graph applies, or None."""
+    """Return the rectifier that a call in a graph applies, or None.
+
+    It may be the last of several operations that compute it, see `written_rectifiers`.
+    """
+    written = written_rectifier(call.operation, call.args, call.kwargs)
+    if written is not None:
+        return written.rectifier if _is_like(written.tensor, call.outputs[0]) else None
     if type(call.operation).__name__ != "Maximum":
         return recognize(call.operation)
     tensors = [value for value in _operands(call) if keras.utils.is_keras_tensor(value)]
@@ -71,6 +78,8 @@ def recognize(operation: Any, constant: Any = None) -> Rectifier | None:
         return rectifier and replace(rectifier, kind="op")
     if cls.__name__ in RECTIFYING:
         return classify(cls.__name__, vars(operation))
+    if cls.__name__ == "TorchModuleWrapper" and not operation.variables:
+        return applied(_measured(operation.module), "Activation")
     if cls.__name__ in APPLYING or cls.__name__ in RECURRENT:
         return applied(_of_activation(getattr(operation, "activation", None)), cls.__name__)
     return None

@@ -26,6 +26,7 @@ __all__ = [
     "applied",
     "classify",
     "named",
+    "number_of_constant",
 ]
 
 RECURRENT = frozenset(
@@ -202,25 +203,25 @@ def named(function: str, kind: str) -> Rectifier | None:
 
 def _op(class_name: str, attributes: Mapping[str, Any]) -> Rectifier | None:
     if class_name == "Clip":
-        low, high = _number(attributes.get("x_min")), attributes.get("x_max")
-        cap = math.inf if high is None else _number(high)
+        low, high = number_of_constant(attributes.get("x_min")), attributes.get("x_max")
+        cap = math.inf if high is None else number_of_constant(high)
         if low == 0 and cap is not None and cap > 0:
             return Rectifier("op", max_value=None if cap == math.inf else cap)
-    if class_name == "Maximum" and _number(attributes.get("constant")) == 0:
+    if class_name == "Maximum" and number_of_constant(attributes.get("constant")) == 0:
         return Rectifier("op")
     if class_name == "Threshold":
         # keras.ops.threshold(x, t, v) is x above t, and v below.
         threshold, below = (
-            _number(attributes.get(name)) for name in ("threshold", "default_value")
+            number_of_constant(attributes.get(name)) for name in ("threshold", "default_value")
         )
         return Rectifier("op") if threshold == 0 and below == 0 else None
     if class_name == "LeakyRelu":
-        slope = _number(attributes.get("negative_slope"))
+        slope = number_of_constant(attributes.get("negative_slope"))
         return None if slope is None else Rectifier("op", slope)
     return named(_OPS[class_name], "op") if class_name in _OPS else None
 
 
-def _number(value: Any) -> float | None:
+def number_of_constant(value: Any) -> float | None:
     """Return the number that a constant is: a number, or an array that holds only one."""
     if isinstance(value, bool) or value is None:
         return None
@@ -237,7 +238,7 @@ def _relu(attributes: Mapping[str, Any]) -> Rectifier | None:
         for name in ("negative_slope", "max_value", "threshold")
         if attributes.get(name) is not None
     }
-    numbers = {name: _number(value) for name, value in given.items()}
+    numbers = {name: number_of_constant(value) for name, value in given.items()}
     if None in numbers.values():  # Arrays, with a number for each channel.
         return None
     threshold, cap = numbers.get("threshold") or 0.0, numbers.get("max_value")

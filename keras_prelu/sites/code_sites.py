@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -18,6 +18,7 @@ from keras_prelu.graph.detection import recognize_call
 from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.objections import takes_floats
 from keras_prelu.graph.rectifiers import Rectifier, named
+from keras_prelu.graph.written_rectifiers import written_rectifier
 from keras_prelu.sites.opened_code import Code, layers_with_code
 from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import Site, describe_site
@@ -28,6 +29,7 @@ _NOT_FOLLOWED = (
     "Python code that can't be followed calls it as a function: give the layer a"
     " keras.layers.ReLU() for it"
 )
+_IN_PARTS = "Python code computes it in several expressions: call keras.ops.relu for it"
 
 
 def sites_in_code(
@@ -47,13 +49,17 @@ def sites_in_code(
     counts = Counter(
         _function_name(each.rectifier) for each in held if each.source and "/" not in each.path
     )
-    for rectifier in (*_in_graphs(code, held), *_in_sources(code, opened)):
+    found = [
+        *((each.rectifier, each.reason) for each in _in_graphs(code, held)),
+        *((rectifier, _NOT_FOLLOWED) for rectifier in _in_sources(code, opened)),
+    ]
+    for rectifier, reason in found:
         yield describe_site(
             Rectifier("code", rectifier.negative_slope, rectifier.max_value),
             path=_next_path(_function_name(rectifier), counts),
             layer=type(layer).__name__,
             channels=None,
-            reason=_NOT_FOLLOWED,
+            reason=reason,
         )
     for inner in layers_with_code(layer):
         for each in unreached_rectifiers(inner) if opened.is_followed(inner) else ():
@@ -67,18 +73,31 @@ def sites_in_code(
             )
 
 
-def _in_graphs(code: Code, held: Sequence[HeldRectifier]) -> list[Rectifier]:
+class _Found(NamedTuple):
+    """A rectifier in a graph, and why it can't be converted."""
+
+    rectifier: Rectifier
+    reason: str
+
+
+def _in_graphs(code: Code, held: Sequence[HeldRectifier]) -> list[_Found]:
     """Return the rectifiers among the ops of the graphs, without those that attributes hold."""
     owners = {id(each.owner) for each in held}
-    found = [
-        recognize_call(call)
+    calls = [
+        call
         for graph in code.graphs
         for call in graph.calls
         if not isinstance(call.operation, (keras.layers.Layer, AppliedFunction))
         and id(call.operation) not in owners
         and takes_floats(call)
     ]
-    return [each for each in found if each is not None and not each.smooth]
+    found = []
+    for call in calls:
+        rectifier = recognize_call(call)
+        if rectifier is not None and not rectifier.smooth:
+            written = written_rectifier(call.operation, call.args, call.kwargs)
+            found.append(_Found(rectifier, _NOT_FOLLOWED if written is None else _IN_PARTS))
+    return found
 
 
 def _in_sources(code: Code, opened: OpenedLayers) -> list[Rectifier]:

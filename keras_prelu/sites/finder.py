@@ -16,6 +16,7 @@ from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.objections import Objections, takes_floats
 from keras_prelu.graph.rectifiers import Rectifier
+from keras_prelu.graph.written_rectifiers import written_rectifier
 from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.sites import inspection
 from keras_prelu.sites.opened_code import may_call_functions
@@ -185,6 +186,7 @@ def _located(
         index=call.index,
         data_format=data_format,
         dtype=output.dtype,
+        is_written=written_rectifier(call.operation, call.args, call.kwargs) is not None,
     )
 
 

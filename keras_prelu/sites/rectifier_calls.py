@@ -28,9 +28,9 @@ class RectifierCall:
         located: `LocatedSite`. The rectifier.
         step: `Step`. The call, in the model, of the rectifier or of the layer with Python code of
             its own that holds the rectifier.
-        pre_activations: Tensor. What it reads; of an inline rectifier of the graph, whose
-            pre-activations are not a tensor of the graph, its outputs, which are positive exactly
-            where the pre-activations are.
+        pre_activations: Tensor. What it reads; of a rectifier of the graph that is inline or that
+            several operations compute, whose pre-activations are not what a step reads, its
+            outputs, which are positive exactly where the pre-activations are.
         outputs: Tensor. What it returns.
     """
 
@@ -133,11 +133,11 @@ def _rectifier_calls(
             for located in graph_sites.get(id(step.operation), []):
                 if _is_called_by(located, step):
                     outputs = executed.outputs[0]
-                    inline = located.site.kind == "inline"
+                    is_inside = located.site.kind == "inline" or located.is_written
                     yield RectifierCall(
                         located=located,
                         step=step,
-                        pre_activations=outputs if inline else executed.inputs[0],
+                        pre_activations=outputs if is_inside else executed.inputs[0],
                         outputs=outputs,
                     )
                     break

@@ -78,6 +78,8 @@ class LocatedSite:
             rectifier is applied to, batch first.
         prelu: `PReLU`. The layer of this package that a converted layer already applies at this
             site; None otherwise.
+        is_written: Boolean. Whether several operations of a graph compute the rectifier, see
+            `written_rectifiers`; `operation` is the last of them.
     """
 
     site: Site
@@ -88,6 +90,7 @@ class LocatedSite:
     held: HeldRectifier | None = None
     shapes: tuple[tuple[int | None, ...], ...] = ()
     prelu: PReLU | None = None
+    is_written: bool = False
 
     @property
     def owner(self) -> Any:

@@ -28,14 +28,114 @@ class Selected(keras.Model):
         return self.head(ops.where(x > 0, x + 1.0, 0.0))
 
 
-class Product(keras.Model):
+class Written(keras.Model):
+    """Writes rectifiers as expressions of functions that are none."""
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.hidden, self.head = L.Dense(6), L.Dense(2)
+        self.hidden = [L.Dense(6) for _ in range(11)]
+        self.head = L.Dense(2)
+
+    def call(self, x):
+        x = self.hidden[0](x)
+        x = ops.maximum(x, ops.zeros_like(x))
+        x = self.hidden[1](x)
+        x = ops.maximum(ops.zeros_like(x), x)
+        x = self.hidden[2](x)
+        x = x * ops.cast(x > 0, x.dtype)
+        x = self.hidden[3](x)
+        x = ops.cast(x >= 0, "float32") * x
+        x = self.hidden[4](x)
+        x = x * ops.cast(x > 0, dtype=x.dtype)
+        x = self.hidden[5](x)
+        x = ops.multiply(x, ops.cast(ops.greater(x, 0), x.dtype))
+        x = self.hidden[6](x)
+        x = (x + ops.abs(x)) / 2
+        x = self.hidden[7](x)
+        x = 0.5 * (abs(x) + x)
+        x = self.hidden[8](x)
+        x = sum([y * ops.cast(y > 0, y.dtype) for y in (x, x - 0.3)])
+        x = self.hidden[9](x)
+        x = (lambda y: ops.cast(y > 0, y.dtype) * y)(x)
+        x = self.hidden[10](x)
+        # None of these is a ReLU.
+        x = (
+            x * ops.cast(x < 0, x.dtype)
+            + x * ops.cast(x > 0.5, x.dtype)
+            + x * ops.cast(x + 1.0 > 0, x.dtype)
+        )
+        x = ops.maximum(x, ops.zeros_like(x[:, :1])) + (x + ops.abs(x)) / 3
+        return self.head(x)
+
+
+class WrittenByBackend(keras.Model):
+    """Writes rectifiers with functions and methods of the backend."""
+
+    calls = 4
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = [L.Dense(6) for _ in range(4)]
+        self.head = L.Dense(2)
+
+    def call(self, x):
+        for index, layer in enumerate(self.hidden):
+            x = FUNCTIONS[keras.backend.backend()](layer(x), index)
+        return self.head(x)
+
+
+def of_tensorflow(x, index):
+    import tensorflow as tf
+
+    if index == 0:
+        return tf.maximum(x, tf.zeros_like(x))
+    if index == 1:
+        return x * tf.cast(x > 0, x.dtype)
+    if index == 2:
+        return tf.where(tf.greater(x, 0), x, tf.zeros_like(x))
+    return (x + tf.abs(x)) / 2.0
+
+
+def of_jax(x, index):
+    import jax.numpy as jnp
+
+    if index == 0:
+        return jnp.maximum(x, jnp.zeros_like(x))
+    if index == 1:
+        return x * (x > 0)
+    if index == 2:
+        return jnp.where(x > 0, x, 0)
+    return x * (x > 0).astype(x.dtype)
+
+
+def of_torch(x, index):
+    import torch
+
+    if index == 0:
+        return torch.maximum(x, torch.zeros_like(x))
+    if index == 1:
+        return x * (x > 0)
+    if index == 2:
+        return torch.mul(x, (x > 0).float())
+    return (x + x.abs()) / 2
+
+
+FUNCTIONS = {"jax": of_jax, "tensorflow": of_tensorflow, "torch": of_torch}
+
+
+class InParts(keras.Model):
+    """Gives the parts of a rectifier names of their own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.other, self.head = L.Dense(6), L.Dense(6), L.Dense(2)
 
     def call(self, x):
         x = self.hidden(x)
-        return self.head(ops.relu(x * ops.cast(x > 0, x.dtype)))
+        mask = ops.cast(x > 0, x.dtype)
+        x = self.other(x * mask)
+        zeros = ops.zeros_like(x)
+        return self.head(ops.maximum(x, zeros))
 
 
 class Optional(keras.Model):

@@ -19,6 +19,7 @@ from keras_prelu.backend.keras_internals.graph import (
     nodes_kept,
     nodes_of_graph,
     producer,
+    producing_node,
     set_keras_mask,
 )
 from keras_prelu.backend.keras_internals.layers import (
@@ -92,6 +93,7 @@ __all__ = [
     "optimizer_map",
     "own_attributes",
     "producer",
+    "producing_node",
     "ranks_aligned",
     "recurrent_states",
     "seed_states",

@@ -28,6 +28,7 @@ __all__ = [
     "nodes_kept",
     "nodes_of_graph",
     "producer",
+    "producing_node",
     "set_keras_mask",
 ]
 
@@ -50,14 +51,17 @@ def nodes_in_order(function: Any) -> Iterator[Node]:
     for depth in sorted(function._nodes_by_depth, reverse=True):
         for node in function._nodes_by_depth[depth]:
             if node.operation and not node.is_input:
-                inputs, outputs = tuple(node.input_tensors), tuple(node.output_tensors)
-                yield Node(
-                    operation=node.operation,
-                    args=node.arguments.args,
-                    kwargs=node.arguments.kwargs,
-                    inputs=inputs,
-                    outputs=outputs,
-                )
+                yield _described(node)
+
+
+def _described(node: Any) -> Node:
+    return Node(
+        operation=node.operation,
+        args=node.arguments.args,
+        kwargs=node.arguments.kwargs,
+        inputs=tuple(node.input_tensors),
+        outputs=tuple(node.output_tensors),
+    )
 
 
 @contextmanager
@@ -81,6 +85,15 @@ def nodes_of_graph(layer: Any) -> list[Any]:
 def producer(tensor: keras.KerasTensor) -> keras.Operation:
     """Return the operation that created a symbolic tensor."""
     return tensor._keras_history.operation
+
+
+def producing_node(tensor: keras.KerasTensor) -> Node | None:
+    """Return the call that created a symbolic tensor, or None for an input."""
+    history = getattr(tensor, "_keras_history", None)
+    nodes = [] if history is None else history.operation._inbound_nodes
+    if history is None or history.node_index >= len(nodes) or nodes[history.node_index].is_input:
+        return None
+    return _described(nodes[history.node_index])
 
 
 def is_sparse(tensor: keras.KerasTensor) -> bool:

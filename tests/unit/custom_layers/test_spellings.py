@@ -59,13 +59,51 @@ def weights(model):
     return [layer.weights for layer in (*model.hidden, model.head)]
 
 
-def test_a_product_is_listed_with_its_line():
-    sites = kp.find_sites(built(spelled.Product))
-    (product,) = [site for site in sites if not site.convertible]
-    line = line_of(spelled.Product, "ops.cast(")
-    assert product.source == f"spelled.py:{line} in Product.call"
-    assert "written as a product" in product.reason
-    assert len(sites) == 2
+def test_expressions_are_rectifiers(tmp_path):
+    model = built(spelled.Written)
+    sites = [site for site in kp.find_sites(model) if site.convertible]
+    assert len(sites) == 11  # One for each pass of the comprehension.
+    lines = [int(site.source.split(":")[1].split()[0]) for site in sites]
+    first, last = (line_of(spelled.Written, text) for text in ("zeros_like(x))", "* y)(x)"))
+    assert first == lines[0]
+    assert last == lines[-1]
+    expected = outputs(model)
+    np.testing.assert_array_equal(outputs(kp.convert(model)), expected)
+    slopes = iter(np.linspace(0.1, 0.6, 11))
+    converted = kp.convert(model, alpha=0.5, rescale="none", parameterization="identity")
+    for (_, layer), slope in zip(prelu_layers(converted), np.linspace(0.1, 0.6, 11), strict=True):
+        layer.beta.assign(np.full(layer.beta.shape, slope))
+
+    def prelu(x):
+        return np.where(x > 0, x, next(slopes) * x)
+
+    layers = [(ops.convert_to_numpy(a), ops.convert_to_numpy(b)) for a, b in weights(model)]
+    x = X.astype("float64")
+    for index, (kernel, bias) in enumerate(layers[:10]):
+        x = x @ kernel + bias
+        x = prelu(x) + prelu(x - 0.3) if index == 8 else prelu(x)
+    x = x @ layers[10][0] + layers[10][1]
+    x = x * (x < 0) + x * (x > 0.5) + x * (x + 1 > 0)
+    x = (np.maximum(x, 0) + (x + abs(x)) / 3) @ layers[11][0] + layers[11][1]
+    np.testing.assert_allclose(outputs(converted), x, rtol=1e-4, atol=1e-5)
+
+
+def test_expressions_of_the_backend_are_rectifiers():
+    model = built(spelled.WrittenByBackend)
+    expected = outputs(model)
+    conversion = kp.run_conversion(model)
+    assert len(conversion.sites) == spelled.WrittenByBackend.calls
+    np.testing.assert_array_equal(outputs(conversion.model), expected)
+    calibrated = kp.run_conversion(model, alpha=0.25, calibration_data=X)
+    assert calibrated.calibration.error_after < calibrated.calibration.error_before
+
+
+def test_parts_with_names_of_their_own_are_listed():
+    sites = kp.find_sites(built(spelled.InParts))
+    assert [site.convertible for site in sites] == [False, False]
+    assert all("several expressions" in site.reason for site in sites)
+    with pytest.raises(kp.errors.ConversionError, match="2 found, none convertible"):
+        kp.convert(built(spelled.InParts))
 
 
 @pytest.mark.filterwarnings("ignore:`build")
