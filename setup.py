@@ -25,7 +25,13 @@ EXTRAS = {
     "mlflow": ["mlflow>=3.0"],
     "tuner": ["keras-tuner>=1.4.7", "tensorboard>=2.18"],  # on TensorFlow, KerasTuner needs both
     "report": ["matplotlib>=3.8", "jinja2>=3.1"],
-    "data": ["datasets>=3.0", "grain>=0.2.10", "pandas>=2.2", "pyarrow>=15.0"],
+    "data": [
+        "datasets>=3.0",
+        "google-crc32c>=1.5",
+        "grain>=0.2.10",
+        "pandas>=2.2",
+        "pyarrow>=15.0",
+    ],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
     # Models by name, and tools.fidelity; KerasHub asks for a newer Keras than the package itself.
     "hub": ["keras-hub>=0.32", "huggingface_hub>=0.24"],
@@ -34,6 +40,7 @@ EXTRAS = {
         "check-wheel-contents>=0.6",
         "datasets>=3.0",
         "furo>=2024.8",
+        "google-crc32c>=1.5",
         "gymnasium>=1.0",  # for examples/reinforcement_learning.py
         "grain>=0.2.10",
         "hypothesis>=6.100",

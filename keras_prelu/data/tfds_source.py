@@ -12,6 +12,7 @@ import numpy as np
 from keras_prelu.data.dataset import Dataset
 from keras_prelu.data.random_access import random_access_samples
 from keras_prelu.data.samples import Samples
+from keras_prelu.data.tfds_rows import row_reader
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = ["tfds_dataset"]
@@ -67,20 +68,15 @@ def tfds_dataset(source: str, *, as_stored: bool, memory_limit: float) -> Datase
 
 
 def _split(tfds: Any, builder: Any, name: str, as_stored: bool, memory_limit: float) -> Samples:
+    """Return the samples of a split, on disk if they are larger than the limit."""
     try:
-        count = builder.info.splits[name].num_examples
-        keys = _supervised_keys(builder)
-        if keys is not None:
-            source = _random_access(builder, name)
-            if source is not None and count:
-                samples = random_access_samples(
-                    source, keys, f"{builder.name}:{name}", as_stored=as_stored
-                )
-                size = count * (samples.x[:1].nbytes + samples.y[:1].nbytes)
-                if size > memory_limit:
-                    return samples
-                return Samples(np.asarray(samples.x), np.asarray(samples.y))
-        return _in_memory(tfds, builder, name, as_stored)
+        is_array_record = builder.info.file_format.value == "array_record"
+        samples = _on_disk(builder, name, as_stored, memory_limit)
+        if samples is None or (not is_array_record and _size(samples) <= memory_limit):
+            return _in_memory(tfds, builder, name, as_stored)
+        if _size(samples) <= memory_limit:
+            return Samples(np.asarray(samples.x), np.asarray(samples.y))
+        return samples
     except DataError:
         raise
     except Exception as error:
@@ -90,19 +86,35 @@ def _split(tfds: Any, builder: Any, name: str, as_stored: bool, memory_limit: fl
         ) from error
 
 
+def _on_disk(builder: Any, name: str, as_stored: bool, memory_limit: float) -> Samples | None:
+    """Return samples that are read when they are needed, or None if that can't be done."""
+    split, keys = builder.info.splits[name], _supervised_keys(builder)
+    count = split.num_examples
+    if keys is None or not count:
+        return None
+    try:
+        read_rows = row_reader(builder, name, keys)
+    except ImportError as error:
+        if split.num_bytes > memory_limit:
+            raise DataError(
+                f"Split '{name}' of '{builder.name}' does not fit into memory, and reading it by"
+                f" row needs {error.name}: pip install 'keras-prelu[data]'."
+            ) from error
+        return None
+    if read_rows is None:
+        return None
+    return random_access_samples(read_rows, count, f"{builder.name}:{name}", as_stored=as_stored)
+
+
+def _size(samples: Samples) -> int:
+    return len(samples) * int(samples.x[:1].nbytes + samples.y[:1].nbytes)
+
+
 def _supervised_keys(builder: Any) -> tuple[str, str] | None:
     """Return the keys of x and y in a row, or None if x or y have several parts."""
     keys = builder.info.supervised_keys
     is_plain = keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys)
     return (keys[0], keys[1]) if is_plain else None
-
-
-def _random_access(builder: Any, name: str) -> Any:
-    """Return the rows of a split by position, or None if its files have no random access."""
-    try:
-        return builder.as_data_source(split=name)
-    except (NotImplementedError, ValueError, ImportError):
-        return None
 
 
 def _in_memory(tfds: Any, builder: Any, name: str, as_stored: bool) -> Samples:

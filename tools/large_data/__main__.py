@@ -32,7 +32,10 @@ def main(trial: bool, output: Path | None, note: str, repeats: int) -> None:
     if trial and output is None:
         output = Path(tempfile.mkdtemp())
     with tempfile.TemporaryDirectory() as data:
-        formats = {"whole": "array_record", "random": "array_record", "tf.data": "tfrecord"}
+        formats = {
+            way: "tfrecord" if way in ("random-tfrecord", "tf.data") else "array_record"
+            for way in WAYS
+        }
         for name in dict.fromkeys(formats.values()):
             _run("prepare", name, str(images), f"{data}/{name}")
         records = [
@@ -44,6 +47,7 @@ def main(trial: bool, output: Path | None, note: str, repeats: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     stored = {
         "machine": describe([machine("tensorflow-datasets", "array_record")]),
+        "note": f" {note}" if note else "",
         "runs": records,
     }
     (folder / "results.json").write_text(json.dumps(stored, indent=1) + "\n")
@@ -63,7 +67,7 @@ def _report(stored: dict) -> str:
         "",
         f"One epoch of {runs[0]['images']:,} JPEG images of 64 × 64 × 3 (generated, 8 shards) as",
         f"batches of {BATCH} float32 images, by `python -m tools.large_data`. The peak is that of",
-        "the whole process, with Python, TensorFlow and PyTorch in it. Rates are the range over",
+        "the whole process, with Python and all libraries in it. Rates are the range over",
         f"runs in turn. {stored['machine']}.{stored.get('note', '')}",
         "",
         "| way | runs | images per second | peak memory (MB) |",

@@ -10,7 +10,8 @@ import time
 BATCH = 128
 WAYS = {
     "whole": "`tfds:` below the memory limit: all images in memory",
-    "random": "`tfds:` above the memory limit: random access, global shuffle",
+    "random": "`tfds:` above the memory limit, ArrayRecord files: global shuffle",
+    "random-tfrecord": "`tfds:` above the memory limit, TFRecord files: global shuffle",
     "tf.data": "`tfds.load`, shuffle buffer of 1,000, decoded by tf.data",
 }
 
