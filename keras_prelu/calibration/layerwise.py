@@ -5,7 +5,6 @@ The sweep propagates the activations of all samples.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +26,8 @@ from keras_prelu.calibration.samples import (
     split_samples,
 )
 from keras_prelu.calibration.verification import mean_error
-from keras_prelu.errors import CalibrationError, KerasPReLUWarning
+from keras_prelu.errors import CalibrationError
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["LayerwiseCalibrator", "Progress"]
 
@@ -148,10 +148,8 @@ def _check_finite(targets: Sequence[np.ndarray], *errors: float) -> None:
         CalibrationError: None of the errors is finite, but the targets are.
     """
     if not all(np.isfinite(target).all() for target in targets):
-        warnings.warn(
+        warn(
             "The outputs of the original are not finite on some calibration samples.",
-            KerasPReLUWarning,
-            stacklevel=6,
         )
     elif not np.isfinite(errors).any():
         raise CalibrationError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,11 @@ from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, SlopeSearch, SlopeTrial
 from keras_prelu.data.arrays import keras_arrays
-from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.graph.saved_weights import SavedWeights
 from keras_prelu.layers import PReLU
 from keras_prelu.typing import FloatArray
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["Candidates", "Decisions", "SlopeBisection", "set_slope"]
 
@@ -140,7 +139,7 @@ class SlopeBisection:
             raise
         outcome.values.restore()
         if not outcome.trial.within:
-            warnings.warn(self._failure(outcome.trial), KerasPReLUWarning, stacklevel=4)
+            warn(self._failure(outcome.trial))
         return SlopeSearch(
             slopes={path: _mean_slope(layer) for path, layer in self.layers.items()},
             tolerance=self.tolerance,

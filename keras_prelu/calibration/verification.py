@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -24,11 +23,12 @@ from keras_prelu.calibration.records import (
     LayerCalibration,
 )
 from keras_prelu.calibration.samples import CalibrationSamples
-from keras_prelu.errors import CalibrationError, KerasPReLUWarning
+from keras_prelu.errors import CalibrationError
 from keras_prelu.graph.functional import has_graph
 from keras_prelu.graph.plan import Slot, Step
 from keras_prelu.theory import relative_error
 from keras_prelu.typing import Tensor
+from keras_prelu.utils.user_warnings import warn
 from keras_prelu.verification.prediction import predict_once
 from keras_prelu.verification.probes import first_batch
 from keras_prelu.verification.steps import is_random, steps_difference
@@ -79,11 +79,9 @@ def check_steps(pair: ModelPair, samples: CalibrationSamples) -> None:
     for model, run_step in models:
         reason = steps_difference(model, pair.plan, batch, run_step)
         if reason and is_random(model, batch):
-            warnings.warn(
+            warn(
                 f"The predictions of '{model.name}' are random: the error that calibration records"
                 " holds for one draw.",
-                KerasPReLUWarning,
-                stacklevel=4,
             )
         elif reason:
             raise CalibrationError(
@@ -130,7 +128,7 @@ def warn_of_large_error(calibration: Calibration | Distillation) -> None:
     """Warn if a calibration or distillation leaves a large error, naming the layers to blame."""
     note = large_error_note(calibration)
     if note:
-        warnings.warn(note, KerasPReLUWarning, stacklevel=4)
+        warn(note)
 
 
 def output_error(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras_prelu.errors import DataError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.io.model_names import ModelName
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["ConversionScores", "conversion_scores"]
 
@@ -91,7 +91,7 @@ def conversion_scores(
     try:
         before, after = (evaluate(model, chosen).metrics for model in (original, converted))
     except (DataError, InvalidArgumentError) as error:
-        warnings.warn(f"Scores were not measured: {error}", KerasPReLUWarning, stacklevel=2)
+        warn(f"Scores were not measured: {error}")
         return None
     return ConversionScores(
         samples=len(chosen),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from keras_prelu.cli.options.session import SessionOptions
 from keras_prelu.cli.options.training import TrainingOptions
 from keras_prelu.cli.output import echo
 from keras_prelu.cli.progress import Update, progress
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["finetune_model", "training_name", "trial_progress"]
 
@@ -51,7 +51,6 @@ def finetune_model(
     import keras
 
     from keras_prelu.backend.devices import gpu
-    from keras_prelu.errors import KerasPReLUWarning
     from keras_prelu.training.finetune import finetune
     from keras_prelu.training.named_settings import named_settings
 
@@ -79,10 +78,8 @@ def finetune_model(
             **settings,
         )
     if options.log_dir is not None and not result.slopes_after:
-        warnings.warn(
+        warn(
             f"Recipe {result.recipe} trains no slopes, so nothing was logged in {options.log_dir}.",
-            KerasPReLUWarning,
-            stacklevel=2,
         )
     return result
 

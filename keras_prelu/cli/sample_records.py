@@ -10,14 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.io.model_names import ModelName
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = [
     "SampleRecord",
@@ -124,11 +123,9 @@ def read_record(model: ModelName) -> SampleRecord | None:
             trained=_decoded(stored["trained"]), held_out=_decoded(stored["held_out"])
         )
     except (OSError, ValueError, TypeError, KeyError):
-        warnings.warn(
+        warn(
             f"The record '{path}' can't be read: samples that '{model}' was trained on are not"
             " recognized.",
-            KerasPReLUWarning,
-            stacklevel=2,
         )
         return None
     digest = _recorded_files(path).get(model.path.name)

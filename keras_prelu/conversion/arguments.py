@@ -6,16 +6,16 @@ Nothing in this module depends on a model.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from keras_prelu.constraints import AtLeast
-from keras_prelu.errors import InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import map_and_constraint
 from keras_prelu.parameterizations import Identity, Parameterization, Square
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = [
     "LARGEST_SLOPE",
@@ -115,11 +115,9 @@ def _allowing_zero(parameterization: Parameterization, slope: float) -> Paramete
     is_square = isinstance(parameterization, Square) and not parameterization.allow_zero
     if slope != 0 or not is_square:
         return parameterization
-    warnings.warn(
+    warn(
         'At alpha=0 the slopes of parameterization "square" get no gradient and stay 0. Use'
         ' "identity" for slopes that learn.',
-        KerasPReLUWarning,
-        stacklevel=6,
     )
     return Square(allow_zero=True)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 
 from keras_prelu.calibration.samples import CalibrationSamples
-from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.sites.clipping import clipped_shares
 from keras_prelu.sites.site import LocatedSite
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["Cap", "caps_note", "judge_caps", "judged_caps"]
 
@@ -103,5 +102,5 @@ def judged_caps(
     caps = judge_caps(selected_sites, shares, largest_clipped_share)
     note = caps_note(caps, has_samples=samples is not None)
     if note:
-        warnings.warn(note, KerasPReLUWarning, stacklevel=5)
+        warn(note)
     return caps

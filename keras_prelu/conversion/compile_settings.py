@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +14,9 @@ from keras_prelu.conversion.variable_matching import match_variables
 from keras_prelu.errors import (
     ConversionError,
     InvalidArgumentError,
-    KerasPReLUWarning,
     reason_of,
 )
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["copy_compile_settings", "fresh_metrics", "settings_without_optimizer"]
 
@@ -33,11 +32,9 @@ def copy_compile_settings(model: keras.Model, copied: keras.Model) -> None:
     try:
         _compile_alike(model, copied)
     except Exception as error:
-        warnings.warn(
+        warn(
             f"The compile settings of '{model.name}' could not be carried over"
             f" ({reason_of(error)}). Compile the new model yourself.",
-            KerasPReLUWarning,
-            stacklevel=4,
         )
 
 
@@ -83,11 +80,9 @@ def _copied_optimizer(model: keras.Model, copied: keras.Model, arguments: Mappin
     try:
         return copy_optimizer(arguments["optimizer"], match_variables(model, copied))
     except InvalidArgumentError as error:
-        warnings.warn(
+        warn(
             f"The optimizer of '{model.name}' could not be carried over: {error} Compile the new"
             " model yourself before you train it.",
-            KerasPReLUWarning,
-            stacklevel=6,
         )
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import keras
@@ -10,9 +9,10 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
-from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph.leaves import has_class_of_its_own, is_taken_apart
 from keras_prelu.sites.site import LocatedSite
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = [
     "NEARLY_EXACT_CHANGE",
@@ -81,11 +81,9 @@ def warn_of_nonfinite_weights(model: keras.Model) -> None:
     """Warn if a weight of a model is NaN or infinite, naming the first such variable."""
     for variable in model.variables:
         if keras.backend.is_float_dtype(variable.dtype) and not _is_finite(variable):
-            warnings.warn(
+            warn(
                 f"The weights '{variable.path}' hold NaN or infinite values: the outputs of the"
                 " model, converted or not, may be NaN or infinite too.",
-                KerasPReLUWarning,
-                stacklevel=5,
             )
             return
 
@@ -107,9 +105,7 @@ def warn_of_lost_classes(model: keras.Model) -> None:
     ]
     if lost:
         names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in lost)
-        warnings.warn(
+        warn(
             f"Converted as a graph: {names}. The new model computes what the class did, but is a"
             " plain functional model: methods and training steps of the class are not kept.",
-            KerasPReLUWarning,
-            stacklevel=5,
         )

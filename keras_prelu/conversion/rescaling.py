@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,9 +24,9 @@ from keras_prelu.conversion.arguments import LARGEST_SLOPE, NewSlopes
 from keras_prelu.conversion.cap_removal import Cap
 from keras_prelu.conversion.smooth_site_slopes import fit_smooth_sites, unavoidable_error
 from keras_prelu.conversion.verification import Verification
-from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite, Site
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = [
     "Conversion",
@@ -132,7 +131,7 @@ def rescaled_on_samples(
     if settings.method == "distilled":
         conversion = distilled(conversion, pair, samples, config, settings.distillation, on_step)
     if conversion.note:
-        warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=5)
+        warn(conversion.note)
     return conversion
 
 
@@ -217,5 +216,5 @@ def measured(
     error = output_error(original, conversion.model, samples, batch_size=batch_size)
     note = error_note(error, "") if conversion.fitted_slopes else error_note(error)
     if note:
-        warnings.warn(note, KerasPReLUWarning, stacklevel=5)
+        warn(note)
     return replace(conversion, error=error, note=note)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,9 +11,9 @@ from keras_prelu.conversion.freezing import train_slopes
 from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
 from keras_prelu.conversion.replacements import Replacements
 from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["exchange_rectifiers", "train_new_slopes"]
 
@@ -56,9 +55,7 @@ def train_new_slopes(converted: keras.Model, selected_sites: Sequence[LocatedSit
     layers = layers_at(converted, (located.site.target for located in selected_sites))
     still_frozen = train_slopes(converted, {id(layer) for layer in layers.values()})
     if still_frozen:
-        warnings.warn(
+        warn(
             f"Slopes inside {', '.join(map(repr, still_frozen))} stay frozen with the layer: its"
             " configuration has one flag for the whole layer.",
-            KerasPReLUWarning,
-            stacklevel=5,
         )

@@ -6,7 +6,6 @@ so that nothing but rounding may differ.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from keras_prelu.conversion.first_difference import (
     is_finite,
     not_made,
 )
-from keras_prelu.errors import ConversionError, KerasPReLUWarning, reason_of
+from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.parts import is_container, parts_of
 from keras_prelu.layers import PReLU
@@ -28,6 +27,7 @@ from keras_prelu.ops import capped, prelu
 from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite
 from keras_prelu.typing import Tensor
+from keras_prelu.utils.user_warnings import warn
 from keras_prelu.verification.agreement import (
     SAME_OPERATIONS,
     coarsest_epsilon,
@@ -158,11 +158,9 @@ def verify_probe(model: keras.Model, change: Callable[[], None], samples: Any = 
 def warn_of_no_verification(verification: Verification) -> None:
     """Warn if the comparison of a conversion with its original could not be made."""
     if verification.obstacle:
-        warnings.warn(
+        warn(
             "The conversion could not be verified on the model's predictions:"
             f" {verification.obstacle}. Compare the outputs of both models yourself.",
-            KerasPReLUWarning,
-            stacklevel=5,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,7 +32,7 @@ from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
 from keras_prelu.conversion.rescaling import Conversion, calibrated, distilled, measured
 from keras_prelu.conversion.site_exchange import exchange_rectifiers
 from keras_prelu.conversion.verification import verify_conversion, warn_of_no_verification
-from keras_prelu.errors import ConversionError, InvalidArgumentError, KerasPReLUWarning
+from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity
@@ -41,6 +40,7 @@ from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.selection import Selector, select
 from keras_prelu.sites.site import LocatedSite
+from keras_prelu.utils.user_warnings import warn
 from keras_prelu.verification.agreement import SAME_OPERATIONS
 from keras_prelu.verification.same_function import FunctionCheck
 
@@ -120,7 +120,7 @@ def replace_prelus(
         if method == "distilled":
             conversion = distilled(conversion, pair, checked, config, distillation, on_step)
         if conversion.note:
-            warnings.warn(conversion.note, KerasPReLUWarning, stacklevel=5)
+            warn(conversion.note)
     elif checked is not None:
         conversion = measured(conversion, model, checked, config.batch_size)
     return replace(conversion, model=_as_stock(model, copy, layers))

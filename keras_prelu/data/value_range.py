@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from keras_prelu.backend.keras_internals import Functional, nodes_in_order, sublayers
 from keras_prelu.data.lazy import is_lazy
 from keras_prelu.data.signature import declares_inputs
-from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["range_misfit", "warn_of_range"]
 
@@ -49,7 +48,7 @@ def warn_of_range(model: keras.Model, x: Any) -> None:
     misfit, told = range_misfit(model, x), _TOLD.setdefault(model, set())
     if misfit and misfit not in told:
         told.add(misfit)
-        warnings.warn(misfit, KerasPReLUWarning, stacklevel=4)
+        warn(misfit)
 
 
 def range_misfit(model: keras.Model, x: Any) -> str:

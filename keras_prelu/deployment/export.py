@@ -32,7 +32,6 @@ from keras_prelu.errors import (
     ExportError,
     InvalidArgumentError,
     KerasPReLUError,
-    KerasPReLUWarning,
     reason_of,
 )
 from keras_prelu.graph.model_state import keeps_state
@@ -41,6 +40,7 @@ from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.utils.checks import check_path
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.quiet import silenced
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["TOLERANCES", "export"]
 
@@ -228,11 +228,9 @@ def _warn_of_float32(model: keras.Model, format_: Format) -> None:
     """Warn if layers compute in half precision, and in float32 in the file."""
     dtypes = half_precision(model)
     if dtypes and not format_.keeps_half_precision:
-        warnings.warn(
+        warn(
             f"Layers of '{model.name}' compute in {' and '.join(dtypes)}. In {format_.name} files"
             " they compute in float32.",
-            KerasPReLUWarning,
-            stacklevel=3,
         )
 
 

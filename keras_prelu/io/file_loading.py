@@ -14,11 +14,12 @@ from typing import Any
 import h5py
 import keras
 
-from keras_prelu.errors import FileError, KerasPReLUWarning, reason_of
+from keras_prelu.errors import FileError, reason_of
 from keras_prelu.io.load_errors import load_error, unknown_class
 from keras_prelu.io.validation import check_archive, check_folder, check_hdf5
 from keras_prelu.io.weight_limit import weights_within
 from keras_prelu.utils.large_graphs import on_large_graphs
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["HDF5", "as_model", "load_file", "load_weights"]
 
@@ -106,11 +107,9 @@ def _load(path: Path, allow_unsafe: bool) -> Any:
             model = _load_once(path, stored_bytes, allow_unsafe, compiles=False)
         except Exception:
             raise error from None
-        warnings.warn(
+        warn(
             f"The compile settings in '{path}' can't be read ({_compile_reason(path, error)}). The"
             " model is loaded without them: compile it, or give a loss where one is needed.",
-            KerasPReLUWarning,
-            stacklevel=3,
         )
         return model
 
