@@ -6,6 +6,7 @@ Nothing in this module depends on a model.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from keras_prelu.constraints import AtLeast
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import map_and_constraint
 from keras_prelu.parameterizations import Identity, Parameterization, Square
+from keras_prelu.sites.selection import Selector
 from keras_prelu.utils.user_warnings import warn
 
 __all__ = [
@@ -22,11 +24,13 @@ __all__ = [
     "RESCALES",
     "RESCALES_ON_SAMPLES",
     "TARGETS",
+    "ConversionArguments",
     "NewSlopes",
     "check_arguments",
     "check_target",
     "choose_method",
     "choose_slopes",
+    "given_arguments",
 ]
 
 RESCALES = ("auto", "none", "analytic", "moments", "calibrated", "distilled")
@@ -36,6 +40,59 @@ RESCALES_ON_SAMPLES = ("calibrated", "distilled")
 LARGEST_SLOPE = 0.25
 """The initial slope where positive slopes are chosen without a number (He et al.'s), and the
 largest slope that `alpha="auto"` sets."""
+
+
+_OF_PRELU_LAYERS = (
+    "alpha",
+    "tolerance",
+    "parameterization",
+    "alpha_regularizer",
+    "beta_regularizer",
+    "profile",
+    "shared_axes",
+    "keep_slopes",
+    "train_frozen_slopes",
+)
+"""The arguments of a conversion that are of use for PReLU layers only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionArguments:
+    """The arguments of a conversion, and their defaults, as in `convert`."""
+
+    to: str = "prelu"
+    alpha: float | str | None = None
+    tolerance: float | None = None
+    parameterization: Any = None
+    shared_axes: Any = "channel_wise"
+    alpha_regularizer: Any = None
+    beta_regularizer: Any = None
+    rescale: str = "auto"
+    include: Selector = None
+    exclude: Selector = None
+    keep_slopes: bool = True
+    train_frozen_slopes: bool = False
+    verify: bool = True
+    profile: str | None = None
+
+
+def given_arguments(arguments: ConversionArguments, names: Iterable[str]) -> dict[str, Any]:
+    """Return those among some arguments that do not have their default.
+
+    Args:
+        arguments: `ConversionArguments`.
+        names: Iterable of strings.
+    """
+    defaults = ConversionArguments()
+    values = {name: getattr(arguments, name) for name in names}
+    return {
+        name: value for name, value in values.items() if not _is(value, getattr(defaults, name))
+    }
+
+
+def _is(value: Any, default: Any) -> bool:
+    """Return whether an argument has its default; an array has no truth value to compare by."""
+    return value is default if default is None else bool(np.all(value == default))
 
 
 @dataclass(frozen=True)
@@ -134,28 +191,18 @@ def choose_method(rescale: str, *, has_samples: bool) -> str:
     return "calibrated" if has_samples else "none"
 
 
-def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bool) -> None:
-    """Check the arguments of `convert` that depend on each other.
+def check_arguments(arguments: ConversionArguments, *, has_samples: bool) -> None:
+    """Check the arguments of a conversion to PReLU that depend on each other.
 
     Args:
-        alpha: Float, "auto" or None. As in `convert`.
-        tolerance: Float or None. As in `convert`.
-        rescale: String. As in `convert`.
+        arguments: `ConversionArguments`.
         has_samples: Boolean. Whether `calibration_data` is given.
 
     Raises:
         InvalidArgumentError: An argument has no valid value, or arguments contradict each other.
     """
-    if rescale not in RESCALES:
-        raise InvalidArgumentError(
-            f"`rescale` must be one of {', '.join(map(repr, RESCALES))}. Received:"
-            f" rescale={rescale!r}"
-        )
-    if rescale in RESCALES_ON_SAMPLES and not has_samples:
-        raise InvalidArgumentError(
-            f'rescale="{rescale}" needs `calibration_data` (--data): unlabeled samples, such as a'
-            " part of the training data."
-        )
+    alpha, tolerance, rescale = arguments.alpha, arguments.tolerance, arguments.rescale
+    _check_rescale(rescale, has_samples=has_samples)
     if alpha == "auto" and not (has_samples and rescale in ("auto", *RESCALES_ON_SAMPLES)):
         raise InvalidArgumentError(
             'alpha="auto" needs `calibration_data`, unlabeled samples, and rescale="calibrated",'
@@ -169,34 +216,44 @@ def check_arguments(*, alpha: Any, tolerance: Any, rescale: str, has_samples: bo
         _check_slope(alpha)
 
 
-def check_target(to: str, rescale: str, *, has_samples: bool, **of_slopes: Any) -> None:
+def check_target(arguments: ConversionArguments, *, has_samples: bool) -> None:
     """Check the arguments of a conversion to ReLU or LeakyReLU.
 
     Args:
-        to: String. As in `convert`.
-        rescale: String. As in `convert`.
+        arguments: `ConversionArguments`.
         has_samples: Boolean. Whether `calibration_data` is given.
-        **of_slopes: Any. The arguments of `convert` on the slopes of PReLU layers.
 
     Raises:
         InvalidArgumentError: An argument has no valid value, or is of no use here.
     """
+    to, rescale = arguments.to, arguments.rescale
     if to not in TARGETS:
         raise InvalidArgumentError(
             f"`to` must be one of {', '.join(map(repr, TARGETS))}. Received: to={to!r}"
         )
-    for name, value in of_slopes.items():
-        if value is not None:
-            raise InvalidArgumentError(
-                f"`{name}` is for PReLU layers: leave it out with to={to!r}. Received:"
-                f" {name}={value!r}"
-            )
+    for name, value in given_arguments(arguments, _OF_PRELU_LAYERS).items():
+        raise InvalidArgumentError(
+            f"`{name}` is for PReLU layers: leave it out with to={to!r}. Received: {name}={value!r}"
+        )
     if rescale not in ("auto", "none", *RESCALES_ON_SAMPLES):
         raise InvalidArgumentError(
             f'With to={to!r}, `rescale` must be "auto", "none", "calibrated" or "distilled".'
             f" Received: rescale={rescale!r}"
         )
-    check_arguments(alpha=None, tolerance=None, rescale=rescale, has_samples=has_samples)
+    _check_rescale(rescale, has_samples=has_samples)
+
+
+def _check_rescale(rescale: str, *, has_samples: bool) -> None:
+    if rescale not in RESCALES:
+        raise InvalidArgumentError(
+            f"`rescale` must be one of {', '.join(map(repr, RESCALES))}. Received:"
+            f" rescale={rescale!r}"
+        )
+    if rescale in RESCALES_ON_SAMPLES and not has_samples:
+        raise InvalidArgumentError(
+            f'rescale="{rescale}" needs `calibration_data` (--data): unlabeled samples, such as a'
+            " part of the training data."
+        )
 
 
 def _check_slope(alpha: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,43 +12,14 @@ from keras_prelu.calibration.config import (
     DistillationConfig,
 )
 from keras_prelu.calibration.layerwise import Progress
-from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.samples import check_samples
-from keras_prelu.conversion.arguments import (
-    RESCALES_ON_SAMPLES,
-    check_arguments,
-    check_target,
-    choose_method,
-)
-from keras_prelu.conversion.cap_removal import Cap, judged_caps
-from keras_prelu.conversion.in_place import convert_in_place, refuse_in_place
-from keras_prelu.conversion.model_checks import (
-    refuse_change_without_samples,
-    refuse_quantized_layers,
-    warn_of_lost_classes,
-    warn_of_nonfinite_weights,
-)
-from keras_prelu.conversion.prelu_factory import choose_factory, keeps_slopes
-from keras_prelu.conversion.profiles import get_profile
-from keras_prelu.conversion.rescaling import (
-    Conversion,
-    RescalingSettings,
-    measured,
-    rescaled_on_samples,
-)
-from keras_prelu.conversion.site_exchange import exchange_rectifiers, train_new_slopes
-from keras_prelu.conversion.verification import (
-    refuse_nonfinite,
-    verify_conversion,
-    warn_of_no_verification,
-)
+from keras_prelu.conversion.arguments import ConversionArguments
+from keras_prelu.conversion.in_place import convert_in_place
+from keras_prelu.conversion.rescaling import Conversion, SampleUse
+from keras_prelu.conversion.to_prelu import convert_to_prelu
 from keras_prelu.conversion.without_prelu import replace_prelus
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
-from keras_prelu.scaling.analytic import rescale_analytic
-from keras_prelu.scaling.moments import rescale_moments
-from keras_prelu.sites.finder import locate_sites
-from keras_prelu.sites.selection import Selector, select
+from keras_prelu.sites.selection import Selector
 
 __all__ = ["Conversion", "convert", "run_conversion"]
 
@@ -194,28 +164,7 @@ def convert(
         He et al. 2015, https://arxiv.org/abs/1502.01852. Claims 4, 6 and 7;
         docs/how_to/choose_slopes.md, docs/explanation/calibration.md.
     """
-    if in_place:
-        refuse_in_place(
-            to=None if to == "prelu" else to, train_frozen_slopes=train_frozen_slopes or None
-        )
-        return convert_in_place(
-            model,
-            alpha=alpha,
-            tolerance=tolerance,
-            parameterization=parameterization,
-            shared_axes=shared_axes,
-            alpha_regularizer=alpha_regularizer,
-            beta_regularizer=beta_regularizer,
-            rescale=rescale,
-            calibration_data=calibration_data,
-            include=include,
-            exclude=exclude,
-            keep_slopes=keep_slopes,
-            verify=verify,
-            profile=profile,
-        )
-    return run_conversion(
-        model,
+    arguments = ConversionArguments(
         to=to,
         alpha=alpha,
         tolerance=tolerance,
@@ -224,18 +173,19 @@ def convert(
         alpha_regularizer=alpha_regularizer,
         beta_regularizer=beta_regularizer,
         rescale=rescale,
-        calibration_data=calibration_data,
         include=include,
         exclude=exclude,
         keep_slopes=keep_slopes,
         train_frozen_slopes=train_frozen_slopes,
         verify=verify,
         profile=profile,
-    ).model
+    )
+    if in_place:
+        return convert_in_place(model, arguments, calibration_data)
+    return _convert(model, arguments, calibration_data, SampleUse()).model
 
 
 @models_by_name("model")
-@keeps_state("model")
 def run_conversion(
     model: ModelLike,
     *,
@@ -292,121 +242,37 @@ def run_conversion(
     >>> conversion.calibration.error_after < conversion.calibration.error_before
     True
     """
-    has_samples = calibration_data is not None
-    config = CalibrationConfig(
-        refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
-    )
-    distillation = DistillationConfig(epochs=distillation_epochs)
-    if to != "prelu":
-        check_target(
-            to,
-            rescale,
-            has_samples=has_samples,
-            alpha=alpha,
-            tolerance=tolerance,
-            parameterization=parameterization,
-            alpha_regularizer=alpha_regularizer,
-            beta_regularizer=beta_regularizer,
-            profile=profile,
-            shared_axes=None if shared_axes == "channel_wise" else shared_axes,
-            keep_slopes=None if keep_slopes else keep_slopes,
-            train_frozen_slopes=train_frozen_slopes or None,
-        )
-        return replace_prelus(
-            model,
-            to=to,
-            method="calibrated" if rescale == "auto" and has_samples else rescale,
-            samples=calibration_data,
-            max_samples=max_samples,
-            include=include,
-            exclude=exclude,
-            verify=verify,
-            config=config,
-            distillation=distillation,
-            on_step=on_step,
-        )
-    check_arguments(alpha=alpha, tolerance=tolerance, rescale=rescale, has_samples=has_samples)
-    method = choose_method(rescale, has_samples=has_samples)
-    settings = get_profile(profile)
-    factory = choose_factory(
-        settings,
+    arguments = ConversionArguments(
+        to=to,
         alpha=alpha,
+        tolerance=tolerance,
         parameterization=parameterization,
-        rescale=rescale,
-        has_samples=has_samples,
         shared_axes=shared_axes,
         alpha_regularizer=alpha_regularizer,
         beta_regularizer=beta_regularizer,
+        rescale=rescale,
+        include=include,
+        exclude=exclude,
         keep_slopes=keep_slopes,
+        train_frozen_slopes=train_frozen_slopes,
+        verify=verify,
+        profile=profile,
     )
-    sites = locate_sites(model)
-    selected_sites = select(sites, model, include, exclude)
-    if rescale == "auto" and not has_samples:
-        refuse_change_without_samples(selected_sites, factory)
-    refuse_quantized_layers(model)
-    warn_of_nonfinite_weights(model)
-    samples = None
-    if has_samples:
-        samples = check_samples(model, calibration_data, max_samples=max_samples, seed=seed)
-    converted = exchange_rectifiers(model, selected_sites, factory)
-    warn_of_lost_classes(model)
-    new_layers = [
-        located.site.target
-        for located in selected_sites
-        if not factory.keeps_slopes_of(located.site)
-    ]
-    verification = None
-    if verify:
-        verification = verify_conversion(
-            model,
-            converted,
-            selected_sites,
-            new_layers,
-            None if samples is None else samples.structure,
-        )
-        warn_of_no_verification(verification)
-    caps: tuple[Cap, ...] = ()
-    if settings is not None:
-        caps = judged_caps(model, selected_sites, samples, settings.largest_clipped_share)
-    uncapped = frozenset(cap.path for cap in caps if cap.removed)
-    if uncapped:  # Only now, since the verification compares what both models compute.
-        converted = exchange_rectifiers(model, selected_sites, replace(factory, uncapped=uncapped))
-    if train_frozen_slopes:
-        train_new_slopes(converted, selected_sites)
-    conversion = Conversion(
-        model=converted,
-        sites=tuple(located.site for located in selected_sites),
-        calibration=None,
-        slope_search=None,
-        verification=verification,
-        caps=caps,
-        is_exact=method == "none" and not uncapped and keeps_slopes(converted, selected_sites),
+    use = SampleUse(
+        max_samples=max_samples,
+        config=CalibrationConfig(
+            refit_frozen=refit_frozen, batch_size=batch_size, memory_limit=memory_limit, seed=seed
+        ),
+        distillation=DistillationConfig(epochs=distillation_epochs),
+        on_step=on_step,
     )
-    if samples is not None and method in RESCALES_ON_SAMPLES:
-        return rescaled_on_samples(
-            conversion,
-            ModelPair(model, converted, samples, sites),
-            samples,
-            selected_sites,
-            RescalingSettings(
-                method=method,
-                new_slopes=factory.new_slopes,
-                new_layers=new_layers,
-                tolerance=tolerance,
-                verify=verify,
-                config=config,
-                distillation=distillation,
-                on_step=on_step,
-            ),
-        )
-    if method in _RESCALERS:
-        _RESCALERS[method](converted, new_layers)
-    if samples is not None:
-        return measured(conversion, model, samples, config.batch_size)
-    if verify and any(factory.slope_change(site) for site in conversion.sites):
-        refuse_nonfinite(model, converted, method)
-    return conversion
+    return _convert(model, arguments, calibration_data, use)
 
 
-_RESCALERS = {"analytic": rescale_analytic, "moments": rescale_moments}
-"""The functions that rescale a converted model in place, by the name of the method."""
+@keeps_state("model")
+def _convert(
+    model: Any, arguments: ConversionArguments, calibration_data: Any, use: SampleUse
+) -> Conversion:
+    """Return a converted copy of a model, with the record of the conversion."""
+    convert_copy = convert_to_prelu if arguments.to == "prelu" else replace_prelus
+    return convert_copy(model, arguments, calibration_data, use)

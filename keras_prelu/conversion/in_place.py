@@ -11,31 +11,21 @@ import keras
 
 from keras_prelu.backend.keras_internals import EXECUTION_FUNCTIONS
 from keras_prelu.backend.variables import assign_copy
-from keras_prelu.calibration.config import (
-    DISTILLATION_EPOCHS,
-    CalibrationConfig,
-    DistillationConfig,
-)
 from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.samples import CalibrationSamples, check_samples
+from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.conversion.arguments import (
     RESCALES,
     RESCALES_ON_SAMPLES,
-    check_arguments,
-    choose_method,
+    ConversionArguments,
+    given_arguments,
 )
-from keras_prelu.conversion.cap_removal import judged_caps
 from keras_prelu.conversion.compile_settings import copy_compile_settings
-from keras_prelu.conversion.model_checks import (
-    refuse_change_without_samples,
-    refuse_quantized_layers,
-    warn_of_nonfinite_weights,
-)
-from keras_prelu.conversion.prelu_factory import PReLUFactory, choose_factory, copy_slopes
-from keras_prelu.conversion.profiles import get_profile
+from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
+from keras_prelu.conversion.preparation import prepare_conversion
 from keras_prelu.conversion.rescaling import (
     Conversion,
     RescalingSettings,
+    SampleUse,
     measured,
     rescaled_on_samples,
 )
@@ -50,10 +40,9 @@ from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.finder import locate_sites_in_place
-from keras_prelu.sites.selection import Selector, select
 from keras_prelu.sites.site import LocatedSite
 
-__all__ = ["convert_in_place", "refuse_in_place"]
+__all__ = ["convert_in_place"]
 
 _Exchange = tuple[LocatedSite, PReLU]
 """A site, and the layer that takes its place."""
@@ -61,21 +50,7 @@ _Exchange = tuple[LocatedSite, PReLU]
 
 @keeps_state("model")
 def convert_in_place(
-    model: keras.Model,
-    *,
-    alpha: float | str | None,
-    tolerance: float | None,
-    parameterization: Any,
-    shared_axes: Any,
-    alpha_regularizer: Any,
-    beta_regularizer: Any,
-    rescale: str,
-    calibration_data: Any,
-    include: Selector,
-    exclude: Selector,
-    keep_slopes: bool,
-    verify: bool,
-    profile: str | None,
+    model: keras.Model, arguments: ConversionArguments, calibration_data: Any
 ) -> keras.Model:
     """Exchange the rectifiers of a model for PReLU layers in the model itself.
 
@@ -84,19 +59,9 @@ def convert_in_place(
 
     Args:
         model: `keras.Model`. A built model.
-        alpha: As in `convert`, like all other arguments.
-        tolerance: As in `convert`.
-        parameterization: As in `convert`.
-        shared_axes: As in `convert`.
-        alpha_regularizer: As in `convert`.
-        beta_regularizer: As in `convert`.
-        rescale: "auto", "none", "calibrated" or "distilled".
+        arguments: `ConversionArguments`, with a `rescale` of "auto", "none", "calibrated" or
+            "distilled".
         calibration_data: As in `convert`.
-        include: As in `convert`.
-        exclude: As in `convert`.
-        keep_slopes: As in `convert`.
-        verify: As in `convert`.
-        profile: As in `convert`.
 
     Returns:
         `model`.
@@ -104,70 +69,39 @@ def convert_in_place(
     Raises:
         InvalidArgumentError, ConversionError, CalibrationError, DataError: As in `convert`.
     """
+    for name, value in given_arguments(arguments, ("to", "train_frozen_slopes")).items():
+        raise InvalidArgumentError(
+            f"`{name}` can't be combined with in_place=True: leave out one of them. Received:"
+            f" {name}={value!r}"
+        )
     if functional.is_sequence(model) or is_taken_apart(model):
         raise InvalidArgumentError(
             f"Model '{model.name}' is a graph of layers, of which `convert` makes a converted copy:"
             " leave out in_place."
         )
+    rescale = arguments.rescale
     if rescale in RESCALES and rescale not in ("auto", "none", *RESCALES_ON_SAMPLES):
         raise InvalidArgumentError(
             f'rescale="{rescale}" is for a graph of layers, and can\'t be combined with'
             ' in_place=True. Use "auto", "none", "calibrated" or "distilled".'
         )
-    has_samples = calibration_data is not None
-    check_arguments(alpha=alpha, tolerance=tolerance, rescale=rescale, has_samples=has_samples)
-    method = choose_method(rescale, has_samples=has_samples)
-    settings = get_profile(profile)
-    factory = choose_factory(
-        settings,
-        alpha=alpha,
-        parameterization=parameterization,
-        rescale=rescale,
-        has_samples=has_samples,
-        shared_axes=shared_axes,
-        alpha_regularizer=alpha_regularizer,
-        beta_regularizer=beta_regularizer,
-        keep_slopes=keep_slopes,
-    )
-    selected = select(locate_sites_in_place(model), model, include, exclude)
-    if rescale == "auto" and not has_samples:
-        refuse_change_without_samples(selected, factory)
-    refuse_quantized_layers(model)
-    warn_of_nonfinite_weights(model)
-    samples = check_samples(model, calibration_data) if has_samples else None
-    if verify:
+    use = SampleUse()
+    prepared = prepare_conversion(model, arguments, locate_sites_in_place, calibration_data, use)
+    factory, selected, samples = prepared.factory, prepared.selected_sites, prepared.samples
+    if arguments.verify:
         exchanges = _exchanges(selected, factory)
         with _as_in_original(exchanges) as put_in_place:
-            verify_probe(model, put_in_place, None if samples is None else samples.structure)
-    if settings is not None:
-        caps = judged_caps(model, selected, samples, settings.largest_clipped_share)
-        factory = replace(factory, uncapped=frozenset(cap.path for cap in caps if cap.removed))
+            verify_probe(model, put_in_place, prepared.structure)
+    uncapped = frozenset(cap.path for cap in prepared.caps(model) if cap.removed)
+    exchanges = _exchanges(selected, replace(factory, uncapped=uncapped))
     original = None if samples is None else duplicate(model)
-    with _attached(model, _exchanges(selected, factory), original):
+    with _attached(model, exchanges, original):
         if original is not None and samples is not None:
             _rescale(
-                Conversion(
-                    model=model,
-                    sites=tuple(located.site for located in selected),
-                    calibration=None,
-                    slope_search=None,
-                ),
+                Conversion(model=model, sites=tuple(located.site for located in selected)),
                 original,
                 samples,
-                RescalingSettings(
-                    method=method,
-                    new_slopes=factory.new_slopes,
-                    new_layers=[
-                        located.site.target
-                        for located in selected
-                        if not factory.keeps_slopes_of(located.site)
-                    ],
-                    tolerance=tolerance,
-                    verify=verify,
-                    config=CalibrationConfig(),
-                    distillation=DistillationConfig(epochs=DISTILLATION_EPOCHS),
-                    on_step=None,
-                ),
+                prepared.rescaling_settings(use),
             )
     _forget_compiled_functions(model)
     copy_compile_settings(model, model)
@@ -205,7 +139,7 @@ def _rescale(
 ) -> None:
     """Restore the function of a model that was converted in place, or measure its error."""
     if settings.method not in RESCALES_ON_SAMPLES:
-        measured(conversion, original, samples, settings.config.batch_size)
+        measured(conversion, original, samples, settings.use.config.batch_size)
         return
     sites = locate_sites_in_place(original)
     converted = {site.path for site in conversion.sites}
@@ -216,23 +150,6 @@ def _rescale(
         [located for located in sites if located.site.path in converted],
         settings,
     )
-
-
-def refuse_in_place(**arguments: Any) -> None:
-    """Check that no argument of `convert` is given that a conversion in place can't follow.
-
-    Args:
-        **arguments: The arguments, None where they are not given.
-
-    Raises:
-        InvalidArgumentError: One is given.
-    """
-    for name, value in arguments.items():
-        if value is not None:
-            raise InvalidArgumentError(
-                f"`{name}` can't be combined with in_place=True: leave out one of them. Received:"
-                f" {name}={value!r}"
-            )
 
 
 def _exchanges(selected: Sequence[LocatedSite], factory: PReLUFactory) -> list[_Exchange]:

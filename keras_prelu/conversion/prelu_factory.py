@@ -11,15 +11,14 @@ import keras
 import numpy as np
 
 from keras_prelu.constraints import AtLeast
-from keras_prelu.conversion.arguments import NewSlopes, choose_slopes
-from keras_prelu.conversion.profiles import ConversionProfile
+from keras_prelu.conversion.arguments import NewSlopes
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity, Parameterization
 from keras_prelu.sites.prelu_layers import layers_at
 from keras_prelu.sites.site import LocatedSite, Site
 
-__all__ = ["PReLUFactory", "choose_factory", "copy_slopes", "has_own_slope", "keeps_slopes"]
+__all__ = ["PReLUFactory", "copy_slopes", "has_own_slope", "keeps_slopes"]
 
 
 @dataclass(frozen=True)
@@ -153,32 +152,6 @@ def has_own_slope(site: Site) -> bool:
     It has one if it applies LeakyReLU, ReLU(negative_slope) or a `keras.layers.PReLU`.
     """
     return site.negative_slope is None or site.negative_slope != 0.0
-
-
-def choose_factory(
-    profile: ConversionProfile | None,
-    *,
-    alpha: float | str | None,
-    parameterization: Any,
-    rescale: str,
-    has_samples: bool,
-    shared_axes: Any,
-    alpha_regularizer: Any,
-    beta_regularizer: Any,
-    keep_slopes: bool,
-) -> PReLUFactory:
-    """Return the factory for the arguments of `convert`, within a profile if there is one."""
-    if profile is not None:
-        shared_axes = profile.axes(shared_axes)
-        parameterization = profile.parameterization(parameterization)
-    new_slopes = choose_slopes(alpha, parameterization, rescale, has_samples=has_samples)
-    return PReLUFactory(
-        new_slopes=new_slopes if profile is None else profile.bounded(new_slopes),
-        shared_axes=shared_axes,
-        alpha_regularizer=alpha_regularizer,
-        beta_regularizer=beta_regularizer,
-        keep_slopes=keep_slopes,
-    )
 
 
 def copy_slopes(layer: PReLU, stock: keras.layers.PReLU) -> None:

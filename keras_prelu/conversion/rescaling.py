@@ -31,6 +31,7 @@ from keras_prelu.utils.user_warnings import warn
 __all__ = [
     "Conversion",
     "RescalingSettings",
+    "SampleUse",
     "calibrated",
     "distilled",
     "measured",
@@ -65,8 +66,8 @@ class Conversion:
 
     model: keras.Model
     sites: tuple[Site, ...]
-    calibration: Calibration | None
-    slope_search: SlopeSearch | None
+    calibration: Calibration | None = None
+    slope_search: SlopeSearch | None = None
     verification: Verification | None = None
     error: float | None = None
     note: str = ""
@@ -74,6 +75,23 @@ class Conversion:
     fitted_slopes: Mapping[str, float] = field(default_factory=dict)
     caps: tuple[Cap, ...] = ()
     is_exact: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleUse:
+    """How a conversion uses the samples that it is given.
+
+    Attributes:
+        max_samples: Integer or None. As in `run_conversion`.
+        config: `CalibrationConfig`.
+        distillation: `DistillationConfig`.
+        on_step: Function or None. As in `run_conversion`.
+    """
+
+    max_samples: int | None = None
+    config: CalibrationConfig = field(default_factory=CalibrationConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    on_step: Progress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +104,7 @@ class RescalingSettings:
         new_layers: Sequence of strings. Paths of the layers that have them.
         tolerance: Float or None. As in `convert`.
         verify: Boolean. As in `convert`.
-        config: `CalibrationConfig`.
-        distillation: `DistillationConfig`.
-        on_step: Function or None. As in `run_conversion`.
+        use: `SampleUse`.
     """
 
     method: str
@@ -96,9 +112,7 @@ class RescalingSettings:
     new_layers: Sequence[str]
     tolerance: float | None
     verify: bool
-    config: CalibrationConfig
-    distillation: DistillationConfig
-    on_step: Progress | None
+    use: SampleUse
 
 
 def rescaled_on_samples(
@@ -119,17 +133,15 @@ def rescaled_on_samples(
     """
     if settings.verify:
         check_steps(pair, samples)
-    config, on_step = settings.config, settings.on_step
+    use, config = settings.use, settings.use.config
     searched = settings.new_layers if settings.new_slopes.are_searched else []
     if settings.new_slopes.are_fitted:
         fitted = fit_smooth_sites(conversion.model, pair, samples, selected_sites, config)
         conversion = replace(conversion, fitted_slopes=fitted)
         searched = [path for path in searched if path not in fitted]
-    conversion = calibrated(
-        conversion, pair, samples, config, searched, settings.tolerance, on_step
-    )
+    conversion = calibrated(conversion, pair, samples, use, searched, settings.tolerance)
     if settings.method == "distilled":
-        conversion = distilled(conversion, pair, samples, config, settings.distillation, on_step)
+        conversion = distilled(conversion, pair, samples, use)
     if conversion.note:
         warn(conversion.note)
     return conversion
@@ -139,17 +151,16 @@ def calibrated(
     conversion: Conversion,
     pair: ModelPair,
     samples: CalibrationSamples,
-    config: CalibrationConfig,
-    searched_slopes: Sequence[str],
-    tolerance: float | None,
-    on_step: Progress | None,
+    use: SampleUse,
+    searched_slopes: Sequence[str] = (),
+    tolerance: float | None = None,
 ) -> Conversion:
     """Calibrate a conversion in place, and return it with the records.
 
     Args:
         searched_slopes: Sequence of strings. Paths of the PReLU layers whose slopes are searched.
     """
-    slope_search = None
+    config, on_step, slope_search = use.config, use.on_step, None
     if searched_slopes:
         searched = layers_at(conversion.model, searched_slopes)
         if conversion.fitted_slopes:
@@ -182,12 +193,10 @@ def distilled(
     conversion: Conversion,
     pair: ModelPair,
     samples: CalibrationSamples,
-    config: CalibrationConfig,
-    settings: DistillationConfig,
-    on_step: Progress | None,
+    use: SampleUse,
 ) -> Conversion:
     """Distill a calibrated conversion in place, and return it with the record."""
-    distillation = distill_pair(pair, samples, config, settings, on_step)
+    distillation = distill_pair(pair, samples, use.config, use.distillation, use.on_step)
     return replace(
         conversion,
         distillation=distillation,

@@ -9,15 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.calibration.config import CalibrationConfig, DistillationConfig
-from keras_prelu.calibration.layerwise import Progress
+from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
 from keras_prelu.calibration.shared_slopes import shared_slope, shared_slopes
 from keras_prelu.calibration.slope_bisection import set_slope
 from keras_prelu.calibration.verification import check_steps
-from keras_prelu.conversion.arguments import NewSlopes
+from keras_prelu.conversion.arguments import ConversionArguments, NewSlopes, check_target
 from keras_prelu.conversion.bake import (
     compile_with_stock_optimizer,
     with_stock_activations,
@@ -29,7 +28,7 @@ from keras_prelu.conversion.model_checks import (
     warn_of_nonfinite_weights,
 )
 from keras_prelu.conversion.prelu_factory import PReLUFactory, has_own_slope
-from keras_prelu.conversion.rescaling import Conversion, calibrated, distilled, measured
+from keras_prelu.conversion.rescaling import Conversion, SampleUse, calibrated, distilled, measured
 from keras_prelu.conversion.site_exchange import exchange_rectifiers
 from keras_prelu.conversion.verification import verify_conversion, warn_of_no_verification
 from keras_prelu.errors import ConversionError, InvalidArgumentError
@@ -38,7 +37,7 @@ from keras_prelu.layers import PReLU
 from keras_prelu.parameterizations import Identity
 from keras_prelu.sites.finder import locate_sites
 from keras_prelu.sites.prelu_layers import layers_at
-from keras_prelu.sites.selection import Selector, select
+from keras_prelu.sites.selection import select
 from keras_prelu.sites.site import LocatedSite
 from keras_prelu.utils.user_warnings import warn
 from keras_prelu.verification.agreement import SAME_OPERATIONS
@@ -49,17 +48,9 @@ __all__ = ["replace_prelus"]
 
 def replace_prelus(
     model: keras.Model,
-    *,
-    to: str,
-    method: str,
-    samples: Any,
-    max_samples: int | None,
-    include: Selector,
-    exclude: Selector,
-    verify: bool,
-    config: CalibrationConfig,
-    distillation: DistillationConfig,
-    on_step: Progress | None,
+    arguments: ConversionArguments,
+    calibration_data: Any,
+    use: SampleUse,
 ) -> Conversion:
     """Return a copy of a model with stock ReLU or LeakyReLU layers in place of PReLUs.
 
@@ -69,27 +60,27 @@ def replace_prelus(
 
     Args:
         model: `keras.Model`. It is not changed.
-        to: String. "relu" or "leaky_relu".
-        method: String. "none", "calibrated" or "distilled", or "auto" without samples.
-        samples: As `calibration_data` of `convert`.
-        max_samples: Integer or None. As in `run_conversion`.
-        include: `Selector`. As in `convert`.
-        exclude: `Selector`. As in `convert`.
-        verify: Boolean. As in `convert`.
-        config: `CalibrationConfig`.
-        distillation: `DistillationConfig`.
-        on_step: Function or None. As in `run_conversion`.
+        arguments: `ConversionArguments`, `to` of which is "relu" or "leaky_relu".
+        calibration_data: As in `convert`.
+        use: `SampleUse`.
 
     Raises:
         ConversionError, InvalidArgumentError, CalibrationError, DataError: As in `convert`.
     """
+    has_samples = calibration_data is not None
+    check_target(arguments, has_samples=has_samples)
+    to, verify, method = arguments.to, arguments.verify, arguments.rescale
+    if method == "auto" and has_samples:
+        method = "calibrated"
     sites = locate_sites(model)
-    selected = select(_replaceable(sites, model, to), model, include, exclude)
+    selected = select(_replaceable(sites, model, to), model, arguments.include, arguments.exclude)
     refuse_quantized_layers(model)
     warn_of_nonfinite_weights(model)
     checked = None
-    if samples is not None:
-        checked = check_samples(model, samples, max_samples=max_samples, seed=config.seed)
+    if has_samples:
+        checked = check_samples(
+            model, calibration_data, max_samples=use.max_samples, seed=use.config.seed
+        )
     copy, layers = _copy_with_free_slopes(model, selected)
     warn_of_lost_classes(model)
     verification = None
@@ -102,7 +93,7 @@ def replace_prelus(
         pair = ModelPair(model, copy, checked, sites)
         if verify:
             check_steps(pair, checked)
-    slopes = _new_slopes(to, layers, pair, checked, config)
+    slopes = _new_slopes(to, layers, pair, checked, use.config)
     if method == "auto":
         _refuse_change(selected, layers, slopes, to)
     for path, slope in slopes.items():
@@ -110,19 +101,17 @@ def replace_prelus(
     conversion = Conversion(
         model=copy,
         sites=tuple(located.site for located in selected),
-        calibration=None,
-        slope_search=None,
         verification=verification,
         fitted_slopes=slopes,
     )
     if pair is not None and checked is not None and method != "none":
-        conversion = calibrated(conversion, pair, checked, config, [], None, on_step)
+        conversion = calibrated(conversion, pair, checked, use)
         if method == "distilled":
-            conversion = distilled(conversion, pair, checked, config, distillation, on_step)
+            conversion = distilled(conversion, pair, checked, use)
         if conversion.note:
             warn(conversion.note)
     elif checked is not None:
-        conversion = measured(conversion, model, checked, config.batch_size)
+        conversion = measured(conversion, model, checked, use.config.batch_size)
     return replace(conversion, model=_as_stock(model, copy, layers))
 
 

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 
 import keras_prelu as kp
-from keras_prelu.conversion import convert, rescaling
+from keras_prelu.conversion import rescaling, to_prelu
 from tools.fidelity.effort import SAMPLES
 
-_VERIFICATIONS = ((convert, "verify_conversion"), (rescaling, "check_steps"))
+_VERIFICATIONS = ((to_prelu, "verify_conversion"), (rescaling, "check_steps"))
 """Modules, and the functions there that verify."""
 
 

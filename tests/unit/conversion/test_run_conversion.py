@@ -9,7 +9,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.calibration.verification import LARGE_ERROR
-from keras_prelu.conversion import convert  # Imported before functions are counted.
+from keras_prelu.conversion import to_prelu  # Imported before functions are counted.
 from keras_prelu.graph import plan
 from keras_prelu.sites import finder
 from tests.helpers import custom, models
@@ -146,7 +146,7 @@ def test_a_subclassed_model():
 
 def test_bad_samples_are_refused_before_anything_is_rebuilt(monkeypatch):
     monkeypatch.setattr(
-        convert, "exchange_rectifiers", lambda *args, **kwargs: pytest.fail("It was rebuilt.")
+        to_prelu, "exchange_rectifiers", lambda *args, **kwargs: pytest.fail("It was rebuilt.")
     )
     with pytest.raises(kp.errors.DataError, match="shape"):
         kp.convert(models.mlp(), calibration_data=np.zeros((9, 7)))

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.conversion import convert as convert_module
-from keras_prelu.conversion import rewriter
+from keras_prelu.conversion import rewriter, to_prelu
 from keras_prelu.conversion.prelu_factory import PReLUFactory
 from tests.helpers import custom, models
 
@@ -112,20 +111,20 @@ def test_a_layer_that_forgets_an_argument_is_named():
 
 
 def test_a_layer_that_raises_in_the_copy_is_named(monkeypatch):
-    exchange = convert_module.exchange_rectifiers
+    exchange = to_prelu.exchange_rectifiers
 
     def break_a_layer(*arguments):
         converted = exchange(*arguments)
         vars(converted.get_layer("second"))["call"] = lambda *args, **kwargs: 1 / 0
         return converted
 
-    monkeypatch.setattr(convert_module, "exchange_rectifiers", break_a_layer)
+    monkeypatch.setattr(to_prelu, "exchange_rectifiers", break_a_layer)
     with pytest.raises(kp.errors.ConversionError, match=r"'second' .* raises ZeroDivisionError"):
         kp.convert(network(), **EXACT)
 
 
 def test_a_changed_model_of_two_arguments_is_refused(monkeypatch):
-    exchange = convert_module.exchange_rectifiers
+    exchange = to_prelu.exchange_rectifiers
 
     def changed(*arguments):
         converted = exchange(*arguments)
@@ -135,7 +134,7 @@ def test_a_changed_model_of_two_arguments_is_refused(monkeypatch):
     model = custom.TwoInputs()
     model(np.array([[1, 2], [3, 4]]), features=np.ones((2, 2, 4), "float32"))
     kp.convert(model, **EXACT, include="*")
-    monkeypatch.setattr(convert_module, "exchange_rectifiers", changed)
+    monkeypatch.setattr(to_prelu, "exchange_rectifiers", changed)
     with pytest.raises(kp.errors.ConversionError, match="does not compute what the original does"):
         kp.convert(model, **EXACT, include="*")
 
@@ -156,12 +155,12 @@ def test_a_changed_model_of_two_arguments_is_refused(monkeypatch):
     ids=["number", "structure", "dtype", "shape", "loss"],
 )
 def test_changed_outputs_are_refused(monkeypatch, change):
-    exchange = convert_module.exchange_rectifiers
+    exchange = to_prelu.exchange_rectifiers
 
     def changed(*arguments):
         return change(exchange(*arguments))
 
-    monkeypatch.setattr(convert_module, "exchange_rectifiers", changed)
+    monkeypatch.setattr(to_prelu, "exchange_rectifiers", changed)
     with pytest.raises(kp.errors.ConversionError, match="does not compute what the original does"):
         kp.convert(network(), **EXACT)
 
