@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.calibration.samples import CalibrationSamples, check_samples
+from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.conversion.arguments import (
     ConversionArguments,
     check_arguments,
@@ -114,11 +114,6 @@ def prepare_conversion(
         refuse_change_without_samples(selected_sites, factory)
     refuse_quantized_layers(model)
     warn_of_nonfinite_weights(model)
-    samples = None
-    if has_samples:
-        samples = check_samples(
-            model, calibration_data, max_samples=use.max_samples, seed=use.config.seed
-        )
     return PreparedConversion(
         arguments=arguments,
         method=choose_method(rescale, has_samples=has_samples),
@@ -126,7 +121,7 @@ def prepare_conversion(
         factory=factory,
         sites=sites,
         selected_sites=selected_sites,
-        samples=samples,
+        samples=use.checked(model, calibration_data),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import keras
 
@@ -12,7 +13,7 @@ from keras_prelu.calibration.distillation import distill_pair
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, Distillation
-from keras_prelu.calibration.samples import CalibrationSamples
+from keras_prelu.calibration.samples import CalibrationSamples, check_samples
 from keras_prelu.calibration.slope_search import ERROR_BUDGET, SlopeSearch, search_slopes
 from keras_prelu.calibration.verification import (
     check_steps,
@@ -92,6 +93,14 @@ class SampleUse:
     config: CalibrationConfig = field(default_factory=CalibrationConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     on_step: Progress | None = None
+
+    def checked(self, original: keras.Model, calibration_data: Any) -> CalibrationSamples | None:
+        """Return samples that are checked to fit a model, or None without any."""
+        if calibration_data is None:
+            return None
+        return check_samples(
+            original, calibration_data, max_samples=self.max_samples, seed=self.config.seed
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

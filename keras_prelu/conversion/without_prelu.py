@@ -12,7 +12,7 @@ import numpy as np
 from keras_prelu.calibration.config import CalibrationConfig
 from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
-from keras_prelu.calibration.samples import CalibrationSamples, check_samples
+from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.calibration.shared_slopes import shared_slope, shared_slopes
 from keras_prelu.calibration.slope_bisection import set_slope
 from keras_prelu.calibration.verification import check_steps
@@ -76,11 +76,7 @@ def replace_prelus(
     selected = select(_replaceable(sites, model, to), model, arguments.include, arguments.exclude)
     refuse_quantized_layers(model)
     warn_of_nonfinite_weights(model)
-    checked = None
-    if has_samples:
-        checked = check_samples(
-            model, calibration_data, max_samples=use.max_samples, seed=use.config.seed
-        )
+    checked = use.checked(model, calibration_data)
     copy, layers = _copy_with_free_slopes(model, selected)
     warn_of_lost_classes(model)
     verification = None
