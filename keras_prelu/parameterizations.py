@@ -152,8 +152,18 @@ class Parameterization:
         return f"{type(self).__name__}({arguments})"
 
 
+class _Positive(Parameterization):
+    """Base class of the maps to all positive slopes."""
+
+    interval = "(0, ∞)"
+    positive = True
+
+    def contains(self, alpha: np.ndarray) -> np.ndarray:
+        return np.isfinite(alpha) & (alpha > 0)
+
+
 @serializable()
-class Exp(Parameterization):
+class Exp(_Positive):
     """α = e^β, in (0, ∞), with dα/dβ = α. L2 on β pulls α to 1. β = log α₀.
 
     Steps are relative: a gradient step of size η changes α by a factor, so a small slope moves
@@ -161,14 +171,9 @@ class Exp(Parameterization):
     """
 
     name = "exp"
-    interval = "(0, ∞)"
-    positive = True
 
     def alpha(self, beta: Tensor) -> Tensor:
         return ops.exp(beta)
-
-    def contains(self, alpha: np.ndarray) -> np.ndarray:
-        return np.isfinite(alpha) & (alpha > 0)
 
     def _inverse(self, alpha: np.ndarray) -> np.ndarray:
         return np.log(alpha)
@@ -222,21 +227,16 @@ class Square(Parameterization):
 
 
 @serializable()
-class Softplus(Parameterization):
+class Softplus(_Positive):
     """α = log(1 + e^β), in (0, ∞), with dα/dβ = σ(β). L2 on β pulls α to log 2. Claim 5.
 
     α grows linearly for large β.
     """
 
     name = "softplus"
-    interval = "(0, ∞)"
-    positive = True
 
     def alpha(self, beta: Tensor) -> Tensor:
         return ops.softplus(beta)
-
-    def contains(self, alpha: np.ndarray) -> np.ndarray:
-        return np.isfinite(alpha) & (alpha > 0)
 
     def _inverse(self, alpha: np.ndarray) -> np.ndarray:
         return alpha + np.log(-np.expm1(-alpha))

@@ -31,20 +31,12 @@ class SlopeChoice:
     @property
     def layer(self) -> dict[str, Any]:
         """The arguments of `PReLU`."""
-        return {
-            "alpha_initializer": self.alpha,
-            "parameterization": self.parameterization,
-            "shared_axes": self.shared_axes,
-        }
+        return {"alpha_initializer": self.alpha, **self._map_and_axes}
 
     @property
     def conversion(self) -> dict[str, Any]:
         """The arguments of `convert`."""
-        return {
-            "alpha": self.alpha,
-            "parameterization": self.parameterization,
-            "shared_axes": self.shared_axes,
-        }
+        return {"alpha": self.alpha, **self._map_and_axes}
 
     @property
     def optimizer(self) -> dict[str, Any]:
@@ -55,6 +47,10 @@ class SlopeChoice:
     def finetuning(self) -> dict[str, Any]:
         """The arguments of `finetune`."""
         return {"slope_multiplier": self.multiplier}
+
+    @property
+    def _map_and_axes(self) -> dict[str, Any]:
+        return {"parameterization": self.parameterization, "shared_axes": self.shared_axes}
 
 
 def space(

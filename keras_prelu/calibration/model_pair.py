@@ -12,7 +12,7 @@ from keras_prelu.calibration.inner_layers import InnerLayer, find_inner_layers
 from keras_prelu.calibration.layer_matching import match_layers
 from keras_prelu.calibration.samples import CalibrationSamples, with_graph
 from keras_prelu.custom_layers.converted_layer import prelus
-from keras_prelu.data.signature import check_model
+from keras_prelu.data.declarations import check_model
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step, compile_plan

@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_prelu.backend import hosts
 from keras_prelu.calibration.host_exchange import Exchange, HostExchange
+from keras_prelu.data.declarations import declares_inputs
 from keras_prelu.data.samples import CheckedSamples, as_samples, model_inputs
-from keras_prelu.data.signature import called_on_symbols, declares_inputs
+from keras_prelu.data.signature import called_on_symbols
 from keras_prelu.data.streams import gather_batches
 from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.errors import CalibrationError, DataError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from keras_prelu.cli.drawn_samples import random_indices
@@ -31,9 +32,7 @@ def convert_model(
         calibration: `CalibrationOptions`.
         session: `SessionOptions`.
     """
-    from keras_prelu.calibration.config import DISTILLATION_EPOCHS
     from keras_prelu.conversion.convert import run_conversion
-    from keras_prelu.sites import SMOOTH
 
     calibrates = options.calibrates(has_data=samples is not None)
     description = "Calibrating, up to 7 times" if options.alpha == "auto" else "Calibrating"
@@ -41,25 +40,31 @@ def convert_model(
     with progress(description) if calibrates else nullcontext() as update:
         return run_conversion(
             original,
-            to=options.to,
-            alpha=options.alpha,
-            tolerance=options.tolerance,
-            parameterization=options.parameterization,
-            shared_axes=None if options.shared_axes == "none" else options.shared_axes,
-            rescale=options.method,
             calibration_data=samples,
-            include=SMOOTH if options.activations == "smooth" else options.include or None,
-            exclude=options.exclude or None,
-            keep_slopes=options.keep_slopes,
-            train_frozen_slopes=options.train_frozen_slopes,
-            verify=options.verify,
-            profile=options.profile,
             max_samples=calibration.samples,
             memory_limit=calibration.memory_limit,
             seed=session.seed,
-            distillation_epochs=options.distill or DISTILLATION_EPOCHS,
             on_step=_by_pass(update) if update is not None and has_passes else update,
+            **_arguments(options),
         )
+
+
+def _arguments(options: ConversionOptions) -> dict[str, Any]:
+    """Return the arguments of `run_conversion`, most of which are named like the options."""
+    from keras_prelu.calibration.config import DISTILLATION_EPOCHS
+    from keras_prelu.sites import SMOOTH
+
+    arguments = asdict(options)
+    is_smooth = arguments.pop("activations") == "smooth"
+    distill = arguments.pop("distill")
+    return {
+        **arguments,
+        "shared_axes": None if options.shared_axes == "none" else options.shared_axes,
+        "rescale": options.method,
+        "distillation_epochs": distill or DISTILLATION_EPOCHS,
+        "include": SMOOTH if is_smooth else options.include or None,
+        "exclude": options.exclude or None,
+    }
 
 
 def _by_pass(update: Update) -> Callable[[float, float], None]:

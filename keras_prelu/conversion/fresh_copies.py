@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
@@ -10,7 +12,7 @@ from keras_prelu.errors import ConversionError
 from keras_prelu.graph.initial_values import seeded_weights
 from keras_prelu.layers import PReLU, is_slope
 
-__all__ = ["fresh_copy"]
+__all__ = ["fresh_copy", "undrawn_variable"]
 
 
 def fresh_copy(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -41,11 +43,28 @@ def fresh_copy(model: keras.Model, seed: int = 0) -> keras.Model:
     for weight, own_seed in seeded_weights(layers, seed):
         weight.variable.assign(weight.draw(own_seed))
         drawn.add(id(weight.variable))
-    for variable in copy.trainable_variables:
-        if id(variable) not in drawn and not is_slope(variable):
-            raise ConversionError(
-                f"'{variable.path}' of model '{model.name}' can't be drawn anew: its layer has no"
-                " initializer for it that is known. Store it as an attribute, as in"
-                " `kernel_initializer` for `kernel`."
-            )
+    left = undrawn_variable(copy, drawn)
+    if left is not None:
+        raise ConversionError(
+            f"'{left.path}' of model '{model.name}' can't be drawn anew: its layer has no"
+            " initializer for it that is known. Store it as an attribute, as in"
+            " `kernel_initializer` for `kernel`."
+        )
     return copy
+
+
+def undrawn_variable(model: keras.Model, drawn: Container[int]) -> keras.Variable | None:
+    """Return the first trained variable that was not drawn anew, slopes apart, or None.
+
+    Args:
+        model: Keras model.
+        drawn: Container of integers. The ids of the variables that were.
+    """
+    return next(
+        (
+            variable
+            for variable in model.trainable_variables
+            if id(variable) not in drawn and not is_slope(variable)
+        ),
+        None,
+    )

@@ -28,13 +28,14 @@ from keras_prelu.custom_layers.called_rectifiers import called_target
 from keras_prelu.custom_layers.code_calls import CodeCalls
 from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted, prelus
 from keras_prelu.custom_layers.held_rectifiers import find_held_rectifiers
-from keras_prelu.errors import ConversionError, KerasPReLUWarning, reason_of
+from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.masks import without_mask
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.site import unique_name
 from keras_prelu.sites.traces import arguments_at_build
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["open_converted"]
 
@@ -65,12 +66,10 @@ def open_converted(model: keras.Model, make: ActivationFactory) -> keras.Model:
     _refuse_missing_weights(model, opened, converted)
     _refuse_what_no_file_holds(opened, converted)
     if not functional.has_graph(model):
-        warnings.warn(
+        warn(
             f"Baked as a graph: '{model.name}' ({type(model).__name__}). The new model computes"
             " what the class does for inference, but is a plain functional model: methods and"
             " training steps of the class are not kept.",
-            KerasPReLUWarning,
-            stacklevel=5,
         )
     return opened
 
@@ -235,10 +234,8 @@ def _refuse_missing_weights(
         )
     if missing:
         names = ", ".join(dict.fromkeys(repr(each.path.rpartition("/")[0]) for each in missing))
-        warnings.warn(
+        warn(
             f"The baked model lacks weights that no call for inference uses: {names}.",
-            KerasPReLUWarning,
-            stacklevel=6,
         )
 
 

@@ -24,7 +24,7 @@ from keras_prelu.custom_layers.converted_layer import (
     freeze_like,
     prelus,
 )
-from keras_prelu.data.signature import has_call
+from keras_prelu.data.declarations import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
 from keras_prelu.graph.duplicates import duplicate

@@ -21,7 +21,7 @@ from keras_prelu.backend.keras_internals import unlocked, untrack
 from keras_prelu.custom_layers.called_rectifiers import called_target
 from keras_prelu.custom_layers.held_rectifiers import OWN_LAYERS, find_held_rectifiers
 from keras_prelu.custom_layers.stand_in import StandIn
-from keras_prelu.data.signature import has_call
+from keras_prelu.data.declarations import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.hooks import set_target
 from keras_prelu.graph.rebuilding import duplicate_instead, rebuild_from_config

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_prelu.data.lazy import LazyArray, as_lazy, is_lazy, loaded, native
-from keras_prelu.data.signature import ModelInput
+from keras_prelu.data.model_inputs import ModelInput
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = [

@@ -15,9 +15,9 @@ import numpy as np
 
 from keras_prelu.data.arrays import are_numbers
 from keras_prelu.data.dataset import Dataset
+from keras_prelu.data.declarations import declares_inputs, input_names, output_names
 from keras_prelu.data.likely_labels import likely_labels, row_numbers
 from keras_prelu.data.samples import Samples
-from keras_prelu.data.signature import declares_inputs, input_names, output_names
 from keras_prelu.errors import DataError
 from keras_prelu.utils.suggestions import few_of
 

@@ -122,12 +122,11 @@ def dataset_of_columns(
     Raises:
         DataError: There is no such column, a column has missing values, or no input is left.
     """
-    parts = [_samples(source, part, roles) for part in (train, test) if part is not None]
     return with_class_numbers(
         Dataset(
             source,
-            parts[0],
-            parts[1] if test is not None else None,
+            _samples(source, train, roles),
+            None if test is None else _samples(source, test, roles),
             classes=tuple(classes),
             columns=tuple(columns or train),
             labels=label_names(train, roles, LABELS),

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.declarations import declares_inputs
 from keras_prelu.data.lazy import LazyArray
-from keras_prelu.data.signature import declares_inputs
 from keras_prelu.errors import DataError, reason_of
 
 __all__ = [

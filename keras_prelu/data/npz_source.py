@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +43,11 @@ def npz_dataset(source: str, roles: ColumnRoles, memory_limit: float) -> Dataset
             f"'{source}' is not a readable .npz archive of plain arrays: {reason_of(error)}."
         ) from error
     train_arrays, test_arrays = _parts(arrays)
-    parts = [
-        _samples(source, part, label_names(part, roles, _LABELS), weights_name(part, roles))
-        for part in (train_arrays, test_arrays)
-        if part is not None
-    ]
     return with_class_numbers(
         Dataset(
             source,
-            parts[0],
-            parts[1] if test_arrays is not None else None,
+            _samples(source, train_arrays, roles),
+            None if test_arrays is None else _samples(source, test_arrays, roles),
             columns=tuple(train_arrays),
             labels=label_names(train_arrays, roles, _LABELS),
             weights=weights_name(train_arrays, roles),
@@ -74,7 +68,8 @@ def _parts(arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | Non
     return parts[0], parts[1] or None
 
 
-def _samples(source: str, arrays: dict[str, Any], names: Sequence[str], weights: str) -> Samples:
+def _samples(source: str, arrays: dict[str, Any], roles: ColumnRoles) -> Samples:
+    names, weights = label_names(arrays, roles, _LABELS), weights_name(arrays, roles)
     missing = next((name for name in names if name not in arrays), None)
     if missing is not None:
         raise DataError(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import keras
 import numpy as np
 
 from keras_prelu.data.digests import sample_digests
 from keras_prelu.data.samples import Samples
-from keras_prelu.errors import KerasPReLUWarning
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["warn_of_overlap"]
 
@@ -31,12 +29,10 @@ def warn_of_overlap(validation: Samples, others: Samples, role: str, purpose: st
     """
     overlap = np.isin(sample_digests(validation), sample_digests(_part(others))).sum()
     if overlap > _TOLERATED_SHARE * len(validation):
-        warnings.warn(
+        warn(
             f"{overlap:,} of the {len(validation):,} validation samples are among the {role}"
             " samples: the scores and the verdict do not show how the models do on new samples."
             f" Give samples that were not used for {purpose}.",
-            KerasPReLUWarning,
-            stacklevel=2,
         )
 
 

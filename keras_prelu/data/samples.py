@@ -15,15 +15,9 @@ import numpy as np
 
 from keras_prelu.data.arrays import as_array, check_dense, check_finite, converted, fitted
 from keras_prelu.data.containers import from_pandas, is_rows, rows_as_columns, split_label
+from keras_prelu.data.declarations import check_model, declares_inputs, input_count, input_names
 from keras_prelu.data.lazy import as_lazy, is_lazy, loaded, native
-from keras_prelu.data.signature import (
-    check_model,
-    declares_inputs,
-    input_count,
-    input_names,
-    input_signature,
-    is_one_array,
-)
+from keras_prelu.data.signature import input_signature, is_one_array
 from keras_prelu.data.streams import gather_batches, gather_labelled, limit_for, yields_batches
 from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.errors import DataError

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_prelu.data.containers import from_pandas
-from keras_prelu.data.signature import declares_inputs
+from keras_prelu.data.declarations import declares_inputs
 from keras_prelu.errors import DataError, InvalidArgumentError, reason_of
 
 __all__ = [

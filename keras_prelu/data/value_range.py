@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import Functional, nodes_in_order, sublayers
+from keras_prelu.data.declarations import declares_inputs
 from keras_prelu.data.lazy import is_lazy
-from keras_prelu.data.signature import declares_inputs
 from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["range_misfit", "warn_of_range"]

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from keras_prelu.conversion.bake import check_prune
-from keras_prelu.data.signature import check_model
+from keras_prelu.data.declarations import check_model
 from keras_prelu.deployment.arguments import check_export
 from keras_prelu.deployment.benchmark import Cost, measure_cost, size_in_bytes
 from keras_prelu.deployment.formats.base import Format, Interface, Settings

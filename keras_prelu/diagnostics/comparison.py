@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
+from keras_prelu.data.declarations import check_model
 from keras_prelu.data.samples import as_samples
-from keras_prelu.data.signature import check_model
 from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.diagnostics.comparison_result import (
     Comparison,

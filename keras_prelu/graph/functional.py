@@ -20,7 +20,7 @@ from keras_prelu.backend.keras_internals import (
     sublayers,
 )
 from keras_prelu.backend.symbolic_operators import symbolic_operators
-from keras_prelu.data.signature import check_model
+from keras_prelu.data.declarations import check_model
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.hooks import HookTarget, set_target
 from keras_prelu.graph.model_state import variables_kept

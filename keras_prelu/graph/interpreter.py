@@ -90,16 +90,7 @@ def iterate_steps(
 def run_plan(
     plan: ExecutionPlan, inputs: Sequence[Tensor], run_step: RunStep = Step.execute
 ) -> list[Tensor]:
-    """Run a plan on one batch.
-
-    Args:
-        plan: `ExecutionPlan`.
-        inputs: Sequence of tensors, one for each of the plan's inputs.
-        run_step: Callable. Computes a step's outputs. Defaults to `Step.execute`.
-
-    Returns:
-        A list of tensors, one for each of the plan's outputs.
-    """
+    """Return the outputs of a plan for one batch. The arguments are those of `iterate_steps`."""
     results = dict(zip(plan.inputs, inputs, strict=True))
     results = {slot: tensor for slot, tensor in results.items() if plan.is_output(slot)}
     for executed in iterate_steps(plan, inputs, run_step):

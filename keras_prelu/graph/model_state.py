@@ -6,7 +6,6 @@ metrics, and the losses that the last call left.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 
 from keras_prelu.backend.keras_internals import keep_losses, state_variables
 from keras_prelu.backend.variables import held_value, outside_of_graphs, restore
+from keras_prelu.utils.signatures import around_calls
 
 __all__ = ["keeps_state", "state_kept", "state_of", "states_equal", "variables_kept"]
 
@@ -87,18 +87,8 @@ def keeps_state(
         *names: Strings. The parameters of the function that are models, or None.
     """
 
-    def decorate(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-        signature = inspect.signature(function)
+    def call(function: Callable[..., Any], bound: inspect.BoundArguments) -> Any:
+        with state_kept(*(bound.arguments.get(name) for name in names)):
+            return function(*bound.args, **bound.kwargs)
 
-        @functools.wraps(function)
-        def keeping(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-            try:
-                arguments = signature.bind(*args, **kwargs).arguments
-            except TypeError:  # The call below raises the error that a caller expects.
-                arguments = {}
-            with state_kept(*(arguments.get(name) for name in names)):
-                return function(*args, **kwargs)
-
-        return keeping
-
-    return decorate
+    return around_calls(call)

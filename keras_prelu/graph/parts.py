@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import direct_sublayers, sublayers
-from keras_prelu.data.signature import has_call
+from keras_prelu.data.declarations import has_call
 
 __all__ = ["callable_form", "is_container", "parts_of"]
 

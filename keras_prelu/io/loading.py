@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from keras_prelu.io.model_folders import model_in, only_file
 from keras_prelu.io.model_names import ModelName
 from keras_prelu.io.published import hugging_face_folder, keras_application, keras_hub_model
 from keras_prelu.utils.checks import check_path
+from keras_prelu.utils.signatures import around_calls
 from keras_prelu.utils.suggestions import similar_file
 
 __all__ = ["ModelLike", "load_model", "models_by_name"]
@@ -124,22 +124,10 @@ def models_by_name(
         *names: Strings. The parameters of the function that are models.
     """
 
-    def decorate(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-        signature = inspect.signature(function)
+    def call(function: Callable[..., Any], bound: inspect.BoundArguments) -> Any:
+        for name in names:
+            if isinstance(bound.arguments.get(name), (str, os.PathLike)):
+                bound.arguments[name] = load_model(bound.arguments[name])
+        return function(*bound.args, **bound.kwargs)
 
-        @functools.wraps(function)
-        def loading(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-            try:
-                bound = signature.bind(*args, **kwargs)
-            except TypeError:  # The call below raises the error that a caller expects.
-                return function(*args, **kwargs)
-            arguments: dict[str, Any] = bound.arguments
-            given = [each for each in names if isinstance(arguments.get(each), (str, os.PathLike))]
-            if not given:
-                return function(*args, **kwargs)
-            arguments.update({each: load_model(arguments[each]) for each in given})
-            return function(*bound.args, **bound.kwargs)
-
-        return loading
-
-    return decorate
+    return around_calls(call)

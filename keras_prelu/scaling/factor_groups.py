@@ -189,12 +189,18 @@ def _connects(step: Step) -> bool:
 
 def _makes(step: Step) -> bool:
     """Return whether the weights of a step's layer can multiply its outputs by a factor."""
+    return _has_scale(step) or (
+        _has_weights(step) and is_homogeneous_function(step.operation.activation)
+    )
+
+
+def _has_scale(step: Step) -> bool:
+    """Return whether a step is a BatchNormalization with γ.
+
+    As a consumer, γ takes up what ε, which no factor multiplies, would change.
+    """
     layer = step.operation
-    if not is_plain_call(step):
-        return False
-    if is_batch_normalization(layer):
-        return bool(layer.scale)
-    return linear_view(layer) is not None and is_homogeneous_function(layer.activation)
+    return is_plain_call(step) and is_batch_normalization(layer) and bool(layer.scale)
 
 
 def _has_weights(step: Step) -> bool:
@@ -204,13 +210,7 @@ def _has_weights(step: Step) -> bool:
 
 def _uses(step: Step) -> bool:
     """Return whether the weights of a step's layer can undo a factor of its inputs."""
-    layer = step.operation
-    if not is_plain_call(step):
-        return False
-    if is_batch_normalization(layer):
-        # γ takes up what ε, which no factor multiplies, would change.
-        return bool(layer.scale)
-    return _has_weights(step)
+    return _has_scale(step) or _has_weights(step)
 
 
 def _variables(layer: Any) -> list[Any]:

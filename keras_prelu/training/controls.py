@@ -12,13 +12,14 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.conversion.fresh_copies import undrawn_variable
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.diagnostics.comparison import Comparison
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.initial_values import InitializedWeight, initialized_weights
 from keras_prelu.initializers import PReLUHeNormal
-from keras_prelu.layers import PReLU, is_slope
+from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import freeze_slopes
 from keras_prelu.training.fit import TrainedModel
 
@@ -117,12 +118,12 @@ def _redraw(model: keras.Model, mean_slope: float, rng: np.random.Generator) -> 
             else:
                 weight.variable.assign(weight.draw(seed))
             drawn.add(id(weight.variable))
-    for variable in model.trainable_variables:
-        if id(variable) not in drawn and not is_slope(variable):
-            raise InvalidArgumentError(
-                f"The control 'from-scratch' can't redraw '{variable.path}': its layer has no"
-                " initializer for it that is known."
-            )
+    left = undrawn_variable(model, drawn)
+    if left is not None:
+        raise InvalidArgumentError(
+            f"The control 'from-scratch' can't redraw '{left.path}': its layer has no initializer"
+            " for it that is known."
+        )
 
 
 def _fresh_kernel(weight: InitializedWeight, mean_slope: float, seed: int) -> Any:

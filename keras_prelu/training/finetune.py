@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_prelu.data.signature import check_model
+from keras_prelu.data.declarations import check_model
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.training.arguments import (

@@ -60,7 +60,7 @@ class DataOptions:
         A line on standard error says what was read: numbers, shapes, types, ranges and classes.
         """
         from keras_prelu.data.column_check import check_columns
-        from keras_prelu.data.signature import expected_shape, input_names, output_names
+        from keras_prelu.data.declarations import expected_shape, input_names, output_names
         from keras_prelu.data.sources import load
         from keras_prelu.data.summary import summary
 

@@ -7,8 +7,8 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.data import load
 from keras_prelu.data.column_check import check_columns
+from keras_prelu.data.declarations import input_names
 from keras_prelu.data.samples import as_samples
-from keras_prelu.data.signature import input_names
 from keras_prelu.data.summary import summary
 from keras_prelu.errors import DataError
 
