@@ -152,8 +152,8 @@ class Parameterization:
         return f"{type(self).__name__}({arguments})"
 
 
-class _Positive(Parameterization):
-    """Base class of the maps to all positive slopes."""
+class _ToPositive:
+    """What the maps to all positive slopes have in common."""
 
     interval = "(0, ∞)"
     positive = True
@@ -163,7 +163,7 @@ class _Positive(Parameterization):
 
 
 @serializable()
-class Exp(_Positive):
+class Exp(_ToPositive, Parameterization):
     """α = e^β, in (0, ∞), with dα/dβ = α. L2 on β pulls α to 1. β = log α₀.
 
     Steps are relative: a gradient step of size η changes α by a factor, so a small slope moves
@@ -227,7 +227,7 @@ class Square(Parameterization):
 
 
 @serializable()
-class Softplus(_Positive):
+class Softplus(_ToPositive, Parameterization):
     """α = log(1 + e^β), in (0, ∞), with dα/dβ = σ(β). L2 on β pulls α to log 2. Claim 5.
 
     α grows linearly for large β.
