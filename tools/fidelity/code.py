@@ -1,8 +1,10 @@
-"""Networks whose code calls rectifiers as functions: converted, reloaded and calibrated."""
+"""Networks whose code calls rectifiers as functions: converted, reloaded, calibrated and converted
+back."""
 
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,9 @@ from tools.fidelity.effort import ALPHA, SAMPLES
 CLOSE = 0.01
 """The error that a calibrated network should not exceed."""
 _EPOCHS, _RATE = 10, 3e-3
+_DISTILLATION_EPOCHS = 32
+_ROUNDING = 1e-5
+"""The largest difference of a baked network's logits, relative to the largest of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +37,14 @@ class CodeConversion:
         converted: Number of sites that are converted by default.
         exact: Whether the outputs of the default conversion are the original's bit for bit.
         reloaded: Whether a file of it computes the same bit for bit.
+        restored: Whether the default conversion, converted to ReLU again, is of the network's own
+            class and computes the same bit for bit.
+        baked: Whether the calibrated network becomes one of Keras's own layers that computes the
+            same up to rounding.
         error: Mean squared change of the logits by calibrated slopes of 0.25 over their variance,
             on samples that the calibration did not see.
+        distilled: The same after a distillation, where the error is larger than it should be; None
+            elsewhere.
         accuracy: Accuracy of the original on these.
     """
 
@@ -44,13 +55,17 @@ class CodeConversion:
     converted: int
     exact: bool
     reloaded: bool
+    restored: bool
+    baked: bool
     error: float
+    distilled: float | None
     accuracy: float
 
     @property
     def passed(self) -> bool:
         """Whether each call became a PReLU layer, and nothing was lost."""
-        return self.converted == self.calls and self.exact and self.reloaded
+        is_whole = self.converted == self.calls and self.exact and self.reloaded
+        return is_whole and self.restored and self.baked
 
 
 def convert_networks(only: str = "") -> Iterator[CodeConversion]:
@@ -78,7 +93,15 @@ def _measured(
     x = digits.test.x
     expected = keras.ops.convert_to_numpy(model(x))
     conversion = kp.run_conversion(model)
-    calibrated = kp.convert(model, alpha=ALPHA, calibration_data=digits.train.x[:SAMPLES])
+    samples = digits.train.x[:SAMPLES]
+    calibrated = kp.convert(model, alpha=ALPHA, calibration_data=samples)
+    error = _error(calibrated, x, expected)
+    back = kp.convert(conversion.model, to="relu")
+    baked = _is_baked(calibrated, x)
+    distilled = None
+    if error > CLOSE:
+        kp.distill(calibrated, model, samples, epochs=_DISTILLATION_EPOCHS)
+        distilled = _error(calibrated, x, expected)
     return CodeConversion(
         network=name,
         function=function,
@@ -87,9 +110,26 @@ def _measured(
         converted=len(conversion.sites),
         exact=np.array_equal(keras.ops.convert_to_numpy(conversion.model(x)), expected),
         reloaded=_is_reloaded(calibrated, x),
-        error=kp.diagnostics.relative_error(keras.ops.convert_to_numpy(calibrated(x)), expected),
+        restored=type(back) is type(model)
+        and np.array_equal(keras.ops.convert_to_numpy(back(x)), expected),
+        baked=baked,
+        error=error,
+        distilled=distilled,
         accuracy=100 * float(np.mean(expected.argmax(axis=-1) == digits.test.y)),
     )
+
+
+def _error(model: keras.Model, x: np.ndarray, expected: np.ndarray) -> float:
+    return kp.diagnostics.relative_error(keras.ops.convert_to_numpy(model(x)), expected)
+
+
+def _is_baked(model: keras.Model, x: np.ndarray) -> bool:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Baked as a graph")
+        baked = kp.bake(model)
+    expected, outputs = (keras.ops.convert_to_numpy(each(x)) for each in (model, baked))
+    is_stock = all(type(layer).__module__.startswith("keras.") for layer in baked.layers)
+    return is_stock and bool(np.abs(outputs - expected).max() <= _ROUNDING * np.abs(expected).max())
 
 
 def _is_reloaded(model: keras.Model, x: np.ndarray) -> bool:
