@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from keras_prelu.cli.options.conversion import ConversionOptions
 from keras_prelu.cli.options.session import SessionOptions
 from keras_prelu.cli.options.training import TrainingOptions
 from keras_prelu.cli.output import echo
@@ -32,6 +33,7 @@ def finetune_model(
     options: TrainingOptions,
     session: SessionOptions,
     *,
+    sites: ConversionOptions | None = None,
     group: str | None = None,
 ) -> Any:
     """Fine-tune a model and its controls, and return the `FineTuning`.
@@ -46,6 +48,7 @@ def finetune_model(
         original: `keras.Model` or None. The ReLU model of which `model` is a conversion.
         options: `TrainingOptions`.
         session: `SessionOptions`.
+        sites: `ConversionOptions` or None. Which sites a recipe converts. Defaults to None, all.
         group: String or None. What a tracker calls the runs of this fine-tuning together.
     """
     import keras
@@ -75,6 +78,8 @@ def finetune_model(
             callbacks=lambda training: [_training_progress(update, training), *callbacks(training)],
             seed=session.seed,
             on_trial=trial_progress(update),
+            include=None if sites is None else sites.include or None,
+            exclude=None if sites is None else sites.exclude or None,
             **settings,
         )
     if options.log_dir is not None and not result.slopes_after:

@@ -94,7 +94,7 @@ def _only_on_request(sites: list[Site], model: keras.Model) -> str:
         first = needed[0]
         return (
             f"Model '{model.name}' has no site that is converted by default, but {len(sites)} that"
-            " are on request: name them to `convert` (include, --include), also for fine-tuning."
+            " are on request: name them to `convert` or `finetune` (include, --include)."
             f" The first is '{first.path}': {first.reason}."
         )
     names = " and ".join(sorted({site.reason.split()[0] for site in sites}))

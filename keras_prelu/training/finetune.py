@@ -15,6 +15,7 @@ from typing import Any
 from keras_prelu.data.declarations import check_model
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
+from keras_prelu.sites.selection import Selector
 from keras_prelu.training.arguments import (
     check_distribution,
     checked_data,
@@ -22,6 +23,7 @@ from keras_prelu.training.arguments import (
     refuse_old_call,
 )
 from keras_prelu.training.checkpoints import Checkpoints
+from keras_prelu.training.chosen_sites import ChosenSites
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
 from keras_prelu.training.controls import check_controls
 from keras_prelu.training.fingerprint import fingerprint
@@ -50,6 +52,8 @@ def finetune(
     *positional: Any,
     original: ModelLike | None = None,
     recipe: str = AUTO,
+    include: Selector = None,
+    exclude: Selector = None,
     budget: float = USUAL_BUDGET,
     runs: int = 1,
     selection: Any = None,
@@ -121,6 +125,11 @@ def finetune(
             judges by the new samples alone, and may choose to shrink weights, which forgets what
             the network knew. A converted model takes none: "auto" then trains it as it is. Defaults
             to "auto".
+        include: Sites of a ReLU model that its recipe converts, as in `convert`, such as a path,
+            glob or function of a `Site`. So sites on request (`Site.on_request`), such as gates and
+            outputs, can be fine-tuned; those that are smooth have to be converted before. Defaults
+            to None, all convertible sites except those on request.
+        exclude: Sites that the recipe leaves as they are, in the same form. Defaults to None.
         budget: Float. For "auto", the cost of the search and the final training together, as a
             multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
         runs: Int. Number of fine-tunings, with the seeds `seed`, `seed` + 1 and so on, which differ
@@ -209,7 +218,7 @@ def finetune(
 
     Raises:
         InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no
-            such recipe, or there is no loss.
+            such recipe, `include` or `exclude` names no site, or there is no loss.
         DataError: Samples have no labels, do not fit the model, or hold NaN.
         FineTuningError: All trainings diverged, the checkpoints are those of another fine-tuning,
             or Keras can't train under the strategy.
@@ -271,6 +280,8 @@ def finetune(
     check_integer("runs", runs, minimum=1)
     control_names = check_controls(controls)
     name = recipe_name(model, original, recipe, control)
+    sites = ChosenSites(include, exclude)
+    sites.check(model, by_recipe=name is not None)
     models = (model,) if original is None else (model, original)
     if fit_config.optimizer is not None:
         check_optimizer(fit_config.optimizer, models)
@@ -290,12 +301,18 @@ def finetune(
         slopes=slope_config,
         batches_per_epoch=None if isinstance(train, Iterator) else fit_config.steps_per_epoch,
         models=models,
+        sites=sites,
     )
     check_metric(model, setup, data.validation)
     with ExitStack() as stack:
         store = None
         if checkpoints is not None:
-            key = fingerprint(models, setup, data.validation, (name, budget, runs))
+            key = fingerprint(
+                models,
+                setup,
+                data.validation,
+                (name, budget, runs, *((include, exclude) if sites.are_given else ())),
+            )
             store = stack.enter_context(Checkpoints(Path(checkpoints), key))
         if name is None:
             start_by_seed = partial(start_as_given, model, original)

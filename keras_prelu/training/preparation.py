@@ -17,6 +17,7 @@ from keras_prelu.diagnostics.unit_counts import dead_units
 from keras_prelu.revival import Revival, revive
 from keras_prelu.scaling.norm_reset import NormReset, reset_norms
 from keras_prelu.sites.prelu_layers import freeze_slopes
+from keras_prelu.training.chosen_sites import ChosenSites
 from keras_prelu.training.recipes import (
     FIXED,
     RESET_NORMS,
@@ -87,9 +88,17 @@ class ModelPreparer:
         samples: `CheckedSamples`. All of them are used to find dead units, and some of them to
             calibrate the converted model.
         seed: Int. Seed of fresh weights and of the choice of calibration samples.
+        sites: `ChosenSites`. The sites to convert. Defaults to all that `convert` converts.
     """
 
-    def __init__(self, original: keras.Model, samples: CheckedSamples, seed: int) -> None:
+    def __init__(
+        self,
+        original: keras.Model,
+        samples: CheckedSamples,
+        seed: int,
+        sites: ChosenSites | None = None,
+    ) -> None:
+        self._sites = ChosenSites() if sites is None else sites
         self._original = original
         self._samples = samples
         self._seed = seed
@@ -128,6 +137,8 @@ class ModelPreparer:
             beta_regularizer=keras.regularizers.L2(slopes.decay / 2) if slopes.decay else None,
             rescale="calibrated" if calibrates else "none",
             calibration_data=self._calibration_samples if calibrates else None,
+            include=self._sites.include,
+            exclude=self._sites.exclude,
         )
         if slopes.learn == FIXED:
             freeze_slopes(converted)

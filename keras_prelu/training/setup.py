@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -11,6 +11,7 @@ import keras
 from keras_prelu.data.samples import CheckedSamples, Samples, as_samples
 from keras_prelu.data.streams import batch_count, batches_of, first_batch, parts_of
 from keras_prelu.training.augmentation import Augmentation
+from keras_prelu.training.chosen_sites import ChosenSites
 from keras_prelu.training.config import FitConfig, SlopeConfig
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.stream_batches import StreamBatches
@@ -34,6 +35,7 @@ class TrainingSetup:
             None for all.
         models: Tuple of Keras models. The user's models, whose variables the optimizer may exclude
             from weight decay.
+        sites: `ChosenSites`. The sites that recipes convert.
     """
 
     train: Any
@@ -42,6 +44,7 @@ class TrainingSetup:
     slopes: SlopeConfig
     batches_per_epoch: int | None = None
     models: tuple[keras.Model, ...] = ()
+    sites: ChosenSites = field(default_factory=ChosenSites)
 
     @property
     def optimizer(self) -> Any:

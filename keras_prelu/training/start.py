@@ -153,4 +153,4 @@ def _preparer(original: keras.Model, setup: TrainingSetup) -> ModelPreparer:
         # A pass over all of them may take as long as an epoch.
         rng = np.random.default_rng(setup.fit.seed)
         samples = samples.take(np.sort(rng.permutation(len(samples))[:_MOST_ON_DISK]))
-    return ModelPreparer(original, samples, setup.fit.seed)
+    return ModelPreparer(original, samples, setup.fit.seed, setup.sites)

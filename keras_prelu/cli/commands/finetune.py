@@ -9,6 +9,7 @@ import click
 
 from keras_prelu.cli.options.calibration import CalibrationOptions, calibration_options
 from keras_prelu.cli.options.conversion import (
+    BESIDES_SITES,
     ConversionOptions,
     given_conversion_option,
     prelu_options,
@@ -54,8 +55,9 @@ def command(
     better.
 
     MODEL is a ReLU model, with no `convert` before: --recipe says how it is converted, and auto
-    tries several ways. With options of the conversion, such as --alpha, it is converted as they
-    say. A MODEL that is converted already needs --original for the control, or --no-control.
+    tries several ways, on all sites or those of --include and --exclude. With other options of the
+    conversion, such as --alpha, it is converted as they say. A MODEL that is converted already
+    needs --original for the control, or --no-control.
 
     Scores are measured on the test samples of DATA, or on a fifth of the samples, which is held
     out. The control and a record of the samples are written beside the model. The exit status is 4
@@ -67,6 +69,7 @@ def command(
       keras-prelu finetune model.keras --data digits
       keras-prelu finetune model.keras --data digits --budget 5x
       keras-prelu finetune model.keras --data digits --recipe relu-revived
+      keras-prelu finetune model.keras --data digits --include "head*"
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
     from keras_prelu.cli.console import print_json, print_shown
@@ -83,13 +86,13 @@ def command(
     from keras_prelu.training.named_settings import named_settings
 
     if training.recipe:
-        refuse_conversion_options("--recipe says how MODEL is converted")
+        refuse_conversion_options("--recipe says how MODEL is converted", BESIDES_SITES)
     conversion.check(has_data=True)
     named_settings(dataclasses.asdict(training))  # Refuses mistyped names before any work is done.
     output = output or beside(model, "finetuned")
     loaded = session.load_model(model)
     is_converted = has_prelu_layers(loaded)
-    if not (is_converted or training.recipe or given_conversion_option()):
+    if not (is_converted or training.recipe or given_conversion_option(BESIDES_SITES)):
         training = dataclasses.replace(training, recipe="auto")
     training.check()
     is_converted_here = not is_converted and not training.recipe
@@ -112,7 +115,16 @@ def command(
     else:
         relu = loaded
         trained = convert_model(relu, train, conversion, calibration, session).model
-    result = finetune_model(trained, train, validation, relu, training, session, group=output.stem)
+    result = finetune_model(
+        trained,
+        train,
+        validation,
+        relu,
+        training,
+        session,
+        sites=conversion if training.recipe else None,
+        group=output.stem,
+    )
     files = write_finetuned(
         result,
         output,

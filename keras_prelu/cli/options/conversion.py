@@ -13,6 +13,7 @@ from keras_prelu.cli.options.numbers import POSITIVE
 from keras_prelu.cli.options.parameter_types import Slope
 
 __all__ = [
+    "BESIDES_SITES",
     "PARAMETERIZATIONS",
     "PROFILES",
     "RESCALES",
@@ -176,6 +177,13 @@ _OF_PRELU = (
 )
 """Fields that are of use for PReLU layers only."""
 
+BESIDES_SITES = tuple(
+    field.name
+    for field in dataclasses.fields(ConversionOptions)
+    if field.name not in ("include", "exclude")
+)
+"""Fields other than the choice of sites, which recipes of a fine-tuning leave to the user."""
+
 conversion_options = option_group("conversion", ConversionOptions)
 
 prelu_options = option_group(
@@ -202,12 +210,13 @@ def given_conversion_option(among: Collection[str] | None = None) -> str | None:
     return None
 
 
-def refuse_conversion_options(reason: str) -> None:
+def refuse_conversion_options(reason: str, among: Collection[str] | None = None) -> None:
     """Raise a usage error if the command line has an option of the conversion.
 
     Args:
         reason: String. Why the command does not convert.
+        among: Collection of strings or None. As in `given_conversion_option`.
     """
-    given = given_conversion_option()
+    given = given_conversion_option(among)
     if given is not None:
         raise click.UsageError(f"{given} is not used: {reason}. Leave it out.")

@@ -39,6 +39,17 @@ def test_a_relu_model_is_fine_tuned_by_auto_unless_options_say_how_to_convert_it
     assert record["result"]["recipe"] == ""
 
 
+def test_sites_on_request_are_fine_tuned_in_one_call():
+    model = kp.load_model("relu.keras")
+    (first, *_) = kp.find_sites(model)
+    record = invoke_json(FINETUNE, f"--recipe identity --include {first.path}")
+    assert [layer["path"] for layer in record["result"]["slopes_after"]] == [first.target]
+    record = invoke_json(FINETUNE, f"--include {first.path} --epochs 2 --force")
+    assert record["result"]["trials"]
+    error = invoke(FINETUNE, "--include nothing --force", expect=2).stderr
+    assert "--include names no site" in error
+
+
 def test_a_fine_tuning_that_made_the_network_worse_names_the_better_file(folder):
     arguments = "finetune relu.keras --data digits --epochs 1 --learning-rate 3 --recipe identity"
     result = invoke(arguments, expect=4)

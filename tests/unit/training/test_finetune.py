@@ -503,6 +503,59 @@ def test_bad_recipes(original, digits, kwargs, message):
         kp.finetune(original, *digits, **{"epochs": 1, **kwargs})
 
 
+@pytest.fixture(scope="module")
+def gated():
+    """A network with a rectifier that is converted by default, a gate, an output and a GELU."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((64,))
+    x = L.Dense(8, activation="relu", name="plain")(inputs)
+    x = L.Multiply()([x, L.ReLU(1.0, name="gate")(L.Dense(8)(x))])
+    x = L.Dense(8, activation="gelu", name="smooth")(x)
+    model = keras.Model(inputs, L.Dense(10, activation="relu", name="output")(x))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+@pytest.mark.parametrize("recipe", ["identity", "exp", "auto"])
+def test_a_recipe_converts_the_chosen_sites(gated, digits, recipe):
+    requested = {site.path for site in kp.find_sites(gated) if site.on_request}
+    assert requested == {"gate", "smooth", "output"}
+    common = {"recipe": recipe, "epochs": 2 if recipe == "auto" else 1, "batch_size": 8}
+    result = kp.finetune(gated, *digits, include=["gate", "output"], control=False, **common)
+    changed = {site.path for site in result.slopes_after}
+    if result.recipe in ("identity", "identity-revived", "exp") or recipe != "auto":
+        assert changed == {"gate", "output_prelu"}
+    else:
+        assert not changed or changed == {"gate", "output_prelu"}
+    by_default = kp.finetune(gated, *digits, control=False, **{**common, "recipe": "identity"})
+    assert {site.path for site in by_default.slopes_after} == {"plain_prelu"}
+    left_out = kp.finetune(
+        gated, *digits, include="*t*", exclude=["smooth", "output"], recipe="identity", epochs=1
+    )
+    assert {site.path for site in left_out.slopes_after} == {"gate"}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"include": "nothing"}, "`include` names no site"),
+        ({"include": kp.sites.SMOOTH}, "'smooth' is smooth.*calibration_data"),
+        ({"include": "gate", "exclude": "gate"}, "leave none"),
+    ],
+)
+def test_chosen_sites_are_checked_before_anything_is_trained(
+    gated, digits, monkeypatch, kwargs, message
+):
+    monkeypatch.setattr(keras.Model, "fit", lambda *args, **kwargs: pytest.fail("trained"))
+    with pytest.raises(kp.KerasPReLUError, match=message):
+        kp.finetune(gated, *digits, epochs=1, **kwargs)
+
+
+def test_a_converted_model_has_no_sites_to_choose(converted, original, digits):
+    with pytest.raises(ValueError, match="trained as it is"):
+        kp.finetune(converted, *digits, original=original, include="hidden")
+
+
 def test_a_recipe_has_no_original_beside_it(original, digits):
     with pytest.raises(ValueError, match="Leave out `original`"):
         kp.finetune(original, *digits, original=original, recipe="exp")
