@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 
-__all__ = ["assign_copy", "copy_tensor", "held_value", "outside_of_graphs", "restore", "snapshot"]
+__all__ = [
+    "assign_copy",
+    "copy_tensor",
+    "held_value",
+    "outside_of_graphs",
+    "restore",
+    "snapshot",
+    "values_kept_through_errors",
+]
 
 
 def assign_copy(target: keras.Variable, source: keras.Variable) -> None:
@@ -80,10 +89,44 @@ def restore(variable: Any, held: Any) -> None:
     """Assign a value that `held_value` returned, unless the variable still has it."""
     if keras.backend.backend() == "jax":
         own, copy = held
-        if variable.value is not own:
+        if _jax_value(variable) is not own:
             variable.assign(copy)
     elif snapshot(variable).tobytes() != held.tobytes():
         variable.assign(held)
+
+
+@contextmanager
+def values_kept_through_errors(model: keras.Model) -> Iterator[None]:
+    """Give a model's variables their values back if `evaluate` or `predict` in the body fails.
+
+    On JAX, Keras takes the values away while it runs the model, and gives them back at the end. The
+    last ones are in what `jax_state_sync` assigns, or, before the first step, in the arrays that
+    the variables had. They are lost if the device fails within a step.
+    """
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    held = [(variable, _jax_value(variable)) for variable in model.variables]
+    try:
+        yield
+    except BaseException:
+        model.jax_state_sync()
+        for variable, value in held:
+            if _jax_value(variable) is None and value is not None and not value.is_deleted():
+                variable.assign(value)
+        raise
+
+
+def _jax_value(variable: Any) -> Any:
+    """Return a variable's value, or None if it has none.
+
+    Keras takes the values of a model's variables away while it trains or evaluates on JAX, and an
+    error there leaves the variables without.
+    """
+    try:
+        return variable.value
+    except TypeError:  # The variable has no initializer any more.
+        return None
 
 
 def outside_of_graphs() -> AbstractContextManager[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration, SlopeSearch, SlopeTrial
-from keras_prelu.data.arrays import keras_arrays
+from keras_prelu.data.prediction import predict
 from keras_prelu.graph.saved_weights import SavedWeights
 from keras_prelu.layers import PReLU
 from keras_prelu.typing import FloatArray
@@ -76,8 +76,8 @@ class Decisions:
         return sum(int(np.sum(a != b)) for a, b in zip(self._targets, decisions, strict=True))
 
     def _of_model(self, model: keras.Model) -> list[np.ndarray]:
-        inputs = keras_arrays(self._inputs if len(self._inputs) > 1 else self._inputs[0])
-        outputs = model.predict(inputs, batch_size=model.inputs[0].shape[0], verbose=0)
+        inputs = self._inputs if len(self._inputs) > 1 else self._inputs[0]
+        outputs = predict(model, inputs, batch_size=model.inputs[0].shape[0])
         return [
             output.argmax(axis=-1)
             for output in keras.tree.flatten(outputs)

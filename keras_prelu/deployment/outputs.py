@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_prelu import theory
-from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.predicted_classes import predicted_classes
+from keras_prelu.data.prediction import predict
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.typing import Array
 
@@ -22,7 +22,7 @@ Outputs = Sequence[Array]
 
 def model_outputs(model: keras.Model, inputs: Any) -> list[Array]:
     """Return the outputs of a model in float64."""
-    outputs = keras.tree.flatten(model.predict(keras_arrays(inputs), verbose=0))
+    outputs = keras.tree.flatten(predict(model, inputs))
     return [np.asarray(array, dtype=np.float64) for array in outputs]
 
 

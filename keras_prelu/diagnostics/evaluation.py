@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from keras_prelu.backend.devices import replicas, undistributed
+from keras_prelu.backend.variables import values_kept_through_errors
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.labels import arranged, check_labels
@@ -101,10 +104,15 @@ def _compiled_metrics(
 ) -> dict[str, float]:
     """Return the loss and the metrics that a model is compiled with, by Keras's `evaluate`."""
     if data.on_disk:
-        metrics = model.evaluate(Batches(data, batch_size), verbose=0, return_dict=True)
+        with values_kept_through_errors(model):
+            metrics = model.evaluate(Batches(data, batch_size), verbose=0, return_dict=True)
     else:
         x, y, weights = (*keras_arrays(data.labelled), None)[:3]
-        metrics = model.evaluate(
-            x, y, batch_size, sample_weight=weights, verbose=0, return_dict=True
-        )
+        # Keras refuses a last batch that the devices can't divide.
+        is_divided = len(data) % replicas() == batch_size % replicas() == 0
+        division = nullcontext() if is_divided else undistributed()
+        with division, values_kept_through_errors(model):
+            metrics = model.evaluate(
+                x, y, batch_size, sample_weight=weights, verbose=0, return_dict=True
+            )
     return {name: float(value) for name, value in metrics.items()}

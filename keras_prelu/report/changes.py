@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.arrays import keras_arrays
+from keras_prelu.data.prediction import predict
 from keras_prelu.data.samples import Samples, model_inputs
 from keras_prelu.data.signature import input_signature
 
@@ -152,7 +152,7 @@ def _decisions(
     depends on the loss.
     """
     inputs = input_signature(model, samples.x).pack(model_inputs(model, samples))
-    outputs = keras.ops.convert_to_numpy(model.predict(keras_arrays(inputs), verbose=0))
+    outputs = keras.ops.convert_to_numpy(predict(model, inputs))
     if outputs.ndim == 2 and outputs.shape[1] > 1:
         return outputs.argmax(axis=1)
     return np.where(right == 1, labels, 1 - labels)

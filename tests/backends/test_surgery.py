@@ -55,6 +55,25 @@ def test_a_conversion_with_slope_0_is_exact(original):
     np.testing.assert_allclose(outputs(converted, x), outputs(original, x), rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("failing", [32, 8])
+def test_weights_outlast_an_error_within_keras(failing):
+    """On JAX, Keras takes the values of the variables away while it evaluates."""
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3, "relu"), L.BatchNormalization()])
+
+    def loss(labels, outputs):
+        if outputs.shape[0] in (failing, None):
+            raise RuntimeError("this batch")
+        return keras.losses.mean_squared_error(labels, outputs)
+
+    model.compile("sgd", loss)
+    x, y = np.ones((40, 4), "float32"), np.ones((40, 3), "float32")
+    before = model.get_weights()
+    with pytest.raises(RuntimeError, match="this batch"):
+        kp.evaluate(model, (x, y), batch_size=32)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_calibrated_model_is_near_its_original_and_comes_back_from_a_file(original, tmp_path):
     x = models.samples(original, SAMPLES)
     converted = kp.convert(original, alpha=0.1, calibration_data=x)

@@ -32,6 +32,9 @@ def tuned():
     converted = kp.convert(model, calibration_data=train.x)
     return converted, kp.finetune(converted, train, test, original=model, epochs=2)
 
+def searched():
+    return kp.convert(network(), alpha="auto", calibration_data=train.x[:150])
+
 def report(one, two, replicas):
     difference = [max(float(np.abs(a - b).max()) for a, b in zip(x.get_weights(), y.get_weights())) for x, y in zip(one, two)]
     print(json.dumps({"calibrated": difference[0], "tuned": difference[1], "replicas": replicas}))
@@ -56,10 +59,33 @@ keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devi
 two = tuned()
 assert len(two[1].model.layers[0].kernel.value.sharding.device_set) == 2
 fewer = test.take(slice(0, 33))
+kp.convert(network(), alpha="auto", calibration_data=train.x[:131])
 odd = kp.finetune(two[0], train.take(slice(0, 65)), fewer, selection=fewer, epochs=1, control=False)
 # Keras itself can't divide the last batch, of one sample
 assert np.isfinite(odd.prelu.history["val_loss"]).all()
+kp.diagnose(two[0], train.take(slice(0, 65)))
+kp.evaluate(two[0], fewer)
 report((one[0], one[1].model), (two[0], two[1].model), len(devices))
+"""
+
+# Kernels and slopes are divided among two devices, and batches among two pairs of them.
+SHARDED = """
+one, slopes = tuned(), searched()
+mesh = keras.distribution.DeviceMesh((2, 2), ["batch", "model"], keras.distribution.list_devices())
+layout = keras.distribution.LayoutMap(mesh)
+layout[".*conv2d.*/kernel"] = (None, None, None, "model")
+layout[".*conv2d.*/beta"] = (None, None, "model")
+layout[".*dense.*/kernel"] = (None, "model")
+layout[".*dense.*/(bias|beta)"] = ("model",)
+keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch"))
+two = tuned()
+for model in two[0], two[1].model:
+    whole = [v.path for v in model.trainable_variables if v.value.sharding.is_fully_replicated]
+    assert whole == [model.layers[0].bias.path], whole
+found = searched()
+for a, b in zip(slopes.get_weights(), found.get_weights(), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+report((one[0], one[1].model), (two[0], two[1].model), len(mesh.devices.reshape(-1)))
 """
 
 HOST = """
@@ -95,17 +121,19 @@ print(json.dumps({"weights": weights, "error": calibration.error_after, "samples
 
 
 @pytest.mark.parametrize(
-    ("backend", "script"),
+    ("backend", "script", "devices"),
     [
-        pytest.param("tensorflow", MIRRORED, marks=pytest.mark.tensorflow),
-        pytest.param("jax", PARALLEL, marks=pytest.mark.jax),
+        pytest.param("tensorflow", MIRRORED, 2, marks=pytest.mark.tensorflow),
+        pytest.param("jax", PARALLEL, 2, marks=pytest.mark.jax),
+        pytest.param("jax", SHARDED, 4, marks=pytest.mark.jax),
     ],
+    ids=["mirrored", "parallel", "sharded"],
 )
-def test_two_devices_give_the_result_of_one(backend, script):
-    flags = "--xla_force_host_platform_device_count=2" if backend == "jax" else ""
+def test_several_devices_give_the_result_of_one(backend, script, devices):
+    flags = f"--xla_force_host_platform_device_count={devices}" if backend == "jax" else ""
     printed = output_of_python("-c", COMMON + script, KERAS_BACKEND=backend, XLA_FLAGS=flags)
     found = json.loads(printed.splitlines()[-1])
-    assert found["replicas"] == 2
+    assert found["replicas"] == devices
     assert found["calibrated"] < 1e-6
     assert 0 < found["tuned"] < 1e-5
 
