@@ -1,12 +1,14 @@
-"""Operators between weights, or arrays of JAX, on the left and symbolic tensors on the right.
+"""Operators of Python code that symbolic tensors do not have, though tensors do.
 
 Keras builds a graph from `x * weight`, but `weight * x` asks the variable first, which would read
-the values of `x` and raises an error. Python code that is written for `fit` may contain either.
+the values of `x` and raises an error. And `x == 0` compares Python objects: it is False, where it
+is a mask in `fit`. Python code that is written for `fit` may contain any of them.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +35,8 @@ _OPERATIONS = {
     "__ge__": "greater_equal",
 }
 """Names of `keras.ops` functions, by the operators that call them."""
+_COMPARING_OBJECTS = ("keras", "keras_prelu", "optree")
+"""The packages that compare symbolic tensors as objects."""
 
 
 def _patch() -> Callable[[], None]:
@@ -44,11 +48,23 @@ def _patch() -> Callable[[], None]:
                 setattr(cls, operator, _symbolic(original, getattr(keras.ops, operation)))
                 patched.append((cls, operator, original))
 
+    keras.KerasTensor.__eq__ = _equal
+
     def undo() -> None:
+        del keras.KerasTensor.__eq__
         for cls, operator, original in patched:
             setattr(cls, operator, original)
 
     return undo
+
+
+def _equal(self: Any, other: Any) -> Any:
+    """Return a symbolic tensor of what the user's code compares; others compare objects."""
+    frame = inspect.currentframe()
+    caller = frame.f_back.f_globals.get("__name__", "") if frame and frame.f_back else ""
+    if other is None or isinstance(other, str) or caller.partition(".")[0] in _COMPARING_OBJECTS:
+        return NotImplemented
+    return keras.ops.equal(self, other)
 
 
 def _classes() -> list[type]:
@@ -69,7 +85,9 @@ def _symbolic(original: Callable[..., Any], operation: Callable[..., Any]) -> Ca
 
 
 symbolic_operators = SharedChange(_patch)
-"""Context in which a weight, or an array of JAX, takes a symbolic tensor as its right operand.
+"""Context in which a weight, or an array of JAX, takes a symbolic tensor as its right operand, and
+in which `==` between a symbolic tensor and numbers or tensors makes a graph.
 
-It changes the classes for all threads, but only expressions that are an error otherwise.
+It changes the classes for all threads, but only expressions that are an error otherwise, or that
+compare a symbolic tensor with `==` outside of Keras.
 """

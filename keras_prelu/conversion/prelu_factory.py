@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.constraints import AtLeast
 from keras_prelu.conversion.arguments import NewSlopes
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.layers import PReLU
@@ -70,7 +69,7 @@ class PReLUFactory:
             settings.slope,
             parameterization=settings.parameterization,
             alpha_constraint=settings.constraint,
-            alpha_regularizer=self.alpha_regularizer,
+            alpha_regularizer=settings.regularizer,
             beta_regularizer=self.beta_regularizer,
             shared_axes=settings.shared_axes,
             max_value=None if site.path in self.uncapped else site.max_value,
@@ -111,18 +110,34 @@ class PReLUFactory:
                 slope=new.slope,
                 parameterization=new.parameterization,
                 constraint=new.constraint,
+                regularizer=self.alpha_regularizer,
                 shared_axes=self.shared_axes,
             )
-        slopes, shared_axes = np.asarray(site.negative_slope), self.shared_axes
         if site.negative_slope is None:
-            slopes = keras.ops.convert_to_numpy(located.owner.alpha)
-            shared_axes = located.owner.shared_axes
+            return self._settings_of_stock(located.owner)
+        slopes = np.asarray(site.negative_slope)
         is_able = _can_represent(new, slopes)
         return _SlopeSettings(
             slope=float(slopes.flat[0]),
             parameterization=new.parameterization if is_able else Identity(),
             constraint=new.constraint if is_able else None,
-            shared_axes=shared_axes,
+            regularizer=self.alpha_regularizer,
+            shared_axes=self.shared_axes,
+        )
+
+    def _settings_of_stock(self, stock: keras.layers.PReLU) -> _SlopeSettings:
+        """Return the settings of a `keras.layers.PReLU`, whose constraint and regularizer count.
+
+        Only slopes under "identity" have a constraint of Keras.
+        """
+        new, slopes = self.new_slopes, keras.ops.convert_to_numpy(stock.alpha)
+        is_able = stock.alpha_constraint is None and _can_represent(new, slopes)
+        return _SlopeSettings(
+            slope=float(slopes.flat[0]),
+            parameterization=new.parameterization if is_able else Identity(),
+            constraint=new.constraint if is_able else stock.alpha_constraint,
+            regularizer=self.alpha_regularizer or stock.alpha_regularizer,
+            shared_axes=stock.shared_axes,
         )
 
 
@@ -130,7 +145,8 @@ class PReLUFactory:
 class _SlopeSettings:
     slope: float
     parameterization: Parameterization
-    constraint: AtLeast | None
+    constraint: Any
+    regularizer: Any
     shared_axes: Any
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,8 +180,10 @@ class _Rewriter:
     def _copy_sequential(self, model: keras.Sequential) -> keras.Sequential:
         functional.functional_view(model)  # Raises an error if the model is not built.
         layers: list[Any] = [new_input(model.inputs[0])]
+        call_counts: Counter[int] = Counter()
         for layer in model.layers:
-            replacement = self._replacement(layer, 0)
+            replacement = self._replacement(layer, call_counts[id(layer)])
+            call_counts[id(layer)] += 1
             layers.extend([self._copy(layer)] if replacement is None else replacement)
             layers.extend(self._activation_layers(layer))
         if not all(keras.utils.is_keras_tensor(each) or _is_layer(each) for each in layers):
@@ -191,12 +194,11 @@ class _Rewriter:
         return keras.Sequential(layers, name=model.name)
 
     def _copy_functional(self, model: keras.Model) -> keras.Model:
-        call_counts: dict[int, int] = {}
+        call_counts: Counter[int] = Counter()
 
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-            index = call_counts.get(id(operation), 0)
-            call_counts[id(operation)] = index + 1
-            replacement = self._replacement(operation, index)
+            replacement = self._replacement(operation, call_counts[id(operation)])
+            call_counts[id(operation)] += 1
             if replacement is not None:
                 return _chain(replacement, _rectified(operation, args, kwargs))
             outputs = self._copy(operation)(*args, **kwargs)

@@ -7,12 +7,13 @@ from functools import partial
 
 import keras
 
+from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.freezing import train_slopes
 from keras_prelu.conversion.prelu_factory import PReLUFactory, copy_slopes
 from keras_prelu.conversion.replacements import Replacements
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.sites.prelu_layers import layers_at
-from keras_prelu.sites.site import LocatedSite
+from keras_prelu.sites.site import LocatedSite, unique_name
 from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["exchange_rectifiers", "train_new_slopes"]
@@ -23,8 +24,14 @@ def exchange_rectifiers(
 ) -> keras.Model:
     """Return a copy of a model that applies a PReLU layer at each selected site."""
     replacements = Replacements()
+    taken = {layer.name for layer in sublayers(model)}
+    taken.update(located.site.target for located in selected_sites)
     for located in selected_sites:
         _add_replacement(replacements, located, factory)
+        if located.site.target == located.operation.name:
+            # Other calls of the layer may stay, and the name is the new layer's.
+            kept_name = unique_name(f"{located.operation.name}_relu", taken)
+            replacements.rename(located.operation, kept_name)
     converted = rewrite(model, replacements)
     if factory.keep_slopes:
         learned = [each for each in selected_sites if each.site.negative_slope is None]

@@ -13,6 +13,7 @@ import numpy as np
 from keras_prelu.graph.backend_functions import BackendFunction
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.value_ranges import ANY, NON_NEGATIVE, UNIT, Interval, ValueRange, fixed
+from keras_prelu.graph.weight_constraints import is_kept_non_negative
 
 __all__ = [
     "HARD_SIGMOID",
@@ -98,8 +99,7 @@ def interval_of_constant(leaf: Any) -> Interval | None:
         return Interval(float(leaf), float(leaf))
     if isinstance(leaf, keras.Variable):
         if leaf.trainable:
-            is_kept_positive = isinstance(leaf.constraint, keras.constraints.NonNeg)
-            return NON_NEGATIVE if is_kept_positive else ANY
+            return NON_NEGATIVE if is_kept_non_negative(leaf) else ANY
         return _interval_of_array(keras.ops.convert_to_numpy(leaf))
     if isinstance(leaf, (np.ndarray, np.generic)):
         return _interval_of_array(np.asarray(leaf))

@@ -17,7 +17,14 @@ from keras_prelu.graph.arrays import to_float64
 from keras_prelu.typing import Array
 from keras_prelu.utils.rounding import epsilon
 
-__all__ = ["constraint_of", "has_constraint", "may_be_scaled", "projected", "satisfies_constraint"]
+__all__ = [
+    "constraint_of",
+    "has_constraint",
+    "is_kept_non_negative",
+    "may_be_scaled",
+    "projected",
+    "satisfies_constraint",
+]
 
 _ABSOLUTE_TOLERANCE = 1e-6
 """Above what Keras's constraints add to a norm before they divide by it."""
@@ -40,6 +47,20 @@ def may_be_scaled(variable: Any) -> bool:
     """Return whether any positive factors, one for each channel, keep a variable's constraint."""
     constraint = constraint_of(variable)
     return constraint is None or type(constraint) is keras.constraints.NonNeg
+
+
+def is_kept_non_negative(variable: Any) -> bool:
+    """Return whether the constraint of a variable leaves no negative value.
+
+    Constraints of Keras other than `NonNeg` bound norms. What the user's own make of random values
+    is measured.
+    """
+    constraint = constraint_of(variable)
+    if constraint is None or type(constraint).__module__.startswith("keras."):
+        return isinstance(constraint, keras.constraints.NonNeg)
+    values = np.random.default_rng(0).normal(size=tuple(variable.shape))
+    result = projected(variable, values)
+    return result is not None and bool(np.all(result >= 0))
 
 
 def projected(variable: Any, value: Array) -> Array | None:

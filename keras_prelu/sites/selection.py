@@ -129,7 +129,8 @@ def _predicate(
                 candidate.operation.name,
                 getattr(candidate.owner, "name", ""),
             )
-            return any(fnmatchcase(name, selector) for name in names)
+            # Paths may hold brackets, as "block/layers[0]" does, which a glob takes for a set.
+            return selector in names or any(fnmatchcase(name, selector) for name in names)
 
         if not any(accepts(candidate) for candidate in located):
             raise InvalidArgumentError(

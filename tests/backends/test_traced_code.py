@@ -10,6 +10,8 @@ from keras_prelu.graph.interpreter import run_plan
 from keras_prelu.graph.plan import compile_plan
 from tests.helpers import traced
 
+L = keras.layers
+
 BACKEND = keras.backend.backend()
 KINDS = (*traced.SEEN_EVERYWHERE, *traced.BRANCHES, *traced.NEVER_SEEN)
 EXACT = {"alpha": 0.0, "parameterization": "identity", "rescale": "none"}
@@ -153,3 +155,42 @@ def test_a_function_that_was_traced_sees_the_present_weights(kind):
         layer.inner.set_weights([factor * np.eye(3, dtype="float32")])
         (outputs,) = run_plan(plan, [inputs])
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(outputs), factor * np.eye(3))
+
+
+class WithMissingValues(L.Layer):
+    """A layer that tells a value apart by `==`, which symbolic tensors of Keras lack."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = L.Dense(6, activation="relu")
+
+    def call(self, x):
+        return keras.ops.where(x == -1.0, 0.5, self.inner(x))
+
+
+class WithZeros(WithMissingValues):
+    def call(self, x):
+        x = self.inner(x)
+        return x + keras.ops.cast(x == 0, "float32")
+
+
+def test_values_that_code_compares_are_in_the_baked_graph():
+    model = keras.Sequential([keras.Input((6,)), WithMissingValues(), L.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
+    x[::3, 2] = -1.0
+    converted = kp.convert(model, alpha=0.25, calibration_data=x)
+    baked = kp.bake(converted)
+    np.testing.assert_allclose(
+        baked.predict(x, verbose=0), converted.predict(x, verbose=0), atol=1e-6
+    )
+    # The comparison is of objects again.
+    one, other = keras.KerasTensor((1,)), keras.KerasTensor((1,))
+    assert (one == 1.0) is False
+    assert (one == other) is False
+
+
+def test_a_mask_of_zeros_in_code_is_on_request():
+    model = keras.Sequential([keras.Input((6,)), WithZeros(), L.Dense(2)])
+    (site,) = kp.find_sites(model)
+    assert site.on_request
+    assert "tells zeros from other numbers" in site.reason

@@ -390,6 +390,26 @@ def test_caps_are_kept():
     ]
 
 
+def test_paths_with_brackets_are_no_globs():
+    class Block(L.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.steps = [L.Dense(6, "relu"), L.ReLU()]
+
+        def call(self, x):
+            return self.steps[1](self.steps[0](x) - 0.5)
+
+    model = keras.Sequential([keras.Input((6,)), Block(name="block[1]"), L.Dense(2)])
+    model(np.zeros((1, 6)))
+    paths = [site.path for site in kp.find_sites(model)]
+    assert paths == ["block[1]/steps[0]", "block[1]/steps[1]"]
+    for path in paths:
+        chosen = kp.run_conversion(model, include=path).sites
+        assert [site.path for site in chosen] == [path]
+        left = kp.run_conversion(model, exclude=path).sites
+        assert [site.path for site in left] == [other for other in paths if other != path]
+
+
 @pytest.mark.parametrize(
     ("kwargs", "expected"),
     [

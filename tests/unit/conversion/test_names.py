@@ -7,6 +7,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.conversion.rewriter import rewrite
+from tests.helpers import models
 from tests.helpers.marks import slow_except
 
 L = keras.layers
@@ -352,6 +353,43 @@ def test_compile_settings_of_two_outputs(settings, structure, tmp_path):
 
 def joined():
     return keras.Sequential([L.Concatenate(), L.Dense(8, activation="relu")], name="joined")
+
+
+def repeated(kind):
+    """A model that calls one ReLU layer several times."""
+    relu = L.ReLU(name="r")
+    if kind == "Sequential":
+        return keras.Sequential([keras.Input((6,)), L.Dense(4), relu, L.Dense(3), relu, L.Dense(2)])
+    inputs = keras.Input((6,))
+    if kind == "functional":
+        return keras.Model(inputs, L.Dense(2)(relu(L.Dense(5)(relu(L.Dense(5)(inputs))))))
+    relu = L.ReLU(6.0, name="r")
+    x = L.Dense(5)(relu(L.Dense(5)(inputs)))  # The second call is a gate, and stays.
+    return keras.Model(inputs, L.Dense(2)(x * relu(x + 3.0) / 6.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "names"),
+    [
+        ("Sequential", {}, ["r", "r_2"]),
+        ("Sequential", {"exclude": "r#2"}, ["r", "r_relu"]),
+        ("Sequential", {"include": "r#2"}, ["r", "r_2"]),
+        ("functional", {}, ["r", "r_2"]),
+        ("functional", {"exclude": "r#2"}, ["r", "r_relu"]),
+        ("gate", {}, ["r", "r_relu"]),
+        ("gate", {"include": "*"}, ["r", "r_2"]),
+    ],
+)
+def test_a_layer_that_is_called_several_times(kind, options, names, tmp_path):
+    model = repeated(kind)
+    samples = models.samples(model, 20)
+    converted = kp.convert(model, **options)
+    kinds = (L.ReLU, kp.PReLU)
+    assert [each.name for each in converted.layers if isinstance(each, kinds)] == names
+    kp.save_model(converted, tmp_path / "model.keras")
+    for other in (converted, kp.load_model(tmp_path / "model.keras"), kp.bake(converted)):
+        found, expected = (each.predict(samples, verbose=0) for each in (other, model))
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_sequential_without_a_graph_is_refused_in_one_line_before_it_is_called():

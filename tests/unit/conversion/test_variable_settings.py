@@ -66,6 +66,33 @@ def test_a_removed_regularizer_stays_removed():
     assert kp.convert(model).losses == []
 
 
+def total_loss(model):
+    return sum(keras.ops.convert_to_numpy(loss).item() for loss in model.losses)
+
+
+def test_a_stock_prelu_keeps_its_constraint_and_regularizer():
+    """Also where the new slopes have a map of their own, which knows no constraint of Keras."""
+    stock = L.PReLU(
+        alpha_initializer=keras.initializers.Constant(0.1),
+        alpha_constraint="non_neg",
+        alpha_regularizer=keras.regularizers.L2(1.0),
+    )
+    model = keras.Sequential([keras.Input((8,)), L.Dense(6), stock, L.ReLU(), L.Dense(1)])
+    expected = 6 * 0.1**2
+    for options in ({}, {"parameterization": "exp", "alpha": 0.25, "rescale": "none"}):
+        converted = kp.convert(model, **options)
+        layer = converted.layers[1]
+        assert isinstance(layer.alpha_constraint, keras.constraints.NonNeg)
+        np.testing.assert_allclose(total_loss(converted), expected, rtol=1e-6)
+    chosen = kp.convert(model, alpha_regularizer=keras.regularizers.L2(0.5))
+    np.testing.assert_allclose(total_loss(chosen), expected / 2, rtol=1e-6)
+    # A step that would make all slopes negative ends at 0.
+    converted = kp.convert(model)
+    slopes = converted.layers[1].trainable_variables[0]
+    slopes.assign(slopes.constraint(keras.ops.full(slopes.shape, -1.0)))
+    assert not np.any(converted.layers[1].get_weights()[0])
+
+
 def test_calibration_keeps_a_constraint_that_is_set_on_a_variable():
     model = NETWORKS["Sequential"]()
     for layer in (model.layers[0], model.layers[-1]):

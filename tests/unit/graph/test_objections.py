@@ -60,6 +60,13 @@ def rest(x):
     return dense(L.Flatten()(x), 2)
 
 
+class Positive(keras.constraints.Constraint):
+    """Without a configuration, as many users write it."""
+
+    def __call__(self, w):
+        return ops.maximum(w, 1e-3)
+
+
 def row(build):
     """Return a model of a row of numbers whose `act` is applied to a Dense layer."""
     inputs = keras.Input((5,))
@@ -184,6 +191,12 @@ CASES = {
         ROOT,
         lambda: row(
             lambda x, _: ops.sqrt(L.Dense(3, use_bias=False, kernel_constraint="non_neg")(relu(x)))
+        ),
+    ),
+    "sqrt after a kernel that a constraint of the user keeps positive": (
+        ROOT,
+        lambda: row(
+            lambda x, _: ops.sqrt(L.Dense(3, use_bias=False, kernel_constraint=Positive())(relu(x)))
         ),
     ),
     "sqrt of an inline ReLU": (
