@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
+from keras_prelu.backend.gradients import differentiating_on_torch
 from keras_prelu.errors import ConversionError
 from keras_prelu.typing import Tensor
 
@@ -144,6 +146,22 @@ def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> lis
     import torch
 
     leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
-    with torch.enable_grad():
-        value = function(*leaves)
-    return list(torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True))
+    try:
+        with differentiating_on_torch():
+            value = function(*leaves)
+            return list(
+                torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
+            )
+    except RuntimeError as error:
+        if "Can't call numpy() on Tensor that requires grad" not in str(error):
+            raise
+        raise ConversionError(
+            "The model has no gradients on PyTorch, because the code of one of its layers converts"
+            f" a tensor to a NumPy array{_where(error)}. Compute with keras.ops there."
+        ) from error
+
+
+def _where(error: Exception) -> str:
+    """Return the call that Keras names in an exception, after a comma, or ""."""
+    named = re.search(r"when calling (\w+\.call\(\))", str(error))
+    return f", in {named[1]}" if named else ""

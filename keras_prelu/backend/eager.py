@@ -7,24 +7,10 @@ from contextlib import ExitStack, contextmanager
 
 import keras
 
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.variables import outside_of_graphs
 
-__all__ = ["computing_eagerly", "without_gradients"]
-
-
-@contextmanager
-def without_gradients() -> Iterator[None]:
-    """Record nothing for gradients, as in `predict`, as long as the context lasts.
-
-    Only PyTorch records without being told.
-    """
-    if keras.backend.backend() != "torch":
-        yield
-        return
-    import torch
-
-    with torch.no_grad():
-        yield
+__all__ = ["computing_eagerly"]
 
 
 @contextmanager

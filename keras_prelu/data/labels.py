@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.lazy import is_lazy, loaded
 from keras_prelu.data.output_losses import (
@@ -162,7 +163,8 @@ def _outputs_like(model: keras.Model, few: Samples, count: int) -> list[Any]:
         ]
     signature = input_signature(model, few.x)
     inputs = keras_arrays(signature.pack(model_inputs(model, few)))
-    return keras.tree.flatten(model(inputs, training=False))
+    with without_gradients():
+        return keras.tree.flatten(model(inputs, training=False))
 
 
 def _check_classes(labels: Any, outputs: tuple[int | None, ...], ignored: int | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.keras_internals import Functional, direct_sublayers
 from keras_prelu.backend.sequential_specs import specs_by_call
 from keras_prelu.data.declarations import check_model, declares_inputs, has_call
@@ -145,7 +146,8 @@ def _check_accepted(model: keras.Model, signature: InputSignature, role: str) ->
             for one, size in zip(signature.inputs, sizes, strict=True)
         ]
         try:
-            model(signature.pack([keras.ops.convert_to_tensor(zero) for zero in zeros]))
+            with without_gradients():
+                model(signature.pack([keras.ops.convert_to_tensor(zero) for zero in zeros]))
         except Exception as error:
             raise DataError(_not_callable(model, signature, role, error)) from error
     accepted.add(key)

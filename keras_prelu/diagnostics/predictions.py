@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.keras_internals import keras_mask
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.lazy import loaded
@@ -70,7 +71,8 @@ def predict(model: keras.Model, data: CheckedSamples) -> Predictions:
     outputs: list[list[np.ndarray]] = []
     masks: list[list[np.ndarray | None]] = []
     for batch in batches(inputs, signature.batch_size or _BATCH):
-        predicted = model(signature.pack(keras_arrays(batch)), training=False)
+        with without_gradients():
+            predicted = model(signature.pack(keras_arrays(batch)), training=False)
         structure = structure or OutputStructure.of(model, predicted)
         leaves = keras.tree.flatten(predicted)
         outputs.append([keras.ops.convert_to_numpy(leaf) for leaf in leaves])

@@ -23,7 +23,7 @@ from keras_prelu.graph.batch_probe import BatchProbe
 from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
-from keras_prelu.graph.model_state import keeps_state
+from keras_prelu.graph.model_state import keeps_state, state_kept
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Tensor
@@ -109,7 +109,8 @@ def signal_by_depth(
     check_probes(probes)
     data = as_samples(samples, model=model, labels="ignored")
     inputs, measure_moments = model_inputs(model, data), MomentsProbe(model, data.x)
-    moments = measure_moments(inputs, batch_size)
+    with state_kept(model):  # The gradients are those from the same state.
+        moments = measure_moments(inputs, batch_size)
     whole_batches = -(-probes // (measure_moments.batch_size or 1))
     probes = whole_batches * (measure_moments.batch_size or 1)
     inputs = [array[:probes] for array in inputs]
@@ -267,7 +268,8 @@ def _batch_gradients(
 ) -> list[CallGradient]:
     tensors = [keras.ops.convert_to_tensor(np.asarray(array)) for array in inputs]
     calls: dict[str, LayerCall] = {}
-    probe.run(tensors, lambda call: calls.update({call.path: call}))
+    with state_kept(*(step.operation for step in probe.plan.steps)):
+        probe.run(tensors, lambda call: calls.update({call.path: call}))
     rng = np.random.default_rng(seed)
     reached: set[str] = set()
 

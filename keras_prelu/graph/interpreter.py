@@ -1,10 +1,14 @@
-"""Interpreter of execution plans: runs the steps and frees each tensor after its last reader."""
+"""Interpreter of execution plans: runs the steps and frees each tensor after its last reader.
+
+It computes without gradients, except those that `backend.autodiff.gradients` is asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.graph.plan import ExecutionPlan, Slot, Step
 from keras_prelu.typing import Tensor
 
@@ -77,7 +81,8 @@ def iterate_steps(
     liveness = Liveness(plan)
     values: dict[Slot, Tensor] = dict(zip(plan.inputs, inputs, strict=True))
     for step in plan.steps:
-        outputs = run_step(step, values)
+        with without_gradients():
+            outputs = run_step(step, values)
         yield ExecutedStep(
             step=step, inputs=[values[slot] for slot in step.inputs], outputs=outputs
         )

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.backend.eager import without_gradients
+from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.keras_internals import added_losses, keras_mask
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.typing import Tensor
