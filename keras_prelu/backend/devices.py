@@ -5,15 +5,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import keras
 
-__all__ = ["gpu", "replicas", "tensorflow_replicas", "undistributed"]
-
-_LOCK = threading.RLock()
+__all__ = ["gpu", "replicas", "tensorflow_replicas"]
 
 
 def replicas() -> int:
@@ -26,22 +20,6 @@ def replicas() -> int:
         return 1
     mesh = distribution.device_mesh
     return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
-
-
-@contextmanager
-def undistributed() -> Iterator[None]:
-    """Return a context in which `keras.distribution` divides no batches.
-
-    Variables stay where they are. The distribution is a setting of the whole process: another
-    thread that calls a model meanwhile computes its batches undivided too, to the same results.
-    """
-    with _LOCK:
-        distribution = keras.distribution.distribution()
-        keras.distribution.set_distribution(None)
-        try:
-            yield
-        finally:
-            keras.distribution.set_distribution(distribution)
 
 
 def gpu() -> str | None:

@@ -86,11 +86,13 @@ def wait_for_all(name: str) -> None:
 
 @contextmanager
 def without_distribution() -> Iterator[None]:
-    """Let one host create variables that the other hosts don't create.
+    """Return a context in which `keras.distribution` divides no batches and no new variables.
 
-    Under a distribution, creating a variable waits for all hosts to create it.
+    One host can create variables there that the others don't create: under a distribution, creating
+    a variable waits for all hosts. Variables stay where they are. The distribution is a setting of
+    the whole process: another thread that calls a model meanwhile computes its batches undivided.
     """
-    distribution = keras.distribution.distribution() if hosts() > 1 else None
+    distribution = keras.distribution.distribution()
     if distribution is not None:
         keras.distribution.set_distribution(None)
     try:

@@ -9,7 +9,8 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.devices import replicas, undistributed
+from keras_prelu.backend.devices import replicas
+from keras_prelu.backend.hosts import hosts, without_distribution
 from keras_prelu.backend.variables import values_kept_through_errors
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
@@ -109,8 +110,8 @@ def _compiled_metrics(
     else:
         x, y, weights = (*keras_arrays(data.labelled), None)[:3]
         # Keras refuses a last batch that the devices can't divide.
-        is_divided = len(data) % replicas() == batch_size % replicas() == 0
-        division = nullcontext() if is_divided else undistributed()
+        is_divided = len(data) % replicas() == batch_size % replicas() == 0 or hosts() > 1
+        division = nullcontext() if is_divided else without_distribution()
         with division, values_kept_through_errors(model):
             metrics = model.evaluate(
                 x, y, batch_size, sample_weight=weights, verbose=0, return_dict=True

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import keras
 
 from keras_prelu.backend.hosts import without_distribution
+from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.errors import FileError
 from keras_prelu.io.atomic import atomic_write, check_missing, write_error
 from keras_prelu.utils.checks import check_path
@@ -29,8 +31,9 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
 
     Raises:
         FileError: The name has another ending, the folder does not exist, the file exists and
-            `force` is not set, or it can't be written (no space, no permission). Nothing is left
-            behind then, and an existing file is unchanged.
+            `force` is not set, it can't be written (no space, no permission), or Keras would load
+            another model from it: one with a Sequential that calls a layer with weights several
+            times. Nothing is left behind then, and an existing file is unchanged.
 
     Example:
 
@@ -38,6 +41,7 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
     """
     path = check_path("path", path)
     check_output(path, force=force)
+    _refuse_repeated_layers(model, path)
     try:
         with atomic_write(path, overwrite=force) as temporary:
             _save(model, temporary)
@@ -45,6 +49,25 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
         raise
     except Exception as error:  # Keras and h5py raise various exceptions when the disk is full.
         raise write_error(path, error) from error
+
+
+def _refuse_repeated_layers(model: keras.Model, path: Path) -> None:
+    """Raise a FileError for a Sequential from whose file Keras makes several layers of one.
+
+    Their weights differ then, without a word.
+    """
+    for sequential in (model, *sublayers(model)):
+        if not isinstance(sequential, keras.Sequential):
+            continue
+        counts = Counter(id(layer) for layer in sequential.layers)
+        for layer in sequential.layers:
+            if counts[id(layer)] > 1 and layer.weights:
+                raise FileError(
+                    f"'{path}' is not written: Sequential '{sequential.name}' calls layer"
+                    f" '{layer.name}' several times, and Keras loads layers with different weights"
+                    " from its file. Make it a functional model before you convert it:"
+                    " keras.Model(sequential.inputs, sequential.outputs)."
+                )
 
 
 @on_large_graphs

@@ -16,6 +16,8 @@ from keras_prelu.errors import FileError, KerasPReLUWarning
 from keras_prelu.io.model_names import beside
 from tests.helpers import models
 
+L = keras.layers
+
 
 @pytest.fixture
 def saved(tmp_path):
@@ -314,3 +316,25 @@ def test_what_is_unsafe_is_called_by_its_name(layer, description, tmp_path):
     with pytest.raises(FileError, match=f"{description}.*allow_unsafe=True") as caught:
         kp.load_model(tmp_path / "unsafe.keras")
     assert "Lambda" not in str(caught.value)
+
+
+def test_a_sequential_that_calls_a_layer_twice_is_not_saved_as_another_model(tmp_path):
+    """Keras makes two layers of it when it loads the file."""
+    layer = L.Dense(6, activation="relu")
+    model = keras.Sequential([keras.Input((6,)), layer, L.Dropout(0.1), layer, L.Dense(6)])
+    outer = keras.Sequential([keras.Input((6,)), model, L.Dense(2)])
+    for refused in (model, kp.convert(model), kp.convert(outer)):
+        with pytest.raises(FileError, match=r"calls layer 'dense.*' several times"):
+            kp.save_model(refused, tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
+    functional = kp.convert(keras.Model(model.inputs, model.outputs))
+    kp.save_model(functional, tmp_path / "model.keras")
+    loaded = kp.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    # A layer without weights may be called several times.
+    relu = L.ReLU()
+    kp.save_model(
+        keras.Sequential([keras.Input((6,)), L.Dense(6), relu, L.Dense(6), relu]),
+        tmp_path / "other.keras",
+    )
