@@ -116,8 +116,12 @@ def bake(
     with _pruned(model, float(prune)):
         check = FunctionCheck(model)
     stock = _StockLayers(float(prune))
-    baked = open_converted(with_activations(model, float(prune), stock.make), stock.make)
+    baked, lacks_losses = open_converted(
+        with_activations(model, float(prune), stock.make), stock.make
+    )
     stock.assign_slopes()
+    if lacks_losses:
+        check = check.without_losses()
     check.refuse(baked, SAME_OPERATIONS, "Baking")
     compile_with_stock_optimizer(model, baked)
     if not fold_batch_normalization:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -37,7 +37,7 @@ from keras_prelu.sites.site import unique_name
 from keras_prelu.sites.traces import arguments_at_build
 from keras_prelu.utils.user_warnings import warn
 
-__all__ = ["open_converted"]
+__all__ = ["Opened", "open_converted"]
 
 _WAYS_OUT = (
     "Keep keras_prelu installed where the model is loaded; or export the model, or convert it to"
@@ -45,7 +45,19 @@ _WAYS_OUT = (
 )
 
 
-def open_converted(model: keras.Model, make: ActivationFactory) -> keras.Model:
+class Opened(NamedTuple):
+    """A model without converted layers.
+
+    Attributes:
+        model: `keras.Model`.
+        lacks_losses: Boolean. Whether code added losses, which the model does not add.
+    """
+
+    model: keras.Model
+    lacks_losses: bool
+
+
+def open_converted(model: keras.Model, make: ActivationFactory) -> Opened:
     """Return a functional model of what a model computes, without converted layers.
 
     Args:
@@ -61,8 +73,8 @@ def open_converted(model: keras.Model, make: ActivationFactory) -> keras.Model:
     """
     converted = [layer for layer in (model, *sublayers(model)) if is_converted(layer)]
     if not converted:
-        return model
-    opened = _Opener(model, converted, make).opened()
+        return Opened(model, lacks_losses=False)
+    opened, lacks_losses = _Opener(model, converted, make).opened()
     _refuse_missing_weights(model, opened, converted)
     _refuse_what_no_file_holds(opened, converted)
     if not functional.has_graph(model):
@@ -71,7 +83,7 @@ def open_converted(model: keras.Model, make: ActivationFactory) -> keras.Model:
             " what the class does for inference, but is a plain functional model: methods and"
             " training steps of the class are not kept.",
         )
-    return opened
+    return Opened(opened, lacks_losses)
 
 
 class _Opener:
@@ -109,12 +121,22 @@ class _Opener:
 
         return apply
 
-    def opened(self) -> keras.Model:
-        with symbolic_operators(), default_dtype_policy(self._model.dtype_policy):
+    def opened(self) -> Opened:
+        layers = (self._model, *sublayers(self._model))
+        opened = [layer for layer in layers if self._runs_code(layer)]
+        with (
+            symbolic_operators(),
+            default_dtype_policy(self._model.dtype_policy),
+            functional.losses_of_calls(opened) as adding,
+        ):
             model = self._first_level()
             while any(map(self._runs_code, model.operations)):
                 model = _rewritten(model, self._call_opened)
-            return _rewritten(model, self._call_stock)
+            model = _rewritten(model, self._call_stock)
+        if adding:
+            names = ", ".join(dict.fromkeys(repr(layer.name) for layer in adding))
+            warn(f"The baked model does not add the losses that the code of {names} adds.")
+        return Opened(model, lacks_losses=bool(adding))
 
     def _first_level(self) -> keras.Model:
         """Return the graph that the model has, or that its own code creates."""

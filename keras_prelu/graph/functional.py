@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -37,6 +38,7 @@ __all__ = [
     "has_functional_constructor",
     "has_graph",
     "is_sequence",
+    "losses_of_calls",
     "operations",
 ]
 
@@ -212,6 +214,7 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             nodes_kept(inner_layers),
             symbolic_operators(),
             _lenient_specs(inner_layers),
+            losses_of_calls([layer]),
         ):
             try:
                 leaves = keras.tree.flatten(layer.call(*structure[0], **structure[1]))
@@ -223,6 +226,25 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
                 continue
             return Graph(calls=traced, outputs=outputs, inputs=tuple(inputs))
     return None
+
+
+@contextmanager
+def losses_of_calls(layers: Sequence[Any]) -> Iterator[list[Any]]:
+    """Let the code of layers run outside of `__call__`, where Keras lets it add no losses.
+
+    Yields:
+        A list of the layers that added a loss.
+    """
+    adding: list[Any] = []
+    with ExitStack() as undo:
+        for layer in layers:
+            note = partial(_note_loss, adding, layer)
+            undo.callback(set_target(HookTarget(layer, "add_loss"), note))
+        yield adding
+
+
+def _note_loss(adding: list[Any], layer: Any, loss: Any) -> None:
+    adding.append(layer)
 
 
 @contextmanager

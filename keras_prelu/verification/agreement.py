@@ -122,6 +122,8 @@ def prediction_difference(
         reason = difference(*pair, tolerance=share * scale)
         if reason:
             return reason if len(reference.outputs) == 1 else f"output {number}: {reason}"
+    if reference.losses is None or other.losses is None:
+        return ""
     scale = max(abs(reference.losses), intermediate)
     if abs(reference.losses - other.losses) > share * scale:
         return (

@@ -51,12 +51,12 @@ class Prediction:
         structure: The structure of the outputs, with the number of an output in place of each.
         outputs: Tuple of `Value`.
         losses: Float. The sum of the losses that layers added during the call, such as those of
-            activity regularizers.
+            activity regularizers. None in a reference whose losses are not compared.
     """
 
     structure: Any
     outputs: tuple[Value, ...]
-    losses: float
+    losses: float | None
 
 
 def as_value(tensor: Tensor) -> Value:

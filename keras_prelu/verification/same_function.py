@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -33,6 +35,14 @@ class FunctionCheck:
     def __init__(self, model: keras.Model, samples: Any = None) -> None:
         self._found: Probe | str = probe(model) if samples is None else probe_with(model, samples)
         self._epsilon = coarsest_epsilon(model)
+
+    def without_losses(self) -> FunctionCheck:
+        """Return the same check, which does not compare the losses that layers add."""
+        check = copy(self)
+        if not isinstance(self._found, str):
+            prediction = replace(self._found.prediction, losses=None)
+            check._found = replace(self._found, prediction=prediction)
+        return check
 
     def difference(self, model: keras.Model, units: float) -> str:
         """Return how the predictions of a model differ from those at construction, or "".

@@ -89,6 +89,16 @@ class WithAuxiliary(Coded):
         return outputs + auxiliary if training else outputs
 
 
+@registered
+class AddsLoss(Coded):
+    """Adds a loss in its code, as a variational autoencoder does."""
+
+    def call(self, x):
+        outputs = super().call(x)
+        self.add_loss(ops.mean(ops.square(outputs)))
+        return outputs
+
+
 def built(cls=Coded, *args, **kwargs):
     keras.utils.set_random_seed(0)
     model = cls(*args, **kwargs)

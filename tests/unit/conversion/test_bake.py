@@ -259,6 +259,16 @@ def test_layers_of_training_alone_are_left_out_with_a_warning():
     np.testing.assert_allclose(coded.outputs(baked), coded.outputs(converted), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Baked as a graph", "ignore:.*does not have a `build")
+def test_losses_that_code_adds_are_left_out_with_a_warning():
+    converted = kp.convert(coded.built(coded.AddsLoss), alpha=0.2, rescale="none")
+    with pytest.warns(kp.errors.KerasPReLUWarning, match="does not add the losses.*'adds_loss"):
+        baked = kp.bake(converted)
+    np.testing.assert_allclose(coded.outputs(baked), coded.outputs(converted), rtol=1e-5, atol=1e-6)
+    assert len(converted.losses) == 1
+    assert not baked.losses
+
+
 def test_a_prelu_that_the_user_wrote_into_code_is_refused():
     class Own(keras.Model):
         def __init__(self):
