@@ -232,6 +232,7 @@ def _unlabelled(data: Any, role: str) -> str:
 
 def _checked(samples: Samples, model: keras.Model | None, role: str) -> CheckedSamples:
     """Convert the arrays, scan those in memory, and compare their lengths."""
+    _check_given(samples.x, role)
     x = _as_arrays(samples.x, model, role)
     lengths = {len(array) for array in keras.tree.flatten(x)}
     if len(lengths) > 1:
@@ -243,6 +244,22 @@ def _checked(samples: Samples, model: keras.Model | None, role: str) -> CheckedS
     count = lengths.pop()
     y = None if samples.y is None else _labels(samples.y, count, role, "labels")
     return CheckedSamples(x, y, _weights(samples, count, role))
+
+
+def _check_given(x: Any, role: str) -> None:
+    """Raise a DataError for None in place of an array, by which Keras leaves an input out."""
+    if isinstance(x, Mapping):
+        left_out = [f"'{name}'" for name, array in x.items() if array is None]
+    elif isinstance(x, (list, tuple)) and not is_one_array(x):
+        left_out = [f"number {number}" for number, array in enumerate(x, 1) if array is None]
+    else:
+        return
+    if left_out:
+        raise DataError(
+            f"The {role} hold None for input {left_out[0]}, and keras_prelu needs an array for each"
+            " input. To leave out an optional input, give a keras.Model whose call() takes the"
+            " others and passes None on: `return self.inner([x, None])`."
+        )
 
 
 def _as_arrays(x: Any, model: keras.Model | None, role: str) -> Any:

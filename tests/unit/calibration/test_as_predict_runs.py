@@ -85,3 +85,32 @@ def test_a_stateful_model():
     assert conversion.verification.obstacle == ""
     error = _error(conversion.model, model, x, batch_size=20)
     assert error < 3 * conversion.calibration.error_after + 1e-6
+
+
+class WithoutSecond(keras.Model):
+    """Leaves out an optional input, as the message on None among the samples says."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner([x, None])
+
+
+class Sum(L.Layer):
+    def call(self, first, second=None):
+        return first if second is None else first + second
+
+
+def test_a_model_without_its_optional_input():
+    first, second = keras.Input((8,)), keras.Input((32,), optional=True)
+    h = L.Dense(32, activation="relu")(first)
+    h = L.Dense(32, activation="relu")(Sum()(h, second))
+    inner = models.live_in(keras.Model([first, second], L.Dense(3)(h)))
+    model = WithoutSecond(inner)
+    model.predict(X[:4], verbose=0)
+    conversion = kp.run_conversion(model, alpha=0.25, calibration_data=X)
+    after, before = conversion.model.predict(NEW, verbose=0), inner.predict([NEW, None], verbose=0)
+    assert kp.theory.relative_error(after, before) < 3 * conversion.calibration.error_after + 1e-6
+    assert conversion.calibration.error_after < conversion.calibration.error_before

@@ -32,6 +32,15 @@ def test_inputs_in_the_models_order():
         assert all(array.dtype == np.float32 for array in arrays)
 
 
+@pytest.mark.parametrize(
+    ("samples", "what"), [([np.zeros((3, 6)), None], "number 2"), ({"left": None}, "'left'")]
+)
+def test_none_in_place_of_an_array(samples, what):
+    for model in (models.siamese(), None):
+        with pytest.raises(DataError, match=f"None for input {what}.*array for each"):
+            as_samples((samples, np.zeros(3)), model=model)
+
+
 def test_tensors_lists_and_unknown_sizes_are_accepted():
     model = models.sequence()
     for samples in (np.ones((4, 9), "int64"), keras.ops.ones((4, 9), "int32"), [[1, 2], [3, 4]]):
