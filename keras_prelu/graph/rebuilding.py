@@ -58,13 +58,11 @@ def rebuild(operation: Any, *, linear: bool = False) -> Any:
 
 
 def duplicate_instead(operation: Any, error: ConversionError) -> Any:
-    """Return a duplicate of a layer that can't be rebuilt.
+    """Return a duplicate of a layer or op that can't be rebuilt.
 
     Raises:
         ConversionError: It can't be duplicated either.
     """
-    if not isinstance(operation, keras.layers.Layer):
-        raise error
     try:
         return duplicate(operation)
     except ConversionError as failure:

@@ -215,3 +215,16 @@ def test_a_layer_that_rebuilt_copies_share_is_duplicated():
     np.testing.assert_allclose(
         model.predict(x, verbose=0), np.maximum(x, 0) @ kernel + bias, rtol=1e-5
     )
+
+
+def test_an_op_that_has_no_configuration_is_duplicated():
+    """Keras describes no array among the arguments of an op."""
+    inputs = keras.Input((3,))
+    caps = np.array([1.0, 2.0, 3.0], "float32")
+    x = keras.ops.clip(keras.layers.Dense(3, activation="relu")(inputs), 0.0, caps)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    samples = 9 * np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    converted = kp.convert(model, include="*")
+    np.testing.assert_array_equal(
+        converted.predict(samples, verbose=0), model.predict(samples, verbose=0)
+    )
