@@ -16,6 +16,7 @@ __all__ = [
     "declares_inputs",
     "expected_shape",
     "has_call",
+    "has_call_of_its_own",
     "input_count",
     "input_names",
     "output_names",
@@ -48,6 +49,11 @@ def declares_inputs(model: Any) -> bool:
     if isinstance(model, keras.Sequential):
         return type(model).call is keras.Sequential.call and bool(getattr(model, "inputs", None))
     return isinstance(model, Functional)
+
+
+def has_call_of_its_own(model: Any) -> bool:
+    """Return whether the outputs of a model that declares inputs are not those of its graph."""
+    return isinstance(model, Functional) and type(model).call is not Functional.call
 
 
 def has_call(model: Any) -> bool:

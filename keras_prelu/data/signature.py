@@ -17,7 +17,12 @@ import numpy as np
 from keras_prelu.backend.gradients import without_gradients
 from keras_prelu.backend.keras_internals import Functional, direct_sublayers
 from keras_prelu.backend.sequential_specs import specs_by_call
-from keras_prelu.data.declarations import check_model, declares_inputs, has_call
+from keras_prelu.data.declarations import (
+    check_model,
+    declares_inputs,
+    has_call,
+    has_call_of_its_own,
+)
 from keras_prelu.data.model_inputs import InputSignature, ModelInput
 from keras_prelu.errors import DataError, reason_of
 
@@ -74,7 +79,7 @@ def with_declared_inputs(model: keras.Model, x: Any, role: str = "samples") -> k
     Raises:
         DataError: The model can't be called with symbolic tensors like these samples.
     """
-    if declares_inputs(model):
+    if declares_inputs(model) and not has_call_of_its_own(model):
         return model
     _check_called(model)
     return called_on_symbols(model, x, role)

@@ -13,6 +13,7 @@ from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.code_calls import CodeCalls
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier, find_held_rectifiers
 from keras_prelu.custom_layers.tracing import RectifierCall, trace_calls
+from keras_prelu.data.declarations import declares_inputs
 from keras_prelu.errors import reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.parts import is_container, parts_of
@@ -126,6 +127,9 @@ def arguments_at_build(model: keras.Model) -> Iterator[Arguments]:
         alternatives = [list(_arguments_of_part(part)) for part in parts_of(model)]
         for chosen in itertools.islice(itertools.product(*alternatives), _MOST_GUESSES):
             yield Arguments(([[list(each.args), dict(each.kwargs)] for each in chosen],), {})
+        return
+    if declares_inputs(model):  # A functional model with a `call` of its own.
+        yield Arguments((functional.detached(model.input),), {})
         return
     shape, by_argument = shapes_at_build(model)
     shapes = shape or by_argument

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.data.declarations import declares_inputs
 from keras_prelu.errors import reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
@@ -111,7 +112,7 @@ def _first(array: np.ndarray, count: int) -> np.ndarray:
 
 
 def _batch_size(model: keras.Model) -> int | None:
-    return model.inputs[0].shape[0] if functional.has_graph(model) else None
+    return model.inputs[0].shape[0] if declares_inputs(model) else None
 
 
 def input_structure(model: keras.Model) -> Any:
@@ -122,6 +123,8 @@ def input_structure(model: keras.Model) -> Any:
     if functional.has_graph(model):
         view = functional.functional_view(model) if is_taken_apart(model) else model
         return view.input
+    if declares_inputs(model):  # A functional model with a `call` of its own.
+        return model.input
     shape = argument_shapes(model) or shapes_at_build(model)[0]
     if shape is None:
         return None
