@@ -62,7 +62,8 @@ def revive(
             revived if a linear layer of its own writes it (a BatchNormalization may follow) and
             only linear layers read it, through poolings and the like. Other units are kept, with
             the reason; so are those around frozen layers, around layers that share their weights,
-            and those for which a constraint of a weight would be violated.
+            those whose activity is regularized, and those for which a constraint of a weight would
+            be violated.
         samples: Unlabeled samples, as many as are available: an array, or a list or dict of arrays
             for several inputs.
         threshold: Float. A unit that is active on at most this share of the samples is dead. With

@@ -181,7 +181,7 @@ def surroundings_of(
         readers=tuple(readers),
         slope=float(np.mean(to_float64(step.operation.alpha))) if is_prelu else 0.0,
     )
-    return _obstacle(plan, shared, around) or around
+    return _obstacle(plan, shared, around) or _penalty(plan, step, around) or around
 
 
 def _makers(plan: ExecutionPlan, step: Step, *, inline: bool) -> tuple[Step, Any] | str:
@@ -242,6 +242,28 @@ def _obstacle(plan: ExecutionPlan, shared: SharedVariables, around: Surroundings
             return f"'{layer.name}' is frozen, so that fresh weights would not learn"
     if shared.contains_any(around.variables):
         return "one of the layers around it shares its weights with another layer"
+    return ""
+
+
+def _penalty(plan: ExecutionPlan, step: Step, around: Surroundings) -> str:
+    """Return which layer penalizes the outputs that a revival changes, or "".
+
+    They are the outputs from the producer to the layers before the readers.
+    """
+    readers = {id(reader.layer) for reader in around.readers}
+    changed, pending = [around.producer.operation, around.normalization, step.operation], [step]
+    while pending:
+        further = [
+            each
+            for slot in pending.pop().outputs
+            for each in plan.readers(slot)
+            if id(each.operation) not in readers
+        ]
+        changed += [each.operation for each in further]
+        pending += further
+    for layer in changed:
+        if getattr(layer, "activity_regularizer", None) is not None:
+            return f"the activity regularizer of '{layer.name}' would add another loss"
     return ""
 
 

@@ -365,3 +365,39 @@ def test_fresh_weights_satisfy_the_constraint_of_their_layer():
     assert (site.action, site.revived, site.dead_after) == ("revived", 2, 0)
     assert all((to_float64(layer.kernel) >= 0).all() for layer in layers)
     np.testing.assert_allclose(model.predict(x, verbose=0), before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("regularized", ["second", "act", "between", "first"])
+def test_units_whose_activity_is_regularized_are_kept(regularized):
+    penalty = {"activity_regularizer": keras.regularizers.L2(0.1)}
+
+    def settings(name):
+        return {"name": name, **(penalty if name == regularized else {})}
+
+    between = [L.Dropout(0.5, **settings("between"))]
+    layers = [
+        L.Dense(12, "relu", **settings("first")),
+        L.Dense(10, **settings("second")),
+        L.ReLU(**settings("act")),
+        *between,
+        L.Dense(3),
+    ]
+    model = models.live_in(keras.Sequential([keras.Input((6,)), *layers]))
+    kill(model.get_layer("first"), [1])
+    kill(model.get_layer("second"), [0, 3])
+    x = models.samples(model, 200)
+
+    def penalties():
+        return float(keras.ops.convert_to_numpy(sum((model(x), model.losses)[1])))
+
+    before, outputs = penalties(), model.predict(x, verbose=0)
+    first, second = kp.revive(model, x, threshold=0.0).sites
+    kept, revived = (first, second) if regularized == "first" else (second, first)
+    assert (
+        kept.action == f"kept: the activity regularizer of '{regularized}' would add another loss"
+    )
+    assert revived.revived == revived.dead_before > 0
+    assert kept.revived == 0
+    assert before > 0
+    assert penalties() == pytest.approx(before, rel=1e-5)
+    np.testing.assert_allclose(model.predict(x, verbose=0), outputs, rtol=1e-4, atol=1e-5)
