@@ -14,6 +14,7 @@ __all__ = [
     "assign_copy",
     "copy_tensor",
     "held_value",
+    "is_value_of",
     "outside_of_graphs",
     "restore",
     "snapshot",
@@ -55,6 +56,19 @@ def copy_tensor(value: Any) -> Any:
     if isinstance(value, torch.nn.Parameter):
         return torch.nn.Parameter(tensor, requires_grad=value.requires_grad)
     return tensor.requires_grad_(value.requires_grad)
+
+
+def is_value_of(tensor: Any, variable: keras.Variable) -> bool:
+    """Return whether a tensor of the backend is the value of a variable, or, on PyTorch, a view.
+
+    Args:
+        tensor: Tensor of the backend.
+        variable: `keras.Variable`.
+    """
+    value = variable.value
+    if keras.backend.backend() != "torch":
+        return tensor is value
+    return bool(tensor.untyped_storage().data_ptr() == value.untyped_storage().data_ptr() != 0)
 
 
 def snapshot(variable: Any) -> np.ndarray:

@@ -25,6 +25,7 @@ from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.output_names import output_names
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
+from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.typing import Array
 from keras_prelu.utils.rounding import epsilon
 
@@ -38,8 +39,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     In training the copy does not normalize, and the folded layers have no regularizers: their
     weights are products, for which the penalties would be others. A layer and its
     BatchNormalization are folded if both are called once, nothing else reads the tensor between
-    them, both compute in the same dtype, and that dtype can hold the folded weights. Layers with
-    constraints, and BatchNormalizations that are called with `training=True`, are kept.
+    them or uses their weights, both compute in the same dtype, and that dtype can hold the folded
+    weights. Layers with constraints, and BatchNormalizations that are called with `training=True`,
+    are kept.
 
     Args:
         model: `keras.Model`. Sequential or functional, with nested models. It is not changed.
@@ -51,7 +53,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         ConversionError: The model has no graph.
     """
     plan = compile_plan(model)
-    pairs = list(_foldable_pairs(plan, _called_in_training_mode(model)))
+    pairs = list(_foldable_pairs(plan, _called_in_training_mode(model), SharedVariables(plan)))
     folded_layers: dict[str, Any] = {}
     replacements = Replacements()
     is_named = output_names(model) is not None  # A Sequential has no names of outputs.
@@ -96,12 +98,15 @@ class _FoldablePair:
     weights: _FoldedWeights
 
 
-def _foldable_pairs(plan: ExecutionPlan, training: set[int]) -> Iterator[_FoldablePair]:
+def _foldable_pairs(
+    plan: ExecutionPlan, training: set[int], shared: SharedVariables
+) -> Iterator[_FoldablePair]:
     """Yield the pairs to fold.
 
     Args:
         plan: `ExecutionPlan` of the model.
         training: Set of integers. Ids of the operations that are called in training mode.
+        shared: `SharedVariables` of the plan.
     """
     for step in plan.steps:
         if not _normalizes_by_moving_statistics(step) or id(step.operation) in training:
@@ -112,6 +117,8 @@ def _foldable_pairs(plan: ExecutionPlan, training: set[int]) -> Iterator[_Foldab
             or plan.sole_reader(step.inputs[0]) is not step
             or not plan.call_count(step.operation) == plan.call_count(writer.operation) == 1
             or not _normalizes_channels_of(writer.operation, step.operation)
+            or shared.contains_any(writer.operation.variables)
+            or shared.contains_any(step.operation.variables)
         ):
             continue
         weights = _fold(writer.operation, step.operation)

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from keras_prelu.conversion.replacements import (
     Replacements,
     StandInFactories,
 )
+from keras_prelu.conversion.ties import VariableCopies, VariableOwners, refuse_functions_of_model
 from keras_prelu.custom_layers.converted_layer import (
     attach,
     detach,
@@ -35,7 +37,14 @@ from keras_prelu.graph.output_names import (
     output_names,
     with_output_names,
 )
-from keras_prelu.graph.rebuilding import check_variables, copy_other_state, copy_variables, rebuild
+from keras_prelu.graph.rebuilding import (
+    check_variables,
+    copy_other_state,
+    copy_variables,
+    rebuild,
+    variables_apart_from,
+)
+from keras_prelu.graph.shared_layers import shared_layers, tie
 from keras_prelu.graph.written_rectifiers import written_rectifier
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -49,7 +58,7 @@ def rewrite(model: keras.Model, replacements: Replacements | None = None) -> ker
     The given model is not changed. Weights, names (of outputs too), `trainable` flags, dtype
     policies and the compile settings are kept (the optimizer with fresh state). A Sequential stays
     a Sequential, and a subclassed model keeps its class. A nested model is rewritten once, however
-    often it is called.
+    often it is called, and layers that share weights share them in the copy.
 
     Args:
         model: `keras.Model`. A built model.
@@ -59,8 +68,8 @@ def rewrite(model: keras.Model, replacements: Replacements | None = None) -> ker
         A new model.
 
     Raises:
-        ConversionError: The model has no graph and is not a subclassed model, or a layer can't be
-            rebuilt from its configuration.
+        ConversionError: The model has no graph and is not a subclassed model, a layer can't be
+            rebuilt from its configuration, or the copy would not share weights as the model does.
     """
     result = with_output_names(copy_model(model, replacements), output_names(model))
     copy_compile_settings(model, result)
@@ -73,7 +82,7 @@ def copy_model(model: keras.Model, replacements: Replacements | None = None) -> 
 
     An output has the name of the layer that creates it, as in a stock functional model.
     """
-    rewriter = _Rewriter(replacements or Replacements())
+    rewriter = _Rewriter(model, replacements or Replacements())
     if is_taken_apart(model) or functional.is_sequence(model):
         result = rewriter.copy_model(model)
     else:
@@ -124,12 +133,17 @@ class _Exchanged:
 
 
 class _Rewriter:
-    def __init__(self, replacements: Replacements) -> None:
+    def __init__(self, model: keras.Model, replacements: Replacements) -> None:
+        self._model = model
         self._replacements = replacements
+        self._shared_layers = shared_layers(model)
+        # The copies, by id of the original, of layers that only layers outside of graphs call.
+        self._held_copies: dict[int, Any] = {}
         self._models: dict[int, _Copied] = {}  # By id of the original, outer models first.
         self._leaves: dict[int, _Copied] = {}  # By id of the original.
         self._shared: dict[int, list[Any]] = {}  # The layers that serve all calls of an operation.
         self._inserted: list[_Inserted] = []
+        self._replaced: list[Any] = []
         self._exchanged: dict[int, _Exchanged] = {}  # By id of the original layer.
 
     def copy_model(self, model: keras.Model) -> keras.Model:
@@ -201,6 +215,8 @@ class _Rewriter:
             call_counts[id(operation)] += 1
             if replacement is not None:
                 return _chain(replacement, _rectified(operation, args, kwargs))
+            argument = partial(self._argument, operation)
+            args, kwargs = keras.tree.map_structure(argument, (args, kwargs))
             outputs = self._copy(operation)(*args, **kwargs)
             return _chain(self._activation_layers(operation), outputs)
 
@@ -211,6 +227,24 @@ class _Rewriter:
             clone_function=lambda operation: operation,
             call_function=call,
         )
+
+    def _argument(self, operation: Any, value: Any) -> Any:
+        """Return an argument of a call in the copy: the copy's variable for one of the model's."""
+        if not isinstance(value, keras.Variable):
+            if keras.ops.is_tensor(value) and not keras.utils.is_keras_tensor(value):
+                self._owners.refuse_value(value, operation)
+            return value
+        owner = self._owners.owner(value)
+        if owner is None:
+            return value
+        copy = self._built_copy(owner)
+        check_variables(owner, copy, self._exchange_of(owner, copy).variable_ids)
+        by_variable = zip(*self._variables(owner, copy), strict=True)
+        return next(target for source, target in by_variable if source is value)
+
+    @cached_property
+    def _owners(self) -> VariableOwners:
+        return VariableOwners(self._model)
 
     def _replacement(self, operation: Any, index: int) -> list[Any] | None:
         """Return the layers that replace a call of an operation, or None."""
@@ -228,6 +262,8 @@ class _Rewriter:
     def _make(self, factory: LayerFactory, operation: Any) -> list[Any]:
         product = factory()
         layers = list(product) if isinstance(product, Sequence) else [product]
+        if self._replacements.activation_factory_for(operation) is not factory:
+            self._replaced.append(operation)
         self._inserted.extend(
             _Inserted(operation=operation, layer=layer) for layer in layers if _is_layer(layer)
         )
@@ -261,6 +297,7 @@ class _Rewriter:
         replacements = self._replacements
         is_linear = replacements.activation_factory_for(operation) is not None
         copy = rebuild(operation, linear=True) if is_linear else make(operation)
+        tie(operation, copy, self._shared_layers, self._copy_of_shared)
         if copy.name != replacements.name_for(operation):
             copy.name = replacements.name_for(operation)
         factories = replacements.stand_ins_for(operation)
@@ -273,6 +310,24 @@ class _Rewriter:
             copy,
             {address: [factory() for factory in factories] for address, factories in held.items()},
         )
+
+    def _copy_of_shared(self, layer: Any, present: Any) -> Any:
+        """Return the one copy of a layer that several parts of the model hold.
+
+        Args:
+            layer: Layer of the model.
+            present: Layer. The copy that one of the parts has made.
+        """
+        if self._shared_layers[id(layer)].is_in_graph:
+            return self._built_copy(layer)
+        return self._held_copies.setdefault(id(layer), present)
+
+    def _built_copy(self, layer: Any) -> Any:
+        """Return the copy of a layer with variables, which the copy of the graph may call later."""
+        copy = self._copy(layer)
+        if not copy.built:
+            copy.build_from_config(layer.get_build_config())
+        return copy
 
     def _with_stand_ins(self, layer: Any, copy: Any, factories: StandInFactories) -> Any:
         """Exchange some of the PReLU layers in the copy of a converted layer."""
@@ -295,15 +350,38 @@ class _Rewriter:
         return attach(copy, prelus_in_place) if prelus_in_place else copy
 
     def copy_state(self) -> None:
-        """Copy weights, other state and `trainable` flags."""
-        # Models come first, since setting a model's flag also sets the flags of its layers.
-        for copied in self._models.values():
+        """Copy weights, other state and `trainable` flags, and check what is shared.
+
+        Raises:
+            ConversionError: The copy does not share variables as the model does.
+        """
+        # Models come first, since setting a model's flag also sets the flags of its layers; and of
+        # these the outer ones.
+        for copied in sorted(self._models.values(), key=_depth):
             copied.copy.trainable = copied.original.trainable
         for copied in self._leaves.values():
             if isinstance(copied.original, keras.layers.Layer):
                 self._copy_layer_state(copied.original, copied.copy)
         for inserted in self._inserted:
             inserted.layer.trainable = getattr(inserted.operation, "trainable", True)
+        self._check_ties()
+
+    def _check_ties(self) -> None:
+        layers = [
+            (copied.original, copied.copy)
+            for copied in self._leaves.values()
+            if isinstance(copied.original, keras.layers.Layer)
+        ]
+        copies = VariableCopies()
+        for original, copy in layers:
+            copies.add(original, *self._variables(original, copy))
+        copies.refuse_replaced(self._replaced)
+        refuse_functions_of_model(self._model, layers)
+
+    def _variables(self, original: Any, copy: Any) -> tuple[list[Any], list[Any]]:
+        """Return the variables of a layer, and those of its copy in the same order."""
+        apart = self._exchange_of(original, copy).variable_ids
+        return variables_apart_from(apart, original), variables_apart_from(apart, copy)
 
     def _copy_layer_state(self, original: Any, copy: Any) -> None:
         exchanged = self._exchange_of(original, copy)
@@ -340,6 +418,11 @@ class _Rewriter:
             return self._exchanged[id(original)]
         added = prelus(copy)[len(prelus(original)) :]
         return _Exchanged(removed=[], added=added, are_trainable=[])
+
+
+def _depth(copied: _Copied) -> int:
+    """Return a number by which models come before those inside them."""
+    return -len(sublayers(copied.original))
 
 
 def _is_layer(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dis
 import functools
 import inspect
 import types
@@ -137,13 +138,24 @@ def _direct_references(function: Any) -> Iterator[_Reference]:
             with contextlib.suppress(ValueError):  # The cell is empty.
                 yield from _with_attributes(cell.cell_contents, function)
         values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-        names = function.__code__.co_names
+        names = _global_names(function.__code__)
         values += [function.__globals__[name] for name in names if name in function.__globals__]
     elif isinstance(function, types.BuiltinFunctionType) or _is_of_backend(function):
         values = []
     else:
         values = list(getattr(function, "__dict__", {}).values())
     yield from map(_Reference, values)
+
+
+@functools.cache
+def _global_names(code: types.CodeType) -> tuple[str, ...]:
+    """Return the names that code reads from its module, also in functions that it defines.
+
+    Names of attributes are in `co_names` as well, and may be those of something in the module.
+    """
+    own = [each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL"]
+    inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
+    return tuple(dict.fromkeys([*own, *(name for each in inner for name in _global_names(each))]))
 
 
 def _with_attributes(value: Any, function: Any) -> Iterator[_Reference]:

@@ -28,6 +28,7 @@ __all__ = [
     "duplicate_instead",
     "rebuild",
     "rebuild_from_config",
+    "variables_apart_from",
 ]
 
 
@@ -158,7 +159,9 @@ def copy_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()
         ConversionError: The variables do not match: the configuration does not describe the layer.
     """
     check_variables(original, copy, apart)
-    for source, target in zip(_without(apart, original), _without(apart, copy), strict=True):
+    for source, target in zip(
+        variables_apart_from(apart, original), variables_apart_from(apart, copy), strict=True
+    ):
         assign_copy(target, source)
         _copy_settings(target, source)
     for name in _initializers(original):
@@ -201,7 +204,7 @@ def copy_other_state(original: Any, copy: Any) -> None:
 
 def check_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset()) -> None:
     """Raise the error that `copy_variables` would raise, without copying."""
-    sources, targets = _without(apart, original), _without(apart, copy)
+    sources, targets = variables_apart_from(apart, original), variables_apart_from(apart, copy)
     if [tuple(v.shape) for v in sources] != [tuple(v.shape) for v in targets]:
         raise ConversionError(
             f"{_described(original)} has other variables after being rebuilt from its configuration"
@@ -210,7 +213,8 @@ def check_variables(original: Any, copy: Any, apart: frozenset[int] = frozenset(
         )
 
 
-def _without(apart: frozenset[int], layer: Any) -> list[Any]:
+def variables_apart_from(apart: frozenset[int], layer: Any) -> list[Any]:
+    """Return the variables of a layer without those of some ids."""
     return [variable for variable in layer.variables if id(variable) not in apart]
 
 

@@ -22,6 +22,7 @@ from keras_prelu.sites import inspection
 from keras_prelu.sites.opened_code import may_call_functions
 from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.recurrent import recurrent_site
+from keras_prelu.sites.shared_sites import refuse_shared_sites
 from keras_prelu.sites.site import LocatedSite, describe_site, unique_name
 from keras_prelu.sites.site_list import Sites
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -84,7 +85,7 @@ def locate_sites(model: keras.Model) -> list[LocatedSite]:
     _call_layers(model, opened, set())
     objections = Objections(opened)
     objections.examine(functional.graph_of_model(model))
-    return list(_sites_of_graph(model, "", set(), objections, opened))
+    return refuse_shared_sites(model, list(_sites_of_graph(model, "", set(), objections, opened)))
 
 
 @keeps_state("model")

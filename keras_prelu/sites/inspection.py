@@ -28,7 +28,10 @@ from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.site import LocatedSite, Site, describe_site, unique_name
 from keras_prelu.sites.traces import Arguments, Trace, arguments_at_build, is_function
 
-__all__ = ["sites_of_layer", "sites_of_model"]
+__all__ = ["NOT_APPLIED", "sites_of_layer", "sites_of_model"]
+
+NOT_APPLIED = "it is not applied when the layer is called"
+"""Reason of a site of a layer that is held and never called."""
 
 _NOT_FOLLOWED = "it is applied in a branch of the code that can't be followed"
 
@@ -204,7 +207,7 @@ class _Inspection:
         """
         for held in self._rectifiers:
             if not trace.calls_of(held) and (trace.failure or not is_function(held)):
-                reason = trace.failure or "it is not applied when the layer is called"
+                reason = trace.failure or NOT_APPLIED
                 site = describe_site(
                     held.rectifier,
                     path=held.path,

@@ -130,6 +130,28 @@ def test_a_layer_that_is_built_takes_sublayers_while_it_is_unlocked(model):
         block.later = keras.layers.ReLU()
 
 
+def test_a_sublayer_is_exchanged_where_it_is_held_at_its_place_in_the_order():
+    def dense(name):
+        layer = keras.layers.Dense(2, name=name)
+        layer.build((None, 2))
+        return layer
+
+    first, second, third, new = map(dense, ("first", "second", "third", "new"))
+    block = keras.layers.Layer()
+    block.direct, block.nested, block.last = first, [{"key": (second, first)}], third
+    block.built = True
+    block._lock_state()
+    keras_internals.exchange_sublayer(block, second, new)
+    assert block.nested[0]["key"] == (new, first)
+    keras_internals.exchange_sublayer(block, third, new)  # It holds that one already.
+    assert block.last is new
+    assert [layer.name for layer in keras_internals.sublayers(block)] == ["first", "new"]
+    expected = [*first.variables, *new.variables]
+    assert [id(each) for each in block.variables] == [id(each) for each in expected]
+    with pytest.raises(ValueError, match="state"):
+        block.later = third
+
+
 def test_an_optimizers_steps_are_counted_also_where_gradients_accumulate(model):
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
     model.compile(optimizer, "mse")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ __all__ = [
     "added_losses",
     "copy_tf_wrapper",
     "direct_sublayers",
+    "exchange_sublayer",
     "keep_losses",
     "own_attributes",
     "recurrent_states",
@@ -85,6 +86,58 @@ def untrack(layer: Any, layers: Sequence[Any]) -> None:
         layer._tracker.untrack(each)
     if hasattr(layer, "_torch_params"):
         layer._track_variables()
+
+
+def exchange_sublayer(owner: Any, present: Any, new: Any) -> None:
+    """Put a layer into the attributes of another in place of one that is there, and track it so.
+
+    The order in which sublayers, and thus variables, are listed stays the same. A layer without
+    such an attribute, such as a model that holds it in its graph, is left as it is.
+
+    Args:
+        owner: Layer. It is modified in place.
+        present: Layer that `owner` may hold.
+        new: Layer.
+    """
+    found = [(name, value) for name, value in own_attributes(owner) if _holds(value, present)]
+    if not found:
+        return
+    with unlocked(owner):
+        tracker = owner._tracker
+        if tracker.is_in_store("layers", new):
+            tracker.untrack(present)
+        elif tracker.is_in_store("layers", present):
+            tracker.replace_tracked_value("layers", present, new)
+        for name, value in found:
+            setattr(owner, name, _exchanged(value, present, new))
+    if hasattr(owner, "_torch_params"):
+        owner._track_variables()
+
+
+def _holds(value: Any, layer: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds(item, layer) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds(item, layer) for item in value)
+    return value is layer
+
+
+def _exchanged(value: Any, present: Any, new: Any) -> Any:
+    """Return a value with another layer in it; lists and dicts are modified in place."""
+    if value is present:
+        return new
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if _holds(item, present):
+                value[key] = _exchanged(item, present, new)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if _holds(item, present):
+                value[index] = _exchanged(item, present, new)
+    elif isinstance(value, tuple):
+        items = [_exchanged(item, present, new) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
 
 
 def state_variables(layer: Any) -> list[keras.Variable]:
