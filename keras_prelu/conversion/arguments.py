@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_prelu.constraints import AtLeast
@@ -17,6 +18,7 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.layers import map_and_constraint
 from keras_prelu.parameterizations import Identity, Parameterization, Square
 from keras_prelu.sites.selection import Selector
+from keras_prelu.utils.checks import check_number
 from keras_prelu.utils.user_warnings import warn
 
 __all__ = [
@@ -203,6 +205,8 @@ def check_arguments(arguments: ConversionArguments, *, has_samples: bool) -> Non
     """
     alpha, tolerance, rescale = arguments.alpha, arguments.tolerance, arguments.rescale
     _check_rescale(rescale, has_samples=has_samples)
+    if alpha is not None and not isinstance(alpha, str):
+        _check_slope(alpha)
     if alpha == "auto" and not (has_samples and rescale in ("auto", *RESCALES_ON_SAMPLES)):
         raise InvalidArgumentError(
             'alpha="auto" needs `calibration_data`, unlabeled samples, and rescale="calibrated",'
@@ -212,8 +216,12 @@ def check_arguments(arguments: ConversionArguments, *, has_samples: bool) -> Non
         raise InvalidArgumentError(
             f'`tolerance` is for alpha="auto". Received: tolerance={tolerance}, alpha={alpha!r}'
         )
+    if tolerance is not None:
+        check_number("tolerance", tolerance, minimum=0.0)
     if alpha is not None and alpha != "auto":
         _check_slope(alpha)
+    for name in ("alpha_regularizer", "beta_regularizer"):
+        _check_regularizer(name, getattr(arguments, name))
 
 
 def check_target(arguments: ConversionArguments, *, has_samples: bool) -> None:
@@ -254,6 +262,16 @@ def _check_rescale(rescale: str, *, has_samples: bool) -> None:
             f'rescale="{rescale}" needs `calibration_data` (--data): unlabeled samples, such as a'
             " part of the training data."
         )
+
+
+def _check_regularizer(name: str, regularizer: Any) -> None:
+    try:
+        keras.regularizers.get(regularizer)
+    except Exception as error:  # Keras raises errors of several classes.
+        raise InvalidArgumentError(
+            f"`{name}` must be a Keras regularizer, such as keras.regularizers.L2(0.01), or None."
+            f" Received: {name}={regularizer!r}"
+        ) from error
 
 
 def _check_slope(alpha: Any) -> None:

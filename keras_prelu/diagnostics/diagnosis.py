@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.diagnosis_tables import diagnosis_tables
@@ -143,7 +144,8 @@ def diagnose(
 
     Raises:
         DataError: If the samples do not fit the model.
-        InvalidArgumentError: If `reference` has other linear layers. A `ValueError`.
+        InvalidArgumentError: If `reference` has other linear layers, or there is no such loss. A
+            `ValueError`.
 
     Example:
 
@@ -153,6 +155,7 @@ def diagnose(
     References:
         Claims 2 to 4, 6, 8 and 9. Roy and Vetterli 2007 (effective rank).
     """
+    resolved_loss(loss)  # A misspelled one is an error without labels, too.
     data = as_samples(samples, model=model)
     units = dead_units(model, data, batch_size=batch_size)
     signal = signal_by_depth(model, data, batch_size=batch_size, seed=seed)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_prelu.errors import ConversionError, InvalidArgumentError
+from keras_prelu.errors import ConversionError
 from keras_prelu.graph.plan import Step, compile_plan
 from keras_prelu.graph.saved_weights import SavedWeights, restored_on_failure
 from keras_prelu.scaling.channel_groups import ChannelGroup, channel_groups
 from keras_prelu.scaling.equalizing_scales import GroupScales, find_scales
 from keras_prelu.typing import Array
+from keras_prelu.utils.checks import check_integer
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.verification.agreement import OTHER_WEIGHTS
 from keras_prelu.verification.same_function import FunctionCheck
@@ -77,7 +78,7 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
     Raises:
         ConversionError: The model has no graph; or its predictions change, so that it got its old
             weights back.
-        InvalidArgumentError: A ValueError; `passes` is below 1.
+        InvalidArgumentError: A ValueError; `passes` is no integer of at least 1.
 
     Example:
 
@@ -86,8 +87,7 @@ def equalize(model: keras.Model, *, passes: int = 20) -> list[Equalization]:
     References:
         Nagel et al. 2019, https://arxiv.org/abs/1906.04721. Claim 6.
     """
-    if passes < 1:
-        raise InvalidArgumentError(f"`passes` must be at least 1. Received: passes={passes}")
+    check_integer("passes", passes, minimum=1)
     groups = list(channel_groups(compile_plan(model)))
     scalable = [group for group in groups if not group.reason]
     found = {id(each.group): each for each in find_scales(scalable, passes)}

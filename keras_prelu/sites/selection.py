@@ -138,6 +138,11 @@ def _predicate(
                 " find_sites lists."
             )
         return accepts
+    if isinstance(selector, keras.layers.Layer):
+        raise InvalidArgumentError(
+            f"`{argument}` takes names, layer classes and functions of a Site. Give the name of the"
+            f" layer: {selector.name!r}. Received: {argument}={type(selector).__name__}"
+        )
     if isinstance(selector, type):
         return lambda candidate: (
             isinstance(candidate.operation, selector) or isinstance(candidate.owner, selector)
