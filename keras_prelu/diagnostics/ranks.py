@@ -152,6 +152,8 @@ def representation_ranks(
     def measure(tensors: list[Tensor]) -> dict[str, list[Tensor]]:
         rows: dict[str, list[Tensor]] = {}
         for call in run.calls(tensors):
+            if 0 in call.outputs.shape[1:]:
+                continue  # No channels, no rank.
             rows.setdefault(call.located.site.path, []).append(output_rows(call, positions))
         return rows
 

@@ -109,7 +109,7 @@ class ActivityProbe:
                 samples=int(sums.rows),
                 positive=sums.positive,
                 negative=sums.negative,
-                share=float(sums.not_positive.sum() / sums.elements.sum()),
+                share=float(sums.not_positive.sum() / max(sums.elements.sum(), 1.0)),
             )
             for path, sums in totals.items()
         ]

@@ -145,6 +145,8 @@ def describe_site(
     obstacle = rectifier.reason or reason
     if not obstacle and channels is None:
         obstacle = "its number of channels is not known when the model is built"
+    elif not obstacle and channels == 0:
+        obstacle = "it has no channels"
     reasons_to_ask = [objection] if objection else []
     if rectifier.smooth:
         smooth = f"{rectifier.smooth} is smooth: converted on request only (include)"
