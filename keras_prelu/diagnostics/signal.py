@@ -184,6 +184,8 @@ class MomentsProbe:
         """Run the model on a batch, with a hook on the calls of linear layers and rectifiers."""
 
         def hear(call: LayerCall) -> Tensor | None:
+            if 0 in call.outputs.shape[1:]:
+                return None  # No channels, no signal.
             return hook(replace(call, path=call.path.removeprefix(self._scope)))
 
         return run_with_hook(self.plan, tensors, _carries_signal, hear)
