@@ -32,6 +32,7 @@ from keras_prelu.errors import ConversionError, reason_of
 from keras_prelu.graph import functional
 from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.masks import without_mask
+from keras_prelu.graph.output_names import output_names
 from keras_prelu.layers import PReLU
 from keras_prelu.sites.site import unique_name
 from keras_prelu.sites.traces import arguments_at_build
@@ -75,6 +76,9 @@ def open_converted(model: keras.Model, make: ActivationFactory) -> Opened:
     if not converted:
         return Opened(model, lacks_losses=False)
     opened, lacks_losses = _Opener(model, converted, make).opened()
+    names = output_names(model)
+    if names is not None and functional.has_graph(model):
+        opened.output_names = names
     _refuse_missing_weights(model, opened, converted)
     _refuse_what_no_file_holds(opened, converted)
     if not functional.has_graph(model):

@@ -269,6 +269,43 @@ def test_losses_that_code_adds_are_left_out_with_a_warning():
     assert not baked.losses
 
 
+@pytest.mark.filterwarnings("ignore:Baked as a graph")
+def test_masks_that_functions_drop_stay_dropped():
+    class Recurrent(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embedding = L.Embedding(20, 6, mask_zero=True)
+            self.gru, self.head = L.GRU(5), L.Dense(2)
+
+        def call(self, x):
+            return self.head(self.gru(keras.ops.relu(self.embedding(x))))
+
+    x = np.random.default_rng(0).integers(1, 20, (9, 7))
+    x[:, 4:] = 0
+    model = Recurrent()
+    model(x)
+    converted = kp.convert(model, alpha=0.3, rescale="none")
+    baked = kp.bake(converted)
+    expected = coded.outputs(converted, x)
+    np.testing.assert_allclose(coded.outputs(baked, x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Converted as a graph")
+def test_a_layer_that_is_called_twice_is_opened_with_its_weights_shared():
+    inputs = keras.Input((6,))
+    block = coded.Branch(6)
+    model = models.live_in(keras.Model(inputs, L.Dense(2)(block(block(inputs)))))
+    block.trainable = False
+    converted = kp.convert(model, alpha=0.3, rescale="none")
+    baked = kp.bake(converted)
+    x = models.samples(model, 9)
+    np.testing.assert_allclose(
+        models.outputs(baked, x), models.outputs(converted, x), rtol=1e-5, atol=1e-6
+    )
+    assert len(baked.weights) == len(model.weights)
+    assert len(baked.trainable_weights) == len(model.trainable_weights) == 2
+
+
 def test_a_prelu_that_the_user_wrote_into_code_is_refused():
     class Own(keras.Model):
         def __init__(self):
