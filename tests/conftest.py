@@ -88,3 +88,20 @@ def optimized():
     jax.config.update(
         "jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"
     )
+
+
+@pytest.fixture(scope="session")
+def _readers(tmp_path_factory):
+    from tests.helpers.forked_readers import ForkedReaders
+
+    readers = ForkedReaders(tmp_path_factory.mktemp("readers"))
+    yield readers
+    readers.close()
+
+
+@pytest.fixture
+def forked_readers(_readers, monkeypatch):
+    """Keras files are checked in forks of one process, in a tenth of the time of new processes."""
+    from keras_prelu.deployment.formats import keras as format_of_keras
+
+    monkeypatch.setattr(format_of_keras, "subprocess", _readers)

@@ -83,6 +83,13 @@ SLOW_ON_TENSORFLOW = [
 
 
 @pytest.fixture(autouse=True)
+def _readers_of_keras_files(request):
+    """A new process checks the Keras files of the tests that are marked so."""
+    if "new_process" not in request.keywords:
+        request.getfixturevalue("forked_readers")
+
+
+@pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -106,6 +113,7 @@ def check_runtime(name, build):
     return record
 
 
+@pytest.mark.new_process
 @pytest.mark.parametrize("name", ON_ANY_BACKEND + ON_TENSORFLOW)
 def test_the_runtime_computes_what_the_model_does(name):
     check_runtime(name, models.residual)
@@ -361,6 +369,7 @@ def test_slopes_inside_python_code_are_pruned_too():
     assert record.pruning_error > 1e-4
 
 
+@pytest.mark.new_process
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_keras_file_of_layers_of_the_users_own_is_loaded_with_their_modules():

@@ -76,6 +76,7 @@ def test_augmentation_in_a_model_is_off_in_its_file(tmp_path, path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_readers")
 def test_training_that_is_pinned_stays_pinned(tmp_path):
     inputs = keras.Input((4,))
     h = L.BatchNormalization()(L.Dense(5, activation="relu")(inputs), training=True)
