@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import producer, sublayers
-from keras_prelu.conversion.bake import with_activations
+from keras_prelu.conversion.activation_exchange import with_activations
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted
 from keras_prelu.deployment.forms import Activation, Form, general

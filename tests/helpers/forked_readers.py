@@ -76,4 +76,5 @@ class ForkedReaders:
 
     def close(self):
         if self._server is not None:
+            self._server.kill()  # An orderly end would take its time, and has nothing to keep.
             self._server.communicate()

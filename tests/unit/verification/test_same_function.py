@@ -39,7 +39,7 @@ def test_an_equalization_that_changes_the_function_is_undone(monkeypatch):
 
 @pytest.mark.parametrize("fold", [False, True])
 def test_a_baked_copy_that_computes_something_else_is_refused(monkeypatch, fold):
-    name = "fold" if fold else "with_stock_activations"
+    name = "fold" if fold else "with_activations"
     function = getattr(bake_module, name)
 
     def wrong(*args):
