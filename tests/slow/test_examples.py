@@ -16,8 +16,8 @@ import keras_prelu as kp
 from tests.helpers.processes import output_of_python, run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ALONE = "several_hosts"
-"""Sets up devices."""
+ALONE = ("claims", "several_hosts")
+"""Takes minutes; sets up devices."""
 ON_TENSORFLOW = ("custom_training_loop", "deploy", "tfds_pipeline")
 """Of its functions, files and data."""
 OF_THEIR_OWN = {EXAMPLES / "reinforcement_learning.py", EXAMPLES / "ten_models.py"}
@@ -35,7 +35,7 @@ ON_DIGITS = sorted({*EXAMPLES.glob("*.py")} - OF_THEIR_OWN)
             marks=pytest.mark.tensorflow if path.stem in ON_TENSORFLOW else (),
         )
         for path in ON_DIGITS
-        if path.stem != ALONE
+        if path.stem not in ALONE
     ],
 )
 def test_runs(path, tmp_path, monkeypatch, capsys):
@@ -46,8 +46,9 @@ def test_runs(path, tmp_path, monkeypatch, capsys):
     assert "% of the test digits" in capsys.readouterr().out
 
 
-def test_runs_in_a_process_of_its_own(tmp_path):
-    printed = output_of_python(EXAMPLES / f"{ALONE}.py", "1", cwd=tmp_path)
+@pytest.mark.parametrize("name", ALONE)
+def test_runs_in_a_process_of_its_own(name, tmp_path):
+    printed = output_of_python(EXAMPLES / f"{name}.py", "1", cwd=tmp_path)
     assert "% of the test digits" in printed
 
 

@@ -49,7 +49,10 @@ def write_model(path: Path) -> None:
 def kills(model: Path, count: int, seed: int) -> Iterator[Outcome]:
     """Kill conversions at random moments; half of them while the output is being written."""
     rng = random.Random(seed)
-    duration = 0.0  # Of an undisturbed conversion: the one that repeated the last.
+    with _folder(model) as folder:
+        start = time.monotonic()
+        subprocess.run(COMMAND, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+        duration = time.monotonic() - start
     for number in range(count):
         with _folder(model) as folder:
             process = subprocess.Popen(
@@ -60,19 +63,17 @@ def kills(model: Path, count: int, seed: int) -> Iterator[Outcome]:
                 stderr=subprocess.DEVNULL,
             )
             if number % 2:
-                delay = rng.uniform(0, duration)
-            else:
                 _wait_for_a_partial_file(folder, process)
                 delay = rng.uniform(0, 0.3)
+            else:
+                delay = rng.uniform(0, duration)
             time.sleep(delay)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            moment, broken = _moment(folder), _broken(folder, model)
-            start = time.monotonic()
-            not_repeatable = _not_repeatable(folder)
-            duration = time.monotonic() - start
             yield Outcome(
-                disturbance=f"killed {moment}", message="", broken=broken or not_repeatable
+                disturbance=f"killed {_moment(folder)}",
+                message="",
+                broken=_broken(folder, model) or _not_repeatable(folder),
             )
 
 
