@@ -78,16 +78,23 @@ class _Reference:
 
 
 def _references(function: Any) -> list[_Reference]:
-    found: dict[int, _Reference] = {}
+    found: dict[Any, _Reference] = {}
     waiting = [function]
     while waiting:
         for reference in _direct_references(waiting.pop()):
             value = reference.value
-            if id(value) not in found:
-                found[id(value)] = reference
+            if _identity(value) not in found:
+                found[_identity(value)] = reference
                 if _may_refer(value):
                     waiting.append(value)
     return list(found.values())
+
+
+def _identity(value: Any) -> Any:
+    """Return what is equal for the same object; methods are new objects each time."""
+    if isinstance(value, types.MethodType):
+        return id(value.__func__), id(value.__self__)
+    return id(value)
 
 
 def _is_like(outputs: Any, shape: tuple[int, ...], dtype: str) -> bool:
