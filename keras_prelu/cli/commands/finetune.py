@@ -69,7 +69,7 @@ def command(
       keras-prelu finetune model.keras --data digits
       keras-prelu finetune model.keras --data digits --budget 5x
       keras-prelu finetune model.keras --data digits --recipe relu-revived
-      keras-prelu finetune model.keras --data digits --include "head*"
+      keras-prelu finetune model.keras --data digits --include head
       keras-prelu finetune model.prelu.keras --original model.keras --data samples.npz
     """
     from keras_prelu.cli.console import print_json, print_shown

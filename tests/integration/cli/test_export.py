@@ -158,8 +158,8 @@ def test_onnx():
     [
         ("-o model.bin", 2, "suffix of no known format"),
         ("-o missing/model.onnx", 1, "does not exist"),
-        ("-o model.onnx --quantize int8", 2, "`quantize` is for the format 'tflite'"),
-        ("-o model.tflite --opset 15", 2, "`opset` is for the format 'onnx'"),
+        ("-o model.onnx --quantize int8", 2, "--quantize is for the format 'tflite'"),
+        ("-o model.tflite --opset 15", 2, "--opset is for the format 'onnx'"),
         ("-o model.onnx --format tflite", 1, "must end in .tflite"),
     ],
 )
