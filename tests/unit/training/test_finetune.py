@@ -516,6 +516,8 @@ def gated():
     return model
 
 
+# How near the calibration of the gates of a fresh network comes depends on its weights.
+@pytest.mark.filterwarnings("ignore:The calibrated model differs from the original")
 @pytest.mark.parametrize("recipe", ["identity", "exp", "auto"])
 def test_a_recipe_converts_the_chosen_sites(gated, digits, recipe):
     requested = {site.path for site in kp.find_sites(gated) if site.on_request}
