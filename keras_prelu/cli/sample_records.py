@@ -129,7 +129,7 @@ def read_record(model: ModelName) -> SampleRecord | None:
         )
         return None
     digest = _recorded_files(path).get(model.path.name)
-    if digest is not None and digest != _file_digest(model.path):
+    if digest is not None and digest not in file_digests(model.path).values():
         warn(
             f"'{model}' was changed or replaced after its record '{path}' was written. The samples"
             " in the record count as used to train it; if it is another model, delete the record.",
