@@ -6,27 +6,18 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import keras
 
 from keras_prelu.backend.dtype_policies import default_dtype_policy
-from keras_prelu.backend.keras_internals import has_automatic_name, producer, sublayers
+from keras_prelu.backend.keras_internals import has_automatic_name, producer
 from keras_prelu.conversion.compile_settings import copy_compile_settings
-from keras_prelu.conversion.replacements import (
-    LayerFactory,
-    Replacements,
-    StandInFactories,
-)
-from keras_prelu.conversion.ties import VariableCopies, VariableOwners, refuse_functions_of_model
-from keras_prelu.custom_layers.converted_layer import (
-    attach,
-    detach,
-    freeze_like,
-    prelus,
-)
+from keras_prelu.conversion.copies import Copied, Copies, Exchanged, Inserted
+from keras_prelu.conversion.replacements import LayerFactory, Replacements, StandInFactories
+from keras_prelu.conversion.ties import VariableOwners
+from keras_prelu.custom_layers.converted_layer import attach, detach
 from keras_prelu.data.declarations import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
@@ -37,13 +28,7 @@ from keras_prelu.graph.output_names import (
     output_names,
     with_output_names,
 )
-from keras_prelu.graph.rebuilding import (
-    check_variables,
-    copy_other_state,
-    copy_variables,
-    rebuild,
-    variables_apart_from,
-)
+from keras_prelu.graph.rebuilding import rebuild
 from keras_prelu.graph.shared_layers import shared_layers, tie
 from keras_prelu.graph.written_rectifiers import written_rectifier
 from keras_prelu.utils.large_graphs import on_large_graphs
@@ -87,71 +72,26 @@ def copy_model(model: keras.Model, replacements: Replacements | None = None) -> 
         result = rewriter.copy_model(model)
     else:
         result = rewriter.copy_whole(model)
-    rewriter.copy_state()
+    rewriter.copies.copy_state(model)
     return result
-
-
-@dataclass(frozen=True)
-class _Copied:
-    """A layer, op or model, and its copy."""
-
-    original: Any
-    copy: Any
-
-
-@dataclass(frozen=True)
-class _Inserted:
-    """A new layer, and the operation that it replaces or whose activation it replaces."""
-
-    operation: Any
-    layer: Any
-
-
-@dataclass(frozen=True)
-class _Exchanged:
-    """PReLU layers of a converted layer that its copy does not have, and new ones of the copy.
-
-    Attributes:
-        removed: List of `PReLU`.
-        added: List of `PReLU`.
-        are_trainable: List of booleans. The flags of the new ones; empty if they are to be those of
-            the rectifiers that they replace.
-    """
-
-    removed: list[Any]
-    added: list[Any]
-    are_trainable: list[bool]
-
-    @property
-    def layer_ids(self) -> frozenset[int]:
-        return frozenset(id(layer) for layer in (*self.removed, *self.added))
-
-    @property
-    def variable_ids(self) -> frozenset[int]:
-        layers = (*self.removed, *self.added)
-        return frozenset(id(variable) for layer in layers for variable in layer.variables)
 
 
 class _Rewriter:
     def __init__(self, model: keras.Model, replacements: Replacements) -> None:
+        self.copies = Copies()
         self._model = model
         self._replacements = replacements
         self._shared_layers = shared_layers(model)
         # The copies, by id of the original, of layers that only layers outside of graphs call.
         self._held_copies: dict[int, Any] = {}
-        self._models: dict[int, _Copied] = {}  # By id of the original, outer models first.
-        self._leaves: dict[int, _Copied] = {}  # By id of the original.
         self._shared: dict[int, list[Any]] = {}  # The layers that serve all calls of an operation.
-        self._inserted: list[_Inserted] = []
-        self._replaced: list[Any] = []
-        self._exchanged: dict[int, _Exchanged] = {}  # By id of the original layer.
 
     def copy_model(self, model: keras.Model) -> keras.Model:
         """Copy a model layer by layer."""
-        if id(model) not in self._models:
+        if id(model) not in self.copies.models:
             # The entry is added before the models inside are copied, so that outer models come
             # first.
-            self._models[id(model)] = _Copied(original=model, copy=None)
+            self.copies.models[id(model)] = Copied(original=model, copy=None)
             # The layers inside layers with Python code of their own get the default policy, which
             # was the model's when the model was made.
             with default_dtype_policy(model.dtype_policy):
@@ -160,8 +100,8 @@ class _Rewriter:
                     if isinstance(model, keras.Sequential)
                     else self._copy_functional(model)
                 )
-            self._models[id(model)] = _Copied(original=model, copy=copy)
-        return self._models[id(model)].copy
+            self.copies.models[id(model)] = Copied(original=model, copy=copy)
+        return self.copies.models[id(model)].copy
 
     def copy_whole(self, model: keras.Model) -> keras.Model:
         """Copy a model that is not taken apart, such as one with Python code of its own."""
@@ -172,12 +112,12 @@ class _Rewriter:
             if not self._has_all_variables(model, copy):
                 # Its `build` leaves layers to the first call. A duplicate has been called.
                 copy = self._copy_leaf(model, duplicate)
-                self._leaves[id(model)] = _Copied(original=model, copy=copy)
+                self.copies.leaves[id(model)] = Copied(original=model, copy=copy)
         return copy
 
     def _has_all_variables(self, model: keras.Model, copy: keras.Model) -> bool:
         try:
-            check_variables(model, copy, self._exchange_of(model, copy).variable_ids)
+            self.copies.check_variables(model, copy)
         except ConversionError:
             return False
         return True
@@ -238,8 +178,8 @@ class _Rewriter:
         if owner is None:
             return value
         copy = self._built_copy(owner)
-        check_variables(owner, copy, self._exchange_of(owner, copy).variable_ids)
-        by_variable = zip(*self._variables(owner, copy), strict=True)
+        self.copies.check_variables(owner, copy)
+        by_variable = zip(*self.copies.variables(owner, copy), strict=True)
         return next(target for source, target in by_variable if source is value)
 
     @cached_property
@@ -263,9 +203,9 @@ class _Rewriter:
         product = factory()
         layers = list(product) if isinstance(product, Sequence) else [product]
         if self._replacements.activation_factory_for(operation) is not factory:
-            self._replaced.append(operation)
-        self._inserted.extend(
-            _Inserted(operation=operation, layer=layer) for layer in layers if _is_layer(layer)
+            self.copies.replaced.append(operation)
+        self.copies.inserted.extend(
+            Inserted(operation=operation, layer=layer) for layer in layers if _is_layer(layer)
         )
         return layers
 
@@ -281,11 +221,11 @@ class _Rewriter:
             if output_names(operation) is not None:
                 copy.output_names = output_names(operation)
             return copy
-        if id(operation) not in self._leaves:
-            self._leaves[id(operation)] = _Copied(
+        if id(operation) not in self.copies.leaves:
+            self.copies.leaves[id(operation)] = Copied(
                 original=operation, copy=self._copy_leaf(operation)
             )
-        return self._leaves[id(operation)].copy
+        return self.copies.leaves[id(operation)].copy
 
     def _copy_leaf(self, operation: Any, make: Callable[[Any], Any] = rebuild) -> Any:
         """Copy a layer or op that is not taken apart.
@@ -331,7 +271,7 @@ class _Rewriter:
 
     def _with_stand_ins(self, layer: Any, copy: Any, factories: StandInFactories) -> Any:
         """Exchange some of the PReLU layers in the copy of a converted layer."""
-        exchanged = _Exchanged(removed=[], added=[], are_trainable=[])
+        exchanged = Exchanged(removed=[], added=[], are_trainable=[])
         prelus_in_place: dict[str, list[Any]] = {}
         for original, copied in zip(layer._stand_ins, copy._stand_ins, strict=True):
             given = factories.get(original.address)
@@ -345,84 +285,9 @@ class _Rewriter:
                     exchanged.removed.append(prelu)
                     exchanged.added.append(new)
                     exchanged.are_trainable.append(new.trainable)
-        self._exchanged[id(layer)] = exchanged
+        self.copies.exchanged[id(layer)] = exchanged
         detach(copy)
         return attach(copy, prelus_in_place) if prelus_in_place else copy
-
-    def copy_state(self) -> None:
-        """Copy weights, other state and `trainable` flags, and check what is shared.
-
-        Raises:
-            ConversionError: The copy does not share variables as the model does.
-        """
-        # Models come first, since setting a model's flag also sets the flags of its layers; and of
-        # these the outer ones.
-        for copied in sorted(self._models.values(), key=_depth):
-            copied.copy.trainable = copied.original.trainable
-        for copied in self._leaves.values():
-            if isinstance(copied.original, keras.layers.Layer):
-                self._copy_layer_state(copied.original, copied.copy)
-        for inserted in self._inserted:
-            inserted.layer.trainable = getattr(inserted.operation, "trainable", True)
-        self._check_ties()
-
-    def _check_ties(self) -> None:
-        layers = [
-            (copied.original, copied.copy)
-            for copied in self._leaves.values()
-            if isinstance(copied.original, keras.layers.Layer)
-        ]
-        copies = VariableCopies()
-        for original, copy in layers:
-            copies.add(original, *self._variables(original, copy))
-        copies.refuse_replaced(self._replaced)
-        refuse_functions_of_model(self._model, layers)
-
-    def _variables(self, original: Any, copy: Any) -> tuple[list[Any], list[Any]]:
-        """Return the variables of a layer, and those of its copy in the same order."""
-        apart = self._exchange_of(original, copy).variable_ids
-        return variables_apart_from(apart, original), variables_apart_from(apart, copy)
-
-    def _copy_layer_state(self, original: Any, copy: Any) -> None:
-        exchanged = self._exchange_of(original, copy)
-        unmatched = exchanged.layer_ids
-        unmatched_variables = exchanged.variable_ids
-        check_variables(original, copy, unmatched_variables)
-        inner, inner_copies = (
-            [layer for layer in sublayers(outer) if id(layer) not in unmatched]
-            for outer in (original, copy)
-        )
-        pairs = [
-            _Copied(original=original, copy=copy),
-            *(
-                _Copied(original=one, copy=other)
-                for one, other in zip(inner, inner_copies, strict=False)
-            ),
-        ]
-        for pair in pairs:
-            copy_other_state(pair.original, pair.copy)
-        # Variables come last, since loading other state may recompute some of them, and all have to
-        # be bit-identical; and since the flag of a layer sets those of its variables.
-        for pair in pairs:
-            pair.copy.trainable = pair.original.trainable
-        copy_variables(original, copy, unmatched_variables)
-        if exchanged.are_trainable:
-            for layer, is_trainable in zip(exchanged.added, exchanged.are_trainable, strict=True):
-                layer.trainable = is_trainable
-        elif exchanged.added:
-            freeze_like(copy, original)
-
-    def _exchange_of(self, original: Any, copy: Any) -> _Exchanged:
-        """Return which PReLU layers only one of a layer and its copy has."""
-        if id(original) in self._exchanged:
-            return self._exchanged[id(original)]
-        added = prelus(copy)[len(prelus(original)) :]
-        return _Exchanged(removed=[], added=added, are_trainable=[])
-
-
-def _depth(copied: _Copied) -> int:
-    """Return a number by which models come before those inside them."""
-    return -len(sublayers(copied.original))
 
 
 def _is_layer(value: Any) -> bool:
