@@ -39,6 +39,7 @@ from keras_prelu.backend.keras_internals import (
     index_by_identity,
     nodes_of_graph,
     sublayers,
+    without_compiled_functions,
 )
 from keras_prelu.backend.variables import copy_tensor
 from keras_prelu.errors import ConversionError, reason_of
@@ -304,6 +305,8 @@ class _Duplication:
             return set() if isinstance(value, set) else []
         if isinstance(owner, keras.Operation) and name in _NODES:
             value = self._nodes_inside(value)
+        if isinstance(owner, keras.Model):
+            value = without_compiled_functions(name, value)
         self._attribute = name
         return self.copy(value)
 

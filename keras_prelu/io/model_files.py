@@ -12,6 +12,7 @@ from keras_prelu.backend.hosts import without_distribution
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.errors import FileError
 from keras_prelu.io.atomic import atomic_write, check_missing, write_error
+from keras_prelu.io.constructors import refuse_unloadable_classes
 from keras_prelu.utils.checks import check_path
 from keras_prelu.utils.large_graphs import on_large_graphs
 
@@ -32,8 +33,9 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
     Raises:
         FileError: The name has another ending, the folder does not exist, the file exists and
             `force` is not set, it can't be written (no space, no permission), or Keras would load
-            another model from it: one with a Sequential that calls a layer with weights several
-            times. Nothing is left behind then, and an existing file is unchanged.
+            another model from it, or none: one with a Sequential that calls a layer with weights
+            several times, or with a class that does not take its own configuration. Nothing is left
+            behind then, and an existing file is unchanged.
 
     Example:
 
@@ -42,6 +44,7 @@ def save_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool 
     path = check_path("path", path)
     check_output(path, force=force)
     _refuse_repeated_layers(model, path)
+    refuse_unloadable_classes(model, path)
     try:
         with atomic_write(path, overwrite=force) as temporary:
             _save(model, temporary)

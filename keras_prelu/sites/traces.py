@@ -22,7 +22,10 @@ from keras_prelu.verification.prediction import shapes_at_build
 __all__ = ["Arguments", "Trace", "arguments_at_build", "is_function"]
 
 _MOST_GUESSES = 32
-_NEVER_CALLED = "it is not known what the layer is called with: call it once on data"
+_NEVER_CALLED = (
+    "it is not known what the layer is called with: call it once on data, or call its `build` with"
+    " the shape of the data"
+)
 
 
 @dataclass(frozen=True)

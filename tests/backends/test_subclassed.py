@@ -79,3 +79,26 @@ def test_a_sequential_model_of_several_inputs_is_as_functional():
         for model, x in two
     ]
     np.testing.assert_allclose(*map(keras.tree.flatten, results), rtol=2e-3, atol=1e-5)
+
+
+class WithoutConfig(keras.Model):
+    """Written as in TensorFlow's tutorials: no configuration describes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.head = L.Dense(8), L.Dense(3)
+
+    def call(self, x):
+        return self.head(keras.ops.relu(self.hidden(x)))
+
+
+def test_a_model_without_a_config_is_copied_after_it_was_trained():
+    model = WithoutConfig()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(X, Y, verbose=0)
+    model.evaluate(X, Y, verbose=0)
+    expected = model.predict(X, verbose=0)
+    converted = kp.convert(model)
+    np.testing.assert_array_equal(converted.predict(X, verbose=0), expected)
+    converted.fit(X, Y, verbose=0)
+    np.testing.assert_array_equal(model.predict(X, verbose=0), expected)

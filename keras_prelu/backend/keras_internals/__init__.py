@@ -60,6 +60,7 @@ from keras_prelu.backend.keras_internals.training import (
     metric_direction,
     metric_function,
     ranks_aligned,
+    without_compiled_functions,
 )
 
 __all__ = [
@@ -110,4 +111,5 @@ __all__ = [
     "variable_index",
     "variable_key",
     "weight_decay_exclusions",
+    "without_compiled_functions",
 ]

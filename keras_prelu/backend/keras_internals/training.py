@@ -17,6 +17,7 @@ __all__ = [
     "metric_direction",
     "metric_function",
     "ranks_aligned",
+    "without_compiled_functions",
 ]
 
 
@@ -83,3 +84,23 @@ def ranks_aligned(labels: Any, outputs: Any) -> tuple[Any, Any]:
     """
     one, other = squeeze_or_expand_to_same_rank(labels, outputs)
     return one, other
+
+
+def without_compiled_functions(name: str, value: Any) -> Any:
+    """Return the value of an attribute of a model without the functions that Keras has compiled.
+
+    TensorFlow lists them, such as `predict_function`, with the layers that a model holds, in two
+    attributes of its own.
+
+    Args:
+        name: String. The name of the attribute.
+        value: Any.
+
+    Returns:
+        A new list or dict for these two; any other value as it is.
+    """
+    if name == "_self_unconditional_checkpoint_dependencies":
+        return [each for each in value if each.name not in EXECUTION_FUNCTIONS]
+    if name == "_self_unconditional_dependency_names":
+        return {key: each for key, each in value.items() if key not in EXECUTION_FUNCTIONS}
+    return value

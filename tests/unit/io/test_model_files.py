@@ -338,3 +338,52 @@ def test_a_sequential_that_calls_a_layer_twice_is_not_saved_as_another_model(tmp
         keras.Sequential([keras.Input((6,)), L.Dense(6), relu, L.Dense(6), relu]),
         tmp_path / "other.keras",
     )
+
+
+class Bare(L.Layer):
+    """Takes no arguments, not even those of every layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = L.Dense(4)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(keras.ops.relu(self.dense(x)))
+
+
+class BareModel(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner = Bare()
+
+    def call(self, x):
+        return self.inner(x)
+
+
+class Whole(BareModel):
+    """Takes its own configuration; what it creates is in no file."""
+
+    def get_config(self):
+        return {}
+
+
+def test_a_model_that_could_not_be_loaded_is_not_written(tmp_path):
+    path, x = tmp_path / "m.keras", np.zeros((2, 4))
+    inputs = keras.Input((4,))
+    graph = keras.Model(inputs, Bare()(inputs))
+    for model, name in ((BareModel(), "BareModel"), (graph, "Bare")):
+        model(x)
+        for each in (model, kp.convert(model)):
+            with pytest.raises(FileError, match=rf"the __init__ of {name} does not take.*kwargs"):
+                kp.save_model(each, path)
+    assert not list(tmp_path.iterdir())
+    model = Whole()
+    model(x)
+    for each in (model, kp.convert(model)):
+        kp.save_model(each, path, force=True)
+        with keras.saving.custom_object_scope({"Whole": Whole}):
+            loaded = kp.load_model(path)
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0), each.predict(x, verbose=0))
