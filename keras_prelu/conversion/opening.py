@@ -131,16 +131,16 @@ class _Opener:
         with (
             symbolic_operators(),
             default_dtype_policy(self._model.dtype_policy),
-            functional.losses_of_calls(opened) as adding,
+            functional.losses_of_calls(opened) as added,
         ):
             model = self._first_level()
             while any(map(self._runs_code, model.operations)):
                 model = _rewritten(model, self._call_opened)
             model = _rewritten(model, self._call_stock)
-        if adding:
-            names = ", ".join(dict.fromkeys(repr(layer.name) for layer in adding))
+        if added:
+            names = ", ".join(dict.fromkeys(repr(each.layer.name) for each in added))
             warn(f"The baked model does not add the losses that the code of {names} adds.")
-        return Opened(model, lacks_losses=bool(adding))
+        return Opened(model, lacks_losses=bool(added))
 
     def _first_level(self) -> keras.Model:
         """Return the graph that the model has, or that its own code creates."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -18,6 +18,7 @@ from keras_prelu.backend.keras_internals import (
     is_sparse,
     nodes_in_order,
     nodes_kept,
+    producer,
     sublayers,
 )
 from keras_prelu.backend.symbolic_operators import symbolic_operators
@@ -28,8 +29,10 @@ from keras_prelu.graph.model_state import variables_kept
 from keras_prelu.graph.parts import callable_form
 
 __all__ = [
+    "AddedLoss",
     "Call",
     "Graph",
+    "are_inputs",
     "calls",
     "detached",
     "functional_view",
@@ -79,11 +82,13 @@ class Graph:
         calls: Tuple of `Call`, in execution order.
         outputs: Tuple of symbolic tensors. The outputs of the graph.
         inputs: Tuple of symbolic tensors. The inputs of the graph.
+        losses: Tuple of symbolic tensors. What Python code adds to the loss. Defaults to none.
     """
 
     calls: tuple[Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
     inputs: tuple[keras.KerasTensor, ...]
+    losses: tuple[keras.KerasTensor, ...] = ()
 
 
 def has_graph(layer: Any) -> bool:
@@ -214,37 +219,57 @@ def graph_of_layer(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             nodes_kept(inner_layers),
             symbolic_operators(),
             _lenient_specs(inner_layers),
-            losses_of_calls([layer]),
+            losses_of_calls([layer]) as added,
         ):
             try:
                 leaves = keras.tree.flatten(layer.call(*structure[0], **structure[1]))
                 outputs = tuple(leaf for leaf in leaves if _is_symbolic(leaf))
-                traced = tuple(_calls(keras.Function(inputs, outputs))) if outputs else ()
+                losses = tuple(each.loss for each in added if _is_symbolic(each.loss))
+                ends = (*outputs, *losses)
+                traced = tuple(_calls(keras.Function(inputs, ends))) if ends else ()
             except Exception:  # Whatever the user's code raises for symbolic tensors.
                 continue
             if any(tensor.name == _PLACEHOLDER for call in traced for tensor in call.inputs):
                 continue
-            return Graph(calls=traced, outputs=outputs, inputs=tuple(inputs))
+            if not are_inputs(inputs):
+                continue
+            return Graph(calls=traced, outputs=outputs, inputs=tuple(inputs), losses=losses)
     return None
 
 
+def are_inputs(tensors: Sequence[Any]) -> bool:
+    """Return whether symbolic tensors that were made as inputs still are.
+
+    If a branch of `keras.ops.cond` returns an input, Keras takes it for the result of the branches,
+    and the condition is in no graph.
+    """
+    return all(isinstance(producer(tensor), keras.layers.InputLayer) for tensor in tensors)
+
+
+class AddedLoss(NamedTuple):
+    """A loss that the code of a layer added."""
+
+    layer: Any
+    loss: Any
+
+
 @contextmanager
-def losses_of_calls(layers: Sequence[Any]) -> Iterator[list[Any]]:
+def losses_of_calls(layers: Sequence[Any]) -> Iterator[list[AddedLoss]]:
     """Let the code of layers run outside of `__call__`, where Keras lets it add no losses.
 
     Yields:
-        A list of the layers that added a loss.
+        A list of the losses that the layers added, instead of which the model gets none.
     """
-    adding: list[Any] = []
+    added: list[AddedLoss] = []
     with ExitStack() as undo:
         for layer in layers:
-            note = partial(_note_loss, adding, layer)
+            note = partial(_note_loss, added, layer)
             undo.callback(set_target(HookTarget(layer, "add_loss"), note))
-        yield adding
+        yield added
 
 
-def _note_loss(adding: list[Any], layer: Any, loss: Any) -> None:
-    adding.append(layer)
+def _note_loss(added: list[AddedLoss], layer: Any, loss: Any) -> None:
+    added += [AddedLoss(layer, each) for each in keras.tree.flatten(loss)]
 
 
 @contextmanager

@@ -9,27 +9,37 @@ rectifiers behind it are converted on request only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
 from keras_prelu.graph import functional
 from keras_prelu.graph.backend_functions import BackendFunction
-from keras_prelu.graph.detection import recognize_call, unchanged_class
+from keras_prelu.graph.detection import unchanged_class
 from keras_prelu.graph.functional import Call, Graph
 from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.layer_code import AppliedFunction, LayerCode
 from keras_prelu.graph.observed_uses import Use, observed_uses
-from keras_prelu.graph.range_application import HARD_SIGMOID, Application, constant_of
+from keras_prelu.graph.range_application import (
+    HARD_SIGMOID,
+    Application,
+    constant_of,
+    object_to_masks,
+)
 from keras_prelu.graph.range_rules import of_unknown_operation
 from keras_prelu.graph.range_table import rule_for
-from keras_prelu.graph.rectifiers import SMOOTH_LOWER_BOUNDS, Rectifier
-from keras_prelu.graph.value_ranges import ANY, Interval, ValueRange, fixed, hull_of
+from keras_prelu.graph.rectifier_ranges import (
+    RectifierKey,
+    range_of_rectifier,
+    rectifier_of,
+    takes_floats,
+)
+from keras_prelu.graph.rectifiers import Rectifier
+from keras_prelu.graph.value_ranges import ANY, ValueRange, fixed, hull_of
 
-__all__ = ["Objections", "takes_floats"]
+__all__ = ["Objections"]
 
 _ONE_LAYER_WRAPPERS = {
     "Bidirectional": "forward_layer",
@@ -52,24 +62,8 @@ _RUNNING_FUNCTIONS = frozenset(
 """Class names of ops that run functions, which no graph shows."""
 _OF_LAYERS = ("activation", "call")
 """Attributes through which layers of Keras's apply rectifiers."""
+_LOSS = "code adds its output to the loss, which would reward what is negative"
 _OUTPUT = "it is an output of the model, which a conversion would let out of its range"
-
-
-class _Key(NamedTuple):
-    """What identifies a rectifier.
-
-    Attributes:
-        owner: Integer. Id of the operation, or of the object whose attribute is the rectifier.
-        use: Integer or tuple. Which call of the operation, or the name of the attribute and, if it
-            is a list or dict, the keys that lead to the rectifier.
-    """
-
-    owner: int
-    use: int | tuple[Any, ...]
-
-    @classmethod
-    def of_target(cls, target: HookTarget) -> _Key:
-        return cls(id(target.owner), (target.attribute, *target.keys))
 
 
 class Objections:
@@ -81,7 +75,7 @@ class Objections:
 
     def __init__(self, code: LayerCode) -> None:
         self._code = code
-        self._reasons: dict[_Key, str] = {}
+        self._reasons: dict[RectifierKey, str] = {}
         self._reasons_of_owners: dict[int, str] = {}
         self._applied: set[tuple[Any, ...]] = set()
         # Operations are told apart by their ids, which are unique as long as the objects exist.
@@ -103,7 +97,7 @@ class Objections:
 
     def reason(self, call: Call, rectifier: Rectifier) -> str:
         """Return the objection to a rectifier that a call in a graph applies, or ""."""
-        return self._reasons.get(_key(call, rectifier), "")
+        return self._reasons.get(RectifierKey.of_call(call, rectifier), "")
 
     def reasons(self) -> list[str]:
         """Return all objections."""
@@ -111,7 +105,7 @@ class Objections:
 
     def reason_inside(self, target: HookTarget) -> str:
         """Return the objection to a rectifier that a layer applies in its code, or ""."""
-        by_attribute = self._reasons.get(_Key.of_target(target), "")
+        by_attribute = self._reasons.get(RectifierKey.of_target(target), "")
         return by_attribute or self._reasons_of_owners.get(id(target.owner), "")
 
     def is_applied(self, target: HookTarget) -> bool:
@@ -133,9 +127,9 @@ class Objections:
         )
         for target in targets:
             self._applied.add(target.key)
-            keys = {_Key.of_target(target)}
+            keys = {RectifierKey.of_target(target)}
             if not target.keys and target.attribute in _OF_LAYERS:
-                keys.add(_Key(id(target.owner), 0))
+                keys.add(RectifierKey(id(target.owner), 0))
             self._object_to(frozenset(keys), reason)
 
     def _note_applied(self, operation: Any) -> None:
@@ -145,7 +139,7 @@ class Objections:
         if isinstance(operation, (keras.layers.Wrapper, keras.layers.RNN)):
             self._applied |= {target.key for target in self._code.targets(operation)}
 
-    def _object_to(self, keys: frozenset[_Key], reason: str) -> None:
+    def _object_to(self, keys: frozenset[RectifierKey], reason: str) -> None:
         for key in keys:
             self._reasons.setdefault(key, reason)
             if isinstance(key.use, int):
@@ -173,6 +167,10 @@ class Objections:
                     call.outputs, self.ranges_of_call(call, given, shifted), strict=True
                 )
             )
+        for tensor in graph.losses:
+            values = ranges.get(id(tensor), fixed(ANY))
+            if values.loses_range:
+                self._object_to(values.sites, _LOSS)
         return [ranges.get(id(tensor), fixed(ANY)) for tensor in graph.outputs]
 
     def ranges_of_call(
@@ -189,7 +187,7 @@ class Objections:
             shifted: Frozen set of integers. Ids of tensors that are another one plus a number.
         """
         operation = call.operation
-        rectifier = _rectifier_of(call)
+        rectifier = rectifier_of(call)
         if rectifier is not None:
             outputs = [self._rectified(call, rectifier, shifted)]
         elif functional.has_graph(operation):
@@ -215,6 +213,7 @@ class Objections:
         if name == "RNN" and _name_of_known(operation.cell):
             return [fixed(ANY)]
         application = Application(call=call, inputs=inputs, object_to=self._object_to)
+        object_to_masks(application)
         rule = rule_for(name)
         if rule is not None:
             return [rule(application)]
@@ -231,17 +230,14 @@ class Objections:
         if not carries_sites and not any(self._code.targets(call.operation)):
             return [fixed(ANY)]
         graph = self._code.graph(call.operation, call.args, call.kwargs)
-        if graph is not None:
-            if any(_name_of_known(inner.operation) in _RUNNING_FUNCTIONS for inner in graph.calls):
-                self.object_to_code(call.operation)
-            return self._ranges_of_graph(graph, inputs)
-        self._object_to_unobserved(call.operation, call.args, call.kwargs)
-        for values in inputs:
-            self._object_to(
-                values.sites,
-                f"its output goes into {application.name}, whose code can't be followed",
-            )
-        return [fixed(ANY)]
+        if graph is None:
+            self._object_to_unobserved(call.operation, call.args, call.kwargs)
+            _object_to_code_of(application)
+            return [fixed(ANY)]
+        if any(_name_of_known(inner.operation) in _RUNNING_FUNCTIONS for inner in graph.calls):
+            self.object_to_code(call.operation)
+            _object_to_code_of(application)  # Functions may use any tensor of the code.
+        return self._ranges_of_graph(graph, inputs)
 
     def _object_to_unobserved(self, layer: Any, args: Any, kwargs: Any) -> None:
         """Object to the rectifiers in code that accepts no symbolic tensors.
@@ -263,9 +259,9 @@ class Objections:
 
     def _rectified(self, call: Call, rectifier: Rectifier, shifted: frozenset[int]) -> ValueRange:
         """Return the range of a rectifier's output."""
-        key = _key(call, rectifier)
+        key = RectifierKey.of_call(call, rectifier)
         if not takes_floats(call):
-            return fixed(_range_of_rectifier(rectifier, key).before)
+            return fixed(range_of_rectifier(rectifier, key).before)
         # min(max(x + c/2, 0), c)/c is the hard sigmoid.
         if (
             rectifier.max_value is not None
@@ -273,7 +269,7 @@ class Objections:
             and id(call.inputs[0]) in shifted
         ):
             self._object_to(frozenset({key}), HARD_SIGMOID)
-        return _range_of_rectifier(rectifier, key)
+        return range_of_rectifier(rectifier, key)
 
 
 class _UsesOfOne:
@@ -285,7 +281,7 @@ class _UsesOfOne:
 
     def __init__(self, code: LayerCode, rectifier: Rectifier) -> None:
         self._code = code
-        self._range = _range_of_rectifier(rectifier, _Key(0, 0))
+        self._range = range_of_rectifier(rectifier, RectifierKey(0, 0))
         self.objections: list[str] = []
 
     def carry_on(self, use: Use) -> bool:
@@ -300,6 +296,13 @@ class _UsesOfOne:
         return any(values.sites for values in outputs)
 
 
+def _object_to_code_of(application: Application) -> None:
+    for values in application.inputs:
+        application.object_to(
+            values.sites, f"its output goes into {application.name}, whose code can't be followed"
+        )
+
+
 def _is_known(operation: Any) -> bool:
     return functional.has_graph(operation) or rule_for(_name_of_known(operation)) is not None
 
@@ -307,31 +310,6 @@ def _is_known(operation: Any) -> bool:
 def _is_regularized_by_code(operation: Any) -> bool:
     regularizer = getattr(operation, "activity_regularizer", None)
     return regularizer is not None and not type(regularizer).__module__.startswith("keras.")
-
-
-def takes_floats(call: Call) -> bool:
-    """Return whether a call computes floating-point numbers, as a PReLU does."""
-    return bool(keras.backend.is_float_dtype(call.outputs[0].dtype))
-
-
-def _rectifier_of(call: Call) -> Rectifier | None:
-    if isinstance(call.operation, AppliedFunction):
-        return call.operation.rectifier
-    return None if functional.has_graph(call.operation) else recognize_call(call)
-
-
-def _range_of_rectifier(rectifier: Rectifier, key: _Key) -> ValueRange:
-    high = math.inf if rectifier.max_value is None else rectifier.max_value
-    before = Interval(_lower_bound(rectifier), high)
-    if rectifier.reason or before.low == -math.inf:
-        return fixed(before)
-    return ValueRange(before=before, after=Interval(-math.inf, high), sites=frozenset({key}))
-
-
-def _lower_bound(rectifier: Rectifier) -> float:
-    if rectifier.smooth:
-        return SMOOTH_LOWER_BOUNDS.get(rectifier.smooth, -math.inf)
-    return 0.0 if rectifier.negative_slope == 0 else -math.inf
 
 
 def _one_step(call: Call) -> Call:
@@ -364,9 +342,3 @@ def _name_of_known(operation: Any) -> str:
     cls = unchanged_class(operation, ("keras",))
     is_replaced = hasattr(vars(operation).get("call"), "stands_in")
     return "" if cls is None or is_replaced else cls.__name__
-
-
-def _key(call: Call, rectifier: Rectifier) -> _Key:
-    if isinstance(call.operation, AppliedFunction):
-        return _Key.of_target(call.operation.target)
-    return _Key(id(call.operation), 0 if rectifier.shared else call.index)

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
-from keras_prelu.graph.functional import Call
+from keras_prelu.graph.functional import Call, losses_of_calls
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_calls
 
 __all__ = ["Use", "observed_uses"]
@@ -27,6 +27,8 @@ _Key = tuple[Any, ...]
 _BATCH_SIZE = 2
 _OPEN_SIZE = 16
 _LEAST, _MOST = 0.1, 0.9
+_FIRST, _OTHERS, _NEGATIVE = 0, 1, 2
+"""Seeds of the numbers in place of a rectifier's output. Those of the last are negative."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,13 @@ class _Experiment:
         def compute(call: HookedCall, count: int) -> Any:
             return None
 
-        observed = self._run(0, observe)
+        observed = self._run(_FIRST, observe)
         if not self._numbers:  # It is not applied.
             return uses
-        is_complete = _all_same(observed, self._run(1, keep))
-        is_conclusive = not _all_same(observed, self._run(1, compute))
+        is_complete = all(
+            _all_same(observed, self._run(seed, keep)) for seed in (_OTHERS, _NEGATIVE)
+        )
+        is_conclusive = not _all_same(observed, self._run(_OTHERS, compute))
         return uses if is_complete and is_conclusive else None
 
     def _run(self, seed: int, hook: Callable[[HookedCall, int], Any]) -> list[np.ndarray]:
@@ -128,16 +132,23 @@ class _Experiment:
                 return replaced
             rng = np.random.default_rng([seed, counts[key]])
             drawn = rng.uniform(_LEAST, _MOST, tuple(call.outputs.shape))
+            if seed == _NEGATIVE:
+                drawn = -drawn
             numbers = keras.ops.convert_to_tensor(drawn, dtype=call.outputs.dtype)
-            if seed == 0:
+            if seed == _FIRST:
                 self._numbers.append(_numpy(numbers))
             return numbers
 
         args, kwargs = self._arguments
         scope = keras.StatelessScope(state_mapping=self._weights)
-        with scope, hook_calls([*self._known, self._target], hear):
+        with (
+            scope,
+            hook_calls([*self._known, self._target], hear),
+            losses_of_calls([self._layer, *sublayers(self._layer)]) as added,
+        ):
             outputs = self._layer(*args, **kwargs)
-        return [_numpy(leaf) for leaf in _tensors(outputs)]
+            losses = [each.loss for each in added]
+        return [_numpy(leaf) for leaf in _tensors((outputs, losses))]
 
     def _use(self, call: HookedCall) -> Use | None:
         """Return the use that a call makes of the rectifier, or None.

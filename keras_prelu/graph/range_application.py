@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +20,15 @@ __all__ = [
     "HARD_SIGMOID",
     "Application",
     "constant_of",
+    "growth",
     "interval_of_constant",
     "object_to_division",
     "object_to_domain",
     "object_to_gating",
+    "object_to_growth",
+    "object_to_masks",
     "object_to_scaling",
+    "object_to_telling_apart",
     "object_to_unknown",
 ]
 
@@ -120,10 +125,45 @@ def _interval_of_array(array: np.ndarray) -> Interval | None:
 
 
 def object_to_unknown(application: Application, values: ValueRange) -> None:
-    """Object to an operation of which nothing is known."""
+    """Object to an operation of which nothing is known, unless a clip or the like keeps a range."""
+    if not values.is_kept:
+        application.object_to(
+            values.sites, f"its output goes into {application.name}, which may rely on its range"
+        )
+
+
+def object_to_telling_apart(application: Application, values: ValueRange) -> None:
+    """Object to an operation that tells zeros from other numbers."""
     application.object_to(
-        values.sites, f"its output goes into {application.name}, which may rely on its range"
+        values.sites,
+        f"its output goes into {application.name}, which tells zeros from other numbers",
     )
+
+
+def object_to_masks(application: Application) -> None:
+    """Object to masks, which layers take to be 0 or not."""
+    call = application.call
+    try:
+        arguments = inspect.signature(call.operation.call).bind(*call.args, **call.kwargs).arguments
+    except (AttributeError, TypeError, ValueError):
+        arguments = call.kwargs
+    named = {**arguments, **arguments.get("kwargs", {})}
+    masks = [value for name, value in named.items() if name.endswith("mask")]
+    ids = {id(leaf) for leaf in keras.tree.flatten(masks)}
+    for tensor, values in application.operands():
+        if id(tensor) in ids:
+            object_to_telling_apart(application, values)
+
+
+def growth(application: Application) -> str:
+    """Return the objection to an operation whose results no bound keeps small any more."""
+    return f"its output goes into {application.name}, which would grow without bound"
+
+
+def object_to_growth(application: Application, exponent: ValueRange) -> None:
+    """Object to an exponential of what was bounded above."""
+    if math.isfinite(exponent.before.high) and math.isinf(exponent.after.high):
+        application.object_to(exponent.sites, growth(application))
 
 
 def object_to_domain(application: Application, values: ValueRange, low: float, high: float) -> None:

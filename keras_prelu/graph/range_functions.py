@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from keras_prelu.graph import range_rules as rules
+from keras_prelu.graph.backend_functions import BackendFunction
+from keras_prelu.graph.functional import Call
 from keras_prelu.graph.range_application import (
     Application,
     interval_of_constant,
@@ -25,10 +28,12 @@ from keras_prelu.graph.value_ranges import (
 
 __all__ = [
     "absolute",
+    "arccosine",
     "clipped",
     "increasing",
     "inverse_root",
     "largest",
+    "norm",
     "normalized",
     "sign_kept",
     "smallest",
@@ -60,6 +65,18 @@ def with_domain(low: float, high: float, function: Callable[[float], float]) -> 
     return carried
 
 
+def arccosine(application: Application) -> ValueRange:
+    right_angle = Interval(math.pi / 2, math.pi / 2)
+    return with_domain(-1.0, 1.0, math.asin)(application).mapped(right_angle.minus)
+
+
+def norm(application: Application) -> ValueRange:
+    """Return the range of norms, of which that of order 0 counts the other numbers than zeros."""
+    if getattr(application.call.operation, "ord", None) == 0:
+        return rules.zeros_told_apart(application)
+    return fixed(NON_NEGATIVE)
+
+
 def inverse_root(application: Application) -> ValueRange:
     object_to_domain(application, application.first, 0.0, math.inf)
     return application.first.mapped(lambda interval: NON_NEGATIVE)
@@ -87,11 +104,21 @@ def absolute(application: Application) -> ValueRange:
 
 
 def clipped(application: Application) -> ValueRange:
-    operation = application.call.operation
-    low, high = (
-        interval_of_constant(getattr(operation, bound, None)) or ANY for bound in ("x_min", "x_max")
-    )
+    low, high = map(_as_bound, _bounds(application.call))
     return _cut(application.first, fixed(low)).mapped(high.smallest)
+
+
+def _as_bound(bound: Any) -> Interval:
+    return interval_of_constant(bound) or ANY
+
+
+def _bounds(call: Call) -> tuple[Any, Any]:
+    """Return the smallest and the largest value that an operation leaves as they are."""
+    if not isinstance(call.operation, BackendFunction):
+        return call.operation.x_min, call.operation.x_max
+    low, high = (*call.args[1:], None, None)[:2]
+    by_name = {name.rpartition("_")[2]: bound for name, bound in call.kwargs.items()}
+    return by_name.get("min", low), by_name.get("max", high)
 
 
 def largest(application: Application) -> ValueRange:

@@ -13,14 +13,15 @@ from typing import Any
 
 import keras
 
-from keras_prelu.graph.functional import Call
 from keras_prelu.graph.range_application import (
     Application,
     interval_of_constant,
     object_to_division,
     object_to_domain,
     object_to_gating,
+    object_to_growth,
     object_to_scaling,
+    object_to_telling_apart,
     object_to_unknown,
 )
 from keras_prelu.graph.value_ranges import (
@@ -53,13 +54,12 @@ __all__ = [
     "multiplied",
     "negated",
     "of_unknown_operation",
-    "products_summed",
     "remainder",
     "rescaled",
+    "saturated",
     "subtracted",
     "summed",
     "taken",
-    "to_a_power",
     "used_as_index",
     "zeros_told_apart",
 ]
@@ -67,11 +67,8 @@ __all__ = [
 Rule = Callable[[Application], ValueRange]
 
 SYMMETRIC_UNIT = Interval(-1.0, 1.0)
-_EXPONENT = "0 is raised to the power of its output, which must not be negative"
-_LARGEST = 700.0
-"""Numbers whose exponential is finite are at most this large."""
 _CLOSE = 1e-3
-"""Thresholds this close to the smallest value tell it from the others."""
+"""Thresholds this close to the smallest or largest value tell it from the others."""
 _ACTIVATIONS = {
     "exponential": NON_NEGATIVE,
     "hard_sigmoid": UNIT,
@@ -124,7 +121,7 @@ def kept_or_zero(application: Application) -> ValueRange:
 def chosen(application: Application) -> ValueRange:
     """Return the range of `where(condition, a, b)`."""
     for _, condition in application.operands()[:1]:
-        _object_to_telling_apart(application, condition)
+        object_to_telling_apart(application, condition)
     return hull_of(values for _, values in application.operands()[1:])
 
 
@@ -133,9 +130,20 @@ def summed(application: Application) -> ValueRange:
 
 
 def cast(application: Application) -> ValueRange:
-    if application.call.outputs[0].dtype == "bool":
+    dtype = str(application.call.outputs[0].dtype)
+    if dtype == "bool":
         return zeros_told_apart(application)
+    if dtype.startswith("uint"):
+        object_to_domain(application, application.first, 0.0, math.inf)
     return application.first
+
+
+def saturated(application: Application) -> ValueRange:
+    """Return the range of a cast that cuts off what a dtype does not hold."""
+    is_unsigned = str(application.call.outputs[0].dtype).startswith("uint")
+    return (
+        application.first.mapped(Interval(0.0, 0.0).largest) if is_unsigned else cast(application)
+    )
 
 
 # Arithmetic.
@@ -210,7 +218,10 @@ def divided(application: Application) -> ValueRange:
 
 
 def remainder(application: Application) -> ValueRange:
-    for _, divisor in application.operands()[1:]:
+    """Return the range of a remainder, which jumps where the dividend changes its sign."""
+    dividend, *divisors = [values for _, values in application.operands()]
+    object_to_unknown(application, dividend)
+    for divisor in divisors:
         object_to_division(application, divisor)
     return fixed(ANY)
 
@@ -218,50 +229,6 @@ def remainder(application: Application) -> ValueRange:
 def inverted(application: Application) -> ValueRange:
     object_to_division(application, application.first)
     return application.first.mapped(Interval(1.0, 1.0).over)
-
-
-def to_a_power(application: Application) -> ValueRange:
-    operands = application.operands()
-    if len(operands) != 2:
-        return of_unknown_operation(application)
-    (_, base), (_, exponent) = operands
-    power = exponent.before.low
-    if exponent.sites and base.before.low > 0 and not base.sites:
-        return exponent.mapped(lambda interval: _powers(base.before, interval))
-    if exponent.sites and exponent.loses_sign:
-        application.object_to(exponent.sites, _EXPONENT)
-    if exponent.sites or exponent.before.width != 0 or power != int(power):
-        object_to_domain(application, base, 0.0, math.inf)
-        return fixed(NON_NEGATIVE)
-    if power < 0:
-        object_to_division(application, base)
-    if power == 2:
-        return base.absorbed(Interval.squares)
-    return fixed(NON_NEGATIVE) if power % 2 == 0 else base.mapped(Interval.signs)
-
-
-def _powers(base: Interval, exponent: Interval) -> Interval:
-    """Return the interval of powers of positive numbers."""
-    logarithms = Interval(math.log(base.low), math.log(base.high)).times(exponent)
-    return logarithms.mapped(lambda value: math.exp(min(value, _LARGEST)))
-
-
-def products_summed(application: Application) -> ValueRange:
-    """Return the range of sums of products, as of `matmul` and `einsum`."""
-    operands = application.operands()
-    if _multiplies_elements(application.call):
-        return multiplied(application)
-    fixed_kernels = [values.before for leaf, values in operands if not _is_tensor(leaf)]
-    if any(kernel.low < 0 for kernel in fixed_kernels):
-        return fixed(ANY)  # A linear map.
-    return folded(Interval.times, operands).mapped(Interval.sums)
-
-
-def _multiplies_elements(call: Call) -> bool:
-    """Return whether an einsum sums over no index."""
-    equation = str(getattr(call.operation, "subscripts", "")).replace(" ", "")
-    inputs, arrow, output = equation.partition("->")
-    return bool(arrow) and set(inputs) - {",", "."} <= set(output)
 
 
 def linear(application: Application) -> ValueRange:
@@ -274,6 +241,8 @@ def linear(application: Application) -> ValueRange:
     interval = _ACTIVATIONS.get(getattr(activation, "__name__", "")) if is_known else None
     if interval is None:
         object_to_unknown(application, sums)
+    if interval == NON_NEGATIVE:
+        object_to_growth(application, sums)
     return fixed(interval or ANY)
 
 
@@ -306,25 +275,25 @@ def _may_be_negative(weight: Any) -> bool:
 
 def zeros_told_apart(application: Application) -> ValueRange:
     for values in application.inputs:
-        _object_to_telling_apart(application, values)
+        object_to_telling_apart(application, values)
     return fixed(UNIT)
 
 
-def _object_to_telling_apart(application: Application, values: ValueRange) -> None:
-    application.object_to(
-        values.sites,
-        f"its output goes into {application.name}, which tells zeros from other numbers",
-    )
-
-
 def compared(application: Application) -> ValueRange:
-    """Return the range of a comparison, which may tell the smallest values from the others."""
+    """Return the range of a comparison, which may tell the outermost values from the others."""
     operands = application.operands()
     for values, other in zip(operands, reversed(operands), strict=True):
-        lowest, threshold = values[1].before.low, other[1]
-        if not threshold.sites and threshold.before.high <= lowest + _CLOSE:
-            _object_to_telling_apart(application, values[1])
+        if not other[1].sites and _parts_nothing_else(values[1], other[1].before):
+            object_to_telling_apart(application, values[1])
     return fixed(ANY)
+
+
+def _parts_nothing_else(values: ValueRange, threshold: Interval) -> bool:
+    """Return whether all values lie on one side of a threshold, except what sites bring about."""
+    before, after = values.before, values.after
+    is_below = after.low < before.low and threshold.high <= before.low + _CLOSE
+    is_above = after.high > before.high and threshold.low >= before.high - _CLOSE
+    return is_below or is_above
 
 
 def used_as_index(application: Application) -> ValueRange:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+from keras_prelu.graph import range_contractions as contractions
 from keras_prelu.graph import range_functions as functions
+from keras_prelu.graph import range_powers as powers
 from keras_prelu.graph import range_rules as rules
 from keras_prelu.graph.range_rules import Rule
 from keras_prelu.graph.value_ranges import ANY, NON_NEGATIVE, UNIT, Interval, fixed
@@ -42,9 +44,6 @@ def _overflowing(function: Callable[[float], float]) -> Callable[[float], float]
             return math.copysign(math.inf, value)
 
     return applied
-
-
-_exp = _overflowing(math.exp)
 
 
 def _softplus(value: float) -> float:
@@ -128,7 +127,8 @@ _RULES: dict[str, Rule] = dict(
         *_rules("AdditiveAttention Attention DotProductAttention", rules.mixed),
         *_rules(_PADDING, rules.kept_or_zero),
         *_rules(_SUMMING, rules.summed),
-        *_rules("Cast SaturateCast", rules.cast),
+        *_rules("Cast", rules.cast),
+        *_rules("SaturateCast", rules.saturated),
         *_rules("Where", rules.chosen),
         *_rules("Add", rules.added),
         *_rules("Subtract", rules.subtracted),
@@ -138,8 +138,9 @@ _RULES: dict[str, Rule] = dict(
         *_rules("Rescaling", rules.rescaled),
         *_rules("Divide DivideNoNan FloorDivide TrueDivide", rules.divided),
         *_rules("Reciprocal", rules.inverted),
-        *_rules("Power", rules.to_a_power),
-        *_rules(_MULTIPLYING_AND_SUMMING, rules.products_summed),
+        *_rules("Power", powers.to_a_power),
+        *_rules("Cumprod Prod Nanprod", powers.product),
+        *_rules(_MULTIPLYING_AND_SUMMING, contractions.products_summed),
         *_rules(_LINEAR, rules.linear),
         *_rules("Maximum Fmax", functions.largest),
         *_rules("Minimum Fmin", functions.smallest),
@@ -147,12 +148,13 @@ _RULES: dict[str, Rule] = dict(
         *_rules("Square", functions.squared),
         *_rules("Abs Absolute Fabs", functions.absolute),
         *_rules("Normalize UnitNormalization", functions.normalized),
-        *_rules("Cumprod Prod Nanprod HardShrink SoftShrink TanhShrink Glu", functions.sign_kept),
+        *_rules("HardShrink SoftShrink TanhShrink Glu", functions.sign_kept),
         *_rules("Log Log10 Log2", functions.with_domain(0.0, math.inf, _log)),
         *_rules("Log1p", functions.with_domain(-1.0, math.inf, _log1p)),
         *_rules("Sqrt", functions.with_domain(0.0, math.inf, math.sqrt)),
         *_rules("Rsqrt", functions.inverse_root),
         *_rules("Arcsin", functions.with_domain(-1.0, 1.0, math.asin)),
+        *_rules("Arccos", functions.arccosine),
         *_rules(
             "Erfinv Arctanh", functions.with_domain(-1.0, 1.0, lambda x: math.inf * x if x else 0.0)
         ),
@@ -162,7 +164,6 @@ _RULES: dict[str, Rule] = dict(
         *_rules("Arctan", functions.increasing(math.atan)),
         *_rules("Arcsinh", functions.increasing(math.asinh)),
         *_rules("Sinh", functions.increasing(_overflowing(math.sinh))),
-        *_rules("Expm1", functions.increasing(_overflowing(math.expm1))),
         *_rules("Cbrt", functions.increasing(_odd_root)),
         *_rules("Softsign", functions.increasing(_softsign)),
         *_rules("HardTanh", functions.increasing(lambda value: min(1.0, max(-1.0, value)))),
@@ -175,9 +176,11 @@ _RULES: dict[str, Rule] = dict(
         *_rules("Greater GreaterEqual Less LessEqual", rules.compared),
         *_rules("HardSigmoid Softmax SparseSigmoid Sparsemax", _ranged(UNIT)),
         *_rules("Cos Sin", _ranged(rules.SYMMETRIC_UNIT)),
-        *_rules("Cosh Hypot Norm Ptp Squareplus Std Var", _ranged(NON_NEGATIVE)),
-        *_rules("Exp", functions.increasing(_exp)),
-        *_rules("Exp2", functions.increasing(_overflowing(math.exp2))),
+        *_rules("Norm", functions.norm),
+        *_rules("Cosh Hypot Ptp Squareplus Std Var", _ranged(NON_NEGATIVE)),
+        *_rules("Exp", powers.exponential(powers.exponential_of)),
+        *_rules("Exp2", powers.exponential(_overflowing(math.exp2))),
+        *_rules("Expm1", powers.exponential(_overflowing(math.expm1))),
         *_rules("Softplus", functions.increasing(_softplus)),
         *_rules("Sigmoid", functions.increasing(_sigmoid)),
         *_rules("Mod", rules.remainder),

@@ -123,6 +123,12 @@ class ValueRange:
         )
 
     @property
+    def is_kept(self) -> bool:
+        """Whether the values lie between two bounds, between which they stay."""
+        before, after = self.before, self.after
+        return before.is_bounded and before.low <= after.low and after.high <= before.high
+
+    @property
     def loses_range(self) -> bool:
         """Whether the conversion takes a range away from the values, or from some of them."""
         return self.loses_sign or self.is_gate_of_sites or self.joined

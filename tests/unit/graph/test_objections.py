@@ -42,6 +42,23 @@ class Opaque(L.Layer):
         return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
 
 
+class Conditional(L.Layer):
+    """Applies its rectifier to the input, and asks whether the results are negative."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.act = L.ReLU(name="act")
+        self.dense = L.Dense(6)
+
+    def call(self, inputs):
+        h = self.act(inputs)
+        sign = 1.0 if ops.convert_to_numpy(ops.mean(h)) >= 0 else -1.0
+        return sign * self.dense(h)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
+
+
 @keras.saving.register_keras_serializable("tests")
 def root(x):
     return ops.sqrt(x)
@@ -92,6 +109,7 @@ ROOT, LOG, DIVIDED = "sqrt()", "log()", "divided by"
 GATE, HARD, CHANNELS = "it is a gate: another", "hard-sigmoid", "whole channels"
 OUTPUT, UNKNOWN, OPAQUE = "output of the model", "may rely on its range", "can't be followed"
 ZEROS, INDICES = "tells zeros", "indices"
+GROWS, WEIGHTS, LOSS = "grow without bound", "weights of sums", "to the loss"
 
 CASES = {
     # Consumers that do not rely on the range.
@@ -235,9 +253,72 @@ CASES = {
     ),
     "arcsin": ("arcsin()", lambda: row(lambda x, _: ops.arcsin(relu(x, max_value=1)))),
     "log of an exponential": (LOG, lambda: row(lambda x, _: ops.log(ops.exp(relu(x)) - 0.9))),
-    "sqrt of 1 - exp": (ROOT, lambda: row(lambda x, _: ops.sqrt(1 - ops.exp(-relu(x))))),
+    "sqrt of exp - 1": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.exp(relu(x)) - 1))),
     "sqrt of a power": (ROOT, lambda: row(lambda x, _: ops.sqrt(2.0 ** relu(x) - 1))),
     "sqrt of a sigmoid": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.sigmoid(relu(x)) - 0.5))),
+    # Exponentials of what was bounded, and products of many such factors.
+    "decay": (GROWS, lambda: row(lambda x, _: x * ops.exp(-relu(x)))),
+    "decay by a product": (GROWS, lambda: row(lambda x, _: ops.exp(-relu(x) * x**2))),
+    "decay of sums": (GROWS, lambda: row(lambda x, _: ops.exp(-ops.cumsum(relu(x), -1)))),
+    "opacity": (GROWS, lambda: row(lambda x, _: 1 - ops.exp(-relu(x) * ops.abs(x)))),
+    "exp2": (GROWS, lambda: row(lambda x, _: ops.exp2(1 - relu(x)))),
+    "expm1": (GROWS, lambda: row(lambda x, _: ops.expm1(-relu(x)))),
+    "power of a constant": (GROWS, lambda: row(lambda x, _: 0.9 ** relu(x))),
+    "negative exponent": (GROWS, lambda: row(lambda x, _: ops.power(2.0, -relu(x)))),
+    "exponential as an activation": (
+        GROWS,
+        lambda: row(lambda x, _: L.Activation("exponential")(-relu(x))),
+    ),
+    "transmittance": (GROWS, lambda: row(lambda x, _: ops.cumprod(1 - relu(x, max_value=1), -1))),
+    "product of shares": (
+        GROWS,
+        lambda: row(lambda x, _: ops.prod(relu(x, max_value=1), -1, keepdims=True)),
+    ),
+    "exponential of a capped one": (
+        SITE,
+        lambda: row(lambda x, _: ops.exp(relu(x, max_value=6) - 6)),
+    ),
+    "softmax of the negative": (SITE, lambda: row(lambda x, _: ops.softmax(-relu(x)))),
+    # Weights of sums.
+    "attention": (WEIGHTS, lambda: row(lambda x, _: ops.matmul(*pair(relu(x), x)))),
+    "attention, capped": (
+        WEIGHTS,
+        lambda: row(lambda x, _: ops.matmul(*pair(relu(x, max_value=1), x))),
+    ),
+    "attention, an operator": (
+        WEIGHTS,
+        lambda: row(lambda x, _: pair(relu(x))[0] @ pair(x, x)[1]),
+    ),
+    "attention, an einsum": (
+        WEIGHTS,
+        lambda: row(lambda x, _: ops.einsum("bts,bsd->bdt", *pair(relu(x), x))),
+    ),
+    "attention, an einsum without a result": (
+        WEIGHTS,
+        lambda: row(lambda x, _: ops.einsum("...ts,...sd", *pair(relu(x), x))),
+    ),
+    "attention, a layer": (
+        WEIGHTS,
+        lambda: row(lambda x, _: L.Dot(axes=(1, 2))([relu(x)[:, :3], pair(x)[0]])),
+    ),
+    "attention in code": (
+        WEIGHTS,
+        lambda: row(lambda x, _: Code(lambda layer, y: ops.matmul(*pair(y, y**3)))(relu(x))),
+    ),
+    "outer product": (WEIGHTS, lambda: row(lambda x, _: ops.einsum("bi,bj->bij", relu(x), x))),
+    "gate of a dot product": (
+        GATE,
+        lambda: row(lambda x, _: L.Dot(axes=1)([relu(x, max_value=1), x])),
+    ),
+    "values of attention": (
+        SITE,
+        lambda: row(lambda x, _: ops.matmul(ops.softmax(pair(x)[0]), pair(x, relu(x))[1])),
+    ),
+    "values of a graph convolution": (
+        SITE,
+        lambda: row(lambda x, _: ops.einsum("bnm,bmd->bnd", *pair(x, relu(x)))),
+    ),
+    "dot product of features": (SITE, lambda: row(lambda x, _: L.Dot(axes=1)([relu(x), x]))),
     # Divisions.
     "division": (DIVIDED, lambda: row(lambda x, _: x / (relu(x) + 0.1))),
     "division by a square": (DIVIDED, lambda: row(lambda x, _: x / ops.square(1 + relu(x)))),
@@ -292,7 +373,6 @@ CASES = {
         GATE,
         lambda: row(lambda x, _: ops.einsum("bi,bi->bi", relu(x, max_value=1), x)),
     ),
-    "decay": (GATE, lambda: row(lambda x, _: x * ops.exp(-relu(x)))),
     "gate of channels": (
         CHANNELS,
         lambda: image(lambda x, _: x * relu(ops.mean(x, (1, 2), keepdims=True))),
@@ -315,6 +395,9 @@ CASES = {
         OUTPUT,
         lambda: output(lambda x: Code(applied, keras.activations.relu)(x)),
     ),
+    # What code adds to the loss.
+    "loss": (LOSS, lambda: row(lambda x, _: Code(sparse_by_mean)(relu(x)))),
+    "loss of squares": (SITE, lambda: row(lambda x, _: Code(sparse_by_squares)(relu(x)))),
     # Zeros, indices, and what is not known.
     "mask": (ZEROS, lambda: row(lambda x, _: ops.where(ops.not_equal(relu(x), 0), x, 1.0))),
     "condition": (ZEROS, lambda: row(lambda x, _: ops.where(relu(x), x, 1.0))),
@@ -326,6 +409,27 @@ CASES = {
     "smaller than": (
         ZEROS,
         lambda: row(lambda x, _: ops.where(ops.greater(1e-6, relu(x)), x, 0.0)),
+    ),
+    "negative": (ZEROS, lambda: row(lambda x, _: ops.where(-relu(x) < 0, x, 0.0))),
+    "at most 2": (
+        ZEROS,
+        lambda: row(lambda x, _: ops.where(2 - ops.mean(relu(x), -1, True) >= 2, x, 0.0)),
+    ),
+    "at the cap": (SITE, lambda: row(lambda x, _: ops.where(relu(x, max_value=1) >= 1, x, 0.0))),
+    "mask of a layer": (ZEROS, lambda: row(lambda x, _: L.Softmax()(x, relu(x)))),
+    "mask of attention": (
+        ZEROS,
+        lambda: row(
+            lambda x, _: L.MultiHeadAttention(1, 2)(*pair(x, x), attention_mask=pair(relu(x))[0])
+        ),
+    ),
+    "unsigned": (
+        "takes no negative numbers",
+        lambda: row(lambda x, _: ops.cast(ops.cast(relu(x), "uint8"), "float32")),
+    ),
+    "saturated": (
+        SITE,
+        lambda: row(lambda x, _: ops.cast(ops.saturate_cast(relu(x), "uint8"), "float32")),
     ),
     "Masking": (ZEROS, lambda: image(lambda x, _: L.LSTM(3)(L.Masking()(ops.mean(relu(x), 1))))),
     "indices": (
@@ -347,6 +451,25 @@ CASES = {
         ),
     ),
     "unknown op": (UNKNOWN, lambda: row(lambda x, _: ops.arctan2(relu(x), x))),
+    "clipped, of an unknown op": (
+        SITE,
+        lambda: row(lambda x, _: ops.sinc(ops.clip(relu(x) + x, -1, 1))),
+    ),
+    "angle": (
+        SITE,
+        lambda: row(lambda x, _: ops.arccos(ops.clip(ops.normalize(relu(x)), -1 + 1e-6, 1 - 1e-6))),
+    ),
+    "arccos": ("arccos()", lambda: row(lambda x, _: ops.arccos(relu(x, max_value=1)))),
+    "dividend of a remainder": (UNKNOWN, lambda: row(lambda x, _: ops.mod(relu(x), 2))),
+    "condition of keras.ops.cond": (
+        OPAQUE,
+        lambda: row(lambda x, _: Code(lambda layer, y: conditional(y, y, -y))(relu(x))),
+    ),
+    "branch of keras.ops.cond": (
+        OPAQUE,
+        lambda: row(lambda x, _: Code(lambda layer, y: conditional(y**2, ops.sqrt(y), y))(relu(x))),
+    ),
+    "condition of Python": (OPAQUE, lambda: row(lambda x, _: Conditional()(x))),
     "code that can't be run": (OPAQUE, lambda: row(lambda x, _: Opaque()(relu(x)))),
     # No sites.
     "integers": (
@@ -356,6 +479,26 @@ CASES = {
     "integers, relu": (NO_SITE, lambda: row(lambda x, _: ops.relu(ops.cast(x, "int32")))),
     "a weight": (NO_SITE, lambda: row(lambda x, _: Code(of_weight, keras.activations.relu)(x))),
 }
+
+
+def pair(*tensors):
+    """Return matrices of two rows and three columns, and of three rows and two columns."""
+    shapes = ((2, 3), (3, 2))[: len(tensors)]
+    return [ops.reshape(x, (-1, *shape)) for x, shape in zip(tensors, shapes, strict=True)]
+
+
+def conditional(condition, chosen, other):
+    return ops.cond(ops.mean(condition) >= 0, lambda: chosen, lambda: other)
+
+
+def sparse_by_mean(layer, x):
+    layer.add_loss(ops.mean(x))
+    return x
+
+
+def sparse_by_squares(layer, x):
+    layer.add_loss(ops.mean(x**2))
+    return x
 
 
 def scaled_by_weights(layer, x):
