@@ -60,6 +60,7 @@ def finetune_model(
     settings = named_settings(asdict(options))
     # For a converted model, "auto" trains the model as it is; no recipe means the same here.
     settings["recipe"] = options.recipe or "auto"
+    settings["save_freq"] = options.save_freq or "epoch"
     if options.runs > 1:
         _print_cost(settings["recipe"] if original is None else "", options)
     callbacks = _logging(settings.pop("log_dir"), settings.pop("tracker"), group, train)
@@ -158,6 +159,9 @@ def _training_progress(update: Update, training: str) -> Any:
     from keras_prelu.sites.prelu_layers import has_prelu_layers
 
     class TrainingProgress(keras.callbacks.Callback):
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Checkpoints store nothing of it: times are of this process.
+
         def on_train_begin(self, logs: Any = None) -> None:
             network = "PReLU" if has_prelu_layers(self.model) else "ReLU"
             self._stage = training_name(training, network)

@@ -60,9 +60,13 @@ class Batches(keras.utils.PyDataset):
         return batch
 
     def _batch(self, index: int) -> tuple[Any, ...]:
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        rows = self._rows(index)
         host_rows = len(rows) // self._replicas * self._replicas // self._hosts
         start = host_rows * self._host
         batch = self._samples.take(rows[start : start + host_rows])
         # Keras's data adapter for TensorFlow takes a list for one tensor.
         return keras.tree.lists_to_tuples(keras_arrays(batch.labelled))
+
+    def _rows(self, index: int) -> np.ndarray:
+        """Return which samples a batch has."""
+        return self._order[index * self._batch_size : (index + 1) * self._batch_size]

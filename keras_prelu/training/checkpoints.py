@@ -1,115 +1,46 @@
-"""Checkpoints from which a training continues exactly where it stopped.
-
-After `kill -9` the final weights are those of an uninterrupted training. Keras's own
-`BackupAndRestore` writes weights and epoch as two files, between which a process can be killed, and
-leaves out the state of random generators (dropout) and the best weights so far. Here the whole
-state is in one file, which is replaced atomically.
-"""
+"""The checkpoints of a fine-tuning, in one folder."""
 
 from __future__ import annotations
 
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import filelock
-import keras
-import numpy as np
 
-from keras_prelu.backend.hosts import gather, host, wait_for_all
-from keras_prelu.backend.keras_internals import begin_at_epoch
-from keras_prelu.backend.variables import snapshot
-from keras_prelu.errors import FileError, FineTuningError
-from keras_prelu.io.atomic import atomic_write, atomic_write_text
-from keras_prelu.training.guard import DivergenceGuard
+from keras_prelu.backend.hosts import host, wait_for_all
+from keras_prelu.errors import FileError, FineTuningError, InvalidArgumentError
+from keras_prelu.io.atomic import atomic_write_text
+from keras_prelu.training.state_file import StateFile
+from keras_prelu.utils.checks import check_integer
 
-__all__ = ["Checkpoint", "Checkpoints"]
+__all__ = ["Checkpoints", "steps_between_checkpoints"]
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Callback that saves the whole state of a training each epoch and restores it at the start.
-
-    It must come after the `EarlyStopping` whose best weights it stores. The state of a training
-    that diverged is not stored: continued from the epoch before, it diverges again.
+def steps_between_checkpoints(save_freq: int | str, folder: Any) -> int | None:
+    """Return every how many steps a training is stored, or None for each epoch alone.
 
     Args:
-        path: `pathlib.Path` of the file.
-        guard: `DivergenceGuard` of the training.
-        stopping: `keras.callbacks.EarlyStopping` of the training, or None. Defaults to None.
+        save_freq: Int or "epoch", as of `finetune`.
+        folder: Path of the folder of checkpoints, or None.
 
-    Attributes:
-        history: Dict of lists of floats. Metrics by epoch, also of the epochs before a restoration.
+    Raises:
+        InvalidArgumentError: A ValueError; it is neither, or there is no folder.
     """
-
-    def __init__(self, path: Path, guard: DivergenceGuard, stopping: Any = None) -> None:
-        super().__init__()
-        self._path = path
-        self._guard = guard
-        self._stopping = stopping
-        self.history: dict[str, list[float]] = {}
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        exists = gather(np.array(self._path.exists()))
-        if exists.any() != exists.all():
-            raise FineTuningError(
-                f"Some hosts see the checkpoint '{self._path}' and some do not. It must lie in a"
-                " folder that all hosts share."
-            )
-        if exists.any():
-            self._restore()
-
-    def _restore(self) -> None:
-        optimizer = self.model.optimizer
-        if not optimizer.built:
-            optimizer.build(self.model.trainable_variables)
-        state, meta = _read(self._path)
-        try:
-            self._assign(state, meta)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _damaged(self._path) from error
-
-    def _assign(self, state: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Give the model and the callbacks a state that was read."""
-        variables = _variables(self.model)
-        if len(variables) != meta["variables"]:
-            raise FineTuningError(
-                f"The checkpoint '{self._path}' is of another model. Remove it to start anew."
-            )
-        for index, variable in enumerate(variables):
-            variable.assign(_restored(state[f"v{index}"], variable))
-        self.history = meta["history"]
-        if self._stopping is not None and meta["best_epoch"] is not None:
-            self._stopping.best_weights = [
-                _restored(state[f"b{index}"], array)
-                for index, array in enumerate(self.model.get_weights())
-            ]
-            self._stopping.best, self._stopping.best_epoch = meta["best"], meta["best_epoch"]
-            self._stopping.wait = meta["epoch"] - 1 - meta["best_epoch"]
-        has_stopped = self._stopping is not None and self._stopping.wait >= self._stopping.patience
-        begin_at_epoch(self.model, self.params["epochs"] if has_stopped else meta["epoch"])
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(float(value))
-        if host() or self._guard.reason:
-            return
-        variables = _variables(self.model)
-        state = {f"v{index}": _raw(snapshot(variable)) for index, variable in enumerate(variables)}
-        has_best = self._stopping is not None and self._stopping.best_weights is not None
-        if has_best:
-            state |= {
-                f"b{index}": _raw(array) for index, array in enumerate(self._stopping.best_weights)
-            }
-        meta = {
-            "epoch": epoch + 1,
-            "variables": len(variables),
-            "history": self.history,
-            "best": float(self._stopping.best) if has_best else None,
-            "best_epoch": int(self._stopping.best_epoch) if has_best else None,
-        }
-        _write(self._path, state, meta)
+    if isinstance(save_freq, str):
+        if save_freq == "epoch":
+            return None
+        raise InvalidArgumentError(
+            f"`save_freq` must be 'epoch' or a number of steps. Received: save_freq={save_freq!r}"
+        )
+    check_integer("save_freq", save_freq, minimum=1)
+    if folder is None:
+        raise InvalidArgumentError(
+            "`save_freq` is how often `checkpoints` are stored. Give their folder too."
+            f" Received: save_freq={save_freq}"
+        )
+    return int(save_freq)
 
 
 class Checkpoints:
@@ -121,6 +52,8 @@ class Checkpoints:
     Args:
         folder: `pathlib.Path` of the folder, which is created if it is missing.
         key: Str. Fingerprint of the fine-tuning, see `fingerprint`.
+        save_freq: Int. Steps from one state of a training that is stored to the next, or None for
+            epochs alone. Defaults to None.
 
     Raises:
         FineTuningError: The folder holds checkpoints of another fine-tuning, or another one that is
@@ -128,8 +61,9 @@ class Checkpoints:
         FileError: The folder can't be written, or a file in it is damaged.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, save_freq: int | None = None) -> None:
         self._folder = folder
+        self._save_freq = save_freq
         self._lock = filelock.FileLock(folder / ".lock")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -172,9 +106,9 @@ class Checkpoints:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def file_of(self, name: str) -> Path:
-        """Return the path of the checkpoint of a training."""
-        return self._folder / f"{name}.npz"
+    def file_of(self, name: str) -> StateFile:
+        """Return the file of the checkpoint of a training."""
+        return StateFile(self._folder / f"{name}.npz", self._save_freq)
 
     def losses(self) -> list[float]:
         """Return the losses of the short trainings that are done."""
@@ -190,48 +124,10 @@ class Checkpoints:
         try:
             values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         except ValueError as error:
-            raise _damaged(path) from error
+            raise StateFile(path).damaged() from error
         if not isinstance(values, list):
-            raise _damaged(path)
+            raise StateFile(path).damaged()
         return values
 
     def _write_list(self, name: str, values: list[Any]) -> None:
         atomic_write_text(self._folder / f"{name}.json", json.dumps(values), overwrite=True)
-
-
-def _variables(model: Any) -> list[Any]:
-    """Return all variables that training changes.
-
-    They are the weights and the state of random generators and of the optimizer.
-    """
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _raw(array: np.ndarray) -> np.ndarray:
-    """Return the bytes of an array, since `.npz` files can't store bfloat16."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-
-
-def _restored(raw: np.ndarray, like: Any) -> np.ndarray:
-    dtype = np.dtype(keras.backend.standardize_dtype(like.dtype))
-    return raw.view(dtype).reshape(tuple(like.shape))
-
-
-def _write(path: Path, state: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-    text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-    with atomic_write(path, overwrite=True) as temporary, open(temporary, "wb") as file:
-        # NumPy's stub takes the arrays for the flag `allow_pickle`.
-        np.savez(file, meta=text, **state)  # type: ignore[arg-type]
-
-
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            state = {key: archive[key] for key in archive.files}
-        return state, json.loads(state.pop("meta").tobytes())
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _damaged(path) from error
-
-
-def _damaged(path: Path) -> FileError:
-    return FileError(f"The checkpoint '{path}' can't be read. Remove it to start anew.")

@@ -53,11 +53,21 @@ class ShuffledBatches(Batches):
         """Set the order of an epoch."""
         self._ahead = None
         self._epoch = epoch
+        self._passed_over = 0
         self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))
+
+    def pass_over(self, batches: int) -> None:
+        """Give few rows for the first batches of the epoch, on which nothing is trained."""
+        self._passed_over = batches
+
+    def _rows(self, index: int) -> np.ndarray:
+        if index < self._passed_over:
+            return super()._rows(self._passed_over)[: self._replicas]
+        return super()._rows(index)
 
     def _batch(self, index: int) -> tuple[Any, ...]:
         x, *others = super()._batch(index)
-        if self._augmentation is not None:
+        if self._augmentation is not None and index >= self._passed_over:
             x = self._augmentation(x, self._epoch, index)
         return (x, *others)
 

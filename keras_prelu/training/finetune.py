@@ -22,7 +22,7 @@ from keras_prelu.training.arguments import (
     recipe_name,
     refuse_old_call,
 )
-from keras_prelu.training.checkpoints import Checkpoints
+from keras_prelu.training.checkpoints import Checkpoints, steps_between_checkpoints
 from keras_prelu.training.chosen_sites import ChosenSites
 from keras_prelu.training.config import FitConfig, SlopeConfig, merge
 from keras_prelu.training.controls import check_controls
@@ -31,6 +31,7 @@ from keras_prelu.training.fit import check_metric
 from keras_prelu.training.optimizers import check_callbacks, check_optimizer
 from keras_prelu.training.recipe_search import OnTrial
 from keras_prelu.training.recipes import AUTO, CONTROL
+from keras_prelu.training.repeated_reading import with_repeated_reading
 from keras_prelu.training.result import FineTuning
 from keras_prelu.training.runs import finetune_over_runs
 from keras_prelu.training.search_budget import USUAL_BUDGET
@@ -83,6 +84,7 @@ def finetune(
     controls: str | Sequence[str] = (),
     on_trial: OnTrial | None = None,
     checkpoints: str | os.PathLike[str] | None = None,
+    save_freq: int | str = "epoch",
 ) -> FineTuning:
     """Fine-tune a model with PReLU and a ReLU control under the same conditions.
 
@@ -205,11 +207,19 @@ def finetune(
             epoch. After an interruption at any moment, `kill -9` included, the same call continues
             from there and ends with the weights of an uninterrupted call, bit for bit on the same
             backend and machine. With several hosts, the first one writes, and all must see the
-            folder. One fine-tuning at a time uses a folder. Callbacks with a state of their own
-            (ReduceLROnPlateau) start with a fresh state. A call that differs in data, models or
-            settings is refused; what callbacks of your own do, those that a function makes, and
-            data that a stream yields beyond its first batches are not compared. Defaults to None:
-            nothing is stored.
+            folder. One fine-tuning at a time uses a folder. Of callbacks, what they have counted is
+            stored: attributes that are numbers, strings, arrays or containers of these and that
+            changed since the training began. TensorFlow's own random ops (`tf.random.uniform`) in
+            your code can't be continued. A call that differs in data, models or settings is
+            refused; what callbacks of your own do, those that a function makes, and data that a
+            stream yields beyond its first batches are not compared. Defaults to None: nothing is
+            stored.
+        save_freq: "epoch", or an int: the state is stored every so many training steps too, as in
+            `keras.callbacks.BackupAndRestore`, and a training continues in the middle of an epoch.
+            Samples, in memory or on disk, are then read from where it stopped. A stream is read
+            again from the start of the epoch, without training (with `steps_per_epoch`, from the
+            start of the source), and must yield the same batches each time. A state takes the size
+            of the weights and of the optimizer's state. Defaults to "epoch".
 
     Returns:
         A `FineTuning`: the trained models, the slopes, and the verdict, which also says if
@@ -287,7 +297,10 @@ def finetune(
         check_optimizer(fit_config.optimizer, models)
     check_callbacks(fit_config.callbacks, fit_config)
     check_distribution()
+    steps_between = steps_between_checkpoints(save_freq, checkpoints)
     data = checked_data(model, train, validation, selection, fit_config)
+    if steps_between is not None:
+        data = with_repeated_reading(data, fit_config.seed)
     if name is not None:
         data = data.with_selection(fit_config.seed, "With a recipe")
     elif runs > 1:
@@ -307,13 +320,10 @@ def finetune(
     with ExitStack() as stack:
         store = None
         if checkpoints is not None:
-            key = fingerprint(
-                models,
-                setup,
-                data.validation,
-                (name, budget, runs, *((include, exclude) if sites.are_given else ())),
-            )
-            store = stack.enter_context(Checkpoints(Path(checkpoints), key))
+            others = [name, budget, runs, *((include, exclude) if sites.are_given else ())]
+            others += [] if steps_between is None else ["save_freq"]
+            key = fingerprint(models, setup, data.validation, others)
+            store = stack.enter_context(Checkpoints(Path(checkpoints), key, steps_between))
         if name is None:
             start_by_seed = partial(start_as_given, model, original)
         else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from keras_prelu.data.streams import batch_count, batches_of
 from keras_prelu.graph.held_functions import held_functions
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.digest import object_digest, without_automatic_names
+from keras_prelu.training.repeated_reading import first_batches_digest
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.stream_batches import StreamBatches
 from keras_prelu.version import __version__
@@ -29,7 +29,6 @@ _ROWS_ON_DISK = 64
 _SHUFFLED = "shuffled"
 _MOST_SAMPLES = 100_000
 """The largest number of samples of a shuffled stream that are read for its digest."""
-_BATCHES_OF_STREAM = 2
 _CHANGES_TRAINING = (
     keras.callbacks.EarlyStopping,
     keras.callbacks.LearningRateScheduler,
@@ -153,7 +152,7 @@ def _array_parts(array: Any) -> Any:
 
 def _stream_parts(stream: Any) -> Any:
     source = stream.source if isinstance(stream, StreamBatches) else stream
-    first, second = (object_digest(list(_first_batches(source))) for _ in range(2))
+    first, second = (first_batches_digest(source) for _ in range(2))
     count = batch_count(stream)
     if first != second:
         first = _digest_in_any_order(source) if count else _SHUFFLED
@@ -186,12 +185,3 @@ def _sum_of_digests(stream: Any) -> int | None:
             content = b"".join(np.asarray(row).tobytes() for row in rows)
             total += int.from_bytes(hashlib.sha256(content).digest())
     return total
-
-
-def _first_batches(stream: Any) -> Iterator[list[np.ndarray]]:
-    for batch in itertools.islice(batches_of(stream), _BATCHES_OF_STREAM):
-        yield [
-            keras.ops.convert_to_numpy(array)
-            for array in keras.tree.flatten(batch)
-            if array is not None
-        ]

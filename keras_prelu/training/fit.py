@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -25,7 +24,6 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.layers import is_slope
 from keras_prelu.sites.prelu_layers import has_prelu_layers
-from keras_prelu.training.checkpoints import Checkpoint
 from keras_prelu.training.class_weights import class_weights
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
@@ -42,7 +40,9 @@ from keras_prelu.training.optimizers import (
     with_slope_settings,
 )
 from keras_prelu.training.precision import compute_in
+from keras_prelu.training.resumption import Checkpoint, ResumableCallbacks
 from keras_prelu.training.setup import TrainingSetup
+from keras_prelu.training.state_file import StateFile
 from keras_prelu.training.stream_batches import StreamBatches
 from keras_prelu.training.user_callbacks import user_callbacks
 from keras_prelu.training.variable_creation import build_for_training
@@ -103,7 +103,7 @@ def train_and_score(
     source: keras.Model,
     setup: TrainingSetup,
     validation: CheckedSamples,
-    checkpoint: Path | None = None,
+    checkpoint: StateFile | None = None,
     *,
     training: str,
 ) -> ScoredModel:
@@ -113,8 +113,8 @@ def train_and_score(
         source: Keras model; any model with a graph. Not changed.
         setup: `TrainingSetup` of the training.
         validation: `CheckedSamples` with labels, which the training does not see.
-        checkpoint: Path of the file that holds the training's state. If the file exists, the
-            training continues from it. Defaults to None: no checkpoint.
+        checkpoint: `StateFile` that holds the training's state. If the file exists, the training
+            continues from it. Defaults to None: no checkpoint.
         training: Str. Name of the training, for the user's function that makes callbacks.
 
     Raises:
@@ -215,7 +215,7 @@ def _fit(
     model: keras.Model,
     setup: TrainingSetup,
     watched: CheckedSamples,
-    checkpoint_file: Path | None = None,
+    checkpoint_file: StateFile | None = None,
     *,
     training: str,
 ) -> dict[str, list[float]]:
@@ -243,11 +243,11 @@ def _fit(
     if isinstance(data, (ShuffledBatches, StreamBatches)):
         callbacks.insert(0, FollowEpochs(data))
     best_epoch = None if setup.selection is None else _restore_best_epoch(setup.fit)
-    checkpoint = None if checkpoint_file is None else Checkpoint(checkpoint_file, guard, best_epoch)
-    # The checkpoint comes last: it stores the state that earlier callbacks have at an epoch's end.
-    callbacks += [best_epoch] if best_epoch is not None else []
-    callbacks += changing
-    callbacks += [checkpoint] if checkpoint is not None else []
+    choosing = [] if best_epoch is None else [best_epoch]
+    callbacks += [*choosing, *changing]
+    checkpoint = None
+    if checkpoint_file is not None:
+        checkpoint = Checkpoint(checkpoint_file, guard, [*users, *choosing])
     with warnings.catch_warnings():
         if batch_count(data) is None:
             # Keras warns at the end of the first epoch of any data set whose length it can't ask.
@@ -256,7 +256,11 @@ def _fit(
             data,
             epochs=setup.fit.epochs,
             validation_data=_validation_data(watched, setup.fit.batch_size),
-            callbacks=callbacks,
+            callbacks=(
+                callbacks
+                if checkpoint is None
+                else ResumableCallbacks(callbacks, checkpoint, data, model, setup.fit)
+            ),
             class_weight=class_weights(setup.fit.class_weight, setup.train),
             shuffle=False,
             verbose=setup.fit.verbose,

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_prelu.backend.devices import replicas, tensorflow_replicas
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.streams import batch_count, batches_of, parts_of
 
@@ -29,16 +30,20 @@ class StreamBatches(keras.utils.PyDataset):
     Args:
         source: Source of batches (x, y) or (x, y, weights); no iterator.
         steps: Int. Number of batches in an epoch.
+        repeats: Bool. Whether each reading of the source is known to yield the same batches, so
+            that those of earlier readings need not be read to continue. Defaults to False.
     """
 
-    def __init__(self, source: Any, steps: int, **kwargs: Any) -> None:
+    def __init__(self, source: Any, steps: int, *, repeats: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.source, self._steps = source, steps
+        count = batch_count(source) if repeats else None
+        self._count = None if count is None or math.isinf(count) else int(count)
         self.restart()
 
     def restart(self) -> None:
         """Go back to the first batch, for another training."""
-        self._first = 0
+        self._first = self._passed_over = 0
         self._recent: dict[int, Any] = {}
         self._next = 0
         self._batches: Iterator[Any] | None = None
@@ -47,9 +52,13 @@ class StreamBatches(keras.utils.PyDataset):
         return self._steps
 
     def __getitem__(self, index: int) -> Any:
+        if index < self._passed_over:
+            few = max(replicas(), tensorflow_replicas())
+            batch = self[self._passed_over]
+            return keras.tree.map_structure(lambda array: array[:few], batch)
         position = self._first + index
         if position not in self._recent:
-            if self._batches is None or position < self._next:
+            if self._batches is None or position < self._next or self._is_in_later_pass(position):
                 self._batches, self._next = self._from(position), position
             # Batches between, of epochs that a stored training has behind it, are read and dropped.
             batch = next(itertools.islice(self._batches, position - self._next, None))
@@ -62,6 +71,15 @@ class StreamBatches(keras.utils.PyDataset):
     def begin(self, epoch: int) -> None:
         """Set the number of the epoch."""
         self._first = epoch * self._steps
+        self._passed_over = 0
+
+    def pass_over(self, batches: int) -> None:
+        """Give few rows for the first batches of the epoch, on which nothing is trained."""
+        self._passed_over = batches
+
+    def _is_in_later_pass(self, position: int) -> bool:
+        """Return whether a batch is of a later reading than the one that goes on."""
+        return self._count is not None and position // self._count > self._next // self._count
 
     def _from(self, position: int) -> Iterator[Any]:
         """Yield the batches from a position on, over and over."""
@@ -72,6 +90,7 @@ class StreamBatches(keras.utils.PyDataset):
             yield from (
                 self.source[index if is_endless else index % int(count or 1)] for index in indices
             )
+        position = position if self._count is None else position % self._count
         passed = 0
         while True:
             for batch in batches_of(self.source):

@@ -261,3 +261,33 @@ def test_compiled_metrics_are_found_with_their_directions(model):
     }
     assert directions == {"mae": "down", "cosine": "up"}
     assert keras_internals.metric_direction(keras.metrics.Mean()) is None
+
+
+def test_the_generator_of_draws_without_a_seed_is_set_back():
+    keras.utils.set_random_seed(0)
+    assert keras_internals.global_seed_state() is None
+    keras.random.uniform((2,))
+    state = keras_internals.global_seed_state()
+    drawn = keras.ops.convert_to_numpy(keras.random.uniform((2,)))
+    keras_internals.set_global_seed_state(state)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(keras.random.uniform((2,))), drawn)
+
+
+def test_steps_are_passed_over(model):
+    class PassOver(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.train = keras_internals.pass_over_steps(self.model)
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                self.train()
+
+    x, y = np.ones((8, 4), "float32"), np.zeros((8, 3), "float32")
+    trained = keras.models.clone_model(model)
+    trained.set_weights(model.get_weights())
+    for each in (model, trained):
+        each.compile("sgd", "mse")
+    model.fit(x, y, batch_size=2, callbacks=[PassOver()], verbose=0)
+    trained.fit(x[:4], y[:4], batch_size=2, verbose=0)
+    for one, other in zip(model.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

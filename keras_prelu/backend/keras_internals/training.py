@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
+from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.losses.loss import squeeze_or_expand_to_same_rank
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
 
 __all__ = [
     "EXECUTION_FUNCTIONS",
@@ -14,9 +17,12 @@ __all__ = [
     "begin_at_epoch",
     "compile_arguments",
     "compiled_metrics",
+    "global_seed_state",
     "metric_direction",
     "metric_function",
+    "pass_over_steps",
     "ranks_aligned",
+    "set_global_seed_state",
     "without_compiled_functions",
 ]
 
@@ -31,6 +37,50 @@ def begin_at_epoch(model: keras.Model, epoch: int) -> None:
     `keras.callbacks.BackupAndRestore` does this too.
     """
     model._initial_epoch = epoch
+
+
+def pass_over_steps(model: keras.Model) -> Callable[[], None]:
+    """Let the `fit` that runs read batches without training on them.
+
+    Args:
+        model: Keras model whose `fit` has begun an epoch.
+
+    Returns:
+        A function that lets it train again.
+    """
+    train_function = model.train_function
+
+    def read(*arguments: Any) -> Any:
+        # JAX hands the state of the training through. PyTorch gets batches that have been read, the
+        # other backends the iterator.
+        *state, data = arguments
+        if not isinstance(data, (list, tuple)):
+            for _ in range(model.steps_per_execution):
+                next(data)
+        return ({}, *state) if state else {}
+
+    def train() -> None:
+        model.train_function = train_function
+
+    model.train_function = read
+    return train
+
+
+def global_seed_state() -> np.ndarray | None:
+    """Return the state of the generator that `keras.random` draws from without a seed.
+
+    It is None before the first such draw after `keras.utils.set_random_seed`.
+    """
+    generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
+    if generator is None:
+        return None
+    return np.array(keras.ops.convert_to_numpy(generator.state), copy=True)
+
+
+def set_global_seed_state(state: np.ndarray | None) -> None:
+    """Set the state that `global_seed_state` returned. None leaves it as it is."""
+    if state is not None:
+        global_seed_generator().state.assign(state)
 
 
 def compile_arguments(model: keras.Model) -> Mapping[str, Any]:

@@ -121,6 +121,7 @@ class TrainingOptions:
         budget: Float. What the search of a recipe may cost, in fine-tunings.
         runs: Integer. Number of fine-tunings.
         checkpoints: Path or None. Folder of the checkpoints.
+        save_freq: Integer or None. Steps between checkpoints; None for each epoch alone.
         log_dir: Path or None. Folder of the logs for TensorBoard.
         tracker: String or None. One of `TRACKERS`.
     """
@@ -227,6 +228,11 @@ class TrainingOptions:
         type=_FOLDER,
         help="Folder for checkpoints; after an interruption, the same command resumes from them.",
     )
+    save_freq: int | None = option(
+        type=COUNT,
+        help="Training steps after which --checkpoints are written too, so that an interrupted"
+        " epoch is resumed in its middle.  [default: after each epoch alone]",
+    )
     log_dir: Path | None = option(
         type=_FOLDER,
         callback=_check_tensorboardx,
@@ -246,6 +252,11 @@ class TrainingOptions:
         if is_given(click.get_current_context(), "budget") and self.recipe != "auto":
             raise click.UsageError(
                 "--budget is what --recipe auto may cost. Add --recipe auto, or leave it out."
+            )
+        if self.save_freq is not None and self.checkpoints is None:
+            raise click.UsageError(
+                "--save-freq is how often --checkpoints are written. Add --checkpoints FOLDER, or"
+                " leave it out."
             )
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.training.checkpoints import Checkpoints, _raw, _restored
+from keras_prelu.training.checkpoints import Checkpoints
+from keras_prelu.training.state_file import NotPlainError, StateFile, encoded
 from tests.helpers.processes import QUICK_TO_START
 
 L = keras.layers
@@ -186,8 +187,8 @@ def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, finished, tmp
     whole = path.read_bytes()
     with np.load(path) as archive:
         state = {name: archive[name] for name in archive.files}
-    short = {**state, "v0": state["v0"][:-4]}
-    contents = [whole[:-200], b"", short, {name: state[name] for name in state if name != "v1"}]
+    short = {**state, "a0": state["a0"][:-4]}
+    contents = [whole[:-200], b"", short, {name: state[name] for name in state if name != "a1"}]
     for content in contents:
         if isinstance(content, bytes):
             path.write_bytes(content)
@@ -242,11 +243,29 @@ def test_another_process_is_refused_until_the_first_is_killed(tmp_path):
     Checkpoints(tmp_path, "key").close()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", ml_dtypes.bfloat16, "int64"])
-def test_arrays_come_back_bit_for_bit(dtype):
+@pytest.mark.parametrize("dtype", ["float32", "float16", ml_dtypes.bfloat16, "int64", "<U3"])
+def test_a_state_comes_back_bit_for_bit(dtype, tmp_path):
     array = np.random.default_rng(0).normal(size=(3, 2)).astype(dtype)
-    like = keras.Variable(array, dtype=np.dtype(dtype).name) if dtype != "int64" else array
-    np.testing.assert_array_equal(_restored(_raw(array), like), array)
+    state = {
+        "a": [array, (None, True, 0.1 + 0.2, float("inf"), "ä")],
+        "n": array[0, 0],
+        "e": keras.ops.less,
+    }
+    file = StateFile(tmp_path / "state.npz")
+    file.write(state)
+    found = file.read()
+    np.testing.assert_array_equal(found["a"][0], array)
+    assert found["a"][0].dtype == array.dtype
+    assert type(found["n"]) is type(array[0, 0])
+    assert (found["a"][1], found["n"], found["e"]) == (state["a"][1], state["n"], keras.ops.less)
+
+
+@pytest.mark.parametrize(
+    "value", [object(), {1: 2}, os.system, [{"a": {3}}], np.array([None]), np.zeros(2, "i4, f4")]
+)
+def test_what_is_not_plain_is_told(value):
+    with pytest.raises(NotPlainError):
+        encoded(value, {})
 
 
 SCRIPT = """
