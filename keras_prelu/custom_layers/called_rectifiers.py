@@ -19,6 +19,7 @@ from keras_prelu.custom_layers.code_calls import (
     code_calls_of,
 )
 from keras_prelu.custom_layers.code_keys import (
+    is_inside_argument,
     passes_of,
     rectifier_of_key,
     with_passes,
@@ -37,6 +38,7 @@ __all__ = [
     "called_target",
     "can_follow",
     "find_called_rectifiers",
+    "is_handed_on",
 ]
 
 _CODE = "(): "
@@ -121,6 +123,14 @@ def called_rectifier(address: str) -> Rectifier | None:
     """
     _, separator, key = address.partition(_CODE)
     return rectifier_of_key(key) if separator else None
+
+
+def is_handed_on(address: str) -> bool:
+    """Return whether the rectifier at an address is in a function that the code hands on.
+
+    What calls the function may give it parts of a batch, as `jax.vmap` and `tf.map_fn` do.
+    """
+    return is_inside_argument(address.partition(_CODE)[2])
 
 
 def called_target(layer: Any, address: str) -> HookTarget | None:

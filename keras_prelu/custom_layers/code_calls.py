@@ -219,6 +219,8 @@ class CodeCalls:
         written = getattr(function, "python_function", getattr(function, "__wrapped__", None))
         if isinstance(written, types.FunctionType) and is_of_user(written):
             self.expected.refuse_unfollowed(prefix_of(prefix + site.text), written)
+            if self._listeners:
+                self._reached.update(call_sites(written) or ())
             for number, name in enumerate(rectifiers_in_source(written)):
                 rectifier = replace(named(name, "code") or Rectifier("code"), reason=_COMPILED)
                 key = prefix_of(prefix + site.text) + f"{name} {number}"

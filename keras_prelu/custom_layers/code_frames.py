@@ -19,6 +19,15 @@ from keras_prelu.custom_layers.rectifier_functions import may_rectify, runs_code
 
 __all__ = ["Calls", "Frame", "Place", "Scope"]
 
+_MAPPING = frozenset(
+    {
+        *("checkpoint", "map", "map_fn", "map_structure", "pmap", "recompute_grad", "starmap"),
+        *("tree_map", "vectorized_map", "vmap"),
+    }
+)
+"""Names of functions of libraries that apply the function that they are given."""
+_SHARED = "all calls of a function that is handed on share slopes"
+
 
 class Calls(Protocol):
     """What answers: the calls that the code of one layer makes, see `CodeCalls`."""
@@ -71,10 +80,11 @@ class Place:
 class Frame:
     """A run of a followed function, which counts the passes through its calls."""
 
-    __slots__ = ("_passes", "_scope")
+    __slots__ = ("_mapping", "_passes", "_scope")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
+        self._mapping: set[int] = set()  # The numbers of calls that apply what they are given.
         self._passes: Counter[tuple[int, int]] = Counter()
 
     def __enter__(self) -> Frame:
@@ -95,6 +105,9 @@ class Frame:
         return value
 
     def call(self, number: int, function: Any) -> Any:
+        is_mapping = getattr(function, "__name__", "") in _MAPPING
+        if is_mapping and not runs_code_of_user(function):
+            self._mapping.add(number)
         if isinstance(function, type):
             return function
         site = self._scope.sites[number]
@@ -106,6 +119,8 @@ class Frame:
         return self._followed(number, -1, self._scope.calls.callee(function))
 
     def argument(self, number: int, position: int, value: Any) -> Any:
+        if number in self._mapping and _is_library_rectifier(value):
+            return self._mapped(number, position, value)
         is_function = isinstance(value, (types.FunctionType, types.MethodType, functools.partial))
         return self._followed(number, position, value) if is_function else value
 
@@ -116,6 +131,18 @@ class Frame:
         def apply(*args: Any, **kwargs: Any) -> Any:
             place = self._place(number)
             return self._scope.calls.apply(function, args, kwargs, place)
+
+        return apply
+
+    def _mapped(self, number: int, position: int, function: Any) -> Any:
+        """Return a function that a library calls in place of a rectifier that the code hands on."""
+        calls, name = self._scope.calls, _name(function)
+        prefix = prefix_of(self._key(number, position), argument=position)
+        calls.expected.add_function(prefix, [name])
+        place = Place(prefix + name, self._scope.sites[number], _SHARED)
+
+        def apply(*args: Any, **kwargs: Any) -> Any:
+            return calls.apply(function, args, kwargs, place)
 
         return apply
 
@@ -130,7 +157,7 @@ class Frame:
         key = self._key(number, -1)
         repetition = ""
         if self._scope.is_fixed:
-            repetition = "all calls of a function that is handed on share slopes"
+            repetition = _SHARED
         elif current_position().loops:
             repetition = "all passes of a loop share slopes"
         elif is_later_pass(key):
@@ -149,3 +176,14 @@ def _is_of_code(layer: keras.layers.Layer, site: CallSite) -> bool:
     Nothing else replaces such a layer; the `call` of a layer that is held is hooked or replaced.
     """
     return site.calls_result or "call" not in vars(layer)
+
+
+def _is_library_rectifier(value: Any) -> bool:
+    is_layer = isinstance(value, keras.layers.Layer)
+    return not is_layer and may_rectify(value) and not runs_code_of_user(value)
+
+
+def _name(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(function.__name__)

@@ -16,6 +16,7 @@ __all__ = [
     "call_key",
     "is_at",
     "is_for_argument",
+    "is_inside_argument",
     "is_later_pass",
     "parameters_of",
     "passes_of",
@@ -56,6 +57,11 @@ def prefix_of(key: str, argument: int | None = None) -> str:
 def is_for_argument(prefix: str) -> bool:
     """Return whether a prefix is that of a function that a call hands on."""
     return prefix.endswith(_ARGUMENT + _INTO)
+
+
+def is_inside_argument(key: str) -> bool:
+    """Return whether a key leads through a function that a call hands on."""
+    return _ARGUMENT + _INTO in key
 
 
 def is_later_pass(key: str) -> bool:

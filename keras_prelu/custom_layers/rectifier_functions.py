@@ -27,14 +27,26 @@ __all__ = [
 
 RECTIFYING_FUNCTIONS = frozenset(
     {
-        *("clamp", "clamp_min", "clip", "clip_by_value", "hardtanh", "leaky_relu", "maximum"),
+        *(
+            "clamp",
+            "clamp_min",
+            "clip",
+            "clip_by_value",
+            "hardtanh",
+            "leaky_relu",
+            "max",
+            "maximum",
+        ),
         *("relu", "relu6", "threshold", "where", "where_v2"),
-        *("clamp_", "clamp_min_", "leaky_relu_", "relu_"),
+        *("_clip", "_threshold", "clamp_", "clamp_min_", "leaky_relu_", "relu_"),
         *("celu", "elu", "gelu", "hard_silu", "hard_swish", "hardswish", "mish"),
         *("selu", "silu", "softplus", "swish"),
     }
 )
-"""Names of functions of Keras's and of the backends that rectify, depending on their arguments."""
+"""Names of functions of Keras's and of the backends that rectify, depending on their arguments.
+
+As their `__name__` says: that of `x.clip` is `_clip` on JAX.
+"""
 _NUMBERS = (bool, float, int, np.bool_, np.floating, np.integer)
 
 
@@ -90,7 +102,7 @@ def rectifier_use(
     """
     owner = getattr(function, "__self__", None)
     if is_tensor(owner):  # A method of a tensor, such as PyTorch's `x.relu()`.
-        function = getattr(type(owner), function.__name__)
+        function = getattr(type(owner), function.__name__, None) or function.__func__
         args = (owner, *args)
     while isinstance(function, functools.partial):
         args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}

@@ -12,6 +12,7 @@ __all__ = [
     "compared_with_zero",
     "is_plain",
     "is_product",
+    "is_zero_constant",
     "last_name",
     "number_of",
     "rectified_tensor",
@@ -21,6 +22,8 @@ _ABOVE = ("greater", "greater_equal", "gt", "ge")
 _BELOW = ("less", "less_equal", "lt", "le")
 _CASTS = ("astype", "cast", "double", "float", "half", "saturate_cast", "to", "type", "type_as")
 """Names of functions and methods that make numbers of a condition."""
+_CONSTANTS = ("array", "as_tensor", "asarray", "cast", "constant", "convert_to_tensor", "tensor")
+"""Names of functions of libraries that make a tensor of a number."""
 _ABSOLUTE = ("abs", "absolute", "fabs")
 _PRODUCTS = ("mul", "multiply")
 
@@ -70,6 +73,16 @@ def number_of(node: ast.expr) -> float | None:
         return None if number is None else -number
     is_number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
     return float(node.value) if is_number else None  # type: ignore[attr-defined]
+
+
+def is_zero_constant(node: ast.Call) -> bool:
+    """Return whether a call makes a tensor of the number 0, as `tf.constant(0.0)` does."""
+    if not isinstance(node.func, ast.Attribute) or not is_plain(node.func) or not node.args:
+        return False
+    if node.func.attr in _CONSTANTS:
+        return number_of(node.args[0]) == 0
+    is_scalar = isinstance(node.args[0], (ast.List, ast.Tuple)) and not node.args[0].elts
+    return node.func.attr == "zeros" and (is_scalar or number_of(node.args[0]) == 1)
 
 
 def is_plain(node: ast.expr) -> bool:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_prelu.custom_layers.rectifier_functions import RectifierUse, is_tensor
 from keras_prelu.custom_layers.rectifying_syntax import (
     compared_with_zero,
+    is_plain,
     is_product,
+    is_zero_constant,
     last_name,
     number_of,
 )
@@ -57,7 +61,7 @@ def selection_use(
         text: String. The call as source code, see `CallSite`.
     """
     name = getattr(function, "__name__", "")
-    if name == "maximum" and not kwargs:
+    if name in ("max", "maximum") and not kwargs:
         return _maximum_use(function, args, text)
     if name not in ("where", "where_v2") or len(args) != 3 or kwargs:
         return None
@@ -67,7 +71,7 @@ def selection_use(
     is_first, slope = selection.position == 1, selection.slope
 
     def apply(tensor: Tensor) -> Tensor:
-        other = slope * tensor
+        other = _multiple(slope, tensor)
         if is_first:
             return function(tensor > 0, tensor, other)
         return function(tensor < 0, other, tensor)
@@ -78,18 +82,27 @@ def selection_use(
 
 
 def _maximum_use(function: Any, args: Sequence[Any], text: str) -> RectifierUse | None:
-    """Return what `maximum(x, zeros_like(x))` applies, or None for other arguments."""
-    position = _position_beside_zeros(_NUMBER.sub("", text))
-    if position is None or len(args) != 2 or not all(map(is_tensor, args)):
+    """Return what `maximum(x, zeros_like(x))` or `maximum(x, 0.2 * x)` applies, or None."""
+    found = _largest(_NUMBER.sub("", text))
+    if found is None or len(args) != 2 or not all(map(is_tensor, args)):
         return None
-    tensor, zeros = args[position], args[1 - position]
-    if len(tensor.shape) != len(zeros.shape) or tensor.dtype != zeros.dtype:
+    tensor, other = args[found.position], args[1 - found.position]
+    is_number = math.prod(size or 0 for size in other.shape) == 1
+    is_same = len(tensor.shape) == len(other.shape) or is_number
+    dtypes = {keras.backend.standardize_dtype(each.dtype) for each in (tensor, other)}
+    if not is_same or len(dtypes) > 1:
         return None
     return RectifierUse(
-        rectifier=Rectifier("code"),
+        rectifier=Rectifier("code", found.slope),
         tensor=tensor,
-        apply=lambda tensor: function(tensor, ops.zeros_like(tensor)),
+        apply=lambda tensor: function(tensor, _multiple(found.slope, tensor)),
     )
+
+
+def _multiple(slope: float, tensor: Tensor) -> Tensor:
+    """Return a multiple of a tensor, which is 0 for a slope of 0 also where the tensor is not
+    finite."""
+    return slope * tensor if slope else ops.zeros_like(tensor)
 
 
 def expression_use(value: Any, text: str) -> RectifierUse | None:
@@ -124,25 +137,26 @@ def is_maximum_with_zero(text: str) -> bool:
     text = _NUMBER.sub("", text)
     call = ast.parse(text, mode="eval").body
     has_zero = isinstance(call, ast.Call) and any(number_of(each) == 0 for each in call.args)
-    return has_zero or _position_beside_zeros(text) is not None
+    return has_zero or _largest(text) is not None
 
 
 @functools.lru_cache(maxsize=1024)
-def _position_beside_zeros(text: str) -> int | None:
-    """Return the position of the argument beside `zeros_like(…)` in a call of two, or None."""
+def _largest(text: str) -> _Selection | None:
+    """Return what a call of two arguments has beside its multiple, such as `zeros_like(x)`."""
     call = ast.parse(text, mode="eval").body
     if not isinstance(call, ast.Call) or len(call.args) != 2 or call.keywords:
         return None
     for position, (tensor, other) in enumerate((call.args, call.args[::-1])):
         # Zeros like another tensor may have another shape, to which the first one is broadcast.
-        if _is_zeros_like(other, tensor):
-            return position
+        slope = _slope(other, tensor)
+        if slope == 0 or (slope is not None and is_plain(tensor)):
+            return _Selection(position=position, slope=slope)
     return None
 
 
-def _is_zeros_like(node: ast.expr, tensor: ast.expr) -> bool:
-    is_call = isinstance(node, ast.Call) and last_name(node.func) == "zeros_like"
-    return is_call and [ast.dump(each) for each in node.args] == [ast.dump(tensor)]  # type: ignore[attr-defined]
+def _is_zeros_like(node: ast.Call, tensor: ast.expr) -> bool:
+    is_call = last_name(node.func) == "zeros_like"
+    return is_call and [ast.dump(each) for each in node.args] == [ast.dump(tensor)]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -167,7 +181,7 @@ def _slope(node: ast.expr, tensor: ast.expr) -> float | None:
     if number is not None:
         return 0.0 if number == 0 else None
     if isinstance(node, ast.Call):
-        return 0.0 if _is_zeros_like(node, tensor) else None
+        return 0.0 if _is_zeros_like(node, tensor) or is_zero_constant(node) else None
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         for factor, other in ((node.left, node.right), (node.right, node.left)):
             slope = number_of(factor)

@@ -80,6 +80,7 @@ def _rectifier_called(site: CallSite, function: types.FunctionType) -> str:
         value = value.func
     name = str(getattr(value, "__name__", "relu")).removesuffix("_")
     rectifies = {
+        "max": is_maximum_with_zero,
         "maximum": is_maximum_with_zero,
         "where": is_selection,
         "where_v2": is_selection,

@@ -74,13 +74,22 @@ _BY_FUNCTION = {
     function: name for name, functions in _KERAS_NAMES.items() for function in functions.split()
 }
 _BACKENDS = ("jax", "jaxlib", "tensorflow", "torch")
+_OF_STRUCTURES = (
+    "jax._src.tree",
+    "jax.tree",
+    "tensorflow.python.util.nest",
+    "torch.utils._pytree",
+)
+"""Beginnings of the names of modules whose functions take structures of any objects."""
 
 
 def is_of_backend(function: Any) -> bool:
-    """Return whether TensorFlow, JAX or PyTorch defines a function."""
-    module = str(getattr(function, "__module__", "") or "").split(".")[0]
-    module_of_type = type(function).__module__.split(".")[0]
-    return not isinstance(function, type) and bool({module, module_of_type} & set(_BACKENDS))
+    """Return whether TensorFlow, JAX or PyTorch defines a function, and it takes their tensors."""
+    module = str(getattr(function, "__module__", "") or "")
+    packages = {module.split(".")[0], type(function).__module__.split(".")[0]}
+    if isinstance(function, type) or module.startswith(_OF_STRUCTURES):
+        return False
+    return not packages.isdisjoint(_BACKENDS)
 
 
 class BackendFunction(keras.Operation):

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.custom_layers.called_rectifiers import is_handed_on
 from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
 from keras_prelu.custom_layers.tracing import RectifierCall
@@ -168,10 +169,11 @@ class _Inspection:
             obstacle += ", or convert it in place (in_place=True)"
         for held in {call.held.address: call.held for call in trace.calls}.values():
             is_followed = objections.is_applied(held.target)
+            is_for_samples = is_followed or is_handed_on(held.address)
             calls = [
                 call
                 for call in trace.calls_of(held)
-                if keras.backend.is_float_dtype(call.dtype) and (call.has_batch or is_followed)
+                if keras.backend.is_float_dtype(call.dtype) and (call.has_batch or is_for_samples)
             ]
             objection = objections.reason_inside(held.target) if is_followed else _NOT_FOLLOWED
             yield from self._by_channels(held, calls, obstacle, objection)

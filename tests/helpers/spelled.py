@@ -71,11 +71,11 @@ class Written(keras.Model):
 class WrittenByBackend(keras.Model):
     """Writes rectifiers with functions and methods of the backend."""
 
-    calls = 4
+    calls = 8
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.hidden = [L.Dense(6) for _ in range(4)]
+        self.hidden = [L.Dense(6) for _ in range(self.calls)]
         self.head = L.Dense(2)
 
     def call(self, x):
@@ -93,10 +93,19 @@ def of_tensorflow(x, index):
         return x * tf.cast(x > 0, x.dtype)
     if index == 2:
         return tf.where(tf.greater(x, 0), x, tf.zeros_like(x))
+    if index == 3:
+        return tf.maximum(x, tf.constant(0.0))
+    if index == 4:
+        return tf.maximum(0.2 * x, x)
+    if index == 5:
+        return tf.nest.map_structure(tf.nn.relu, {"x": x})["x"]
+    if index == 6:
+        return sum(map(tf.nn.relu, [x, -x]))
     return (x + tf.abs(x)) / 2.0
 
 
 def of_jax(x, index):
+    import jax
     import jax.numpy as jnp
 
     if index == 0:
@@ -105,6 +114,14 @@ def of_jax(x, index):
         return x * (x > 0)
     if index == 2:
         return jnp.where(x > 0, x, 0)
+    if index == 3:
+        return jnp.maximum(x, jnp.array(0.0))
+    if index == 4:
+        return jax.lax.max(x, 0.0)
+    if index == 5:
+        return jax.tree.map(jax.nn.relu, {"x": x})["x"]
+    if index == 6:
+        return sum(map(jax.nn.relu, [x, -x]))
     return x * (x > 0).astype(x.dtype)
 
 
@@ -117,10 +134,70 @@ def of_torch(x, index):
         return x * (x > 0)
     if index == 2:
         return torch.mul(x, (x > 0).float())
+    if index == 3:
+        return torch.max(x, torch.tensor(0.0))
+    if index == 4:
+        return torch.maximum(x, 0.2 * x)
+    if index == 5:
+        return torch.nn.functional.threshold(x, 0.0, 0.0)
+    if index == 6:
+        return sum(map(torch.relu, [x, -x]))
     return (x + x.abs()) / 2
 
 
 FUNCTIONS = {"jax": of_jax, "tensorflow": of_tensorflow, "torch": of_torch}
+
+
+class Mapped(keras.Model):
+    """Hands a function to one of the backend that applies it to the samples one by one."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.head = L.Dense(6), L.Dense(2)
+
+    def call(self, x):
+        x = ops.reshape(self.hidden(x), (-1, 2, 3))
+        x = by_sample(lambda sample: ops.relu(sample), x)
+        return self.head(ops.reshape(x, (-1, 6)))
+
+
+def by_sample(function, x):
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.map_fn(function, x)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.vmap(function)(x)
+    import torch
+
+    return torch.vmap(function)(x)
+
+
+def capped(x):
+    return ops.relu6(x)
+
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    capped = tf.function(capped)
+elif keras.backend.backend() == "jax":
+    import jax
+
+    capped = jax.jit(capped)
+
+
+class CallsCompiled(keras.Model):
+    """Calls a function that is compiled on its own, except on PyTorch."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.other, self.head = L.Dense(6), L.Dense(6), L.Dense(2)
+
+    def call(self, x):
+        return self.head(capped(self.other(ops.relu(self.hidden(x)))))
 
 
 class InParts(keras.Model):

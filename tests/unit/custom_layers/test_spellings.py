@@ -98,6 +98,21 @@ def test_expressions_of_the_backend_are_rectifiers():
     assert calibrated.calibration.error_after < calibrated.calibration.error_before
 
 
+def test_calls_on_single_samples_are_on_request():
+    model = built(spelled.Mapped)
+    (site,) = kp.find_sites(model)
+    assert site.on_request
+    expected = outputs(model)
+    np.testing.assert_array_equal(outputs(kp.convert(model, include="*")), expected)
+
+
+def test_a_function_that_is_compiled_on_its_own_is_listed_once():
+    sites = kp.find_sites(built(spelled.CallsCompiled))
+    is_followed = keras.backend.backend() == "torch"
+    assert [site.convertible for site in sites] == [True, is_followed]
+    assert "compiled on its own" in sites[1].reason or is_followed
+
+
 def test_parts_with_names_of_their_own_are_listed():
     sites = kp.find_sites(built(spelled.InParts))
     assert [site.convertible for site in sites] == [False, False]
