@@ -27,7 +27,7 @@ from keras_prelu.graph.plan import compile_plan
 from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.sites.site import unique_name
 
-__all__ = ["operations_inside", "with_activations"]
+__all__ = ["exchangeable_operations", "operations_inside", "with_activations"]
 
 
 def with_activations(
@@ -59,7 +59,7 @@ def with_activations(
         return [*chain, without_mask] if id(layer) in dropping else chain
 
     replacements = Replacements()
-    for operation in (*operations_inside(model), *([] if is_taken_apart(model) else [model])):
+    for operation in exchangeable_operations(model):
         if isinstance(operation, PReLU) and (chosen is None or id(operation) in chosen):
             replacements.replace_operation(operation, partial(make_chain, operation))
         elif is_converted(operation):
@@ -152,6 +152,17 @@ def _names_of_outputs(model: keras.Model, taken_names: set[str]) -> dict[int, st
             if other is not None and other is not writer:
                 new_names[id(other)] = unique_name(f"{name}_linear", taken_names)
     return new_names
+
+
+def exchangeable_operations(model: keras.Model) -> Iterator[Any]:
+    """Yield what a copy of a model exchanges, or whose PReLU layers it exchanges.
+
+    These are the layers and ops of `operations_inside`, and the model itself if its Python code
+    applies PReLU layers.
+    """
+    yield from operations_inside(model)
+    if not is_taken_apart(model):
+        yield model
 
 
 def operations_inside(model: keras.Model) -> Iterator[Any]:

@@ -15,12 +15,20 @@ from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.records import Calibration
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
 from keras_prelu.calibration.verification import check_steps
+from keras_prelu.conversion.activation_exchange import exchangeable_operations
 from keras_prelu.conversion.replacements import Replacements
 from keras_prelu.conversion.rewriter import rewrite
-from keras_prelu.conversion.simpler_layers import Measured, make_simpler, measure_layers
+from keras_prelu.conversion.simpler_layers import (
+    Measured,
+    make_built_simpler,
+    make_simpler,
+    measure_layers,
+)
+from keras_prelu.custom_layers.converted_layer import prelus
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
+from keras_prelu.layers import PReLU
 from keras_prelu.utils.checks import check_number
 
 __all__ = ["Simplification", "SimplifiedLayer", "simplify"]
@@ -97,8 +105,9 @@ def simplify(
     `convert(profile="deployment")` makes such a network from the start, to be fine-tuned.
 
     Args:
-        model: `keras.Model` with `PReLU` layers in its graph. It is not changed. PReLUs inside
-            layers with Python code are kept.
+        model: `keras.Model` with `PReLU` layers, in its graph or applied by the code of converted
+            layers and subclassed models. It is not changed. PReLUs that custom layers were written
+            with are kept.
         samples: Unlabeled samples, at least 5, as in `calibrate`. A few hundred suffice.
         tolerance: Float > 0. The mean squared change of the outputs over their variance that is
             allowed, on held-out samples. Defaults to 0.01.
@@ -111,7 +120,7 @@ def simplify(
         A `Simplification`, with the new model and the loss.
 
     Raises:
-        ConversionError: The model has no PReLU layers in its graph.
+        ConversionError: The model has no PReLU layers.
         CalibrationError, DataError: As in `calibrate`.
         InvalidArgumentError: A ValueError; an argument is out of range.
 
@@ -127,10 +136,9 @@ def simplify(
     check_number("tolerance", tolerance, above=0.0)
     checked = check_samples(model, samples, max_samples=max_samples, seed=seed)
     measured = measure_layers(model, checked)
-    if all(layer.inside for layer in measured):
+    if not measured:
         raise ConversionError(
-            f"Model '{model.name}' has no PReLU layer in its graph to simplify: convert it first."
-            " PReLUs inside layers with Python code are kept."
+            f"Model '{model.name}' has no PReLU layer to simplify: convert it first."
         )
     if not any(layer.can_be_merged or layer.can_be_uncapped for layer in measured):
         return _unchanged(model, measured, tolerance)
@@ -195,19 +203,44 @@ def _attempt(
     merged: set[str],
 ) -> _Attempt:
     """Return a copy of a model in which some layers have one slope, refitted."""
-    replacements = Replacements()
-    for layer in measured:
-        is_merged = layer.path in merged
-        if is_merged or layer.can_be_uncapped:
-            replacements.replace_operation(
-                layer.layer,
-                partial(make_simpler, layer, merged=is_merged, uncapped=layer.can_be_uncapped),
-            )
-    copy = rewrite(model, replacements)
+    copy = rewrite(model, _replacements(model, measured, merged))
     pair = ModelPair(model, copy, samples)
     check_steps(pair, samples)
     calibration = LayerwiseCalibrator(pair, samples, config).run()
     return _Attempt(model=copy, merged=merged, calibration=calibration)
+
+
+def _replacements(
+    model: keras.Model, measured: Sequence[Measured], merged: set[str]
+) -> Replacements:
+    """Return the exchanges of layers for simpler ones, in the graph and in converted layers."""
+
+    def factory(make: Callable[..., PReLU], layer: Measured) -> Callable[[], PReLU]:
+        return partial(make, layer, merged=layer.path in merged, uncapped=layer.can_be_uncapped)
+
+    simpler = {
+        id(layer.layer): layer
+        for layer in measured
+        if layer.path in merged or layer.can_be_uncapped
+    }
+    replacements = Replacements()
+    for operation in exchangeable_operations(model):
+        if id(operation) in simpler:
+            replacements.replace_operation(operation, factory(make_simpler, simpler[id(operation)]))
+        elif not simpler.keys().isdisjoint(map(id, prelus(operation))):
+            replacements.exchange_stand_ins(
+                operation,
+                {
+                    stand_in.address: [
+                        factory(make_built_simpler, simpler[id(prelu)])
+                        if id(prelu) in simpler
+                        else None
+                        for prelu in stand_in.layers
+                    ]
+                    for stand_in in operation._stand_ins
+                },
+            )
+    return replacements
 
 
 def _unchanged(
@@ -241,7 +274,7 @@ def _reason(layer: Measured, *, merged: bool, uncapped: bool) -> str:
     keeps_slopes = layer.slopes.size > 1 and not merged
     if not keeps_cap and not keeps_slopes:
         return ""
-    if layer.inside:
+    if layer.is_fixed:
         return "it is inside a layer with Python code"
     if layer.slope is None:
         return "its inputs can't be seen"

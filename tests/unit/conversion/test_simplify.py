@@ -6,7 +6,8 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.errors import ConversionError, InvalidArgumentError
-from tests.helpers import custom, models
+from keras_prelu.sites.prelu_layers import prelu_layers
+from tests.helpers import coded, models
 
 L = keras.layers
 
@@ -110,14 +111,57 @@ def test_slopes_of_each_element_are_merged_too():
     assert 0.1 < simplification.layers[0].slope < 0.2
 
 
-def test_layers_inside_python_code_are_kept():
-    inputs = keras.Input((6, 6, 3))
-    x = L.ReLU(name="relu")(L.Conv2D(4, 3)(custom.Block(4)(inputs)))
-    model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
-    model = kp.convert(models.live_in(model), rescale="none", parameterization="identity")
-    slopes = model.get_layer("relu").beta
-    slopes.assign(np.linspace(0.1, 0.4, 4).reshape(slopes.shape))
-    simplification = kp.simplify(model, models.samples(model, 100), tolerance=1.0)
+@pytest.mark.filterwarnings("ignore:`build")
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_layers_that_python_code_applies_get_one_slope(in_graph, tmp_path):
+    model = coded.built()
+    if in_graph:
+        inputs = keras.Input((4,))
+        model = keras.Model(inputs, L.Dense(2)(coded.Branch(name="branch")(L.Dense(6)(inputs))))
+    model = kp.convert(model, rescale="none", parameterization="identity")
+    rng = np.random.default_rng(0)
+    for _, layer in prelu_layers(model):
+        layer.beta.assign(rng.uniform(0.15, 0.35, layer.beta.shape))
+    expected = coded.outputs(model)
+    simplification = kp.simplify(model, coded.X, tolerance=0.05)
+    simple = simplification.model
+    assert [layer.slopes for layer in simplification.layers] == [6] * (2 if in_graph else 5)
+    assert all(0.15 < layer.slope < 0.35 for layer in simplification.layers)
+    assert {layer.alpha.shape[-1] for _, layer in prelu_layers(simple)} == {1}
+    error = kp.theory.relative_error(coded.outputs(simple), expected)
+    assert error == pytest.approx(simplification.error, rel=0.7)
+    assert 0 < error < 0.05
+    np.testing.assert_array_equal(coded.outputs(model), expected)
+    kp.save_model(simple, tmp_path / "simple.keras")
+    loaded = kp.load_model(tmp_path / "simple.keras")
+    np.testing.assert_array_equal(coded.outputs(loaded), coded.outputs(simple))
+
+
+def test_caps_of_functions_in_code_are_removed():
+    model = kp.convert(coded.built(), rescale="none")
+    simplification = kp.simplify(model, 0.1 * coded.X, tolerance=0.1)
+    assert [layer.uncapped for layer in simplification.layers] == [True, *[False] * 4]
+    first, *_ = (layer for _, layer in prelu_layers(simplification.model))
+    assert first.max_value is None
+
+
+class WithPReLU(L.Layer):
+    """Is written with a PReLU."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.act = kp.PReLU([0.1, 0.2, 0.3, 0.4], parameterization="identity")
+
+    def call(self, x):
+        return self.act(x)
+
+
+def test_layers_that_code_was_written_with_are_kept():
+    layers = [L.Dense(4), WithPReLU(), L.Dense(4), L.ReLU(name="relu"), L.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model = kp.convert(model, rescale="none", parameterization="identity")
+    model.get_layer("relu").beta.assign([0.1, 0.2, 0.3, 0.4])
+    simplification = kp.simplify(model, coded.X, tolerance=1.0)
     by_path = {layer.path: layer for layer in simplification.layers}
     assert by_path.pop("relu").slope is not None
     assert {layer.reason for layer in by_path.values()} == {"it is inside a layer with Python code"}
@@ -125,7 +169,7 @@ def test_layers_inside_python_code_are_kept():
 
 def test_what_has_no_slopes_is_refused():
     model = models.mlp()
-    with pytest.raises(ConversionError, match="has no PReLU layer in its graph"):
+    with pytest.raises(ConversionError, match="has no PReLU layer to simplify"):
         kp.simplify(model, models.samples(model, 20))
     with pytest.raises(InvalidArgumentError, match="tolerance"):
         kp.simplify(converted(models.mlp), models.samples(model, 20), tolerance=0)
