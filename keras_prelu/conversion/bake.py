@@ -21,7 +21,7 @@ from keras_prelu.conversion.opening import open_converted
 from keras_prelu.conversion.optimizer_copies import copy_optimizer
 from keras_prelu.conversion.stock_layers import StockLayers
 from keras_prelu.conversion.variable_matching import match_variables
-from keras_prelu.custom_layers.converted_layer import prelus
+from keras_prelu.custom_layers.converted_layer import is_converted, prelus
 from keras_prelu.errors import ConversionError, InvalidArgumentError
 from keras_prelu.graph import functional
 from keras_prelu.graph.arrays import to_float64
@@ -103,6 +103,7 @@ def bake(
     _refuse_inner_prelus(model)
     with _pruned(model, float(prune)):
         check = FunctionCheck(model)
+        alone = check.with_one_sample(model) if _holds_code(model) else None
     stock = StockLayers(float(prune))
     baked, lacks_losses = open_converted(
         with_activations(model, float(prune), stock.make), stock.make
@@ -111,12 +112,34 @@ def bake(
     if lacks_losses:
         check = check.without_losses()
     check.refuse(baked, SAME_OPERATIONS, "Baking")
+    if alone is not None:
+        _refuse_count_of_samples(alone.without_losses(), baked)
     compile_with_stock_optimizer(model, baked)
     if not fold_batch_normalization:
         return baked
     folded = fold(baked)
     check.refuse(folded, OTHER_WEIGHTS, "Folding BatchNormalization")
     return folded
+
+
+def _holds_code(model: keras.Model) -> bool:
+    """Return whether Python code of a model applies PReLUs, of which a graph is made."""
+    return any(map(is_converted, (model, *sublayers(model))))
+
+
+def _refuse_count_of_samples(alone: FunctionCheck, baked: keras.Model) -> None:
+    """Check that a graph of Python code computes what the code does for one sample alone.
+
+    Raises:
+        ConversionError: It does not.
+    """
+    reason = alone.difference(baked, SAME_OPERATIONS)
+    if reason:
+        raise ConversionError(
+            f"Baking changes what '{baked.name}' computes for one sample alone: {reason}. Its"
+            " Python code asks how many samples there are, and a graph computes the same for any"
+            f" number. {_ADVICE}, or exclude the layer from the conversion."
+        )
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 
 from keras_prelu.backend.dtype_policies import default_dtype_policy
-from keras_prelu.backend.keras_internals import keras_mask, sublayers
+from keras_prelu.backend.keras_internals import keras_mask, producer, sublayers
 from keras_prelu.backend.symbolic_operators import symbolic_operators
 from keras_prelu.conversion.replacements import ActivationFactory
 from keras_prelu.conversion.rewriter import new_input
@@ -104,6 +104,7 @@ class _Opener:
         self._replaced = {id(each.owner) for each in targets if _is_of_layer(each)}
         self._taken: set[str] = set()
         self._activations: dict[int, Callable[[Any], Any]] = {}  # By id of the layer.
+        self._of_steps: dict[int, keras.layers.TimeDistributed] = {}  # By id of the wrapper.
         replaced = {id(prelu) for layer in converted for prelu in prelus(layer)}
         for layer in (model, *sublayers(model)):
             if id(layer) not in replaced:
@@ -133,14 +134,17 @@ class _Opener:
             default_dtype_policy(self._model.dtype_policy),
             functional.losses_of_calls(opened) as added,
         ):
-            model = self._first_level()
-            while any(map(self._runs_code, model.operations)):
-                model = _rewritten(model, self._call_opened)
-            model = _rewritten(model, self._call_stock)
+            model = self._without_code(self._first_level())
         if added:
             names = ", ".join(dict.fromkeys(repr(each.layer.name) for each in added))
             warn(f"The baked model does not add the losses that the code of {names} adds.")
         return Opened(model, lacks_losses=bool(added))
+
+    def _without_code(self, model: keras.Model) -> keras.Model:
+        """Return the graph of a model in which no code applies a PReLU."""
+        while any(map(self._runs_code, model.operations)):
+            model = _rewritten(model, self._call_opened)
+        return _rewritten(model, self._call_stock)
 
     def _first_level(self) -> keras.Model:
         """Return the graph that the model has, or that its own code creates."""
@@ -152,7 +156,7 @@ class _Opener:
         for arguments in arguments_at_build(model):
             args, kwargs = _inputs(list(arguments.args)), _inputs(dict(arguments.kwargs))
             try:
-                outputs = model.call(*args, **kwargs)
+                outputs = _outputs_of_code(model, args, kwargs)
                 return keras.Model(args[0] if args else kwargs, outputs, name=model.name)
             except Exception as error:  # Whatever the user's code raises.
                 failure = _told(error)
@@ -160,6 +164,8 @@ class _Opener:
 
     def _runs_code(self, operation: Any) -> bool:
         """Return whether Python code of an operation, or inside it, applies PReLUs."""
+        if any(operation is done for done in self._of_steps.values()):
+            return False
         held = self._with_code | self._replaced
         return id(operation) in self._with_code or any(
             id(inner) in held for inner in sublayers(operation)
@@ -169,9 +175,24 @@ class _Opener:
         if not self._runs_code(operation):
             return operation(*args, **kwargs)
         try:
-            return operation.call(*args, **kwargs)
+            if isinstance(operation, keras.layers.TimeDistributed):
+                return self._wrapper_of_steps(operation, args[0])(*args, **kwargs)
+            return _outputs_of_code(operation, args, kwargs)
         except Exception as error:  # Whatever the user's code raises.
             raise _refusal(operation, _told(error)) from error
+
+    def _wrapper_of_steps(
+        self, wrapper: keras.layers.TimeDistributed, inputs: Any
+    ) -> keras.layers.TimeDistributed:
+        """Return a wrapper of the graph of what is computed at each time step."""
+        if id(wrapper) not in self._of_steps:
+            step = keras.Input(inputs.shape[2:], dtype=inputs.dtype)
+            name = unique_name(f"{wrapper.layer.name}_steps", self._taken)
+            graph = keras.Model(step, wrapper.layer(step), name=name)
+            self._of_steps[id(wrapper)] = keras.layers.TimeDistributed(
+                self._without_code(graph), name=wrapper.name, dtype=wrapper.dtype_policy
+            )
+        return self._of_steps[id(wrapper)]
 
     def _call_stock(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """Call what stands in for an operation, or for its activation."""
@@ -186,6 +207,25 @@ class _Opener:
             self._activations[id(operation)] = operation.activation
             operation.activation = keras.activations.linear
         return self._activations[id(operation)](operation(*args, **kwargs))
+
+
+def _outputs_of_code(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Return what the code of a layer computes from symbolic tensors.
+
+    If a branch of `keras.ops.cond` returns a tensor as it is, Keras takes that tensor for the
+    result of the branches: a graph would lack the condition, or be a circle.
+
+    Raises:
+        Exception: Whatever the code raises; ValueError if it has such a branch.
+    """
+    leaves = keras.tree.flatten((tuple(args), dict(kwargs)))
+    tensors = [leaf for leaf in leaves if keras.utils.is_keras_tensor(leaf)]
+    producers = [producer(tensor) for tensor in tensors]
+    outputs = layer.call(*args, **kwargs)
+    if any(producer(tensor) is not one for tensor, one in zip(tensors, producers, strict=True)):
+        raise ValueError("a branch of keras.ops.cond returns a tensor of the code as it is")
+    keras.Function(tensors, outputs)
+    return outputs
 
 
 def _inputs(structure: Any, name: str | None = None) -> Any:

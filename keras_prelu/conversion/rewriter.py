@@ -16,7 +16,7 @@ from keras_prelu.backend.keras_internals import has_automatic_name, producer
 from keras_prelu.conversion.compile_settings import copy_compile_settings
 from keras_prelu.conversion.copies import Copied, Copies, Exchanged, Inserted
 from keras_prelu.conversion.replacements import LayerFactory, Replacements, StandInFactories
-from keras_prelu.conversion.ties import VariableOwners
+from keras_prelu.conversion.ties import VariableArguments, VariableOwners
 from keras_prelu.custom_layers.converted_layer import attach, detach
 from keras_prelu.data.declarations import has_call
 from keras_prelu.errors import ConversionError
@@ -73,12 +73,14 @@ def copy_model(model: keras.Model, replacements: Replacements | None = None) -> 
     else:
         result = rewriter.copy_whole(model)
     rewriter.copies.copy_state(model)
+    rewriter.arguments.refuse_lost(result)
     return result
 
 
 class _Rewriter:
     def __init__(self, model: keras.Model, replacements: Replacements) -> None:
         self.copies = Copies()
+        self.arguments = VariableArguments()
         self._model = model
         self._replacements = replacements
         self._shared_layers = shared_layers(model)
@@ -180,7 +182,9 @@ class _Rewriter:
         copy = self._built_copy(owner)
         self.copies.check_variables(owner, copy)
         by_variable = zip(*self.copies.variables(owner, copy), strict=True)
-        return next(target for source, target in by_variable if source is value)
+        found = next(target for source, target in by_variable if source is value)
+        self.arguments.add(operation, owner, found)
+        return found
 
     @cached_property
     def _owners(self) -> VariableOwners:

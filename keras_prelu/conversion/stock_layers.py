@@ -45,10 +45,10 @@ def _simplest_stock_layer(
 
     A PReLU is returned without its slopes, which are assigned once it is built.
     """
-    first = float(slopes.flat[0])
     common: dict[str, Any] = {"name": name, "dtype": layer.dtype_policy}
-    if np.abs(slopes).max() <= prune:
+    if np.abs(slopes).max(initial=0.0) <= prune:
         return keras.layers.ReLU(**common)
+    first = float(slopes.flat[0])
     if np.all(slopes == first) and first == 1.0:
         if layer.activity_regularizer is not None:  # The configuration of an Identity has none.
             return keras.layers.Activation("linear", **common)

@@ -15,7 +15,7 @@ from keras_prelu.graph.function_values import referred_to
 from keras_prelu.graph.held_functions import held_functions
 from keras_prelu.graph.shared_layers import leaf_operations
 
-__all__ = ["VariableCopies", "VariableOwners", "refuse_functions_of_model"]
+__all__ = ["VariableArguments", "VariableCopies", "VariableOwners", "refuse_functions_of_model"]
 
 
 class VariableOwners:
@@ -52,6 +52,39 @@ class VariableOwners:
                     f" value of the variable '{variable.path}', which a new model would go on"
                     " using. Call it with the variable itself, such as `layer.kernel`, or write"
                     " what it computes as a layer that holds the layer of the variable"
+                )
+
+
+class VariableArguments:
+    """The variables of layers with which the operations of a copy are called."""
+
+    def __init__(self) -> None:
+        self._used: list[tuple[Any, Any, Any]] = []
+
+    def add(self, operation: Any, owner: Any, variable: Any) -> None:
+        """Add a variable.
+
+        Args:
+            operation: Op that is called with it.
+            owner: Layer of the original that has the variable.
+            variable: `keras.Variable`. Its copy.
+        """
+        self._used.append((operation, owner, variable))
+
+    def refuse_lost(self, copy: keras.Model) -> None:
+        """Check that a copy has the variables: that their layers were not replaced.
+
+        Raises:
+            ConversionError: One was.
+        """
+        present = {id(variable) for variable in copy.variables}
+        for operation, owner, variable in self._used:
+            if id(variable) not in present:
+                raise ConversionError(
+                    f"{_described(owner)} can't be replaced: operation '{operation.name}'"
+                    f" ({type(operation).__name__}) is called with its variable"
+                    f" '{variable.path}'. Write what that operation computes as a layer that holds"
+                    f" '{owner.name}'"
                 )
 
 

@@ -120,7 +120,7 @@ def _replaceable(sites: Sequence[LocatedSite], model: keras.Model, to: str) -> l
     replaceable = [
         replace(located, site=replace(located.site, convertible=True, reason="", on_request=False))
         for located in sites
-        if _is_own(located)
+        if (_is_own(located) and located.site.channels != 0)
         or (
             located.site.convertible
             and (

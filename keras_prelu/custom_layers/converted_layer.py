@@ -24,7 +24,11 @@ from keras_prelu.custom_layers.stand_in import StandIn
 from keras_prelu.data.declarations import has_call
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.hooks import set_target
-from keras_prelu.graph.rebuilding import duplicate_instead, rebuild_from_config
+from keras_prelu.graph.rebuilding import (
+    duplicate_instead,
+    rebuild_from_config,
+    refuse_divided_layers,
+)
 from keras_prelu.layers import PReLU
 from keras_prelu.typing import Tensor
 
@@ -112,6 +116,7 @@ class ConvertedLayer:
         try:
             with self.as_written():
                 written = rebuild_from_config(self)
+                refuse_divided_layers(self, written, added=len(_layers_of(self._stand_ins)))
         except ConversionError as error:
             return duplicate_instead(self, error)
         return attach(

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from keras_prelu.conversion.bake import check_prune
-from keras_prelu.data.declarations import check_model
+from keras_prelu.data.declarations import check_model, declares_inputs
 from keras_prelu.deployment.arguments import check_export
 from keras_prelu.deployment.benchmark import Cost, measure_cost, size_in_bytes
 from keras_prelu.deployment.formats.base import Format, Interface, Settings
@@ -179,21 +179,34 @@ def export(
         expected if test is None else model_outputs(model, labelled), labels, loss
     )
     pruning_error = None
+    reference = model
     if prune:
-        unpruned, expected = expected, model_outputs(lower_model(model, inputs, prune), inputs)
+        reference = lower_model(model, inputs, prune)
+        unpruned, expected = expected, model_outputs(reference, inputs)
         pruning_error = relative_error(expected, unpruned)
+    # Python code may compute something else for one sample; a file holds one branch of it.
+    alone = None if _has_fixed_batch(model) else _first(inputs, 1)
+    expected_alone = [] if alone is None else model_outputs(reference, alone)
 
     with atomic_write(path, overwrite=force, parts=format_.parts(path)) as written:
         with _as_export_errors(path, format_):
             run, operations = _write_and_load(format_, model, written, settings)
             outputs = run(inputs)
             labelled_outputs = outputs if test is None else run(labelled)
+            outputs_alone = [] if alone is None else run(alone)
         difference = largest_difference(outputs, expected)
         if not difference <= limit:  # Also true if it is NaN.
             raise ExportError(
                 f"'{path}' is not written: {format_.runtime()} computes something else, by"
                 f" {difference:.2g} of the largest output, and {limit:g} is allowed (tolerance,"
                 " --tolerance)."
+            )
+        if not largest_difference(outputs_alone, expected_alone, expected) <= limit:
+            raise ExportError(
+                f"'{path}' is not written: {format_.runtime()} computes something else for one"
+                " sample alone. Python code of the model asks how many samples there are: take the"
+                " question out of it, or export the model for one number of samples"
+                " (keras.Input(batch_size=...))."
             )
         with _as_export_errors(path, format_):
             cost = _cost(format_, model, written, settings, inputs) if measure else None
@@ -232,6 +245,10 @@ def _warn_of_float32(model: keras.Model, format_: Format) -> None:
             f"Layers of '{model.name}' compute in {' and '.join(dtypes)}. In {format_.name} files"
             " they compute in float32.",
         )
+
+
+def _has_fixed_batch(model: keras.Model) -> bool:
+    return declares_inputs(model) and model.inputs[0].shape[0] is not None
 
 
 def _first(samples: Any, count: int) -> Any:

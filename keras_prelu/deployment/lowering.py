@@ -121,6 +121,6 @@ class _Function(keras.layers.Layer):
 def _applied(form: Form, prune: float, layer: PReLU) -> Callable[[Tensor], Tensor]:
     """Return the function of a layer, with the slopes that it has now."""
     slopes = np.asarray(keras.ops.convert_to_numpy(slopes_in_effect(layer)))
-    if np.abs(slopes).max() <= prune:
-        slopes = np.zeros_like(slopes)
+    if np.abs(slopes).max(initial=0.0) <= prune:
+        slopes = np.zeros(np.maximum(slopes.shape, 1), slopes.dtype)
     return partial(form, Activation(slopes=slopes, cap=layer.max_value))

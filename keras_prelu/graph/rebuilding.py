@@ -28,6 +28,7 @@ __all__ = [
     "duplicate_instead",
     "rebuild",
     "rebuild_from_config",
+    "refuse_divided_layers",
     "variables_apart_from",
 ]
 
@@ -84,6 +85,7 @@ def rebuild_from_config(operation: Any, *, linear: bool = False) -> Any:
     if copy.name != operation.name:
         copy.name = operation.name  # Some constructors append to the name that they are given.
     _refuse_shared_layers(operation, copy, functions)
+    refuse_divided_layers(operation, copy)
     return copy
 
 
@@ -97,6 +99,29 @@ def _refuse_shared_layers(operation: Any, copy: Any, functions: CarriedFunctions
                 f" holds the same layer '{layer.name}' ({type(layer).__name__}) as before. Create"
                 " the layer in its __init__"
             )
+
+
+def refuse_divided_layers(operation: Any, copy: Any, added: int = 0) -> None:
+    """Check that a copy does not hold several layers in place of one.
+
+    Layers that a `build` creates may be missing in a copy, which is not built yet.
+
+    Args:
+        operation: Layer or op.
+        copy: Layer or op that was rebuilt from its configuration.
+        added: Integer. Number of layers that the configuration does not describe. Defaults to 0.
+
+    Raises:
+        ConversionError: The configuration describes one layer several times.
+    """
+    count, present = len(sublayers(copy)), len(sublayers(operation)) - added
+    if count > present:
+        raise ConversionError(
+            f"{_described(operation)} can't be rebuilt: after from_config(get_config()), it holds"
+            f" {count} layers instead of {present}, since its configuration describes one layer"
+            " several times. Describe each layer once, and set the other attributes in its"
+            " __init__."
+        )
 
 
 def _rebuild(operation: Any, functions: CarriedFunctions, changes: Mapping[str, Any]) -> Any:

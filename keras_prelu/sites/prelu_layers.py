@@ -38,7 +38,7 @@ def prelu_layers(model: Any) -> Iterator[tuple[str, PReLU]]:
     """Yield each `keras_prelu.PReLU` of a model once, with its path.
 
     The order is that of the model's layers. PReLU layers inside wrappers, custom layers and
-    converted layers are included.
+    converted layers are included; those of tensors without channels have no slopes and are not.
     """
     return _prelu_layers(model, "", set())
 
@@ -60,7 +60,8 @@ def _prelu_layers(model: Any, scope: str, seen: set[int]) -> Iterator[tuple[str,
             continue
         seen.add(id(layer))
         if isinstance(layer, PReLU):
-            yield f"{scope}{layer.name}", layer
+            if not layer.built or 0 not in layer.beta.shape:
+                yield f"{scope}{layer.name}", layer
         else:
             yield from _prelu_layers(layer, f"{scope}{layer.name}/", seen)
 

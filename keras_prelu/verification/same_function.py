@@ -44,6 +44,24 @@ class FunctionCheck:
             check._found = replace(self._found, prediction=prediction)
         return check
 
+    def with_one_sample(self, model: keras.Model) -> FunctionCheck:
+        """Return a check on one of the samples alone, which Python code may treat otherwise.
+
+        Args:
+            model: `keras.Model`. The same, with the same weights.
+        """
+        check = copy(self)
+        if isinstance(self._found, str):
+            return check
+        inputs = keras.tree.map_structure(lambda array: array[:1], self._found.inputs)
+        try:
+            check._found = replace(
+                self._found, inputs=inputs, prediction=predict_once(model, inputs)
+            )
+        except Exception as error:  # Whatever the model raises for one sample.
+            check._found = reason_of(error)
+        return check
+
     def difference(self, model: keras.Model, units: float) -> str:
         """Return how the predictions of a model differ from those at construction, or "".
 

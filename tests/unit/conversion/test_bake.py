@@ -146,17 +146,6 @@ def test_compile_settings_stay_without_our_optimizer():
     assert not kp.bake(kp.convert(models.mlp(), rescale="none")).compiled
 
 
-def test_python_code_without_a_graph_is_refused_by_name():
-    inputs = keras.Input((6, 6, 3))
-    layer = L.TimeDistributed(L.Dense(3, activation="relu"))
-    converted = kp.convert(keras.Model(inputs, layer(inputs)), rescale="none", include="*")
-    with pytest.raises(
-        kp.errors.ConversionError, match=f"'{layer.name}'.*applies.*Python code.*to=\"relu\""
-    ) as caught:
-        kp.bake(converted)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.filterwarnings("ignore:.*does not have a `build")  # custom.Outer
 @pytest.mark.parametrize(
     "make",
@@ -244,8 +233,11 @@ def test_subclassed_models_without_slopes_get_their_class_back():
 def test_what_no_graph_holds_is_refused_with_ways_out(cls, reason):
     converted = kp.convert(coded.built(cls), alpha=0.2, rescale="none")
     before = coded.outputs(converted)
-    with pytest.raises(kp.errors.ConversionError, match=rf"{cls.__name__}.*{reason}.*export"):
+    with pytest.raises(
+        kp.errors.ConversionError, match=rf"{cls.__name__}.*{reason}.*export.*to=\"relu\""
+    ) as caught:
         kp.bake(converted)
+    assert "\n" not in str(caught.value)
     np.testing.assert_array_equal(coded.outputs(converted), before)
     back = kp.convert(converted, to="relu", rescale="none")
     assert type(back) is cls
@@ -319,6 +311,112 @@ def test_a_prelu_that_the_user_wrote_into_code_is_refused():
     model(coded.X)
     with pytest.raises(kp.errors.ConversionError, match="'own' is a PReLU layer that Python code"):
         kp.bake(model)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Conditional(L.Layer):
+    """Asks for the number of samples, or for the sign of their mean."""
+
+    def __init__(self, asks="count", **kwargs):
+        super().__init__(**kwargs)
+        self.asks = asks
+        self.act = L.ReLU(name="act")
+        self.dense = L.Dense(4)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, inputs):
+        h = self.act(self.dense(inputs))
+        if self.asks == "count":
+            return 2 * h if keras.ops.shape(inputs)[0] == 1 else h
+        sign = keras.ops.mean(inputs) >= 0
+        if self.asks == "sign of an input":
+            return h + keras.ops.cond(sign, lambda: inputs, lambda: -inputs)
+        return keras.ops.cond(keras.ops.mean(h) >= 0, lambda: h, lambda: -h)
+
+    def get_config(self):
+        return {**super().get_config(), "asks": self.asks}
+
+
+@pytest.mark.parametrize(
+    ("asks", "reason"),
+    [
+        ("count", "for one sample alone.*asks how many samples"),
+        ("sign of an input", "a branch of keras.ops.cond returns a tensor"),
+        ("sign", "is part of a cycle"),
+    ],
+)
+def test_code_of_which_a_graph_has_one_branch_is_refused(asks, reason):
+    model = keras.Sequential([keras.Input((4,)), Conditional(asks)])
+    converted = kp.convert(model, include="*", alpha=0.25, rescale="none")
+    with pytest.raises(kp.errors.ConversionError, match=reason):
+        kp.bake(converted)
+
+
+def steps(layer, shape=(3, 4)):
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, L.Flatten()(L.TimeDistributed(layer)(inputs)))
+
+
+def masked_steps():
+    inputs = keras.Input((5, 4))
+    h = L.TimeDistributed(L.Dense(3, activation="relu"))(L.Masking()(inputs))
+    return keras.Model(inputs, L.LSTM(2)(h))
+
+
+def steps_twice():
+    inputs = keras.Input((3, 4))
+    wrapper = L.TimeDistributed(L.Dense(4, activation="relu6"))
+    return keras.Model(inputs, L.Flatten()(wrapper(wrapper(inputs))))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: steps(L.Dense(4, activation="relu")),
+        lambda: steps(L.TimeDistributed(L.Dense(3, activation="relu")), (2, 3, 4)),
+        lambda: steps(
+            keras.Sequential([keras.Input((5, 5, 2)), L.Conv2D(3, 3), L.ReLU()]), (3, 5, 5, 2)
+        ),
+        masked_steps,
+        steps_twice,
+    ],
+    ids=["Dense", "two wrappers", "images", "mask", "called twice"],
+)
+def test_what_is_called_at_each_step_has_its_slopes_in_the_wrapper(build, tmp_path):
+    converted = kp.convert(models.live_in(build()), include="*", rescale="none")
+    for _, layer in prelu_layers(converted):
+        layer.beta.assign(np.random.default_rng(0).normal(-1.0, 0.3, layer.beta.shape))
+    kp.bake(converted).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same_function(converted, loaded)
+    assert "keras_prelu" not in loaded.to_json()
+    assert ("keras", "TimeDistributed") in classes(loaded)
+
+
+@pytest.mark.parametrize("operation", [kp.bake, lambda model: kp.convert(model, to="relu")])
+def test_slopes_that_another_operation_is_called_with_are_not_replaced(operation):
+    inputs = keras.Input((4,))
+    act = kp.PReLU(0.0, parameterization="identity", name="act")
+    outputs = act(inputs)
+    model = keras.Model(inputs, outputs + keras.ops.multiply(inputs, act.beta))
+    with pytest.raises(
+        kp.errors.ConversionError, match=r"'act' .* can't be replaced: .*'act/alpha'"
+    ):
+        operation(model)
+
+
+def test_tensors_without_channels_have_no_slopes_to_bake():
+    inputs = keras.Input((4,))
+    h = kp.PReLU(0.25, name="act")(L.Dense(3)(inputs))
+    empty = kp.PReLU(name="empty", max_value=6.0)(h[:, :0])
+    model = keras.Model(inputs, keras.ops.concatenate([h, empty], -1))
+    assert type(kp.bake(model).get_layer("empty")) is L.ReLU
+    assert [each.path for each in kp.diagnostics.layer_slopes(model)] == ["act"]
+    simplified = kp.simplify(model, models.samples(model, 16))
+    assert [each.path for each in simplified.layers] == ["act"]
+    assert_same_function(model, kp.convert(model, to="leaky_relu"))
 
 
 @pytest.mark.slow

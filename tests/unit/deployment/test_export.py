@@ -360,6 +360,16 @@ def test_slopes_inside_python_code_are_exported_too(name):
         assert not {"Relu", "Neg", "RELU", "NEG"} & set(record.operations)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="it holds what was traced")
+def test_code_that_asks_for_the_number_of_samples_is_refused():
+    inputs = keras.Input((4,))
+    h = L.Lambda(lambda x: 2 * x if keras.ops.shape(x)[0] == 1 else x)(L.Dense(3)(inputs))
+    model = models.live_in(keras.Model(inputs, L.Dense(2)(h)))
+    with pytest.raises(kp.errors.ExportError, match="for one sample alone"):
+        kp.export(model, "model.pt2")
+    assert os.listdir() == []
+
+
 @writes_onnx
 def test_slopes_inside_python_code_are_pruned_too():
     inputs = keras.Input((6, 6, 3))

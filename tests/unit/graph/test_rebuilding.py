@@ -193,6 +193,42 @@ def test_layers_in_a_configuration_are_copied(blocks):
     assert kp.find_sites(model) == sites
 
 
+@keras.saving.register_keras_serializable("tests")
+class CallsTwice(L.Layer):
+    """Describes the layer that it calls twice by two configurations."""
+
+    def __init__(self, first, second, **kwargs):
+        super().__init__(**kwargs)
+        self.first = first
+        self.second = second
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        layers = {"first": serialize(self.first), "second": serialize(self.second)}
+        return {**super().get_config(), **layers}
+
+    @classmethod
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        layers = {name: deserialize(config[name]) for name in ("first", "second")}
+        return cls(**{**config, **layers})
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build")
+def test_a_layer_that_a_configuration_describes_twice_stays_one():
+    inputs = keras.Input(VECTOR)
+    layer = L.Dense(6, activation="relu")
+    model = models.live_in(keras.Model(inputs, CallsTwice(layer, layer)(inputs)))
+    converted = kp.convert(model, include="*", alpha=0.25, rescale="none")
+    baked = kp.bake(converted)
+    assert len(converted.trainable_variables) == len(baked.trainable_variables) + 1 == 3
+    x = models.samples(model)
+    np.testing.assert_array_equal(models.outputs(baked, x), models.outputs(converted, x))
+
+
 class SharesOneReLU(L.Layer):
     relu = L.ReLU(name="shared")
 
