@@ -29,7 +29,13 @@ from keras_prelu.custom_layers.rectifying_syntax import (
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.typing import Tensor
 
-__all__ = ["expression_use", "is_maximum_with_zero", "is_selection", "selection_use"]
+__all__ = [
+    "expression_use",
+    "is_largest_of_multiples",
+    "is_maximum_with_zero",
+    "is_selection",
+    "selection_use",
+]
 
 _NUMBER = re.compile(r"@\d+/\d+$")
 """What tells calls with the same text apart."""
@@ -137,7 +143,12 @@ def is_maximum_with_zero(text: str) -> bool:
     text = _NUMBER.sub("", text)
     call = ast.parse(text, mode="eval").body
     has_zero = isinstance(call, ast.Call) and any(number_of(each) == 0 for each in call.args)
-    return has_zero or _largest(text) is not None
+    return has_zero or is_largest_of_multiples(text)
+
+
+def is_largest_of_multiples(text: str) -> bool:
+    """Return whether the source of a call of `max` is a rectifier of two tensors."""
+    return _largest(_NUMBER.sub("", text)) is not None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -148,7 +159,7 @@ def _largest(text: str) -> _Selection | None:
         return None
     for position, (tensor, other) in enumerate((call.args, call.args[::-1])):
         # Zeros like another tensor may have another shape, to which the first one is broadcast.
-        slope = _slope(other, tensor)
+        slope = None if number_of(other) is not None else _slope(other, tensor)
         if slope == 0 or (slope is not None and is_plain(tensor)):
             return _Selection(position=position, slope=slope)
     return None

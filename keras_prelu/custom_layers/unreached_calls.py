@@ -16,7 +16,11 @@ from typing import Any
 
 from keras_prelu.custom_layers.code_calls import code_calls_of
 from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites
-from keras_prelu.custom_layers.selections import is_maximum_with_zero, is_selection
+from keras_prelu.custom_layers.selections import (
+    is_largest_of_multiples,
+    is_maximum_with_zero,
+    is_selection,
+)
 from keras_prelu.custom_layers.source_scan import functions_of_call, is_relu_of_library
 
 __all__ = ["UnreachedRectifier", "unreached_rectifiers"]
@@ -80,7 +84,7 @@ def _rectifier_called(site: CallSite, function: types.FunctionType) -> str:
         value = value.func
     name = str(getattr(value, "__name__", "relu")).removesuffix("_")
     rectifies = {
-        "max": is_maximum_with_zero,
+        "max": is_largest_of_multiples,  # A number is an axis.
         "maximum": is_maximum_with_zero,
         "where": is_selection,
         "where_v2": is_selection,

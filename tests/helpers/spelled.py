@@ -228,7 +228,9 @@ class Optional(keras.Model):
             x = ops.relu(self.other(x))
         if extra is not None:
             x = x + ops.relu6(extra) + ops.maximum(extra, 0)
+            # None of these is a ReLU.
             x = ops.maximum(ops.where(x > 0.5, x, 0.0), ops.clip(extra, -1.0, 1.0))
+            x = x - ops.max(extra, 0)
         return self.head(x)
 
 

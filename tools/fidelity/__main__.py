@@ -29,6 +29,7 @@ from tools.fidelity.photographs import photograph_calibrations
 from tools.fidelity.real.part import REAL, changed_by_default, measure_real
 from tools.fidelity.report import REPORT
 from tools.fidelity.smooth import smooth_conversion, smooth_tasks
+from tools.fidelity.smooth_cost import smooth_costs
 from tools.fidelity.tasks import tasks
 from tools.fidelity.verification import verification_time
 
@@ -179,6 +180,23 @@ def _smooth(storage: Storage, effort: Effort) -> None:
         )
 
 
+def _smooth_cost(storage: Storage, effort: Effort) -> None:
+    sizes = dict(effort.smooth_costs)
+    for name in _chosen(sizes, effort):
+        results = tuple(smooth_costs(name, sizes[name]))
+        for result in results:
+            click.echo(
+                f"{name}, {result.slopes}, {result.runtime}: {result.ratio:.2f} times", err=True
+            )
+        keras.backend.clear_session()
+        storage.merge(
+            "smooth-cost",
+            results,
+            key=lambda item: item.network,
+            order=lambda item: list(sizes).index(item.network),
+        )
+
+
 def _cost(storage: Storage, effort: Effort) -> None:
     storage.merge("cost", map(calibration_time, effort.depths))
 
@@ -202,6 +220,7 @@ _PARTS: dict[str, Callable[[Storage, Effort], None]] = {
     "calibration": _calibration,
     "photographs": _photographs,
     "smooth": _smooth,
+    "smooth-cost": _smooth_cost,
     "cost": _cost,
     "verification": _verification,
     "memory": _memory,

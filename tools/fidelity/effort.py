@@ -72,6 +72,8 @@ class Effort:
         only: Networks of all parts are measured whose name contains this.
         tasks: Small networks are measured whose name contains this.
         smooth: Networks with smooth activations are measured whose name contains this.
+        smooth_costs: Networks of `keras.applications` with smooth activations that are timed, and
+            the pixels of their images.
         depths: Convolutions of the chains whose calibration is timed.
         memory: Name and number of samples of each process whose memory is measured.
         memory_layers: Convolutions of its network.
@@ -83,6 +85,11 @@ class Effort:
     only: str = ""
     tasks: str = ""
     smooth: str = ""
+    smooth_costs: tuple[tuple[str, int], ...] = (
+        ("MobileNetV3Small", 224),
+        ("EfficientNetB0", 224),
+        ("ConvNeXtTiny", 224),
+    )
     depths: tuple[int, ...] = (10, 20, 40, 50, 80)
     memory: tuple[tuple[str, int], ...] = (
         ("predict", 2000),
@@ -99,6 +106,7 @@ TRIAL = Effort(
     seeds=1,
     tasks="diabetes",
     smooth="MLP",
+    smooth_costs=(("MobileNetV3Small", 32),),
     depths=(2,),
     memory=(("spilled", 200),),
     memory_layers=2,

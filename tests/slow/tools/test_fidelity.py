@@ -24,7 +24,8 @@ def stored():
 
 def test_a_trial(tmp_path, monkeypatch):
     parts = [
-        f"--part={part}" for part in ("calibration", "cost", "memory", "photographs", "smooth")
+        f"--part={part}"
+        for part in ("calibration", "cost", "memory", "photographs", "smooth", "smooth-cost")
     ]
     storage = run(command, tmp_path, "--trial", *parts)
     errors = {result.rescale: result.error for result in storage.results("calibration")}
@@ -34,6 +35,9 @@ def test_a_trial(tmp_path, monkeypatch):
     (smooth,) = storage.results("smooth")
     assert smooth.sites == 2
     assert smooth.error < smooth.error_fixed
+    costs = storage.results("smooth-cost")
+    assert {cost.slopes for cost in costs} == {"each channel", "each layer"}
+    assert all(cost.sites == 19 and cost.ratio > 0 for cost in costs)
     photographs = storage.results("photographs")
     assert [result.rescale for result in photographs] == ["none", "calibrated"]
     assert "| diabetes regression |" in (tmp_path / "RESULTS.md").read_text()
