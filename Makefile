@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+# Python compiles what is imported, which is a quarter of what is installed.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 
 # Files with tests that have a mark, besides those of tests/backends.
@@ -114,6 +115,6 @@ $(VENV)/installed: $(VENV)/created setup.py constraints.txt
 	$(INSTALL) .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: $(VENV)/created setup.py constraints.txt
 	$(INSTALL) '.[dev,executorch,hub,jax,torch]'
-	touch $@
+	touch $(VENV)/installed $@

@@ -596,16 +596,81 @@ def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
         assert pruned.operations == operations_with_relus
 
 
+ONNX = "keras_prelu.deployment.formats.onnx"
+
+
 @pytest.mark.tensorflow
 def test_what_tf2onnx_would_be_killed_for_is_refused(monkeypatch):
     model = converted(models.mlp)
-    memory = "keras_prelu.deployment.formats.onnx.format.physical_memory"
-    monkeypatch.setattr(memory, lambda: 44 * 4 * model.count_params())
+    monkeypatch.setattr(f"{ONNX}.format.physical_memory", lambda: 30 * 4 * model.count_params())
     with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=torch"):
         kp.export(model, "model.onnx")
     assert os.listdir() == []
-    monkeypatch.setattr(memory, lambda: 0)
+    monkeypatch.setattr(f"{ONNX}.format.physical_memory", lambda: 0)
     assert kp.export(model, "model.onnx").difference <= 1e-5
+
+
+@writes_onnx
+def test_models_larger_than_a_file_can_be_are_refused(monkeypatch):
+    monkeypatch.setattr(f"{ONNX}.format._LARGEST_FILE", 100)
+    with pytest.raises(kp.errors.ExportError, match=r"An ONNX file holds at most .* \(\.xml\)"):
+        kp.export(converted(models.mlp), "model.onnx")
+    assert os.listdir() == []
+
+
+def of_all_kinds():
+    """Layers whose weights tf2onnx changes in ways of their own, with normalizations."""
+    images, ids = keras.Input((8, 8, 3), name="z"), keras.Input((4,), dtype="int32", name="ids")
+    h = L.Conv2D(6, 3, padding="same", use_bias=False)(images)
+    h = L.ReLU()(L.BatchNormalization()(h))
+    h = h + L.DepthwiseConv2D(3, padding="same", activation="relu")(h)
+    h = L.ReLU()(L.BatchNormalization()(L.Conv2D(6, 3, groups=2, strides=2)(h)))
+    h = L.SeparableConv2D(5, 2, activation="relu")(h)
+    h = L.Conv2DTranspose(4, 3, activation="relu")(h)
+    sequence = L.Conv1D(6, 2, dilation_rate=2, activation="relu")(L.Embedding(9, 5)(ids))
+    volume = L.Conv3D(3, 2, activation="relu")(L.Reshape((4, 4, 2, 2))(h))
+    flat = L.Concatenate()([L.Flatten()(each) for each in (h, sequence, volume)])
+    flat = L.ReLU()(L.BatchNormalization()(L.Dense(7)(flat)))
+    return keras.Model({"z": images, "ids": ids}, L.EinsumDense("ab,bc->ac", 4)(flat))
+
+
+def subclassed():
+    model = Subclassed()
+    model(np.zeros((1, 8, 8, 3), "float32"))
+    return model
+
+
+class Subclassed(keras.Model):
+    """A network without a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.normalization = L.Conv2D(4, 3), L.BatchNormalization()
+        self.dense = L.Dense(3, activation="relu")
+
+    def call(self, inputs):
+        h = keras.ops.relu(self.normalization(self.convolution(inputs)))
+        return self.dense(keras.ops.mean(h, axis=(1, 2)))
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("optimize_for", [None, "cpu"])
+@pytest.mark.parametrize(
+    "build",
+    [of_all_kinds, models.nested, models.autoencoder, models.inverted_residuals, subclassed],
+)
+def test_large_weights_are_converted_apart(build, optimize_for, monkeypatch):
+    model = with_slopes(kp.convert(build(), rescale="none"))
+    monkeypatch.setattr(f"{ONNX}.large_weights._LARGE", 1)
+    apart = kp.export(model, "apart.onnx", optimize_for=optimize_for)
+    assert apart.difference <= 1e-5
+    monkeypatch.setattr(f"{ONNX}.large_weights._LARGE", float("inf"))
+    whole = kp.export(model, "whole.onnx", optimize_for=optimize_for)
+    # Normalizations after convolutions are part of these, and nothing else is there.
+    assert not apart.operations.keys() - whole.operations.keys()
+    assert sum(apart.operations.values()) <= sum(whole.operations.values())
+    assert 0.9 < os.path.getsize("apart.onnx") / os.path.getsize("whole.onnx") < 1.1
 
 
 def two_inputs(inputs, outputs):
@@ -640,7 +705,7 @@ def test_inputs_and_outputs_go_by_the_names_of_the_model(name, inputs, outputs):
     samples = keras.tree.pack_sequence_as(
         model.input, [arrays[("b", "a", "ids").index(tensor.name)] for tensor in model.inputs]
     )
-    record = kp.export(kp.convert(model, rescale="none", include="*"), PATHS[name], samples=samples)
+    record = kp.export(kp.convert(model, rescale="none", include="*"), PATHS[name])
     assert record.difference <= 1e-5
 
 
@@ -651,7 +716,7 @@ def test_ranges_for_int8_are_those_of_the_inputs_by_name():
     model = keras.Model([first, second], L.Dense(2)(first) + L.Dense(2)(0.01 * second))
     rng = np.random.default_rng(0)
     samples = [rng.normal(size=(64, 3)), 100 * rng.normal(size=(64, 3))]
-    record = kp.export(model, "model.tflite", samples=samples, quantize="int8")
+    record = kp.export(model, "model.tflite", quantize="int8")
     assert record.difference < 0.1
 
 
@@ -670,8 +735,8 @@ def test_half_precision_is_kept_or_said_to_be_lost(name, policy):
     model = converted(lambda: model)
     samples = models.samples(model, 16)
     if FORMATS[name].keeps_half_precision:
-        record = kp.export(model, PATHS[name], samples=samples)
+        record = kp.export(model, PATHS[name])
     else:
         with pytest.warns(kp.errors.KerasPReLUWarning, match="compute in b?float16. In .* float32"):
-            record = kp.export(model, PATHS[name], samples=samples)
+            record = kp.export(model, PATHS[name])
     assert record.difference <= record.tolerance == {"mixed_float16": 1e-2}.get(policy, 5e-2)

@@ -11,10 +11,21 @@ import numpy as np
 from keras_prelu.deployment.formats.onnx.graph import constants, read_names
 from keras_prelu.typing import Array
 
-__all__ = ["ChannelScaler"]
+__all__ = ["ChannelScaler", "fold_into_convolutions"]
 
 Change = Callable[[Array, Array], None]
 """Function of factors and summands, arrays of shape (channels,), that changes a graph."""
+
+
+def fold_into_convolutions(graph: Any) -> None:
+    """Make products and sums with a number for each channel a part of the convolution before.
+
+    Args:
+        graph: `onnx.GraphProto`. It is changed.
+    """
+    scaler = ChannelScaler(graph)
+    for node in [node for node in graph.node if scaler.fold(node)]:
+        graph.node.remove(node)
 
 
 class ChannelScaler:
@@ -57,6 +68,30 @@ class ChannelScaler:
         if index is not None and node.op_type == "Mul" and not with_summands:
             return self._change_of_product(node, index)
         return None
+
+    def fold(self, node: Any) -> bool:
+        """Let the convolution before a product or sum compute it, and return whether it can.
+
+        The node is without a reader then, and is to be removed.
+        """
+        for name in node.input if node.op_type in ("Add", "Mul") else ():
+            source = self._producers.get(name)
+            if source is None or source.op_type != "Conv":
+                continue
+            channels = len(self._constants.get(source.input[1], ()))
+            index = self._constant_input(node, channels)
+            change = self.change(name, channels, with_summands=True)
+            if index is None or change is None:
+                continue
+            numbers = self._constants[node.input[index]].reshape(-1)
+            if node.op_type == "Mul":
+                change(numbers, np.zeros_like(numbers))
+            else:
+                change(np.ones_like(numbers), numbers)
+            source.output[0] = node.output[0]
+            self._producers[node.output[0]] = source
+            return True
+        return False
 
     def _constant_input(self, node: Any, channels: int) -> int | None:
         """Return which input of a node is a constant with a number for each channel, if any."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.formats.onnx.cpu_rewriting import use_convolutions
+from keras_prelu.deployment.formats.onnx.large_weights import LargeWeights
 from keras_prelu.deployment.formats.onnx.rewriting import (
     fuse_prelus,
     name_batch_axis,
@@ -23,9 +25,11 @@ from keras_prelu.utils.process_state import environment_variable
 
 __all__ = ["OnnxFile"]
 
-_MEMORY_PER_WEIGHT_BYTE = 45
-"""InceptionV3's export takes 30 times its 95 MB; that of VGG16, 553 MB, was killed at more than 40
-times."""
+_LARGEST_FILE = 2**31
+"""Bytes of a message of Protocol Buffers."""
+_MEMORY_PER_CONSTANT_BYTE = 45
+"""InceptionV3's export with constants took 30 times its 95 MB; that of VGG16, 553 MB, was killed at
+more than 40 times."""
 _EXTRA = "'keras-prelu[onnx]'"
 _EXPORTERS = {"tensorflow": {"tf2onnx": _EXTRA}, "jax": {"jax2onnx": "jax2onnx"}}
 
@@ -51,10 +55,9 @@ class OnnxFile(Format):
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         import onnx
 
-        _check_memory(model)
-        lowered = lower_model(model, settings.samples, settings.prune)
-        _export(in_float32(lowered, settings.samples), path, settings.opset)
-        exported = onnx.shape_inference.infer_shapes(onnx.load(path))
+        _check_size(model)
+        lowered = in_float32(lower_model(model, settings.samples, settings.prune), settings.samples)
+        exported = onnx.shape_inference.infer_shapes(_exported(lowered, path, settings))
         remove_idle_nodes(exported)
         fuse_prelus(exported)
         if settings.optimize_for == "cpu":
@@ -87,13 +90,42 @@ class OnnxFile(Format):
         return dict(Counter(node.op_type for node in onnx.load(path).graph.node).most_common())
 
 
+def _check_size(model: keras.Model) -> None:
+    """Raise an ExportError for models that no ONNX file holds."""
+    weights = 4 * model.count_params()
+    if weights > _LARGEST_FILE:
+        raise ExportError(
+            f"An ONNX file holds at most {_LARGEST_FILE / 1e9:.1f} GB, and model '{model.name}' has"
+            f" {weights / 1e9:,.1f} GB of weights. Export to OpenVINO (.xml) or a SavedModel."
+        )
+
+
+def _exported(model: keras.Model, path: Path, settings: Settings) -> Any:
+    """Return the ONNX model that Keras's exporter writes for a lowered model."""
+    import onnx
+
+    weights = LargeWeights(model)
+    if weights.can_be_apart():
+        try:
+            with _passes_in_place():
+                weights.export(path, settings)
+            exported = onnx.load(path)
+            weights.insert(exported)
+            return exported
+        except Exception:
+            pass  # tf2onnx converts some operations only if their weights are constants.
+    _check_memory(model)
+    _export(model, path, settings.opset)
+    return onnx.load(path)
+
+
 def _check_memory(model: keras.Model) -> None:
-    """Raise an ExportError for models whose export would exhaust the memory.
+    """Raise an ExportError for models whose export, with constants, would exhaust the memory.
 
     TensorFlow and tf2onnx hold copies of the weights as numbers and as text.
     """
     weights = 4 * model.count_params()
-    needed, memory = _MEMORY_PER_WEIGHT_BYTE * weights, physical_memory()
+    needed, memory = _MEMORY_PER_CONSTANT_BYTE * weights, physical_memory()
     if keras.backend.backend() == "tensorflow" and memory and needed > memory:
         raise ExportError(
             f"tf2onnx takes about {needed / 1e9:,.0f} GB of memory for {weights / 1e9:,.2f} GB of"
