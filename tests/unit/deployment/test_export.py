@@ -624,7 +624,7 @@ def of_all_kinds():
     h = L.Conv2D(6, 3, padding="same", use_bias=False)(images)
     h = L.ReLU()(L.BatchNormalization()(h))
     h = h + L.DepthwiseConv2D(3, padding="same", activation="relu")(h)
-    h = L.ReLU()(L.BatchNormalization()(L.Conv2D(6, 3, groups=2, strides=2)(h)))
+    h = L.ReLU()(L.BatchNormalization()(L.Conv2D(6, 3, strides=2)(h)))
     h = L.SeparableConv2D(5, 2, activation="relu")(h)
     h = L.Conv2DTranspose(4, 3, activation="relu")(h)
     sequence = L.Conv1D(6, 2, dilation_rate=2, activation="relu")(L.Embedding(9, 5)(ids))
@@ -643,8 +643,8 @@ def subclassed():
 class Subclassed(keras.Model):
     """A network without a graph."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         self.convolution, self.normalization = L.Conv2D(4, 3), L.BatchNormalization()
         self.dense = L.Dense(3, activation="relu")
 
@@ -658,11 +658,11 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize("optimize_for", [None, "cpu"])
 @pytest.mark.parametrize(
     "build",
-    [of_all_kinds, models.nested, models.autoencoder, models.inverted_residuals, subclassed],
+    [of_all_kinds, models.nested, models.residual, models.inverted_residuals, subclassed],
 )
 def test_large_weights_are_converted_apart(build, optimize_for, monkeypatch):
     model = with_slopes(kp.convert(build(), rescale="none"))
-    monkeypatch.setattr(f"{ONNX}.large_weights._LARGE", 1)
+    monkeypatch.setattr(f"{ONNX}.large_weights._LARGE", 160)
     apart = kp.export(model, "apart.onnx", optimize_for=optimize_for)
     assert apart.difference <= 1e-5
     monkeypatch.setattr(f"{ONNX}.large_weights._LARGE", float("inf"))
@@ -670,7 +670,13 @@ def test_large_weights_are_converted_apart(build, optimize_for, monkeypatch):
     # Normalizations after convolutions are part of these, and nothing else is there.
     assert not apart.operations.keys() - whole.operations.keys()
     assert sum(apart.operations.values()) <= sum(whole.operations.values())
-    assert 0.9 < os.path.getsize("apart.onnx") / os.path.getsize("whole.onnx") < 1.1
+    assert constants_in("apart.onnx") <= constants_in("whole.onnx")
+
+
+def constants_in(path):
+    import onnx
+
+    return sum(np.prod(tensor.dims) for tensor in onnx.load(path).graph.initializer)
 
 
 def two_inputs(inputs, outputs):
@@ -705,7 +711,7 @@ def test_inputs_and_outputs_go_by_the_names_of_the_model(name, inputs, outputs):
     samples = keras.tree.pack_sequence_as(
         model.input, [arrays[("b", "a", "ids").index(tensor.name)] for tensor in model.inputs]
     )
-    record = kp.export(kp.convert(model, rescale="none", include="*"), PATHS[name])
+    record = kp.export(kp.convert(model, rescale="none", include="*"), PATHS[name], samples=samples)
     assert record.difference <= 1e-5
 
 
@@ -716,7 +722,7 @@ def test_ranges_for_int8_are_those_of_the_inputs_by_name():
     model = keras.Model([first, second], L.Dense(2)(first) + L.Dense(2)(0.01 * second))
     rng = np.random.default_rng(0)
     samples = [rng.normal(size=(64, 3)), 100 * rng.normal(size=(64, 3))]
-    record = kp.export(model, "model.tflite", quantize="int8")
+    record = kp.export(model, "model.tflite", samples=samples, quantize="int8")
     assert record.difference < 0.1
 
 
@@ -735,8 +741,8 @@ def test_half_precision_is_kept_or_said_to_be_lost(name, policy):
     model = converted(lambda: model)
     samples = models.samples(model, 16)
     if FORMATS[name].keeps_half_precision:
-        record = kp.export(model, PATHS[name])
+        record = kp.export(model, PATHS[name], samples=samples)
     else:
         with pytest.warns(kp.errors.KerasPReLUWarning, match="compute in b?float16. In .* float32"):
-            record = kp.export(model, PATHS[name])
+            record = kp.export(model, PATHS[name], samples=samples)
     assert record.difference <= record.tolerance == {"mixed_float16": 1e-2}.get(policy, 5e-2)
