@@ -1,7 +1,8 @@
 """Hosts: on JAX, the processes that run the same program together, one for each host.
 
 On the other backends, and on JAX in one process, there is one host. TensorFlow's strategy for
-several hosts is only recognized, since Keras can't train under it.
+several hosts and the processes of `torch.distributed` are only recognized, since Keras can't train
+under them.
 
 What happens on several hosts: `calibration.samples` and `data.batches` divide samples among them,
 `calibration.host_exchange` adds up what the fits of layers need, `graph.batch_probe` measures
@@ -23,6 +24,7 @@ __all__ = [
     "gather_rows",
     "host",
     "hosts",
+    "torch_processes",
     "trains_on_several_tensorflow_hosts",
     "wait_for_all",
     "without_distribution",
@@ -100,6 +102,20 @@ def without_distribution() -> Iterator[None]:
     finally:
         if distribution is not None:
             keras.distribution.set_distribution(distribution)
+
+
+def torch_processes() -> int:
+    """Return how many processes of `torch.distributed` this one belongs to, on the PyTorch backend.
+
+    Keras does not train together on them: each would train by itself.
+    """
+    if keras.backend.backend() != "torch":
+        return 1
+    import torch
+
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return 1
+    return int(torch.distributed.get_world_size())
 
 
 def trains_on_several_tensorflow_hosts() -> bool:

@@ -9,7 +9,11 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.hosts import hosts, trains_on_several_tensorflow_hosts
+from keras_prelu.backend.hosts import (
+    hosts,
+    torch_processes,
+    trains_on_several_tensorflow_hosts,
+)
 from keras_prelu.data.containers import comes_from, is_rows
 from keras_prelu.data.dataset import split
 from keras_prelu.data.labels import arranged, check_labels
@@ -126,6 +130,12 @@ def check_distribution() -> None:
             "Keras can't train under MultiWorkerMirroredStrategy: it passes a value for each"
             " replica where a tensor is expected. Use MirroredStrategy on one host, or"
             " KERAS_BACKEND=jax with keras.distribution.DataParallel."
+        )
+    if (processes := torch_processes()) > 1:
+        raise FineTuningError(
+            f"Keras does not train on the {processes} processes of torch.distributed together: each"
+            " would train by itself on all data. Call finetune in one process without"
+            " init_process_group, or use KERAS_BACKEND=jax with keras.distribution.DataParallel."
         )
     if hosts() > 1:
         distribution = keras.distribution.distribution()

@@ -300,7 +300,7 @@ def finetune(
     steps_between = steps_between_checkpoints(save_freq, checkpoints)
     data = checked_data(model, train, validation, selection, fit_config)
     if steps_between is not None:
-        data = with_repeated_reading(data, fit_config.seed)
+        data = with_repeated_reading(data, fit_config)
     if name is not None:
         data = data.with_selection(fit_config.seed, "With a recipe")
     elif runs > 1:

@@ -10,33 +10,37 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.data.samples import Samples
+from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.data.streams import batch_count, batches_of
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.training.arguments import FineTuningData
+from keras_prelu.training.augmentation import Augmentation
+from keras_prelu.training.config import FitConfig
 from keras_prelu.training.digest import object_digest
 from keras_prelu.training.stream_batches import StreamBatches
 
 __all__ = ["first_batches_digest", "with_repeated_reading"]
 
 _BATCHES = 2
+_AUGMENTED = 8
 
 
-def with_repeated_reading(data: FineTuningData, seed: int) -> FineTuningData:
+def with_repeated_reading(data: FineTuningData, fit: FitConfig) -> FineTuningData:
     """Return data from which a training can continue in the middle of an epoch.
 
-    Samples have an index. A stream is read again up to where the training was, so that it must
-    yield the same batches again.
+    Samples have an index, by which their augmentation must draw. A stream is read again up to where
+    the training was, so that it must yield the same batches again.
 
     Args:
         data: `FineTuningData`.
-        seed: Int. Seed of the training.
+        fit: `FitConfig`. Settings of the training.
 
     Raises:
         InvalidArgumentError: A ValueError; it does not.
     """
-    train = data.train
-    if isinstance(train, Samples):
+    train, seed = data.train, fit.seed
+    if isinstance(train, CheckedSamples):
+        _check_augmentation(train, fit)
         return data
     in_epochs = isinstance(train, StreamBatches)
     source = train.source if in_epochs else train
@@ -64,6 +68,27 @@ def with_repeated_reading(data: FineTuningData, seed: int) -> FineTuningData:
 def first_batches_digest(source: Any) -> str:
     """Return a digest of the first batches of a stream."""
     return object_digest(list(_first_batches(source)))
+
+
+def _check_augmentation(samples: CheckedSamples, fit: FitConfig) -> None:
+    """Check that an augmentation draws from no global generators.
+
+    Batches are read ahead, so that the state of those does not tell what a batch would draw.
+    """
+    if fit.augment is None:
+        return
+    x = samples.take(slice(0, _AUGMENTED)).in_memory().x
+    augmentation = Augmentation(fit.augment, fit.seed)
+    digests = set()
+    for seed in (fit.seed, fit.seed + 1):
+        keras.utils.set_random_seed(seed)
+        digests.add(object_digest(augmentation(x, 0, 0)))
+    if len(digests) > 1:
+        raise InvalidArgumentError(
+            "With `save_freq`, `augment` must not draw from global random generators, whose draws"
+            " can't be repeated within an epoch. Let it take a second argument, a"
+            " numpy.random.Generator, and draw from that."
+        )
 
 
 def _seeded_digest(source: Any, seed: int) -> str:

@@ -1,10 +1,12 @@
-"""Calibration and fine-tuning on two devices: the result of one, to float tolerance. In processes
+"""Calibration and fine-tuning on four devices: the result of one, to float tolerance. In processes
 of their own, whose devices are set up before anything else."""
 
 import json
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from tests.helpers import models
 from tests.helpers.processes import output_of_python, run_python
 
 COMMON = """
-import json, keras, numpy as np, keras_prelu as kp
+import json, sys, keras, numpy as np, keras_prelu as kp
 L = keras.layers
 digits = kp.data.load("digits")
 train, test = digits.train.take(slice(0, 300)), digits.test.take(slice(0, 100))
@@ -27,10 +29,25 @@ def network():
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     return model
 
-def tuned():
+def tuned(**options):
     model = network()
     converted = kp.convert(model, calibration_data=train.x)
-    return converted, kp.finetune(converted, train, test, original=model, epochs=2)
+    return converted, kp.finetune(converted, train, test, original=model, epochs=2, **options)
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.now, batch) == (1, 5):
+            raise KeyboardInterrupt
+
+def interrupted(folder):
+    try:
+        tuned(checkpoints=folder, save_freq=2, callbacks=[Interrupt()])
+    except KeyboardInterrupt:
+        return
+    raise AssertionError("It was not interrupted.")
 
 def searched():
     return kp.convert(network(), alpha="auto", calibration_data=train.x[:150])
@@ -43,12 +60,16 @@ def report(one, two, replicas):
 MIRRORED = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 one = tuned()
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+strategy = tf.distribute.MirroredStrategy([f"CPU:{device}" for device in range(4)])
 with strategy.scope():
     two = tuned()
+    interrupted(sys.argv[1])
 assert type(two[1].model.layers[0].kernel.value).__name__ == "MirroredVariable"
+again = tuned(checkpoints=sys.argv[1], save_freq=2)  # on one device
+for a, b in zip(one[1].model.get_weights(), again[1].model.get_weights(), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
 report((one[0], one[1].model), (two[0], two[1].model), strategy.num_replicas_in_sync)
 """
 
@@ -57,7 +78,7 @@ one = tuned()
 devices = keras.distribution.list_devices()
 keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
 two = tuned()
-assert len(two[1].model.layers[0].kernel.value.sharding.device_set) == 2
+assert len(two[1].model.layers[0].kernel.value.sharding.device_set) == 4
 fewer = test.take(slice(0, 33))
 kp.convert(network(), alpha="auto", calibration_data=train.x[:131])
 odd = kp.finetune(two[0], train.take(slice(0, 65)), fewer, selection=fewer, epochs=1, control=False)
@@ -119,32 +140,95 @@ weights = [[weight.tolist() for weight in x.get_weights()] for x in (converted, 
 print(json.dumps({"weights": weights, "error": calibration.error_after, "samples": calibration.samples, "held_out": calibration.held_out}))
 """
 
+# One of several processes, or a process alone. It says which share of the rows it has read in
+# training and how many bytes it has sent to the others in calibration.
+RESHARDED = """
+import os, signal, sys
+rank, hosts, address, folder, is_killed = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5] == "killed"
+if hosts > 1:
+    keras.distribution.initialize(",".join([address] * hosts), hosts, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+from keras_prelu.backend import hosts as exchange
+from keras_prelu.training.data_order import ShuffledBatches
+rows, sent = [], []
+read, gather = ShuffledBatches._batch, exchange.gather
+
+def counted_read(self, index):
+    batch = read(self, index)
+    rows.append((len(batch[0]), batch[0].nbytes))
+    return batch
+
+def counted_gather(array):
+    sent.append(array.nbytes)
+    return gather(array)
+
+exchange.gather, ShuffledBatches._batch = counted_gather, counted_read
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if is_killed and (self.now, batch) == (1, 5):
+            exchange.wait_for_all("they are killed")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+model = network()
+converted = kp.convert(model, rescale="none")
+calibration = kp.calibrate(converted, model, train.x[:180], batch_size=50)
+calibrated = sum(sent)
+found = kp.convert(model, alpha="auto", calibration_data=train.x[:100])
+rows.clear()
+result = kp.finetune(
+    converted,
+    train,
+    test,
+    original=model,
+    selection=test,
+    epochs=2,
+    batch_size=32,
+    control=False,
+    checkpoints=folder,
+    save_freq=2,
+    callbacks=[Kill()],
+)
+weights = [[weight.tolist() for weight in x.get_weights()] for x in (converted, found, result.model)]
+print(json.dumps({"weights": weights, "error": calibration.error_after, "history": result.prelu.history,
+    "rows": sum(count for count, _ in rows), "bytes": sum(size for _, size in rows), "sent": calibrated}))
+"""
+
 
 @pytest.mark.parametrize(
     ("backend", "script", "devices"),
     [
-        pytest.param("tensorflow", MIRRORED, 2, marks=pytest.mark.tensorflow),
-        pytest.param("jax", PARALLEL, 2, marks=pytest.mark.jax),
+        pytest.param("tensorflow", MIRRORED, 4, marks=pytest.mark.tensorflow),
+        pytest.param("jax", PARALLEL, 4, marks=pytest.mark.jax),
         pytest.param("jax", SHARDED, 4, marks=pytest.mark.jax),
     ],
     ids=["mirrored", "parallel", "sharded"],
 )
-def test_several_devices_give_the_result_of_one(backend, script, devices):
+def test_several_devices_give_the_result_of_one(backend, script, devices, tmp_path):
     flags = f"--xla_force_host_platform_device_count={devices}" if backend == "jax" else ""
-    printed = output_of_python("-c", COMMON + script, KERAS_BACKEND=backend, XLA_FLAGS=flags)
+    printed = output_of_python(
+        "-c", COMMON + script, tmp_path / "run", KERAS_BACKEND=backend, XLA_FLAGS=flags
+    )
     found = json.loads(printed.splitlines()[-1])
     assert found["replicas"] == devices
     assert found["calibrated"] < 1e-6
     assert 0 < found["tuned"] < 1e-5
 
 
+def free_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 @pytest.mark.jax
 def test_two_hosts_give_the_result_of_one(tmp_path):
     """Two processes of JAX, each with half of the samples of a calibration and half of each batch
     of a fine-tuning."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
 
     def start(rank, hosts, folder):
         return run_python("-c", COMMON + HOST, rank, hosts, address, tmp_path / folder)
@@ -183,6 +267,47 @@ def test_two_hosts_give_the_result_of_one(tmp_path):
     ]  # two layers, written by one host
 
 
+@pytest.mark.jax
+def test_a_job_that_is_killed_goes_on_with_other_numbers_of_processes(tmp_path):
+    """Killed in the middle of an epoch with two processes, resumed with four and with one."""
+
+    def run(hosts, folder, *, is_killed=False):
+        address = free_address()
+        arguments = [hosts, address, tmp_path / folder, "killed" if is_killed else "whole"]
+        with ThreadPoolExecutor() as pool:
+            starts = [
+                pool.submit(run_python, "-c", COMMON + RESHARDED, rank, *arguments)
+                for rank in range(hosts)
+            ]
+        return [start.result() for start in starts]
+
+    def printed(processes):
+        assert all(process.returncode == 0 for process in processes), [
+            process.stderr[-2000:] for process in processes
+        ]
+        return [json.loads(process.stdout.splitlines()[-1]) for process in processes]
+
+    assert [process.returncode for process in run(2, "four", is_killed=True)] == [-9, -9]
+    shutil.copytree(tmp_path / "four", tmp_path / "one")
+    (whole,), four, (one,) = (printed(run(*job)) for job in ((1, "whole"), (4, "four"), (1, "one")))
+    for found in (*four, one):
+        np.testing.assert_allclose(found["error"], whole["error"], rtol=1e-5)
+        for name, values in whole["history"].items():
+            np.testing.assert_allclose(found["history"][name], values, rtol=1e-4, atol=1e-5)
+        for models_, expected in zip(found["weights"], whole["weights"], strict=True):
+            for a, b in zip(models_, expected, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-5)
+    # Two epochs of 300 images, of which the first and four batches of the second were done before.
+    # Of a batch that is passed over, each process reads a row.
+    left = 300 - 4 * 32
+    assert [found["rows"] for found in (whole, one, *four)] == [600, left + 4, *[left // 4 + 4] * 4]
+    for process in four:
+        assert process["weights"] == four[0]["weights"]
+        assert process["bytes"] == process["rows"] * 8 * 8 * 4
+        assert 0 < process["sent"] < 1e5
+    assert one["sent"] == 0
+
+
 def test_batches_that_can_not_be_divided(monkeypatch):
     monkeypatch.setattr("keras_prelu.data.batches.replicas", lambda: 4)
     with pytest.raises(ValueError, match="multiple of the 4 devices"):
@@ -207,6 +332,18 @@ def test_several_hosts_need_a_distribution(monkeypatch):
     x = models.samples(model, 40)
     monkeypatch.setattr("keras_prelu.training.arguments.hosts", lambda: 2)
     with pytest.raises(kp.errors.FineTuningError, match="auto_shard_dataset=False"):
+        kp.finetune(model, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")
+
+
+def test_processes_of_pytorch_are_refused_with_the_reason(monkeypatch):
+    torch = pytest.importorskip("torch")
+    if keras.backend.backend() != "torch":
+        pytest.skip("no process of PyTorch")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 8)
+    model = models.mlp()
+    x = models.samples(model, 40)
+    with pytest.raises(kp.errors.FineTuningError, match=r"8 processes of torch\.distributed"):
         kp.finetune(model, (x, x[:, :3]), (x, x[:, :3]), control=False, loss="mse")
 
 

@@ -27,3 +27,24 @@ def test_predictions_are_those_of_one_device(count, parts, monkeypatch):
     found = predict(model, x)["sum"]
     np.testing.assert_array_equal(found, np.concatenate([x["a"], x["b"]], axis=1))
     assert all(size % parts == 0 for size in sizes)
+
+
+@pytest.mark.parametrize(("own", "parts", "hosts"), [(4, 2, 1), (4, 3, 1), (5, 2, 1), (None, 2, 2)])
+@pytest.mark.parametrize("count", [1, 9, 10])
+def test_a_fixed_batch_size_is_kept_on_several_devices(own, parts, hosts, count, monkeypatch):
+    inputs = keras.Input((2,), batch_size=own)
+    model = keras.Model(inputs, [inputs * 2.0, keras.ops.sum(inputs, axis=-1)])
+    sizes, call = set(), keras.Model.__call__
+
+    def heard(self, x, *arguments, **options):
+        sizes.add(x.shape[0])
+        return call(self, x, *arguments, **options)
+
+    monkeypatch.setattr(prediction, "replicas", lambda: parts)
+    monkeypatch.setattr(prediction, "hosts", lambda: hosts)
+    monkeypatch.setattr(keras.Model, "__call__", heard)
+    x = np.arange(count * 2.0, dtype="float32").reshape(count, 2)
+    doubled, summed = predict(model, x)
+    np.testing.assert_array_equal(doubled, 2 * x)
+    np.testing.assert_array_equal(summed, x.sum(axis=1))
+    assert sizes == {own or 32}

@@ -64,8 +64,12 @@ class Recorder(keras.callbacks.Callback):
         self.total += 1
 
 
-def augmented(x):
-    return x + np.random.normal(size=x.shape).astype("float32") * 0.1
+def augmented(x, rng):
+    return x + rng.normal(size=x.shape).astype("float32") * 0.1
+
+
+def augmented_anyhow(x):
+    return x + np.random.normal(size=x.shape).astype("float32")
 
 
 def tuned(train, folder=None, interrupt=None, callbacks=(), **options):
@@ -139,7 +143,7 @@ def test_a_training_continues_within_an_epoch(at, save_freq, done, whole, tmp_pa
 def test_schedules_and_early_stopping_go_on(tmp_path):
     def callbacks():
         return [
-            keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=0.2, factor=0.3),
+            keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=9.0, factor=0.3),
             keras.callbacks.EarlyStopping("accuracy", patience=2, min_delta=0.4, mode="max"),
         ]
 
@@ -263,6 +267,7 @@ class Random(Batches):
         (Random, {}, r"\(Random\).*two readings differ.*reshuffle_each_iteration=False"),
         (Random, {"steps_per_epoch": 3}, "two readings differ"),
         (torch_loader, {"steps_per_epoch": 3}, "two readings differ"),
+        (lambda: (X, Y), {"augment": augmented_anyhow}, r"a\s+numpy.random.Generator"),
         (lambda: (X, Y), {"save_freq": 0}, "save_freq.*at least 1"),
         (lambda: (X, Y), {"save_freq": "step"}, "'epoch' or a number of steps"),
         (lambda: (X, Y), {"checkpoints": None}, "Give their folder too"),
