@@ -190,8 +190,15 @@ def batches_of(source: Any) -> Iterator[Any]:
         raise
     except Exception as error:  # The user's code may raise anything.
         raise DataError(
-            f"{type(source).__name__} could not yield a batch: {reason_of(error)}."
+            f"{type(source).__name__} could not yield a batch: {reason_of(error)}.{_advice(error)}"
         ) from error
+
+
+def _advice(error: Exception) -> str:
+    # Grain reads flags of absl when it starts worker processes.
+    if type(error).__name__ != "UnparsedFlagAccessError":
+        return ""
+    return " Call absl.flags.FLAGS.mark_as_parsed() before, or start the program by absl.app.run."
 
 
 def parts_of(batch: Any, source: Any, model: keras.Model | None = None) -> tuple[Any, Any, Any]:

@@ -10,7 +10,9 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.data import Samples
 from keras_prelu.data.containers import from_pandas
+from keras_prelu.data.random_access import random_access_samples
 from keras_prelu.data.samples import as_samples
+from keras_prelu.data.streams import MOST_FROM_BATCHES
 from keras_prelu.diagnostics.evaluation import evaluate
 from keras_prelu.errors import DataError, InvalidArgumentError
 from keras_prelu.report import content
@@ -139,6 +141,12 @@ KINDS = {
     "generator, weights": (
         "one",
         lambda: (Batches((*ONE, W))[index] for index in range(len(SPLITS))),
+    ),
+    "rows on disk": (
+        "one",
+        lambda: random_access_samples(
+            lambda rows: (X[rows], Y[rows]), COUNT, "rows", as_stored=True
+        ),
     ),
     "Hugging Face": ("one", lambda: huggingface(ONE)),
     "Hugging Face, columns": ("two", lambda: huggingface(NAMED)),
@@ -333,6 +341,34 @@ def test_endless_data_has_epochs_of_so_many_steps(steps):
         weights.append(expected.get_weights())
     for one, other in zip(result.model.get_weights(), weights[int(np.argmin(losses))], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.usefixtures("without_times")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_endless_data_in_each_command(command):
+    """Where some samples are enough they are the first ones; elsewhere the error says what to do."""
+    relu, prelu = models("one")
+    arguments = (relu, prelu, lambda: Batches(ONE, endless=True))
+    if command in ("convert", "calibrate"):
+        found = COMMANDS[command](*arguments)
+        first = tuple(np.resize(part, (MOST_FROM_BATCHES, *part.shape[1:])) for part in ONE)
+        np.testing.assert_allclose(found, COMMANDS[command](relu, prelu, lambda: first), rtol=2e-4)
+    else:
+        with pytest.raises((DataError, InvalidArgumentError), match=r"endless.*take\(batches\)"):
+            COMMANDS[command](*arguments)
+
+
+def test_flags_that_workers_of_grain_need_are_named():
+    class UnparsedFlagAccessError(Exception):
+        pass
+
+    def rows():
+        raise UnparsedFlagAccessError("--grain_debug was read")
+        yield
+
+    relu, _ = models("one")
+    with pytest.raises(DataError, match=r"was read\. Call absl\.flags\.FLAGS\.mark_as_parsed"):
+        kp.compare(relu, relu, rows())
 
 
 def test_an_endless_generator_gives_one_epoch():
