@@ -135,7 +135,13 @@ def _trace_once(
 
     with hook_calls([held.target for held in rectifiers], note):
         _call_symbolically(layer, args, kwargs, on_pass=lambda: passes.append([]))
-    return _merged(passes)
+    return _merged(passes, _batch_sizes(args, kwargs))
+
+
+def _batch_sizes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> set[int | None]:
+    """Return the numbers of samples of the arguments, which are known of a model that was called."""
+    leaves = keras.tree.flatten((tuple(args), dict(kwargs)))
+    return {leaf.shape[0] for leaf in leaves if keras.utils.is_keras_tensor(leaf) and leaf.shape}
 
 
 def _call_symbolically(
@@ -158,7 +164,9 @@ def _call_symbolically(
         Traced().compute_output_spec(*args, **kwargs)
 
 
-def _merged(passes: list[list[RectifierCall]]) -> list[RectifierCall]:
+def _merged(
+    passes: list[list[RectifierCall]], batch_sizes: set[int | None]
+) -> list[RectifierCall]:
     """Return the calls of the last pass that had any.
 
     Sizes that differ between passes with the same calls are None.
@@ -172,7 +180,8 @@ def _merged(passes: list[list[RectifierCall]]) -> list[RectifierCall]:
             shape=_open_shape([calls[i].shape for calls in same]),
             dtype=call.dtype,
             has_arguments=call.has_arguments,
-            has_batch=_has_open_batch([calls[i].shape for calls in same]),
+            has_batch=call.shape[:1] in {(size,) for size in batch_sizes}
+            or _has_open_batch([calls[i].shape for calls in same]),
         )
         for i, call in enumerate(last)
     ]

@@ -143,6 +143,8 @@ def object_to_telling_apart(application: Application, values: ValueRange) -> Non
 def object_to_masks(application: Application) -> None:
     """Object to masks, which layers take to be 0 or not."""
     call = application.call
+    if not any(values.sites for values in application.inputs):
+        return
     try:
         arguments = inspect.signature(call.operation.call).bind(*call.args, **call.kwargs).arguments
     except (AttributeError, TypeError, ValueError):

@@ -352,3 +352,27 @@ def test_layers_with_code_may_follow_a_product_with_a_number(scaled):
     inputs = keras.Input((4,))
     outputs = L.Dense(2)(custom.BuildsLate(name="late")(scaled(inputs)))
     assert convertible(keras.Model(inputs, outputs)) == ["late/dense", "late/late"]
+
+
+@keras.saving.register_keras_serializable("tests")
+class Branching(keras.Model):
+    """Uses its rectifier in a branch alone, of which no graph knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = L.ReLU(name="act")
+        self.dense = L.Dense(2)
+
+    def call(self, inputs):
+        h = self.act(inputs)
+        sign = keras.ops.mean(inputs) >= 0
+        return self.dense(keras.ops.cond(sign, lambda: keras.ops.sqrt(h), lambda: h))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_site_of_a_branch_in_a_subclassed_model_is_listed(size):
+    model = Branching()
+    model(np.ones((size, 4), "float32"))
+    (site,) = kp.find_sites(model)
+    assert (site.path, site.convertible, site.on_request) == ("act", True, True)
+    assert "can't be followed" in site.reason
