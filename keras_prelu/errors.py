@@ -60,7 +60,7 @@ def reason_of(error: BaseException, limit: int = 200) -> str:
     """Return the reason that an exception of another library gives, on one line.
 
     Keras puts the reason after pages of configuration, behind "Exception encountered:" or "Error
-    encountered:".
+    encountered:", or in bold before pages of arguments.
 
     Args:
         error: Exception.
@@ -71,9 +71,8 @@ def reason_of(error: BaseException, limit: int = 200) -> str:
         A string without a final full stop; the name of the exception's class if the exception gives
         no reason.
     """
-    text = (
-        " ".join(re.split("(?:Exception|Error) encountered:", str(error))[-1].split())
-        or type(error).__name__
-    )
+    told = re.split("(?:Exception|Error) encountered:", str(error))[-1]
+    bold = re.search(r"\x1b\[1m(.+?)\x1b\[0m", told, re.DOTALL)
+    text = " ".join((bold[1] if bold else told).split()) or type(error).__name__
     shortened = text if len(text) <= limit else f"{text[:limit].rsplit(' ', 1)[0]} …"
     return shortened.rstrip(".: ")

@@ -139,7 +139,7 @@ def _trace_once(
 
 
 def _batch_sizes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> set[int | None]:
-    """Return the numbers of samples of the arguments, which are known of a model that was called."""
+    """Return the numbers of samples of the arguments: of a model, those that it was built with."""
     leaves = keras.tree.flatten((tuple(args), dict(kwargs)))
     return {leaf.shape[0] for leaf in leaves if keras.utils.is_keras_tensor(leaf) and leaf.shape}
 
@@ -164,9 +164,7 @@ def _call_symbolically(
         Traced().compute_output_spec(*args, **kwargs)
 
 
-def _merged(
-    passes: list[list[RectifierCall]], batch_sizes: set[int | None]
-) -> list[RectifierCall]:
+def _merged(passes: list[list[RectifierCall]], batch_sizes: set[int | None]) -> list[RectifierCall]:
     """Return the calls of the last pass that had any.
 
     Sizes that differ between passes with the same calls are None.
