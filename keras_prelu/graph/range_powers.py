@@ -13,9 +13,17 @@ from keras_prelu.graph.range_application import (
     object_to_growth,
 )
 from keras_prelu.graph.range_rules import Rule, kept, of_unknown_operation
-from keras_prelu.graph.value_ranges import ANY, NON_NEGATIVE, UNIT, Interval, ValueRange, fixed
+from keras_prelu.graph.value_ranges import (
+    ANY,
+    NON_NEGATIVE,
+    UNIT,
+    Interval,
+    ValueRange,
+    fixed,
+    hull_of,
+)
 
-__all__ = ["exponential", "exponential_of", "product", "to_a_power"]
+__all__ = ["exponential", "exponential_of", "log_of_sum", "product", "to_a_power"]
 
 _EXPONENT = "0 is raised to the power of its output, which must not be negative"
 _SYMMETRIC_UNIT = Interval(-1.0, 1.0)
@@ -37,6 +45,12 @@ def exponential(function: Callable[[float], float]) -> Rule:
         return application.first.mapped(lambda interval: interval.mapped(function))
 
     return carried
+
+
+def log_of_sum(application: Application) -> ValueRange:
+    """Return the range of the logarithm of a sum of exponentials, a smooth maximum."""
+    numbers = hull_of(values for _, values in application.operands())
+    return numbers.mapped(lambda interval: Interval(interval.low, math.inf))
 
 
 def to_a_power(application: Application) -> ValueRange:

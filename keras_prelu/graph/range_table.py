@@ -112,7 +112,7 @@ _NORMALIZING_OR_MIXING = f"""
     GroupQueryAttention MultiHeadAttention
     STFTSpectrogram MelSpectrogram
     FFT FFT2 IFFT2 IRFFT ISTFT RFFT STFT Correlate Cross Diff
-    LogSoftmax Logaddexp Logaddexp2 Logsumexp
+    LogSoftmax
 """
 _COMPARING = """
     Argmax Argmin Argsort Argpartition Isfinite Isinf Isnan Isneginf Isposinf
@@ -138,6 +138,7 @@ _RULES: dict[str, Rule] = dict(
         *_rules("Rescaling", rules.rescaled),
         *_rules("Divide DivideNoNan FloorDivide TrueDivide", rules.divided),
         *_rules("Reciprocal", rules.inverted),
+        *_rules("Logaddexp Logaddexp2 Logsumexp", powers.log_of_sum),
         *_rules("Power", powers.to_a_power),
         *_rules("Cumprod Prod Nanprod", powers.product),
         *_rules(_MULTIPLYING_AND_SUMMING, contractions.products_summed),

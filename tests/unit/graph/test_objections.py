@@ -255,6 +255,10 @@ CASES = {
     "log of an exponential": (LOG, lambda: row(lambda x, _: ops.log(ops.exp(relu(x)) - 0.9))),
     "sqrt of exp - 1": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.exp(relu(x)) - 1))),
     "sqrt of a power": (ROOT, lambda: row(lambda x, _: ops.sqrt(2.0 ** relu(x) - 1))),
+    "sqrt of a smooth maximum": (
+        ROOT,
+        lambda: row(lambda x, _: ops.sqrt(ops.logsumexp(relu(x), -1, keepdims=True))),
+    ),
     "sqrt of a sigmoid": (ROOT, lambda: row(lambda x, _: ops.sqrt(ops.sigmoid(relu(x)) - 0.5))),
     # Exponentials of what was bounded, and products of many such factors.
     "decay": (GROWS, lambda: row(lambda x, _: x * ops.exp(-relu(x)))),
