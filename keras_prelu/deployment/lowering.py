@@ -21,7 +21,7 @@ from keras_prelu.layers import PReLU, slopes_in_effect
 from keras_prelu.typing import Tensor
 from keras_prelu.utils.large_graphs import on_large_graphs
 
-__all__ = ["half_precision", "in_float32", "lower_model"]
+__all__ = ["constants_as_arrays", "half_precision", "in_float32", "lower_model"]
 
 
 @on_large_graphs
@@ -79,6 +79,24 @@ def in_float32(lowered: keras.Model, samples: Any) -> keras.Model:
             if layer.compute_dtype in ("float16", "bfloat16"):
                 layer.dtype_policy = keras.DTypePolicy("float32")
         lowered(keras.tree.map_structure(lambda array: array[:1], samples))
+    return lowered
+
+
+def constants_as_arrays(lowered: keras.Model) -> keras.Model:
+    """Let the Normalization layers of a lowered model hold NumPy arrays.
+
+    They hold tensors, which are no variables. tf2onnx would make each an input of the file.
+
+    Args:
+        lowered: `keras.Model`, as `lower_model` returns it. It is changed.
+
+    Returns:
+        The given model.
+    """
+    for layer in sublayers(lowered):
+        if isinstance(layer, keras.layers.Normalization) and layer.mean is not None:
+            layer.mean = keras.ops.convert_to_numpy(layer.mean)
+            layer.variance = keras.ops.convert_to_numpy(layer.variance)
     return lowered
 
 

@@ -134,6 +134,17 @@ def test_inputs_and_outputs_have_names(build):
     check_runtime("onnx", build)
 
 
+@pytest.mark.tensorflow
+def test_constants_of_normalization_are_no_inputs_of_an_onnx_file():
+    inputs = keras.Input((8, 8, 3))
+    fixed = L.Normalization(axis=-1, mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])
+    adapted = L.Normalization(axis=-1)
+    adapted.adapt(np.random.default_rng(0).normal(1.0, 3.0, (50, 8, 8, 3)))
+    x = L.Conv2D(4, 3)(adapted(fixed(inputs)))
+    model = keras.Model(inputs, L.GlobalAveragePooling2D()(L.ReLU()(x)))
+    assert kp.export(model, "model.onnx").difference < 1e-5
+
+
 @writes_onnx
 @pytest.mark.parametrize("build", [models.residual, models.capped])
 @pytest.mark.parametrize("name", [SLOW_KERAS, "onnx"])

@@ -18,7 +18,7 @@ from keras_prelu.deployment.formats.onnx.rewriting import (
     name_batch_axis,
     remove_idle_nodes,
 )
-from keras_prelu.deployment.lowering import in_float32, lower_model
+from keras_prelu.deployment.lowering import constants_as_arrays, in_float32, lower_model
 from keras_prelu.errors import ExportError
 from keras_prelu.utils.machine import physical_memory
 from keras_prelu.utils.process_state import environment_variable
@@ -57,6 +57,8 @@ class OnnxFile(Format):
 
         _check_size(model)
         lowered = in_float32(lower_model(model, settings.samples, settings.prune), settings.samples)
+        if keras.backend.backend() == "tensorflow":
+            lowered = constants_as_arrays(lowered)
         exported = onnx.shape_inference.infer_shapes(_exported(lowered, path, settings))
         remove_idle_nodes(exported)
         fuse_prelus(exported)
