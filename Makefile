@@ -55,7 +55,7 @@ test-jax: $(VENV)/installed-dev
 # The rest: documentation, examples, tools, kills and devices. As in `make test`, PyTorch runs what one
 # backend is enough for: on TensorFlow, which compiles each small training anew, it takes three to eight
 # times as long. TensorFlow and JAX run what differs between backends, and the unit tests in which
-# functions of users are traced, which differ most; TensorFlow those of trainings too. All unit tests
+# functions of users are traced, which differ most; TensorFlow those of `finetune` too. All unit tests
 # on each backend are a job of .github/workflows/tests.yml; `make coverage` runs them on TensorFlow.
 test-slow: docs slow-torch slow-tensorflow slow-jax ## everything else: documentation, examples, tools, devices
 

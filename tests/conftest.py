@@ -19,8 +19,8 @@ FOLDER = Path(__file__).parent
 MARKED = {
     "backends": ("backends",),
     "slow": ("slow",),
-    "traced": ("unit/custom_layers", "unit/sites", "unit/callbacks", "unit/test_revival.py"),
-    "trained": ("unit/training",),
+    "traced": ("unit/custom_layers", "unit/sites"),
+    "trained": ("unit/training/test_finetune.py",),
 }
 """Marks of all tests in folders or files."""
 
