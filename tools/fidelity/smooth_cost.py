@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import keras
 import numpy as np
 
@@ -14,6 +15,7 @@ import keras_prelu as kp
 from keras_prelu.deployment.benchmark import Cost, measure_cost
 from keras_prelu.deployment.formats.base import Interface
 from keras_prelu.deployment.formats.registry import FORMATS
+from keras_prelu.errors import ExportError
 from tools.common.lifelike import live_in
 
 __all__ = ["SmoothCost", "smooth_costs"]
@@ -74,7 +76,11 @@ def smooth_costs(network: str, size: int) -> Iterator[SmoothCost]:
         )
         _draw_slopes(conversion.model)
         for file in _FILES:
-            export, cost = _timed(conversion.model, original, file, samples)
+            try:
+                export, cost = _timed(conversion.model, original, file, samples)
+            except ExportError as error:  # tf2onnx can't write ConvNeXt's grouped convolutions.
+                click.echo(f"{network}: {error}", err=True)
+                continue
             yield SmoothCost(
                 network=network,
                 size=size,
