@@ -80,6 +80,7 @@ def smooth_tasks() -> Iterator[Task]:
         )
     yield Task(name="MobileNetV3Small", build=_mobilenet, samples=_enlarged, epochs=12)
     yield Task(name="EfficientNetB0", build=_efficientnet, samples=_enlarged, epochs=8)
+    yield Task(name="ConvNeXtTiny", build=_convnext, samples=_enlarged, epochs=8)
 
 
 def smooth_conversion(task: Task) -> SmoothConversion:
@@ -184,6 +185,16 @@ def _efficientnet() -> keras.Model:
         keras.applications.EfficientNetB0(
             weights=None, input_shape=(_SIZE, _SIZE, 3), classes=10, classifier_activation=None
         )
+    )
+
+
+def _convnext() -> keras.Model:
+    return keras.applications.ConvNeXtTiny(
+        weights=None,
+        input_shape=(_SIZE, _SIZE, 3),
+        classes=10,
+        classifier_activation=None,
+        include_preprocessing=False,
     )
 
 

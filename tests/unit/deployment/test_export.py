@@ -635,7 +635,7 @@ def of_all_kinds():
     h = L.Conv2D(6, 3, padding="same", use_bias=False)(images)
     h = L.ReLU()(L.BatchNormalization()(h))
     h = h + L.DepthwiseConv2D(3, padding="same", activation="relu")(h)
-    h = L.ReLU()(L.BatchNormalization()(L.Conv2D(6, 3, strides=2)(h)))
+    h = L.ReLU()(L.BatchNormalization()(L.Conv2D(6, 3, groups=2, strides=2)(h)))
     h = L.SeparableConv2D(5, 2, activation="relu")(h)
     h = L.Conv2DTranspose(4, 3, activation="relu")(h)
     sequence = L.Conv1D(6, 2, dilation_rate=2, activation="relu")(L.Embedding(9, 5)(ids))

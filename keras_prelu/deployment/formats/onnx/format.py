@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.formats.onnx.cpu_rewriting import use_convolutions
+from keras_prelu.deployment.formats.onnx.grouped_convolutions import make_groups_convertible
 from keras_prelu.deployment.formats.onnx.large_weights import LargeWeights
 from keras_prelu.deployment.formats.onnx.rewriting import (
     fuse_prelus,
@@ -106,6 +107,7 @@ def _exported(model: keras.Model, path: Path, settings: Settings) -> Any:
     """Return the ONNX model that Keras's exporter writes for a lowered model."""
     import onnx
 
+    make_groups_convertible(model)
     weights = LargeWeights(model)
     if weights.can_be_apart():
         try:
