@@ -61,10 +61,14 @@ class HeldRectifier:
         return self.target.owner
 
     @property
+    def applier(self) -> Any:
+        """The layer or object that has the attribute, or whose code it is."""
+        return self.owner.layer if isinstance(self.owner, CodeCalls) else self.owner
+
+    @property
     def layer(self) -> str:
         """Class name of the layer or object that has the attribute, or whose code it is."""
-        owner = self.owner.layer if isinstance(self.owner, CodeCalls) else self.owner
-        return type(owner).__name__
+        return type(self.applier).__name__
 
 
 def find_held_rectifiers(holder: Any) -> list[HeldRectifier]:

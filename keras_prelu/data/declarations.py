@@ -62,6 +62,14 @@ def has_call(model: Any) -> bool:
     return cls.call is not keras.Model.call
 
 
+def declared_input(model: keras.Model) -> Any:
+    """Return the structure of symbolic tensors that a model with a graph takes as its input.
+
+    A Sequential has no attribute `input` unless another model calls it.
+    """
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
 def input_names(model: keras.Model) -> tuple[str, ...]:
     """Return the names by which a model takes its inputs; none if it does not declare them.
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.declarations import declared_input
 from keras_prelu.data.samples import as_samples
 from keras_prelu.errors import ExportError
 from keras_prelu.graph import functional
@@ -45,9 +46,7 @@ def random_inputs(model: keras.Model) -> Any:
 
     if not functional.has_graph(model):
         return _drawn_as_built(model)
-    return keras.tree.map_structure(
-        random, model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    )
+    return keras.tree.map_structure(random, declared_input(model))
 
 
 def _drawn_as_built(model: keras.Model) -> Any:

@@ -14,6 +14,7 @@ from keras_prelu.backend.keras_internals import producer, sublayers
 from keras_prelu.conversion.activation_exchange import with_activations
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.custom_layers.converted_layer import exchange_prelus, is_converted
+from keras_prelu.data.declarations import declared_input
 from keras_prelu.deployment.forms import Activation, Form, general
 from keras_prelu.graph import functional
 from keras_prelu.graph.leaves import is_taken_apart
@@ -109,12 +110,11 @@ def _called_as_predict_does(model: keras.Model) -> keras.Model:
     is_affected = any(map(_trains_by_default, sublayers(model)))
     if not is_affected or not functional.has_graph(model):
         return model
-    declared = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     inputs = keras.tree.map_structure(
         lambda tensor: keras.Input(
             batch_shape=tensor.shape, dtype=tensor.dtype, name=producer(tensor).name
         ),
-        declared,
+        declared_input(model),
     )
     return keras.Model(inputs, model(inputs, training=False), name=model.name)
 

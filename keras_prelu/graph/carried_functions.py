@@ -27,7 +27,7 @@ from keras_prelu.graph.hooks import HookTarget, attributes_set, set_target
 from keras_prelu.graph.measurement import compute_the_same
 from keras_prelu.graph.sublayer_addresses import SublayerAddress, layers_by_address
 
-__all__ = ["CarriedFunctions"]
+__all__ = ["CarriedFunctions", "carried_activations"]
 
 _Address = tuple[SublayerAddress, str, tuple[Any, ...]]
 """Address of the sublayer, attribute and keys."""
@@ -51,7 +51,7 @@ class CarriedFunctions:
         self._functions = {address: target.value for address, target in self._targets.items()}
         self._layers = [
             target
-            for target in _activation_layers(layer)
+            for target in carried_activations(layer)
             if target.key not in {(id(layer), name, ()) for name in left_out}
         ]
         self._unnamed = self._layers + [
@@ -162,8 +162,11 @@ def _addressed(layer: Any) -> Iterator[tuple[_Address, HookTarget]]:
             yield (addresses[id(target.owner)], target.attribute, target.keys), target
 
 
-def _activation_layers(layer: Any) -> Iterator[HookTarget]:
-    """Yield the activations that are layers without variables, which two layers can share."""
+def carried_activations(layer: Any) -> Iterator[HookTarget]:
+    """Yield the activations that are layers without variables, which a layer and its copy share.
+
+    What applies them holds them as it holds a function.
+    """
     for owner in (layer, *sublayers(layer)):
         activation: Any = getattr(owner, "activation", None)
         is_keras_layer = type(owner).__module__.startswith("keras.")

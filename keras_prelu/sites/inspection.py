@@ -19,6 +19,7 @@ from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
 from keras_prelu.custom_layers.tracing import RectifierCall
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph import functional
+from keras_prelu.graph.carried_functions import carried_activations
 from keras_prelu.graph.leaves import rebuild_failure
 from keras_prelu.graph.objections import Objections
 from keras_prelu.graph.parts import is_container, parts_of
@@ -35,6 +36,10 @@ NOT_APPLIED = "it is not applied when the layer is called"
 """Reason of a site of a layer that is held and never called."""
 
 _NOT_FOLLOWED = "it is applied in a branch of the code that can't be followed"
+_CARRIED = (
+    "it is inside a layer that another one has as its activation, and that a converted model would"
+    " share with the original: call that layer by itself"
+)
 
 
 def sites_of_layer(
@@ -167,7 +172,11 @@ class _Inspection:
         obstacle = rebuild_failure(self.layer) if is_rebuilt else ""
         if obstacle and not self.scope:  # A model, of which nobody else needs a copy.
             obstacle += ", or convert it in place (in_place=True)"
+        carried = self._carried()
         for held in {call.held.address: call.held for call in trace.calls}.values():
+            activation = carried.get(id(held.applier))
+            if activation is not None and self._is_rectifier(activation):
+                continue
             is_followed = objections.is_applied(held.target)
             is_for_samples = is_followed or is_handed_on(held.address)
             calls = [
@@ -176,7 +185,19 @@ class _Inspection:
                 if keras.backend.is_float_dtype(call.dtype) and (call.has_batch or is_for_samples)
             ]
             objection = objections.reason_inside(held.target) if is_followed else _NOT_FOLLOWED
-            yield from self._by_channels(held, calls, obstacle, objection)
+            reason = obstacle or ("" if activation is None else _CARRIED)
+            yield from self._by_channels(held, calls, reason, objection)
+
+    def _carried(self) -> dict[int, Any]:
+        """Return the activations that a copy of the layer would share, by what is inside them."""
+        activations = [target.value for target in carried_activations(self.layer)]
+        return {id(inner): each for each in activations for inner in (each, *sublayers(each))}
+
+    def _is_rectifier(self, activation: Any) -> bool:
+        """Return whether an activation is a site as a whole."""
+        return any(
+            getattr(held.owner, "activation", None) is activation for held in self._rectifiers
+        )
 
     def _by_channels(
         self, held: HeldRectifier, calls: Sequence[RectifierCall], reason: str, objection: str

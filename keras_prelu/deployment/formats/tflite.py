@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.data.declarations import declared_input
 from keras_prelu.deployment.formats.base import (
     Format,
     Interface,
@@ -102,7 +103,7 @@ def _check_quantization(model: keras.Model, settings: Settings) -> None:
 
 def _signature_of_one(model: keras.Model, samples: Any) -> list[Any]:
     """Return the signature of a model that takes one sample at a time."""
-    declared = model.input if has_graph(model) else samples
+    declared = declared_input(model) if has_graph(model) else samples
 
     def of_one(tensor: Any) -> keras.InputSpec:
         dtype = keras.backend.standardize_dtype(tensor.dtype)

@@ -313,15 +313,18 @@ def test_quantized_files_are_smaller_and_near():
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("kind", ["bidirectional", "convolutional"])
+@pytest.mark.parametrize("kind", ["bidirectional", "convolutional", "sequential"])
 def test_recurrent_layers_in_tensorflow_lite_take_one_sample_at_a_time(kind):
-    if kind == "bidirectional":
+    if kind != "convolutional":
         inputs = keras.Input((5, 4))
         x = L.GRU(4)(L.Bidirectional(L.GRU(3, return_sequences=True))(inputs))
     else:
         inputs = keras.Input((3, 6, 6, 2))
         x = L.Flatten()(L.ConvLSTM2D(3, 3)(inputs))
-    model = with_slopes(kp.convert(keras.Model(inputs, L.Dense(3)(L.Dense(8, "relu")(x)))))
+    model = keras.Model(inputs, L.Dense(3)(L.Dense(8, "relu")(x)))
+    if kind == "sequential":
+        model = keras.Sequential([keras.Input((5, 4)), L.LSTM(4), L.Dense(8, "relu"), L.Dense(3)])
+    model = with_slopes(kp.convert(model))
     samples = models.samples(model, 6)
     record = kp.export(model, "model.tflite", samples=samples)
     assert record.samples == 6
@@ -669,7 +672,14 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize("optimize_for", [None, "cpu"])
 @pytest.mark.parametrize(
     "build",
-    [of_all_kinds, models.nested, models.residual, models.inverted_residuals, subclassed],
+    [
+        of_all_kinds,
+        models.mlp,
+        models.nested,
+        models.residual,
+        models.inverted_residuals,
+        subclassed,
+    ],
 )
 def test_large_weights_are_converted_apart(build, optimize_for, monkeypatch):
     model = with_slopes(kp.convert(build(), rescale="none"))

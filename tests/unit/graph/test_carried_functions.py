@@ -88,6 +88,31 @@ def test_models_keep_their_functions(activation):
     np.testing.assert_array_equal(predict(model, x), expected)
 
 
+class Shifted(L.Layer):
+    """An activation with code that is no rectifier as a whole."""
+
+    def call(self, inputs):
+        return ops.relu(inputs) + 0.1
+
+
+def test_rectifiers_inside_an_activation_are_left():
+    """A copy applies the activation of the original itself, which must not change."""
+    inputs, activation = keras.Input((4, 3)), Shifted()
+    x = L.TimeDistributed(L.Dense(5, activation=activation), name="wrapped")(inputs)
+    x = L.Activation(activation, name="layer")(L.Dense(5, activation=activation, name="inline")(x))
+    model = models.live_in(keras.Model(inputs, L.Dense(2)(L.ReLU(name="last")(L.Flatten()(x)))))
+    x = models.samples(model, 6)
+    expected = predict(model, x)
+    sites = kp.find_sites(model)
+    assert [site.path for site in sites if site.convertible] == ["last"]
+    left = [site for site in sites if not site.convertible]
+    assert left
+    assert all("has as its activation" in site.reason for site in left)
+    converted = kp.convert(model, **EXACT, include="*")
+    np.testing.assert_array_equal(predict(converted, x), expected)
+    np.testing.assert_array_equal(predict(model, x), expected)
+
+
 def test_calibration_with_a_lambda():
     inputs = keras.Input((6,))
     x = L.Dense(8, activation=lambda x: ops.maximum(x, 0.0))(inputs)

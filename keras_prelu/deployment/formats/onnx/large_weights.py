@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
+from keras_prelu.data.declarations import declared_input
 from keras_prelu.deployment.formats.base import Settings
 from keras_prelu.deployment.formats.onnx.affine import fold_into_convolutions
 from keras_prelu.deployment.formats.onnx.graph import constants, remove_unread
@@ -107,9 +108,7 @@ class _TakesWeights(keras.Model):
 
 def _signature(model: keras.Model, samples: Any) -> Any:
     """Return what Keras's exporter declares for inputs: an open number of samples, and names."""
-    declared = model.input if has_graph(model) else samples
-    if isinstance(model, keras.Sequential) and isinstance(declared, list):
-        (declared,) = declared
+    declared = declared_input(model) if has_graph(model) else samples
 
     def spec(tensor: Any) -> keras.InputSpec:
         dtype = keras.backend.standardize_dtype(tensor.dtype)
