@@ -632,6 +632,24 @@ def test_models_larger_than_a_file_can_be_are_refused(monkeypatch):
     assert os.listdir() == []
 
 
+@writes_onnx
+@pytest.mark.parametrize("outputs", [lambda a, b: {"second": a, "first": b}, lambda a, b: [a, b]])
+def test_onnx_files_have_the_names_of_the_outputs(outputs):
+    import onnxruntime
+
+    inputs = keras.Input((3,), name="measured")
+    h = L.Dense(4, activation="relu")(inputs)
+    heads = outputs(L.Dense(2, name="left")(h), L.Dense(1, name="right", activation="tanh")(h))
+    model = kp.convert(keras.Model(inputs, heads))
+    kp.export(model, "model.onnx")
+    session = onnxruntime.InferenceSession("model.onnx")
+    found = {value.name: value.shape[-1] for value in session.get_outputs()}
+    assert found == (
+        {"left": 2, "right": 1} if isinstance(heads, list) else {"second": 2, "first": 1}
+    )
+    assert [value.name for value in session.get_inputs()] == ["measured"]
+
+
 def of_all_kinds():
     """Layers whose weights tf2onnx changes in ways of their own, with normalizations."""
     images, ids = keras.Input((8, 8, 3), name="z"), keras.Input((4,), dtype="int32", name="ids")

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.data.declarations import output_names
 from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.formats.onnx.cpu_rewriting import use_convolutions
 from keras_prelu.deployment.formats.onnx.grouped_convolutions import make_groups_convertible
@@ -17,6 +18,7 @@ from keras_prelu.deployment.formats.onnx.large_weights import LargeWeights
 from keras_prelu.deployment.formats.onnx.rewriting import (
     fuse_prelus,
     name_batch_axis,
+    name_outputs,
     remove_idle_nodes,
 )
 from keras_prelu.deployment.lowering import constants_as_arrays, in_float32, lower_model
@@ -66,6 +68,7 @@ class OnnxFile(Format):
         if settings.optimize_for == "cpu":
             use_convolutions(exported)
         name_batch_axis(exported)
+        name_outputs(exported, settings.interface.outputs or output_names(model))
         onnx.checker.check_model(exported, full_check=True)
         onnx.save(exported, path)
 

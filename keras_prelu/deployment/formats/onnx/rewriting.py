@@ -5,13 +5,19 @@ Keras's exporter writes Relu, Neg, Relu, Mul and Add instead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_prelu.deployment.formats.onnx.graph import constants, remove_unread, tensor_types
+from keras_prelu.deployment.formats.onnx.graph import (
+    constants,
+    read_names,
+    remove_unread,
+    tensor_types,
+)
 from keras_prelu.typing import Array
 
-__all__ = ["fuse_prelus", "name_batch_axis", "remove_idle_nodes"]
+__all__ = ["fuse_prelus", "name_batch_axis", "name_outputs", "remove_idle_nodes"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,34 @@ def _is_idle(node: Any, types: dict[str, Any]) -> bool:
     shapes = [[axis.dim_value for axis in type_.shape.dim] for type_ in (before, after)]
     # If all axes but the first are known and equal, the first axes are equal too.
     return len(shapes[0]) > 1 and shapes[0][1:] == shapes[1][1:] and all(shapes[0][1:])
+
+
+def name_outputs(model: Any, names: Sequence[str]) -> None:
+    """Give the outputs of a graph the names of the model's, in place.
+
+    PyTorch numbers them. A name that stands for something else in the graph is not given.
+
+    Args:
+        model: `onnx.ModelProto`.
+        names: Sequence of strings, one for each output, or empty.
+    """
+    graph = model.graph
+    if len(set(names)) != len(graph.output):
+        return
+    taken = {value.name for value in (*graph.input, *graph.initializer)}
+    computed = {name for node in graph.node for name in node.output}
+    read_inside = {name for node in graph.node for name in read_names(node)[len(node.input) :]}
+    renamed = {
+        value.name: name
+        for value, name in zip(graph.output, names, strict=True)
+        if name not in taken | computed and value.name in computed - read_inside
+    }
+    for node in graph.node:
+        for names_of in (node.input, node.output):
+            for index, name in enumerate(names_of):
+                names_of[index] = renamed.get(name, name)
+    for value in graph.output:
+        value.name = renamed.get(value.name, value.name)
 
 
 def name_batch_axis(model: Any) -> None:
