@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_prelu.data.losses import resolved_loss
-from keras_prelu.data.samples import as_samples
+from keras_prelu.data.samples import CheckedSamples, as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
 from keras_prelu.diagnostics.diagnosis_tables import diagnosis_tables
 from keras_prelu.diagnostics.findings import (
@@ -37,6 +38,7 @@ from keras_prelu.display.notebook import Shown
 from keras_prelu.display.tables import Table, number
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
+from keras_prelu.revival import find_dead_units
 
 __all__ = ["MEASURES", "Diagnosis", "Finding", "diagnose"]
 
@@ -174,7 +176,7 @@ def diagnose(
         **_learning_measures(ranks, norms, gradient),
     }
     findings = (
-        *dead_findings(units),
+        *dead_findings(units, _kept_if_revived(model, data, units, batch_size)),
         *one_sided_findings(measures),
         *signal_findings(signal, measures),
         *norm_findings(norms),
@@ -192,6 +194,16 @@ def diagnose(
         measures=measures,
         findings=findings,
     )
+
+
+def _kept_if_revived(
+    model: keras.Model, data: CheckedSamples, units: Sequence[SiteUnits], batch_size: int
+) -> dict[str, str]:
+    """Return the paths of sites whose dead units can't be revived, with the reason."""
+    if not any(site.dead or site.nearly_dead for site in units):
+        return {}
+    found = find_dead_units(model, data, batch_size=batch_size)
+    return {site.path: site.reason for site in found if site.reason}
 
 
 def _unit_measures(units: Sequence[SiteUnits]) -> dict[str, float]:

@@ -60,8 +60,13 @@ def linear_layers(signal: Sequence[LayerSignal]) -> list[LayerSignal]:
     return [layer for layer in signal if "linear" in layer.kind]
 
 
-def dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
-    """Say where units are dead or nearly dead."""
+def dead_findings(units: Sequence[SiteUnits], kept: Mapping[str, str]) -> Iterator[Finding]:
+    """Say where units are dead or nearly dead.
+
+    Args:
+        units: Sequence of `SiteUnits`.
+        kept: Mapping from the paths of sites whose dead units `revive` keeps to the reason.
+    """
     for attribute, name in (("dead", "dead"), ("nearly_dead", "nearly dead")):
         counts = [getattr(site, attribute) for site in units]
         if any(counts):
@@ -74,12 +79,39 @@ def dead_findings(units: Sequence[SiteUnits]) -> Iterator[Finding]:
                     f"{sum(counts)} of {sum(site.units for site in units)} units are {name}, most"
                     f" at '{worst.path}' ({count} of {worst.units})."
                 ),
-                advice=(
-                    "Before the network goes on learning, keras_prelu.revive gives such units fresh"
-                    " weights and keeps the function; or fine-tune with keras-prelu finetune MODEL"
-                    " --data DATA --recipe identity-revived."
-                ),
+                advice=_advice_on_dead(units, counts, kept),
             )
+
+
+def _advice_on_dead(
+    units: Sequence[SiteUnits], counts: Sequence[int], kept: Mapping[str, str]
+) -> str:
+    """Return what to do about dead units, by their number at each site."""
+    found = [(site, count) for site, count in zip(units, counts, strict=True) if count]
+    lost = [(site, count) for site, count in found if site.path in kept]
+    revivable = sum(count for site, count in found if site.path not in kept)
+    sentences = []
+    if revivable:
+        sentences.append(
+            f"Before the network goes on learning, keras_prelu.revive gives"
+            f" {f'{revivable} of them' if lost else 'such units'} fresh weights and keeps the"
+            " function; or fine-tune with keras-prelu finetune MODEL --data DATA --recipe"
+            " identity-revived."
+        )
+    if lost:
+        worst = max(lost, key=lambda pair: pair[1])[0]
+        others = f"the other {sum(count for _, count in lost)}" if revivable else "such units"
+        where = "most of them at" if len(lost) > 1 else "at"
+        sentences.append(
+            f"keras_prelu.revive leaves {others} as they are, {where} '{worst.path}'"
+            f" ({kept[worst.path]})."
+        )
+    if lost and not revivable and all(site.one_sided is None for site, _ in lost):
+        sentences.append(
+            "Converted, such units get gradients through their slopes: keras-prelu finetune MODEL"
+            " --data DATA --recipe identity."
+        )
+    return " ".join(sentences)
 
 
 def one_sided_findings(measures: Mapping[str, float]) -> Iterator[Finding]:

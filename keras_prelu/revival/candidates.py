@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_prelu.graph.plan import ExecutionPlan
 from keras_prelu.graph.weight_sharing import SharedVariables
-from keras_prelu.revival.records import ChangedEntries, SiteRevival
+from keras_prelu.revival.records import ChangedEntries, DeadUnits, SiteRevival
 from keras_prelu.scaling.unit_surroundings import Surroundings, surroundings_of
 from keras_prelu.sites.activity import SiteActivity
 from keras_prelu.typing import Array
@@ -69,6 +69,11 @@ class Candidate:
         if not broken:
             return self
         return replace(self, surroundings=f"the constraint of '{broken[0].path}' would be violated")
+
+    def found(self) -> DeadUnits:
+        """Return how many units are dead, and why they can't be revived."""
+        reason = self.surroundings if isinstance(self.surroundings, str) else ""
+        return DeadUnits(path=self.path, dead=int(self.dead.sum()), reason=reason)
 
     def record(self, dead_after: Array) -> SiteRevival:
         if self.surroundings is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -15,12 +15,12 @@ from keras_prelu.graph.interpreter import ExecutedStep, iterate_steps
 from keras_prelu.graph.model_state import state_kept
 from keras_prelu.graph.plan import ExecutionPlan
 from keras_prelu.graph.saved_weights import SavedWeights
-from keras_prelu.graph.weight_constraints import satisfies_constraint
+from keras_prelu.graph.weight_constraints import has_constraint, satisfies_constraint
 from keras_prelu.revival.candidates import Candidate, variables_around
 from keras_prelu.scaling.unit_surroundings import Surroundings
 from keras_prelu.typing import Array
 
-__all__ = ["refresh_within_constraints"]
+__all__ = ["allowed_by_constraints", "refresh_within_constraints"]
 
 
 def refresh_within_constraints(
@@ -33,14 +33,38 @@ def refresh_within_constraints(
     """Revive the candidates whose constraints can hold, and return all candidates.
 
     Fresh weights are as their constraints make them. But a constraint may forbid the zeros that
-    silence a unit (`UnitNorm` of the weights that read it); such units keep their weights.
+    silences a unit (`UnitNorm` of the weights that read it); such units keep their weights.
     """
+    return _change_within_constraints(
+        candidates, lambda chosen: _refresh(plan, inputs, size, chosen, seed)
+    )
+
+
+def allowed_by_constraints(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return all candidates, those not to be revived whose constraints can't hold.
+
+    No weight is changed. Constraints of biases, which need the samples, are not tried.
+    """
+    variables = variables_around(candidates)
+    if not has_constraint(variables):
+        return list(candidates)
+    saved = SavedWeights(variables)
+    try:
+        return _change_within_constraints(candidates, lambda chosen: _draw(chosen, seed=0))
+    finally:
+        saved.restore()
+
+
+def _change_within_constraints(
+    candidates: Sequence[Candidate], change: Callable[[Sequence[Candidate]], object]
+) -> list[Candidate]:
+    """Change the weights around the candidates whose constraints can hold; return all."""
     candidates = list(candidates)
     variables = variables_around(candidates)
     old = SavedWeights(variables)
     held = {id(variable) for variable in variables if satisfies_constraint(variable)}
     while any(candidate.is_revivable for candidate in candidates):
-        _refresh(plan, inputs, size, candidates, seed)
+        change(candidates)
         broken = {id(each) for each in variables if not satisfies_constraint(each)} & held
         if not broken:
             break
@@ -57,6 +81,19 @@ def _refresh(
     seed: int,
 ) -> None:
     """Assign fresh weights to the dead units of some rectifiers, and centre the units."""
+    chosen = _draw(candidates, seed)
+    # No fresh unit reads another fresh unit now, so one pass measures them all.
+    statistics = _output_statistics(plan, inputs, size, [around for around, _ in chosen])
+    for surroundings, units in chosen:
+        sums = statistics[id(surroundings.producer.operation)]
+        mean = sums.total / sums.count
+        surroundings.centre(
+            units, mean, np.maximum(sums.squares / sums.count - np.square(mean), 0.0)
+        )
+
+
+def _draw(candidates: Sequence[Candidate], seed: int) -> list[tuple[Surroundings, Array]]:
+    """Assign fresh weights to the dead units, and zeros to what reads them; return these units."""
     rng = np.random.default_rng(seed)
     chosen = [
         (candidate.surroundings, candidate.dead)
@@ -70,14 +107,7 @@ def _refresh(
     for surroundings, units in chosen:
         for reader in surroundings.readers:
             reader.silence(units)
-    # No fresh unit reads another fresh unit now, so one pass measures them all.
-    statistics = _output_statistics(plan, inputs, size, [around for around, _ in chosen])
-    for surroundings, units in chosen:
-        sums = statistics[id(surroundings.producer.operation)]
-        mean = sums.total / sums.count
-        surroundings.centre(
-            units, mean, np.maximum(sums.squares / sums.count - np.square(mean), 0.0)
-        )
+    return chosen
 
 
 @dataclass

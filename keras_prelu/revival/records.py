@@ -7,7 +7,27 @@ from typing import Any
 
 from keras_prelu.typing import Array
 
-__all__ = ["ChangedEntries", "Revival", "SiteRevival"]
+__all__ = ["ChangedEntries", "DeadUnits", "Revival", "SiteRevival"]
+
+
+@dataclass(frozen=True)
+class DeadUnits:
+    """The dead units of one rectifier.
+
+    Attributes:
+        path: String. Path of the site.
+        dead: Integer. Number of dead units.
+        reason: String. Why they can't be revived; "" if they can, or none is dead.
+    """
+
+    path: str
+    dead: int
+    reason: str
+
+    @property
+    def revivable(self) -> int:
+        """Number of dead units that can be revived."""
+        return 0 if self.reason else self.dead
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,27 @@ class Revival:
     def revived(self) -> int:
         """Number of units that got fresh weights."""
         return sum(site.revived for site in self.sites)
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether any weight was changed."""
+        return self.revived > 0
+
+    @property
+    def note(self) -> str:
+        """Which dead units were kept and why, in one sentence; "" if all of them were revived."""
+        nothing = "" if self.has_effect else "Nothing was revived: "
+        kept = [site for site in self.sites if site.dead_before > site.revived]
+        if not kept:
+            is_blind = any(site.units == 0 for site in self.sites)
+            seen = " of those that are seen" if is_blind else ""
+            return nothing and f"{nothing}no unit{seen} is dead."
+        worst = max(kept, key=lambda site: site.dead_before)
+        count = sum(site.dead_before for site in kept)
+        units = "1 dead unit was" if count == 1 else f"{count} dead units were"
+        most = ", most" if len(kept) > 1 else ""
+        reason = worst.action.removeprefix("kept: ")
+        return f"{nothing}{units} kept{most} at '{worst.path}' ({reason})."
 
 
 @dataclass(frozen=True)

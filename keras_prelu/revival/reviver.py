@@ -25,8 +25,8 @@ from keras_prelu.graph.plan import ExecutionPlan, compile_plan
 from keras_prelu.graph.saved_weights import restored_on_failure
 from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.revival.candidates import Candidate, changed_entries, variables_around
-from keras_prelu.revival.fresh_weights import refresh_within_constraints
-from keras_prelu.revival.records import ChangedEntries, Revival, SiteRevival
+from keras_prelu.revival.fresh_weights import allowed_by_constraints, refresh_within_constraints
+from keras_prelu.revival.records import ChangedEntries, DeadUnits, Revival, SiteRevival
 from keras_prelu.sites.activity import ActivityProbe
 from keras_prelu.sites.dead_units import NEARLY_DEAD
 from keras_prelu.typing import Array
@@ -37,7 +37,7 @@ from keras_prelu.verification.probes import first_batch
 from keras_prelu.verification.same_function import FunctionCheck
 from keras_prelu.verification.steps import is_random, steps_difference
 
-__all__ = ["RevivedUnits", "Reviver", "check_threshold", "revive"]
+__all__ = ["RevivedUnits", "Reviver", "check_threshold", "find_dead_units", "revive"]
 
 
 def revive(
@@ -91,6 +91,26 @@ def revive(
     """
     check_threshold(threshold)
     return Reviver(model, samples, threshold=threshold, batch_size=batch_size)(seed).record
+
+
+def find_dead_units(
+    model: keras.Model, samples: Any, *, threshold: float = NEARLY_DEAD, batch_size: int = 128
+) -> tuple[DeadUnits, ...]:
+    """Return the dead units of each rectifier that is seen, and whether `revive` would revive them.
+
+    That takes one pass over the samples, and changes nothing.
+
+    Args:
+        model: `keras.Model`, as in `revive`.
+        samples: Unlabeled samples, as in `revive`.
+        threshold: Float, as in `revive`. Defaults to 0.01.
+        batch_size: Integer, as in `revive`. Defaults to 128.
+
+    Raises:
+        ConversionError: The model has no graph.
+        DataError: The samples do not fit the model.
+    """
+    return Reviver(model, samples, threshold=threshold, batch_size=batch_size).find()
 
 
 def check_threshold(threshold: Any) -> None:
@@ -152,10 +172,7 @@ class Reviver:
         Raises:
             ConversionError: As in `revive`.
         """
-        candidates = [
-            Candidate.examine(self._plan, self._shared, measured, self._threshold)
-            for measured in self._measure(self._inputs, self._batch_size)
-        ]
+        candidates = self._examined()
         loss, dead_after = 0.0, {candidate.path: candidate.dead for candidate in candidates}
         if any(candidate.is_revivable for candidate in candidates):
             outputs = _outputs(self._plan, self._inputs, self._batch_size)
@@ -175,6 +192,17 @@ class Reviver:
             ),
         )
         return RevivedUnits(record=record, changed=changed_entries(candidates))
+
+    @on_large_graphs
+    def find(self) -> tuple[DeadUnits, ...]:
+        """Find the units that are dead now, and which of them can be revived."""
+        return tuple(each.found() for each in allowed_by_constraints(self._examined()))
+
+    def _examined(self) -> list[Candidate]:
+        return [
+            Candidate.examine(self._plan, self._shared, measured, self._threshold)
+            for measured in self._measure(self._inputs, self._batch_size)
+        ]
 
     def _refreshed(self, candidates: list[Candidate], seed: int) -> list[Candidate]:
         """Assign fresh weights, checked, and return the candidates as they were treated."""

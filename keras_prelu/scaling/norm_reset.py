@@ -68,6 +68,27 @@ class NormReset:
         first = self.output_factors[0]
         return first if len(set(self.output_factors)) == 1 else float("nan")
 
+    @property
+    def has_effect(self) -> bool:
+        """Whether any weight was changed."""
+        norms = [(layer.norm_before, layer.norm_after) for layer in self.layers]
+        return any(before != after for before, after in norms) or set(self.output_factors) > {1.0}
+
+    @property
+    def note(self) -> str:
+        """Why no norm was reset, in one sentence; "" if any was."""
+        if self.has_effect:
+            return ""
+        if not self.layers:
+            return "No norm was reset: the graph has no linear layers."
+        kept = [layer for layer in self.layers if layer.action != "reset"]
+        if not kept:
+            return "No norm was reset: all are those at initialization."
+        which = "" if len(kept) == 1 else f"all {len(kept)} linear layers were kept, such as "
+        was = " was kept" if len(kept) == 1 else ""
+        reason = kept[0].action.partition(": ")[2]
+        return f"No norm was reset: {which}'{kept[0].path}'{was} ({reason})."
+
 
 @on_large_graphs
 def reset_norms(

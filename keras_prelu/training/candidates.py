@@ -7,7 +7,7 @@ norms, and the optimizer how fast slopes may learn (docs/explanation/results.md)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from keras_prelu.training.recipes import (
     FAST,
     RECIPES,
     RESET_NORMS,
-    REVIVE,
     SHRINK_AND_PERTURB,
     Recipe,
 )
@@ -68,17 +67,18 @@ def candidate_of(recipe: Recipe, model: keras.Model, optimizer: Any) -> Candidat
 
 
 def candidates(
-    model: keras.Model, optimizer: Any, *, has_dead_units: bool, tries_rates: bool = True
+    model: keras.Model, optimizer: Any, *, effective: Collection[str], tries_rates: bool = True
 ) -> tuple[Candidate, ...]:
     """Return what is worth a trial for a model, the most promising first.
 
-    The ReLU model is always among them, the one with revived units if there are dead ones, and the
-    one with reset norms if there is a BatchNormalization.
+    The ReLU model is always among them, the one with revived units if there are dead ones that can
+    be revived, and the one with reset norms if there is a BatchNormalization.
 
     Args:
         model: Keras model. The ReLU model.
         optimizer: Keras optimizer or its name.
-        has_dead_units: Bool. Whether any unit of the model is dead on the new data.
+        effective: Collection of str. Names of the preparations that change the model on the new
+            data (`ModelPreparer.effective_preparations`). Recipes with others are left out.
         tries_rates: Bool. Whether the leading recipe is tried at all `tried_multipliers`. Defaults
             to True.
     """
@@ -86,7 +86,7 @@ def candidates(
     tried = [
         candidate_of(recipe, model, optimizer)
         for recipe in RECIPES
-        if _is_promising(recipe, has_dead_units=has_dead_units, normalized=normalized)
+        if _is_promising(recipe, effective, normalized=normalized)
     ]
     first, *controls = [candidate for candidate in tried if not candidate.recipe.converts]
     leading = _leading(tried, normalized=normalized)
@@ -100,16 +100,16 @@ def candidates(
 
 def _leading(tried: Sequence[Candidate], *, normalized: bool) -> Candidate:
     """Return the recipe to try at two rates: the first with slopes, and with BatchNormalization the
-    one that resets norms."""
+    one that resets norms, if any can be."""
     converting = [candidate for candidate in tried if candidate.recipe.converts]
     resets = [each for each in converting if RESET_NORMS in each.recipe.preparations]
-    return (resets if normalized else converting)[0]
+    return (resets if normalized and resets else converting)[0]
 
 
-def _is_promising(recipe: Recipe, *, has_dead_units: bool, normalized: bool) -> bool:
+def _is_promising(recipe: Recipe, effective: Collection[str], *, normalized: bool) -> bool:
     if recipe.name in _ON_REQUEST:
         return False
-    if REVIVE in recipe.preparations and not has_dead_units:
+    if not set(recipe.preparations) <= set(effective):
         return False
     if normalized:
         # Shrinking was behind a reset of norms.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -13,8 +13,8 @@ from keras_prelu.conversion.convert import convert
 from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import CheckedSamples
-from keras_prelu.diagnostics.unit_counts import dead_units
-from keras_prelu.revival import Revival, revive
+from keras_prelu.errors import ConversionError
+from keras_prelu.revival import Revival, find_dead_units, revive
 from keras_prelu.scaling.norm_reset import NormReset, reset_norms
 from keras_prelu.sites.prelu_layers import freeze_slopes
 from keras_prelu.training.chosen_sites import ChosenSites
@@ -79,6 +79,15 @@ class PreparedModel:
         """The result of the recipe's reset of norms, or None."""
         return next((each for each in self.records if isinstance(each, NormReset)), None)
 
+    @property
+    def effective(self) -> tuple[str, ...]:
+        """The recipe's preparations that changed a weight."""
+        return tuple(
+            name
+            for name, record in zip(self.recipe.preparations, self.records, strict=True)
+            if record is None or record.has_effect
+        )
+
 
 class ModelPreparer:
     """Preparer of clones of one trained ReLU model for fine-tuning, by any recipe.
@@ -106,26 +115,50 @@ class ModelPreparer:
             np.random.default_rng(seed).permutation(len(samples))[:_CALIBRATION_SAMPLES]
         )
 
-    def has_dead_units(self) -> bool:
-        """Return whether any unit of the original is dead on the samples."""
-        return any(site.dead for site in dead_units(self._original, self._samples))
+    def effective_preparations(self) -> frozenset[str]:
+        """Return the names of the preparations that would change the original.
+
+        Units that are active on a few samples alone are no reason to revive. The other preparations
+        are tried on clones.
+        """
+        return frozenset(
+            name
+            for name in PREPARATIONS
+            if (self._revives() if name == REVIVE else self._has_effect(name))
+        )
+
+    def _revives(self) -> bool:
+        found = find_dead_units(self._original, self._samples, threshold=0.0)
+        return any(site.revivable for site in found)
+
+    def _has_effect(self, name: str) -> bool:
+        alone = Recipe(name="", summary="", preparations=(name,))
+        try:
+            return bool(self.prepare(alone).effective)
+        except ConversionError:  # Such as no graph to reset, or a layer without an initializer.
+            return False
 
     def prepare(self, recipe: Recipe) -> PreparedModel:
         """Prepare a clone of the original for fine-tuning by a recipe.
+
+        A recipe that does not convert, and whose preparations change nothing, gives the original.
 
         Raises:
             ConversionError, CalibrationError, DataError: As in `revive`, `reset_norms` and
                 `convert`.
         """
-        model, records = self._original, []
+        prepared = PreparedModel(recipe=recipe, model=self._original)
         if recipe.preparations:
             model = rewrite(self._original)
-            records = [
+            records = tuple(
                 PREPARATIONS[name](model, self._samples, self._seed) for name in recipe.preparations
-            ]
+            )
+            prepared = replace(prepared, records=records)
+            if prepared.effective:
+                prepared = replace(prepared, model=model)
         if recipe.slopes is not None:
-            model = self._converted(model, recipe.slopes)
-        return PreparedModel(recipe=recipe, model=model, records=tuple(records))
+            prepared = replace(prepared, model=self._converted(prepared.model, recipe.slopes))
+        return prepared
 
     def _converted(self, model: keras.Model, slopes: RecipeSlopes) -> keras.Model:
         calibrates = slopes.alpha > 0

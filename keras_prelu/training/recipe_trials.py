@@ -151,7 +151,7 @@ def try_recipes(
         check_integer("steps", steps, minimum=LEAST_STEPS)
     setup = _setup(model, data, FitConfig() if fit is None else fit)
     preparer = ModelPreparer(model, setup.train, setup.fit.seed)
-    competing = candidates(model, setup.optimizer, has_dead_units=preparer.has_dead_units())
+    competing = candidates(model, setup.optimizer, effective=preparer.effective_preparations())
     search = functools.partial(search_recipe, competing, preparer.prepare, setup, on_trial=on_trial)
     if steps is not None:
         found = search(float(steps * len(competing)))

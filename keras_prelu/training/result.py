@@ -38,8 +38,8 @@ class FineTuning(Judged, Shown):
             nothing better.
         control: `TrainedModel`. The fine-tuned ReLU original, or None if no control was asked for.
         prepared_control: `TrainedModel`. The fine-tuned ReLU original to which the recipe's
-            preparations were applied (its dead units revived, its norms reset), if there are any;
-            None otherwise.
+            preparations were applied (its dead units revived, its norms reset), if any of them
+            changed it; None otherwise.
         slopes_before: Tuple of `LayerSlopes`. Slopes of each PReLU layer before training.
         slopes_after: Tuple of `LayerSlopes`. Slopes of each PReLU layer after training.
         slope_multiplier: Float. Ratio of the slopes' learning rate to that of the weights, or None
@@ -60,7 +60,8 @@ class FineTuning(Judged, Shown):
             search found nothing better than ReLU.
         recipe: Str. The name of the recipe, or "" if a converted model was passed.
         trials: Tuple of `RecipeTrial`. The short trainings of the search, for recipe="auto".
-        preparations: Tuple of str. What the recipe did to the ReLU model before its conversion.
+        preparations: Tuple of str. What the recipe did to the ReLU model before its conversion;
+            without what changed nothing.
         revival: `Revival`. The result of the recipe's revival, or None.
         norm_reset: `NormReset`. The result of the recipe's reset of norms, or None.
         fallbacks: Tuple of `Fallback`. The trainings that diverged, and what took their place.
@@ -96,8 +97,8 @@ class FineTuning(Judged, Shown):
         return finetuning_tables(self)
 
     def sentences(self) -> tuple[str, ...]:
-        """Return the verdict."""
-        return (self.verdict,)
+        """Return what the recipe's preparations kept as it was, and the verdict."""
+        return (*self.notes, self.verdict)
 
     def plot(self) -> Any:
         """Return a matplotlib figure of the losses and metrics of all networks by epoch."""
@@ -109,6 +110,12 @@ class FineTuning(Judged, Shown):
     def model(self) -> keras.Model:
         """The fine-tuned model."""
         return self.prelu.model
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on the dead units that were not revived, and the norms that were not reset."""
+        records = [each for each in (self.revival, self.norm_reset) if each is not None]
+        return tuple(record.note for record in records if record.note)
 
     @property
     def revived_control(self) -> TrainedModel | None:

@@ -33,8 +33,8 @@ class Start:
         multiplier: Float. Ratio of its slopes' learning rate to that of the weights.
         incoming: Keras model. The model that was passed to be fine-tuned.
         original: Keras model. The ReLU model, or None if it is not known.
-        prepared_original: Keras model. The ReLU model with the same preparations, if there are any
-            and it is to be a control; None otherwise.
+        prepared_original: Keras model. The ReLU model with the same preparations, if any of them
+            changed it and it is to be a control; None otherwise.
         trials: Tuple of `RecipeTrial`. The short trainings that led to the recipe, if any.
     """
 
@@ -44,6 +44,11 @@ class Start:
     original: keras.Model | None
     prepared_original: keras.Model | None = None
     trials: tuple[RecipeTrial, ...] = ()
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the model to fine-tune by a recipe is the ReLU model as it is."""
+        return bool(self.prepared.recipe.name) and self.prepared.model is self.original
 
     def as_relu(self) -> Start:
         """Return the start of the ReLU model as it is, which must be known."""
@@ -106,7 +111,7 @@ def choose_recipe(
         candidates(
             original,
             setup.optimizer,
-            has_dead_units=preparer.has_dead_units(),
+            effective=preparer.effective_preparations(),
             tries_rates=setup.slopes.multiplier is None,
         ),
         preparer.prepare,
@@ -132,7 +137,9 @@ def start_by_recipe(
     preparer = _preparer(original, setup)
     recipe = choice.candidate.recipe
     prepared = preparer.prepare(recipe)
-    prepared_control = control_of(recipe) if control else None
+    # A preparation that changed nothing would make a second training of the control.
+    effective = replace(recipe, preparations=prepared.effective)
+    prepared_control = control_of(effective) if control else None
     return Start(
         prepared=prepared,
         multiplier=choice.candidate.multiplier,

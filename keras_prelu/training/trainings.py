@@ -12,7 +12,6 @@ from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.training.controls import TrainedControl, control_model
 from keras_prelu.training.fallbacks import Fallback, train_control, train_start
 from keras_prelu.training.fit import ScoredModel
-from keras_prelu.training.recipes import CONTROL
 from keras_prelu.training.result import MODEL, ORIGINAL, FineTuning
 from keras_prelu.training.start import Start
 from keras_prelu.training.trainer import Trainer
@@ -53,8 +52,7 @@ def train_and_compare(
     relu = prepared_control = None
     if start.original is not None and control:
         # If the search chose the control, the two trainings would be the same.
-        is_control = prepared.recipe.name == CONTROL.name
-        relu = model if is_control else trained("control", "the ReLU control", start.original)
+        relu = model if start.is_control else trained("control", "the ReLU control", start.original)
     if start.prepared_original is not None:
         prepared_control = trained(
             "prepared_control", "the ReLU control that is prepared alike", start.prepared_original
@@ -96,7 +94,7 @@ def train_and_compare(
         ),
         recipe=prepared.recipe.name,
         trials=start.trials,
-        preparations=prepared.recipe.preparations,
+        preparations=prepared.effective,
         revival=prepared.revival,
         norm_reset=prepared.norm_reset,
         fallbacks=tuple(fallbacks),

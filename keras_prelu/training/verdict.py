@@ -130,6 +130,8 @@ class Judged:
                 "No recipe did better than the equally fine-tuned ReLU model on samples held back"
                 " for the choice: keep ReLU."
             )
+        if self.control is self.prelu:
+            return f"Recipe {self.recipe} changed nothing: the model is the ReLU control."
         comparison = self.comparison_with_control
         if comparison is None:
             return f"No control was trained, so nothing can be said about {name}."
@@ -178,4 +180,4 @@ class Judged:
             return "PReLU"
         if self.preparations:
             return f"ReLU with {described(self.preparations)}"
-        return "The model as given"
+        return "ReLU" if self.recipe else "The model as given"

@@ -6,6 +6,7 @@ import pytest
 
 import keras_prelu as kp
 from keras_prelu.graph.linear_layers import linear_view
+from keras_prelu.revival import find_dead_units
 from tests.helpers import channel_chains as chains
 from tests.helpers import models
 
@@ -190,7 +191,9 @@ def test_units_that_can_not_be_revived_are_kept_with_the_reason():
     kill(model.get_layer("branch"), [2])
     kill(model.get_layer("last"), [3])
     before = model.get_weights()
-    sites = {site.path: site for site in kp.revive(model, models.samples(model, 50)).sites}
+    record = kp.revive(model, models.samples(model, 50))
+    sites = {site.path: site for site in record.sites}
+    assert record.note.startswith("Nothing was revived: 2 dead units were kept, most at 'branch' (")
     assert (
         sites["branch"].action
         == "kept: 'sum' (Add) reads its units, which has no weights for them alone"
@@ -315,7 +318,11 @@ def test_layers_that_have_to_stay_are_named(build, reason):
         if variable.constraint is not None:
             variable.assign(variable.constraint(variable))
     weights = model.get_weights()
-    (site,) = kp.revive(model, x).sites
+    (found,) = find_dead_units(model, x)
+    record = kp.revive(model, x)
+    (site,) = record.sites
+    assert (found.dead, found.revivable, f"kept: {found.reason}") == (1, 0, site.action)
+    assert record.note == f"Nothing was revived: 1 dead unit was kept at 'act' ({found.reason})."
     assert site.action.startswith("kept: ")
     assert site.action.endswith(reason)
     assert (site.revived, site.dead_before, site.dead_after) == (0, 1, 1)

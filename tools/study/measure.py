@@ -12,7 +12,8 @@ import keras_prelu as kp
 from keras_prelu.training.candidates import candidates
 from keras_prelu.training.controls import CONTROLS
 from keras_prelu.training.fit import TrainedModel
-from keras_prelu.training.recipes import CONTROL, RECIPES
+from keras_prelu.training.preparation import PREPARATIONS
+from keras_prelu.training.recipes import CONTROL, RECIPES, REVIVE
 from tools.common.tasks import Task, trained
 
 BATCH_SIZE = 32
@@ -56,8 +57,9 @@ def measure(task: Task, seed: int) -> Result:
 
     auto = tuned("auto")
     dead = kp.diagnostics.dead_units(model, task.samples(seed).train.x)
-    has_dead_units = any(site.dead for site in dead)
-    tried = candidates(model, "adam", has_dead_units=has_dead_units)
+    is_alive = not any(site.dead for site in dead)
+    effective = set(PREPARATIONS) - ({REVIVE} if is_alive else set())
+    tried = candidates(model, "adam", effective=effective)
     worth = {candidate.recipe.name for candidate in tried}
     errors = {recipe.name: _error(tuned(recipe.name)) for recipe in RECIPES if recipe.name in worth}
     errors["auto"] = errors[CONTROL.name] if auto.recipe == CONTROL.name else _error(auto)

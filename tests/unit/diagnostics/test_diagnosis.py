@@ -38,6 +38,27 @@ def test_dead_units_and_a_signal_that_explodes_are_named():
     assert "noise" not in diagnosis.measures
 
 
+def test_revival_is_advised_only_where_it_helps():
+    """The dead unit of the first layer can be revived, those of the last are outputs."""
+    layers = [L.Dense(8, activation="relu", name=name) for name in ("first", "last")]
+    model = models.live_in(keras.Sequential([keras.Input((6,)), *layers]))
+
+    def advice():
+        findings = diagnose(model, models.samples(model, 50)).findings
+        return next(finding.advice for finding in findings if finding.measure == "dead")
+
+    keep = "keras_prelu.revive leaves {} as they are, at 'last' (its units are an output of the model)."
+    layers[1].bias.assign([0.0] * 6 + [-100.0] * 2)
+    assert advice().startswith(keep.format("such units"))
+    assert "identity-revived" not in advice()
+    layers[0].bias.assign([-100.0] + [0.0] * 7)
+    assert "keras_prelu.revive gives 1 of them fresh weights" in advice()
+    assert advice().endswith(keep.format("the other 2"))
+    layers[1].bias.assign([0.0] * 8)
+    assert "keras_prelu.revive gives such units fresh weights" in advice()
+    assert "as they are" not in advice()
+
+
 def test_a_healthy_network_with_labels():
     keras.utils.set_random_seed(0)
     dense = [

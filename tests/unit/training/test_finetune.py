@@ -10,6 +10,7 @@ import keras_prelu as kp
 from keras_prelu.data.arrays import check_finite
 from keras_prelu.training.candidates import candidates
 from keras_prelu.training.data_order import ShuffledBatches
+from keras_prelu.training.preparation import PREPARATIONS
 from tests.helpers import models
 from tests.unit.training.conftest import network
 
@@ -302,7 +303,7 @@ def test_auto_searches_within_its_budget_and_never_sees_the_validation_samples(
     assert [trial.steps for trial in result.trials] == steps[: len(result.trials)]
     assert [(each.recipe, each.multiplier) for each in result.trials if each.round == 1] == [
         (each.recipe.name, each.multiplier)
-        for each in candidates(dead, "adam", has_dead_units=True)
+        for each in candidates(dead, "adam", effective=PREPARATIONS)
     ]
     second = [trial for trial in result.trials if trial.round == 2]
     best = min(second, key=lambda trial: trial.loss)

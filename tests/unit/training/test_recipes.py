@@ -1,6 +1,9 @@
 """keras_prelu.training.recipes: how each prepares a model, how its slopes learn, and what "auto"
 tries."""
 
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -10,11 +13,14 @@ from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.data.samples import as_samples
 from keras_prelu.training.candidates import candidates
 from keras_prelu.training.fit import lowest_selection_loss
-from keras_prelu.training.preparation import ModelPreparer
+from keras_prelu.training.preparation import PREPARATIONS, ModelPreparer
 from keras_prelu.training.recipes import FAST as LEARNS_FAST
-from keras_prelu.training.recipes import FIXED, RECIPES, control_of, get_recipe
+from keras_prelu.training.recipes import FIXED, RECIPES, REVIVE, control_of, get_recipe
 from keras_prelu.training.setup import TrainingSetup
 from tests.helpers import models
+
+L = keras.layers
+UNREVIVED = set(PREPARATIONS) - {REVIVE}
 
 
 @pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES])
@@ -130,14 +136,14 @@ def test_candidates_follow_the_model_and_the_optimizer():
         ]
 
     plain, normalized = models.mlp(), models.convolutional()
-    assert tried(plain, "adam", has_dead_units=False) == [
+    assert tried(plain, "adam", effective=UNREVIVED) == [
         ("relu", 1.0),
         ("identity", 10.0),
         ("identity", 30.0),
         ("reset-identity", 10.0),
         ("shrink-identity", 10.0),
     ]
-    assert tried(plain, "sgd", has_dead_units=True) == [
+    assert tried(plain, "sgd", effective=PREPARATIONS) == [
         ("relu", 1.0),
         ("identity-revived", 0.1),
         ("relu-revived", 1.0),
@@ -146,17 +152,17 @@ def test_candidates_follow_the_model_and_the_optimizer():
         ("shrink-identity", 0.1),
     ]
     adam = keras.optimizers.AdamW()
-    assert tried(normalized, adam, has_dead_units=False) == [
+    assert tried(normalized, adam, effective=UNREVIVED) == [
         ("relu", 1.0),
         ("reset-identity", 3.0),
         ("relu-reset", 1.0),
         ("reset-identity", 10.0),
         ("identity", 3.0),
     ]
-    names = {name for name, _ in tried(normalized, adam, has_dead_units=True)}
+    names = {name for name, _ in tried(normalized, adam, effective=PREPARATIONS)}
     assert {"identity", "identity-revived", "relu-revived"} <= names
     assert not names & {"exp-decay", "leaky-revived", "exp", "shrink-identity"}
-    rates = tried(normalized, adam, has_dead_units=False, tries_rates=False)
+    rates = tried(normalized, adam, effective=UNREVIVED, tries_rates=False)
     assert {rate for name, rate in rates if "identity" in name} == {3.0}
 
 
@@ -170,3 +176,9 @@ def test_shrink_and_perturb_is_halfway_to_a_fresh_network(original, digits):
         strict=True,
     ):
         np.testing.assert_allclose(new, (old + drawn) / 2, rtol=1e-6)
+
+
+def test_the_documentation_lists_all_recipes():
+    page = Path(__file__).parents[3] / "docs" / "how_to" / "new_data.md"
+    listed = re.findall(r'^\| `"([\w-]+)"` \|', page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(["auto", *(recipe.name for recipe in RECIPES)])
