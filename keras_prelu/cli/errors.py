@@ -18,7 +18,7 @@ from keras_prelu.cli.output import echo
 from keras_prelu.errors import KerasPReLUError
 from keras_prelu.utils.printable import printable
 
-__all__ = ["errors_on_one_line", "set_debug"]
+__all__ = ["errors_on_one_line", "set_debug", "with_options"]
 
 _DEBUG = "keras_prelu.debug"
 _LONGEST_MESSAGE = 300
@@ -56,7 +56,7 @@ def errors_on_one_line(ctx: click.Context) -> Iterator[None]:
     except Exception as error:
         if ctx.find_root().meta.get(_DEBUG):
             raise
-        raise _Failure(_with_options(_describe(error), ctx), status_of(error)) from error
+        raise _Failure(with_options(_describe(error), ctx), status_of(error)) from error
 
 
 class _Failure(click.ClickException):
@@ -68,7 +68,7 @@ class _Failure(click.ClickException):
         vars(self)["exit_code"] = status
 
 
-def _with_options(message: str, ctx: click.Context) -> str:
+def with_options(message: str, ctx: click.Context) -> str:
     """Return a message with the command's options in place of arguments of Python's functions.
 
     `budget` becomes --budget, and `alpha="auto"` becomes --alpha auto, if the command that was

@@ -12,6 +12,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import click
+
+from keras_prelu.cli.errors import with_options
 from keras_prelu.cli.output import echo
 from keras_prelu.errors import KerasPReLUError, KerasPReLUWarning
 from keras_prelu.utils.import_path import imports_from_working_directory, keeps_import_path
@@ -129,6 +132,12 @@ def _import_modules(modules: Sequence[str]) -> None:
             raise KerasPReLUError(f"--import {module}: {error}.") from error
 
 
+def _in_options(message: str) -> str:
+    """Return a message with options in place of arguments, if a command runs in this thread."""
+    context = click.get_current_context(silent=True)
+    return message if context is None else with_options(message, context.find_root())
+
+
 @functools.cache
 def _warnings_as_notes(*, third_parties: bool) -> SharedChange:
     """Return the change that prints this package's warnings as one-line notes on standard error.
@@ -152,7 +161,7 @@ def _warnings_as_notes(*, third_parties: bool) -> SharedChange:
 
         def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
             if issubclass(category, KerasPReLUWarning):
-                echo(f"Note: {message}", err=True)
+                echo(f"Note: {_in_options(str(message))}", err=True)
             else:
                 show_other(message, category, *args, **kwargs)
 

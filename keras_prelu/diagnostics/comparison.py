@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from keras_prelu.data.declarations import check_model
 from keras_prelu.data.samples import as_samples
@@ -15,16 +13,18 @@ from keras_prelu.data.value_range import warn_of_range
 from keras_prelu.diagnostics.comparison_result import (
     Comparison,
     MetricComparison,
-    direction_of,
 )
 from keras_prelu.diagnostics.compiled_metrics import MetricValues
 from keras_prelu.diagnostics.paired_intervals import (
     ERROR,
-    LEAST_DIFFERENT,
-    PairedIntervals,
     mean_intervals,
     outcome_intervals,
-    samples_for_equality,
+)
+from keras_prelu.diagnostics.paired_verdicts import (
+    mcnemar,
+    needed_of_gains,
+    needed_of_outcomes,
+    paired_verdict,
 )
 from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.errors import InvalidArgumentError
@@ -46,9 +46,6 @@ _ROUNDING = 1e-6
 """Differences of two losses of a sample below this share of them are those of float32."""
 MARGIN = 0.01
 """The difference that does not matter: a point of accuracy, or a hundredth of a loss."""
-
-_LEAST_DISCORDANT = 6
-"""McNemar's test rejects equality at 5 % from this number of samples on."""
 
 
 @models_by_name("a", "b")
@@ -198,19 +195,26 @@ def _compared(
     intervals = (
         outcome_intervals(len(gains), wins, losses) if are_outcomes else mean_intervals(gains)
     )
-    p_value = _mcnemar(wins, losses) if are_outcomes else None
+    p_value = mcnemar(wins, losses) if are_outcomes else None
     negligible = negligible_difference(a.value, b.value, a.direction, margin)
-    enough = a.samples >= samples_for_equality(margin)
-    verdict = direction_of(intervals.low, intervals.high, p_value)
-    if verdict is None:
-        verdict = "as good" if enough and _within(intervals, negligible) else "can't tell"
-    compared = tuple(
-        _compared_metric(one, other, margin, enough, ERROR / len(metrics)) for one, other in metrics
+    primary = paired_verdict(
+        intervals, p_value, samples=a.samples, negligible=negligible, margin=margin
     )
+    compared = tuple(
+        _compared_metric(one, other, margin, a.samples, ERROR / len(metrics))
+        for one, other in metrics
+    )
+    verdict = primary or "can't tell"
     if not a.is_chosen:
         verdict = _overall(verdict, [result.verdict for result in compared])
+    needed = None
     # Of a metric that is no mean over samples, nothing follows for other numbers of samples.
-    is_open = verdict == "can't tell" and len(gains) == a.samples
+    if primary is None and verdict == "can't tell" and len(gains) == a.samples:
+        needed = (
+            needed_of_outcomes(a.samples, wins, losses, negligible=negligible, margin=margin)
+            if are_outcomes
+            else needed_of_gains(gains, negligible=negligible, margin=margin)
+        )
     return Comparison(
         metric=a.metric,
         samples=a.samples,
@@ -221,7 +225,8 @@ def _compared(
         high=intervals.high,
         p_value=p_value,
         verdict=verdict,
-        needed=_needed(gains, negligible, margin, are_outcomes) if is_open else None,
+        needed=needed[0] if needed else None,
+        needed_for=needed[1] if needed else "",
         note=intervals.note,
         runs=runs,
         metrics=compared,
@@ -252,25 +257,16 @@ def negligible_difference(a: float, b: float, direction: int, margin: float) -> 
     return margin if is_share else margin * abs(b)
 
 
-def _within(intervals: PairedIntervals, negligible: float) -> bool:
-    # The loss of a model may be infinite, and no interval is then within it.
-    return math.isfinite(negligible) and (
-        -negligible <= intervals.inner_low and intervals.inner_high <= negligible
-    )
-
-
 def _compared_metric(
-    a: MetricValues, b: MetricValues, margin: float, enough: bool, error: float
+    a: MetricValues, b: MetricValues, margin: float, samples: int, error: float
 ) -> MetricComparison:
     """Compare two models by a metric, from the jackknife's pseudo-values."""
     sign = a.direction or 1
     gains = sign * (a.pseudo_values - b.pseudo_values)
     intervals = mean_intervals(gains, error=error)
     negligible = negligible_difference(a.value, b.value, a.direction, margin)
-    verdict = direction_of(intervals.low, intervals.high, None)
-    if verdict is None:
-        verdict = "as good" if enough and _within(intervals, negligible) else "can't tell"
-    elif a.direction == 0:
+    verdict = paired_verdict(intervals, None, samples=samples, negligible=negligible, margin=margin)
+    if verdict in ("better", "worse") and a.direction == 0:
         verdict = "different"
     return MetricComparison(
         name=a.name,
@@ -279,7 +275,7 @@ def _compared_metric(
         gain=sign * (a.value - b.value),
         low=intervals.low,
         high=intervals.high,
-        verdict=verdict,
+        verdict=verdict or "can't tell",
     )
 
 
@@ -295,32 +291,5 @@ def _overall(primary: str, others: Sequence[str]) -> str:
     return primary
 
 
-def _needed(gains: np.ndarray, negligible: float, margin: float, are_outcomes: bool) -> int | None:
-    """Return how many samples are needed to show this gain, or that it lies within the margin."""
-    if not np.all(np.isfinite(gains)):
-        return None
-    count, mean, deviation = len(gains), float(gains.mean()), float(gains.std())
-    different = int(np.sum(gains != 0))
-    counts = []
-    if mean != 0:
-        least = _LEAST_DISCORDANT if are_outcomes else LEAST_DIFFERENT
-        quantile = float(scipy.stats.norm.ppf(1.0 - ERROR / 2))
-        counts.append(max((quantile * deviation / mean) ** 2, count * least / different))
-    if abs(mean) < negligible:
-        quantile = float(scipy.stats.norm.ppf(1.0 - ERROR))
-        shown = (quantile * deviation / (negligible - abs(mean))) ** 2
-        counts.append(max(shown, samples_for_equality(margin)))
-    return max(count + 1, math.ceil(min(counts))) if counts else None
-
-
 def _binary(scores: np.ndarray) -> bool:
     return bool(np.all(np.isin(scores, (0.0, 1.0))))
-
-
-def _mcnemar(only_a: int, only_b: int) -> float:
-    """Return the exact p-value of the hypothesis that neither model is better.
-
-    Under this hypothesis, each of the samples that only one of the models gets right is equally
-    likely to be right in either model.
-    """
-    return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

@@ -70,8 +70,8 @@ class Comparison(Shown):
         verdict: String. How a compares with b: "better", "worse", "as good" (the gain lies within
             the margin, with an error of at most 5 %), "mixed" (better by one metric and worse by
             another), or "can't tell".
-        needed: Integer, or None. If the verdict is "can't tell": about how many samples would show
-            a gain of this size, or that there is none beyond the margin.
+        needed: Integer, or None. If the verdict is "can't tell": about how many samples would lead
+            to another one by the metric, if they were like these.
         note: String. Why the samples allow no interval; empty if they allow one.
         runs: Integer. The number of trainings of each model. The interval covers samples, not
             trainings. Defaults to 1.
@@ -81,6 +81,8 @@ class Comparison(Shown):
         is_chosen: Boolean. Whether the metric was chosen, so that it alone decides.
         direction: Integer. 1 if higher scores are better, -1 if lower ones are.
         negligible: Float, or None. The gain that does not matter, by the margin.
+        needed_for: String. The verdict that `needed` samples would lead to: "better", "worse" or
+            "as good"; empty if their number is not known.
     """
 
     metric: str
@@ -99,6 +101,19 @@ class Comparison(Shown):
     is_chosen: bool = False
     direction: int = 1
     negligible: float | None = None
+    needed_for: str = ""
+
+    @property
+    def doubt(self) -> str:
+        """How many samples are needed and what for, in brackets; empty if that is not known."""
+        if not self.needed:
+            return ""
+        within = f" within {self.negligible:.2g}" if self.needed_for == "as good" else ""
+        which = f" in {self.metric}" if self.metrics and not self.is_chosen else ""
+        return (
+            f" (about {self.needed:,} samples are needed to tell whether it is"
+            f" {self.needed_for}{which}{within})"
+        )
 
     @property
     def primary(self) -> MetricComparison:
@@ -162,14 +177,13 @@ class Comparison(Shown):
         return " ".join([sentence, *metrics])
 
     def _meaning(self, a: str, b: str) -> str:
-        needed = f" (about {self.needed:,} samples are needed)" if self.needed else ""
         worse = self._metrics_with("worse")
         names_worse = self.verdict == "mixed" or (self.metrics and not self.is_chosen)
         return verdict_text(
             self.verdict,
             a,
             b,
-            doubt=f"with this much data{needed}",
+            doubt=f"with this much data{self.doubt}",
             better_in=self._metrics_with("better"),
             worse_in=worse if names_worse else "",
         )

@@ -8,7 +8,7 @@ stated error, and which do not, was found by simulation (`python -m tools.study 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ __all__ = [
     "PairedIntervals",
     "mean_intervals",
     "outcome_intervals",
+    "outcomes_exclude",
     "samples_for_equality",
 ]
 
@@ -92,7 +93,33 @@ def outcome_intervals(samples: int, only_a: int, only_b: int) -> PairedIntervals
     )
 
 
-def mean_intervals(gains: np.ndarray, error: float = ERROR) -> PairedIntervals:
+def outcomes_exclude(
+    samples: int, only_a: int, only_b: int, difference: float, *, error: float
+) -> bool:
+    """Return whether the one-sided test rejects a difference as too low.
+
+    That is whether the lower end of `outcome_intervals` lies above it, by a single test. Exchange
+    the models and the sign of the difference for the upper end.
+
+    Args:
+        samples: Integer. The number of samples.
+        only_a: Integer. The number of samples that only model a gets right.
+        only_b: Integer. The number of samples that only model b gets right.
+        difference: Float. The difference of the proportions of a and b.
+        error: Float. The error of the test.
+    """
+    if difference <= -1.0:
+        return True
+    if only_a / samples - only_b / samples <= difference:
+        return False
+    if only_a + only_b > _MOST_EXACT:
+        return bool(_score(samples, only_a, only_b, difference) > float(ndtri(1.0 - error)))
+    return _tail_probability(samples, only_a, only_b, difference) <= error
+
+
+def mean_intervals(
+    gains: np.ndarray, error: float = ERROR, *, samples: int | None = None
+) -> PairedIntervals:
     """Return intervals of the mean of gains of any distribution.
 
     Each interval encloses Student's and the one by Hall's transformation, which corrects for
@@ -105,6 +132,8 @@ def mean_intervals(gains: np.ndarray, error: float = ERROR) -> PairedIntervals:
         gains: Array with the gain on each sample.
         error: Float. The error of the 95 % interval; smaller than 5 % if several intervals share
             it. Defaults to 0.05.
+        samples: Integer. The intervals are those of so many samples with gains of this mean,
+            scatter and skewness. Defaults to the number of gains.
 
     References:
         Hall 1992, Journal of the Royal Statistical Society B 54, 221. Cochran 1977, Sampling
@@ -115,13 +144,15 @@ def mean_intervals(gains: np.ndarray, error: float = ERROR) -> PairedIntervals:
     if not np.any(gains):
         return PairedIntervals(low=0.0, high=0.0, inner_low=0.0, inner_high=0.0)
     different = gains[gains != 0]
-    if len(different) < LEAST_DIFFERENT:
+    times = 1.0 if samples is None else samples / len(gains)
+    parts = [_Moments.of(gains, times), _Moments.of(different, times)]
+    if parts[1].count < LEAST_DIFFERENT:
         return _no_interval(f"scores differ on fewer than {LEAST_DIFFERENT} samples")
-    if any(_dominated_by_few(values) for values in (gains, different)):
+    if any(part.is_dominated_by_few for part in parts):
         return _no_interval("a few samples make up most of the difference")
     share = len(different) / len(gains)
-    low, high = _enclosing(gains, different, share, error / 2)
-    inner_low, inner_high = _enclosing(gains, different, share, error)
+    low, high = _enclosing(parts, share, error / 2)
+    inner_low, inner_high = _enclosing(parts, share, error)
     return PairedIntervals(low=low, high=high, inner_low=inner_low, inner_high=inner_high)
 
 
@@ -129,11 +160,6 @@ def _no_interval(note: str) -> PairedIntervals:
     return PairedIntervals(
         low=-math.inf, high=math.inf, inner_low=-math.inf, inner_high=math.inf, note=note
     )
-
-
-def _dominated_by_few(values: np.ndarray) -> bool:
-    """Return whether a sum depends on so few values that its distribution is far from normal."""
-    return len(values) < _SAMPLES_PER_SQUARED_SKEWNESS * _skewness(values) ** 2
 
 
 def _skewness(values: np.ndarray) -> float:
@@ -145,40 +171,63 @@ def _skewness(values: np.ndarray) -> float:
     return float(np.mean(centered**3)) / variance**1.5
 
 
-def _enclosing(
-    gains: np.ndarray, different: np.ndarray, share: float, error: float
-) -> tuple[float, float]:
-    """Return the interval that encloses those by both methods and for both sets of gains."""
+@dataclass(frozen=True)
+class _Moments:
+    """What the intervals of a mean depend on."""
+
+    count: float
+    mean: float
+    deviation: float
+    skewness: float
+
+    @classmethod
+    def of(cls, values: np.ndarray, times: float) -> _Moments:
+        """Return the moments of values, each of which is there so many times."""
+        count = times * len(values)
+        # A single value, whose deviation isn't known, never comes to an interval.
+        corrected = math.sqrt(count / max(count - 1.0, 1.0))
+        return cls(count, float(values.mean()), float(values.std()) * corrected, _skewness(values))
+
+    @property
+    def is_dominated_by_few(self) -> bool:
+        """Whether the sum depends on so few values that its distribution is far from normal."""
+        return self.count < _SAMPLES_PER_SQUARED_SKEWNESS * self.skewness**2
+
+    @property
+    def standard_error(self) -> float:
+        return self.deviation / math.sqrt(self.count)
+
+
+def _enclosing(parts: Sequence[_Moments], share: float, error: float) -> tuple[float, float]:
+    """Return the interval that encloses those by both methods, for all gains and the different
+    ones, which are scaled by their share."""
     ends = [
         (scale * low, scale * high)
-        for values, scale in ((gains, 1.0), (different, share))
-        for low, high in (_student(values, error), _hall(values, error))
+        for part, scale in zip(parts, (1.0, share), strict=True)
+        for low, high in (_student(part, error), _hall(part, error))
     ]
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
-def _student(values: np.ndarray, error: float) -> tuple[float, float]:
-    mean, standard_error = _mean_and_error(values)
-    margin = standard_error * float(stdtrit(len(values) - 1, 1.0 - error))
-    return mean - margin, mean + margin
+def _student(part: _Moments, error: float) -> tuple[float, float]:
+    margin = part.standard_error * float(stdtrit(part.count - 1, 1.0 - error))
+    return part.mean - margin, part.mean + margin
 
 
-def _hall(values: np.ndarray, error: float) -> tuple[float, float]:
+def _hall(part: _Moments, error: float) -> tuple[float, float]:
     """Return the interval in which Student's t is corrected for skewness by a cubic."""
-    mean, standard_error = _mean_and_error(values)
-    skewness = _skewness(values) / math.sqrt(len(values))
+    skewness = part.skewness / math.sqrt(part.count)
     if abs(skewness) < 1e-9:
-        return _student(values, error)
-    quantile = float(stdtrit(len(values) - 1, 1.0 - error))
+        return _student(part, error)
+    quantile = float(stdtrit(part.count - 1, 1.0 - error))
 
     def corrected(t: float) -> float:
         return 3.0 / skewness * (float(np.cbrt(1.0 + skewness * (t - skewness / 6.0))) - 1.0)
 
-    return mean - standard_error * corrected(quantile), mean - standard_error * corrected(-quantile)
-
-
-def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+    return (
+        part.mean - part.standard_error * corrected(quantile),
+        part.mean - part.standard_error * corrected(-quantile),
+    )
 
 
 @lru_cache(maxsize=4096)

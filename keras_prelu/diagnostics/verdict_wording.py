@@ -106,7 +106,7 @@ def comparison_sentence(meaning: str, compared: Compared, *, runs: int, note: st
 
 
 def runs_sentence(
-    meaning: str, compared: Compared, *, gain: float, over_runs: str, runs: int
+    meaning: str, compared: Compared, *, gain: float, over_runs: str, runs: int, note: str
 ) -> str:
     """Return a verdict over several trainings with its figures, as one sentence.
 
@@ -116,10 +116,13 @@ def runs_sentence(
         gain: Float. The mean gain over runs.
         over_runs: String. What is known of the gain over runs: an interval, or why there is none.
         runs: Integer. The number of trainings of each model.
+        note: String. Why there is no interval over samples, or "".
     """
+    reason = f", as {note}" if note else ""
     return (
         f"{meaning}: {_scores(compared, gain)} ({over_runs}; over samples"
-        f" {ends_text(compared.low, compared.high)}; n = {compared.samples:,}, {runs} runs)."
+        f" {ends_text(compared.low, compared.high)}{reason}; n = {compared.samples:,},"
+        f" {runs} runs)."
     )
 
 

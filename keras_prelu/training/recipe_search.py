@@ -72,8 +72,9 @@ def search_recipe(
     """Find the candidate with the lowest loss on the selection samples.
 
     In the first round all candidates get the same number of steps. In the second round the best
-    third of them do, with at least 8 steps each if two recipes can have that many. Each short
-    training is complete: its learning rate decays to 0 within it. The control is one of the
+    third of them do, with at least 8 steps each if two recipes can have that many. There is no
+    second round if it would have no more steps than the first one, as for two candidates. Each
+    short training is complete: its learning rate decays to 0 within it. The control is one of the
     candidates. Of a stream, which should be shuffled, the first batches are read into memory, as
     many as a short training has steps.
 
@@ -104,9 +105,12 @@ def search_recipe(
     trials: list[RecipeTrial] = []
     trainer = _ShortTrainings(prepare, setup, on_trial, checkpoints, limit, trials)
     advancing = advancing_of(len(competing))
-    first = trainer.run(1, competing, int(steps // len(competing)), later=advancing)
+    in_first, in_second = int(steps // len(competing)), int(steps // advancing)
+    if (setup.shortened(in_second).steps() or 0) <= (setup.shortened(in_first).steps() or 0):
+        in_second = 0
+    first = trainer.run(1, competing, in_first, later=advancing if in_second else 0)
     competing = sorted(first, key=lambda candidate: _latest_loss(trials, candidate))[:advancing]
-    in_second = trainer.steps_of_second_round(len(competing), int(steps // advancing))
+    in_second = trainer.affordable_steps(len(competing), in_second)
     if in_second:
         second = trainer.run(2, competing, in_second)
         competing = second or competing
@@ -177,9 +181,9 @@ class _ShortTrainings:
                 raise OutOfTime
         return trained
 
-    def steps_of_second_round(self, trainings: int, steps: int) -> int:
-        """Return how many steps a training of the second round has, 0 if there is no time for more
-        than in the first one."""
+    def affordable_steps(self, trainings: int, steps: int) -> int:
+        """Return for how many of the steps of the second round there is time, 0 if for no more than
+        the first one had."""
         if self.limit is None or self.limit.has_time_for(steps, trainings):
             return steps
         affordable = self.limit.affordable_steps(trainings)

@@ -13,7 +13,6 @@ from keras_prelu.diagnostics.comparison import (
     MARGIN,
     Comparison,
     compare_scores,
-    negligible_difference,
 )
 from keras_prelu.diagnostics.verdict_wording import runs_sentence, verdict_text
 from keras_prelu.training.fallbacks import Fallback
@@ -55,11 +54,29 @@ class RunComparison:
             b: String. The name of model b in the sentence.
         """
         runs, samples = len(self.gains), self.over_samples
-        meaning = verdict_text(self.verdict, a, b, doubt=f"with {runs} runs")
+        meaning = verdict_text(self.verdict, a, b, doubt=self._doubt())
         scatter = f"95 % interval over runs {self.low:+.4f} to {self.high:+.4f}"
         if runs < LEAST_RUNS:
             scatter = f"how runs scatter is not known from fewer than {LEAST_RUNS}"
-        return runs_sentence(meaning, samples, gain=self.gain, over_runs=scatter, runs=runs)
+        return runs_sentence(
+            meaning,
+            samples,
+            gain=self.gain,
+            over_runs=scatter,
+            runs=runs,
+            note=samples.note,
+        )
+
+    def _doubt(self) -> str:
+        """Return what is not enough to tell: runs, test samples, or both."""
+        samples, runs = self.over_samples, f"with {len(self.gains)} runs"
+        if samples.verdict != "can't tell":
+            return runs
+        is_open = not any(
+            _shown_by_runs(verdict, self.gains, samples.negligible)
+            for verdict in ("better", "worse", "as good")
+        )
+        return f"{f'{runs} and' if is_open else 'with'} this much test data{samples.doubt}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,25 +155,27 @@ def compare_runs(
     sign = over_samples.direction
     gains = np.array([sign * float((one - other).mean()) for one, other in zip(a, b, strict=True)])
     low, high = _t_interval(gains, 0.95)
-    negligible = negligible_difference(
-        over_samples.a, over_samples.b, over_samples.direction, margin
-    )
-    inner_low, inner_high = _t_interval(gains, 0.9)
-    verdict = "can't tell"
-    if (low > 0 and over_samples.verdict == "better") or (
-        high < 0 and over_samples.verdict == "worse"
-    ):
-        verdict = over_samples.verdict
-    elif over_samples.verdict == "as good" and -negligible <= inner_low <= inner_high <= negligible:
-        verdict = "as good"
+    is_shown = _shown_by_runs(over_samples.verdict, gains, over_samples.negligible)
     return RunComparison(
         gains=tuple(map(float, gains)),
         gain=float(gains.mean()),
         low=low,
         high=high,
         over_samples=over_samples,
-        verdict=verdict,
+        verdict=over_samples.verdict if is_shown else "can't tell",
     )
+
+
+def _shown_by_runs(
+    verdict: str, gains: Sequence[float] | np.ndarray, negligible: float | None
+) -> bool:
+    """Return whether the intervals over runs show a verdict too."""
+    values = np.array(gains)
+    if verdict == "as good":
+        low, high = _t_interval(values, 0.9)
+        return negligible is not None and -negligible <= low <= high <= negligible
+    low, high = _t_interval(values, 0.95)
+    return (verdict == "better" and low > 0) or (verdict == "worse" and high < 0)
 
 
 def _t_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ __all__ = [
     "LEAST_STEPS",
     "LEAST_TRIALS",
     "ROUNDS",
+    "TELLING_STEPS",
     "USUAL_BUDGET",
     "advancing_of",
     "checked_steps_of_round",
@@ -26,6 +27,12 @@ The search needs a useful share of the budget in addition to the final training.
 USUAL_BUDGET = 3.0
 ROUNDS = 2
 LEAST_STEPS = 8
+TELLING_STEPS = 2 * LEAST_STEPS
+"""The least steps of the longest short training that the result of a search rests on.
+
+With fewer, a round has no 8 steps for each of four candidates: next to the control, one recipe or
+two are tried, and none for longer than its learning rate takes to fall to 0 in a dozen steps.
+"""
 LEAST_TRIALS = 2
 """How many trainings there must be to compare recipes."""
 _ADVANCING = 3  # One in this many recipes enters the second round, but at least two do.

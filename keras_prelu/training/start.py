@@ -13,9 +13,10 @@ from keras_prelu.training.checkpoints import Checkpoints
 from keras_prelu.training.preparation import ModelPreparer, PreparedModel
 from keras_prelu.training.recipe_search import OnTrial, RecipeTrial, search_recipe
 from keras_prelu.training.recipes import AUTO, CONTROL, Recipe, control_of, get_recipe
-from keras_prelu.training.search_budget import checked_steps_of_round
+from keras_prelu.training.search_budget import TELLING_STEPS, checked_steps_of_round
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.slope_multipliers import EQUAL, multiplier_of_model
+from keras_prelu.utils.user_warnings import warn
 
 __all__ = ["Choice", "Start", "choose_recipe", "start_as_given", "start_by_recipe"]
 
@@ -120,6 +121,12 @@ def choose_recipe(
         on_trial=on_trial,
         checkpoints=checkpoints,
     )
+    steps = search.trials[-1].steps
+    if steps < TELLING_STEPS:
+        warn(
+            "The trainings of the search for a recipe were too short to tell recipes apart (steps:"
+            f" {steps}). Give more `epochs` or a larger `budget`."
+        )
     return Choice(candidate=search.candidate, trials=search.trials)
 
 

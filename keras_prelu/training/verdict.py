@@ -7,8 +7,10 @@ from keras_prelu.diagnostics.slopes import LayerSlopes
 from keras_prelu.training.controls import CONTROLS, TrainedControl
 from keras_prelu.training.fallbacks import RELU, Fallback
 from keras_prelu.training.fit import TrainedModel
+from keras_prelu.training.recipe_search import RecipeTrial
 from keras_prelu.training.recipes import CONTROL, described
 from keras_prelu.training.run_comparison import OverRuns, RunComparison
+from keras_prelu.training.search_budget import TELLING_STEPS
 
 __all__ = ["Judged"]
 
@@ -42,6 +44,7 @@ class Judged:
     control_incoming_comparison: Comparison | None
     controls: tuple[TrainedControl, ...]
     recipe: str
+    trials: tuple[RecipeTrial, ...]
     preparations: tuple[str, ...]
     fallbacks: tuple[Fallback, ...]
     over_runs: OverRuns | None
@@ -126,9 +129,11 @@ class Judged:
         if any(fallback.instead == RELU for fallback in self.fallbacks):
             return "Keep ReLU, or lower the learning rate."
         if self.recipe == CONTROL.name:
+            is_short = bool(self.trials) and self.trials[-1].steps < TELLING_STEPS
+            ending = ", in a search too short to tell" if is_short else ""
             return (
                 "No recipe did better than the equally fine-tuned ReLU model on samples held back"
-                " for the choice: keep ReLU."
+                f" for the choice{ending}: keep ReLU."
             )
         if self.control is self.prelu:
             return f"Recipe {self.recipe} changed nothing: the model is the ReLU control."

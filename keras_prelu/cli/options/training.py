@@ -217,7 +217,7 @@ class TrainingOptions:
     budget: float = option(
         type=Times(),
         default="3x",
-        help="Cost that --recipe auto may have, as a multiple of one fine-tuning.",
+        help="Cost that --recipe auto may have, as a multiple of one fine-tuning; at least 1.5x.",
     )
     runs: int = option(
         type=COUNT,

@@ -57,25 +57,69 @@ def test_lower_losses_are_better():
     assert compare_scores("loss", np.tile(b, 2), np.tile(b, 2)).verdict == "as good"
 
 
-def test_the_needed_number_of_samples_is_enough():
-    """1.3 times the needed number of such samples show the gain; half of it does not."""
-    counts = np.array((300, 12, 6, 40))
+def at_the_rates_of(counts, samples):
+    """Return outcomes of another number of samples, as near to these rates as whole numbers are."""
+    before = sum(counts)
+    only_a, only_b = (round(samples * number / before) for number in counts[1:3])
+    return outcomes(samples - only_a - only_b, only_a, only_b, 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        ((359, 0, 1, 0), "as good"),  # One more sample than 360 would not be enough.
+        ((18, 0, 0, 0), "as good"),
+        ((0, 1, 1, 0), "as good"),
+        ((408, 3, 1, 0), "as good"),
+        ((300, 12, 6, 40), "better"),
+        ((117, 1, 2, 0), "worse"),
+        ((4, 1, 0, 0), "better"),
+        ((860, 44, 56, 40), "worse"),
+    ],
+)
+def test_as_many_samples_as_are_said_to_be_needed_have_that_verdict(counts, verdict):
+    """By the exact intervals, at the same rates. Half as many have none."""
     result = compare_scores("accuracy", *outcomes(*counts))
-    assert result.verdict == "can't tell"
-    times = result.needed / counts.sum()
-    mean, deviation = result.gain, np.std(np.repeat([0.0, 1.0, -1.0], [340, 12, 6]))
-    np.testing.assert_allclose(1.96 * deviation / np.sqrt(result.needed), mean, rtol=0.01)
+    assert (result.verdict, result.needed_for) == ("can't tell", verdict)
+    needed = compare_scores("accuracy", *at_the_rates_of(counts, result.needed))
+    assert needed.verdict == verdict
+    if result.needed > 2 * result.samples:
+        half = compare_scores("accuracy", *at_the_rates_of(counts, result.needed // 2))
+        assert half.verdict == "can't tell"
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.02, "better"), (-0.02, "worse"), (0, "as good")])
+@pytest.mark.parametrize("count", [30, 200])
+def test_as_many_losses_as_are_said_to_be_needed_have_that_verdict(gain, verdict, count):
+    noise = np.random.default_rng(0).normal(0.0, 0.2, count // 2)
+    gains = np.append(noise, -noise) + gain
+    result = compare_scores("loss", 1.0 - gains, np.ones(count))
+    assert (result.verdict, result.needed_for) == ("can't tell", verdict)
+    for samples, expected in ((result.needed, verdict), (result.needed // 2, "can't tell")):
+        # The noise of any number is scaled to the scatter of these: all else is the same.
+        more = np.resize(gains - gain, 2 * (samples // 2))
+        more = gain + (more - more.mean()) * np.std(noise) / np.std(more)
+        found = compare_scores("loss", 1.0 - more, np.ones(len(more)))
+        assert found.verdict == expected or found.samples <= count
+
+
+def test_no_number_is_said_where_none_is_known():
+    """A gain as large as the margin of 0 is none; infinite losses have no scatter."""
+    equal = compare_scores("accuracy", *outcomes(30, 0, 0, 0), margin=0.0)
+    infinite = compare_scores("loss", np.append(np.ones(29), np.inf), np.full(30, 2.0))
+    for result in (equal, infinite):
+        assert (result.verdict, result.needed, result.needed_for) == ("can't tell", None, "")
+        assert "with this much data: " in result.sentence("A", "B")
+
+
+def test_no_number_is_said_where_another_metric_leaves_it_open():
+    other = [(metric("auc", 0.5 + 10 * NOISE), metric("auc", np.full(40, 0.5)))]
+    open_by_other = compare_scores("accuracy", *outcomes(400, 0, 0, 0), metrics=other)
+    assert (open_by_other.verdict, open_by_other.needed) == ("can't tell", None)
+    open_by_itself = compare_scores("accuracy", *outcomes(40, 0, 0, 0), metrics=other)
     assert (
-        compare_scores(
-            "accuracy", *outcomes(*np.ceil(counts * times * 1.3).astype(int)), margin=0.0
-        ).verdict
-        == "better"
-    )
-    assert (
-        compare_scores(
-            "accuracy", *outcomes(*np.ceil(counts * times * 0.5).astype(int)), margin=0.0
-        ).verdict
-        == "can't tell"
+        "(about 300 samples are needed to tell whether it is as good in accuracy within 0.01)"
+        in (open_by_itself.sentence("A", "B"))
     )
 
 
@@ -107,7 +151,8 @@ def test_the_interval_covers_the_true_gain():
 def test_the_sentence_of_a_verdict():
     few = compare_scores("accuracy", *outcomes(300, 12, 8, 40)).sentence("PReLU", "the control")
     assert few.startswith("Can't tell PReLU from the control with this much data (about ")
-    assert " samples are needed): accuracy 0.8667 against 0.8556, gain +0.0111 (95 % " in few
+    assert " samples are needed to tell whether it is better): accuracy 0.8667 against " in few
+    assert "0.8556, gain +0.0111 (95 % " in few
     clear = compare_scores("accuracy", *outcomes(300, 30, 5, 25)).sentence("PReLU", "the control")
     assert clear.startswith("PReLU is better than the control: accuracy 0.9167 against 0.8472, ")
     assert clear.endswith(", n = 360, one run).")

@@ -1,5 +1,6 @@
 """keras_prelu.training.recipe_search: it stays within its budget, whatever the data."""
 
+import warnings
 from dataclasses import replace
 
 import keras
@@ -66,8 +67,46 @@ def test_all_trainings_together_are_within_the_budget(
     assert sum(steps) + whole <= times * whole
     assert min(steps) >= 1
     assert [trial.steps for trial in found.trials] == steps
-    last = {trial.recipe: trial.loss for trial in found.trials if trial.round == 2}
+    rounds = [{trial.steps for trial in found.trials if trial.round == number} for number in (1, 2)]
+    assert not rounds[1] or min(rounds[1]) > max(rounds[0])  # No round repeats the first one.
+    number = found.trials[-1].round
+    last = {trial.recipe: trial.loss for trial in found.trials if trial.round == number}
     assert found.candidate.recipe.name == min(last, key=last.get)
+
+
+@pytest.mark.parametrize(("samples", "rounds"), [(160, 1), (2000, 2)])
+def test_a_search_too_short_to_tell_is_named(samples, rounds, monkeypatch):
+    """And it has no second round that repeats the first one."""
+    monkeypatch.setattr(
+        searching,
+        "_short_training_loss",
+        lambda prepared, short: 0.0 if prepared.recipe.name == "relu" else 1.0,
+    )
+    x = np.random.default_rng(0).normal(size=(samples, 2)).astype("float32")
+    y = x.sum(axis=1)
+    hidden = keras.layers.Dense(2, activation="relu")
+    model = keras.Sequential([keras.Input((2,)), hidden, keras.layers.Dense(1)])
+    seen = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "The trainings of the search")
+        result = kp.finetune(
+            model,
+            (x, y),
+            (x[:20] + 1.0, y[:20]),
+            loss="mse",
+            epochs=2,
+            budget=2,
+            on_trial=lambda *counts: seen.append(counts),
+        )
+    messages = [str(each.message) for each in caught]
+    assert result.trials[-1].round == rounds
+    assert seen == [(done, len(result.trials)) for done in range(1, len(result.trials) + 1)]
+    if rounds == 1:
+        assert "(steps: 2). Give more `epochs` or a larger `budget`." in messages[0]
+        assert "for the choice, in a search too short to tell: keep ReLU." in result.verdict
+    else:
+        assert not messages
+        assert "for the choice: keep ReLU." in result.verdict
 
 
 def test_short_trainings_freeze_and_warm_up_slopes_for_the_same_shares():

@@ -123,6 +123,35 @@ def test_runs_that_agree_on_few_samples_say_nothing_of_others():
     result = compare_runs("loss", [b - gain, b - gain - 1e-4, b - gain + 1e-4], [b, b, b])
     assert result.low > 0 or result.high < 0
     assert result.verdict == "can't tell"
+    sentence = result.sentence("A", "B")
+    assert sentence.startswith("Can't tell A from B with this much test data (about ")
+    assert (
+        f"{result.low:+.4f} to {result.high:+.4f}; over samples {result.over_samples.low:+.4f}"
+        in (sentence)
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "lacking"),
+    [
+        ([0.1, 0.11, 0.12], "with this much test data (about "),
+        ([0.3, -0.1, 0.1], "with 3 runs and this much test data (about "),
+        ([0.1, 0.11], "with 2 runs and this much test data (about "),
+    ],
+)
+def test_what_is_lacking_over_runs_is_said_with_the_reason(gains, lacking):
+    """Eleven different scores have no interval, whatever the runs say."""
+    b = np.ones(100)
+    a = [np.append(np.ones(89), np.full(11, 1.0 - 100 / 11 * gain)) for gain in gains]
+    result = compare_runs("loss", a, [b] * len(gains))
+    assert result.verdict == "can't tell"
+    sentence = result.sentence("A", "B")
+    assert sentence.startswith(f"Can't tell A from B {lacking}")
+    assert "; over samples no interval, as scores differ on fewer than 20 samples; n = 100, " in (
+        sentence
+    )
+    told = compare_runs("loss", *scores([0.3, -0.1, 0.1], spread=0.01))
+    assert told.sentence("A", "B").startswith("Can't tell A from B with 3 runs: ")
 
 
 def test_without_a_better_recipe_there_is_one_run(original, digits, monkeypatch):
