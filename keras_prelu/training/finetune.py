@@ -133,7 +133,8 @@ def finetune(
             to None, all convertible sites except those on request.
         exclude: Sites that the recipe leaves as they are, in the same form. Defaults to None.
         budget: Float. For "auto", the cost of the search and the final training together, as a
-            multiple of one fine-tuning; the control's training is not counted. Defaults to 3.
+            multiple of one fine-tuning, at least 1.5; the control's training is not counted.
+            Defaults to 3.
         runs: Int. Number of fine-tunings, with the seeds `seed`, `seed` + 1 and so on, which differ
             in the order of the data and all that is random. Trainings scatter, and the samples of
             one say nothing of that. Model and controls are trained that many times (a search is
