@@ -115,9 +115,6 @@ class _Rewriter:
                 # Its `build` leaves layers to the first call. A duplicate has been called.
                 copy = self._copy_leaf(model, duplicate)
                 self.copies.leaves[id(model)] = Copied(original=model, copy=copy)
-        copy.built = (
-            copy.built or model.built
-        )  # A model without a `build` is built by its first call.
         return copy
 
     def _has_all_variables(self, model: keras.Model, copy: keras.Model) -> bool:
