@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_prelu.display.figures import calibration_figure
 from keras_prelu.display.notebook import Shown
@@ -48,7 +48,29 @@ class LayerCalibration:
 
 
 @dataclass(frozen=True)
-class Calibration(Shown):
+class _JudgedWeights(Shown):
+    """What the record of new weights says of the whole model, as in `Calibration`."""
+
+    samples: int
+    held_out: int
+    error_before: float
+    error_after: float
+    kept: bool
+
+    _undone: ClassVar[str]
+    """What there is to say where the new weights were not kept."""
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return what the new weights reached."""
+        reached = (
+            "Error of the model's output on held-out samples:"
+            f" {number(self.error_before)} → {number(self.error_after)}"
+        )
+        return (reached, *([] if self.kept else [self._undone]))
+
+
+@dataclass(frozen=True)
+class Calibration(_JudgedWeights):
     """The record of a calibration.
 
     Errors are mean squared changes of the model's output, divided by its variance, on held-out
@@ -65,12 +87,12 @@ class Calibration(Shown):
             execution order.
     """
 
-    samples: int
-    held_out: int
-    error_before: float
-    error_after: float
-    kept: bool
     layers: tuple[LayerCalibration, ...]
+
+    _undone = (
+        "The refit did not lower the error on held-out samples by more than its scatter, so the"
+        " weights are unchanged. More samples may help."
+    )
 
     def tables(self) -> tuple[Table, ...]:
         """Return the table of the layers."""
@@ -98,14 +120,6 @@ class Calibration(Shown):
             worst=[layer.error_after for layer in self.layers],
         )
         return (table,)
-
-    def sentences(self) -> tuple[str, ...]:
-        """Return what the calibration reached."""
-        undone = (
-            "The refit did not lower the error on held-out samples by more than its scatter, so"
-            " the weights are unchanged. More samples may help."
-        )
-        return (_reached(self), *([] if self.kept else [undone]))
 
     def plot(self) -> Any:
         """Return a matplotlib figure of each layer's error before and after its refit."""
@@ -137,28 +151,21 @@ class BlockDistillation:
 
 
 @dataclass(frozen=True)
-class Distillation(Shown):
+class Distillation(_JudgedWeights):
     """The record of a distillation.
 
-    Errors are mean squared changes of the model's output, divided by its variance, on held-out
-    samples.
-
     Attributes:
-        samples: Integer. Number of samples, held-out ones included.
-        held_out: Integer. Number of samples that were held out from the training.
-        error_before: Float. Error of the converted model before.
-        error_after: Float. Error of the converted model now.
-        kept: Boolean. Whether the trained weights were kept; False if they were not clearly
-            better, so that the model has its old weights.
+        samples: Integer. As in `Calibration`, like `held_out`, `error_before`, `error_after` and
+            `kept`: here of the samples and the weights that were trained.
         blocks: Tuple with a `BlockDistillation` for each block, in execution order.
     """
 
-    samples: int
-    held_out: int
-    error_before: float
-    error_after: float
-    kept: bool
     blocks: tuple[BlockDistillation, ...]
+
+    _undone = (
+        "Training did not lower this error by more than its scatter, so the weights are those of"
+        " the calibration."
+    )
 
     def tables(self) -> tuple[Table, ...]:
         """Return the table of the blocks."""
@@ -180,14 +187,6 @@ class Distillation(Shown):
             worst=[block.error_after for block in self.blocks],
         )
         return (table,)
-
-    def sentences(self) -> tuple[str, ...]:
-        """Return what the distillation reached."""
-        undone = (
-            "Training did not lower this error by more than its scatter, so the weights are"
-            " those of the calibration."
-        )
-        return (_reached(self), *([] if self.kept else [undone]))
 
 
 @dataclass(frozen=True)
@@ -245,10 +244,3 @@ class SlopeSearch(Shown):
             f"Found in {len(self.trials)} calibrations. Error allowed on held-out samples:"
             f" {number(self.tolerance)}.",
         )
-
-
-def _reached(record: Calibration | Distillation) -> str:
-    return (
-        "Error of the model's output on held-out samples:"
-        f" {number(record.error_before)} → {number(record.error_after)}"
-    )

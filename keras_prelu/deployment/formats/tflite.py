@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
-from keras_prelu.data.declarations import declared_input
+from keras_prelu.deployment.export_signature import export_signature
 from keras_prelu.deployment.formats.base import (
     Format,
     Interface,
@@ -24,7 +24,6 @@ from keras_prelu.deployment.formats.base import (
 from keras_prelu.deployment.forms import Form, capped_before, general, largest_of_two
 from keras_prelu.deployment.lowering import in_float32, lower_model
 from keras_prelu.errors import ExportError
-from keras_prelu.graph.functional import has_graph
 from keras_prelu.typing import Array
 
 __all__ = ["NEED_SAMPLES", "QUANTIZATIONS", "TensorFlowLite", "create_converter"]
@@ -57,7 +56,10 @@ class TensorFlowLite(Format):
             # of tensors whose size is known.
             if "TensorListReserve" not in str(error):
                 raise
-            content = _converted(lowered, settings, _signature_of_one(model, settings.samples))
+            of_one = export_signature(model, settings.samples, batch_size=1)
+            content = _converted(
+                lowered, settings, of_one if isinstance(of_one, list) else [of_one]
+            )
         path.write_bytes(content)
 
     def load(self, path: Path, interface: Interface, threads: int | None = None) -> Runner:
@@ -99,19 +101,6 @@ def _check_quantization(model: keras.Model, settings: Settings) -> None:
             f"'int16x8' quantizes inputs of real numbers, and model '{model.name}' takes integers."
             " Use 'int8'."
         )
-
-
-def _signature_of_one(model: keras.Model, samples: Any) -> list[Any]:
-    """Return the signature of a model that takes one sample at a time."""
-    declared = declared_input(model) if has_graph(model) else samples
-
-    def of_one(tensor: Any) -> keras.InputSpec:
-        dtype = keras.backend.standardize_dtype(tensor.dtype)
-        name = getattr(tensor, "name", None)
-        return keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=dtype, name=name)
-
-    signature = keras.tree.map_structure(of_one, declared)
-    return signature if isinstance(signature, list) else [signature]
 
 
 def _converted(lowered: keras.Model, settings: Settings, signature: Any) -> bytes:

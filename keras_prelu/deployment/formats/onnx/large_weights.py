@@ -16,11 +16,10 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
-from keras_prelu.data.declarations import declared_input
+from keras_prelu.deployment.export_signature import export_signature
 from keras_prelu.deployment.formats.base import Settings
 from keras_prelu.deployment.formats.onnx.affine import fold_into_convolutions
 from keras_prelu.deployment.formats.onnx.graph import constants, remove_unread
-from keras_prelu.graph.functional import has_graph
 from keras_prelu.typing import Array
 
 __all__ = ["LargeWeights"]
@@ -62,7 +61,7 @@ class LargeWeights:
             keras.InputSpec(shape=variable.shape, dtype=variable.dtype, name=name)
             for variable, name in zip(self._variables, self._names, strict=True)
         ]
-        signature = [_signature(self._model, settings.samples), specs]
+        signature = [export_signature(self._model, settings.samples), specs]
         model = _TakesWeights(self._model, self._variables)
         model.export(
             path,
@@ -104,18 +103,6 @@ class _TakesWeights(keras.Model):
         mapping = list(zip(self._replaced, weights, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
             return self._model[0](inputs)
-
-
-def _signature(model: keras.Model, samples: Any) -> Any:
-    """Return what Keras's exporter declares for inputs: an open number of samples, and names."""
-    declared = declared_input(model) if has_graph(model) else samples
-
-    def spec(tensor: Any) -> keras.InputSpec:
-        dtype = keras.backend.standardize_dtype(tensor.dtype)
-        shape = (None, *tensor.shape[1:])
-        return keras.InputSpec(shape=shape, dtype=dtype, name=getattr(tensor, "name", None))
-
-    return keras.tree.map_structure(spec, declared)
 
 
 def _compute_constants(graph: Any, opsets: Any, weights: Sequence[str]) -> None:
