@@ -9,6 +9,10 @@ JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal
 
+# Even where the environment forbids it (images of containers do), as nothing is compiled when it is
+# installed: hundreds of processes import Keras and its backend, each 6 s longer without bytecode.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Files with tests that have a mark, besides those of tests/backends.
 MARKED = tests/backends $(shell grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests/unit tests/integration)
 # Hundreds of short trainings, each compiled anew.
