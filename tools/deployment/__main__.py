@@ -3,7 +3,8 @@ RESULTS.md and results.json."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import click
@@ -13,9 +14,7 @@ from tools.common.processes import quiet
 from tools.common.storage import Storage
 from tools.common.tasks import Task
 from tools.deployment import executed, matrix
-from tools.deployment.executed import ExecutedGraph
 from tools.deployment.int8 import int8_forms
-from tools.deployment.matrix import ExportedNetwork
 from tools.deployment.per_tensor import per_tensor
 from tools.deployment.report import REPORT
 from tools.fidelity.tasks import tasks
@@ -41,9 +40,26 @@ def main(parts: tuple[str, ...], only: str, again: bool, trial: bool, output: Pa
     storage = Storage(options.results_folder(output, trial, __file__), REPORT)
     seeds = 1 if trial else SEEDS
     if "matrix" in parts:
-        _matrix(storage, only, again)
+        _measure_forms(
+            storage,
+            "matrix",
+            matrix.NETWORKS,
+            list(matrix.FORMS),
+            matrix.export_in_a_process,
+            only=only,
+            again=again,
+        )
     if "executed" in parts:
-        _executed(storage, only, again)
+        _measure_forms(
+            storage,
+            "executed",
+            executed.NETWORKS,
+            executed.EXECUTED_FORMS,
+            executed.executed_in_a_process,
+            only=only,
+            again=again,
+            note=", executed",
+        )
     if "int8" in parts:
         _quantized(storage, "int8", int8_forms, _tasks(INT8, only), seeds)
     if "per-tensor" in parts:
@@ -57,46 +73,28 @@ def main(parts: tuple[str, ...], only: str, again: bool, trial: bool, output: Pa
     click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
 
 
-def _matrix(storage: Storage, only: str, again: bool) -> None:
-    """Export every network to every format, except what is stored."""
-    stored = {(result.network, result.form) for result in storage.results("matrix")}
-
-    def place(result: ExportedNetwork) -> tuple[int, int]:
-        networks, forms = matrix.NETWORKS, list(matrix.FORMS)
-        return networks.index(result.network), forms.index(result.form)
-
-    for network in matrix.NETWORKS:
-        for form in matrix.FORMS:
-            if only in network and (again or (network, form) not in stored):
-                click.echo(f"{network}, {form}", err=True)
-                storage.merge(
-                    "matrix",
-                    [matrix.export_in_a_process(network, form)],
-                    key=lambda result: (result.network, result.form),
-                    order=place,
-                )
-
-
-def _executed(storage: Storage, only: str, again: bool) -> None:
-    """List what runtimes execute of some networks, except what is stored."""
-    stored = {(result.network, result.form) for result in storage.results("executed")}
-
-    def place(result: ExecutedGraph) -> tuple[int, int]:
-        return (
-            executed.NETWORKS.index(result.network),
-            executed.EXECUTED_FORMS.index(result.form),
-        )
-
-    for network in executed.NETWORKS:
-        for form in executed.EXECUTED_FORMS:
-            if only in network and (again or (network, form) not in stored):
-                click.echo(f"{network}, {form}, executed", err=True)
-                storage.merge(
-                    "executed",
-                    [executed.executed_in_a_process(network, form)],
-                    key=lambda result: (result.network, result.form),
-                    order=place,
-                )
+def _measure_forms(
+    storage: Storage,
+    part: str,
+    networks: Sequence[str],
+    forms: Sequence[str],
+    measure: Callable[[str, str], object],
+    *,
+    only: str,
+    again: bool,
+    note: str = "",
+) -> None:
+    """Measure every network in every form, except what is stored."""
+    stored = {(result.network, result.form) for result in storage.results(part)}
+    for network, form in product(networks, forms):
+        if only in network and (again or (network, form) not in stored):
+            click.echo(f"{network}, {form}{note}", err=True)
+            storage.merge(
+                part,
+                [measure(network, form)],
+                key=lambda result: (result.network, result.form),
+                order=lambda result: (networks.index(result.network), forms.index(result.form)),
+            )
 
 
 def _quantized(

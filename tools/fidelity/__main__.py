@@ -4,15 +4,17 @@ results.json."""
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import click
 import keras
 
 from tools.common import options
-from tools.common.machine import backend, machine
+from tools.common.machine import Machine, backend, machine
 from tools.common.packages import Packages
 from tools.common.processes import quiet
 from tools.common.storage import Storage
@@ -94,13 +96,7 @@ def _conversions(
     machines = {backend(): machine(*(["keras-hub"] if part == "hub" else []))}
     for name in _chosen(names, effort):
         result = attempt(_COLLECTIONS[part], name, networks[name])
-        storage.merge(
-            part,
-            [result],
-            key=lambda item: item.model,
-            order=lambda item: names.index(item.model),
-            machines=machines,
-        )
+        _store(storage, part, [result], "model", names, machines)
         click.echo(
             f"{name}: {result.converted} of {result.sites} sites,"
             f" {result.failure or result.passed}",
@@ -108,6 +104,25 @@ def _conversions(
         )
         keras.utils.clear_session()
         gc.collect()
+
+
+def _store(
+    storage: Storage,
+    part: str,
+    results: Iterable[Any],
+    field: str,
+    names: Sequence[str],
+    machines: Mapping[str, Machine] | None = None,
+) -> None:
+    """Store the results of a network, whose name is in a field of theirs, in the order of all."""
+    name_of = attrgetter(field)
+    storage.merge(
+        part,
+        results,
+        key=name_of,
+        order=lambda result: names.index(name_of(result)),
+        machines=machines,
+    )
 
 
 def _code(storage: Storage, effort: Effort) -> None:
@@ -138,12 +153,7 @@ def _calibration(storage: Storage, effort: Effort) -> None:
             model = trained(by_name[name], seed)
             results += calibrations(by_name[name], seed, model, counts)
             click.echo(f"{name}, seed {seed}: error {results[-1].error:.2g}", err=True)
-        storage.merge(
-            "calibration",
-            results,
-            key=lambda item: item.task,
-            order=lambda item: names.index(item.task),
-        )
+        _store(storage, "calibration", results, "task", names)
 
 
 def _photographs(storage: Storage, effort: Effort) -> None:
@@ -157,12 +167,7 @@ def _photographs(storage: Storage, effort: Effort) -> None:
         for result in results:
             click.echo(f"{name}, {result.rescale}: error {result.error:.2g}", err=True)
         keras.backend.clear_session()  # otherwise memory grows from network to network
-        storage.merge(
-            "photographs",
-            results,
-            key=lambda item: item.name,
-            order=lambda item: names.index(item.name),
-        )
+        _store(storage, "photographs", results, "name", names)
 
 
 def _smooth(storage: Storage, effort: Effort) -> None:
@@ -172,12 +177,7 @@ def _smooth(storage: Storage, effort: Effort) -> None:
         result = smooth_conversion(by_name[name])
         click.echo(f"{name}: error {result.error:.2g}", err=True)
         keras.backend.clear_session()
-        storage.merge(
-            "smooth",
-            [result],
-            key=lambda item: item.network,
-            order=lambda item: names.index(item.network),
-        )
+        _store(storage, "smooth", [result], "network", names)
 
 
 def _smooth_cost(storage: Storage, effort: Effort) -> None:
@@ -189,12 +189,7 @@ def _smooth_cost(storage: Storage, effort: Effort) -> None:
                 f"{name}, {result.slopes}, {result.runtime}: {result.ratio:.2f} times", err=True
             )
         keras.backend.clear_session()
-        storage.merge(
-            "smooth-cost",
-            results,
-            key=lambda item: item.network,
-            order=lambda item: list(sizes).index(item.network),
-        )
+        _store(storage, "smooth-cost", results, "network", list(sizes))
 
 
 def _cost(storage: Storage, effort: Effort) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_prelu.data import Samples
 from keras_prelu.demo import digits_network
-from tools.common.tasks import Split, Task, digits, images, noisy
+from tools.common.tasks import Split, Task, convolved_rows, digits, images, noisy
 
 L = keras.layers
 
@@ -116,20 +116,7 @@ def _inverted() -> keras.Model:
 
 
 def _sequence() -> keras.Model:
-    layers = [
-        L.Conv1D(48, 3, padding="causal", dilation_rate=rate, activation="relu")
-        for rate in (1, 2, 4)
-    ]
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            L.Reshape((8, 8)),
-            *layers,
-            L.Flatten(),
-            L.Dense(32, "relu"),
-            L.Dense(10),
-        ]
-    )
+    return keras.Sequential([*convolved_rows(48), L.Flatten(), L.Dense(32, "relu"), L.Dense(10)])
 
 
 def _autoencoder() -> keras.Model:

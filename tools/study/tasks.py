@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_prelu.data import Samples
-from tools.common.tasks import Split, Task, digits, images, noisy
+from tools.common.tasks import Split, Task, convolved_rows, digits, images, noisy
 
 L = keras.layers
 
@@ -171,19 +171,7 @@ def _residual() -> keras.Model:
 
 
 def _sequence() -> keras.Model:
-    layers = [
-        L.Conv1D(12, 3, padding="causal", dilation_rate=rate, activation="relu")
-        for rate in (1, 2, 4)
-    ]
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            L.Reshape((8, 8)),
-            *layers,
-            L.GlobalAveragePooling1D(),
-            L.Dense(10),
-        ]
-    )
+    return keras.Sequential([*convolved_rows(12), L.GlobalAveragePooling1D(), L.Dense(10)])
 
 
 def _denoiser() -> keras.Model:

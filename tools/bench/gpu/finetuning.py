@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,25 @@ from tools.bench.gpu.effort import Effort
 Samples = tuple[Any, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is fine-tuned.
+
+    Attributes:
+        converted: The PReLU network.
+        original: The ReLU network that it was made from.
+        train: Images and their classes.
+        validation: The same for the scores.
+    """
+
+    converted: keras.Model
+    original: keras.Model
+    train: Samples
+    validation: Samples
+
+
 def finetuned(
-    converted: keras.Model,
-    original: keras.Model,
-    train: Samples,
-    validation: Samples,
+    job: Job,
     effort: Effort,
     *,
     checkpoints: Path,
@@ -28,10 +43,10 @@ def finetuned(
 ) -> FineTuning:
     """Fine-tune a converted model beside its ReLU control, with checkpoints."""
     return kp.finetune(
-        converted,
-        train,
-        validation,
-        original=original if control else None,
+        job.converted,
+        job.train,
+        job.validation,
+        original=job.original if control else None,
         control=control,
         epochs=effort.epochs,
         batch_size=effort.job_batch,

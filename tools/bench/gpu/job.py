@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ import keras_prelu as kp
 from tools.bench.gpu.clock import Clock
 from tools.bench.gpu.device import forget_peak, peak_bytes
 from tools.bench.gpu.effort import TRIAL, Effort
-from tools.bench.gpu.finetuning import Samples, finetuned
+from tools.bench.gpu.finetuning import Job, Samples, finetuned
 from tools.bench.gpu.images import CLASSES, images
 from tools.bench.gpu.records import Fact, Failure, Log
 from tools.bench.gpu.resumption import environment
@@ -44,22 +44,18 @@ def measure(effort: Effort, log: Log) -> None:
     say("make the images", time.perf_counter() - start, "s")
     original = _trained((x, y), effort, say)
     converted = _converted(original, x[: effort.calibration], validation[0], effort, say)
+    job = Job(converted=converted, original=original, train=(x, y), validation=validation)
     with tempfile.TemporaryDirectory(prefix="bench_gpu_") as folder:
         try:
-            _finetune(converted, original, (x, y), validation, effort, Path(folder), say)
+            _finetune(job, effort, Path(folder), say)
         except Exception as problem:
             log.add(Failure.of(PART, "fine-tuning", problem))
         try:
             few = slice(effort.resumed)
-            _resume(
-                converted,
-                original,
-                (x[few], y[few]),
-                (validation[0][few], validation[1][few]),
-                effort,
-                Path(folder),
-                say,
+            shorter = replace(
+                job, train=(x[few], y[few]), validation=(validation[0][few], validation[1][few])
             )
+            _resume(shorter, effort, Path(folder), say)
         except Exception as problem:
             log.add(Failure.of(PART, "being killed and going on", problem))
 
@@ -137,15 +133,7 @@ def _classes(model: keras.Model, x: np.ndarray) -> np.ndarray:
     return model.predict(x, batch_size=128, verbose=0).argmax(-1)
 
 
-def _finetune(
-    converted: Any,
-    original: Any,
-    train: Samples,
-    validation: Samples,
-    effort: Effort,
-    folder: Path,
-    say: _Saying,
-) -> None:
+def _finetune(job: Job, effort: Effort, folder: Path, say: _Saying) -> None:
     clocks: list[Clock] = []
 
     def callbacks() -> list[Clock]:
@@ -155,15 +143,7 @@ def _finetune(
     forget_peak()
     start = time.perf_counter()
     with Utilization() as utilization:
-        found = finetuned(
-            converted,
-            original,
-            train,
-            validation,
-            effort,
-            checkpoints=folder / "job",
-            callbacks=callbacks,
-        )
+        found = finetuned(job, effort, checkpoints=folder / "job", callbacks=callbacks)
     say(
         f"fine-tune for {effort.epochs} epochs, control and checkpoints included",
         time.perf_counter() - start,
@@ -188,24 +168,16 @@ def _finetune(
     say("verdict", found.verdict)
 
 
-def _resume(
-    converted: Any,
-    original: Any,
-    train: Samples,
-    validation: Samples,
-    effort: Effort,
-    folder: Path,
-    say: _Saying,
-) -> None:
+def _resume(job: Job, effort: Effort, folder: Path, say: _Saying) -> None:
     start = time.perf_counter()
-    converted.save(folder / "converted.keras")
-    original.save(folder / "original.keras")
+    job.converted.save(folder / "converted.keras")
+    job.original.save(folder / "original.keras")
     np.savez(
         folder / "samples.npz",
-        x=train[0],
-        y=train[1],
-        x_validation=validation[0],
-        y_validation=validation[1],
+        x=job.train[0],
+        y=job.train[1],
+        x_validation=job.validation[0],
+        y_validation=job.validation[1],
     )
     command = [sys.executable, "-m", "tools.bench.gpu.resumption"]
     options = [str(folder), *(["--trial"] if effort is TRIAL else [])]

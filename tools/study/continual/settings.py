@@ -45,122 +45,55 @@ def _sgd(rate: float) -> Callable[[], Any]:
     return lambda: keras.optimizers.SGD(rate, momentum=0.9)
 
 
-_FAST, _SLOW = _adam(3e-3), _adam(1e-3)
+_STREAMS = {
+    "permuted pixels": streams.permuted_pixels,
+    "redrawn labels": streams.redrawn_labels,
+    "new classes": streams.class_splits,
+    "another camera": streams.shifted_images,
+    "regressions": streams.regressions,
+}
+_NETWORKS = {
+    "MLP": networks.mlp,
+    "convolutions": networks.convolutions,
+    "convolutions + BN": networks.normalized,
+    "residual": networks.residual,
+}
+_OPTIMIZERS = {
+    "Adam 0.003": _adam(3e-3),
+    "Adam 0.001": _adam(1e-3),
+    "SGD 0.05": _sgd(0.05),
+    "SGD 0.01": _sgd(0.01),
+}
+_REGRESSION = {"build": networks.regressor, "loss": "mse"}
+
+
+def _setting(stream: str, network: str, optimizer: str, *note: str, **others: Any) -> Setting:
+    """Return the setting that is named by its parts; others replace what they stand for."""
+    parts = {
+        "stream": _STREAMS[stream],
+        "build": _NETWORKS[network],
+        "optimizer": _OPTIMIZERS[optimizer],
+    }
+    return Setting(name=", ".join([stream, network, optimizer, *note]), **{**parts, **others})
+
 
 SETTINGS = (
-    Setting(
-        name="permuted pixels, MLP, Adam 0.003",
-        stream=streams.permuted_pixels,
-        build=networks.mlp,
-        optimizer=_FAST,
-        learned=(1, 10, 30),
-    ),
-    Setting(
-        name="permuted pixels, MLP, Adam 0.003, 60 tasks",
-        stream=streams.permuted_pixels,
-        build=networks.mlp,
-        optimizer=_FAST,
-        learned=(60,),
-        following=60,
-    ),
-    Setting(
-        name="permuted pixels, MLP, Adam 0.001",
-        stream=streams.permuted_pixels,
-        build=networks.mlp,
-        optimizer=_SLOW,
-        learned=(1, 10, 30),
-    ),
-    Setting(
-        name="permuted pixels, MLP, SGD 0.05",
-        stream=streams.permuted_pixels,
-        build=networks.mlp,
-        optimizer=_sgd(0.05),
-    ),
-    Setting(
-        name="redrawn labels, MLP, Adam 0.001",
-        stream=streams.redrawn_labels,
-        build=networks.mlp,
-        optimizer=_SLOW,
-    ),
-    Setting(
-        name="redrawn labels, MLP, SGD 0.05",
-        stream=streams.redrawn_labels,
-        build=networks.mlp,
-        optimizer=_sgd(0.05),
-    ),
-    Setting(
-        name="redrawn labels, convolutions, Adam 0.001",
-        stream=streams.redrawn_labels,
-        build=networks.convolutions,
-        optimizer=_SLOW,
-    ),
-    Setting(
-        name="redrawn labels, convolutions + BN, Adam 0.001",
-        stream=streams.redrawn_labels,
-        build=networks.normalized,
-        optimizer=_SLOW,
-    ),
-    Setting(
-        name="redrawn labels, convolutions + BN, SGD 0.05",
-        stream=streams.redrawn_labels,
-        build=networks.normalized,
-        optimizer=_sgd(0.05),
-    ),
-    Setting(
-        name="new classes, convolutions, Adam 0.001",
-        stream=streams.class_splits,
-        build=networks.convolutions,
-        optimizer=_SLOW,
-    ),
-    Setting(
-        name="new classes, residual, Adam 0.001",
-        stream=streams.class_splits,
-        build=networks.residual,
-        optimizer=_SLOW,
-    ),
-    Setting(
-        name="new classes, convolutions + BN, Adam 0.003",
-        stream=streams.class_splits,
-        build=networks.normalized,
-        optimizer=_FAST,
-    ),
-    Setting(
-        name="another camera, convolutions, Adam 0.001",
-        stream=streams.shifted_images,
-        build=networks.convolutions,
-        optimizer=_SLOW,
-    ),
-    Setting(
-        name="another camera, convolutions + BN, Adam 0.001",
-        stream=streams.shifted_images,
-        build=networks.normalized,
-        optimizer=_SLOW,
-    ),
-    Setting(
-        name="another camera, residual, Adam 0.003",
-        stream=streams.shifted_images,
-        build=networks.residual,
-        optimizer=_FAST,
-    ),
-    Setting(
-        name="another camera, MLP, SGD 0.01",
-        stream=streams.shifted_images,
-        build=networks.mlp,
-        optimizer=_sgd(0.01),
-    ),
-    Setting(
-        name="regressions, MLP, Adam 0.001",
-        stream=streams.regressions,
-        build=networks.regressor,
-        optimizer=_SLOW,
-        learned=(10, 30),
-        loss="mse",
-    ),
-    Setting(
-        name="regressions, MLP, SGD 0.01",
-        stream=streams.regressions,
-        build=networks.regressor,
-        optimizer=_sgd(0.01),
-        loss="mse",
-    ),
+    _setting("permuted pixels", "MLP", "Adam 0.003", learned=(1, 10, 30)),
+    _setting("permuted pixels", "MLP", "Adam 0.003", "60 tasks", learned=(60,), following=60),
+    _setting("permuted pixels", "MLP", "Adam 0.001", learned=(1, 10, 30)),
+    _setting("permuted pixels", "MLP", "SGD 0.05"),
+    _setting("redrawn labels", "MLP", "Adam 0.001"),
+    _setting("redrawn labels", "MLP", "SGD 0.05"),
+    _setting("redrawn labels", "convolutions", "Adam 0.001"),
+    _setting("redrawn labels", "convolutions + BN", "Adam 0.001"),
+    _setting("redrawn labels", "convolutions + BN", "SGD 0.05"),
+    _setting("new classes", "convolutions", "Adam 0.001"),
+    _setting("new classes", "residual", "Adam 0.001"),
+    _setting("new classes", "convolutions + BN", "Adam 0.003"),
+    _setting("another camera", "convolutions", "Adam 0.001"),
+    _setting("another camera", "convolutions + BN", "Adam 0.001"),
+    _setting("another camera", "residual", "Adam 0.003"),
+    _setting("another camera", "MLP", "SGD 0.01"),
+    _setting("regressions", "MLP", "Adam 0.001", learned=(10, 30), **_REGRESSION),
+    _setting("regressions", "MLP", "SGD 0.01", **_REGRESSION),
 )

@@ -7,7 +7,7 @@ from itertools import product
 
 import click
 
-from tools.common.packages import Packages, PackageUnavailable
+from tools.common.packages import Packages, unavailable
 from tools.common.storage import Storage
 from tools.study.transfer.measure import Transfer, measure_transfer
 from tools.study.transfer.settings import SETTINGS, TransferSetting
@@ -47,16 +47,10 @@ def _available(
     settings: Sequence[TransferSetting], packages: Packages
 ) -> Sequence[TransferSetting]:
     """Return the settings whose packages are there or can be fetched."""
-    unavailable: dict[str, PackageUnavailable] = {}
-    for task in dict.fromkeys(setting.task for setting in settings):
-        try:
-            packages.fetch(task.packages)
-        except PackageUnavailable as error:
-            unavailable[task.name] = error
-            click.echo(f"Skipped {task.name}: {error.message}", err=True)
-    left = [setting for setting in settings if setting.task.name not in unavailable]
+    missing = unavailable((setting.task for setting in settings), packages)
+    left = [setting for setting in settings if setting.task.name not in missing]
     if settings and not left:
-        raise next(iter(unavailable.values()))
+        raise next(iter(missing.values()))
     return left
 
 

