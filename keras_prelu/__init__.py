@@ -28,6 +28,7 @@ _SERIALIZABLE = (
     "keras_prelu.initializers",
     "keras_prelu.regularizers",
     "keras_prelu.ops",
+    "keras_prelu.layer_arguments",
     "keras_prelu.layers",
     "keras_prelu.graph.functional",
     "keras_prelu.graph.detection",

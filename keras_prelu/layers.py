@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import keras
@@ -13,8 +12,16 @@ from keras import ops
 from keras_prelu import constraints, parameterizations
 from keras_prelu.backend.variables import outside_of_graphs
 from keras_prelu.errors import InvalidArgumentError
+from keras_prelu.layer_arguments import (
+    axes_with_slopes,
+    fit_slopes,
+    map_and_constraint,
+    slope_initializer,
+    standardize_data_format,
+    standardize_max_value,
+    standardize_shared_axes,
+)
 from keras_prelu.ops import positive_prelu, prelu, prelu_to_one
-from keras_prelu.parameterizations import POSITIVE, Parameterization
 from keras_prelu.registration import serializable
 from keras_prelu.regularizers import SlopePenalty
 from keras_prelu.typing import Shape, Tensor
@@ -122,7 +129,7 @@ class PReLU(keras.layers.Layer):
                 "parameterization='positive' has a constraint of its own. Use 'identity' with"
                 f" yours. Received: alpha_constraint={alpha_constraint!r}"
             )
-        self.alpha_initializer = _slope_initializer(alpha_initializer)
+        self.alpha_initializer = slope_initializer(alpha_initializer)
         if isinstance(self.alpha_initializer, keras.initializers.Constant):
             self.parameterization.check(self.alpha_initializer.value)
             if named_constraint is not None:
@@ -136,9 +143,9 @@ class PReLU(keras.layers.Layer):
                 f" constraints themselves. Received: alpha_constraint={alpha_constraint!r},"
                 f" parameterization={self.parameterization.name!r}"
             )
-        self.shared_axes = _standardize_shared_axes(shared_axes)
-        self.max_value = _standardize_max_value(max_value)
-        self.data_format = _standardize_data_format(data_format)
+        self.shared_axes = standardize_shared_axes(shared_axes)
+        self.max_value = standardize_max_value(max_value)
+        self.data_format = standardize_data_format(data_format)
         self.beta: Any = None
 
     @property
@@ -171,7 +178,7 @@ class PReLU(keras.layers.Layer):
         return self.parameterization.at_most_one
 
     def build(self, input_shape: Shape) -> None:
-        carrying = self._axes_with_slopes(len(input_shape))
+        carrying = axes_with_slopes(len(input_shape), self.shared_axes, self.data_format, self.name)
         for axis in carrying:
             if input_shape[axis] is None:
                 raise InvalidArgumentError(
@@ -212,30 +219,9 @@ class PReLU(keras.layers.Layer):
         axes = {axis: shape[axis] for axis in carrying}
         return keras.layers.InputSpec(ndim=len(shape), axes=axes)
 
-    def _axes_with_slopes(self, rank: int) -> tuple[int, ...]:
-        """Return the axes along which slopes differ, for inputs of a rank."""
-        if rank < 2:
-            raise InvalidArgumentError(
-                f"PReLU layer '{self.name}' needs inputs of rank 2 or more, batch first. Received:"
-                f" rank {rank}"
-            )
-        if self.shared_axes == "channel_shared":
-            return ()
-        if self.shared_axes == "channel_wise":
-            return (1,) if self.data_format == "channels_first" else (rank - 1,)
-        axes = [] if self.shared_axes is None else [int(axis) for axis in self.shared_axes]
-        shared = {axis + rank if axis < 0 else axis for axis in axes}
-        if not shared <= set(range(1, rank)):
-            raise InvalidArgumentError(
-                f"`shared_axes` of PReLU layer '{self.name}' must name axes 1 to {rank - 1} of its"
-                f" input of rank {rank} (axis 0 is the batch, always shared). Received:"
-                f" shared_axes={self.shared_axes}"
-            )
-        return tuple(axis for axis in range(1, rank) if axis not in shared)
-
     def _initial_beta(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         if isinstance(self.alpha_initializer, keras.initializers.Constant):
-            slopes = _fit_slopes(self.alpha_initializer.value, shape, self.name)
+            slopes = fit_slopes(self.alpha_initializer.value, shape, self.name)
         else:
             if self._is_identity:
                 return self.alpha_initializer(shape, dtype=dtype)
@@ -321,23 +307,6 @@ class PReLU(keras.layers.Layer):
         return config
 
 
-def map_and_constraint(
-    parameterization: Any,
-) -> tuple[Parameterization, constraints.AtLeast | None]:
-    """Return the map that `PReLU(parameterization=...)` names, and the constraint of "positive".
-
-    Args:
-        parameterization: String, `Parameterization`, subclass of `Parameterization`, or dict, as in
-            `parameterizations.get`; or "positive".
-
-    Raises:
-        InvalidArgumentError: A ValueError; `parameterization` is none of these.
-    """
-    if isinstance(parameterization, str) and parameterization == POSITIVE:
-        return parameterizations.Identity(), constraints.AtLeast()
-    return parameterizations.get(parameterization), None
-
-
 def slopes_in_effect(layer: PReLU) -> Tensor:
     """Return the slopes that a layer's forward pass multiplies by.
 
@@ -370,77 +339,3 @@ def is_free_slope(variable: Any) -> bool:
         variable: `keras.Variable`. Any variable.
     """
     return getattr(variable, "keras_prelu_free_slope", False)
-
-
-def _slope_initializer(value: Any) -> Any:
-    """Return a Keras initializer of slopes.
-
-    It is made from a number, an array, or anything that `keras.initializers.get` accepts.
-    """
-    if isinstance(value, (bool, np.bool_)):
-        raise InvalidArgumentError(
-            "`alpha_initializer` must be a slope, an array of slopes or an initializer. Received:"
-            f" {value!r}"
-        )
-    if isinstance(value, (int, float, np.number)):
-        return keras.initializers.Constant(float(value))
-    if isinstance(value, (list, tuple, np.ndarray)) or ops.is_tensor(value):
-        slopes = ops.convert_to_numpy(value) if ops.is_tensor(value) else value
-        return keras.initializers.Constant(np.asarray(slopes, dtype="float32"))
-    initializer = keras.initializers.get(value)
-    if initializer is None:
-        raise InvalidArgumentError(
-            "`alpha_initializer` must be a slope, an array of slopes or an initializer. Received:"
-            " None"
-        )
-    return initializer
-
-
-def _fit_slopes(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Return slopes in the shape of the variable.
-
-    They are broadcast, or hold one value for each slope in order.
-    """
-    slopes = np.asarray(value, dtype=np.float64)
-    if slopes.size == math.prod(shape):
-        return slopes.reshape(shape)
-    try:
-        return np.broadcast_to(slopes, shape)
-    except ValueError:
-        raise InvalidArgumentError(
-            f"`alpha_initializer` of PReLU layer '{name}' has shape {slopes.shape}, which fits"
-            f" neither the slopes' shape {shape} nor their number."
-        ) from None
-
-
-def _standardize_shared_axes(value: Any) -> str | list[int] | None:
-    if value is None or value in ("channel_wise", "channel_shared"):
-        return value
-    axes = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not all(isinstance(axis, (int, np.integer)) and not isinstance(axis, bool) for axis in axes):
-        raise InvalidArgumentError(
-            "`shared_axes` must be 'channel_wise', 'channel_shared', None, or an int or ints."
-            f" Received: shared_axes={value!r}"
-        )
-    return [int(axis) for axis in axes]
-
-
-def _standardize_max_value(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not value > 0:
-        raise InvalidArgumentError(
-            f"`max_value` must be a positive number or None. Received: max_value={value!r}"
-        )
-    return float(value)
-
-
-def _standardize_data_format(value: Any) -> str:
-    if value is None:
-        value = keras.config.image_data_format()
-    if value not in ("channels_last", "channels_first"):
-        raise InvalidArgumentError(
-            "`data_format` must be 'channels_last' or 'channels_first'. Received:"
-            f" data_format={value!r}"
-        )
-    return str(value)

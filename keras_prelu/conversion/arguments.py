@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_prelu.constraints import AtLeast
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.layers import map_and_constraint
+from keras_prelu.layer_arguments import map_and_constraint
 from keras_prelu.parameterizations import Identity, Parameterization, Square
 from keras_prelu.sites.selection import Selector
 from keras_prelu.utils.checks import check_number
