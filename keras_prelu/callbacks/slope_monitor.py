@@ -14,7 +14,7 @@ from keras_prelu.backend.hosts import host
 from keras_prelu.callbacks.active_runs import active_runs
 from keras_prelu.callbacks.outputs import MonitorOutputs
 from keras_prelu.data.samples import as_samples, model_inputs
-from keras_prelu.diagnostics.signal import MomentsProbe
+from keras_prelu.diagnostics.second_moments import MomentsProbe
 from keras_prelu.diagnostics.slopes import LayerSlopes, layer_slopes
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.model_state import state_kept

@@ -15,7 +15,8 @@ import numpy as np
 
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import as_samples, model_inputs
-from keras_prelu.diagnostics.signal import MomentsProbe, check_probes, gradients_by_call
+from keras_prelu.diagnostics.call_gradients import check_probes, gradients_by_call
+from keras_prelu.diagnostics.second_moments import MomentsProbe
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.channel_groups import channel_groups

@@ -76,7 +76,7 @@ def diagnostics(trial: bool) -> Iterator[DiagnosticsTime]:
 
 def _ratios(model: keras.Model, x: np.ndarray, effort: Effort) -> dict[str, Any]:
     import keras_prelu as kp
-    from keras_prelu.diagnostics.signal import MomentsProbe
+    from keras_prelu.diagnostics.second_moments import MomentsProbe
     from keras_prelu.sites.activity import ActivityProbe
     from keras_prelu.utils.timing import compare
 

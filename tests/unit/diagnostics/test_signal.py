@@ -1,8 +1,6 @@
 """keras_prelu.diagnostics.signal: second moments of networks whose signal is known (claims 3 and
 4)."""
 
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -85,7 +83,7 @@ def test_gradients_of_several_batches(monkeypatch):
     """In a linear network the gradients are those of the projection alone."""
     model = models.live_in(keras.Sequential([keras.Input((6,)), L.Dense(4), L.Dense(3)]))
     x = models.samples(model, 30)
-    monkeypatch.setattr(sys.modules["keras_prelu.diagnostics.signal"], "_VALUES_PER_BATCH", 7 * 4)
+    monkeypatch.setattr("keras_prelu.diagnostics.call_gradients._VALUES_PER_BATCH", 7 * 4)
     layers = signal_by_depth(model, x, probes=10)
     projections = np.concatenate(
         [np.random.default_rng([0, i]).normal(size=(n, 3)) for i, n in enumerate((4, 4, 2))]
