@@ -2,7 +2,7 @@
 
 `keras.activations.relu(x)` in the `call` of a layer is no object that could be replaced: the code
 itself has to ask what to call. So `CodeCalls` of a layer puts a followed copy of the layer's `call`
-(see `instrumented_code`) into the layer's instance dictionary, as long as a rectifier in it is
+(see `followed_functions`) into the layer's instance dictionary, as long as a rectifier in it is
 replaced or observed. The copy asks at each call: a function of the user's is followed in turn, a
 rectifier is looked up by its key, and anything else is called as it is. Layers that the code calls
 are left to `CodeCalls` of their own.
@@ -27,7 +27,6 @@ followed.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import types
 import weakref
@@ -38,20 +37,12 @@ from typing import Any
 
 import keras
 
-from keras_prelu.custom_layers.code_frames import Place, Scope
-from keras_prelu.custom_layers.code_keys import (
-    is_for_argument,
-    parameters_of,
-    prefix_of,
-    prefixes_of_methods,
-)
+from keras_prelu.custom_layers.code_frames import Place
+from keras_prelu.custom_layers.code_keys import parameters_of, prefix_of, prefixes_of_methods
 from keras_prelu.custom_layers.expected_calls import ExpectedCalls
-from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites, follow, scope_of
-from keras_prelu.custom_layers.rectifier_functions import (
-    RectifierUse,
-    rectifier_use,
-    runs_code_of_user,
-)
+from keras_prelu.custom_layers.followed_functions import FollowedFunctions, scope_of_method
+from keras_prelu.custom_layers.instrumented_code import CallSite, call_sites
+from keras_prelu.custom_layers.rectifier_functions import RectifierUse, rectifier_use
 from keras_prelu.custom_layers.selections import expression_use, selection_use
 from keras_prelu.custom_layers.source_scan import rectifiers_in_source
 from keras_prelu.errors import ConversionError
@@ -61,14 +52,7 @@ from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.typing import Tensor
 from keras_prelu.utils.libraries import is_of_user
 
-__all__ = [
-    "CALL_AS_WRITTEN",
-    "CodeCalls",
-    "CodeRectifier",
-    "Listener",
-    "code_calls_of",
-    "is_followed_method",
-]
+__all__ = ["CALL_AS_WRITTEN", "CodeCalls", "CodeRectifier", "Listener", "code_calls_of"]
 
 CALL_AS_WRITTEN = "_call_as_written"
 """The attribute of a converted layer through which it runs the `call` of the user's class."""
@@ -120,7 +104,7 @@ class CodeCalls:
         self._as_written: dict[str, Callable[[Tensor], Tensor]] = {}
         self._listeners: list[Listener] = []
         self._makes_nodes = 0
-        self._followed: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._followed = FollowedFunctions(self)
         self._reached: set[CallSite] = set()
         self.expected = ExpectedCalls(layer.name, type(layer))
 
@@ -281,43 +265,7 @@ class CodeCalls:
             function: Any. A function, method, partial or callable object; or anything else.
             prefix: String. The part of the keys that leads to the function.
         """
-        if isinstance(function, types.FunctionType):
-            return self._followed_function(function, prefix) if is_of_user(function) else function
-        if isinstance(function, types.MethodType):
-            inner = self.followed(function.__func__, prefix)
-            is_same = inner is function.__func__
-            return function if is_same else types.MethodType(inner, function.__self__)
-        if isinstance(function, functools.partial):
-            inner = self.followed(function.func, prefix)
-            return functools.partial(inner, *function.args, **function.keywords)
-        if runs_code_of_user(function):
-            method = type(function).__call__
-            inner = self.followed(method, prefix)
-            return function if inner is method else types.MethodType(inner, function)
-        return function
-
-    def _followed_function(self, function: types.FunctionType, prefix: str) -> Any:
-        cached = self._followed.get((id(function), prefix))
-        if cached is not None:
-            return cached[1]
-        scope = scope_of(function)
-        if scope is not None and (scope.calls is not self or scope.is_fixed):
-            # The `call` of another layer, which is called directly; a function that was handed on.
-            return function
-        sites = call_sites(function) if scope is None else scope.sites
-        if sites is None:
-            self.expected.refuse_unfollowed(prefix, function)
-            return function
-        self.expected.add_function(prefix, (site.text for site in sites))
-        is_fixed = is_for_argument(prefix)
-        followed = follow(
-            function, Scope(calls=self, prefix=prefix, sites=sites, is_fixed=is_fixed)
-        )
-        if not function.__closure__ and not is_fixed:
-            # What a library gets is new each time: JAX keeps its traces of the functions that it
-            # knows, with the slopes of then.
-            self._followed[id(function), prefix] = (function, followed)
-        return followed
+        return self._followed.followed(function, prefix)
 
     def _put_in_place(self) -> None:
         """Put the followed `call` in place if anything needs it, or remove it."""
@@ -356,19 +304,8 @@ class CodeCalls:
                     attributes[name] = types.MethodType(followed, self.layer)
 
     def _owns(self, method: Any) -> bool:
-        scope = _scope_of_method(method)
+        scope = scope_of_method(method)
         return scope is not None and scope.calls is self
-
-
-def is_followed_method(value: Any) -> bool:
-    """Return whether a value is a method of a layer that `CodeCalls` put in place."""
-    return _scope_of_method(value) is not None
-
-
-def _scope_of_method(value: Any) -> Scope | None:
-    function = getattr(value, "__func__", None)
-    scope = scope_of(function) if isinstance(function, types.FunctionType) else None
-    return scope if isinstance(scope, Scope) else None
 
 
 class _AsWritten:

@@ -15,11 +15,8 @@ from typing import Any
 import keras
 
 from keras_prelu.backend.keras_internals import own_attributes
-from keras_prelu.custom_layers.code_calls import (
-    CALL_AS_WRITTEN,
-    CodeCalls,
-    is_followed_method,
-)
+from keras_prelu.custom_layers.code_calls import CALL_AS_WRITTEN, CodeCalls
+from keras_prelu.custom_layers.followed_functions import is_followed_method
 from keras_prelu.custom_layers.source_scan import names_used_by_call
 from keras_prelu.custom_layers.torch_modules import is_torch_wrapper, rectifiers_of_modules
 from keras_prelu.graph import functional

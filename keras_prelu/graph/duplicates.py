@@ -20,14 +20,11 @@ be made without their constructor. Metrics and optimizers have their state in th
 from __future__ import annotations
 
 import functools
-import gc
-import sys
 import types
 import weakref
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from enum import Enum
 from typing import Any
 
 import keras
@@ -43,39 +40,14 @@ from keras_prelu.backend.keras_internals import (
 )
 from keras_prelu.backend.variables import copy_tensor
 from keras_prelu.errors import ConversionError, reason_of
+from keras_prelu.graph.copied_objects import SHARED, is_copied, refers_to
 from keras_prelu.utils.large_graphs import on_large_graphs
 
 __all__ = ["duplicate"]
 
-_SHARED = (
-    Enum,
-    bool,
-    bytes,
-    complex,
-    float,
-    int,
-    np.dtype,
-    np.generic,
-    range,
-    slice,
-    str,
-    type,
-    type(None),
-    types.BuiltinFunctionType,
-    types.CodeType,
-    types.ModuleType,
-)
-"""Types of objects that are shared."""
-_LIBRARIES = frozenset({"jax", "jaxlib", "numpy", "tensorflow", "torch", *sys.stdlib_module_names})
-"""Libraries whose objects are shared."""
-_COPIED_OF_BACKENDS = (
-    "tensorflow.python.trackable.base.TrackableReference",
-    "torch.nn.modules.module.Module",
-)
 _OF_A_CALL = ("_losses", "_loss_ids")
 """Attributes of a layer that its last call has set."""
 _NODES = ("_inbound_nodes", "_outbound_nodes")
-_MOST_REFERENTS = 10_000
 
 
 @on_large_graphs
@@ -131,7 +103,7 @@ class _Duplication:
 
     def copy(self, value: Any) -> Any:
         """Return the copy of an object, or the object itself if it is shared."""
-        if isinstance(value, _SHARED):
+        if isinstance(value, SHARED):
             return value
         if id(value) not in self._copies:
             self.originals.append(value)
@@ -156,7 +128,7 @@ class _Duplication:
             if isinstance(original, (keras.layers.Layer, keras.Variable))
         }
         for attribute, value in self._shared:
-            if _refers_to(value, stateful):
+            if refers_to(value, stateful):
                 raise self._failure(
                     f"`{attribute}` holds an object ({type(value).__name__}) that refers to its"
                     " layers and can't be copied"
@@ -193,7 +165,7 @@ class _Duplication:
             self._copy_partial(value)
         elif isinstance(value, weakref.ref):
             self._set(value, self._reference(value))
-        elif _is_copied(value):
+        elif is_copied(value):
             self._copy_object(value)
         else:
             self._shared.append((self._attribute, value))
@@ -320,32 +292,3 @@ class _Duplication:
                 inside += [node] * missing
                 missing = 0
         return inside
-
-
-def _is_copied(value: Any) -> bool:
-    """Return whether an object is copied: of Keras's classes, the user's, and some of a backend."""
-    classes = [f"{cls.__module__}.{cls.__name__}" for cls in type(value).__mro__]
-    is_of_library = classes[0].split(".")[0] in _LIBRARIES
-    return not is_of_library or any(name in _COPIED_OF_BACKENDS for name in classes)
-
-
-def _refers_to(value: Any, ids: set[int]) -> bool:
-    """Return whether an object refers to one of several others, as far as Python can tell."""
-    seen, waiting = {id(value)}, [value]
-    while waiting and len(seen) < _MOST_REFERENTS:
-        for each in _referents(waiting.pop()):
-            if id(each) in ids:
-                return True
-            if id(each) not in seen and not isinstance(each, _SHARED):
-                seen.add(id(each))
-                waiting.append(each)
-    return False
-
-
-def _referents(value: Any) -> Iterator[Any]:
-    if isinstance(value, types.FunctionType):  # Not what its module holds.
-        yield from (value.__closure__ or (), value.__defaults__, vars(value))
-    elif isinstance(value, weakref.ref):
-        yield value()
-    else:
-        yield from gc.get_referents(value)
