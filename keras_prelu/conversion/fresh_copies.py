@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.errors import ConversionError
-from keras_prelu.graph.initial_values import seeded_weights
+from keras_prelu.graph.initial_values import InitializedWeight, seeded_weights
 from keras_prelu.layers import PReLU, is_slope
 
-__all__ = ["fresh_copy", "undrawn_variable"]
+__all__ = ["fresh_copy", "redraw"]
 
 
 def fresh_copy(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -38,12 +39,8 @@ def fresh_copy(model: keras.Model, seed: int = 0) -> keras.Model:
 
     >>> fresh = fresh_copy(model, seed=1)
     """
-    copy, drawn = rewrite(model), set()
-    layers = [layer for layer in (copy, *sublayers(copy)) if not isinstance(layer, PReLU)]
-    for weight, own_seed in seeded_weights(layers, seed):
-        weight.variable.assign(weight.draw(own_seed))
-        drawn.add(id(weight.variable))
-    left = undrawn_variable(copy, drawn)
+    copy = rewrite(model)
+    left = redraw(copy, (copy, *sublayers(copy)), seed)
     if left is not None:
         raise ConversionError(
             f"'{left.path}' of model '{model.name}' can't be drawn anew: its layer has no"
@@ -53,13 +50,29 @@ def fresh_copy(model: keras.Model, seed: int = 0) -> keras.Model:
     return copy
 
 
-def undrawn_variable(model: keras.Model, drawn: Container[int]) -> keras.Variable | None:
-    """Return the first trained variable that was not drawn anew, slopes apart, or None.
+def redraw(
+    model: keras.Model,
+    layers: Iterable[Any],
+    seed: int,
+    draw: Callable[[InitializedWeight, int], Any] = InitializedWeight.draw,
+) -> keras.Variable | None:
+    """Assign new values to the weights of a model, in place, but for the slopes of PReLU layers.
 
     Args:
         model: Keras model.
-        drawn: Container of integers. The ids of the variables that were.
+        layers: Iterable of layers. Those of the model whose weights are drawn.
+        seed: Integer. Each weight gets a seed of its own, which depends on it.
+        draw: Function of an `InitializedWeight` and its seed that returns its values. Defaults to
+            what the weight's initializer draws.
+
+    Returns:
+        The first trained variable that was not drawn, slopes apart, or None.
     """
+    others = [layer for layer in layers if not isinstance(layer, PReLU)]
+    drawn = set()
+    for weight, own_seed in seeded_weights(others, seed):
+        weight.variable.assign(draw(weight, own_seed))
+        drawn.add(id(weight.variable))
     return next(
         (
             variable

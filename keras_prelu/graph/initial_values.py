@@ -12,7 +12,7 @@ import numpy as np
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.typing import Array
 
-__all__ = ["InitializedWeight", "initialized_weights", "seeded_weights"]
+__all__ = ["InitializedWeight", "seeded_weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class InitializedWeight:
     """A weight of a layer and its initializer.
 
     Attributes:
+        layer: Keras layer.
         role: String. What the initializer is for, such as "kernel" or "depthwise".
         variable: `keras.Variable`. The weight.
         initializer: Callable. A `keras.Initializer`, or a function of a shape and a dtype.
@@ -27,6 +28,7 @@ class InitializedWeight:
             bias of an LSTM does.
     """
 
+    layer: Any
     role: str
     variable: keras.Variable
     initializer: Callable[..., Any]
@@ -54,7 +56,7 @@ class InitializedWeight:
         return values
 
 
-def initialized_weights(layer: Any) -> Iterator[InitializedWeight]:
+def _initialized_weights(layer: Any) -> Iterator[InitializedWeight]:
     """Yield the weights of a layer for which the layer has an initializer, as Keras's layers do.
 
     The initializer is the attribute `kernel_initializer` for the weight `kernel`, and so on.
@@ -71,6 +73,7 @@ def initialized_weights(layer: Any) -> Iterator[InitializedWeight]:
         variable = next((value for value in candidates if isinstance(value, keras.Variable)), None)
         if variable is not None:
             yield InitializedWeight(
+                layer=layer,
                 role=role,
                 variable=variable,
                 initializer=initializer,
@@ -87,7 +90,7 @@ def seeded_weights(layers: Iterable[Any], seed: int) -> Iterator[tuple[Initializ
     """
     rng = np.random.default_rng(seed)
     for layer in layers:
-        for weight in initialized_weights(layer):
+        for weight in _initialized_weights(layer):
             yield weight, int(rng.integers(2**31))
 
 

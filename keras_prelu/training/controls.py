@@ -12,14 +12,13 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.keras_internals import sublayers
-from keras_prelu.conversion.fresh_copies import undrawn_variable
+from keras_prelu.conversion.fresh_copies import redraw
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.diagnostics.comparison import Comparison
 from keras_prelu.diagnostics.slopes import layer_slopes
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.initial_values import InitializedWeight, initialized_weights
+from keras_prelu.graph.initial_values import InitializedWeight
 from keras_prelu.initializers import PReLUHeNormal
-from keras_prelu.layers import PReLU
 from keras_prelu.sites.prelu_layers import freeze_slopes
 from keras_prelu.training.fit import TrainedModel
 
@@ -100,25 +99,20 @@ def control_model(name: str, prelu_model: keras.Model, seed: int) -> keras.Model
         freeze_slopes(model)
     else:
         mean_slope = float(np.mean([layer.mean for layer in layer_slopes(prelu_model)]))
-        _redraw(model, mean_slope, np.random.default_rng(seed))
+        _redraw(model, mean_slope, seed)
     return model
 
 
-def _redraw(model: keras.Model, mean_slope: float, rng: np.random.Generator) -> None:
+def _redraw(model: keras.Model, mean_slope: float, seed: int) -> None:
     """Assign fresh initial values to all variables except slopes."""
-    drawn = set()
-    for layer in sublayers(model):
-        if isinstance(layer, PReLU):
-            continue
-        for weight in initialized_weights(layer):
-            seed = int(rng.integers(2**31))
-            is_kernel = isinstance(layer, _LINEAR) and weight.role in _KERNELS
-            if is_kernel and weight.is_random:
-                weight.variable.assign(_fresh_kernel(weight, mean_slope, seed))
-            else:
-                weight.variable.assign(weight.draw(seed))
-            drawn.add(id(weight.variable))
-    left = undrawn_variable(model, drawn)
+
+    def draw(weight: InitializedWeight, own_seed: int) -> Any:
+        is_kernel = isinstance(weight.layer, _LINEAR) and weight.role in _KERNELS
+        if is_kernel and weight.is_random:
+            return _fresh_kernel(weight, mean_slope, own_seed)
+        return weight.draw(own_seed)
+
+    left = redraw(model, sublayers(model), seed, draw)
     if left is not None:
         raise InvalidArgumentError(
             f"The control 'from-scratch' can't redraw '{left.path}': its layer has no initializer"
