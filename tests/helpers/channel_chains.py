@@ -3,6 +3,7 @@ look like what keeps the scale of a channel and do not."""
 
 import keras
 import numpy as np
+import pytest
 
 import keras_prelu as kp
 from keras_prelu.backend.keras_internals import unlocked
@@ -12,7 +13,7 @@ ops = keras.ops
 CHANNELS = 4
 POSITIONS = 4
 
-__all__ = ["CHANNELS", "LINEAR", "OPERATIONS", "POSITIONS", "random_network"]
+__all__ = ["CHANNELS", "LINEAR", "OPERATIONS", "POSITIONS", "may_drop_masks", "random_network"]
 
 
 class Dropout(L.Layer):
@@ -218,6 +219,10 @@ OPERATIONS = {
     "bfloat16": lambda x: L.Dense(CHANNELS, "relu", dtype="bfloat16")(x),
 }
 """Operations by name, each from a tensor (positions, channels) to another."""
+
+
+may_drop_masks = pytest.mark.filterwarnings("ignore:Layer '.*' .* was passed an input with a mask")
+"""For tests of random networks, in which layers that know no masks follow masked ones."""
 
 
 def random_network(seed, length=4):

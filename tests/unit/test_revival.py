@@ -250,13 +250,13 @@ def check_random_network(seed):
     return record.revived
 
 
-@pytest.mark.filterwarnings("ignore:Layer '.*' .* was passed an input with a mask")
+@chains.may_drop_masks
 def test_random_networks_of_relus_keep_their_function():
     assert sum(map(check_random_network, range(15))) > 10
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Layer '.*' .* was passed an input with a mask")
+@chains.may_drop_masks
 @pytest.mark.parametrize("seed", range(15, 60))
 def test_many_random_networks_of_relus_keep_their_function(seed):
     check_random_network(seed)

@@ -243,20 +243,23 @@ def test_what_no_graph_holds_is_refused_with_ways_out(cls, reason):
     assert type(back) is cls
 
 
-@pytest.mark.filterwarnings("ignore:Baked as a graph", "ignore:.*does not have a `build")
-def test_layers_of_training_alone_are_left_out_with_a_warning():
-    converted = kp.convert(coded.built(coded.WithAuxiliary), alpha=0.2, rescale="none")
-    with pytest.warns(kp.errors.KerasPReLUWarning, match="lacks weights.*auxiliary|dense"):
+def bake_with_warning(cls, message):
+    """Return a converted model and its baked one, which leaves out what no prediction needs."""
+    converted = kp.convert(coded.built(cls), alpha=0.2, rescale="none")
+    with pytest.warns(kp.errors.KerasPReLUWarning, match=message):
         baked = kp.bake(converted)
     np.testing.assert_allclose(coded.outputs(baked), coded.outputs(converted), rtol=1e-5, atol=1e-6)
+    return converted, baked
+
+
+@pytest.mark.filterwarnings("ignore:Baked as a graph", "ignore:.*does not have a `build")
+def test_layers_of_training_alone_are_left_out_with_a_warning():
+    bake_with_warning(coded.WithAuxiliary, "lacks weights.*auxiliary|dense")
 
 
 @pytest.mark.filterwarnings("ignore:Baked as a graph", "ignore:.*does not have a `build")
 def test_losses_that_code_adds_are_left_out_with_a_warning():
-    converted = kp.convert(coded.built(coded.AddsLoss), alpha=0.2, rescale="none")
-    with pytest.warns(kp.errors.KerasPReLUWarning, match="does not add the losses.*'adds_loss"):
-        baked = kp.bake(converted)
-    np.testing.assert_allclose(coded.outputs(baked), coded.outputs(converted), rtol=1e-5, atol=1e-6)
+    converted, baked = bake_with_warning(coded.AddsLoss, "does not add the losses.*'adds_loss")
     assert len(converted.losses) == 1
     assert not baked.losses
 

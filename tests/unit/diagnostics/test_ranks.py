@@ -87,24 +87,25 @@ def test_ranks_of_a_network(convert):
         assert site.stable == pytest.approx(stable, rel=1e-4)
 
 
+def ranks_and_rows_of_images(size, count, padding):
+    """Return the ranks at the only rectifier of a network, and all rows of its outputs."""
+    layers = [L.Conv2D(4, 3, padding=padding), L.ReLU(name="act"), L.Flatten(), L.Dense(2)]
+    model = models.live_in(keras.Sequential([keras.Input((size, size, 2)), *layers]))
+    x = models.samples(model, count)
+    (site,) = kp.diagnostics.representation_ranks(model, x)
+    return site, layer_outputs(model, x)["act"].reshape(-1, 4)
+
+
 @pytest.mark.backends
 def test_positions_of_images_are_rows_and_channels_are_columns():
-    layers = [L.Conv2D(4, 3, name="conv"), L.ReLU(name="act"), L.Flatten(), L.Dense(2)]
-    model = models.live_in(keras.Sequential([keras.Input((6, 6, 2)), *layers]))
-    x = models.samples(model, 20)
-    (site,) = kp.diagnostics.representation_ranks(model, x)
-    rows = layer_outputs(model, x)["act"].reshape(-1, 4)
+    site, rows = ranks_and_rows_of_images(6, count=20, padding="valid")
     assert (site.rows, site.channels) == (20 * 16, 4)
     assert site.effective == pytest.approx(reference(rows)[0], rel=1e-4)
     assert site.stable == pytest.approx(reference(rows)[1], rel=1e-4)
 
 
 def test_of_many_positions_some_are_drawn():
-    layers = [L.Conv2D(4, 3, padding="same"), L.ReLU(name="act"), L.Flatten(), L.Dense(2)]
-    model = models.live_in(keras.Sequential([keras.Input((16, 16, 2)), *layers]))
-    x = models.samples(model, 64)
-    (site,) = kp.diagnostics.representation_ranks(model, x)
-    all_rows = layer_outputs(model, x)["act"].reshape(-1, 4)
+    site, all_rows = ranks_and_rows_of_images(16, count=64, padding="same")
     assert site.rows == MAX_ROWS
     assert site.effective == pytest.approx(reference(all_rows)[0], rel=0.05)
 

@@ -120,6 +120,13 @@ def test_a_function_of_the_users_own_is_not_mistaken_for_keras():
     )
 
 
+def check_exact_conversion(model, x, **sites):
+    converted = convert(model, alpha=0.0, parameterization="identity", rescale="none", **sites)
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(converted(x)), keras.ops.convert_to_numpy(model(x))
+    )
+
+
 @pytest.mark.parametrize("max_value", [None, 6.0])
 @pytest.mark.parametrize("negative_slope", [0.0, 0.1])
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
@@ -134,12 +141,7 @@ def test_every_configuration_of_relu(max_value, negative_slope, threshold):
     )
     if site.convertible:
         x = np.linspace(-9, 9, 60).reshape(10, 6).astype("float32")
-        converted = convert(
-            model, alpha=0.0, parameterization="identity", rescale="none", include="*"
-        )
-        np.testing.assert_array_equal(
-            keras.ops.convert_to_numpy(converted(x)), keras.ops.convert_to_numpy(model(x))
-        )
+        check_exact_conversion(model, x, include="*")
 
 
 def test_smooth_activations_are_listed_and_converted_on_request():
@@ -178,13 +180,7 @@ def test_functions_as_nodes_of_a_graph():
         ("op", 2.0),
         ("op", None),
     ]
-    x = models.samples(model)
-    converted = convert(
-        model, alpha=0.0, parameterization="identity", rescale="none", exclude="clip*"
-    )
-    np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(converted(x)), keras.ops.convert_to_numpy(model(x))
-    )
+    check_exact_conversion(model, models.samples(model), exclude="clip*")
 
 
 def test_the_names_of_new_layers_are_not_taken():

@@ -118,41 +118,31 @@ def test_settings_that_need_samples_are_refused_before_any_training(samples, rec
             )
 
 
-def test_patience_stops_each_training_after_its_best_epoch(samples):
-    # What is learned from wrong labels makes the selection loss rise from the first epoch on.
-    optimizer = keras.optimizers.SGD(0.5)
-    rise = kp.finetune(
+def tune_on_wrong_labels(samples, **settings):
+    """What is learned from them makes the selection loss rise from the first epoch on."""
+    return kp.finetune(
         classifier(),
         (samples[0], np.zeros(60, "int32")),
         samples,
         selection=samples,
         recipe="relu",
         control=False,
-        optimizer=optimizer,
+        optimizer=keras.optimizers.SGD(0.5),
         epochs=9,
         patience=2,
+        **settings,
     )
+
+
+def test_patience_stops_each_training_after_its_best_epoch(samples):
+    rise = tune_on_wrong_labels(samples)
     assert len(rise.prelu.history["loss"]) == 3
     assert np.argmin(rise.prelu.history["val_loss"]) == 0
     assert len(tune(samples, epochs=4, patience=3).prelu.history["loss"]) == 4
 
 
 def test_a_stopped_training_is_not_continued_from_its_checkpoint(samples, tmp_path):
-    def run():
-        return kp.finetune(
-            classifier(),
-            (samples[0], np.zeros(60, "int32")),
-            samples,
-            selection=samples,
-            recipe="relu",
-            control=False,
-            optimizer=keras.optimizers.SGD(0.5),
-            epochs=9,
-            patience=2,
-            checkpoints=tmp_path,
-        )
-
-    first, again = run(), run()
+    first, again = (tune_on_wrong_labels(samples, checkpoints=tmp_path) for _ in range(2))
     assert again.prelu.history == first.prelu.history
     for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
