@@ -77,7 +77,9 @@ def sites_of_model(model: keras.Model, *, is_rebuilt: bool = True) -> Iterator[L
         ConversionError: The model is not built.
     """
     for each in parts_of(model) if is_container(model) else [model]:
-        if not each.built:
+        # A model without a `build` that was made from a configuration has its weights and their
+        # shapes, and counts as built after its first call.
+        if not each.built and not each.get_build_config():
             raise ConversionError(
                 f"Model '{each.name}' ({type(each).__name__}) has no weights yet. Call it once on"
                 " data."

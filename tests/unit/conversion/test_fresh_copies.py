@@ -109,3 +109,19 @@ def test_what_can_not_be_drawn_is_refused():
     model = keras.Model(inputs, custom.Scaled()(inputs), name="scaled")
     with pytest.raises(kp.errors.ConversionError, match=r"scale' of model 'scaled' can't be drawn"):
         fresh_copy(model)
+
+
+@keras.saving.register_keras_serializable("fresh_copies")
+class BuiltByItsCall(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.head = L.Dense(8), L.Dense(3)
+
+    def call(self, inputs):
+        return self.head(keras.ops.relu(self.hidden(inputs)))
+
+
+def test_a_copy_of_a_model_that_its_call_builds_is_converted():
+    model = BuiltByItsCall()
+    model(np.zeros((1, 4), "float32"))
+    assert kp.convert(fresh_copy(model)).count_params() == model.count_params() + 8
