@@ -59,6 +59,13 @@ def digits(shape: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return halves((x[:1200].reshape(-1, *shape) / 16).astype("float32"), y[:1200])
 
 
+def trained(model: keras.Model, x, y, loss=LOGITS, metrics=None, epochs=EPOCHS) -> keras.Model:
+    """Return a model after its training; its metric is the accuracy unless others are given."""
+    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=metrics or ["accuracy"])
+    model.fit(x, y, epochs=epochs, verbose=0)
+    return model
+
+
 def image_folder(folder: Path) -> keras.Model:
     """Images as PNG files, one subfolder per class; the model rescales its inputs."""
     (x, y), (new_x, new_y) = digits((8, 8, 1))
@@ -76,9 +83,7 @@ def image_folder(folder: Path) -> keras.Model:
         L.Dense(10),
     ]
     model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
-    model.compile(keras.optimizers.Adam(3e-3), LOGITS, metrics=["accuracy"])
-    model.fit(x, y, epochs=EPOCHS, verbose=0)
-    return model
+    return trained(model, x, y)
 
 
 def series(folder: Path) -> keras.Model:
@@ -92,11 +97,7 @@ def series(folder: Path) -> keras.Model:
         L.Dense(10, activation="softmax"),
     ]
     model = keras.Sequential([keras.Input((8, 8)), *layers])
-    model.compile(
-        keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    model.fit(x, y, epochs=EPOCHS, verbose=0)
-    return model
+    return trained(model, x, y, "sparse_categorical_crossentropy")
 
 
 def table(folder: Path) -> keras.Model:
@@ -126,13 +127,9 @@ def table(folder: Path) -> keras.Model:
     hidden = L.Dense(32, activation="relu")(hidden)
     hidden = L.Dense(32, activation="relu")(hidden)
     model = keras.Model(inputs, L.Dense(3, activation="softmax")(hidden))
-    model.compile(
-        keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
     x = {name: column.reshape(-1, 1) for name, column in zip(columns, known, strict=True)}
     x["color"] = keras.ops.convert_to_tensor(x["color"]) if BACKEND == "tensorflow" else x["color"]
-    model.fit(x, labels, epochs=5 * EPOCHS, verbose=0)
-    return model
+    return trained(model, x, labels, "sparse_categorical_crossentropy", epochs=5 * EPOCHS)
 
 
 def u_net(folder: Path) -> keras.Model:
@@ -151,13 +148,7 @@ def u_net(folder: Path) -> keras.Model:
     up = L.Conv2DTranspose(16, 2, strides=2, activation="relu")(coarse)
     merged = L.Conv2D(16, 3, padding="same", activation="relu")(L.Concatenate()([fine, up]))
     model = keras.Model(inputs, L.Conv2D(1, 1, activation="sigmoid")(merged))
-    model.compile(
-        keras.optimizers.Adam(3e-3),
-        "binary_crossentropy",
-        metrics=[keras.metrics.BinaryIoU(name="iou")],
-    )
-    model.fit(x, y, epochs=EPOCHS, verbose=0)
-    return model
+    return trained(model, x, y, "binary_crossentropy", [keras.metrics.BinaryIoU(name="iou")])
 
 
 def two_outputs(folder: Path) -> keras.Model:
@@ -170,13 +161,8 @@ def two_outputs(folder: Path) -> keras.Model:
     hidden = L.Dense(32, activation="relu")(hidden)
     outputs = {"digit": L.Dense(10, name="digit")(hidden), "ink": L.Dense(1, name="ink")(hidden)}
     model = keras.Model(inputs, outputs)
-    model.compile(
-        keras.optimizers.Adam(3e-3),
-        {"digit": LOGITS, "ink": "mse"},
-        metrics={"digit": "accuracy", "ink": "mae"},
-    )
-    model.fit(x, {"digit": y, "ink": ink}, epochs=EPOCHS, verbose=0)
-    return model
+    losses, metrics = {"digit": LOGITS, "ink": "mse"}, {"digit": "accuracy", "ink": "mae"}
+    return trained(model, x, {"digit": y, "ink": ink}, losses, metrics)
 
 
 def text(folder: Path) -> keras.Model:
@@ -196,10 +182,8 @@ def text(folder: Path) -> keras.Model:
     inputs = keras.Input((1,), dtype="string")
     hidden = L.Dense(32, activation="relu")(vectorization(inputs))
     model = keras.Model(inputs, L.Dense(2)(hidden))
-    model.compile(keras.optimizers.Adam(3e-3), LOGITS, metrics=["accuracy"])
     x = keras.ops.convert_to_tensor(x) if BACKEND == "tensorflow" else x
-    model.fit(x, np.array(labels), epochs=5 * EPOCHS, verbose=0)
-    return model
+    return trained(model, x, np.array(labels), epochs=5 * EPOCHS)
 
 
 def subclassed(folder: Path) -> keras.Model:
@@ -207,9 +191,7 @@ def subclassed(folder: Path) -> keras.Model:
     (x, y), (new_x, new_y) = digits((64,))
     np.savez(folder / "digits.npz", x=new_x, y=new_y)
     model = Classifier()
-    model.compile(keras.optimizers.Adam(3e-3), LOGITS, metrics=["accuracy"])
-    model.fit(x, y, epochs=EPOCHS, verbose=0)
-    return model
+    return trained(model, x, y)
 
 
 def backbone(folder: Path) -> keras.Model:
@@ -229,9 +211,7 @@ def backbone(folder: Path) -> keras.Model:
         image_shape=(16, 16, 1),
     )
     model = keras_hub.models.ResNetImageClassifier(features, num_classes=10)
-    model.compile(keras.optimizers.Adam(3e-3), LOGITS, metrics=["accuracy"])
-    model.fit(x, y, epochs=EPOCHS, verbose=0)
-    return model
+    return trained(model, x, y)
 
 
 def binary(folder: Path) -> keras.Model:
@@ -242,13 +222,8 @@ def binary(folder: Path) -> keras.Model:
     np.savez(folder / "tumors.npz", x=new_x, y=new_y)
     layers = [L.Dense(32, activation="relu"), L.Dense(32), L.LeakyReLU(0.1)]
     model = keras.Sequential([keras.Input((30,)), *layers, L.Dense(1, activation="sigmoid")])
-    model.compile(
-        keras.optimizers.Adam(3e-3),
-        "binary_crossentropy",
-        metrics=["accuracy", keras.metrics.AUC(name="auc")],
-    )
-    model.fit(x, y, epochs=EPOCHS, verbose=0)
-    return model
+    metrics = ["accuracy", keras.metrics.AUC(name="auc")]
+    return trained(model, x, y, "binary_crossentropy", metrics)
 
 
 def keras_2(folder: Path) -> keras.Model:
@@ -263,11 +238,7 @@ def keras_2(folder: Path) -> keras.Model:
         L.Dense(10, activation="softmax"),
     ]
     model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
-    model.compile(
-        keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    model.fit(x, y, epochs=EPOCHS, verbose=0)
-    return model
+    return trained(model, x, y, "sparse_categorical_crossentropy")
 
 
 KINDS = {

@@ -13,7 +13,15 @@ ops = keras.ops
 CHANNELS = 4
 POSITIONS = 4
 
-__all__ = ["CHANNELS", "LINEAR", "OPERATIONS", "POSITIONS", "may_drop_masks", "random_network"]
+__all__ = [
+    "CHANNELS",
+    "LINEAR",
+    "NOT_SCALED",
+    "OPERATIONS",
+    "POSITIONS",
+    "may_drop_masks",
+    "random_network",
+]
 
 
 class Dropout(L.Layer):
@@ -220,6 +228,25 @@ OPERATIONS = {
 }
 """Operations by name, each from a tensor (positions, channels) to another."""
 
+
+NOT_SCALED = [
+    (tied, "shares its weights with another layer"),
+    (used_by_an_op, "shares its weights with another layer"),
+    (twice, "is called at several places"),
+    (
+        lambda x: L.ReLU()(L.Dense(4, kernel_constraint="max_norm")(x)),
+        "has a constraint, which scaled weights would violate",
+    ),
+    (
+        lambda x: L.ReLU(activity_regularizer="l1")(L.Dense(4)(x)),
+        "has an activity regularizer, which depends on the scale",
+    ),
+    (
+        lambda x: L.Dense(4, "relu", dtype="mixed_float16")(x),
+        "computes in float16, which scaled channels might overflow",
+    ),
+]
+"""Chains of layers whose weights have to stay, with the reason."""
 
 may_drop_masks = pytest.mark.filterwarnings("ignore:Layer '.*' .* was passed an input with a mask")
 """For tests of random networks, in which layers that know no masks follow masked ones."""

@@ -241,26 +241,7 @@ def test_layers_that_write_or_read_channels(kind):
     )
 
 
-@pytest.mark.parametrize(
-    ("build", "reason"),
-    [
-        (chains.tied, "shares its weights with another layer"),
-        (chains.used_by_an_op, "shares its weights with another layer"),
-        (chains.twice, "is called at several places"),
-        (
-            lambda x: L.ReLU()(L.Dense(4, kernel_constraint="max_norm")(x)),
-            "has a constraint, which scaled weights would violate",
-        ),
-        (
-            lambda x: L.ReLU(activity_regularizer="l1")(L.Dense(4)(x)),
-            "has an activity regularizer, which depends on the scale",
-        ),
-        (
-            lambda x: L.Dense(4, "relu", dtype="mixed_float16")(x),
-            "computes in float16, which scaled channels might overflow",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("build", "reason"), chains.NOT_SCALED)
 def test_what_has_to_stay_is_kept_with_the_reason(build, reason):
     inputs = keras.Input((4, 4))
     model = models.live_in(keras.Model(inputs, L.Dense(3)(build(inputs))))

@@ -375,22 +375,8 @@ def test_a_reference_with_other_layers_is_refused():
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (chains.tied, "shares its weights with another layer"),
-        (chains.used_by_an_op, "shares its weights with another layer"),
-        (chains.twice, "is called at several places"),
+        *chains.NOT_SCALED,
         (lambda x: L.ReLU(6.0)(L.Dense(4)(x)), "has a cap, so that it is not homogeneous"),
-        (
-            lambda x: L.ReLU()(L.Dense(4, kernel_constraint="max_norm")(x)),
-            "has a constraint, which scaled weights would violate",
-        ),
-        (
-            lambda x: L.ReLU(activity_regularizer="l1")(L.Dense(4)(x)),
-            "has an activity regularizer, which depends on the scale",
-        ),
-        (
-            lambda x: L.Dense(4, "relu", dtype="mixed_float16")(x),
-            "computes in float16, which scaled channels might overflow",
-        ),
         (
             lambda x: L.BatchNormalization(scale=False)(L.Dense(4)(x)),
             "has no γ to take up its ε, which does not scale",
