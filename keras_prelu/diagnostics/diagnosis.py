@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import CheckedSamples, as_samples
 from keras_prelu.diagnostics.batch_norm import BatchNormGamma, batch_norm_gammas
@@ -17,6 +18,7 @@ from keras_prelu.diagnostics.findings import (
     NO_FORECAST,
     Finding,
     dead_findings,
+    grown_layers,
     linear_layers,
     noise_finding,
     norm_findings,
@@ -36,9 +38,11 @@ from keras_prelu.diagnostics.unit_counts import SiteUnits, dead_units
 from keras_prelu.display.figures import signal_figure
 from keras_prelu.display.notebook import Shown
 from keras_prelu.display.tables import Table, number
+from keras_prelu.errors import ConversionError
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.revival import find_dead_units
+from keras_prelu.scaling.norm_reset import reset_norms
 
 __all__ = ["MEASURES", "Diagnosis", "Finding", "diagnose"]
 
@@ -179,7 +183,7 @@ def diagnose(
         *dead_findings(units, _kept_if_revived(model, data, units, batch_size)),
         *one_sided_findings(measures),
         *signal_findings(signal, measures),
-        *norm_findings(norms),
+        *norm_findings(norms, _kept_if_reset(model, norms, seed)),
         *([] if noise is None else [noise_finding(noise)]),
     )
     return Diagnosis(
@@ -204,6 +208,26 @@ def _kept_if_revived(
         return {}
     found = find_dead_units(model, data, batch_size=batch_size)
     return {site.path: site.reason for site in found if site.reason}
+
+
+def _kept_if_reset(model: keras.Model, norms: Sequence[LayerNorm], seed: int) -> dict[str, str]:
+    """Return the paths of grown layers whose norms can't be reset, with the reason.
+
+    It is tried on a copy.
+    """
+    grown = grown_layers(norms)
+    if not grown:
+        return {}
+    try:
+        found = reset_norms(rewrite(model), seed=seed).layers
+    except ConversionError as error:  # Such as no graph.
+        return dict.fromkeys((layer.path for layer in grown), str(error).rstrip("."))
+    actions = (layer.action.partition(": ") for layer in found)
+    return {
+        layer.path: reason
+        for layer, (action, _, reason) in zip(found, actions, strict=True)
+        if action == "kept"
+    }
 
 
 def _unit_measures(units: Sequence[SiteUnits]) -> dict[str, float]:

@@ -19,6 +19,7 @@ __all__ = [
     "NO_FORECAST",
     "Finding",
     "dead_findings",
+    "grown_layers",
     "linear_layers",
     "noise_finding",
     "norm_findings",
@@ -172,9 +173,14 @@ def noise_finding(noise: GradientNoise) -> Finding:
     )
 
 
-def norm_findings(norms: Sequence[LayerNorm]) -> Iterator[Finding]:
-    """Say how much the weights have grown since initialization."""
-    grown = [layer for layer in norms if (layer.growth or 0.0) > _LARGE_GROWTH]
+def norm_findings(norms: Sequence[LayerNorm], kept: Mapping[str, str]) -> Iterator[Finding]:
+    """Say how much the weights have grown since initialization.
+
+    Args:
+        norms: Sequence of `LayerNorm`.
+        kept: Mapping from the paths of layers whose norms `reset_norms` keeps to the reason.
+    """
+    grown = grown_layers(norms)
     if grown:
         worst = max(grown, key=lambda layer: layer.growth or 0.0)
         yield Finding(
@@ -184,9 +190,25 @@ def norm_findings(norms: Sequence[LayerNorm]) -> Iterator[Finding]:
                 f" {_LARGE_GROWTH:g} times as large as at initialization, most at '{worst.path}'"
                 f" ({worst.growth:.2g} times), so a step of the same size changes less."
             ),
-            advice=(
-                "Before the network goes on learning, keras_prelu.reset_norms scales them back and"
-                " keeps the decisions; or fine-tune with keras-prelu finetune MODEL --data DATA"
-                " --recipe reset-identity, which is made for networks with BatchNormalization."
-            ),
+            advice=_advice_on_grown(grown, kept),
         )
+
+
+def grown_layers(norms: Sequence[LayerNorm]) -> list[LayerNorm]:
+    """Return the layers whose weights have grown so much that it is worth a finding."""
+    return [layer for layer in norms if (layer.growth or 0.0) > _LARGE_GROWTH]
+
+
+def _advice_on_grown(grown: Sequence[LayerNorm], kept: Mapping[str, str]) -> str:
+    if any(layer.path not in kept for layer in grown):
+        return (
+            "Before the network goes on learning, keras_prelu.reset_norms scales them back and"
+            " keeps the decisions; or fine-tune with keras-prelu finetune MODEL --data DATA"
+            " --recipe reset-identity, which is made for networks with BatchNormalization."
+        )
+    first = grown[0].path
+    return (
+        f"keras_prelu.reset_norms leaves them as they are, such as '{first}' ({kept[first]})."
+        " Where forgetting is acceptable, all weights can be moved halfway to fresh ones:"
+        " keras-prelu finetune MODEL --data DATA --recipe shrink-identity."
+    )

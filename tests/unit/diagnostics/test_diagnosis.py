@@ -126,6 +126,22 @@ def test_norms_are_those_of_the_kernels_beside_a_reference():
     assert "reset_norms" in finding.advice
 
 
+def test_where_no_norm_can_be_reset_the_finding_says_why_and_advises_no_reset():
+    """A layer between caps, which fix its scale."""
+    model = keras.Sequential(
+        [keras.Input((6,)), L.ReLU(6.0), L.Dense(8, name="grown"), L.ReLU(6.0), L.Dense(2)]
+    )
+    model.layers[1].kernel.assign(3 * keras.ops.convert_to_numpy(model.layers[1].kernel))
+    before = model.get_weights()
+    found = diagnose(model, models.samples(model, 20)).findings
+    (finding,) = [each for each in found if each.measure == "norm-growth"]
+    assert finding.advice.startswith("keras_prelu.reset_norms leaves them as they are")
+    assert "'grown' ('re_lu" in finding.advice
+    assert "has a cap" in finding.advice
+    assert "reset-identity" not in finding.advice
+    assert all(map(np.array_equal, model.get_weights(), before))
+
+
 def test_norms_at_initialization_are_those_of_the_initializers():
     """Of a layer of 200 x 300 under He's initialization, √(2/200) a weight."""
     layer = L.Dense(300, kernel_initializer="he_normal")
