@@ -82,10 +82,14 @@ class PReLUHeUniform(_PReLUHe):
     """`PReLUHeNormal` with a uniform distribution of the same variance, 2 / (n·(1 + α²)).
 
     Args:
-        alpha: Float. As in `PReLUHeNormal`, like `mode` and `seed`. Defaults to 0.25.
+        alpha: Float. The initial negative slope of the network's PReLU layers. Defaults to 0.25.
+        mode: String. `"fan_in"` preserves the forward signal, `"fan_out"` the gradient. Defaults to
+            `"fan_in"`.
+        seed: Integer, `keras.random.SeedGenerator` or None. Defaults to None, a random seed.
 
     Raises:
-        InvalidArgumentError: As in `PReLUHeNormal`.
+        InvalidArgumentError: A ValueError; `alpha` is not a finite number or `mode` is neither of
+            the two.
 
     Example:
 

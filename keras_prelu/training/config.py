@@ -29,7 +29,40 @@ class FitConfig:
     """Settings of a training, the same for every model of a comparison.
 
     Args:
-        epochs: Int. As in `finetune`, like all arguments. Defaults to 10.
+        epochs: Int. Passes over the training data. Defaults to 10.
+        batch_size: Int. Batch size of training data given as arrays. Defaults to 32.
+        steps_per_epoch: Int. Number of batches in an epoch. Of arrays these are drawn anew for each
+            epoch; in a data set an epoch goes on where the one before it stopped. Needed for an
+            endless data set. Defaults to None: one pass over the data.
+        optimizer: Keras optimizer or its name; each model gets a copy with fresh state. Defaults to
+            Adam.
+        learning_rate: Float. Learning rate of the default optimizer, decayed to 0 along a cosine;
+            not together with `optimizer`. Defaults to 1e-3.
+        loss: Keras loss. Defaults to the one that the model is compiled with.
+        metrics: List of Keras metrics. Defaults to those that the model is compiled with.
+        schedule: Str or function. How the learning rate goes from its first value over the steps:
+            "cosine", "linear" (both to 0), "warmup-cosine", "constant", or a function of (rate,
+            steps) that returns a Keras schedule. Defaults to None: "cosine" for the default
+            optimizer, and no change of another one.
+        patience: Int. Epochs without a lower loss on the selection samples after which a training
+            is stopped. Each model is trained by this rule, so their numbers of epochs may differ. A
+            fifth of the training samples is held back for it if there are no selection samples.
+            Defaults to None: all epochs.
+        class_weight: Dict from class numbers to weights in the loss that is trained, or "balanced".
+            Losses and scores on other samples are not weighted. Defaults to None.
+        augment: Keras layer, such as `keras.layers.RandomFlip`, or a function of a batch of x and,
+            if it requires a second argument, a `numpy.random.Generator`. It is applied to the
+            training batches, with the same draws for every model. Defaults to None.
+        mixed_precision: Str, "bfloat16" or "float16". The models compute in it, and keep doing so,
+            with weights in float32. So are the outputs, but for those of subclassed models.
+            Defaults to None.
+        metric: Str or Keras metric. The metric that the scores and the verdict are about, as in
+            `compare`. Defaults to None: accuracy or loss, and the other metrics with them.
+        callbacks: List of Keras callbacks, which are deep-copied for each model, or a function that
+            returns new ones, with the name of the training as its argument if it requires one, as
+            in `finetune`. Defaults to None.
+        seed: Int. Seed of the data order and of everything random in training. Defaults to 0.
+        verbose: Int or str, as in `model.fit`. Defaults to 0.
 
     Raises:
         InvalidArgumentError: A ValueError; a setting is out of range.
