@@ -31,7 +31,7 @@ _SERIALIZABLE = (
     "keras_prelu.layer_arguments",
     "keras_prelu.layers",
     "keras_prelu.graph.functional",
-    "keras_prelu.graph.detection",
+    "keras_prelu.graph.rectifier_recognition",
     "keras_prelu.custom_layers.held_rectifiers",
     "keras_prelu.graph.hooks",
     "keras_prelu.graph.rebuilding",

@@ -20,9 +20,9 @@ from keras_prelu.custom_layers.followed_functions import is_followed_method
 from keras_prelu.custom_layers.source_scan import names_used_by_call
 from keras_prelu.custom_layers.torch_modules import is_torch_wrapper, rectifiers_of_modules
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import is_of_library, recognize, recognize_function
 from keras_prelu.graph.held_functions import is_function
 from keras_prelu.graph.hooks import HookTarget
+from keras_prelu.graph.rectifier_recognition import is_of_library, recognize, recognize_function
 from keras_prelu.graph.rectifiers import RECURRENT, Rectifier
 
 __all__ = ["OWN_LAYERS", "HeldRectifier", "find_held_rectifiers"]

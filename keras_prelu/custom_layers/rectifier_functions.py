@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.graph.detection import recognize, recognize_function
+from keras_prelu.graph.rectifier_recognition import recognize, recognize_function
 from keras_prelu.graph.rectifiers import RECTIFYING, Rectifier
 from keras_prelu.typing import Tensor
 from keras_prelu.utils.libraries import is_of_user

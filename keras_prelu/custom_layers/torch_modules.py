@@ -1,9 +1,9 @@
 """Rectifiers inside PyTorch's modules, which Keras runs in a `TorchModuleWrapper`.
 
-A module that is itself a rectifier is recognized like a layer (`graph.detection`). Those inside
-other modules are listed and not converted: Keras's wrapper calls a module through PyTorch's code,
-of which `code_calls` makes no copy; the file of a model holds the module pickled, without places
-for slopes; and nothing says what a module does with the outputs of its rectifiers.
+A module that is itself a rectifier is recognized like a layer (`graph.rectifier_recognition`).
+Those inside other modules are listed and not converted: Keras's wrapper calls a module through
+PyTorch's code, of which `code_calls` makes no copy; the file of a model holds the module pickled,
+without places for slopes; and nothing says what a module does with the outputs of its rectifiers.
 """
 
 from __future__ import annotations

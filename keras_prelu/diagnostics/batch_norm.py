@@ -14,10 +14,10 @@ from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.batch_norm import normalizes_last_axis
 from keras_prelu.graph.batch_probe import BatchProbe
-from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.interpreter import iterate_steps
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.plan import ExecutionPlan, Step, compile_plan
+from keras_prelu.graph.rectifier_recognition import recognize
 from keras_prelu.layers import PReLU, slopes_in_effect
 
 __all__ = ["BatchNormGamma", "batch_norm_gammas"]

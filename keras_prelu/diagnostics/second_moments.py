@@ -12,10 +12,10 @@ import numpy as np
 from keras_prelu.custom_layers.stand_in import StandIn
 from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.graph.batch_probe import BatchProbe
-from keras_prelu.graph.detection import recognize
 from keras_prelu.graph.layer_calls import LayerCall, run_with_hook
 from keras_prelu.graph.linear_layers import linear_view
 from keras_prelu.graph.plan import compile_plan
+from keras_prelu.graph.rectifier_recognition import recognize
 from keras_prelu.layers import PReLU
 from keras_prelu.typing import Tensor
 

@@ -17,7 +17,6 @@ import keras
 
 from keras_prelu.graph import functional
 from keras_prelu.graph.backend_functions import BackendFunction
-from keras_prelu.graph.detection import unchanged_class
 from keras_prelu.graph.functional import Call, Graph
 from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.layer_code import AppliedFunction, LayerCode
@@ -36,6 +35,7 @@ from keras_prelu.graph.rectifier_ranges import (
     rectifier_of,
     takes_floats,
 )
+from keras_prelu.graph.rectifier_recognition import unchanged_class
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.graph.value_ranges import ANY, ValueRange, fixed, hull_of
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import recognize_call
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.hooks import HookTarget
 from keras_prelu.graph.layer_code import AppliedFunction
+from keras_prelu.graph.rectifier_recognition import recognize_call
 from keras_prelu.graph.rectifiers import SMOOTH_LOWER_BOUNDS, Rectifier
 from keras_prelu.graph.value_ranges import Interval, ValueRange, fixed
 

@@ -1,10 +1,10 @@
 """Classification of rectifiers by class name and attributes alone, in backend-free Python.
 
 Rectifiers are ReLU and its kind, and on request their smooth relatives. What a function computes
-that has no known name is measured, see `measurement` and `detection`. `objections` knows the range
-of a rectifier's output, and `custom_layers.rectifier_functions` the functions that Python code
-calls. Smooth rectifiers have no cap; one with a cap would be recognized in `detection`, and fitted
-in `calibration.smooth_slopes`.
+that has no known name is measured, see `measurement` and `rectifier_recognition`. `objections`
+knows the range of a rectifier's output, and `custom_layers.rectifier_functions` the functions that
+Python code calls. Smooth rectifiers have no cap; one with a cap would be recognized in
+`rectifier_recognition`, and fitted in `calibration.smooth_slopes`.
 """
 
 from __future__ import annotations

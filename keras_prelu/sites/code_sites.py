@@ -14,9 +14,9 @@ from keras_prelu.custom_layers.source_scan import (
     relu_functions_in_source,
 )
 from keras_prelu.custom_layers.unreached_calls import unreached_rectifiers
-from keras_prelu.graph.detection import recognize_call
 from keras_prelu.graph.layer_code import AppliedFunction
 from keras_prelu.graph.rectifier_ranges import takes_floats
+from keras_prelu.graph.rectifier_recognition import recognize_call
 from keras_prelu.graph.rectifiers import Rectifier, named
 from keras_prelu.graph.written_rectifiers import written_rectifier
 from keras_prelu.sites.opened_code import Code, layers_with_code

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import keras
 
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import recognize, recognize_call
 from keras_prelu.graph.leaves import is_taken_apart
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.graph.objections import Objections
 from keras_prelu.graph.rectifier_ranges import takes_floats
+from keras_prelu.graph.rectifier_recognition import recognize, recognize_call
 from keras_prelu.graph.rectifiers import Rectifier
 from keras_prelu.graph.written_rectifiers import written_rectifier
 from keras_prelu.io.loading import ModelLike, models_by_name

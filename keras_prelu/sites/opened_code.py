@@ -10,7 +10,7 @@ import keras
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.custom_layers.source_scan import may_call_relu_functions
 from keras_prelu.graph import functional
-from keras_prelu.graph.detection import recognize
+from keras_prelu.graph.rectifier_recognition import recognize
 from keras_prelu.sites.opened_layers import OpenedLayers
 from keras_prelu.sites.traces import Arguments
 

@@ -13,9 +13,9 @@ from typing import Any
 import keras
 
 from keras_prelu.custom_layers.held_rectifiers import HeldRectifier
-from keras_prelu.graph.detection import recognize_function, unchanged_class
 from keras_prelu.graph.functional import Call
 from keras_prelu.graph.hooks import HookTarget
+from keras_prelu.graph.rectifier_recognition import recognize_function, unchanged_class
 from keras_prelu.graph.rectifiers import RECURRENT
 from keras_prelu.sites.site import LocatedSite, describe_site
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.training.state_file import NotPlainError, encoded
+from keras_prelu.training.checkpoint_file import NotPlainError, encoded
 
 __all__ = ["CallbackStates"]
 

@@ -1,4 +1,7 @@
-"""The checkpoints of a fine-tuning, in one folder."""
+"""The checkpoints of a fine-tuning, in one folder.
+
+`checkpoint_file` is the format of a file, and `resumption.Checkpoint` says what it holds.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import filelock
 from keras_prelu.backend.hosts import host, wait_for_all
 from keras_prelu.errors import FileError, FineTuningError, InvalidArgumentError
 from keras_prelu.io.atomic import atomic_write_text
-from keras_prelu.training.state_file import StateFile
+from keras_prelu.training.checkpoint_file import StateFile
 from keras_prelu.utils.checks import check_integer
 
 __all__ = ["Checkpoints", "steps_between_checkpoints"]

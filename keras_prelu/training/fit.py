@@ -24,6 +24,7 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.layers import is_slope
 from keras_prelu.sites.prelu_layers import has_prelu_layers
+from keras_prelu.training.checkpoint_file import StateFile
 from keras_prelu.training.class_weights import class_weights
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
@@ -42,7 +43,6 @@ from keras_prelu.training.optimizers import (
 from keras_prelu.training.precision import compute_in
 from keras_prelu.training.resumption import Checkpoint, ResumableCallbacks
 from keras_prelu.training.setup import TrainingSetup
-from keras_prelu.training.state_file import StateFile
 from keras_prelu.training.stream_batches import StreamBatches
 from keras_prelu.training.user_callbacks import user_callbacks
 from keras_prelu.training.variable_creation import build_for_training

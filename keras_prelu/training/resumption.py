@@ -21,10 +21,10 @@ from keras_prelu.backend.variables import snapshot
 from keras_prelu.data.streams import batch_count
 from keras_prelu.errors import FineTuningError
 from keras_prelu.training.callback_states import CallbackStates
+from keras_prelu.training.checkpoint_file import StateFile
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.data_order import ShuffledBatches
 from keras_prelu.training.guard import DivergenceGuard
-from keras_prelu.training.state_file import StateFile
 from keras_prelu.training.stream_batches import StreamBatches
 
 __all__ = ["Checkpoint", "ResumableCallbacks"]

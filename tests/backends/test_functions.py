@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.graph.detection import recognize_function
 from keras_prelu.graph.measurement import Measurement, measure
+from keras_prelu.graph.rectifier_recognition import recognize_function
 from tests.helpers import models
 
 BACKEND = keras.backend.backend()

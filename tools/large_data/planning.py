@@ -94,7 +94,7 @@ def _stacked(images: int) -> float:
 
 def _checkpoint(folder: Path, parameters: int) -> dict[str, float]:
     """Write and read a state of four arrays for each weight: weights, best ones, Adam's two."""
-    from keras_prelu.training.state_file import StateFile
+    from keras_prelu.training.checkpoint_file import StateFile
 
     arrays = [np.ones(parameters // 64, "float32") for _ in range(4 * 64)]
     file = StateFile(folder / "state.npz")

@@ -1,4 +1,8 @@
-"""The options of a fine-tuning."""
+"""The options of a fine-tuning.
+
+A field of `TrainingOptions` is an option of `finetune`. `convert` has --epochs of them
+(`epochs_option`), and `demo` its own.
+"""
 
 from __future__ import annotations
 

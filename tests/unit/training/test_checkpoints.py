@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
+from keras_prelu.training.checkpoint_file import NotPlainError, StateFile, encoded
 from keras_prelu.training.checkpoints import Checkpoints
-from keras_prelu.training.state_file import NotPlainError, StateFile, encoded
 from tests.helpers.processes import QUICK_TO_START
 
 L = keras.layers

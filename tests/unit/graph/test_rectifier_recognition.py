@@ -1,4 +1,4 @@
-"""keras_prelu.graph.detection: the rectifier that a live operation or function applies."""
+"""keras_prelu.graph.rectifier_recognition: the rectifier that a live operation or function applies."""
 
 import functools
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from keras_prelu import PReLU
-from keras_prelu.graph.detection import recognize, recognize_call, recognize_function
 from keras_prelu.graph.functional import calls
+from keras_prelu.graph.rectifier_recognition import recognize, recognize_call, recognize_function
 from keras_prelu.graph.rectifiers import Rectifier
 
 A, L, ops = keras.activations, keras.layers, keras.ops
