@@ -50,9 +50,9 @@ test-tensorflow: $(VENV)/installed-dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "(backends or tensorflow) and not slow" $(call MARKED,backends|tensorflow)
 
 # JAX compiles each example of a property test anew, and everything twice as long with optimizations;
-# tests that use the fixture `optimized` turn them on.
+# tests that use the fixture `optimized` turn them on. slow-torch starts processes of JAX.
 test-jax slow-jax: export HYPOTHESIS_PROFILE ?= short
-test-jax slow-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+test-jax slow-jax slow-torch: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test-jax: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "backends and not slow" $(call MARKED,backends)
 

@@ -33,6 +33,8 @@ from keras_prelu.diagnostics import (
 L = keras.layers
 SEEDS = 3
 SLOPES = (0.0, 0.01, 0.25, 0.5, 1.0)
+STEPS = 4000
+"""Of gradient descent on a penalty of α, near whose end it is slow."""
 STATISTICS = {"spread": 1, "rank": 1, "participation": 1, "cosine": -1}
 """Of embeddings: 1 if small values mean collapse, −1 if large values do."""
 HOLDS, CONDITIONALLY, FAILS = "holds", "holds under a condition", "does not hold"
@@ -279,7 +281,7 @@ def maps(_seeds: int) -> Iterator[Check]:
     for name, slope in pulled(limits, on_beta, rate=0.05, steps=400).items():
         yield check_values(5, f"L2 on β pulls α to, {name}", slope, limits[name], 1e-2)
     on_alpha = {"alpha_regularizer": kp.regularizers.AlphaL2(1.0)}
-    for name, slope in pulled(limits, on_alpha, rate=0.9, steps=4000).items():
+    for name, slope in pulled(limits, on_alpha, rate=0.9, steps=STEPS).items():
         yield Check(
             claim=5,
             statement=f"L2 on α pulls it to 0, {name}",

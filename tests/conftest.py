@@ -1,5 +1,6 @@
 """Settings and fixtures that all tests share."""
 
+import functools
 import gc
 import os
 from pathlib import Path
@@ -34,14 +35,22 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 gc.set_threshold(100_000, 20, 20)
 
 
+@functools.cache
+def marks_of_files(path):
+    """Return the marks of all tests in a file."""
+    around = {path, *path.parents}
+    return [
+        name for name, paths in MARKED.items() if around & {FOLDER / marked for marked in paths}
+    ]
+
+
 def pytest_collection_modifyitems(items):
     """Mark tests by their folder, and skip those that need another backend."""
     import keras
 
     for item in items:
-        for name, paths in MARKED.items():
-            if {FOLDER / path for path in paths} & {item.path, *item.path.parents}:
-                item.add_marker(name)
+        for name in marks_of_files(item.path):
+            item.add_marker(name)
         for backend in ("tensorflow", "jax"):
             if item.get_closest_marker(backend) and keras.backend.backend() != backend:
                 item.add_marker(pytest.mark.skip(reason=f"needs the backend {backend}"))

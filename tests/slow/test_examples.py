@@ -16,27 +16,23 @@ import keras_prelu as kp
 from tests.helpers.processes import output_of_python, run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ALONE = ("claims", "several_hosts")
-"""Takes minutes; sets up devices."""
+ON_JAX = ("several_hosts",)
+"""Whose distribution it uses."""
 ON_TENSORFLOW = ("custom_training_loop", "deploy", "tfds_pipeline")
 """Of its functions, files and data."""
-OF_THEIR_OWN = {EXAMPLES / "reinforcement_learning.py", EXAMPLES / "ten_models.py"}
+MARKS = {
+    **dict.fromkeys(ON_TENSORFLOW, pytest.mark.tensorflow),
+    **dict.fromkeys(ON_JAX, pytest.mark.jax),
+}
+OF_THEIR_OWN = ("claims", "reinforcement_learning", "ten_models")
 """Tested below, and with the page of the documentation."""
-ON_DIGITS = sorted({*EXAMPLES.glob("*.py")} - OF_THEIR_OWN)
+ON_DIGITS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem not in OF_THEIR_OWN)
 
 
 @pytest.mark.filterwarnings("default")  # Users see warnings; they are no errors for them.
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(
-            path,
-            id=path.stem,
-            marks=pytest.mark.tensorflow if path.stem in ON_TENSORFLOW else (),
-        )
-        for path in ON_DIGITS
-        if path.stem not in ALONE
-    ],
+    [pytest.param(path, id=path.stem, marks=MARKS.get(path.stem, ())) for path in ON_DIGITS],
 )
 def test_runs(path, tmp_path, monkeypatch, capsys):
     """In this process, which has imported the backend."""
@@ -46,10 +42,19 @@ def test_runs(path, tmp_path, monkeypatch, capsys):
     assert "% of the test digits" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ALONE)
-def test_runs_in_a_process_of_its_own(name, tmp_path):
-    printed = output_of_python(EXAMPLES / f"{name}.py", "1", cwd=tmp_path)
+@pytest.mark.filterwarnings("ignore")  # As the script does.
+def test_claims(monkeypatch, capsys):
+    """With one seed, and in fewer steps: slopes that a penalty pulls to 0 get there all the same."""
+    names = runpy.run_path(str(EXAMPLES / "claims.py"))
+    monkeypatch.setitem(names["main"].__globals__, "STEPS", 1000)
+    monkeypatch.setattr("sys.argv", ["claims.py", "1"])
+    names["main"]()
+    printed = capsys.readouterr().out
     assert "% of the test digits" in printed
+    rows = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", printed, re.M)
+    assert [int(claim) for claim, _ in rows] == sorted(int(claim) for claim, _ in rows)
+    assert {claim for claim, _ in rows} == {str(claim) for claim in range(1, 11)}
+    assert [verdict for claim, verdict in rows if claim == "5"] == ["holds"] * 10
 
 
 def test_an_agent_whose_goal_moves(tmp_path):
@@ -120,6 +125,7 @@ def run_on(host, hosts, address, folder):
     return run_python(EXAMPLES / "several_hosts.py", "1", cwd=folder, **variables)
 
 
+@pytest.mark.jax
 def test_several_hosts_as_two_processes(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -132,11 +138,11 @@ def test_several_hosts_as_two_processes(tmp_path):
     assert (tmp_path / "digits.prelu.keras").exists()
 
 
+@pytest.mark.jax  # The script sets the backend.
 def test_several_hosts_on_vertex(monkeypatch, capsys):
     cluster = {"workerpool0": ["host-a:2222"], "workerpool1": ["host-b:2222", "host-c:2222"]}
     spec = json.dumps({"cluster": cluster, "task": {"type": "workerpool1", "index": 1}})
-    for name, value in (("CLUSTER_SPEC", spec), ("KERAS_BACKEND", "jax")):  # The script sets it.
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CLUSTER_SPEC", spec)
     monkeypatch.setattr("sys.argv", ["several_hosts.py", "--vertex"])
     runpy.run_path(str(EXAMPLES / "several_hosts.py"), run_name="__main__")
     assert capsys.readouterr().out.splitlines() == [

@@ -122,7 +122,8 @@ def test_class_numbers(labels, units, expected):
     assert (found if expected is None else found.tolist()) == expected
 
 
-@pytest.mark.slow  # A new process checks the file.
+@pytest.mark.slow  # Another process checks the file.
+@pytest.mark.usefixtures("forked_readers")
 def test_a_keras_file():
     arguments = "export prelu.keras -o stock.keras"
     output = invoke(arguments, "--data samples.npz").output

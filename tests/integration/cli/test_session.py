@@ -15,6 +15,7 @@ from keras_prelu.cli.session import keras_session
 from keras_prelu.data.functions import named_function
 from keras_prelu.errors import KerasPReLUWarning
 from keras_prelu.utils import quiet
+from tests.helpers.processes import QUICK_TO_START
 from tests.integration.cli.commands import invoke
 
 PROGRAM = [sys.executable, "-m", "keras_prelu"]
@@ -136,7 +137,13 @@ def test_a_module_with_custom_layers(folder):
 def test_a_reader_that_stops_is_not_an_error():
     command = f"{' '.join(PROGRAM)} inspect relu.keras --json | true"
     result = subprocess.run(
-        command, shell=True, capture_output=True, text=True, timeout=300, check=False
+        command,
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "KERAS_BACKEND": QUICK_TO_START},
     )
     assert (result.stdout, result.stderr) == ("", "")
 

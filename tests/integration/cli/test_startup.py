@@ -6,7 +6,7 @@ import json
 import keras
 import pytest
 
-from tests.helpers.processes import output_of_python
+from tests.helpers.processes import QUICK_TO_START, output_of_python
 
 OWN = {"click", "keras_prelu", "lazy_loader", "yaml"}
 """What commands need beside Keras; PyYAML for run files."""
@@ -32,7 +32,9 @@ for words in (["inspect", "model.keras"], ["convert", "model.keras"]):
 
 
 def packages(code):
-    return set(json.loads(output_of_python("-c", PACKAGES.format(code=code)).splitlines()[-1]))
+    program = PACKAGES.format(code=code)
+    printed = output_of_python("-c", program, KERAS_BACKEND=QUICK_TO_START)
+    return set(json.loads(printed.splitlines()[-1]))
 
 
 @pytest.mark.slow

@@ -157,9 +157,22 @@ KINDS = {
 
 
 def expected_data(kind):
-    model = KINDS[kind][0]
+    return as_arrays(KINDS[kind][0], "weights" in kind)
+
+
+def as_arrays(model, weighted):
     parts = ONE if model == "one" else NAMED
-    return (*parts, W) if "weights" in kind else parts
+    return (*parts, W) if weighted else parts
+
+
+def evaluated(model, data):
+    evaluation = evaluate(model, data)
+    return [evaluation.samples, *evaluation.metrics.values()]
+
+
+def compared(prelu, relu, data):
+    comparison = kp.compare(prelu, relu, data())
+    return comparison.samples, comparison.gain, kp.compare(prelu, relu, data(), metric="loss").gain
 
 
 def tuned(model, data, **arguments):
@@ -184,16 +197,9 @@ COMMANDS = {
     "calibrate": lambda relu, prelu, data: (
         kp.calibrate(kp.convert(relu, alpha=0.1, rescale="none"), relu, data()).error_after
     ),
-    "evaluate": lambda relu, prelu, data: [
-        evaluate(relu, data()).samples,
-        *evaluate(relu, data()).metrics.values(),
-    ],
+    "evaluate": lambda relu, prelu, data: evaluated(relu, data()),
     "finetune": lambda relu, prelu, data: list(tuned(relu, data).prelu.metrics_after.values()),
-    "compare": lambda relu, prelu, data: (
-        kp.compare(prelu, relu, data()).samples,
-        kp.compare(prelu, relu, data()).gain,
-        kp.compare(prelu, relu, data(), metric="loss").gain,
-    ),
+    "compare": lambda relu, prelu, data: compared(prelu, relu, data),
     "diagnose": lambda relu, prelu, data: list(
         kp.diagnostics.diagnose(prelu, data()).measures.values()
     ),
@@ -221,13 +227,10 @@ CELLS = {
 
 
 @functools.cache
-def of_arrays(command, kind):
-    relu, prelu = models(KINDS[kind][0])
-    parts = expected_data(kind)
-    in_order = command in SHUFFLED and (
-        kind.split(",")[0] in ("tf.data", "PyDataset", "DataLoader", "Grain")
-    )
-    return COMMANDS[command](relu, prelu, lambda: Batches(parts) if in_order else parts)
+def of_arrays(command, model, *, weighted, in_order):
+    """The result of a command for the samples of many kinds of data."""
+    parts = as_arrays(model, weighted)
+    return COMMANDS[command](*models(model), lambda: Batches(parts) if in_order else parts)
 
 
 @pytest.fixture
@@ -239,11 +242,13 @@ def without_times(monkeypatch):
 @pytest.mark.usefixtures("without_times")
 def test_each_kind_in_each_command(cell):
     command, kind = cell
-    relu, prelu = models(KINDS[kind][0])
-    found = COMMANDS[command](relu, prelu, KINDS[kind][1])
-    np.testing.assert_allclose(
-        keras.tree.flatten(found), keras.tree.flatten(of_arrays(command, kind)), rtol=2e-4
+    model, data = KINDS[kind]
+    found = COMMANDS[command](*models(model), data)
+    in_order = command in SHUFFLED and (
+        kind.split(",")[0] in ("tf.data", "PyDataset", "DataLoader", "Grain")
     )
+    expected = of_arrays(command, model, weighted="weights" in kind, in_order=in_order)
+    np.testing.assert_allclose(keras.tree.flatten(found), keras.tree.flatten(expected), rtol=2e-4)
 
 
 @pytest.mark.parametrize("kind", ["pandas", "Grain", "Hugging Face, columns", "tuple"])
