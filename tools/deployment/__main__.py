@@ -8,14 +8,17 @@ from itertools import product
 from pathlib import Path
 
 import click
+import keras
 
 from tools.common import options
+from tools.common.packages import Packages, PackageUnavailable
 from tools.common.processes import quiet
 from tools.common.storage import Storage
 from tools.common.tasks import Task
-from tools.deployment import executed, matrix
+from tools.deployment import executed, matrix, profile_metric
 from tools.deployment.int8 import int8_forms
 from tools.deployment.per_tensor import per_tensor
+from tools.deployment.profile_metric import TunedForm, tuned_forms
 from tools.deployment.report import REPORT
 from tools.fidelity.tasks import tasks
 
@@ -29,12 +32,21 @@ SEEDS = 3
 @options.only
 @click.option("--again", is_flag=True, help="Also export what is stored already.")
 @options.trial
+@options.packages
 @options.output
-def main(parts: tuple[str, ...], only: str, again: bool, trial: bool, output: Path | None) -> None:
+def main(
+    parts: tuple[str, ...],
+    only: str,
+    again: bool,
+    trial: bool,
+    packages: Packages,
+    output: Path | None,
+) -> None:
     """Measure what exported networks compute and cost.
 
     Results are stored as they come. Networks and formats that are stored are not exported again:
-    all take two hours on two cores. Nothing else should run meanwhile.
+    all take two hours on two cores, and "profile", which fetches packages and fine-tunes networks,
+    hours more. Nothing else should run meanwhile.
     """
     quiet()
     storage = Storage(options.results_folder(output, trial, __file__), REPORT)
@@ -60,6 +72,8 @@ def main(parts: tuple[str, ...], only: str, again: bool, trial: bool, output: Pa
             again=again,
             note=", executed",
         )
+    if "profile" in parts:
+        _profile(storage, packages, only, again, trial)
     if "int8" in parts:
         _quantized(storage, "int8", int8_forms, _tasks(INT8, only), seeds)
     if "per-tensor" in parts:
@@ -95,6 +109,45 @@ def _measure_forms(
                 key=lambda result: (result.network, result.form),
                 order=lambda result: (networks.index(result.network), forms.index(result.form)),
             )
+
+
+def _profile(storage: Storage, packages: Packages, only: str, again: bool, trial: bool) -> None:
+    """Fine-tune real networks with the profile and without, except what is stored."""
+    networks = profile_metric.TRIAL_NETWORKS if trial else profile_metric.NETWORKS
+    effort = profile_metric.TRIAL if trial else profile_metric.EFFORT
+    names = [profiled.network.name for profiled in networks]
+    forms = [("", profile_metric.CONTROL)]
+    forms += [(form.start, form.slopes) for form in profile_metric.FORMS]
+
+    def place(result: TunedForm) -> tuple[int, int, int]:
+        return (names.index(result.network), forms.index(_form(result)), result.seed)
+
+    for profiled in networks:
+        name = profiled.network.name
+        if only not in name:
+            continue
+        try:
+            packages.fetch(profiled.network.packages)
+        except PackageUnavailable as error:
+            click.echo(f"Skipped {name}: {error.message}", err=True)
+            continue
+        known = () if again else storage.results("profile")
+        stored = {(*_form(result), result.seed) for result in known if result.network == name}
+        for results in tuned_forms(profiled, packages, effort, stored):
+            storage.merge(
+                "profile",
+                results,
+                key=lambda result: (result.network, *_form(result), result.seed),
+                order=place,
+            )
+            for result in results:
+                form = " ".join(filter(None, (result.slopes, result.start)))
+                click.echo(f"{name}, seed {result.seed}, {form}: {result.after:.2f}", err=True)
+            keras.backend.clear_session()
+
+
+def _form(result: TunedForm) -> tuple[str, str]:
+    return (result.start, result.slopes)
 
 
 def _quantized(

@@ -12,10 +12,12 @@ import keras_prelu as kp
 from tests.slow.tools.reports import check_stored, run
 from tools.common.processes import WorkerFailed
 from tools.deployment import __main__ as command
-from tools.deployment import executed, matrix
+from tools.deployment import executed, matrix, profile_metric
 from tools.deployment.matrix import FORMS, NETWORKS, export_network
 from tools.deployment.per_tensor import scale_badly
+from tools.deployment.profile_metric import CHANNEL_WISE, CONTROL, PROFILE, TunedForm
 from tools.deployment.report import matrix as matrix_table
+from tools.deployment.report import profile as profile_table
 from tools.fidelity.tasks import tasks
 
 EARLIER_FORMS = ("keras", "saved_model", "tflite", "onnx", "onnx, for cpu", "openvino")
@@ -58,6 +60,65 @@ def test_a_process_that_is_killed_is_a_row(monkeypatch):
     text = matrix_table([whole, result])
     assert "| VGG16 | 15 | onnx | – | – | – | – | – |" in text
     assert "- VGG16, onnx: the exporter ran out of memory" in text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trial_of_the_profile(tmp_path, monkeypatch):
+    storage = run(command, tmp_path, "--part", "profile", "--trial")
+    results = storage.results("profile")
+    found = [(result.start, result.slopes, result.seed) for result in results]
+    assert found == [
+        *[("", CONTROL, seed) for seed in (0, 1)],
+        *[(f.start, f.slopes, seed) for f in profile_metric.FORMS for seed in (0, 1)],
+    ]
+    for result in results:
+        is_exact = (result.start, result.slopes) in [("", CONTROL), ("default", CHANNEL_WISE)]
+        assert (result.error == 0) == is_exact
+        assert (result.caps, result.removed) == ((2, 2) if result.slopes == PROFILE else (0, 0))
+    assert (tmp_path / "RESULTS.md").read_text() == storage.markdown()
+    # What is stored is not measured again.
+    monkeypatch.setattr(profile_metric.kp, "finetune", None)
+    assert run(command, tmp_path, "--part", "profile", "--trial").results("profile") == results
+
+
+def tuned_form(slopes, seed, after):
+    return TunedForm(
+        network="n",
+        start="default" if slopes != CONTROL else "",
+        slopes=slopes,
+        seed=seed,
+        metric="accuracy, %",
+        incoming=90.0,
+        before=90.0,
+        error=0.0,
+        after=after,
+        slope=0.0,
+        caps=0,
+        removed=0,
+        tested=100,
+    )
+
+
+@pytest.mark.parametrize(
+    ("differences", "row"),
+    [
+        ((0.0, -0.1, -0.2), "| -0.10 ± 0.06 | -0.35 to +0.15 | open |"),
+        ((0.0, -0.1, 0.1), "| +0.00 ± 0.06 | -0.25 to +0.25 | yes |"),
+        ((-0.9, -1.0, -1.1), "| -1.00 ± 0.06 | -1.25 to -0.75 | **no** |"),
+        ((-0.1,), "| -0.10 | – | open |"),
+    ],
+)
+def test_the_profile_is_paired_by_seed(differences, row):
+    channel_wise = [tuned_form(CHANNEL_WISE, seed, 80.0 + seed) for seed in range(4)]
+    profiled = [
+        tuned_form(PROFILE, seed, 80.0 + seed + difference)
+        for seed, difference in enumerate(differences)
+    ]
+    controls = [tuned_form(CONTROL, 0, 85.0)]
+    # Seeds that one form lacks are left out.
+    text = profile_table([*controls, *channel_wise, *reversed(profiled)])
+    assert f"| n | default | {len(differences)} | 85.00 |" in text
+    assert row in text
 
 
 @pytest.mark.tensorflow
@@ -125,3 +186,7 @@ def test_the_stored_table_is_of_the_stored_results():
     assert stored <= {(name, form) for name in NETWORKS for form in FORMS}
     assert len(storage.results("int8")) == len(command.INT8) * command.SEEDS * 3
     assert len(storage.results("per-tensor")) == len(command.PER_TENSOR) * command.SEEDS
+    profiled = {network.network.name: network.seeds for network in profile_metric.NETWORKS}
+    for result in storage.results("profile"):
+        assert result.seed < profiled[result.network]
+        assert result.incoming > 70

@@ -5,6 +5,7 @@ Small packages are fetched into a temporary folder; where they can't be, the tes
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -18,7 +19,7 @@ from tools.common.storage import Storage
 from tools.fidelity import __main__ as command
 from tools.fidelity.effort import Effort
 from tools.fidelity.real import part
-from tools.fidelity.real.crepe import cents
+from tools.fidelity.real.crepe import cents, pitch_loss
 from tools.fidelity.real.measure import Kept, RealModel
 from tools.fidelity.real.networks import NETWORKS
 from tools.fidelity.real.settings import DEFAULT, EXPORTED
@@ -139,6 +140,22 @@ def kept(network, **fields):
     return Kept(
         network=network, setting="0.1", samples=512, seed=0, error=0.1, seconds=1.0, **fields
     )
+
+
+def test_the_loss_of_a_pitch_is_least_where_it_is_heard():
+    """The targets are those of the authors: a bin 25 cents away is at exp(-1/2)."""
+    bins = 1997.3794084376191 + 20 * np.arange(360, dtype="float32")
+    heard = bins[200] + 5
+    targets = np.exp(-0.5 * ((bins - heard) / 25) ** 2).clip(1e-9, 1 - 1e-9)
+    logits = np.log(targets / (1 - targets))[None].repeat(3, 0).astype("float32")
+    losses = keras.ops.convert_to_numpy(
+        pitch_loss(heard + np.array([0, 40, -40], "float32"), keras.ops.convert_to_tensor(logits))
+    )
+    assert losses.shape == (3,)
+    entropy = -np.mean(targets * np.log(targets) + (1 - targets) * np.log(1 - targets))
+    np.testing.assert_allclose(losses[0], entropy, rtol=1e-3)
+    assert min(losses[1:]) > 2 * losses[0]
+    assert abs(cents(logits[:1])[0] - heard) < 2
 
 
 def test_pitches_and_images_are_judged_as_usual():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from types import ModuleType
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +16,15 @@ from tools.common.packages import Package, Packages
 from tools.common.tasks import Split
 from tools.fidelity.real.data import piano_notes
 
-__all__ = ["PACKAGE", "cents", "crepe", "difference", "notes", "pitch_accuracy"]
+__all__ = [
+    "PACKAGE",
+    "cents",
+    "crepe",
+    "difference",
+    "notes",
+    "pitch_accuracy",
+    "pitch_loss",
+]
 
 L = keras.layers
 
@@ -24,6 +33,8 @@ BINS, RATE, FRAME, HOP = 360, 16_000, 1024, 160
 _FILTERS = {"tiny": (128, 16, 16, 16, 32, 64), "full": (1024, 128, 128, 128, 256, 512)}
 _LOWEST, _STEP = 1997.3794084376191, 20.0
 """Cents above 10 Hz of the first bin, and between bins."""
+_BLUR = 25.0
+"""Cents, the standard deviation of the bins around a pitch that the network learns."""
 
 
 def crepe(packages: Packages, kind: str) -> keras.Model:
@@ -123,3 +134,12 @@ def cents(logits: np.ndarray) -> np.ndarray:
 def pitch_accuracy(logits: np.ndarray, pitches: np.ndarray) -> float:
     """Return the percentage of frames whose pitch is heard within 50 cents."""
     return 100.0 * float(np.mean(np.abs(cents(logits) - pitches) < 50))
+
+
+def pitch_loss(pitches: Any, logits: Any) -> Any:
+    """Return what the network was trained with for each frame: the binary cross-entropy of the bins,
+    whose targets fall off around the pitch like a normal density."""
+    bins = _LOWEST + _STEP * np.arange(BINS, dtype="float32")
+    distances = keras.ops.reshape(keras.ops.cast(pitches, logits.dtype), (-1, 1)) - bins
+    targets = keras.ops.exp(-0.5 * keras.ops.square(distances / _BLUR))
+    return keras.losses.binary_crossentropy(targets, logits, from_logits=True)
