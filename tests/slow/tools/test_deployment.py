@@ -119,6 +119,7 @@ def test_the_profile_is_paired_by_seed(differences, row):
     text = profile_table([*controls, *channel_wise, *reversed(profiled)])
     assert f"| n | default | {len(differences)} | 85.00 |" in text
     assert row in text
+    assert "Not measured yet: plain, Fashion-MNIST; ResNet, Fashion-MNIST;" in text
 
 
 @pytest.mark.tensorflow
