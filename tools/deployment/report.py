@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from tools.common.markdown import join, paragraph, table
-from tools.common.statistics import interval, quartiles, short, spread, standard_error
+from tools.common.statistics import interval, quartiles, spread, standard_error
 from tools.common.storage import Report, Section
 from tools.deployment.executed import ExecutedGraph
 from tools.deployment.int8 import REPRESENTATIVE, Int8
@@ -122,8 +122,8 @@ _PROMISED = 0.3
 
 _AFTER = f"""After the fine-tuning. Difference: of the profile from a slope a channel, paired by seed,
 mean ± standard error, and the 95 % interval of the mean (Student's t over seeds; the test samples
-are the same for all). The aim is that it costs at most {_PROMISED:g} points: "yes" and "no" are
-certain by the interval, "open" is what it can't tell."""
+are the same for all). The aim is that it costs at most {_PROMISED:g} points: "yes" and "no" where
+the whole interval is on that side, and else "open"."""
 
 
 def profile(results: Sequence[TunedForm]) -> str:
@@ -168,7 +168,7 @@ def _converted(pairs: Sequence[_Pair]) -> str:
             start,
             _removed(profiled),
             *(spread([r.before for r in group], "{:.2f}".format) for group in (channel, profiled)),
-            *(short(float(np.mean([r.error for r in g]))) for g in (channel, profiled)),
+            *(f"{np.mean([r.error for r in group]):.2g}" for group in (channel, profiled)),
         ]
         for network, start, channel, profiled in pairs
     ]
