@@ -84,7 +84,7 @@ def test_what_fresh_processes_import():
     """The classes are registered whichever module is imported first, and documented modules are
     there. The processes are forks of one that has imported the backend, but not Keras."""
     registered = "print(keras.saving.get_registered_object('keras_prelu>PReLU').__module__)"
-    modules = ("report.figures", "report.html", "training.recipes.RECIPES")
+    modules = "kp.report.figures, kp.report.html, kp.training.recipes.RECIPES"
     programs = [
         *(
             f"{imports}; {registered}"
@@ -97,7 +97,7 @@ def test_what_fresh_processes_import():
                 "import keras_prelu.graph.rebuilding, keras",
             )
         ),
-        *(f"import keras_prelu as kp; print(kp.{name})" for name in modules),
+        f"import keras_prelu as kp; print(len([{modules}]))",
     ]
     forks = f"""
 import os, sys, traceback
@@ -115,9 +115,7 @@ for program in {programs!r}:
     os.wait()
 """
     printed = output_of_python("-c", forks, KERAS_BACKEND=QUICK_TO_START).splitlines()
-    assert printed[:6] == ["keras_prelu.layers"] * 6
-    assert len(printed) == len(programs)
-    assert not [line for line in printed if line.startswith("failed")]
+    assert printed == [*["keras_prelu.layers"] * 6, "3"]
 
 
 def test_every_public_name_resolves():
