@@ -62,6 +62,22 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory):
+    """JAX compiles the same program once in this process, though each test defines it anew."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()  # What was compiled before has settled that there is none.
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     import keras
