@@ -61,6 +61,23 @@ def networks(relu: Function) -> dict[str, tuple[type[keras.Model], int]]:
         def get_config(self) -> dict[str, Any]:
             return {**super().get_config(), "width": self.width}
 
+    class Stage(layers.Layer):
+        def __init__(self, width: int = 16, strides: int = 1, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.width, self.strides = width, strides
+            self.first = layers.Conv2D(width, 3, strides, padding="same")
+            self.second = layers.Conv2D(width, 3, padding="same")
+            self.shortcut = layers.Conv2D(width, 1, strides) if strides > 1 else layers.Identity()
+            self.norms = [layers.BatchNormalization() for _ in range(2)]
+
+        def call(self, x: Any, training: bool = False) -> Any:
+            y = relu(self.norms[0](self.first(x), training=training))
+            y = self.norms[1](self.second(y), training=training)
+            return relu(self.shortcut(x) + y)
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "width": self.width, "strides": self.strides}
+
     class Network(keras.Model):
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -80,6 +97,21 @@ def networks(relu: Function) -> dict[str, tuple[type[keras.Model], int]]:
             x = relu(self.stem(x))
             for block in self.blocks:
                 x = block(x, training=training)
+            return self.head(self.pool(x))
+
+    class CifarResNet(Network):
+        """The shortest of the networks that He et al. 2016 (4.2) trained on CIFAR-10."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.stem = layers.Conv2D(16, 3, padding="same")
+            self.norm = layers.BatchNormalization()
+            self.stages = [Stage(16), Stage(32, 2), Stage(64, 2)]
+
+        def call(self, x: Any, training: bool = False) -> Any:
+            x = relu(self.norm(self.stem(x), training=training))
+            for stage in self.stages:
+                x = stage(x, training=training)
             return self.head(self.pool(x))
 
     class Plain(Network):
@@ -231,6 +263,7 @@ def networks(relu: Function) -> dict[str, tuple[type[keras.Model], int]]:
 
     calls = {
         Residual: 5,
+        CifarResNet: 7,
         Plain: 3,
         Perceptron: 2,
         UNet: 4,
@@ -243,6 +276,6 @@ def networks(relu: Function) -> dict[str, tuple[type[keras.Model], int]]:
         Transformer: 1,
         Temporal: 3,
     }
-    for cls in (Block, *calls):
+    for cls in (Block, Stage, *calls):
         keras.saving.register_keras_serializable("code_networks")(cls)
     return {cls.__name__: (cls, count) for cls, count in calls.items()}
