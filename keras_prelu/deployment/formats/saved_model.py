@@ -15,9 +15,15 @@ import numpy as np
 from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.forms import largest_of_two
 from keras_prelu.deployment.lowering import lower_model
+from keras_prelu.errors import ExportError
 from keras_prelu.typing import Array
+from keras_prelu.utils.machine import physical_memory
 
 __all__ = ["SavedModel"]
+
+_MEMORY_PER_FROZEN_BYTE = 22
+"""Memory that TensorFlow takes to freeze a byte of weights: 12 GB for the 0.55 GB of VGG16, and as
+much per byte for Dense layers of 36 to 196 MB."""
 
 
 class SavedModel(Format):
@@ -30,6 +36,7 @@ class SavedModel(Format):
         if not settings.frozen:
             lowered.export(path, format="tf_saved_model", verbose=False)
             return
+        _check_memory(model)
         with tempfile.TemporaryDirectory() as folder:
             lowered.export(folder, format="tf_saved_model", verbose=False)
             _freeze(folder, path)
@@ -50,6 +57,18 @@ class SavedModel(Format):
         import tensorflow as tf
 
         return f"TensorFlow {tf.__version__}"
+
+
+def _check_memory(model: keras.Model) -> None:
+    """Raise an ExportError for models that TensorFlow would be killed for freezing."""
+    weights = 4 * model.count_params()
+    needed, memory = _MEMORY_PER_FROZEN_BYTE * weights, physical_memory()
+    if memory and needed > memory:
+        raise ExportError(
+            f"To freeze a SavedModel TensorFlow takes about {needed / 1e9:,.0f} GB of memory for"
+            f" {weights / 1e9:,.2f} GB of weights, more than the {memory / 1e9:,.0f} GB of this"
+            " machine. Export without frozen=True (--frozen), or to OpenVINO (.xml)."
+        )
 
 
 def _freeze(folder: str, path: Path) -> None:

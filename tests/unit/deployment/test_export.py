@@ -624,6 +624,21 @@ def test_what_tf2onnx_would_be_killed_for_is_refused(monkeypatch):
     assert kp.export(model, "model.onnx").difference <= 1e-5
 
 
+@pytest.mark.tensorflow
+def test_what_freezing_would_be_killed_for_is_refused(monkeypatch):
+    memory, model = (
+        "keras_prelu.deployment.formats.saved_model.physical_memory",
+        converted(models.mlp),
+    )
+    monkeypatch.setattr(memory, lambda: 20 * 4 * model.count_params())
+    with pytest.raises(kp.errors.ExportError, match=r"without frozen=True \(--frozen\)"):
+        kp.export(model, "frozen", frozen=True)
+    assert os.listdir() == []
+    kp.export(model, "with_variables")
+    monkeypatch.setattr(memory, lambda: 23 * 4 * model.count_params())
+    assert kp.export(model, "frozen", frozen=True).difference <= 1e-5
+
+
 @writes_onnx
 def test_models_larger_than_a_file_can_be_are_refused(monkeypatch):
     monkeypatch.setattr(f"{ONNX}.format._LARGEST_FILE", 100)
