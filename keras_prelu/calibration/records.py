@@ -154,9 +154,16 @@ class BlockDistillation:
 class Distillation(_JudgedWeights):
     """The record of a distillation.
 
+    Errors are mean squared changes of the model's output, divided by its variance, on held-out
+    samples.
+
     Attributes:
-        samples: Integer. As in `Calibration`, like `held_out`, `error_before`, `error_after` and
-            `kept`: here of the samples and the weights that were trained.
+        samples: Integer. Number of samples, held-out ones included.
+        held_out: Integer. Number of samples that were held out from the training.
+        error_before: Float. Error of the converted model before.
+        error_after: Float. Error of the converted model now.
+        kept: Boolean. Whether the trained weights were kept; False if they were not clearly
+            better, so that the model has its old weights.
         blocks: Tuple with a `BlockDistillation` for each block, in execution order.
     """
 

@@ -183,7 +183,7 @@ def diagnose(
         *dead_findings(units, _kept_if_revived(model, data, units, batch_size)),
         *one_sided_findings(measures),
         *signal_findings(signal, measures),
-        *norm_findings(norms, _kept_if_reset(model, norms, seed)),
+        *norm_findings(norms, _kept_if_reset(model, norms, reference, seed)),
         *([] if noise is None else [noise_finding(noise)]),
     )
     return Diagnosis(
@@ -210,7 +210,9 @@ def _kept_if_revived(
     return {site.path: site.reason for site in found if site.reason}
 
 
-def _kept_if_reset(model: keras.Model, norms: Sequence[LayerNorm], seed: int) -> dict[str, str]:
+def _kept_if_reset(
+    model: keras.Model, norms: Sequence[LayerNorm], reference: Any, seed: int
+) -> dict[str, str]:
     """Return the paths of grown layers whose norms can't be reset, with the reason.
 
     It is tried on a copy.
@@ -219,7 +221,7 @@ def _kept_if_reset(model: keras.Model, norms: Sequence[LayerNorm], seed: int) ->
     if not grown:
         return {}
     try:
-        found = reset_norms(rewrite(model), seed=seed).layers
+        found = reset_norms(rewrite(model), reference=reference, seed=seed).layers
     except ConversionError as error:  # Such as no graph.
         return dict.fromkeys((layer.path for layer in grown), str(error).rstrip("."))
     actions = (layer.action.partition(": ") for layer in found)

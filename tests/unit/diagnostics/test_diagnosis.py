@@ -123,7 +123,7 @@ def test_norms_are_those_of_the_kernels_beside_a_reference():
     assert diagnosis.measures["norm-growth"] == pytest.approx(3.0)
     (finding,) = [each for each in diagnosis.findings if each.measure == "norm-growth"]
     assert f"most at '{model.layers[1].name}' (3 times)" in finding.text
-    assert "reset_norms" in finding.advice
+    assert "keras_prelu.reset_norms scales them back" in finding.advice
 
 
 def test_where_no_norm_can_be_reset_the_finding_says_why_and_advises_no_reset():
