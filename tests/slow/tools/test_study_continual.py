@@ -77,6 +77,19 @@ def test_auto_is_compared_with_the_best_relu_control():
     assert "identity 3" in text
 
 
+def test_the_best_in_hindsight_goes_on_and_has_every_seed():
+    results = [
+        *(result(GOING_ON, seed, [0.4]) for seed in range(2)),
+        *(result(REDO, seed, [0.2]) for seed in range(2)),
+        result("identity", 0, [0.04]),
+        result("exp", 0, [0.04]),
+        result("exp", 1, [], diverged=True),
+        *(result(methods.FRESH[0], seed, [0.1]) for seed in range(2)),
+        *(result(AUTO, seed, [0.1], choice="identity") for seed in range(2)),
+    ]
+    assert "has a mean of 0.50," in " ".join(continual(results).split())
+
+
 @pytest.mark.filterwarnings("ignore")  # Keras's, about training
 def test_a_small_part_and_that_it_goes_on(tmp_path, monkeypatch):
     (setting,) = [each for each in SETTINGS if each.name == "redrawn labels, MLP, Adam 0.001"]

@@ -21,6 +21,7 @@ __all__ = [
     "AUTO",
     "BATCH_SIZE",
     "EPOCHS",
+    "FRESH",
     "GOING_ON",
     "REDO",
     "REVIVED",
@@ -33,6 +34,7 @@ EPOCHS, BATCH_SIZE = 10, 32
 
 GOING_ON, REDO, AUTO = "ReLU going on", "ReLU revived at each task", "auto"
 REVIVED = get_recipe("relu-revived").name
+FRESH = ("fresh ReLU", "fresh, identity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +116,8 @@ def methods(setting: Setting, seed: int) -> Iterator[Method]:
         start=copied,
         before_task=lambda model, task: kp.revive(model, task.train.x, seed=seed),
     )
-    yield Method(name="fresh ReLU", start=lambda _model, _task: plain(fresh()))
-    yield Method(
-        name="fresh, identity", start=lambda _model, _task: with_slopes(kp.convert(fresh()))
-    )
+    yield Method(name=FRESH[0], start=lambda _model, _task: plain(fresh()))
+    yield Method(name=FRESH[1], start=lambda _model, _task: with_slopes(kp.convert(fresh())))
     for recipe in RECIPES:
         if recipe != CONTROL:
             yield Method(name=recipe.name, start=by_recipe(recipe))

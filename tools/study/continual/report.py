@@ -11,7 +11,7 @@ import numpy as np
 from tools.common.markdown import join, paragraph, table
 from tools.common.statistics import interval, standard_error
 from tools.study.continual.measure import Continual
-from tools.study.continual.methods import AUTO, GOING_ON, REDO, REVIVED
+from tools.study.continual.methods import AUTO, FRESH, GOING_ON, REDO, REVIVED
 
 __all__ = ["continual", "log_ratios"]
 
@@ -36,6 +36,7 @@ def continual(results: Sequence[Continual]) -> str:
                 trainings ended with infinite or NaN outputs, which are in no mean."""
             ),
             table(["method", "mean", "largest", "lower", "higher", "diverged"], summary),
+            *_in_hindsight(results, cases, names),
             *_against_controls(results, cases),
         ]
     )
@@ -106,6 +107,31 @@ def _summary_row(results: Sequence[Continual], cases: Sequence[Case], method: st
         str(sum(low > 0 for low, _ in intervals)) + of,
         str(sum(result.diverged for result in results if result.method == method)),
     ]
+
+
+def _in_hindsight(
+    results: Sequence[Continual], cases: Sequence[Case], names: Sequence[str]
+) -> list[str]:
+    """Return the mean of the best method of each setting that goes on from the trained network."""
+    going_on = [name for name in names if name not in (AUTO, *FRESH)]
+    means = [
+        min((_mean_log(results, case, name) for name in going_on), default=math.inf)
+        for case in cases
+    ]
+    known = [mean for mean in means if math.isfinite(mean)]
+    if not known:
+        return []
+    text = f"""The best method of each setting, chosen by its test errors among those that go on from
+    the trained network, has a mean of {math.exp(np.mean(known)):.2f}, the least that a choice by
+    setting can reach."""
+    return [paragraph(text)]
+
+
+def _mean_log(results: Sequence[Continual], case: Case, method: str) -> float:
+    """Return the mean logarithm of a method's ratio; infinite where it is missing or diverged."""
+    values = log_ratios(results, case, method)
+    seeds = sum((r.setting, r.learned, r.method) == (*case, GOING_ON) for r in results)
+    return float(values.mean()) if seeds and len(values) == seeds else math.inf
 
 
 def _against_controls(results: Sequence[Continual], cases: Sequence[Case]) -> list[str]:
