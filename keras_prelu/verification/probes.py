@@ -1,14 +1,14 @@
 """Inputs to probe a model with, drawn to fit its input spec.
 
-Sizes that the spec leaves open are the first of `_SIZES` that the model takes. Numbers that a layer
-looks up (Embedding, IntegerLookup, one-hot encodings) stay below the size of its table, sequences
-of them end in zeros, which may be masked, and strings come from a vocabulary. Other numbers are of
-several magnitudes, so that caps and thresholds are met.
+Sizes that the spec leaves open are the first of `_SIZES` that fits the model and that it takes.
+Numbers that a layer looks up (Embedding, IntegerLookup, one-hot encodings) stay below the size of
+its table, sequences of them end in zeros, which may be masked, and strings come from a vocabulary.
+Other numbers are of several magnitudes, so that caps and thresholds are met.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def probe(model: keras.Model, scale: float = 1.0) -> Probe | str:
     if structure is None:
         return reason
     plan = compile_plan(model) if is_taken_apart(model) else None
-    for size in _SIZES:
+    for size in _sizes(model, structure):
         inputs = _drawn(model, structure, plan, size, scale)
         try:
             prediction = predict_once(model, inputs)
@@ -92,6 +92,42 @@ def probe(model: keras.Model, scale: float = 1.0) -> Probe | str:
         if all(value.array.size for value in prediction.outputs):
             return Probe(inputs=inputs, prediction=prediction, drawn=True)
     return reason
+
+
+def _sizes(model: keras.Model, structure: Any) -> Iterator[int]:
+    """Yield the sizes to try in place of open ones: first those that fit the model."""
+    others = []
+    for size in _SIZES:
+        if _fits(model, structure, size):
+            yield size
+        else:
+            others.append(size)
+    yield from others
+
+
+def _fits(model: keras.Model, structure: Any, size: int) -> bool:
+    """Return whether Keras finds a size for what each layer of a model with a graph computes.
+
+    TensorFlow's depthwise convolutions run with kernels that are larger than the image too, and
+    return what happens to be in memory. A model whose shapes can't be computed fits no size.
+    """
+    tensors = keras.tree.flatten(structure)
+    if not functional.has_graph(model) or all(None not in each.shape[1:] for each in tensors):
+        return True
+    shapes = [_with_size(tensor, size) for tensor in tensors]
+    try:
+        model.compute_output_shape(keras.tree.pack_sequence_as(structure, shapes))
+    except Exception:  # Whatever a layer raises.
+        return False
+    return True
+
+
+def _with_size(tensor: keras.KerasTensor, size: int) -> tuple[int, ...]:
+    """Return the shape of an array for an input, with one size for what is open."""
+    return (
+        tensor.shape[0] or COUNT,
+        *(size if length is None else length for length in tensor.shape[1:]),
+    )
 
 
 def first_batch(model: keras.Model, arrays: Sequence[np.ndarray]) -> Any:
@@ -226,8 +262,8 @@ def _draw(
     tensor: keras.KerasTensor, use: _Use, size: int, scale: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw an array for an input."""
-    count = tensor.shape[0] or COUNT
-    shape = (count, *(size if length is None else length for length in tensor.shape[1:]))
+    shape = _with_size(tensor, size)
+    count = shape[0]
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if dtype == "string":
         words = np.array([str(word) for word in use.vocabulary or ("a", "b")], dtype=object)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_prelu.verification.prediction import Prediction
 from keras_prelu.verification.probes import Probe, probe, probe_with
 
 L = keras.layers
@@ -93,6 +94,17 @@ def test_caps_are_met():
 def test_unknown_sizes_are_large_enough(shape, build):
     i = keras.Input(shape)
     assert isinstance(probe(model_of(i, build(i))), Probe)
+
+
+def test_kernels_are_not_larger_than_images(monkeypatch):
+    """TensorFlow's depthwise convolutions return what is in memory then, without an error."""
+    monkeypatch.setattr(
+        "keras_prelu.verification.probes.predict_once",
+        lambda *_: Prediction(structure=None, outputs=(), losses=None),
+    )
+    images = keras.Input((None, None, 3))
+    found = probe(model_of(images, L.DepthwiseConv2D(3, strides=2)(L.MaxPooling2D(4)(images))))
+    assert found.inputs.shape == (4, 32, 32, 3)
 
 
 def test_a_fixed_batch_size_is_kept():
