@@ -11,8 +11,12 @@ from keras_prelu.deployment.formats.registry import FORMATS
 from keras_prelu.deployment.formats.tflite import QUANTIZATIONS
 from keras_prelu.errors import ExportError, InvalidArgumentError
 from keras_prelu.io.model_files import check_output
+from keras_prelu.utils.checks import check_integer
 
 __all__ = ["check_export"]
+
+_FIRST_OPSET = 9
+"""Before, constants of an ONNX file had to be inputs too."""
 
 
 def check_export(
@@ -36,6 +40,8 @@ def check_export(
             f"`quantize` must be one of {', '.join(map(repr, QUANTIZATIONS))}, or None. Received:"
             f" {quantize!r}"
         )
+    if opset is not None:
+        check_integer("opset", opset, minimum=_FIRST_OPSET)
     if optimize_for not in (None, "cpu"):
         raise InvalidArgumentError(
             f"`optimize_for` must be 'cpu' or None. Received: {optimize_for!r}"

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_prelu.conversion.bake import check_prune
 from keras_prelu.data.declarations import check_model, declares_inputs
 from keras_prelu.deployment.arguments import check_export
 from keras_prelu.deployment.benchmark import Cost, measure_cost, size_in_bytes
-from keras_prelu.deployment.formats.base import Format, Interface, Settings
+from keras_prelu.deployment.failures import as_export_errors
+from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.formats.tflite import NEED_SAMPLES
 from keras_prelu.deployment.inputs import as_model_inputs, random_inputs
 from keras_prelu.deployment.lowering import half_precision, lower_model
+from keras_prelu.deployment.other_sizes import inputs_of_other_sizes
 from keras_prelu.deployment.outputs import (
     accuracy,
     largest_difference,
@@ -31,8 +31,6 @@ from keras_prelu.deployment.records import Export
 from keras_prelu.errors import (
     ExportError,
     InvalidArgumentError,
-    KerasPReLUError,
-    reason_of,
 )
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.atomic import atomic_write
@@ -189,7 +187,7 @@ def export(
     expected_alone = [] if alone is None else model_outputs(reference, alone)
 
     with atomic_write(path, overwrite=force, parts=format_.parts(path)) as written:
-        with _as_export_errors(path, format_):
+        with as_export_errors(path, format_, model, settings):
             run, operations = _write_and_load(format_, model, written, settings)
             outputs = run(inputs)
             labelled_outputs = outputs if test is None else run(labelled)
@@ -208,7 +206,8 @@ def export(
                 " question out of it, or export the model for one number of samples"
                 " (keras.Input(batch_size=...))."
             )
-        with _as_export_errors(path, format_):
+        _check_other_sizes(path, reference, run, inputs, settings, limit)
+        with as_export_errors(path, format_, model, settings):
             cost = _cost(format_, model, written, settings, inputs) if measure else None
 
     return Export(
@@ -229,6 +228,30 @@ def export(
         cost=cost,
         accuracy_samples=None if labels is None else len(labels),
     )
+
+
+def _check_other_sizes(
+    path: Path, model: keras.Model, run: Runner, inputs: Any, settings: Settings, limit: float
+) -> None:
+    """Raise an ExportError if a file computes something else for inputs of another size."""
+    for other in inputs_of_other_sizes(model, settings.interface, inputs):
+        try:
+            expected = model_outputs(model, other)
+        except Exception:
+            continue  # The model doesn't take this size.
+        try:
+            with silenced(1, 2):
+                difference = largest_difference(run(other), expected)
+        except Exception:  # Whatever the runtime raises.
+            difference = math.inf
+        if not difference <= 2 * limit:  # That is more than rounding or quantization.
+            sizes = [np.shape(array)[1:] for array in keras.tree.flatten(other)]
+            raise ExportError(
+                f"'{path}' is not written: for inputs of another size,"
+                f" {' and '.join(map(str, sizes))}, it computes something else, and the model takes"
+                " any size. Python code of its layers asks for the size: export a model of one size"
+                " (keras.Input), or with another backend."
+            )
 
 
 def _tolerance(model: keras.Model, quantize: str | None) -> float:
@@ -271,20 +294,3 @@ def _cost(format_: Format, model: keras.Model, path: Path, settings: Settings, i
     write = on_large_graphs(format_.write)
     write(model, path_with_relus, replace(settings, prune=math.inf))
     return measure_cost(format_, path, path_with_relus, inputs, settings.interface)
-
-
-@contextlib.contextmanager
-def _as_export_errors(path: Path, format_: Format) -> Iterator[None]:
-    """Discard the output of an exporter, and turn its exceptions into one-line errors."""
-    try:
-        with silenced(1, 2), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except (KerasPReLUError, MemoryError):
-        raise
-    except Exception as error:
-        raise ExportError(
-            f"'{path}' is not written: the model can't be exported to {format_.name}"
-            f" ({reason_of(error)}). Try another format; if the reason names a layer, replace that"
-            " layer."
-        ) from error

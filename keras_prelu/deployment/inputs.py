@@ -31,7 +31,7 @@ def random_inputs(model: keras.Model) -> Any:
 
     Raises:
         ExportError: The model has no graph that declares its inputs, and takes none of those that
-            it was built for.
+            it was built for; or it takes text, which this backend has no tensors of.
     """
     rng = np.random.default_rng(0)
 
@@ -39,14 +39,27 @@ def random_inputs(model: keras.Model) -> Any:
         sizes = (_UNKNOWN_SIZE if size is None else size for size in tensor.shape[1:])
         shape = (_RANDOM_SAMPLES, *sizes)
         if tensor.dtype == "string":
+            _check_text(tensor)
             return rng.choice(np.array(_WORDS), size=shape)
         if keras.backend.is_float_dtype(tensor.dtype):
-            return rng.normal(size=shape).astype("float32")
+            return rng.normal(size=shape).astype(
+                "float64" if tensor.dtype == "float64" else "float32"
+            )
         return rng.integers(0, 2, shape).astype(tensor.dtype)
 
     if not functional.has_graph(model):
         return _drawn_as_built(model)
     return keras.tree.map_structure(random, declared_input(model))
+
+
+def _check_text(tensor: Any) -> None:
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ExportError(
+            f"The input '{tensor.name}' takes text, which Keras reads on TensorFlow alone, and this"
+            f" is {backend}. Export with KERAS_BACKEND=tensorflow (--backend tensorflow), or a"
+            " model of the layers that take numbers."
+        )
 
 
 def _drawn_as_built(model: keras.Model) -> Any:

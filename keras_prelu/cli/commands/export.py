@@ -45,7 +45,7 @@ QUANTIZATIONS = ("float16", "dynamic", "int8", "int16x8")
 @data_options("Samples to check and to quantize with", required=False)
 @number_option("--samples", COUNT, default=512, help="Largest number of samples to use.")
 @prune_option
-@click.option("--opset", type=click.IntRange(min=7), help="For .onnx: version of the operator set.")
+@click.option("--opset", type=click.IntRange(min=9), help="For .onnx: version of the operator set.")
 @click.option(
     "--optimize-for",
     type=click.Choice(["cpu"]),

@@ -15,9 +15,8 @@ import numpy as np
 from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.forms import largest_of_two
 from keras_prelu.deployment.lowering import lower_model
-from keras_prelu.errors import ExportError
+from keras_prelu.deployment.memory import check_memory
 from keras_prelu.typing import Array
-from keras_prelu.utils.machine import physical_memory
 
 __all__ = ["SavedModel"]
 
@@ -36,7 +35,12 @@ class SavedModel(Format):
         if not settings.frozen:
             lowered.export(path, format="tf_saved_model", verbose=False)
             return
-        _check_memory(model)
+        check_memory(
+            model,
+            _MEMORY_PER_FROZEN_BYTE,
+            "To freeze a SavedModel TensorFlow takes",
+            "Export without frozen=True (--frozen), or to OpenVINO (.xml).",
+        )
         with tempfile.TemporaryDirectory() as folder:
             lowered.export(folder, format="tf_saved_model", verbose=False)
             _freeze(folder, path)
@@ -57,18 +61,6 @@ class SavedModel(Format):
         import tensorflow as tf
 
         return f"TensorFlow {tf.__version__}"
-
-
-def _check_memory(model: keras.Model) -> None:
-    """Raise an ExportError for models that TensorFlow would be killed for freezing."""
-    weights = 4 * model.count_params()
-    needed, memory = _MEMORY_PER_FROZEN_BYTE * weights, physical_memory()
-    if memory and needed > memory:
-        raise ExportError(
-            f"To freeze a SavedModel TensorFlow takes about {needed / 1e9:,.0f} GB of memory for"
-            f" {weights / 1e9:,.2f} GB of weights, more than the {memory / 1e9:,.0f} GB of this"
-            " machine. Export without frozen=True (--frozen), or to OpenVINO (.xml)."
-        )
 
 
 def _freeze(folder: str, path: Path) -> None:

@@ -75,6 +75,8 @@ def test_the_suffix_names_the_format(name):
             "`quantize` is for the format 'tflite'. Received: quantize='int8', format='onnx'",
         ),
         ("model.keras", None, {"opset": 15}, "`opset` is for the format 'onnx'.*opset=15"),
+        ("model.onnx", None, {"opset": 8}, "`opset` must be an integer of at least 9.*opset=8"),
+        ("model.onnx", None, {"opset": "15"}, "`opset` must be an integer"),
         ("model.tflite", None, {"optimize_for": "cpu"}, "is for the format 'onnx'"),
         ("model.onnx", None, {"frozen": True}, "is for the format 'saved_model'"),
         ("model.onnx", None, {"optimize_for": "gpu"}, "must be 'cpu' or None"),

@@ -611,31 +611,38 @@ def test_the_cost_is_that_of_the_file_beside_one_with_relus(monkeypatch, name):
 
 
 ONNX = "keras_prelu.deployment.formats.onnx"
+MEMORY = "keras_prelu.deployment.memory.physical_memory"
 
 
 @pytest.mark.tensorflow
 def test_what_tf2onnx_would_be_killed_for_is_refused(monkeypatch):
     model = converted(models.mlp)
-    monkeypatch.setattr(f"{ONNX}.format.physical_memory", lambda: 30 * 4 * model.count_params())
-    with pytest.raises(kp.errors.ExportError, match="KERAS_BACKEND=torch"):
+    monkeypatch.setattr(MEMORY, lambda: 30 * 4 * model.count_params())
+    with pytest.raises(kp.errors.ExportError, match=r"KERAS_BACKEND=torch \(--backend torch\)\.$"):
         kp.export(model, "model.onnx")
+
+    def fail(*_):
+        raise ValueError("a kernel\nthat is no constant")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{ONNX}.large_weights._LARGE", 160)
+        patch.setattr(f"{ONNX}.format.LargeWeights.export", fail)
+        with pytest.raises(kp.errors.ExportError, match=r"\(a kernel that is no constant\)"):
+            kp.export(model, "model.onnx")
     assert os.listdir() == []
-    monkeypatch.setattr(f"{ONNX}.format.physical_memory", lambda: 0)
+    monkeypatch.setattr(MEMORY, lambda: 0)
     assert kp.export(model, "model.onnx").difference <= 1e-5
 
 
 @pytest.mark.tensorflow
 def test_what_freezing_would_be_killed_for_is_refused(monkeypatch):
-    memory, model = (
-        "keras_prelu.deployment.formats.saved_model.physical_memory",
-        converted(models.mlp),
-    )
-    monkeypatch.setattr(memory, lambda: 20 * 4 * model.count_params())
+    model = converted(models.mlp)
+    monkeypatch.setattr(MEMORY, lambda: 20 * 4 * model.count_params())
     with pytest.raises(kp.errors.ExportError, match=r"without frozen=True \(--frozen\)"):
         kp.export(model, "frozen", frozen=True)
     assert os.listdir() == []
     kp.export(model, "with_variables")
-    monkeypatch.setattr(memory, lambda: 23 * 4 * model.count_params())
+    monkeypatch.setattr(MEMORY, lambda: 23 * 4 * model.count_params())
     assert kp.export(model, "frozen", frozen=True).difference <= 1e-5
 
 
@@ -645,6 +652,68 @@ def test_models_larger_than_a_file_can_be_are_refused(monkeypatch):
     with pytest.raises(kp.errors.ExportError, match=r"An ONNX file holds at most .* \(\.xml\)"):
         kp.export(converted(models.mlp), "model.onnx")
     assert os.listdir() == []
+
+
+@writes_onnx
+@pytest.mark.parametrize("size", [(None, None), (None, 9)])
+def test_onnx_files_take_the_sizes_that_a_model_leaves_open(size):
+    import onnxruntime
+
+    images, numbers = keras.Input((*size, 3), name="z"), keras.Input((None, 3), name="a")
+    h = L.Conv2D(4, 3, strides=2, padding="same", activation="relu")(images)
+    h = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, activation="relu")(h))
+    sequence = L.GlobalMaxPooling1D()(L.Conv1D(4, 3, activation="relu")(numbers))
+    model = with_slopes(kp.convert(keras.Model([images, numbers], L.Dense(2)(h - sequence))))
+    rng = np.random.default_rng(0)
+    x = {"z": rng.normal(size=(2, 9, 9, 3)), "a": rng.normal(size=(2, 7, 3))}
+    assert kp.export(model, "model.onnx", samples=x).difference <= 1e-5
+    others = {"z": rng.normal(size=(3, 14, 9, 3)), "a": rng.normal(size=(3, 20, 3))}
+    others = {name: array.astype("float32") for name, array in others.items()}
+    (found,) = onnxruntime.InferenceSession("model.onnx").run(None, others)
+    expected = keras.ops.convert_to_numpy(model([others["z"], others["a"]]))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@writes_onnx
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="It asks for sizes when the model runs")
+def test_code_that_asks_for_sizes_is_refused():
+    """A "same" pooling on PyTorch asks whether the size is even."""
+    images = keras.Input((None, None, 3))
+    h = L.MaxPooling2D(2, padding="same")(L.Conv2D(4, 3, activation="relu")(images))
+    model = keras.Model(images, L.Conv2D(2, 1)(h))
+    with pytest.raises(kp.errors.ExportError, match=r"of another size, \(33, 33, 3\), it computes"):
+        kp.export(model, "model.onnx")
+    assert os.listdir() == []
+
+
+@writes_onnx
+def test_float64_is_exported_without_the_operation_that_onnxruntime_lacks():
+    layers = [L.Dense(4, activation="relu", dtype="float64"), L.Dense(2, dtype="float64")]
+    model = keras.Sequential([keras.Input((3,), dtype="float64"), *layers])
+    record = kp.export(with_slopes(kp.convert(model)), "model.onnx")
+    assert record.difference <= 1e-5
+    assert "PRelu" not in record.operations
+
+
+@writes_onnx
+@pytest.mark.parametrize("dtype", ["int32", "string"])
+def test_layers_with_tables_are_named(dtype):
+    lookup = {"int32": L.IntegerLookup, "string": L.StringLookup}[dtype]
+    words = keras.Input((1,), dtype=dtype, name="words")
+    known = lookup(vocabulary=[7, 8] if dtype == "int32" else ["a", "b"], name="table")(words)
+    model = keras.Model(words, L.Dense(2)(L.Flatten()(L.Embedding(3, 2)(known))))
+    message = r"no operation for layer 'table' \((Integer|String)Lookup\)"
+    if dtype == "string" and BACKEND != "tensorflow":
+        message = "input 'words' takes text, which Keras reads on TensorFlow alone"
+    with pytest.raises(kp.errors.ExportError, match=message):
+        kp.export(model, "model.onnx")
+    assert os.listdir() == []
+
+
+@writes_onnx
+def test_another_opset_is_advised_where_one_was_given():
+    with pytest.raises(kp.errors.ExportError, match=r"another opset \(--opset\) than 99\.$"):
+        kp.export(models.mlp(), "model.onnx", opset=99)
 
 
 @writes_onnx

@@ -15,6 +15,10 @@ from keras_prelu.deployment.formats.base import Format, Interface, Runner, Setti
 from keras_prelu.deployment.formats.onnx.cpu_rewriting import use_convolutions
 from keras_prelu.deployment.formats.onnx.grouped_convolutions import make_groups_convertible
 from keras_prelu.deployment.formats.onnx.large_weights import LargeWeights
+from keras_prelu.deployment.formats.onnx.open_sizes import (
+    export_with_open_sizes,
+    is_traced_wrongly,
+)
 from keras_prelu.deployment.formats.onnx.rewriting import (
     fuse_prelus,
     name_batch_axis,
@@ -22,8 +26,8 @@ from keras_prelu.deployment.formats.onnx.rewriting import (
     remove_idle_nodes,
 )
 from keras_prelu.deployment.lowering import constants_as_arrays, in_float32, lower_model
-from keras_prelu.errors import ExportError
-from keras_prelu.utils.machine import physical_memory
+from keras_prelu.deployment.memory import check_memory
+from keras_prelu.errors import ExportError, reason_of
 from keras_prelu.utils.process_state import environment_variable
 
 __all__ = ["OnnxFile"]
@@ -112,6 +116,7 @@ def _exported(model: keras.Model, path: Path, settings: Settings) -> Any:
 
     make_groups_convertible(model)
     weights = LargeWeights(model)
+    reason = None
     if weights.can_be_apart():
         try:
             with _passes_in_place():
@@ -119,32 +124,43 @@ def _exported(model: keras.Model, path: Path, settings: Settings) -> Any:
             exported = onnx.load(path)
             weights.insert(exported)
             return exported
-        except Exception:
-            pass  # tf2onnx converts some operations only if their weights are constants.
-    _check_memory(model)
-    _export(model, path, settings.opset)
+        except MemoryError:
+            raise  # With constants it takes more.
+        except Exception as error:
+            # tf2onnx converts some operations only if their weights are constants.
+            reason = reason_of(error)
+    if keras.backend.backend() == "tensorflow":
+        _check_memory(model, reason)
+    _export(model, path, settings)
     return onnx.load(path)
 
 
-def _check_memory(model: keras.Model) -> None:
+def _check_memory(model: keras.Model, reason: str | None) -> None:
     """Raise an ExportError for models whose export, with constants, would exhaust the memory.
 
     TensorFlow and tf2onnx hold copies of the weights as numbers and as text.
+
+    Args:
+        model: `keras.Model`.
+        reason: String or None. Why the large weights were not converted apart; None if there are
+            none, or they can't be.
     """
-    weights = 4 * model.count_params()
-    needed, memory = _MEMORY_PER_CONSTANT_BYTE * weights, physical_memory()
-    if keras.backend.backend() == "tensorflow" and memory and needed > memory:
-        raise ExportError(
-            f"tf2onnx takes about {needed / 1e9:,.0f} GB of memory for {weights / 1e9:,.2f} GB of"
-            f" weights, more than the {memory / 1e9:,.0f} GB of this machine. On PyTorch it takes a"
-            " tenth: export with KERAS_BACKEND=torch (--backend torch)."
-        )
+    check_memory(
+        model,
+        _MEMORY_PER_CONSTANT_BYTE,
+        "To convert weights as constants tf2onnx takes",
+        "On PyTorch it takes a tenth: export with KERAS_BACKEND=torch (--backend torch)."
+        + (f" Here the weights can't be converted apart ({reason})." if reason else ""),
+    )
 
 
-def _export(model: keras.Model, path: Path, opset: int | None) -> None:
+def _export(model: keras.Model, path: Path, settings: Settings) -> None:
     """Write a file with Keras's exporter: in place, or with copies if that fails."""
+    if is_traced_wrongly(model):
+        export_with_open_sizes(model, path, settings)
+        return
     try:
         with _passes_in_place():
-            model.export(path, format="onnx", verbose=False, opset_version=opset)
+            model.export(path, format="onnx", verbose=False, opset_version=settings.opset)
     except Exception:
-        model.export(path, format="onnx", verbose=False, opset_version=opset)
+        model.export(path, format="onnx", verbose=False, opset_version=settings.opset)

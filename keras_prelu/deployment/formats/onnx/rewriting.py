@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_prelu.deployment.formats.onnx.graph import (
     constants,
     read_names,
@@ -38,6 +40,8 @@ class _Match:
 
 def fuse_prelus(model: Any) -> int:
     """Write Relu(x) + Relu(−x)·c with constant c as PRelu(x, −c), in place.
+
+    Those in float64 are left, since onnxruntime has no PRelu for them.
 
     Args:
         model: `onnx.ModelProto`.
@@ -80,6 +84,7 @@ def _match(add: Any, producers: dict[str, Any], known: dict[str, Array]) -> _Mat
         for negative, factor in (operands, operands[::-1]):
             if (
                 factor in known
+                and known[factor].dtype == np.float32
                 and is_a("Relu", negative)
                 and is_a("Neg", input_of(negative))
                 and input_of(input_of(negative)) == input_of(positive)
