@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -86,12 +87,10 @@ def _digest(value: Any) -> str | None:
 
 
 def _set(callback: keras.callbacks.Callback, name: str, value: Any) -> None:
-    """Set an attribute; a list or dict that others may hold too keeps its identity."""
-    present = getattr(callback, name, None)
-    if type(present) is type(value) is list:
-        present[:] = value
-    elif type(present) is type(value) is dict:
-        present.clear()
-        present.update(value)
-    else:
+    """Set an attribute; a container that others may hold too keeps its identity."""
+    present: Any = getattr(callback, name, None)
+    if type(present) is not type(value) or not hasattr(present, "clear"):
         setattr(callback, name, value)
+        return
+    present.clear()
+    (present.extend if isinstance(present, (list, deque)) else present.update)(value)

@@ -66,6 +66,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, key: str, save_freq: int | None = None) -> None:
         self._folder = folder
+        self._key = key
         self._save_freq = save_freq
         self._lock = filelock.FileLock(folder / ".lock")
         try:
@@ -73,7 +74,7 @@ class Checkpoints:
             # The first host locks the folder for all hosts that train together.
             if not host():
                 self._lock.acquire(timeout=0)
-            self._check_key(key)
+            self._check_key()
         except filelock.Timeout as error:
             raise FineTuningError(
                 f"Another fine-tuning that is running uses the checkpoints in '{folder}'. Wait for"
@@ -84,17 +85,19 @@ class Checkpoints:
                 f"Checkpoints can't be written to '{folder}': {os.strerror(error.errno or 0)}."
             ) from error
 
-    def _check_key(self, key: str) -> None:
+    def _check_key(self) -> None:
         try:
             stored_keys = self._read_list("key")
+            losses = (self._folder / "losses.json").exists()
             wait_for_all("checkpoints are read")
-            if stored_keys and stored_keys != [key]:
+            # Losses without a key may be anyone's.
+            if stored_keys != [self._key] and (stored_keys or losses):
                 raise FineTuningError(
                     f"'{self._folder}' holds checkpoints of another fine-tuning: other data,"
                     " models, options or versions. Remove it, or choose another folder."
                 )
             if not stored_keys and not host():
-                self._write_list("key", [key])
+                self._write_list("key", [self._key])
         except BaseException:
             self.close()
             raise
@@ -111,7 +114,7 @@ class Checkpoints:
 
     def file_of(self, name: str) -> StateFile:
         """Return the file of the checkpoint of a training."""
-        return StateFile(self._folder / f"{name}.npz", self._save_freq)
+        return StateFile(self._folder / f"{name}.npz", self._save_freq, self._key)
 
     def losses(self) -> list[float]:
         """Return the losses of the short trainings that are done."""

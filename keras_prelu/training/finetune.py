@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from keras_prelu.data.declarations import check_model
@@ -39,7 +38,7 @@ from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.start import choose_recipe, start_as_given, start_by_recipe
 from keras_prelu.training.trainer import Trainer
 from keras_prelu.training.trainings import train_and_compare
-from keras_prelu.utils.checks import check_integer, check_number
+from keras_prelu.utils.checks import check_integer, check_number, check_path
 
 __all__ = ["FineTuning", "finetune"]
 
@@ -209,12 +208,12 @@ def finetune(
             from there and ends with the weights of an uninterrupted call, bit for bit on the same
             backend and machine. With several hosts, the first one writes, and all must see the
             folder. One fine-tuning at a time uses a folder. Of callbacks, what they have counted is
-            stored: attributes that are numbers, strings, arrays or containers of these and that
-            changed since the training began. TensorFlow's own random ops (`tf.random.uniform`) in
-            your code can't be continued. A call that differs in data, models or settings is
-            refused; what callbacks of your own do, those that a function makes, and data that a
-            stream yields beyond its first batches are not compared. Defaults to None: nothing is
-            stored.
+            stored: attributes that are numbers, strings, arrays or Python's containers of these and
+            that changed since the training began. TensorFlow's own random ops
+            (`tf.random.uniform`) in your code can't be continued. A call that differs in data,
+            models or settings is refused; what callbacks of your own do, those that a function
+            makes, and data that a stream yields beyond its first batches are not compared. Defaults
+            to None: nothing is stored.
         save_freq: "epoch", or an int: the state is stored every so many training steps too, as in
             `keras.callbacks.BackupAndRestore`, and a training continues in the middle of an epoch.
             Samples, in memory or on disk, are then read from where it stopped. A stream is read
@@ -299,6 +298,7 @@ def finetune(
     check_callbacks(fit_config.callbacks, fit_config)
     check_distribution()
     steps_between = steps_between_checkpoints(save_freq, checkpoints)
+    folder = None if checkpoints is None else check_path("checkpoints", checkpoints)
     data = checked_data(model, train, validation, selection, fit_config)
     if steps_between is not None:
         data = with_repeated_reading(data, fit_config)
@@ -320,11 +320,11 @@ def finetune(
     check_metric(model, setup, data.validation)
     with ExitStack() as stack:
         store = None
-        if checkpoints is not None:
+        if folder is not None:
             others = [name, budget, runs, *((include, exclude) if sites.are_given else ())]
             others += [] if steps_between is None else ["save_freq"]
             key = fingerprint(models, setup, data.validation, others)
-            store = stack.enter_context(Checkpoints(Path(checkpoints), key, steps_between))
+            store = stack.enter_context(Checkpoints(folder, key, steps_between))
         if name is None:
             start_by_seed = partial(start_as_given, model, original)
         else:

@@ -72,10 +72,12 @@ def check_path(name: str, value: Any) -> Path:
         value: Any. Its value.
 
     Raises:
-        InvalidArgumentError: A `ValueError`; it is neither a string nor a path.
+        InvalidArgumentError: A `ValueError`; it is neither a string nor a path, or empty.
     """
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise InvalidArgumentError(
             f"`{name}` must be a string or a path. Received: {type(value).__name__}"
         )
+    if not os.fspath(value):
+        raise InvalidArgumentError(f"`{name}` must be a path. Received: an empty string")
     return Path(value)

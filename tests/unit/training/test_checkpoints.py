@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter, OrderedDict, defaultdict, deque
 
 import keras
 import ml_dtypes
@@ -182,6 +183,20 @@ def test_checkpoints_of_another_fine_tuning_are_refused(digits, finished):
             tuned(data, finished, **options)
 
 
+def test_a_file_of_another_fine_tuning_is_refused(tmp_path):
+    with Checkpoints(tmp_path / "one", "key") as checkpoints:
+        checkpoints.file_of("model").write({"epoch": 1})
+        checkpoints.add_loss(0.5)
+        assert checkpoints.file_of("model").read() == {"epoch": 1}
+    shutil.copytree(tmp_path / "one", tmp_path / "moved", ignore=shutil.ignore_patterns("k*", "l*"))
+    is_refused = pytest.raises(kp.errors.FineTuningError, match=r"model\.npz' is a .* Remove it")
+    with Checkpoints(tmp_path / "moved", "other") as checkpoints, is_refused:
+        checkpoints.file_of("model").read()
+    (tmp_path / "one" / "key.json").unlink()
+    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
+        Checkpoints(tmp_path / "one", "key")  # Its losses may be anyone's.
+
+
 def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     path = tmp_path / "run" / "model.npz"
@@ -251,6 +266,8 @@ def test_a_state_comes_back_bit_for_bit(dtype, tmp_path):
         "a": [array, (None, True, 0.1 + 0.2, float("inf"), "ä")],
         "n": array[0, 0],
         "e": keras.ops.less,
+        "sets": [{3, 1, "x"}, frozenset([(1, 2)]), deque([1, 2], maxlen=2), deque()],
+        "dicts": [{1: 2}, {}, Counter("aab"), OrderedDict(b=1, a=2), defaultdict(list, a=[3])],
     }
     file = StateFile(tmp_path / "state.npz")
     file.write(state)
@@ -259,10 +276,24 @@ def test_a_state_comes_back_bit_for_bit(dtype, tmp_path):
     assert found["a"][0].dtype == array.dtype
     assert type(found["n"]) is type(array[0, 0])
     assert (found["a"][1], found["n"], found["e"]) == (state["a"][1], state["n"], keras.ops.less)
+    for name in ("sets", "dicts"):
+        assert found[name] == state[name]
+        assert [*map(type, found[name])] == [*map(type, state[name])]
+    assert found["sets"][2].maxlen == 2
+    assert found["dicts"][4].default_factory is list
 
 
 @pytest.mark.parametrize(
-    "value", [object(), {1: 2}, os.system, [{"a": {3}}], np.array([None]), np.zeros(2, "i4, f4")]
+    "value",
+    [
+        object(),
+        {1: print},
+        os.system,
+        [{"a": {range(3)}}],
+        defaultdict(print),
+        np.array([None]),
+        np.zeros(2, "i4, f4"),
+    ],
 )
 def test_what_is_not_plain_is_told(value):
     with pytest.raises(NotPlainError):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter, deque
 
 import keras
 import numpy as np
@@ -309,6 +310,24 @@ def test_states_of_callbacks():
     states.restore({**stored, "other.Callback:0": {"x": 1}})
     assert shared == [3, 3]
     assert first.heard is shared
+
+
+def test_containers_of_callbacks_keep_their_identity():
+    def counting():
+        callback = keras.callbacks.Callback()
+        callback.seen, callback.last, callback.by = {1}, deque([1], 2), Counter()
+        return callback, CallbackStates([callback])
+
+    callback, states = counting()
+    callback.seen.add(2)
+    callback.last += [2, 3]
+    callback.by[4] += 1
+    ((key, changed),) = states.changed().items()
+    other, restored = counting()
+    held = other.seen, other.last, other.by
+    restored.restore({key: changed})
+    assert held == ({1, 2}, deque([2, 3]), Counter({4: 1}))
+    assert (held[0] is other.seen, held[1] is other.last, held[2] is other.by) == (True,) * 3
 
 
 SCRIPT = """

@@ -97,6 +97,8 @@ def test_paths():
     for value in (None, 3, b"a.keras", ["a"], keras.Sequential()):
         with pytest.raises(InvalidArgumentError, match="`path` must be a string or a path"):
             check_path("path", value)
+    with pytest.raises(InvalidArgumentError, match="`path` must be a path"):
+        check_path("path", "")
 
 
 @pytest.mark.parametrize(
