@@ -123,6 +123,8 @@ def gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> lis
     Raises:
         ConversionError: The backend can't differentiate the function.
     """
+    if not tensors:
+        return []  # PyTorch and JAX refuse to differentiate by nothing.
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -16,6 +16,7 @@ from keras_prelu.utils.user_warnings import warn
 
 __all__ = [
     "NEARLY_EXACT_CHANGE",
+    "first_nonfinite_weight",
     "refuse_change_without_samples",
     "refuse_quantized_layers",
     "warn_of_lost_classes",
@@ -79,13 +80,20 @@ def refuse_quantized_layers(model: keras.Model) -> None:
 
 def warn_of_nonfinite_weights(model: keras.Model) -> None:
     """Warn if a weight of a model is NaN or infinite, naming the first such variable."""
+    path = first_nonfinite_weight(model)
+    if path is not None:
+        warn(
+            f"The weights '{path}' hold NaN or infinite values: the outputs of the model, converted"
+            " or not, may be NaN or infinite too.",
+        )
+
+
+def first_nonfinite_weight(model: keras.Model) -> str | None:
+    """Return the path of the first variable of a model with NaN or infinite values, or None."""
     for variable in model.variables:
         if keras.backend.is_float_dtype(variable.dtype) and not _is_finite(variable):
-            warn(
-                f"The weights '{variable.path}' hold NaN or infinite values: the outputs of the"
-                " model, converted or not, may be NaN or infinite too.",
-            )
-            return
+            return str(variable.path)
+    return None
 
 
 def _is_finite(variable: keras.Variable) -> bool:

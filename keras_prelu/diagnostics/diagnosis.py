@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_prelu.conversion.model_checks import first_nonfinite_weight
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.losses import resolved_loss
 from keras_prelu.data.samples import CheckedSamples, as_samples
@@ -30,6 +31,7 @@ from keras_prelu.diagnostics.initialization import (
     GradientNorm,
     LayerNorm,
     gradient_beside_initial,
+    gradient_sentence,
     norms_beside_initial,
 )
 from keras_prelu.diagnostics.ranks import SiteRanks, representation_ranks
@@ -37,8 +39,8 @@ from keras_prelu.diagnostics.signal import LayerSignal, signal_by_depth
 from keras_prelu.diagnostics.unit_counts import SiteUnits, dead_units
 from keras_prelu.display.figures import signal_figure
 from keras_prelu.display.notebook import Shown
-from keras_prelu.display.tables import Table, number
-from keras_prelu.errors import ConversionError
+from keras_prelu.display.tables import Table
+from keras_prelu.errors import ConversionError, DataError
 from keras_prelu.graph.model_state import keeps_state
 from keras_prelu.io.loading import ModelLike, models_by_name
 from keras_prelu.revival import find_dead_units
@@ -102,11 +104,7 @@ class Diagnosis(Shown):
         findings = [f"{finding.text} {finding.advice}" for finding in self.findings]
         gradient = self.gradient
         if gradient is not None:
-            findings.insert(
-                0,
-                f"The gradient of the loss has a norm of {number(gradient.norm, 3)}, and"
-                f" {number(gradient.initial, 3)} at initialization.",
-            )
+            findings.insert(0, gradient_sentence(gradient))
         if not self.findings:
             findings.append("Nothing stands out.")
         return (*findings, self.note)
@@ -149,7 +147,7 @@ def diagnose(
         A `Diagnosis`.
 
     Raises:
-        DataError: If the samples do not fit the model.
+        DataError: If the samples do not fit the model, or its weights hold NaN or infinite values.
         InvalidArgumentError: If `reference` has other linear layers, or there is no such loss. A
             `ValueError`.
 
@@ -163,6 +161,7 @@ def diagnose(
     """
     resolved_loss(loss)  # A misspelled one is an error without labels, too.
     data = as_samples(samples, model=model)
+    _check_weights(model)
     units = dead_units(model, data, batch_size=batch_size)
     signal = signal_by_depth(model, data, batch_size=batch_size, seed=seed)
     normalizations = batch_norm_gammas(model, data, batch_size=batch_size)
@@ -180,7 +179,7 @@ def diagnose(
         **_learning_measures(ranks, norms, gradient),
     }
     findings = (
-        *dead_findings(units, _kept_if_revived(model, data, units, batch_size)),
+        *dead_findings(units, _kept_if_revived(model, data, units, batch_size), len(data)),
         *one_sided_findings(measures),
         *signal_findings(signal, measures),
         *norm_findings(norms, _kept_if_reset(model, norms, reference, seed)),
@@ -198,6 +197,15 @@ def diagnose(
         measures=measures,
         findings=findings,
     )
+
+
+def _check_weights(model: keras.Model) -> None:
+    path = first_nonfinite_weight(model)
+    if path is not None:
+        raise DataError(
+            f"The weights '{path}' of model '{model.name}' hold NaN or infinite values, as after a"
+            " training that diverged, so nothing can be measured. Diagnose weights from before."
+        )
 
 
 def _kept_if_revived(
@@ -255,7 +263,9 @@ def _signal_measures(signal: Sequence[LayerSignal]) -> dict[str, float]:
 
 
 def _range(values: list[float]) -> float:
-    return max(values) / min(values) if min(values) > 0 else float("inf")
+    if min(values) > 0:
+        return max(values) / min(values)
+    return float("inf") if any(values) else 1.0
 
 
 def _learning_measures(
@@ -269,7 +279,7 @@ def _learning_measures(
     growths = [layer.growth for layer in norms if layer.growth is not None]
     if growths:
         measures["norm-growth"] = max(growths)
-    if gradient is not None:
+    if gradient is not None and (gradient.norm or gradient.initial):
         measures["gradient-loss"] = (
             gradient.initial / gradient.norm if gradient.norm > 0 else float("inf")
         )

@@ -36,6 +36,8 @@ NO_FORECAST = (
 
 _FEW = 0.05
 """The share of one-sided units up to which they are not worth a finding."""
+_FEW_SAMPLES = 100
+"""The number of samples from which a unit that is active on 1 % of them is seen to be alive."""
 _LARGE_RANGE = 1e4
 """The ratio of second moments up to which a signal is not worth a finding."""
 _LARGE_GROWTH = 2.0
@@ -61,13 +63,20 @@ def linear_layers(signal: Sequence[LayerSignal]) -> list[LayerSignal]:
     return [layer for layer in signal if "linear" in layer.kind]
 
 
-def dead_findings(units: Sequence[SiteUnits], kept: Mapping[str, str]) -> Iterator[Finding]:
+def dead_findings(
+    units: Sequence[SiteUnits], kept: Mapping[str, str], samples: int
+) -> Iterator[Finding]:
     """Say where units are dead or nearly dead.
 
     Args:
         units: Sequence of `SiteUnits`.
         kept: Mapping from the paths of sites whose dead units `revive` keeps to the reason.
+        samples: Integer. The number of samples that the units were counted on.
     """
+    doubt = ""
+    if samples < _FEW_SAMPLES:
+        counted = "1 sample" if samples == 1 else f"{samples} samples"
+        doubt = f" These are counted on {counted}; some may be active on others."
     for attribute, name in (("dead", "dead"), ("nearly_dead", "nearly dead")):
         counts = [getattr(site, attribute) for site in units]
         if any(counts):
@@ -78,7 +87,7 @@ def dead_findings(units: Sequence[SiteUnits], kept: Mapping[str, str]) -> Iterat
                 measure=attribute.replace("_", "-"),
                 text=(
                     f"{sum(counts)} of {sum(site.units for site in units)} units are {name}, most"
-                    f" at '{worst.path}' ({count} of {worst.units})."
+                    f" at '{worst.path}' ({count} of {worst.units}).{doubt}"
                 ),
                 advice=_advice_on_dead(units, counts, kept),
             )
@@ -141,12 +150,12 @@ def signal_findings(
         if measures.get(measure, 1.0) > _LARGE_RANGE:
             values = [getattr(layer, attribute) for layer in linear]
             low, high = linear[int(np.argmin(values))].path, linear[int(np.argmax(values))].path
+            difference = f"differ {measures[measure]:.1g}-fold, from '{low}' to '{high}'"
+            if not np.isfinite(measures[measure]):
+                difference = f"are {min(values):.1g} at '{low}' and {max(values):.1g} at '{high}'"
             yield Finding(
                 measure=measure,
-                text=(
-                    f"The second moments of the {quantity} differ {measures[measure]:.1g}-fold,"
-                    f" from '{low}' to '{high}'."
-                ),
+                text=f"The second moments of the {quantity} {difference}.",
                 advice=(
                     "If the network is trained anew, initialize it with initializers.PReLUHeNormal"
                     " at the slope of the activations, or insert BatchNormalization where it has"

@@ -12,6 +12,7 @@ from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.data.signature import with_declared_inputs
 from keras_prelu.diagnostics.gradient_noise import GradientNoise, gradient_noise
+from keras_prelu.display.tables import number
 from keras_prelu.errors import ConversionError
 from keras_prelu.graph.plan import compile_plan
 from keras_prelu.scaling.layer_norms import (
@@ -21,7 +22,13 @@ from keras_prelu.scaling.layer_norms import (
     reference_norms,
 )
 
-__all__ = ["GradientNorm", "LayerNorm", "gradient_beside_initial", "norms_beside_initial"]
+__all__ = [
+    "GradientNorm",
+    "LayerNorm",
+    "gradient_beside_initial",
+    "gradient_sentence",
+    "norms_beside_initial",
+]
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,9 @@ def norms_beside_initial(
     plan = compile_plan(with_declared_inputs(model, x))
     norms = kernel_norms(plan)
     initial = (
-        initial_norms(model, plan, seed) if reference is None else reference_norms(plan, reference)
+        initial_norms(model, plan, seed)
+        if reference is None
+        else reference_norms(plan, with_declared_inputs(reference, x))
     )
     return tuple(
         LayerNorm(
@@ -121,6 +130,19 @@ def gradient_beside_initial(
             return None
     initial = gradient_noise(reference, samples, loss=loss, seed=seed)
     return GradientNorm(samples=noise.samples, norm=_norm(noise), initial=_norm(initial))
+
+
+def gradient_sentence(gradient: GradientNorm) -> str:
+    """Return what is known of the gradient of a network, now and at initialization."""
+    now = f"The gradient of the loss {_norm_text(gradient.norm)}"
+    if gradient.norm and gradient.initial:
+        return f"{now}, and {number(gradient.initial, 3)} at initialization."
+    lacking = f"on {gradient.samples:,} samples"
+    return f"{now}, and at initialization it {_norm_text(gradient.initial)}, {lacking}."
+
+
+def _norm_text(norm: float) -> str:
+    return f"has a norm of {number(norm, 3)}" if norm else "can't be told from 0"
 
 
 def _norm(noise: GradientNoise) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from keras_prelu.diagnostics.comparison import Comparison
 from keras_prelu.diagnostics.slopes import LayerSlopes
 from keras_prelu.training.controls import CONTROLS, TrainedControl
@@ -140,20 +142,18 @@ class Judged:
         comparison = self.comparison_with_control
         if comparison is None:
             return f"No control was trained, so nothing can be said about {name}."
-        sentences = [comparison.sentence(name, "the equally fine-tuned ReLU model")]
+        compared: list[tuple[Comparison | RunComparison, str]] = [
+            (comparison, "the equally fine-tuned ReLU model")
+        ]
         prepared_comparison = (
             self.prepared_comparison
             if self.over_runs is None
             else self.over_runs.prepared_comparison
         )
         if prepared_comparison is not None:
-            sentences.append(
-                prepared_comparison.sentence(name, f"the same with {described(self.preparations)}")
-            )
-        sentences += [
-            control.comparison.sentence(name, CONTROLS[control.name]) for control in self.controls
-        ]
-        return " ".join(sentences)
+            compared.append((prepared_comparison, f"the same with {described(self.preparations)}"))
+        compared += [(control.comparison, CONTROLS[control.name]) for control in self.controls]
+        return " ".join(_sentences(name, compared))
 
     def _verdicts_on_incoming(self) -> list[str]:
         """Return sentences on the networks that their fine-tuning made worse, if there are any."""
@@ -186,3 +186,25 @@ class Judged:
         if self.preparations:
             return f"ReLU with {described(self.preparations)}"
         return "ReLU" if self.recipe else "The model as given"
+
+
+def _sentences(name: str, compared: Sequence[tuple[Comparison | RunComparison, str]]) -> list[str]:
+    """Return what is said of a model beside others, in one sentence where these scored the same.
+
+    Args:
+        name: Str. What the model is called.
+        compared: Sequence of pairs: a comparison, and what the model is compared with.
+    """
+    others: list[tuple[Comparison | RunComparison, list[str]]] = []
+    for comparison, other in compared:
+        same = next((names for found, names in others if found == comparison), None)
+        if same is None:
+            others.append((comparison, [other]))
+        else:
+            same.append(other)
+    return [
+        comparison.sentence(
+            name, (" or from " if comparison.verdict == "can't tell" else " and ").join(names)
+        )
+        for comparison, names in others
+    ]

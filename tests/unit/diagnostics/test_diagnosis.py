@@ -7,6 +7,7 @@ import pytest
 import keras_prelu as kp
 from keras_prelu.diagnostics import diagnose
 from keras_prelu.diagnostics.diagnosis import MEASURES
+from keras_prelu.diagnostics.initialization import GradientNorm, gradient_sentence
 from tests.helpers import models
 
 L = keras.layers
@@ -140,6 +141,87 @@ def test_where_no_norm_can_be_reset_the_finding_says_why_and_advises_no_reset():
     assert "has a cap" in finding.advice
     assert "reset-identity" not in finding.advice
     assert all(map(np.array_equal, model.get_weights(), before))
+
+
+def test_where_a_reset_fails_the_finding_says_why_and_advises_no_reset(monkeypatch):
+    def fail(model, **_):
+        raise kp.errors.ConversionError("It changes what is computed.")
+
+    model = models.live_in(models.mlp())
+    model.layers[1].kernel.assign(3 * keras.ops.convert_to_numpy(model.layers[1].kernel))
+    monkeypatch.setattr("keras_prelu.diagnostics.diagnosis.reset_norms", fail)
+    found = diagnose(model, models.samples(model, 20)).findings
+    (finding,) = [each for each in found if each.measure == "norm-growth"]
+    kept = f"such as '{model.layers[1].name}' (It changes what is computed). Where"
+    assert kept in finding.advice
+    assert "reset-identity" not in finding.advice
+
+
+class Coded(keras.Model):
+    """A network without a graph."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = L.Dense(8, activation="relu"), L.Dense(2)
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+
+def test_a_subclassed_model_beside_itself():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(40, 6)).astype("float32"), rng.normal(size=(40, 2))
+    model = Coded()
+    model(data[0])
+    found = diagnose(model, data, loss="mse", reference=model)
+    assert found.gradient.norm == found.gradient.initial
+    with pytest.raises(kp.errors.InvalidArgumentError, match="`reference` must be the same model"):
+        diagnose(models.mlp(), models.samples(models.mlp(), 20), reference=model)
+
+
+def test_weights_of_a_training_that_diverged_are_refused():
+    model = models.mlp()
+    model.layers[1].bias.assign(np.full(model.layers[1].bias.shape, np.nan))
+    with pytest.raises(kp.errors.DataError, match=f"{model.layers[1].name}/bias' of model .* NaN"):
+        diagnose(model, models.samples(model, 20))
+
+
+def test_a_network_that_computes_zero_has_no_range_of_signals():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(40, 4)).astype("float32"), rng.normal(size=(40, 2))
+    dense = [L.Dense(8, activation="relu", name="a"), L.Dense(2, name="b")]
+    model = keras.Sequential([keras.Input((4,)), *dense])
+    for weight in model.weights[:3]:  # All but the bias of the outputs.
+        weight.assign(0 * weight)
+    found = diagnose(model, data, loss="mse")
+    assert found.measures["signal"] == 1.0
+    model.layers[1].bias.assign([2.0, 2.0])
+    texts = {finding.measure: finding.text for finding in diagnose(model, data).findings}
+    assert texts["signal"] == "The second moments of the outputs are 0 at 'a' and 4 at 'b'."
+    assert texts["dead"].endswith("These are counted on 40 samples; some may be active on others.")
+    one = diagnose(model, data[0][:1]).findings[0]
+    assert one.text.endswith("These are counted on 1 sample; some may be active on others.")
+
+
+def test_a_gradient_that_can_not_be_told_from_zero():
+    def sentence(norm, initial):
+        return gradient_sentence(GradientNorm(samples=40, norm=norm, initial=initial))
+
+    assert sentence(1.5, 0.25) == (
+        "The gradient of the loss has a norm of 1.5, and 0.25 at initialization."
+    )
+    start, end = "The gradient of the loss ", ", on 40 samples."
+    assert sentence(1.5, 0.0) == (
+        f"{start}has a norm of 1.5, and at initialization it can't be told from 0{end}"
+    )
+    assert sentence(0.0, 2.0) == (
+        f"{start}can't be told from 0, and at initialization it has a norm of 2{end}"
+    )
+
+
+def test_a_network_without_layers_that_are_measured():
+    model = keras.Sequential([keras.Input((2, 3)), L.Flatten()])
+    assert diagnose(model, models.samples(model, 10)).measures == {}
 
 
 def test_norms_at_initialization_are_those_of_the_initializers():
