@@ -14,6 +14,7 @@ from keras_prelu.conversion.fresh_copies import fresh_copy
 from keras_prelu.conversion.rewriter import rewrite
 from keras_prelu.data.samples import CheckedSamples
 from keras_prelu.errors import ConversionError
+from keras_prelu.graph.functional import has_graph
 from keras_prelu.revival import Revival, find_dead_units, revive
 from keras_prelu.scaling.norm_reset import NormReset, reset_norms
 from keras_prelu.sites.prelu_layers import freeze_slopes
@@ -47,9 +48,19 @@ def _shrink_and_perturb(model: keras.Model, samples: CheckedSamples, seed: int) 
         variable.assign(_KEPT_SHARE * variable + (1.0 - _KEPT_SHARE) * drawn)
 
 
+def _reset_norms(model: keras.Model, samples: CheckedSamples, seed: int) -> NormReset:
+    if not has_graph(model):
+        raise ConversionError(
+            f"The norms of model '{model.name}' ({type(model).__name__}) can't be reset, since its"
+            " graph is written in Python. Choose a recipe that resets none, such as 'identity' or"
+            " 'shrink-identity' (recipe, --recipe)."
+        )
+    return reset_norms(model, seed=seed)
+
+
 PREPARATIONS: dict[str, Preparation] = {
     REVIVE: lambda model, samples, seed: revive(model, samples, seed=seed),
-    RESET_NORMS: lambda model, samples, seed: reset_norms(model, seed=seed),
+    RESET_NORMS: _reset_norms,
     SHRINK_AND_PERTURB: _shrink_and_perturb,
 }
 """What may be done to a ReLU model before its conversion, by name."""

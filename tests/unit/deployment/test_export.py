@@ -734,6 +734,30 @@ def test_onnx_files_have_the_names_of_the_outputs(outputs):
     assert [value.name for value in session.get_inputs()] == ["measured"]
 
 
+class TwoOutputs(keras.Model):
+    """A subclassed model with a dict that is not in the order of its keys."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.head = L.Dense(6), L.Dense(2)
+
+    def call(self, inputs):
+        h = keras.ops.relu(self.hidden(inputs))
+        return {"scores": self.head(h), "features": h}
+
+
+@writes_onnx
+def test_onnx_files_have_the_keys_that_python_code_returns():
+    import onnxruntime
+
+    model, x = TwoOutputs(), np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    model(x)
+    assert kp.export(model, "model.onnx", samples=x).difference <= 1e-5
+    session = onnxruntime.InferenceSession("model.onnx")
+    found = {value.name: value.shape[-1] for value in session.get_outputs()}
+    assert found == {"scores": 2, "features": 6}
+
+
 def of_all_kinds():
     """Layers whose weights tf2onnx changes in ways of their own, with normalizations."""
     images, ids = keras.Input((8, 8, 3), name="z"), keras.Input((4,), dtype="int32", name="ids")

@@ -86,6 +86,11 @@ def test_no_control_is_trained_twice_where_no_norm_is_reset(digits):
     )
 
 
+def test_norms_in_code_are_refused_with_other_recipes(in_code, digits):
+    with pytest.raises(kp.errors.ConversionError, match=r"'in_code' \(InCode\).*'shrink-identity'"):
+        kp.finetune(in_code, *digits, recipe="reset-identity", epochs=1)
+
+
 def test_the_preparations_that_would_change_a_model(in_code, original, dead, digits):
     def effective(model):
         return ModelPreparer(model, as_samples(digits[0], model=model), 0).effective_preparations()

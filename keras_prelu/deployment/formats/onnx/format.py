@@ -13,6 +13,7 @@ import numpy as np
 from keras_prelu.data.declarations import output_names
 from keras_prelu.deployment.formats.base import Format, Interface, Runner, Settings
 from keras_prelu.deployment.formats.onnx.cpu_rewriting import use_convolutions
+from keras_prelu.deployment.formats.onnx.flat_outputs import with_flat_outputs
 from keras_prelu.deployment.formats.onnx.grouped_convolutions import make_groups_convertible
 from keras_prelu.deployment.formats.onnx.large_weights import LargeWeights
 from keras_prelu.deployment.formats.onnx.open_sizes import (
@@ -66,13 +67,14 @@ class OnnxFile(Format):
         lowered = in_float32(lower_model(model, settings.samples, settings.prune), settings.samples)
         if keras.backend.backend() == "tensorflow":
             lowered = constants_as_arrays(lowered)
-        exported = onnx.shape_inference.infer_shapes(_exported(lowered, path, settings))
+        flat, keys = with_flat_outputs(lowered, settings.samples)
+        exported = onnx.shape_inference.infer_shapes(_exported(flat, path, settings))
         remove_idle_nodes(exported)
         fuse_prelus(exported)
         if settings.optimize_for == "cpu":
             use_convolutions(exported)
         name_batch_axis(exported)
-        name_outputs(exported, settings.interface.outputs or output_names(model))
+        name_outputs(exported, keys or settings.interface.outputs or output_names(model))
         onnx.checker.check_model(exported, full_check=True)
         onnx.save(exported, path)
 
