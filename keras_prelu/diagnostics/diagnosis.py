@@ -161,7 +161,9 @@ def diagnose(
     """
     resolved_loss(loss)  # A misspelled one is an error without labels, too.
     data = as_samples(samples, model=model)
-    _check_weights(model)
+    for each in (model, reference):
+        if each is not None:
+            _check_weights(each)
     units = dead_units(model, data, batch_size=batch_size)
     signal = signal_by_depth(model, data, batch_size=batch_size, seed=seed)
     normalizations = batch_norm_gammas(model, data, batch_size=batch_size)

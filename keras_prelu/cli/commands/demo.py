@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from keras_prelu.cli.options.numbers import COUNT, number_option
+from keras_prelu.cli.options.parameter_types import NamedPath
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
 
@@ -19,7 +20,7 @@ __all__ = ["command"]
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
     help="Folder for the models and the curves.",

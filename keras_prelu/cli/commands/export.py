@@ -11,6 +11,7 @@ import click
 from keras_prelu.cli.options.data import DataOptions, data_options
 from keras_prelu.cli.options.files import force_option, model_argument, prune_option
 from keras_prelu.cli.options.numbers import COUNT, NOT_NEGATIVE, number_option
+from keras_prelu.cli.options.parameter_types import NamedPath
 from keras_prelu.cli.options.session import SessionOptions, session_options
 from keras_prelu.cli.output import echo
 from keras_prelu.cli.run_files import check_run_file, write_run_file
@@ -29,7 +30,7 @@ QUANTIZATIONS = ("float16", "dynamic", "int8", "int16x8")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     help="Output, which must be given: .keras, .tflite, .onnx, .xml (OpenVINO), .pt2 (PyTorch),"
     " .pte (ExecuTorch), or a folder (SavedModel).",
 )

@@ -8,7 +8,7 @@ import click
 
 from keras_prelu.cli.options.groups import Decorator
 from keras_prelu.cli.options.numbers import NOT_NEGATIVE, number_option
-from keras_prelu.cli.options.parameter_types import ModelParameter
+from keras_prelu.cli.options.parameter_types import ModelParameter, NamedPath
 
 __all__ = [
     "MODEL",
@@ -19,7 +19,7 @@ __all__ = [
     "prune_option",
 ]
 
-_PATH = click.Path(path_type=Path)
+_PATH = NamedPath(path_type=Path)
 MODEL = ModelParameter()
 """The type of arguments and options that take a model."""
 

@@ -11,10 +11,19 @@ import click
 
 from keras_prelu.io.model_names import ModelName
 
-__all__ = ["ByteSize", "Factor", "MeasureLimit", "ModelParameter", "Slope", "Times"]
+__all__ = ["ByteSize", "Factor", "MeasureLimit", "ModelParameter", "NamedPath", "Slope", "Times"]
 
 # Some versions of Click declare ParamType as generic and others do not, and `convert` accepts only
 # text in the types of some versions: hence the two kinds of `type: ignore` below.
+
+
+class NamedPath(click.Path):
+    """A path with a name: an empty one, as of a variable that is not set, is the present folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("The name is empty.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Slope(click.ParamType):  # type: ignore[type-arg]

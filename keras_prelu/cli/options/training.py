@@ -14,7 +14,7 @@ import click
 
 from keras_prelu.cli.options.groups import Decorator, is_given, option, option_group
 from keras_prelu.cli.options.numbers import COUNT, NOT_NEGATIVE, POSITIVE
-from keras_prelu.cli.options.parameter_types import Times
+from keras_prelu.cli.options.parameter_types import NamedPath, Times
 from keras_prelu.utils.suggestions import did_you_mean
 
 __all__ = [
@@ -56,7 +56,7 @@ SCHEDULES = ("constant", "cosine", "linear", "warmup-cosine")
 PRECISIONS = ("bfloat16", "float16")
 TRACKERS = ("wandb", "mlflow")
 
-_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FOLDER = NamedPath(path_type=Path, file_okay=False)
 
 
 class _RecipeName(click.Choice):  # type: ignore[type-arg] # No generic before click 8.2.

@@ -37,13 +37,15 @@ def check_refused(arguments, status, message):
     ("arguments", "message"),
     [
         (["convert", ""], "The name is empty. Name a file or a published model. See"),
+        (["finetune", "m", "--checkpoints", ""], "'--checkpoints': The name is empty. See"),
+        (["export", "m", "-o", ""], "'--output': The name is empty. See"),
         (["convert", "m\udcff.keras"], r"'m\udcff.keras' is not a name in UTF-8. Rename the file."),
         (
             ["convert", "m.keras", "--data", "\udcff.npz"],
             "is not a name in UTF-8. Rename the file.",
         ),
     ],
-    ids=["empty", "model", "data"],
+    ids=["empty", "empty folder", "empty output", "model", "data"],
 )
 def test_names_that_no_file_should_have(arguments, message):
     result = CliRunner().invoke(main, arguments)

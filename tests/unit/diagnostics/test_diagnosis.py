@@ -184,6 +184,8 @@ def test_weights_of_a_training_that_diverged_are_refused():
     model.layers[1].bias.assign(np.full(model.layers[1].bias.shape, np.nan))
     with pytest.raises(kp.errors.DataError, match=f"{model.layers[1].name}/bias' of model .* NaN"):
         diagnose(model, models.samples(model, 20))
+    with pytest.raises(kp.errors.DataError, match="Diagnose weights from before"):
+        diagnose(models.mlp(), models.samples(model, 20), reference=model)
 
 
 def test_a_network_that_computes_zero_has_no_range_of_signals():
