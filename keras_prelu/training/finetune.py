@@ -224,7 +224,9 @@ def finetune(
     Returns:
         A `FineTuning`: the trained models, the slopes, and the verdict, which also says if
         fine-tuning made the networks worse than the one that came in: the better of `model` and
-        `original`. Its `best` names the model to keep.
+        `original`. Its `best` names the model to keep. The models are compiled and go on by `fit`:
+        with the state of their optimizer, or, where the learning rate followed a schedule of the
+        fine-tuning, with a fresh optimizer at the first rate.
 
     Raises:
         InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no

@@ -12,8 +12,6 @@ import keras
 import numpy as np
 
 from keras_prelu.backend.devices import replicas
-from keras_prelu.conversion.compile_settings import fresh_metrics, settings_without_optimizer
-from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.data.arrays import keras_arrays
 from keras_prelu.data.batches import Batches
 from keras_prelu.data.samples import CheckedSamples
@@ -21,11 +19,10 @@ from keras_prelu.data.streams import batch_count
 from keras_prelu.diagnostics.scores import Scores, measure_scores
 from keras_prelu.diagnostics.unit_counts import SiteUnits, dead_units
 from keras_prelu.errors import InvalidArgumentError
-from keras_prelu.graph.output_names import output_names, with_output_names
 from keras_prelu.layers import is_slope
-from keras_prelu.sites.prelu_layers import has_prelu_layers
 from keras_prelu.training.checkpoint_file import StateFile
 from keras_prelu.training.class_weights import class_weights
+from keras_prelu.training.compiled_clones import compiled_clone, let_it_go_on
 from keras_prelu.training.config import FitConfig
 from keras_prelu.training.data_order import FollowEpochs, ShuffledBatches
 from keras_prelu.training.guard import (
@@ -33,14 +30,7 @@ from keras_prelu.training.guard import (
     DivergenceGuard,
     largest_sound_loss,
 )
-from keras_prelu.training.learning_rate_schedules import set_schedule
-from keras_prelu.training.optimizers import (
-    check_callbacks,
-    default_optimizer,
-    optimizer_for,
-    with_slope_settings,
-)
-from keras_prelu.training.precision import compute_in
+from keras_prelu.training.optimizers import check_callbacks
 from keras_prelu.training.resumption import Checkpoint, ResumableCallbacks
 from keras_prelu.training.setup import TrainingSetup
 from keras_prelu.training.stream_batches import StreamBatches
@@ -122,11 +112,12 @@ def train_and_score(
             stream without length.
         DivergedTrainingError: A FineTuningError; the loss became NaN or infinite, or exploded.
     """
-    model = _compiled_clone(source, setup)
+    model = compiled_clone(source, setup)
     before = measure_scores(model, validation, metric=setup.fit.metric)
     dead_before = dead_units(model, validation)
     watched = validation if setup.selection is None else setup.selection
     history = _fit(model, setup, watched, checkpoint, training=training)
+    let_it_go_on(model, source, setup)
     scores = measure_scores(model, validation, metric=setup.fit.metric)
     trained = TrainedModel(
         model=model,
@@ -149,7 +140,7 @@ def check_metric(model: keras.Model, setup: TrainingSetup, validation: CheckedSa
     """
     if setup.fit.metric is not None:
         few = validation.take(slice(0, max(_FEW, setup.fit.batch_size)))
-        measure_scores(_compiled_clone(model, setup), few, metric=setup.fit.metric)
+        measure_scores(compiled_clone(model, setup), few, metric=setup.fit.metric)
 
 
 def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
@@ -158,7 +149,7 @@ def lowest_selection_loss(source: keras.Model, setup: TrainingSetup) -> float:
     Penalties on slopes are taken away, so that the losses of all recipes compare.
     """
     assert setup.selection is not None
-    model = _compiled_clone(source, setup)
+    model = compiled_clone(source, setup)
     history = _fit(model, setup, setup.selection, training="trial")
     return min(history["val_loss"]) - _slope_penalty(model)
 
@@ -171,44 +162,6 @@ def _slope_penalty(model: keras.Model) -> float:
         if is_slope(variable) and variable.regularizer is not None
     ]
     return float(sum(float(keras.ops.convert_to_numpy(penalty)) for penalty in penalties))
-
-
-def _compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
-    model = copy_model(source)
-    model = with_output_names(model, output_names(source))
-    compute_in(model, setup.fit.mixed_precision)
-    settings = settings_without_optimizer(source)
-    if setup.fit.loss is not None:
-        settings["loss"] = setup.fit.loss
-    if setup.fit.metrics is not None:
-        settings["metrics"] = fresh_metrics(setup.fit.metrics)
-    if settings.get("loss") is None:
-        raise InvalidArgumentError(
-            f"Model '{model.name}' is not compiled with a loss. Give `loss`, or compile it."
-        )
-    settings["optimizer"] = _optimizer(setup, source, model)
-    if setup.fit.mixed_precision == "float16":
-        settings["auto_scale_loss"] = True
-    model.compile(**settings)
-    return model
-
-
-def _optimizer(setup: TrainingSetup, source: keras.Model, model: keras.Model) -> Any:
-    """Return the optimizer of a clone of a model."""
-    fit, steps = setup.fit, setup.steps()
-    if fit.optimizer is None:
-        optimizer = default_optimizer(fit.learning_rate, fit.schedule, steps)
-    else:
-        optimizer = optimizer_for(model, fit.optimizer, (*setup.models, source))
-        set_schedule(optimizer, fit.schedule, steps)
-    if not has_prelu_layers(model):
-        return optimizer
-    if steps is None and (setup.slopes.frozen_epochs or setup.slopes.warmup_epochs):
-        raise InvalidArgumentError(
-            "Slopes are frozen or warmed up for a number of epochs, but this data has no length to"
-            " count steps by. Give samples, or a stream with a length."
-        )
-    return with_slope_settings(optimizer, setup.slopes, (steps or 0) / fit.epochs)
 
 
 def _fit(

@@ -80,6 +80,14 @@ class TrainingSetup:
             return self
         return replace(self, slopes=replace(self.slopes, multiplier=multiplier))
 
+    def without_schedules(self) -> TrainingSetup:
+        """Return the setup with the first learning rate throughout, of weights and of slopes."""
+        return replace(
+            self,
+            fit=replace(self.fit, schedule="constant"),
+            slopes=replace(self.slopes, frozen_epochs=0.0, warmup_epochs=0.0),
+        )
+
     def on_first_batches(self, count: int) -> TrainingSetup:
         """Return the setup with the first batches of a stream, in memory, as training samples.
 

@@ -417,6 +417,7 @@ def test_frozen_layers_stay_and_the_rest_learns(digits):
 
 def test_slopes_are_frozen_and_warmed_up_for_parts_of_the_training(converted, digits):
     options = {"epochs": 2, "batch_size": 40, "slope_multiplier": 2.0, "control": False}
+    options["optimizer"] = "adam"  # Whose state the model keeps.
     frozen = kp.finetune(converted, *digits, slope_frozen_epochs=2, **options)
     assert frozen.slopes_after == frozen.slopes_before
     result = kp.finetune(

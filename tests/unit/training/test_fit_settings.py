@@ -33,6 +33,15 @@ def samples():
     return x, y
 
 
+def rate_of(optimizer):
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+class _RateAtEnd(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        self.rate = rate_of(self.model.optimizer)
+
+
 def tune(samples, model=None, **settings):
     settings = {"epochs": 2, "recipe": "relu", "control": False, **settings}
     return kp.finetune(model or classifier(), samples, samples, **settings)
@@ -64,10 +73,47 @@ def test_schedules(name, rates):
     np.testing.assert_allclose(reached, rates, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("settings", "rate", "keeps_state"),
+    [
+        ({}, 1e-3, False),
+        ({"learning_rate": 0.01}, 0.01, False),
+        ({"optimizer": "sgd", "schedule": "linear"}, 0.01, False),
+        ({"optimizer": "adam"}, 1e-3, True),
+        ({"optimizer": "adam", "schedule": "constant"}, 1e-3, True),
+        ({"schedule": lambda rate, steps: rate / 2}, 5e-4, True),
+        ({"mixed_precision": "float16"}, 1e-3, False),
+    ],
+)
+def test_what_was_fine_tuned_goes_on_at_the_first_rate(samples, settings, rate, keeps_state):
+    options = {"recipe": "identity", "slope_warmup_epochs": 1, **settings}
+    model = tune(samples, **options).model
+    assert rate_of(model.optimizer) == pytest.approx(rate)
+    assert (int(keras.ops.convert_to_numpy(model.optimizer.iterations)) > 0) == keeps_state
+    before = [keras.ops.convert_to_numpy(each) for each in model.trainable_variables]
+    history = model.fit(*samples, epochs=3, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        assert np.any(keras.ops.convert_to_numpy(variable) != old), variable.path
+
+
+def test_a_file_of_what_was_fine_tuned_goes_on(samples, tmp_path):
+    kp.save_model(tune(samples, recipe="identity").model, tmp_path / "tuned.keras")
+    model = kp.load_model(tmp_path / "tuned.keras")
+    assert rate_of(model.optimizer) == pytest.approx(1e-3)
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 0
+
+
+def test_the_users_schedule_stays(samples):
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.1, 0.001])
+    model = tune(samples, optimizer=keras.optimizers.SGD(schedule)).model
+    assert rate_of(model.optimizer) == pytest.approx(0.001)
+
+
 def test_a_named_optimizer_gets_a_schedule(samples):
-    result = tune(samples, optimizer="sgd", schedule="linear")
-    rate = result.model.optimizer.learning_rate
-    assert float(keras.ops.convert_to_numpy(rate)) == pytest.approx(0.0, abs=1e-7)
+    at_end = _RateAtEnd()
+    tune(samples, optimizer="sgd", schedule="linear", callbacks=lambda: [at_end])
+    assert at_end.rate == pytest.approx(0.0, abs=1e-7)
     assert tune(samples, optimizer="sgd").model.optimizer.get_config()["learning_rate"] == (
         pytest.approx(0.01)
     )
