@@ -88,19 +88,26 @@ class Checkpoints:
     def _check_key(self) -> None:
         try:
             stored_keys = self._read_list("key")
-            losses = (self._folder / "losses.json").exists()
+            is_ours, in_use = stored_keys == [self._key], self._is_in_use(bool(stored_keys))
             wait_for_all("checkpoints are read")
-            # Losses without a key may be anyone's.
-            if stored_keys != [self._key] and (stored_keys or losses):
+            if in_use and not is_ours:
                 raise FineTuningError(
                     f"'{self._folder}' holds checkpoints of another fine-tuning: other data,"
                     " models, options or versions. Remove it, or choose another folder."
                 )
-            if not stored_keys and not host():
+            if not is_ours and not host():
                 self._write_list("key", [self._key])
         except BaseException:
             self.close()
             raise
+
+    def _is_in_use(self, has_key: bool) -> bool:
+        """Return whether a fine-tuning has stored anything but its key, such as before an error.
+
+        Losses without a key may be anyone's; arrays without a key may be no checkpoints.
+        """
+        has_losses = (self._folder / "losses.json").exists()
+        return has_losses or (has_key and any(self._folder.glob("*.npz")))
 
     def close(self) -> None:
         """Unlock the folder."""

@@ -197,6 +197,19 @@ def test_a_file_of_another_fine_tuning_is_refused(tmp_path):
         Checkpoints(tmp_path / "one", "key")  # Its losses may be anyone's.
 
 
+def test_a_folder_in_which_nothing_was_trained_is_free(tmp_path):
+    """As after an error in an option, which is corrected."""
+    Checkpoints(tmp_path, "wrong option").close()
+    np.savez(tmp_path / "samples.npz", x=1)
+    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
+        Checkpoints(tmp_path, "key")
+    (tmp_path / "samples.npz").unlink()
+    with Checkpoints(tmp_path, "key") as checkpoints:
+        checkpoints.add_loss(0.5)
+    with pytest.raises(kp.errors.FineTuningError, match="another fine-tuning"):
+        Checkpoints(tmp_path, "wrong option")
+
+
 def test_a_damaged_checkpoint_and_a_folder_that_can_not_be(digits, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     path = tmp_path / "run" / "model.npz"
