@@ -49,10 +49,15 @@ def _compile(model: keras.Model, source: keras.Model, setup: TrainingSetup) -> N
         raise InvalidArgumentError(
             f"Model '{model.name}' is not compiled with a loss. Give `loss`, or compile it."
         )
-    settings["optimizer"] = _optimizer(setup, source, model)
-    if setup.fit.mixed_precision == "float16":
-        settings["auto_scale_loss"] = True
-    model.compile(**settings)
+    optimizer = _optimizer(setup, source, model)
+    if setup.fit.mixed_precision == "float16" and not _scales_loss(optimizer):
+        # With `auto_scale_loss` instead, a model that is loaded from a file would not scale it.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(**settings, optimizer=optimizer)
+
+
+def _scales_loss(optimizer: Any) -> bool:
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def let_it_go_on(model: keras.Model, source: keras.Model, setup: TrainingSetup) -> None:

@@ -97,11 +97,17 @@ def test_what_was_fine_tuned_goes_on_at_the_first_rate(samples, settings, rate, 
         assert np.any(keras.ops.convert_to_numpy(variable) != old), variable.path
 
 
-def test_a_file_of_what_was_fine_tuned_goes_on(samples, tmp_path):
-    kp.save_model(tune(samples, recipe="identity").model, tmp_path / "tuned.keras")
+@pytest.mark.parametrize("precision", [None, "float16"])
+def test_a_file_of_what_was_fine_tuned_goes_on(samples, tmp_path, precision):
+    tuned = tune(samples, recipe="identity", mixed_precision=precision).model
+    kp.save_model(tuned, tmp_path / "tuned.keras")
     model = kp.load_model(tmp_path / "tuned.keras")
+    assert type(model.optimizer) is type(tuned.optimizer)
     assert rate_of(model.optimizer) == pytest.approx(1e-3)
     assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 0
+    loss = model.evaluate(*samples, verbose=0)
+    model.fit(*samples, epochs=3, verbose=0)
+    assert model.evaluate(*samples, verbose=0) < loss
 
 
 def test_the_users_schedule_stays(samples):
