@@ -206,7 +206,8 @@ def export(
                 " question out of it, or export the model for one number of samples"
                 " (keras.Input(batch_size=...))."
             )
-        _check_other_sizes(path, reference, run, inputs, settings, limit)
+        if format_.traced:
+            _check_other_sizes(path, reference, run, inputs, settings, limit)
         with as_export_errors(path, format_, model, settings):
             cost = _cost(format_, model, written, settings, inputs) if measure else None
 

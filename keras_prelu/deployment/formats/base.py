@@ -152,6 +152,8 @@ class Format(ABC):
             file too. Otherwise they compute in float32 there.
         timed: Boolean. Whether the time of a `Runner` is the time of the runtime itself.
         takes_threads: Boolean. Whether `load` can limit the threads of the runtime.
+        traced: Boolean. Whether a file holds the operations that were traced for some sizes of the
+            inputs, rather than the layers themselves.
     """
 
     name: ClassVar[str]
@@ -161,6 +163,7 @@ class Format(ABC):
     keeps_half_precision: ClassVar[bool] = True
     timed: ClassVar[bool] = True
     takes_threads: ClassVar[bool] = True
+    traced: ClassVar[bool] = True
 
     def packages(self) -> Mapping[str, str]:
         """Return what the format needs on the active backend in addition to keras_prelu.

@@ -42,7 +42,7 @@ np.savez(folder + "/outputs.npz", **{f"{index:04}": output for index, output in 
 
 
 class KerasFile(Format):
-    name, suffix, timed = "keras", ".keras", False
+    name, suffix, timed, traced = "keras", ".keras", False, False
 
     def write(self, model: keras.Model, path: Path, settings: Settings) -> None:
         bake(model, prune=settings.prune).save(path)
