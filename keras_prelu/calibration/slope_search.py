@@ -1,9 +1,9 @@
 """The largest slopes that calibration can compensate for, layer by layer.
 
 The share of a ReLU's output that can't be restored is known for each layer and slope (see
-`restorability`). One threshold on that share determines the slopes of all layers. A bisection finds
+`restorability`). One threshold on that share determines the slopes of all layers. A search finds
 the largest threshold at which the calibrated model's loss of function stays within the tolerance on
-held-out samples.
+held-out samples (`threshold_search`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from keras_prelu.calibration.model_pair import ModelPair, check_models
 from keras_prelu.calibration.records import SlopeSearch, SlopeTrial
 from keras_prelu.calibration.restorability import unrestored_shares
 from keras_prelu.calibration.samples import CalibrationSamples, check_samples
-from keras_prelu.calibration.slope_bisection import (
+from keras_prelu.calibration.threshold_search import (
     Candidates,
     Decisions,
-    SlopeBisection,
+    ThresholdSearch,
     set_slope,
 )
 from keras_prelu.calibration.verification import check_steps, warn_of_large_error
@@ -75,7 +75,8 @@ def find_slopes(
     """Set each PReLU layer to the largest slope that calibration can compensate for.
 
     The model is changed in place and calibrated with these slopes. The search costs one pass over
-    the samples and up to seven calibrations.
+    the samples and one to four calibrations: one if the largest slopes are within the tolerance,
+    and mostly two or three; a fifth if only the smallest can be.
 
     Args:
         converted: `keras.Model`. The result of `convert(original, rescale="none")`.
@@ -161,7 +162,7 @@ def search_slopes(
         batch_size=calibrator.batch_size,
         rng=np.random.default_rng(config.seed),
     )
-    search = SlopeBisection(
+    search = ThresholdSearch(
         calibrator=calibrator,
         decisions=decisions,
         variables=pair.converted.variables,

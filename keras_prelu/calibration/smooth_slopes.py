@@ -18,7 +18,7 @@ import numpy as np
 from keras import ops
 
 from keras_prelu.backend.gradients import without_gradients
-from keras_prelu.calibration.slope_bisection import set_slope
+from keras_prelu.calibration.threshold_search import set_slope
 from keras_prelu.data.samples import batches
 from keras_prelu.graph.arrays import to_float64
 from keras_prelu.graph.hooks import HookedCall, HookTarget, hook_seen_calls

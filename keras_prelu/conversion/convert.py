@@ -227,7 +227,7 @@ def run_conversion(
         distillation_epochs: Float. How often `rescale="distilled"` draws each sample, as in
             `distill`. Defaults to 8.
         on_step: Function called with (steps done, steps in total) during a calibration. With
-            `alpha="auto"` the count restarts for each of up to seven calibrations, and for the
+            `alpha="auto"` the count restarts for each of up to five calibrations, and for the
             distillation with `rescale="distilled"`. Defaults to None.
 
     Returns:

@@ -11,9 +11,9 @@ from keras_prelu.calibration.layerwise import LayerwiseCalibrator, Progress
 from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.samples import CalibrationSamples
-from keras_prelu.calibration.slope_bisection import set_slope
 from keras_prelu.calibration.slope_search import candidate_slopes
 from keras_prelu.calibration.smooth_slopes import Smooth, fit_smooth_slopes
+from keras_prelu.calibration.threshold_search import set_slope
 from keras_prelu.conversion.arguments import LARGEST_SLOPE
 from keras_prelu.graph.saved_weights import restored_on_failure
 from keras_prelu.layers import PReLU

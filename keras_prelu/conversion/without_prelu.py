@@ -14,7 +14,7 @@ from keras_prelu.calibration.memory_plan import plan_memory
 from keras_prelu.calibration.model_pair import ModelPair
 from keras_prelu.calibration.samples import CalibrationSamples
 from keras_prelu.calibration.shared_slopes import shared_slope, shared_slopes
-from keras_prelu.calibration.slope_bisection import set_slope
+from keras_prelu.calibration.threshold_search import set_slope
 from keras_prelu.calibration.verification import check_steps
 from keras_prelu.conversion.arguments import ConversionArguments, NewSlopes, check_target
 from keras_prelu.conversion.bake import (

@@ -5,9 +5,12 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import keras_prelu as kp
 from keras_prelu.calibration import slope_search
+from keras_prelu.calibration.threshold_search import _Bounds
 from tests.helpers import custom, models
 
 L = keras.layers
@@ -48,7 +51,36 @@ def test_the_loss_is_within_the_tolerance_and_narrow_layers_get_smaller_slopes(t
     # Larger slopes were tried and were not within it.
     assert not search.trials[0].within
     assert any(trial.threshold > 0 and not trial.within for trial in search.trials)
-    assert 2 <= len(search.trials) <= 7
+    assert 2 <= len(search.trials) <= 5
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    exponent=st.floats(0.6, 3.5),
+    tolerance=st.floats(1e-4, 0.1),
+    seed=st.integers(0, 2**16),
+)
+def test_an_error_that_is_a_power_of_what_is_predicted_is_met_in_few_trials(
+    exponent, tolerance, seed
+):
+    rng = np.random.default_rng(seed)
+    predicted = np.sort(rng.uniform(size=60) ** 4)
+    errors = predicted**exponent
+    errors[-1] = max(errors[-1], 2 * tolerance)
+    predicted[-1] = errors[-1] ** (1 / exponent)
+    bounds = _Bounds(predicted=list(predicted), above=(59, errors[-1]))
+    for _ in range(2):
+        index = bounds.next_index(0.8 * tolerance)
+        if index is None:
+            break
+        bounds.add(index, errors[index], within=errors[index] <= tolerance)
+    at = -1 if bounds.below is None else bounds.below[0]
+    best = int(np.flatnonzero(errors <= tolerance)[-1]) if errors[0] <= tolerance else -1
+    # The exponent is known from the second trial on, and the third is where the error should be.
+    index = bounds.next_index(0.8 * tolerance)
+    reached = max(at, -1 if index is None else index)
+    assert reached <= best
+    assert reached == best or errors[reached + 1] > 0.8 * tolerance * (1 - 1e-9)
 
 
 def test_a_smaller_tolerance_gives_no_larger_slopes():

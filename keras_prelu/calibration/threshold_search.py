@@ -1,4 +1,8 @@
-"""The bisection for the largest slopes at which a calibrated model is within its tolerance."""
+"""The search for the largest slopes at which a calibrated model is within its tolerance.
+
+A calibration is what a search costs, so it takes few: how the error grows with the threshold is
+interpolated between those that were measured, from what the layers are predicted to lose.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,17 @@ from keras_prelu.typing import FloatArray
 from keras_prelu.utils.large_graphs import on_large_graphs
 from keras_prelu.utils.user_warnings import warn
 
-__all__ = ["Candidates", "Decisions", "SlopeBisection", "set_slope"]
+__all__ = ["Candidates", "Decisions", "ThresholdSearch", "set_slope"]
 
-_BISECTIONS = 5
+_TRIALS = 3
+"""How many calibrations there are after that of the largest slopes, unless none is within the
+tolerance."""
+_AIM = 0.8
+"""What a trial aims at, as a share of the tolerance: the interpolation may be wrong by the rest."""
+_NEAR = 0.4
+"""From this share of the tolerance on, larger slopes are not looked for."""
+_EXPONENTS = (0.5, 4.0)
+"""Between these is the exponent with which the error grows with the predicted loss."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,12 @@ class Candidates:
     def thresholds(self) -> list[float]:
         """Return all shares, in ascending order."""
         return sorted({float(share) for shares in self.shares.values() for share in shares})
+
+    def predicted_loss(self, threshold: float) -> float:
+        """Return the sum over layers of what can't be restored at a threshold."""
+        chosen = self.at(threshold)
+        indices = {path: self.slopes.index(slope) for path, slope in chosen.items()}
+        return float(sum(self.shares[path][index] for path, index in indices.items()))
 
     def at(self, threshold: float) -> dict[str, float]:
         """Return for each layer the largest slope whose share is at most a threshold.
@@ -100,9 +118,66 @@ class _Outcome:
     values: SavedWeights
 
 
+@dataclass
+class _Bounds:
+    """What is known of the thresholds, which are counted in ascending order.
+
+    Attributes:
+        predicted: List of floats. The predicted loss at each of them.
+        above: Pair of the lowest one that is not within the tolerance, and the error there.
+        below: The same of the highest one that is, or None.
+        further: The one that was `above` before, or None.
+    """
+
+    predicted: list[float]
+    above: tuple[int, float]
+    below: tuple[int, float] | None = None
+    further: tuple[int, float] | None = None
+
+    def add(self, index: int, error: float, *, within: bool) -> None:
+        """Note the error at a threshold."""
+        if within:
+            self.below = (index, error)
+        else:
+            self.above, self.further = (index, error), self.above
+
+    def next_index(self, aim: float) -> int | None:
+        """Return the highest threshold at which the error should be at most an aim.
+
+        Returns:
+            Integer between the bounds, or None if there is none.
+        """
+        lowest = 0 if self.below is None else self.below[0] + 1
+        between = range(lowest, self.above[0])
+        fitting = [index for index in between if self._expected(index) <= aim]
+        if fitting:
+            return fitting[-1]
+        return lowest if self.below is None and between else None
+
+    def _expected(self, index: int) -> float:
+        """Return the error at a threshold: a power of the predicted loss, as between two points."""
+        at, error = self.above
+        ratio = self._ratio(index, at)
+        return error * ratio ** self._exponent()
+
+    def _exponent(self) -> float:
+        other = self.below or self.further
+        if other is None:
+            return 1.0
+        ratio = self._ratio(other[0], self.above[0])
+        if ratio in (0.0, 1.0) or min(other[1], self.above[1]) <= 0:
+            return 1.0
+        exponent = np.log(other[1] / self.above[1]) / np.log(ratio)
+        return float(np.clip(exponent, *_EXPONENTS))
+
+    def _ratio(self, index: int, other: int) -> float:
+        """Return the ratio of the predicted losses at two thresholds."""
+        return self.predicted[index] / max(self.predicted[other], 1e-30)
+
+
 @dataclass(kw_only=True)
-class SlopeBisection:
-    """The bisection over thresholds.
+class ThresholdSearch:
+    """The search over thresholds.
 
     Attributes:
         calibrator: `LayerwiseCalibrator` of the pair of models.
@@ -133,7 +208,7 @@ class SlopeBisection:
         are worse than none.
         """
         try:
-            outcome = self._bisect()
+            outcome = self._search()
         except BaseException:
             self._initial_values.restore()
             raise
@@ -156,29 +231,32 @@ class SlopeBisection:
             " `tolerance` may help."
         )
 
-    def _bisect(self) -> _Outcome:
-        """Try the largest slopes, then the smallest, then the thresholds between.
+    def _search(self) -> _Outcome:
+        """Try the largest slopes, and then thresholds at which the error should be just within the
+        tolerance.
 
-        The smallest slopes are tried only if the largest are too large, and the thresholds between
-        only if the smallest are not.
+        The smallest slopes are tried if no others were within it.
         """
         thresholds = self.candidates.thresholds()
-        low, high = 0, len(thresholds) - 1
-        best = self._try(thresholds[high])
-        if best.trial.within or low == high:
+        best = self._try(thresholds[-1])
+        if best.trial.within:
             return best
-        best = self._try(thresholds[low])
-        if not best.trial.within:
-            return best
-        for _ in range(_BISECTIONS):
-            if high - low <= 1:
+        bounds = _Bounds(
+            predicted=[self.candidates.predicted_loss(each) for each in thresholds],
+            above=(len(thresholds) - 1, best.trial.loss),
+        )
+        for _ in range(_TRIALS):
+            if best.trial.within and best.trial.loss >= _NEAR * self.tolerance:
                 break
-            middle = (low + high) // 2
-            outcome = self._try(thresholds[middle])
-            if outcome.trial.within:
-                low, best = middle, outcome
-            else:
-                high = middle
+            index = bounds.next_index(_AIM * self.tolerance)
+            if index is None:
+                break
+            outcome = self._try(thresholds[index])
+            bounds.add(index, outcome.trial.loss, within=outcome.trial.within)
+            if outcome.trial.within or not best.trial.within:
+                best = outcome
+        if not best.trial.within and bounds.above[0] > 0:
+            best = self._try(thresholds[0])
         return best
 
     def _try(self, threshold: float) -> _Outcome:
