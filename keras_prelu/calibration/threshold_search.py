@@ -30,7 +30,7 @@ _TRIALS = 3
 tolerance."""
 _AIM = 0.8
 """What a trial aims at, as a share of the tolerance: the interpolation may be wrong by the rest."""
-_NEAR = 0.4
+_NEAR = 0.5
 """From this share of the tolerance on, larger slopes are not looked for."""
 _EXPONENTS = (0.5, 4.0)
 """Between these is the exponent with which the error grows with the predicted loss."""
