@@ -27,8 +27,8 @@ _ACTIVATIONS = {
     *("MINIMUM", "MAXIMUM", "Min", "Minimum", "Maximum", "Multiply", "Clamp"),
 }
 
-_EARLIER = """† Measured before forms were chosen for each runtime, and in time of day: with Keras's
-formula in SavedModels, the cap after the PReLU in TensorFlow Lite, a PRelu and a Minimum in
+_EARLIER = """† Measured on an AMD EPYC before forms were chosen for each runtime, and in time of day: with
+Keras's formula in SavedModels, the cap after the PReLU in TensorFlow Lite, a PRelu and a Minimum in
 OpenVINO, and two convolutions for each site with "for cpu"."""
 
 
