@@ -19,6 +19,7 @@ from tools.study.continual.streams import ContinualTask
 
 __all__ = [
     "AUTO",
+    "AUTO_REVIVED",
     "BATCH_SIZE",
     "EPOCHS",
     "FRESH",
@@ -32,7 +33,9 @@ __all__ = [
 
 EPOCHS, BATCH_SIZE = 10, 32
 
-GOING_ON, REDO, AUTO = "ReLU going on", "ReLU revived at each task", "auto"
+GOING_ON, AUTO = "ReLU going on", "auto"
+_REVIVED_AT_EACH = "revived at each task"
+REDO, AUTO_REVIVED = f"ReLU {_REVIVED_AT_EACH}", f"auto, {_REVIVED_AT_EACH}"
 REVIVED = get_recipe("relu-revived").name
 FRESH = ("fresh ReLU", "fresh, identity")
 
@@ -110,18 +113,22 @@ def methods(setting: Setting, seed: int) -> Iterator[Method]:
     def copied(model: keras.Model, _: ContinualTask) -> Prepared:
         return plain(_copy(model))
 
+    def revive(model: keras.Model, task: ContinualTask) -> None:
+        kp.revive(model, task.train.x, seed=seed)
+
     yield Method(name="ReLU, optimizer reset", start=copied)
-    yield Method(
-        name=REDO,
-        start=copied,
-        before_task=lambda model, task: kp.revive(model, task.train.x, seed=seed),
-    )
+    yield Method(name=REDO, start=copied, before_task=revive)
     yield Method(name=FRESH[0], start=lambda _model, _task: plain(fresh()))
     yield Method(name=FRESH[1], start=lambda _model, _task: with_slopes(kp.convert(fresh())))
     for recipe in RECIPES:
         if recipe != CONTROL:
             yield Method(name=recipe.name, start=by_recipe(recipe))
+    first = get_recipe("identity-revived")
+    yield Method(
+        name=f"{first.name}, {_REVIVED_AT_EACH}", start=by_recipe(first), before_task=revive
+    )
     yield Method(name=AUTO, start=auto)
+    yield Method(name=AUTO_REVIVED, start=auto, before_task=revive)
 
 
 def _copy(model: keras.Model) -> keras.Model:

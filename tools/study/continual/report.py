@@ -11,7 +11,7 @@ import numpy as np
 from tools.common.markdown import join, paragraph, table
 from tools.common.statistics import interval, standard_error
 from tools.study.continual.measure import Continual
-from tools.study.continual.methods import AUTO, FRESH, GOING_ON, REDO, REVIVED
+from tools.study.continual.methods import AUTO, AUTO_REVIVED, FRESH, GOING_ON, REDO, REVIVED
 
 __all__ = ["continual", "log_ratios"]
 
@@ -37,7 +37,8 @@ def continual(results: Sequence[Continual]) -> str:
             ),
             table(["method", "mean", "largest", "lower", "higher", "diverged"], summary),
             *_in_hindsight(results, cases, names),
-            *_against_controls(results, cases),
+            *_against_controls(results, cases, AUTO),
+            *_against_controls(results, cases, AUTO_REVIVED),
         ]
     )
 
@@ -72,10 +73,16 @@ def _row(results: Sequence[Continual], case: Case, names: Sequence[str]) -> list
     return [
         case[0],
         str(case[1]),
-        str(len({result.seed for result in group})),
+        _seeds(group),
         f"{scale * float(np.mean(control)):.3g}{percent}" if control else "–",
         *(_cell(group, case, name) for name in names),
     ]
+
+
+def _seeds(group: Sequence[Continual]) -> str:
+    """Return the number of seeds; if methods have different ones, the least and the largest."""
+    counts = Counter(result.method for result in group).values()
+    return "–".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
 def _cell(group: Sequence[Continual], case: Case, method: str) -> str:
@@ -130,24 +137,27 @@ def _in_hindsight(
 def _mean_log(results: Sequence[Continual], case: Case, method: str) -> float:
     """Return the mean logarithm of a method's ratio; infinite where it is missing or diverged."""
     values = log_ratios(results, case, method)
-    seeds = sum((r.setting, r.learned, r.method) == (*case, GOING_ON) for r in results)
-    return float(values.mean()) if seeds and len(values) == seeds else math.inf
+    found = [r for r in results if (r.setting, r.learned, r.method) == (*case, method)]
+    is_known = len(values) > 0 and not any(result.diverged for result in found)
+    return float(values.mean()) if is_known else math.inf
 
 
-def _against_controls(results: Sequence[Continual], cases: Sequence[Case]) -> list[str]:
-    """Return the comparison of "auto" with the better of the revived ReLU controls."""
+def _against_controls(
+    results: Sequence[Continual], cases: Sequence[Case], method: str
+) -> list[str]:
+    """Return the comparison of a method with the best of the ReLU controls."""
     rows, better, worse = [], 0, 0
     for case in cases:
         group = [result for result in results if (result.setting, result.learned) == case]
         controls = {name: _mean(group, name) for name in (GOING_ON, REVIVED, REDO)}
         best = min(controls, key=lambda name: controls[name])
-        values = log_ratios(group, case, AUTO, best)
+        values = log_ratios(group, case, method, best)
         if not len(values):
             continue
         low, high = interval(values)
         better, worse = better + (high < 0), worse + (low > 0)
-        chosen = Counter(result.choice for result in group if result.method == AUTO).most_common()
-        others = [name for name in dict.fromkeys(r.method for r in group) if name != AUTO]
+        chosen = Counter(result.choice for result in group if result.method == method).most_common()
+        others = [name for name in dict.fromkeys(r.method for r in group) if name != method]
         nearest = min(others, key=lambda name: _mean(group, name))
         rows.append(
             [
@@ -156,15 +166,15 @@ def _against_controls(results: Sequence[Continual], cases: Sequence[Case]) -> li
                 best,
                 f"{math.exp(values.mean()):.2f}{_between(low, high)}",
                 ", ".join(f"{name} {count}" for name, count in chosen),
-                f"{nearest} ({_mean(group, nearest) / _mean(group, AUTO):.2f})",
+                f"{nearest} ({_mean(group, nearest) / _mean(group, method):.2f})",
             ]
         )
     if not rows:
         return []
-    text = f""""{AUTO}" against the best ReLU control of each setting: ratio of the errors with its 95 %
-    interval, what it chose, and the best of all other methods with its error over that of "{AUTO}". It
-    is better than the best control in {better} and worse in {worse} of {len(rows)} settings; a single
-    seed has no interval."""
+    text = f""""{method}" against the best ReLU control of each setting: ratio of the errors with its
+    95 % interval, what it chose, and the best of all other methods with its error over that of
+    "{method}". It is better than the best control in {better} and worse in {worse} of {len(rows)}
+    settings; a single seed has no interval."""
     header = ["setting", "tasks before", "best control", "ratio", "chose", "best other method"]
     return [paragraph(text), table(header, rows, left=(0, 2, 4, 5))]
 
