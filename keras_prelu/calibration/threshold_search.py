@@ -149,6 +149,8 @@ class _Bounds:
         """
         lowest = 0 if self.below is None else self.below[0] + 1
         between = range(lowest, self.above[0])
+        if between and not np.isfinite(self.above[1]):  # Nothing to interpolate.
+            return between[len(between) // 2]
         fitting = [index for index in between if self._expected(index) <= aim]
         if fitting:
             return fitting[-1]

@@ -83,6 +83,16 @@ def test_an_error_that_is_a_power_of_what_is_predicted_is_met_in_few_trials(
     assert reached == best or errors[reached + 1] > 0.8 * tolerance * (1 - 1e-9)
 
 
+@pytest.mark.parametrize("error", [np.inf, np.nan])
+def test_an_error_that_is_not_finite_is_halved_away(error):
+    bounds = _Bounds(predicted=[0.0, 0.1, 0.2, 0.3, 0.4], above=(4, error))
+    assert bounds.next_index(0.1) == 2
+    bounds.add(2, 0.01, within=True)
+    assert bounds.next_index(0.1) == 3
+    bounds.add(3, 0.2, within=False)
+    assert bounds.next_index(0.1) is None
+
+
 def test_a_smaller_tolerance_gives_no_larger_slopes():
     model = narrow_then_wide()
     x = models.samples(model, 600)
