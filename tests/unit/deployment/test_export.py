@@ -634,6 +634,15 @@ def test_what_tf2onnx_would_be_killed_for_is_refused(monkeypatch):
     assert kp.export(model, "model.onnx").difference <= 1e-5
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="PyTorch's exporter")
+def test_what_the_exporter_of_pytorch_would_be_killed_for_is_refused(monkeypatch):
+    model = converted(models.mlp)
+    monkeypatch.setattr(MEMORY, lambda: 5 * 4 * model.count_params())
+    with pytest.raises(kp.errors.ExportError, match=r"takes about .* OpenVINO \(\.xml\)"):
+        kp.export(model, "model.onnx")
+    assert os.listdir() == []
+
+
 @pytest.mark.tensorflow
 def test_what_freezing_would_be_killed_for_is_refused(monkeypatch):
     model = converted(models.mlp)

@@ -38,6 +38,8 @@ _LARGEST_FILE = 2**31
 _MEMORY_PER_CONSTANT_BYTE = 45
 """InceptionV3's export with constants took 30 times its 95 MB; that of VGG16, 553 MB, was killed at
 more than 40 times."""
+_MEMORY_ON_TORCH = 6
+"""The same on PyTorch: 5.7 for a Dense model of 134 and 288 MB, besides what it takes for any."""
 _EXTRA = "'keras-prelu[onnx]'"
 _EXPORTERS = {"tensorflow": {"tf2onnx": _EXTRA}, "jax": {"jax2onnx": "jax2onnx"}}
 
@@ -131,29 +133,37 @@ def _exported(model: keras.Model, path: Path, settings: Settings) -> Any:
         except Exception as error:
             # tf2onnx converts some operations only if their weights are constants.
             reason = reason_of(error)
-    if keras.backend.backend() == "tensorflow":
-        _check_memory(model, reason)
+    _check_memory(model, reason)
     _export(model, path, settings)
     return onnx.load(path)
 
 
 def _check_memory(model: keras.Model, reason: str | None) -> None:
-    """Raise an ExportError for models whose export, with constants, would exhaust the memory.
+    """Raise an ExportError for models whose export would exhaust the memory.
 
-    TensorFlow and tf2onnx hold copies of the weights as numbers and as text.
+    TensorFlow and tf2onnx hold copies of the weights as numbers and as text, and PyTorch's exporter
+    holds several as numbers.
 
     Args:
         model: `keras.Model`.
         reason: String or None. Why the large weights were not converted apart; None if there are
             none, or they can't be.
     """
-    check_memory(
-        model,
-        _MEMORY_PER_CONSTANT_BYTE,
-        "To convert weights as constants tf2onnx takes",
-        "On PyTorch it takes a tenth: export with KERAS_BACKEND=torch (--backend torch)."
-        + (f" Here the weights can't be converted apart ({reason})." if reason else ""),
-    )
+    if keras.backend.backend() == "tensorflow":
+        check_memory(
+            model,
+            _MEMORY_PER_CONSTANT_BYTE,
+            "To convert weights as constants tf2onnx takes",
+            "On PyTorch it takes a seventh: export with KERAS_BACKEND=torch (--backend torch)."
+            + (f" Here the weights can't be converted apart ({reason})." if reason else ""),
+        )
+    elif keras.backend.backend() == "torch":
+        check_memory(
+            model,
+            _MEMORY_ON_TORCH,
+            "PyTorch's exporter takes",
+            "On TensorFlow, export to OpenVINO (.xml) or a SavedModel (--backend tensorflow).",
+        )
 
 
 def _export(model: keras.Model, path: Path, settings: Settings) -> None:
