@@ -23,6 +23,9 @@ from keras_prelu.training.setup import TrainingSetup
 
 __all__ = ["compiled_clone", "let_it_go_on"]
 
+_NO_RATE = 1e-9
+"""Below this learning rate, weights in float32 stay as they are."""
+
 
 def compiled_clone(source: keras.Model, setup: TrainingSetup) -> keras.Model:
     """Return a clone of a model, compiled with what the setup says, and what its source is compiled
@@ -61,10 +64,11 @@ def _scales_loss(optimizer: Any) -> bool:
 
 
 def let_it_go_on(model: keras.Model, source: keras.Model, setup: TrainingSetup) -> None:
-    """Compile a trained model anew if the learning rate followed a schedule of the fine-tuning.
+    """Compile a trained model anew if the learning rate followed a schedule that is at its end.
 
-    The schedule is at its end then, mostly at a rate of 0, at which `fit` would change nothing. A
-    fresh optimizer at the first rate takes its place.
+    That is a schedule of the fine-tuning, or one of the user's that stands at a rate of 0, at which
+    `fit` would change nothing. A fresh optimizer takes its place, at the first rate or the start of
+    the user's schedule.
 
     Args:
         model: Keras model. What `compiled_clone` returned, trained. It is changed.
@@ -73,10 +77,16 @@ def let_it_go_on(model: keras.Model, source: keras.Model, setup: TrainingSetup) 
     """
     is_ours = setup.fit.optimizer is None or setup.fit.schedule is not None
     optimizer = getattr(model, "optimizer", None)
-    if is_ours and optimizer is not None and not has_settable_rate(optimizer):
+    if optimizer is None or has_settable_rate(optimizer):
+        return
+    if is_ours or _rate(optimizer) < _NO_RATE:
         _compile(model, source, setup.without_schedules())
         # A file of a model whose optimizer is not built loads with a warning.
         model.optimizer.build(model.trainable_variables)
+
+
+def _rate(optimizer: Any) -> float:
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
 
 def _optimizer(setup: TrainingSetup, source: keras.Model, model: keras.Model) -> Any:

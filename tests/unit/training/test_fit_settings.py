@@ -116,6 +116,17 @@ def test_the_users_schedule_stays(samples):
     assert rate_of(model.optimizer) == pytest.approx(0.001)
 
 
+def test_the_users_schedule_begins_anew_where_it_came_to_a_rate_of_0(samples):
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 4))
+    )
+    model = tune(samples, optimizer=optimizer, recipe="identity").model
+    assert rate_of(model.optimizer) == pytest.approx(0.1)
+    history = model.fit(*samples, epochs=2, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert rate_of(model.optimizer) == pytest.approx(0.0, abs=1e-7)
+
+
 def test_a_named_optimizer_gets_a_schedule(samples):
     at_end = _RateAtEnd()
     tune(samples, optimizer="sgd", schedule="linear", callbacks=lambda: [at_end])
