@@ -23,6 +23,7 @@ from keras_prelu.deployment.lowering import half_precision, lower_model
 from keras_prelu.deployment.other_sizes import inputs_of_other_sizes
 from keras_prelu.deployment.outputs import (
     accuracy,
+    described_difference,
     largest_difference,
     model_outputs,
     relative_error,
@@ -195,9 +196,8 @@ def export(
         difference = largest_difference(outputs, expected)
         if not difference <= limit:  # Also true if it is NaN.
             raise ExportError(
-                f"'{path}' is not written: {format_.runtime()} computes something else, by"
-                f" {difference:.2g} of the largest output, and {limit:g} is allowed (tolerance,"
-                " --tolerance)."
+                f"'{path}' is not written: {format_.runtime()} computes something else,"
+                f" {described_difference(outputs, expected, difference, limit)}."
             )
         if not largest_difference(outputs_alone, expected_alone, expected) <= limit:
             raise ExportError(

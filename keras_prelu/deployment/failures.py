@@ -12,6 +12,7 @@ import keras
 
 from keras_prelu.backend.keras_internals import sublayers
 from keras_prelu.deployment.formats.base import Format, Settings
+from keras_prelu.deployment.other_sizes import has_open_sizes
 from keras_prelu.errors import ExportError, KerasPReLUError, reason_of
 from keras_prelu.utils.quiet import silenced
 
@@ -57,9 +58,18 @@ def _reason_and_advice(format_: Format, model: keras.Model, settings: Settings, 
     opset = (
         "" if settings.opset is None else f" Or try another opset (--opset) than {settings.opset}."
     )
+    others = [name for name in format_.backends if name != keras.backend.backend()]
+    backends = (
+        f" or backend (--backend {' or '.join(others)})" if others and format_.traced else ""
+    )
+    one_size = (
+        " The model leaves sizes open; one of fixed sizes (keras.Input) may do."
+        if format_.traced and has_open_sizes(model)
+        else ""
+    )
     return (
-        f"the model can't be exported to {format_.name} ({reason}). Try another format; if the"
-        f" reason names a layer, replace that layer.{opset}"
+        f"the model can't be exported to {format_.name} ({reason}). Try another format{backends};"
+        f" if the reason names a layer, replace that layer.{one_size}{opset}"
     )
 
 

@@ -14,7 +14,13 @@ from keras_prelu.data.prediction import predict
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.typing import Array
 
-__all__ = ["accuracy", "largest_difference", "model_outputs", "relative_error"]
+__all__ = [
+    "accuracy",
+    "described_difference",
+    "largest_difference",
+    "model_outputs",
+    "relative_error",
+]
 
 Outputs = Sequence[Array]
 """The arrays that a model puts out for all samples, in a fixed order."""
@@ -49,6 +55,28 @@ def largest_difference(
         difference, scale = np.abs(array - target).max(), np.abs(samples).max()
         differences.append(difference / scale if scale else difference)
     return float(np.max(differences))  # Python's max() may lose a NaN.
+
+
+def described_difference(
+    outputs: Outputs, expected: Outputs, difference: float, limit: float
+) -> str:
+    """Return words for a difference that is not allowed.
+
+    Args:
+        outputs: Sequence of arrays. The outputs of the runtime.
+        expected: Sequence of arrays. The outputs of the model.
+        difference: Float. What `largest_difference` returns for them.
+        limit: Float. The largest that is allowed.
+    """
+    shapes, expected_shapes = (
+        " and ".join(str(array.shape) for array in arrays) for arrays in (outputs, expected)
+    )
+    if shapes != expected_shapes:
+        return f"of shape {shapes} instead of {expected_shapes}"
+    return (
+        f"by {difference:.2g} of the largest output, and {limit:g} is allowed (tolerance,"
+        " --tolerance)"
+    )
 
 
 def relative_error(outputs: Outputs, expected: Outputs) -> float:

@@ -458,6 +458,24 @@ def test_what_can_not_be_exported_is_one_line(monkeypatch):
     assert os.listdir() == []
 
 
+@writes_onnx
+def test_another_backend_and_fixed_sizes_are_advised_where_they_may_do(monkeypatch):
+    """Keras's exporter converts attention on TensorFlow, but not on PyTorch, for example."""
+
+    def fail(self, model, path, settings):
+        raise RuntimeError("no such operation")
+
+    model = keras.Sequential([keras.Input((None, 3)), L.Dense(2)])
+    monkeypatch.setattr(FORMATS["onnx"], "write", fail)
+    monkeypatch.setattr(FORMATS["keras"], "write", fail)
+    message = r"another format or backend \(--backend \w+ or \w+\);.*one of fixed sizes \(keras.Input"
+    with pytest.raises(kp.errors.ExportError, match=message):
+        kp.export(model, "model.onnx")
+    with pytest.raises(kp.errors.ExportError, match="Try another format; if the reason") as caught:
+        kp.export(model, "model.keras")
+    assert "sizes" not in str(caught.value)
+
+
 @pytest.mark.tensorflow
 def test_what_a_format_can_not_hold_is_one_line():
     """TensorFlow Lite adds no volumes of slopes."""

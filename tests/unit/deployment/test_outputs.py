@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_prelu.deployment.outputs import accuracy, largest_difference, relative_error
+from keras_prelu.deployment.outputs import (
+    accuracy,
+    described_difference,
+    largest_difference,
+    relative_error,
+)
 from keras_prelu.errors import InvalidArgumentError
 
 
@@ -17,6 +22,13 @@ def test_each_output_is_compared_with_its_own_largest_element():
 
 def test_the_difference_from_zeros_is_absolute():
     assert largest_difference([np.array([0.5])], [np.zeros(1)]) == 0.5
+
+
+def test_a_difference_is_described_by_its_shape_or_size():
+    outputs, expected = [np.zeros((8, 8, 4))], [np.zeros((8, 32, 4))]
+    words = described_difference(outputs, expected, np.inf, 1e-4)
+    assert words == "of shape (8, 8, 4) instead of (8, 32, 4)"
+    assert described_difference(expected, expected, 0.01, 1e-4).startswith("by 0.01 of the largest")
 
 
 def test_other_shapes_are_infinitely_far():
