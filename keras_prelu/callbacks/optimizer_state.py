@@ -15,7 +15,7 @@ from keras_prelu.backend.keras_internals import (
     variable_index,
 )
 from keras_prelu.backend.variables import snapshot
-from keras_prelu.conversion.optimizer_copies import copy_optimizer, with_inner_optimizers
+from keras_prelu.conversion.optimizer_copies import copy_optimizer, single_optimizers
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.revival.records import ChangedEntries
 from keras_prelu.typing import Array
@@ -36,7 +36,7 @@ def check_state(optimizer: Any) -> None:
         InvalidArgumentError: A ValueError; it has state that belongs to no variable as far as can
             be seen, or it can't be copied.
     """
-    for single in _single_optimizers(optimizer):
+    for single in single_optimizers(optimizer):
         copy_optimizer(single)
         lists = state_by_variable(single)
         known = {id(state) for states in lists.values() for state in states}
@@ -64,7 +64,7 @@ def reset_state(optimizer: Any, changed: Sequence[ChangedEntries]) -> None:
     Raises:
         InvalidArgumentError: As in `check_state`.
     """
-    for single in _single_optimizers(optimizer):
+    for single in single_optimizers(optimizer):
         trained = [each for each in changed if variable_index(single, each.variable) is not None]
         if trained:
             _reset(single, trained)
@@ -98,16 +98,6 @@ def _mask_of_state(optimizer: Any, name: str, state: Any, mask: Array) -> Array 
     if axis is None:
         raise _unknown_state(optimizer, state)
     return np.all(mask, axis=axis)
-
-
-def _single_optimizers(optimizer: Any) -> list[Any]:
-    """Return the optimizers that update variables themselves, each once."""
-    found = {
-        id(each): each
-        for each in with_inner_optimizers(optimizer)
-        if not hasattr(each, "inner_optimizer") and not hasattr(each, "optimizers")
-    }
-    return list(found.values())
 
 
 def _unknown_state(optimizer: Any, state: Any) -> InvalidArgumentError:

@@ -22,6 +22,7 @@ __all__ = [
     "copy_optimizer",
     "described_exclusions",
     "resolved_optimizer",
+    "single_optimizers",
     "unknown_exclusions",
     "with_inner_optimizers",
 ]
@@ -113,6 +114,16 @@ def with_inner_optimizers(optimizer: Any) -> Iterator[Any]:
         inner.append(optimizer.inner_optimizer)
     for one in inner:
         yield from with_inner_optimizers(one)
+
+
+def single_optimizers(optimizer: Any) -> list[Any]:
+    """Return the optimizers that update variables themselves, each once."""
+    found = {
+        id(each): each
+        for each in with_inner_optimizers(optimizer)
+        if not hasattr(each, "inner_optimizer") and not hasattr(each, "optimizers")
+    }
+    return list(found.values())
 
 
 def _copy_wrapper(optimizer: Any, pairs: Sequence[VariablePair]) -> Any:

@@ -8,6 +8,7 @@ import keras
 
 from keras_prelu.backend.keras_internals import has_settable_rate
 from keras_prelu.conversion.compile_settings import fresh_metrics, settings_without_optimizer
+from keras_prelu.conversion.optimizer_copies import single_optimizers
 from keras_prelu.conversion.rewriter import copy_model
 from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.graph.output_names import output_names, with_output_names
@@ -64,11 +65,11 @@ def _scales_loss(optimizer: Any) -> bool:
 
 
 def let_it_go_on(model: keras.Model, source: keras.Model, setup: TrainingSetup) -> None:
-    """Compile a trained model anew if the learning rate followed a schedule that is at its end.
+    """Compile a trained model anew if its learning rate is at its end.
 
-    That is a schedule of the fine-tuning, or one of the user's that stands at a rate of 0, at which
-    `fit` would change nothing. A fresh optimizer takes its place, at the first rate or the start of
-    the user's schedule.
+    That is at the end of a schedule of the fine-tuning, or at a rate of 0 to which a schedule of
+    the user's or a callback has brought it, at which `fit` would change nothing. A fresh optimizer
+    takes its place, at the first rate or the start of the user's schedule.
 
     Args:
         model: Keras model. What `compiled_clone` returned, trained. It is changed.
@@ -77,16 +78,18 @@ def let_it_go_on(model: keras.Model, source: keras.Model, setup: TrainingSetup) 
     """
     is_ours = setup.fit.optimizer is None or setup.fit.schedule is not None
     optimizer = getattr(model, "optimizer", None)
-    if optimizer is None or has_settable_rate(optimizer):
+    if optimizer is None:
         return
-    if is_ours or _rate(optimizer) < _NO_RATE:
+    if (is_ours and not has_settable_rate(optimizer)) or _stands_still(optimizer):
         _compile(model, source, setup.without_schedules())
         # A file of a model whose optimizer is not built loads with a warning.
         model.optimizer.build(model.trainable_variables)
 
 
-def _rate(optimizer: Any) -> float:
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+def _stands_still(optimizer: Any) -> bool:
+    """Return whether all that updates variables has a rate of 0."""
+    rates = [each.learning_rate for each in single_optimizers(optimizer) if each.built]
+    return bool(rates) and float(max(map(keras.ops.convert_to_numpy, rates))) < _NO_RATE
 
 
 def _optimizer(setup: TrainingSetup, source: keras.Model, model: keras.Model) -> Any:

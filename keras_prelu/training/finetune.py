@@ -226,8 +226,8 @@ def finetune(
         fine-tuning made the networks worse than the one that came in: the better of `model` and
         `original`. Its `best` names the model to keep. The models are compiled and go on by `fit`:
         with the state of their optimizer, or, where the learning rate followed a schedule of the
-        fine-tuning, with a fresh optimizer at the first rate. A schedule of your own optimizer goes
-        on where it stands, or from its start if it has come to a rate of 0.
+        fine-tuning, or a schedule or callback of your own has brought it to 0, with a fresh
+        optimizer at the first rate.
 
     Raises:
         InvalidArgumentError: A ValueError; an argument is out of range or passed twice, there is no

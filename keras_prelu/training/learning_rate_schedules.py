@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.keras_internals import has_settable_rate
+from keras_prelu.backend.keras_internals import has_settable_rate, optimizer_map
 from keras_prelu.errors import InvalidArgumentError
 
 __all__ = ["SCHEDULES", "check_schedule", "set_schedule"]
@@ -53,8 +53,8 @@ def set_schedule(optimizer: keras.optimizers.Optimizer, schedule: Any, steps: in
         steps: Int. Number of steps of the training; None if unknown.
 
     Raises:
-        InvalidArgumentError: A ValueError; the optimizer has a schedule of its own, or there is no
-            number of steps.
+        InvalidArgumentError: A ValueError; the optimizer has a schedule of its own or no rate, or
+            there is no number of steps.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if schedule is None or schedule == "constant":
@@ -63,6 +63,12 @@ def set_schedule(optimizer: keras.optimizers.Optimizer, schedule: Any, steps: in
         raise InvalidArgumentError(
             "A schedule needs the number of steps, and this stream has no length. Give samples, a"
             " stream with a length, or schedule='constant'."
+        )
+    if optimizer_map(inner) is not None:
+        raise InvalidArgumentError(
+            f"The optimizer '{inner.name}' ({type(inner).__name__}) has no learning rate of its own"
+            " that a schedule could begin at. Leave out `schedule`, and give its optimizers"
+            " schedules."
         )
     if not has_settable_rate(inner):
         raise InvalidArgumentError(

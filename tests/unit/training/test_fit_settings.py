@@ -116,15 +116,33 @@ def test_the_users_schedule_stays(samples):
     assert rate_of(model.optimizer) == pytest.approx(0.001)
 
 
-def test_the_users_schedule_begins_anew_where_it_came_to_a_rate_of_0(samples):
-    optimizer = keras.optimizers.LossScaleOptimizer(
-        keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 4))
+def decay(rate):
+    return keras.optimizers.schedules.CosineDecay(rate, 4)
+
+
+def several(rate):
+    return keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(
+            keras.optimizers.SGD(rate), {".*kernel": keras.optimizers.Adam(rate)}
+        )
     )
-    model = tune(samples, optimizer=optimizer, recipe="identity").model
-    assert rate_of(model.optimizer) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: {"optimizer": keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(decay(0.1)))},
+        lambda: {"optimizer": several(decay(0.1))},
+        lambda: {
+            "schedule": "constant",
+            "callbacks": [keras.callbacks.LearningRateScheduler(lambda epoch: [0.1, 0.0][epoch])],
+        },
+    ],
+)
+def test_what_the_user_brought_to_a_rate_of_0_begins_anew(samples, make):
+    model = tune(samples, recipe="identity", **make()).model
     history = model.fit(*samples, epochs=2, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
-    assert rate_of(model.optimizer) == pytest.approx(0.0, abs=1e-7)
 
 
 def test_a_named_optimizer_gets_a_schedule(samples):
@@ -154,6 +172,7 @@ def test_a_named_optimizer_gets_a_schedule(samples):
             },
             "has a schedule of its own",
         ),
+        ({"optimizer": several(0.1), "schedule": "linear"}, "has no learning rate of its own"),
     ],
 )
 def test_refused_settings(samples, settings, message):
