@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_prelu.callbacks.optimizer_state import check_state, reset_state
+from keras_prelu.revival.optimizer_state import check_state, reset_state
 from keras_prelu.revival.records import Revival
 from keras_prelu.revival.reviver import Reviver, check_threshold
 from keras_prelu.sites.dead_units import NEARLY_DEAD

@@ -26,6 +26,7 @@ from keras_prelu.graph.saved_weights import restored_on_failure
 from keras_prelu.graph.weight_sharing import SharedVariables
 from keras_prelu.revival.candidates import Candidate, changed_entries, variables_around
 from keras_prelu.revival.fresh_weights import allowed_by_constraints, refresh_within_constraints
+from keras_prelu.revival.optimizer_state import renew_copies
 from keras_prelu.revival.records import ChangedEntries, DeadUnits, Revival, SiteRevival
 from keras_prelu.sites.activity import ActivityProbe
 from keras_prelu.sites.dead_units import NEARLY_DEAD
@@ -56,6 +57,9 @@ def revive(
     so is the signal that a dead unit passed on through its slope. To convert a network with dead
     units, revive it first, and calibrate the conversion against the revived network: calibration
     against the old network would restore the weights of the dead units.
+
+    The state of the model's optimizer stays, but for copies of the weights (moving averages, the
+    points of a schedule-free optimizer), from which the next `fit` would assign the old ones.
 
     Args:
         model: `keras.Model`. Sequential or Functional; ReLU or PReLU. It is changed. A unit is
@@ -90,7 +94,11 @@ def revive(
         Claims 2 and 4; docs/explanation/results.md.
     """
     check_threshold(threshold)
-    return Reviver(model, samples, threshold=threshold, batch_size=batch_size)(seed).record
+    revived = Reviver(model, samples, threshold=threshold, batch_size=batch_size)(seed)
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None:
+        renew_copies(optimizer, revived.changed)
+    return revived.record
 
 
 def find_dead_units(

@@ -1,4 +1,4 @@
-"""keras_prelu.callbacks.optimizer_state: a part of an optimizer's state starts again, and the rest
+"""keras_prelu.revival.optimizer_state: a part of an optimizer's state starts again, and the rest
 stays bit for bit."""
 
 import keras
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import keras_prelu as kp
-from keras_prelu.callbacks.optimizer_state import check_state, reset_state
+from keras_prelu.backend.keras_internals import state_by_variable, variable_index
+from keras_prelu.revival.optimizer_state import check_state, renew_copies, reset_state
 from keras_prelu.revival.records import ChangedEntries
 from keras_prelu.training.slope_optimizer import SlopeOptimizer
 from tests.helpers import models
@@ -154,6 +155,50 @@ def test_the_averaged_point_of_a_schedule_free_optimizer_is_the_fresh_weight():
     np.testing.assert_array_equal(
         values(model.optimizer._momentums[0]), np.where(changed[0].mask, 7.0, old)
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: optimizers.SGD(0.1, momentum=0.9, use_ema=True), "_model_variables_moving_average"),
+        (lambda: optimizers.ScheduleFreeAdamW(0.01), "_momentums"),
+        (lambda: optimizers.Adam(0.01), None),
+    ],
+)
+def test_copies_of_weights_alone_are_renewed(make, name):
+    model = trained(SlopeOptimizer(make()))
+    optimizer = model.optimizer.inner_optimizer
+    changed = redrawn(model)
+    lists = state_by_variable(optimizer)
+    before = {key: [*map(values, states)] for key, states in lists.items()}
+    renew_copies(model.optimizer, changed)
+    for entries in changed:
+        place = variable_index(optimizer, entries.variable)
+        for key, states in lists.items():
+            new = values(entries.variable) if key == name else before[key][place]
+            expected = np.where(entries.mask, new, before[key][place])
+            np.testing.assert_array_equal(values(states[place]), expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: optimizers.SGD(1e-3, use_ema=True),
+        lambda: optimizers.LossScaleOptimizer(optimizers.ScheduleFreeAdamW(1e-3)),
+    ],
+)
+def test_revived_units_live_on_when_training_goes_on(make):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)]
+    )
+    model.layers[0].bias.assign(np.repeat([-100.0, 0.0], 4))
+    model.compile(make(), "mse")
+    x = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
+    model.fit(x, x[:, :3], verbose=0)
+    assert kp.revive(model, x).revived == 4
+    model.fit(x, x[:, :3], verbose=0)
+    assert kp.revive(model, x).revived == 0
 
 
 def test_frozen_and_unknown_variables_are_skipped():

@@ -20,7 +20,7 @@ from keras_prelu.errors import InvalidArgumentError
 from keras_prelu.revival.records import ChangedEntries
 from keras_prelu.typing import Array
 
-__all__ = ["check_state", "reset_state"]
+__all__ = ["check_state", "renew_copies", "reset_state"]
 
 _REDUCED_AXES = {"_r": -1, "_c": -2}
 """The axis of a kernel over which Adafactor averages each part of its factored state."""
@@ -68,6 +68,56 @@ def reset_state(optimizer: Any, changed: Sequence[ChangedEntries]) -> None:
         trained = [each for each in changed if variable_index(single, each.variable) is not None]
         if trained:
             _reset(single, trained)
+
+
+def renew_copies(optimizer: Any, changed: Sequence[ChangedEntries]) -> None:
+    """Assign the present weights to what an optimizer holds as copies of them, for some entries.
+
+    Those are moving averages (`use_ema`) and the points of a schedule-free optimizer, from which
+    weights are assigned later. All other state remains.
+
+    Args:
+        optimizer: Keras optimizer, also one that delegates to others. Nothing happens before it is
+            built.
+        changed: Sequence of `ChangedEntries`, as in `reset_state`.
+    """
+    for single in single_optimizers(optimizer):
+        if not single.built:
+            continue
+        trained = [each for each in changed if variable_index(single, each.variable) is not None]
+        lists = state_by_variable(single)
+        for name in _copies(single, [each.variable for each in trained]) if trained else ():
+            for entries in trained:
+                state = lists[name][variable_index(single, entries.variable) or 0]
+                if isinstance(state, keras.Variable) and tuple(state.shape) == entries.mask.shape:
+                    weights = snapshot(entries.variable)
+                    state.assign(np.where(entries.mask, weights, snapshot(state)))
+
+
+def _copies(optimizer: Any, variables: Sequence[Any]) -> list[str]:
+    """Return the names of the lists of state that start as the weights themselves."""
+    names = [name for name in state_by_variable(optimizer) if name == MOVING_AVERAGES]
+    try:
+        fresh = copy_optimizer(optimizer)
+    except InvalidArgumentError:
+        return names
+    fresh.build(variables)
+    return names + [
+        name
+        for name, states in state_by_variable(fresh).items()
+        if name != MOVING_AVERAGES and _start_as(states, variables)
+    ]
+
+
+def _start_as(states: Sequence[Any], variables: Sequence[Any]) -> bool:
+    pairs = [
+        (snapshot(state), snapshot(variable))
+        for state, variable in zip(states, variables, strict=True)
+        if isinstance(state, keras.Variable)
+    ]
+    return any(state.any() for state, _ in pairs) and all(
+        np.array_equal(state, weights) for state, weights in pairs
+    )
 
 
 def _reset(optimizer: Any, changed: Sequence[ChangedEntries]) -> None:
