@@ -137,6 +137,7 @@ CONSTANTS = {
     "s": RNG.uniform(0.5, 2, 3).astype("float32"),
     "v": RNG.uniform(0.5, 2, 3).astype("float32"),
     "c": RNG.normal(size=(1, 3, 1, 1)).astype("float32"),
+    "c1": RNG.normal(size=3).astype("float32"),
     "small": np.float32([0.0, 0.25, 0.5]).reshape(3, 1, 1),
     "large": np.float32([0.0, 0.5, 1.0]).reshape(3, 1, 1),
     "cap": np.array(1.5, "float32"),
@@ -151,9 +152,13 @@ SOURCES = {
 
 
 def network(nodes, output="y", opset=15):
-    """Nodes (kind, inputs, output) of which the last makes y, applied to images of two channels."""
+    """Nodes (kind, inputs, output, and attributes if any) of which the last makes y, applied to images
+    of two channels."""
     graph = helper.make_graph(
-        [helper.make_node(kind, inputs, [name]) for kind, inputs, name in nodes],
+        [
+            helper.make_node(kind, inputs, [name], **dict(*attributes))
+            for kind, inputs, name, *attributes in nodes
+        ],
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("batch", 2, 6, 7))],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ("batch", 3, 4, 5))],
@@ -189,6 +194,52 @@ def test_without_a_cap_one_convolution_is_scaled(source):
 def test_slopes_near_one_are_not_divided_by_what_is_left():
     model = network([CONVOLUTION, ("PRelu", ["conv", "large"], "y")])
     check_rewriting(model, ["Conv", "Conv", "Relu", "Conv", "Add"])
+
+
+BASE = [CONVOLUTION, ("Sigmoid", ["conv"], "z")]
+AFFINE = {
+    "normalization": [("BatchNormalization", ["z", "s", "b", "c1", "v"], "t")],
+    "product and sum": [("Mul", ["z", "c"], "m"), ("Add", ["c", "m"], "t")],
+    "sum and product": [("Add", ["z", "c"], "m"), ("Mul", ["m", "c"], "t")],
+    "all": [
+        ("Mul", ["c", "z"], "m"),
+        ("BatchNormalization", ["m", "s", "b", "c1", "v"], "n"),
+        ("Add", ["n", "c"], "t"),
+    ],
+}
+
+
+@pytest.mark.parametrize("source", AFFINE.values(), ids=AFFINE)
+def test_a_normalization_that_no_convolution_precedes_becomes_a_part_of_the_new_ones(source):
+    own = ["Conv", "Sigmoid"]
+    for slopes in ("small", "large"):
+        activation = ("PRelu", ["t", slopes], "p")
+        check_rewriting(
+            network([*BASE, *source, activation], output="p"), [*own, "Conv", "Conv", "Relu", "Add"]
+        )
+        check_rewriting(
+            network([*BASE, *source, activation, ("Min", ["p", "cap"], "y")]),
+            [*own, "Conv", "Relu", "Conv", "Relu", "Conv", "Add"],
+        )
+    leaky = network([*BASE, *source, ("LeakyRelu", ["t"], "y")])
+    check_rewriting(leaky, [*own, "Conv", "LeakyRelu"])
+
+
+def test_a_normalization_that_others_read_stays():
+    mul, add = AFFINE["product and sum"]
+    model = network([*BASE, mul, add, ("PRelu", ["t", "small"], "p"), ("Add", ["p", "t"], "y")])
+    own = ["Conv", "Sigmoid", "Mul", "Add"]
+    check_rewriting(model, [*own, "Conv", "Relu", "Conv", "Add", "Add"])
+    model = network([*BASE, mul, add, ("PRelu", ["t", "small"], "p"), ("Add", ["p", "m"], "y")])
+    check_rewriting(model, ["Conv", "Sigmoid", "Mul", "Conv", "Conv", "Relu", "Add", "Add"])
+
+
+def test_an_image_of_one_channel_that_a_product_makes_several_of_stays():
+    sources = [CONVOLUTION, ("ReduceMax", ["conv"], "z", {"axes": [1]}), ("Mul", ["z", "c"], "t")]
+    check_rewriting(
+        network([*sources, ("PRelu", ["t", "small"], "y")]),
+        ["Conv", "ReduceMax", "Mul", "Relu", "Conv", "Add"],
+    )
 
 
 @pytest.mark.parametrize(

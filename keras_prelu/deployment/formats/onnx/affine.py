@@ -4,17 +4,41 @@ tensor."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_prelu.deployment.formats.onnx.graph import constants, read_names
+from keras_prelu.deployment.formats.onnx.graph import constants, read_names, tensor_types
 from keras_prelu.typing import Array
 
-__all__ = ["ChannelScaler", "fold_into_convolutions"]
+__all__ = ["Affine", "Change", "ChannelScaler", "fold_into_convolutions"]
 
 Change = Callable[[Array, Array], None]
 """Function of factors and summands, arrays of shape (channels,), that changes a graph."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Images as factors·x + summands, with a number for each channel.
+
+    Attributes:
+        source: String. The tensor x.
+        factors: Array of shape (channels,).
+        summands: Array of shape (channels,).
+    """
+
+    source: str
+    factors: Array
+    summands: Array
+
+    def of(self, outer: Affine) -> Affine:
+        """Return the images that `outer` makes of these, its source."""
+        return Affine(
+            source=self.source,
+            factors=outer.factors * self.factors,
+            summands=outer.factors * self.summands + outer.summands,
+        )
 
 
 def fold_into_convolutions(graph: Any) -> None:
@@ -42,6 +66,7 @@ class ChannelScaler:
     def __init__(self, graph: Any) -> None:
         self._graph = graph
         self._constants = constants(graph)
+        self._types = tensor_types(graph)
         self._producers = {name: node for node in graph.node for name in node.output}
         reads = [name for node in graph.node for name in read_names(node)]
         reads += [output.name for output in graph.output]
@@ -68,6 +93,62 @@ class ChannelScaler:
         if index is not None and node.op_type == "Mul" and not with_summands:
             return self._change_of_product(node, index)
         return None
+
+    def affine(self, name: str, channels: int) -> Affine | None:
+        """Return what normalizations, sums and products with constants make of another tensor.
+
+        Args:
+            name: String. The tensor, of shape (batch, channels, height, width).
+            channels: Integer. The number of its channels.
+
+        Returns:
+            `Affine`, or None if they make nothing of it, if others read what is in between, or if a
+            convolution before them can do the same.
+        """
+        total = None
+        source = name
+        while self._counts.get(source) == 1 and source in self._producers:
+            node = self._producers[source]
+            if node.op_type == "Conv":
+                return None
+            step = self._affine_of_node(node, channels)
+            if step is None:
+                break
+            total = step if total is None else step.of(total)
+            source = step.source
+        return total
+
+    def _affine_of_node(self, node: Any, channels: int) -> Affine | None:
+        if node.op_type == "BatchNormalization":
+            return self._affine_of_normalization(node)
+        index = self._constant_input(node, channels)
+        if index is None or node.op_type not in ("Add", "Mul"):
+            return None
+        source = node.input[1 - index]
+        if not self._is_image(source, channels):  # A number for each channel would make it one.
+            return None
+        numbers = self._constants[node.input[index]].reshape(-1)
+        ones = np.ones_like(numbers)
+        return Affine(
+            source=source,
+            factors=numbers if node.op_type == "Mul" else ones,
+            summands=numbers if node.op_type == "Add" else 0 * ones,
+        )
+
+    def _is_image(self, name: str, channels: int) -> bool:
+        """Return whether a tensor is known to have the shape (batch, channels, height, width)."""
+        if name not in self._types:
+            return False
+        axes = self._types[name].shape.dim
+        return len(axes) == 4 and axes[1].dim_value == channels
+
+    def _affine_of_normalization(self, node: Any) -> Affine | None:
+        if len(node.output) > 1 or any(name not in self._constants for name in node.input[1:]):
+            return None
+        scale, bias, mean, variance = (self._constants[name] for name in node.input[1:])
+        attributes = {attribute.name: attribute.f for attribute in node.attribute}
+        factors = scale / np.sqrt(variance + np.float32(attributes.get("epsilon", 1e-5)))
+        return Affine(source=node.input[0], factors=factors, summands=bias - mean * factors)
 
     def fold(self, node: Any) -> bool:
         """Let the convolution before a product or sum compute it, and return whether it can.

@@ -14,6 +14,10 @@ v = relu(cap − x) is one convolution, and the capped PReLU is
 
 Without, x' = (1 − a)·x is one convolution, and the PReLU is relu(x') + c(x'; a / (1 − a)). A
 LeakyRelu is a part of the convolution before it, but not of a sum.
+
+Where x = s·z + t is a normalization that no convolution precedes, as in DenseNet, it becomes a part
+of the convolutions: c(z; a·s, a·t) + relu(c(z; (1 − a)·s, (1 − a)·t)); v = relu(c(z; −s, cap − t))
+with a cap; and a LeakyRelu follows c(z; s, t).
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_prelu.deployment.formats.onnx.affine import Change, ChannelScaler
+from keras_prelu.deployment.formats.onnx.affine import Affine, Change, ChannelScaler
 from keras_prelu.deployment.formats.onnx.graph import constants, remove_unread, tensor_types
 from keras_prelu.typing import Array
 
@@ -57,15 +61,19 @@ class _Activation:
         output: String. The name of its result.
         slopes: Array of shape (channels,). Slopes from 0 to 1.
         cap: `_Cap` or None. The cap on the result, if any.
-        change: `Change` or None. Function that changes the constants of what computes the source,
-            if these can make it another affine function of the same.
+        affine: `Affine` or None. What normalizations make the source of, if no convolution does.
+        change: `Change` or None. Otherwise the function that changes the constants of what computes
+            the source, if these can make it another affine function of the same.
+        is_leaky: Boolean. Whether it is a LeakyRelu.
     """
 
     source: str
     output: str
     slopes: Array
     cap: _Cap | None
+    affine: Affine | None
     change: Change | None
+    is_leaky: bool
 
 
 def use_convolutions(model: Any) -> int:
@@ -117,14 +125,26 @@ def _find_activations(graph: Any, *, has_clips: bool) -> list[_Activation]:
         if slopes is None:
             continue
         cap = _find_cap(readers.get(node.output[0], []), known)
-        change = scaler.change(node.input[0], len(slopes), with_summands=cap is not None)
-        if change is None and not has_clips:
+        affine = scaler.affine(node.input[0], len(slopes))
+        change = (
+            scaler.change(node.input[0], len(slopes), with_summands=cap is not None)
+            if affine is None
+            else None
+        )
+        if affine is None and change is None and not has_clips:
             cap = None
-        if node.op_type == "LeakyRelu" and change is not None and cap is None:
+        is_leaky = node.op_type == "LeakyRelu"
+        if is_leaky and change is not None and cap is None:
             continue
         activations.append(
             _Activation(
-                source=node.input[0], output=node.output[0], slopes=slopes, cap=cap, change=change
+                source=node.input[0],
+                output=node.output[0],
+                slopes=slopes,
+                cap=cap,
+                affine=affine,
+                change=change,
+                is_leaky=is_leaky,
             )
         )
     return activations
@@ -165,12 +185,41 @@ def _find_cap(readers: list[Any], known: dict[str, Array]) -> _Cap | None:
 
 def _replacement(graph: Any, activation: _Activation) -> list[Any]:
     """Return the nodes that replace an activation, and change the constants of the graph."""
-    cap, change = activation.cap, activation.change
+    affine, change, cap = activation.affine, activation.change, activation.cap
+    if affine is not None and cap is not None:
+        return _of_an_affine_with_a_cap(graph, activation, affine, cap)
+    if affine is not None:
+        return _of_an_affine(graph, activation, affine)
     if change is not None and cap is not None:
         return _after_a_negated_cap(graph, activation, change, cap)
     if change is not None and activation.slopes.max() <= _LARGEST_OF_ONE_FACTOR:
         return _with_one_convolution(graph, activation, change)
     return _with_two_convolutions(graph, activation)
+
+
+def _of_an_affine(graph: Any, activation: _Activation, affine: Affine) -> list[Any]:
+    """Return nodes that compute the activation from what its source is an affine function of."""
+    new, slopes = _Nodes(graph, activation.output), activation.slopes
+    if activation.is_leaky:
+        source = new.scaled("scaled", affine.source, affine.factors, affine.summands)
+        new.leaky_relu(activation.output, source, float(slopes[0]))
+        return new.nodes
+    positive, linear = (
+        new.scaled(name, affine.source, part * affine.factors, part * affine.summands)
+        for name, part in (("rest", 1 - slopes), ("linear", slopes))
+    )
+    new.add(activation.output, linear, new.relu("positive", positive))
+    return new.nodes
+
+
+def _of_an_affine_with_a_cap(
+    graph: Any, activation: _Activation, affine: Affine, cap: _Cap
+) -> list[Any]:
+    """Return nodes that compute the same with a cap."""
+    new = _Nodes(graph, activation.output)
+    negated = new.scaled("negated", affine.source, -affine.factors, cap.value - affine.summands)
+    _add_capped(new, activation, negated, cap)
+    return new.nodes
 
 
 def _after_a_negated_cap(
@@ -179,12 +228,18 @@ def _after_a_negated_cap(
     """Return nodes for v = cap − min(x, cap), from which the activation is computed."""
     new, slopes = _Nodes(graph, activation.output), activation.slopes
     change(-np.ones_like(slopes), np.full_like(slopes, cap.value))
-    below = new.relu("below", activation.source)
+    _add_capped(new, activation, activation.source, cap)
+    return new.nodes
+
+
+def _add_capped(new: _Nodes, activation: _Activation, negated: str, cap: _Cap) -> None:
+    """Append the nodes that compute a capped activation from cap − x."""
+    slopes = activation.slopes
+    below = new.relu("below", negated)
     rest = new.scaled("rest", below, slopes - 1, cap.value * (1 - slopes))
     positive = new.relu("positive", rest)
     linear = new.scaled("linear", below, -slopes, cap.value * slopes)
     new.add(cap.output, linear, positive)
-    return new.nodes
 
 
 def _with_one_convolution(graph: Any, activation: _Activation, change: Change) -> list[Any]:
@@ -232,6 +287,12 @@ class _Nodes:
 
     def relu(self, name: str, source: str) -> str:
         return self._node("Relu", [source], name)
+
+    def leaky_relu(self, result: str, source: str, slope: float) -> None:
+        """Append the node whose result has a name without the prefix."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node("LeakyRelu", [source], [result], alpha=slope))
 
     def clip(self, name: str, source: str, cap: Array) -> str:
         return self._node("Clip", [source, "", self._constant(f"{name}_at", cap)], name)
