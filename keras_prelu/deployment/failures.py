@@ -59,9 +59,7 @@ def _reason_and_advice(format_: Format, model: keras.Model, settings: Settings, 
         "" if settings.opset is None else f" Or try another opset (--opset) than {settings.opset}."
     )
     others = [name for name in format_.backends if name != keras.backend.backend()]
-    backends = (
-        f" or backend (--backend {' or '.join(others)})" if others and format_.traced else ""
-    )
+    backends = f" or backend (--backend {' or '.join(others)})" if others and format_.traced else ""
     one_size = (
         " The model leaves sizes open; one of fixed sizes (keras.Input) may do."
         if format_.traced and has_open_sizes(model)

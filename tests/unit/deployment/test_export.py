@@ -468,7 +468,9 @@ def test_another_backend_and_fixed_sizes_are_advised_where_they_may_do(monkeypat
     model = keras.Sequential([keras.Input((None, 3)), L.Dense(2)])
     monkeypatch.setattr(FORMATS["onnx"], "write", fail)
     monkeypatch.setattr(FORMATS["keras"], "write", fail)
-    message = r"another format or backend \(--backend \w+ or \w+\);.*one of fixed sizes \(keras.Input"
+    message = (
+        r"another format or backend \(--backend \w+ or \w+\);.*one of fixed sizes \(keras.Input"
+    )
     with pytest.raises(kp.errors.ExportError, match=message):
         kp.export(model, "model.onnx")
     with pytest.raises(kp.errors.ExportError, match="Try another format; if the reason") as caught:

@@ -160,7 +160,10 @@ def test_the_averaged_point_of_a_schedule_free_optimizer_is_the_fresh_weight():
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (lambda: optimizers.SGD(0.1, momentum=0.9, use_ema=True), "_model_variables_moving_average"),
+        (
+            lambda: optimizers.SGD(0.1, momentum=0.9, use_ema=True),
+            "_model_variables_moving_average",
+        ),
         (lambda: optimizers.ScheduleFreeAdamW(0.01), "_momentums"),
         (lambda: optimizers.Adam(0.01), None),
     ],

@@ -131,7 +131,9 @@ def several(rate):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: {"optimizer": keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(decay(0.1)))},
+        lambda: {
+            "optimizer": keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(decay(0.1)))
+        },
         lambda: {"optimizer": several(decay(0.1))},
         lambda: {
             "schedule": "constant",
