@@ -89,9 +89,21 @@ def renew_copies(optimizer: Any, changed: Sequence[ChangedEntries]) -> None:
         for name in _copies(single, [each.variable for each in trained]) if trained else ():
             for entries in trained:
                 state = lists[name][variable_index(single, entries.variable) or 0]
-                if isinstance(state, keras.Variable) and tuple(state.shape) == entries.mask.shape:
+                if _is_readable(state) and tuple(state.shape) == entries.mask.shape:
                     weights = snapshot(entries.variable)
                     state.assign(np.where(entries.mask, weights, snapshot(state)))
+
+
+def _is_readable(state: Any) -> bool:
+    """Return whether state is a variable whose value JAX has not given away.
+
+    At the end of a training on JAX, Keras lets weights share the memory of their moving averages,
+    which the next prediction gives away.
+    """
+    if not isinstance(state, keras.Variable):
+        return False
+    is_deleted = getattr(state.value, "is_deleted", None)
+    return is_deleted is None or not is_deleted()
 
 
 def _copies(optimizer: Any, variables: Sequence[Any]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_prelu.backend.keras_internals import has_settable_rate
+from keras_prelu.backend.keras_internals import has_settable_rate, moving_averages
 from keras_prelu.conversion.compile_settings import fresh_metrics, settings_without_optimizer
 from keras_prelu.conversion.optimizer_copies import single_optimizers
 from keras_prelu.conversion.rewriter import copy_model
@@ -84,6 +84,16 @@ def let_it_go_on(model: keras.Model, source: keras.Model, setup: TrainingSetup) 
         _compile(model, source, setup.without_schedules())
         # A file of a model whose optimizer is not built loads with a warning.
         model.optimizer.build(model.trainable_variables)
+        return
+    for average in _moving_averages(optimizer):
+        # On JAX, Keras lets the weights share its memory, which the next step gives away.
+        average.assign(keras.ops.copy(average.value))
+
+
+def _moving_averages(optimizer: Any) -> list[Any]:
+    """Return the moving averages of weights that an optimizer keeps, or those it delegates to."""
+    keeping = [each for each in single_optimizers(optimizer) if each.built and each.use_ema]
+    return [average for each in keeping for average in moving_averages(each)]
 
 
 def _stands_still(optimizer: Any) -> bool:

@@ -116,6 +116,18 @@ def test_the_users_schedule_stays(samples):
     assert rate_of(model.optimizer) == pytest.approx(0.001)
 
 
+def test_moving_averages_of_weights_go_on(samples):
+    """On JAX, Keras lets the weights share their memory."""
+    model = classifier()
+    optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5)
+    options = {"original": model, "recipe": "auto", "control": True, "optimizer": optimizer}
+    result = tune(samples, kp.convert(model), **options)
+    for each in (result.model, result.control.model):
+        loss = each.evaluate(*samples, verbose=0)
+        each.fit(*samples, epochs=2, verbose=0)
+        assert each.evaluate(*samples, verbose=0) < loss
+
+
 def decay(rate):
     return keras.optimizers.schedules.CosineDecay(rate, 4)
 
