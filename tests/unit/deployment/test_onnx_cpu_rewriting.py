@@ -141,6 +141,8 @@ CONSTANTS = {
     "small": np.float32([0.0, 0.25, 0.5]).reshape(3, 1, 1),
     "large": np.float32([0.0, 0.5, 1.0]).reshape(3, 1, 1),
     "cap": np.array(1.5, "float32"),
+    "zero": np.array(0, "float32"),
+    "wide": RNG.uniform(0.5, 2, 20).astype("float32"),
 }
 CONVOLUTION = ("Conv", ["x", "k"], "conv")
 SOURCES = {
@@ -151,7 +153,7 @@ SOURCES = {
 }
 
 
-def network(nodes, output="y", opset=15):
+def network(nodes, output="y", opset=15, shape=("batch", 3, 4, 5)):
     """Nodes (kind, inputs, output, and attributes if any) of which the last makes y, applied to images
     of two channels."""
     graph = helper.make_graph(
@@ -161,16 +163,16 @@ def network(nodes, output="y", opset=15):
         ],
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("batch", 2, 6, 7))],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ("batch", 3, 4, 5))],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(values, name) for name, values in CONSTANTS.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model)
 
 
-def check_rewriting(model, expected):
+def check_rewriting(model, expected, rewritten=1):
     before = run(model)
-    assert use_convolutions(model) == 1
+    assert use_convolutions(model) == rewritten
     onnx.checker.check_model(model, full_check=True)
     assert kinds(model) == expected
     np.testing.assert_allclose(run(model)[0], before[0], rtol=1e-5, atol=1e-5)
@@ -221,8 +223,23 @@ def test_a_normalization_that_no_convolution_precedes_becomes_a_part_of_the_new_
             network([*BASE, *source, activation, ("Min", ["p", "cap"], "y")]),
             [*own, "Conv", "Relu", "Conv", "Relu", "Conv", "Add"],
         )
-    leaky = network([*BASE, *source, ("LeakyRelu", ["t"], "y")])
-    check_rewriting(leaky, [*own, "Conv", "LeakyRelu"])
+    leaky = network([*BASE, *source, ("LeakyRelu", ["t"], "p"), ("Min", ["p", "cap"], "y")])
+    check_rewriting(leaky, [*own, "Conv", "Relu", "Conv", "Relu", "Conv", "Add"])
+
+
+@pytest.mark.parametrize("kind", ["Relu", "LeakyRelu", "Clip"])
+@pytest.mark.parametrize("source", AFFINE.values(), ids=AFFINE)
+def test_a_normalization_before_what_is_fused_becomes_a_convolution(source, kind):
+    limits = ["zero", "cap"] if kind == "Clip" else []
+    model = network([*BASE, *source, (kind, ["t", *limits], "y")])
+    check_rewriting(model, ["Conv", "Sigmoid", "Conv", kind], rewritten=0)
+
+
+def test_a_normalization_of_anything_but_images_stays():
+    base = [CONVOLUTION, ("Flatten", ["conv"], "z", {"axis": 2})]
+    source = [("BatchNormalization", ["z", "wide", "wide", "wide", "wide"], "t")]
+    model = network([*base, *source, ("Relu", ["t"], "y")], shape=("all", 20))
+    check_rewriting(model, ["Conv", "Flatten", "BatchNormalization", "Relu"], rewritten=0)
 
 
 def test_a_normalization_that_others_read_stays():

@@ -15,13 +15,14 @@ v = relu(cap − x) is one convolution, and the capped PReLU is
 Without, x' = (1 − a)·x is one convolution, and the PReLU is relu(x') + c(x'; a / (1 − a)). A
 LeakyRelu is a part of the convolution before it, but not of a sum.
 
-Where x = s·z + t is a normalization that no convolution precedes, as in DenseNet, it becomes a part
-of the convolutions: c(z; a·s, a·t) + relu(c(z; (1 − a)·s, (1 − a)·t)); v = relu(c(z; −s, cap − t))
-with a cap; and a LeakyRelu follows c(z; s, t).
+A normalization x = s·z + t that no convolution precedes, as in DenseNet, is a sum and a product to
+onnxruntime. It becomes one convolution c(z; s, t), of which a Relu, a Clip and a LeakyRelu are a
+part again; and without a cap the PReLU is c(z; a·s, a·t) + relu(c(z; (1 − a)·s, (1 − a)·t)).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,9 @@ from keras_prelu.typing import Array
 __all__ = ["use_convolutions"]
 
 _OPSET_OF_OPEN_CLIPS = 11
+
+_FUSED = ("Relu", "Clip", "LeakyRelu")
+"""What onnxruntime makes a part of the convolution before it."""
 
 _LARGEST_OF_ONE_FACTOR = 0.9
 """The largest slope a for which rounding errors may be multiplied by 1 / (1 − a)."""
@@ -64,7 +68,6 @@ class _Activation:
         affine: `Affine` or None. What normalizations make the source of, if no convolution does.
         change: `Change` or None. Otherwise the function that changes the constants of what computes
             the source, if these can make it another affine function of the same.
-        is_leaky: Boolean. Whether it is a LeakyRelu.
     """
 
     source: str
@@ -73,15 +76,15 @@ class _Activation:
     cap: _Cap | None
     affine: Affine | None
     change: Change | None
-    is_leaky: bool
 
 
 def use_convolutions(model: Any) -> int:
     """Rewrite the PRelus and LeakyRelus of images, in place.
 
-    Each becomes depthwise convolutions, Relus and an Add, which include a Min after it.
-    LeakyRelus without a Min that follow a convolution are left alone, and so are activations with
-    slopes below 0 or above 1, and those of anything but float32 images.
+    Each becomes depthwise convolutions, Relus and an Add, which include a Min after it, and a
+    normalization before it, as one before a Relu or Clip becomes a convolution. LeakyRelus without
+    a Min that follow a convolution are left alone, and so are activations with slopes below 0 or
+    above 1, and those of anything but float32 images.
 
     Args:
         model: `onnx.ModelProto` with inferred shapes.
@@ -90,6 +93,7 @@ def use_convolutions(model: Any) -> int:
         An integer: the number of rewritten activations.
     """
     graph = model.graph
+    _normalize_by_convolutions(graph)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     activations = _find_activations(graph, has_clips=opset >= _OPSET_OF_OPEN_CLIPS)
     replacements = {
@@ -98,27 +102,72 @@ def use_convolutions(model: Any) -> int:
     replaced_caps = {
         activation.cap.output for activation in activations if activation.cap is not None
     }
+    _replace_nodes(graph, replacements, removed=replaced_caps)
+    return len(activations)
+
+
+def _normalize_by_convolutions(graph: Any) -> None:
+    """Let convolutions compute the normalizations that no convolution precedes, in place.
+
+    Those before a PRelu without a cap stay, of which the replacement computes them twice.
+    """
+    known, types, scaler = constants(graph), tensor_types(graph), ChannelScaler(graph)
+    readers = _readers(graph)
+    convolutions = {}
+    for node in graph.node:
+        if node.op_type == "PRelu":
+            if _find_cap(readers.get(node.output[0], []), known) is None:
+                continue
+        elif node.op_type not in _FUSED:
+            continue
+        name = node.input[0]
+        channels = _channels_of_image(name, types)
+        affine = scaler.affine(name, channels) if channels else None
+        if affine is not None:
+            new = _Nodes(graph, name)
+            new.normalized(name, affine)
+            convolutions[name] = new.nodes
+    _replace_nodes(graph, convolutions, removed=())
+
+
+def _replace_nodes(graph: Any, replacements: dict[str, list[Any]], removed: Iterable[str]) -> None:
+    """Replace nodes, which are named by their results, remove others, and what is unread then."""
     nodes = []
     for node in graph.node:
         output = node.output[0]
         if output in replacements:
             nodes += replacements[output]
-        elif output not in replaced_caps:
+        elif output not in removed:
             nodes.append(node)
     # Deleting the graph's nodes clears them, so copies are put back.
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
     remove_unread(graph)
-    return len(activations)
 
 
-def _find_activations(graph: Any, *, has_clips: bool) -> list[_Activation]:
-    known, types, scaler = constants(graph), tensor_types(graph), ChannelScaler(graph)
+def _readers(graph: Any) -> dict[str, list[Any]]:
+    """Return the nodes that read each tensor, and None for an output of the graph."""
     readers: dict[str, list[Any]] = {output.name: [None] for output in graph.output}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    return readers
+
+
+def _channels_of_image(name: str, types: dict[str, Any]) -> int:
+    """Return the number of channels of float32 images, and 0 for other tensors."""
+    from onnx import TensorProto
+
+    if name not in types or types[name].elem_type != TensorProto.FLOAT:
+        return 0
+    axes = types[name].shape.dim
+    return axes[1].dim_value if len(axes) == 4 else 0
+
+
+def _find_activations(graph: Any, *, has_clips: bool) -> list[_Activation]:
+    known, types, scaler = constants(graph), tensor_types(graph), ChannelScaler(graph)
+    readers = _readers(graph)
     activations = []
     for node in graph.node:
         slopes = _channel_slopes(node, known, types)
@@ -126,15 +175,10 @@ def _find_activations(graph: Any, *, has_clips: bool) -> list[_Activation]:
             continue
         cap = _find_cap(readers.get(node.output[0], []), known)
         affine = scaler.affine(node.input[0], len(slopes))
-        change = (
-            scaler.change(node.input[0], len(slopes), with_summands=cap is not None)
-            if affine is None
-            else None
-        )
-        if affine is None and change is None and not has_clips:
+        change = scaler.change(node.input[0], len(slopes), with_summands=cap is not None)
+        if change is None and not has_clips:
             cap = None
-        is_leaky = node.op_type == "LeakyRelu"
-        if is_leaky and change is not None and cap is None:
+        if node.op_type == "LeakyRelu" and change is not None and cap is None:
             continue
         activations.append(
             _Activation(
@@ -144,7 +188,6 @@ def _find_activations(graph: Any, *, has_clips: bool) -> list[_Activation]:
                 cap=cap,
                 affine=affine,
                 change=change,
-                is_leaky=is_leaky,
             )
         )
     return activations
@@ -152,13 +195,8 @@ def _find_activations(graph: Any, *, has_clips: bool) -> list[_Activation]:
 
 def _channel_slopes(node: Any, known: dict[str, Array], types: dict[str, Any]) -> Array | None:
     """Return one slope for each channel of an activation that can be rewritten, or None."""
-    from onnx import TensorProto
-
-    if node.op_type not in ("PRelu", "LeakyRelu") or node.input[0] not in types:
-        return None
-    type_ = types[node.input[0]]
-    sizes = [axis.dim_value for axis in type_.shape.dim]
-    if type_.elem_type != TensorProto.FLOAT or len(sizes) != 4 or not sizes[1]:
+    channels = _channels_of_image(node.input[0], types) if node.input else 0
+    if node.op_type not in ("PRelu", "LeakyRelu") or not channels:
         return None
     if node.op_type == "LeakyRelu":
         attributes = {attribute.name: attribute.f for attribute in node.attribute}
@@ -167,11 +205,11 @@ def _channel_slopes(node: Any, known: dict[str, Array], types: dict[str, Any]) -
         slopes = known[node.input[1]]
     else:
         return None
-    if slopes.size > 1 and slopes.shape[-3:] != (sizes[1], 1, 1):
+    if slopes.size > 1 and slopes.shape[-3:] != (channels, 1, 1):
         return None
     if slopes.min() < 0 or slopes.max() > 1:
         return None
-    return np.broadcast_to(slopes.reshape(-1), (sizes[1],))
+    return np.broadcast_to(slopes.reshape(-1), (channels,))
 
 
 def _find_cap(readers: list[Any], known: dict[str, Array]) -> _Cap | None:
@@ -186,9 +224,7 @@ def _find_cap(readers: list[Any], known: dict[str, Array]) -> _Cap | None:
 def _replacement(graph: Any, activation: _Activation) -> list[Any]:
     """Return the nodes that replace an activation, and change the constants of the graph."""
     affine, change, cap = activation.affine, activation.change, activation.cap
-    if affine is not None and cap is not None:
-        return _of_an_affine_with_a_cap(graph, activation, affine, cap)
-    if affine is not None:
+    if affine is not None and cap is None:
         return _of_an_affine(graph, activation, affine)
     if change is not None and cap is not None:
         return _after_a_negated_cap(graph, activation, change, cap)
@@ -200,25 +236,11 @@ def _replacement(graph: Any, activation: _Activation) -> list[Any]:
 def _of_an_affine(graph: Any, activation: _Activation, affine: Affine) -> list[Any]:
     """Return nodes that compute the activation from what its source is an affine function of."""
     new, slopes = _Nodes(graph, activation.output), activation.slopes
-    if activation.is_leaky:
-        source = new.scaled("scaled", affine.source, affine.factors, affine.summands)
-        new.leaky_relu(activation.output, source, float(slopes[0]))
-        return new.nodes
-    positive, linear = (
+    rest, linear = (
         new.scaled(name, affine.source, part * affine.factors, part * affine.summands)
         for name, part in (("rest", 1 - slopes), ("linear", slopes))
     )
-    new.add(activation.output, linear, new.relu("positive", positive))
-    return new.nodes
-
-
-def _of_an_affine_with_a_cap(
-    graph: Any, activation: _Activation, affine: Affine, cap: _Cap
-) -> list[Any]:
-    """Return nodes that compute the same with a cap."""
-    new = _Nodes(graph, activation.output)
-    negated = new.scaled("negated", affine.source, -affine.factors, cap.value - affine.summands)
-    _add_capped(new, activation, negated, cap)
+    new.add(activation.output, linear, new.relu("positive", rest))
     return new.nodes
 
 
@@ -228,18 +250,12 @@ def _after_a_negated_cap(
     """Return nodes for v = cap − min(x, cap), from which the activation is computed."""
     new, slopes = _Nodes(graph, activation.output), activation.slopes
     change(-np.ones_like(slopes), np.full_like(slopes, cap.value))
-    _add_capped(new, activation, activation.source, cap)
-    return new.nodes
-
-
-def _add_capped(new: _Nodes, activation: _Activation, negated: str, cap: _Cap) -> None:
-    """Append the nodes that compute a capped activation from cap − x."""
-    slopes = activation.slopes
-    below = new.relu("below", negated)
+    below = new.relu("below", activation.source)
     rest = new.scaled("rest", below, slopes - 1, cap.value * (1 - slopes))
     positive = new.relu("positive", rest)
     linear = new.scaled("linear", below, -slopes, cap.value * slopes)
     new.add(cap.output, linear, positive)
+    return new.nodes
 
 
 def _with_one_convolution(graph: Any, activation: _Activation, change: Change) -> list[Any]:
@@ -280,33 +296,35 @@ class _Nodes:
 
     def scaled(self, name: str, source: str, factors: Array, summands: Array | None = None) -> str:
         """Apply a depthwise convolution with kernels of one pixel."""
-        inputs = [source, self._constant(f"{name}_kernel", factors.reshape(-1, 1, 1, 1))]
-        if summands is not None:
-            inputs.append(self._constant(f"{name}_bias", summands))
-        return self._node("Conv", inputs, name, group=len(factors), kernel_shape=[1, 1])
+        return self._scaled(self._named(name), source, factors, summands)
+
+    def normalized(self, result: str, affine: Affine) -> None:
+        """Append such a convolution, whose result has a name without the prefix."""
+        self._scaled(result, affine.source, affine.factors, affine.summands)
 
     def relu(self, name: str, source: str) -> str:
-        return self._node("Relu", [source], name)
-
-    def leaky_relu(self, result: str, source: str, slope: float) -> None:
-        """Append the node whose result has a name without the prefix."""
-        from onnx import helper
-
-        self.nodes.append(helper.make_node("LeakyRelu", [source], [result], alpha=slope))
+        return self._node("Relu", [source], self._named(name))
 
     def clip(self, name: str, source: str, cap: Array) -> str:
-        return self._node("Clip", [source, "", self._constant(f"{name}_at", cap)], name)
+        at = self._constant(self._named(f"{name}_at"), cap)
+        return self._node("Clip", [source, "", at], self._named(name))
 
     def add(self, result: str, first: str, second: str) -> None:
         """Append the node whose result has a name without the prefix."""
+        self._node("Add", [first, second], result)
+
+    def _scaled(self, result: str, source: str, factors: Array, summands: Array | None) -> str:
+        inputs = [source, self._constant(f"{result}_kernel", factors.reshape(-1, 1, 1, 1))]
+        if summands is not None:
+            inputs.append(self._constant(f"{result}_bias", summands))
+        return self._node("Conv", inputs, result, group=len(factors), kernel_shape=[1, 1])
+
+    def _named(self, name: str) -> str:
+        return f"{self._prefix}_{name}"
+
+    def _node(self, kind: str, inputs: list[str], result: str, **attributes: Any) -> str:
         from onnx import helper
 
-        self.nodes.append(helper.make_node("Add", [first, second], [result]))
-
-    def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        from onnx import helper
-
-        result = f"{self._prefix}_{name}"
         self.nodes.append(helper.make_node(kind, inputs, [result], name=result, **attributes))
         return result
 
@@ -314,5 +332,5 @@ class _Nodes:
         from onnx import numpy_helper
 
         constant = np.ascontiguousarray(values, np.float32)
-        self._graph.initializer.append(numpy_helper.from_array(constant, f"{self._prefix}_{name}"))
-        return f"{self._prefix}_{name}"
+        self._graph.initializer.append(numpy_helper.from_array(constant, name))
+        return name
