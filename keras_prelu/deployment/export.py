@@ -104,8 +104,8 @@ def export(
             exporter's.
         optimize_for: String or None. For "onnx", on the TensorFlow backend: "cpu" writes the
             activations of images whose slopes are from 0 to 1 as convolutions of one pixel with
-            ReLUs, which onnxruntime fuses on CPUs, where it runs PRelu slowly. Defaults to None,
-            one operation each.
+            ReLUs, which onnxruntime fuses on CPUs, where it runs PRelu slowly. Normalizations that
+            no convolution precedes become such ones too. Defaults to None, one operation each.
         frozen: Boolean. For "saved_model": whether variables become constants. TensorFlow then
             computes ahead what depends on them alone, which saves more time than any activation
             takes; what is loaded can't be trained. Defaults to False.

@@ -70,13 +70,12 @@ class ExportedNetwork:
             tell.
         runtime: Name of what ran it.
         difference: Largest difference from Keras, relative to the largest output.
-        milliseconds: Processor time of one sample on one thread; None where it is not measured, like what
-            follows.
+        milliseconds: Processor time of one sample on one thread; None where it is not measured,
+            like what follows.
         ratio: Its time over that of the original network, which has ReLUs.
         low: Lower quartile of the ratio.
         high: Upper quartile of the ratio.
         size_ratio: Size of the file over that of the original network.
-        processor_time: Whether the time is processor time; results of version 0.1 are times of day.
         failure: Why there is no file, or "".
     """
 
@@ -92,7 +91,6 @@ class ExportedNetwork:
     low: float | None = None
     high: float | None = None
     size_ratio: float | None = None
-    processor_time: bool = False
     failure: str = ""
 
 
@@ -205,7 +203,6 @@ def export_network(network: str, form: str, size: int = SIZE) -> ExportedNetwork
         operations=files.export.operations,
         runtime=files.export.runtime,
         difference=files.export.difference,
-        processor_time=True,
         **{name: getattr(cost, name, None) for name in costs},
     )
 

@@ -27,10 +27,6 @@ _ACTIVATIONS = {
     *("MINIMUM", "MAXIMUM", "Min", "Minimum", "Maximum", "Multiply", "Clamp"),
 }
 
-_EARLIER = """† Measured on an AMD EPYC before forms were chosen for each runtime, and in time of day: with
-Keras's formula in SavedModels, the cap after the PReLU in TensorFlow Lite, a PRelu and a Minimum in
-OpenVINO, and two convolutions for each site with "for cpu"."""
-
 
 def matrix(results: Sequence[ExportedNetwork]) -> str:
     """Return the table of networks and formats, and why some have no file."""
@@ -49,7 +45,6 @@ def matrix(results: Sequence[ExportedNetwork]) -> str:
         [
             paragraph(f"Runtimes: {', '.join(runtimes)}."),
             table([*header, "ms", "time", "size"], rows, left=(0, 2, 3)),
-            paragraph(_EARLIER if any(map(_is_earlier, results)) else ""),
             "\n".join(failures),
         ]
     )
@@ -68,18 +63,9 @@ def _row(result: ExportedNetwork, forms: Mapping[str, ExportedNetwork]) -> list[
         _operations(result, forms),
         f"{result.difference:.1e}",
         "–" if result.milliseconds is None else f"{result.milliseconds:.3g}",
-        _time(result) if measured else "–",
+        quartiles(result.ratio, result.low, result.high) if measured else "–",
         "–" if result.size_ratio is None else f"{result.size_ratio:.4f}",
     ]
-
-
-def _is_earlier(result: ExportedNetwork) -> bool:
-    return result.ratio is not None and not result.processor_time
-
-
-def _time(result: ExportedNetwork) -> str:
-    mark = " †" if _is_earlier(result) else ""
-    return f"{quartiles(result.ratio, result.low, result.high)}{mark}"
 
 
 def _operations(result: ExportedNetwork, forms: Mapping[str, ExportedNetwork]) -> str:
