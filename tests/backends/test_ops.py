@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from keras_prelu import prelu
+from keras_prelu import PReLU, prelu
 from keras_prelu.ops import positive_prelu, prelu_to_one
 from tests.helpers import references
 from tests.helpers.gradients import finite_differences, gradients, kept_for_backward
@@ -442,3 +442,12 @@ def test_large_tensors_in_a_tensorflow_graph(operation):
         np.testing.assert_allclose(
             dalpha[0, 0], np.sum(np.minimum(x, 0.0) * x, axis=(0, 1, 2), dtype="float64"), rtol=1e-5
         )
+
+
+def test_a_slope_of_zero_gives_the_zero_of_relu(optimized):
+    """A compiler may drop what makes +0 of −0."""
+    x = np.tile(np.float32([-3, -1e-30, 2]), (2, 20_000))
+    slopes = PReLU(0.0, parameterization="identity")
+    outputs = keras.Sequential([keras.Input(x.shape[1:]), slopes]).predict(x, verbose=0)
+    np.testing.assert_array_equal(outputs, np.maximum(x, 0))
+    assert not np.signbit(outputs).any()
