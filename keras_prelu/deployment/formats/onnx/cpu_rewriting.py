@@ -65,9 +65,10 @@ class _Activation:
         output: String. The name of its result.
         slopes: Array of shape (channels,). Slopes from 0 to 1.
         cap: `_Cap` or None. The cap on the result, if any.
-        affine: `Affine` or None. What normalizations make the source of, if no convolution does.
-        change: `Change` or None. Otherwise the function that changes the constants of what computes
-            the source, if these can make it another affine function of the same.
+        affine: `Affine` or None. The source as normalizations make it of another tensor, if no
+            convolution precedes them.
+        change: `Change` or None. Function that changes the constants of what computes the source,
+            if these can make it another affine function of the same.
     """
 
     source: str
@@ -81,10 +82,10 @@ class _Activation:
 def use_convolutions(model: Any) -> int:
     """Rewrite the PRelus and LeakyRelus of images, in place.
 
-    Each becomes depthwise convolutions, Relus and an Add, which include a Min after it, and a
-    normalization before it, as one before a Relu or Clip becomes a convolution. LeakyRelus without
-    a Min that follow a convolution are left alone, and so are activations with slopes below 0 or
-    above 1, and those of anything but float32 images.
+    Each becomes depthwise convolutions, Relus and an Add, which include a Min after it and a
+    normalization before it. A normalization before a Relu or a Clip becomes a convolution, too.
+    LeakyRelus without a Min that follow a convolution are left alone, and so are activations with
+    slopes below 0 or above 1, and those of anything but float32 images.
 
     Args:
         model: `onnx.ModelProto` with inferred shapes.
